@@ -1,0 +1,94 @@
+"""Every configuration key with its default, unit and meaning; nothing else holds defaults.
+
+Not a recipe: recipes call `get_config()` and change what they need. Any key can be set on the command line, for example
+`--config.train.batch_size=16`. Sources of the values: StyleGAN2 (Karras et al. 2020, config F) unless said otherwise.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Return StyleGAN2 config F at 256x256 with no data set chosen."""
+    c = ml_collections.ConfigDict()
+    c.name = "stylegan2"  # used in logs and figure titles
+
+    c.model = m = ml_collections.ConfigDict()
+    m.arch = "stylegan2"  # which entry of models.ARCHS
+    m.resolution = 256  # image height in pixels: base height times a power of two
+    m.base_size = (4, 4)  # (h, w) of the learned constant; width = resolution * w / h
+    m.img_channels = 3  # 1 grey, 3 RGB, 4 RGBA
+    m.label_dim = -1  # length of a label; -1: from the data when data.labels is not 'none', else 0
+    m.z_dim = 512  # latent size
+    m.w_dim = 512  # style size
+    m.mapping_layers = 8  # fully connected layers of the mapping network
+    m.mapping_lr_mult = 0.01  # learning-rate multiplier of the mapping network
+    m.mapping_embed_dim = 0  # size of the embedded label; 0: w_dim
+    m.mapping_layer_dim = 0  # size of the hidden mapping layers; 0: w_dim
+    m.channel_base = 32768  # channels(r) = min(channel_base // r, channel_max)
+    m.channel_max = 512
+    m.g_arch = "skip"  # generator: skip, resnet, orig (SG2 fig. 7)
+    m.d_arch = "resnet"  # discriminator: resnet, skip, orig
+    m.use_noise = True  # per-layer noise inputs
+    m.activation = "lrelu"  # of the convolutions; see ops/bias_act.py
+    m.resample_filter = (1.0, 3.0, 3.0, 1.0)  # FIR taps of every up- and downsampling
+    m.conv_clamp = 256.0  # activations are clamped to ±this after each convolution (ADA app. C); 0: none
+    m.compute_dtype = "auto"  # of the lowp blocks: auto = bfloat16 on TPU and GPU, float32 on CPU
+    m.num_lowp_res = 4  # how many of the highest resolutions use compute_dtype
+    m.d_mapping_layers = 8  # layers that map the label inside the discriminator
+    m.d_mapping_lr_mult = 0.01
+    m.cmap_dim = 0  # size of the mapped label in the discriminator; 0: its channel count at 4x4
+    m.mbstd_group = 4  # images per minibatch-stddev group; must divide the batch
+    m.mbstd_channels = 1  # statistics channels appended by minibatch stddev; 0: none
+
+    c.data = d = ml_collections.ConfigDict()
+    d.source = "zip"  # zip, folder, tfds, memory (npy/npz uint8), synthetic
+    d.path = ""  # file or folder; for tfds the data set name, such as 'cifar10'
+    d.split = "train"  # tfds only
+    d.labels = "none"  # none, file (dataset.json or the source's own labels), subfolders
+    d.xflip = False  # add the mirrored copy of every image
+    d.on_bad_image = "error"  # error: refuse to start and name it; skip: leave it out and count it
+    d.resize_filter = "box"  # box, lanczos; used when images differ from the model's resolution
+    d.cache = "auto"  # decoded images: off, host (RAM), device; auto = host when they fit cache_limit_mb
+    d.cache_limit_mb = 2048
+    d.workers = 2  # decoding threads of the tf.data pipeline
+    d.synthetic_images = 1024  # data.source='synthetic': how many
+    d.synthetic_labels = 0  # data.source='synthetic': classes; 0 = none
+
+    c.loss = q = ml_collections.ConfigDict()
+    q.adversarial = "logistic"  # logistic (non-saturating), hinge, minimax (saturating), wasserstein
+    q.d_reg = "r1"  # r1, wgan_gp, none
+    q.r1_gamma = 10.0  # R1 weight: gamma/2 * |grad|^2
+    q.gp_weight = 10.0  # WGAN-GP weight (lambda)
+    q.d_reg_interval = 16  # iterations between discriminator regularisations (lazy)
+    q.pl_weight = 2.0  # path-length weight; 0: off
+    q.pl_decay = 0.01  # running mean of the path length
+    q.pl_batch_shrink = 2  # path length uses batch_size / this
+    q.g_reg_interval = 4  # iterations between path-length regularisations (lazy)
+    q.style_mixing_prob = 0.9  # probability of two latents per batch
+
+    c.train = t = ml_collections.ConfigDict()
+    t.batch_size = 32  # images per iteration, over all devices
+    t.total_kimg = 25000.0  # length of training in thousands of images shown
+    t.seed = 0
+    t.g_lr = 0.002  # Adam, before the lazy-regularisation correction
+    t.d_lr = 0.002
+    t.beta1 = 0.0
+    t.beta2 = 0.99
+    t.eps = 1e-8
+    t.ema_kimg = 10.0  # half-life of the generator average, thousands of images
+    t.ema_rampup = 0.0  # half-life is at most this times the images shown so far; 0: no ramp
+    t.w_avg_beta = 0.995  # decay of the w average, per iteration (SG2, ADA; stylegan3 repository: 0.998)
+    t.num_devices = 0  # 0: all; else the first so many
+    t.compilation_cache = "auto"  # folder of compiled programs; auto: in the user's cache folder; off
+
+    c.log = g = ml_collections.ConfigDict()
+    g.tick_kimg = 4.0  # thousands of images per progress line
+    g.grid_ticks = 50  # ticks between image grids
+    g.checkpoint_ticks = 50  # ticks between checkpoints
+    g.keep_latest = 2  # newest checkpoints kept
+    g.keep_every_kimg = 0.0  # also keep one checkpoint per this many kimg; 0: no
+    g.tensorboard = True  # write TensorBoard events (needs TensorFlow)
+    g.grid_columns = 8
+    g.grid_rows = 6
+    g.progress_bar = True  # live bar when the error output is a terminal
+    return c

@@ -1,0 +1,110 @@
+"""Convert official .pkl files to model folders, and model folders to official state dicts.
+
+    python -m stylegan_jax.convert network.pkl --out=models/ffhq
+    python -m stylegan_jax.convert models/ffhq --out=official/ffhq --to=official
+
+Nothing in a .pkl file is executed, and neither PyTorch nor TensorFlow is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stylegan_jax.convert.arguments import official_kwargs
+from stylegan_jax.convert.errors import BadCheckpointError
+from stylegan_jax.convert.folder import (
+    LICENCE_NOTE,
+    count_parameters,
+    model_config,
+    new_folder,
+    read_model_folder,
+    save_arrays,
+    save_json,
+    write_model_folder,
+)
+from stylegan_jax.convert.importer import OURS, convert_pickle, official_state_dicts
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (0 done, 1 refused)."""
+    args = _parser().parse_args(argv)
+    wanted = args.nets.split(",")
+    unknown = sorted(set(wanted) - set(OURS.values()))
+    if unknown:
+        print(f"error: --nets has {', '.join(unknown)}; known are {', '.join(OURS.values())}", file=sys.stderr)
+        return 1
+    try:
+        if args.to == "official":
+            lines = export_folder(args.source, args.out, wanted, overwrite=args.overwrite)
+        else:
+            lines = import_pickle(args.source, args.out, wanted, overwrite=args.overwrite)
+    except BadCheckpointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(lines))
+    return 0
+
+
+def import_pickle(source: str, out: str, wanted: Sequence[str], *, overwrite: bool) -> list[str]:
+    """Write the model folder `out` from the .pkl file `source`; returns the lines of a summary."""
+    if Path(source).is_dir():
+        raise BadCheckpointError(source, "is a folder; give the .pkl file, or --to=official for a model folder")
+    official = [name for name, ours in OURS.items() if ours in wanted]
+    config, nets, provenance = convert_pickle(source, official)
+    write_model_folder(out, config, nets, provenance, overwrite=overwrite)
+    return _summary(source, out, config, nets, provenance)
+
+
+def export_folder(source: str, out: str, wanted: Sequence[str], *, overwrite: bool) -> list[str]:
+    """Write official state dicts into `out` from the model folder `source`; returns the lines of a summary."""
+    model, nets = read_model_folder(source)
+    config = model_config(model)
+    nets = {name: tree for name, tree in nets.items() if name in wanted}
+    states = official_state_dicts(config, nets)
+    recorded = model["provenance"].get("nets", {})
+    kwargs = {name: official_kwargs(config, OURS[name], _w_avg_beta(recorded, name)) for name in states}
+    with new_folder(out, overwrite=overwrite) as folder:
+        for name, state in states.items():
+            save_arrays(folder / f"{name}.safetensors", state)
+        save_json(folder / "init_kwargs.json", kwargs)
+    return _summary(source, out, config, nets, model["provenance"])
+
+
+def _w_avg_beta(recorded: Any, name: str) -> float:
+    """Return the decay that the source file had, else the default of the official code."""
+    try:
+        value = recorded[name]["notes"]["w_avg_beta"]
+    except (KeyError, TypeError):
+        return 0.998
+    return float(value) if isinstance(value, int | float) else 0.998
+
+
+def _summary(
+    source: str, out: str, config: dict[str, Any], nets: dict[str, Any], provenance: dict[str, Any]
+) -> list[str]:
+    rows = [("read", source), ("wrote", out), ("sha256", provenance.get("sha256", "not recorded"))]
+    rows += [(name, f"{count_parameters(tree):,} parameters") for name, tree in nets.items()]
+    rows += [(key, json.dumps(value)) for key, value in config.items()]
+    width = max(len(key) for key, _ in rows)
+    return [f"{key:<{width}}  {value}" for key, value in rows] + ["", LICENCE_NOTE]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m stylegan_jax.convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", help="official .pkl file; with --to=official a model folder")
+    parser.add_argument("--out", required=True, help="folder to write")
+    parser.add_argument("--to", choices=("jax", "official"), default="jax", help="direction (default: jax)")
+    parser.add_argument("--nets", default=",".join(OURS.values()), help="networks to take (default: %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a folder written by this tool")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

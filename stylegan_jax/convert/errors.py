@@ -1,0 +1,20 @@
+"""The one error that reading, converting or writing a checkpoint can raise."""
+
+from __future__ import annotations
+
+import os
+
+
+class BadCheckpointError(Exception):
+    """A checkpoint is damaged, hostile, of an unknown kind, or does not fit the network it claims to be.
+
+    Attributes:
+        path: the file or folder at fault; empty when the data did not come from a file.
+        reason: what is wrong, and where possible what to do.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reason: str):
+        """Store both parts; the message joins them."""
+        self.path = os.fspath(path)
+        self.reason = reason
+        super().__init__(f"{self.path}: {reason}" if self.path else reason)

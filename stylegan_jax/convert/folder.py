@@ -1,0 +1,242 @@
+"""Model folders: `model.json` says what the networks are and where they come from, `weights.safetensors` has arrays.
+
+Nothing in a model folder can run code. The weights file is tied to its description by a SHA-256 checksum.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from stylegan_jax.convert.arguments import check_arguments
+from stylegan_jax.convert.errors import BadCheckpointError
+from stylegan_jax.convert.importer import CONVERTIBLE, sha256_file
+from stylegan_jax.convert.stylegan2 import check_tree, discriminator_slots, flatten, generator_slots, unflatten
+
+FORMAT = "stylegan_jax model folder"
+FORMAT_VERSION = 1
+MODEL_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+LICENCE_NOTE = (
+    "The weights keep the licence they were published under; NVIDIA's StyleGAN weights allow research and "
+    "non-commercial use only. The licence of this code does not extend to them."
+)
+_NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+")
+_MAX_JSON = 1 << 20
+_KEYS = {"format", "format_version", "architecture", "arguments", "nets", "weights", "provenance", "licence_note"}
+
+
+def write_model_folder(
+    path: str | os.PathLike[str],
+    model_config: Mapping[str, Any],
+    nets: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write a model folder; either all of it appears or nothing.
+
+    Args:
+        path: the folder to make.
+        model_config: every model configuration key, `arch` included.
+        nets: {'g_ema' | 'g' | 'd': nested dicts of arrays}.
+        provenance: JSON-ready description of where the weights come from.
+        overwrite: replace an existing model folder.
+
+    Raises:
+        BadCheckpointError: `path` exists, or the trees do not fit the configuration.
+    """
+    with _located(path):
+        config = json.loads(json.dumps(dict(model_config), allow_nan=False))
+        provenance = json.loads(json.dumps(dict(provenance), allow_nan=False))
+        _check_nets(config, nets)
+        flat = {name: np.asarray(value) for name, value in flatten(nets).items()}
+        _check_arrays(flat)
+    arguments = {key: value for key, value in config.items() if key != "arch"}
+    with new_folder(path, overwrite=overwrite) as folder:
+        weights = folder / WEIGHTS_FILE
+        save_arrays(weights, flat)
+        model = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "architecture": config["arch"],
+            "arguments": arguments,
+            "nets": sorted(nets),
+            "weights": {
+                "file": WEIGHTS_FILE,
+                "sha256": sha256_file(weights),
+                "parameters": {name: count_parameters(nets[name]) for name in sorted(nets)},
+            },
+            "provenance": provenance,
+            "licence_note": LICENCE_NOTE,
+        }
+        save_json(folder / MODEL_FILE, model)
+
+
+def read_model_folder(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a model folder and check it against its own description.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        (content of model.json, {net: nested dicts of arrays}).
+
+    Raises:
+        BadCheckpointError: a file is missing or damaged, or the arrays are not those of the architecture.
+    """
+    folder = Path(path)
+    with _located(path):
+        model = _read_json(folder / MODEL_FILE)
+        weights = folder / WEIGHTS_FILE
+        if not weights.is_file():
+            raise BadCheckpointError(path, f"has no {WEIGHTS_FILE}")
+        if sha256_file(weights) != model["weights"].get("sha256"):
+            raise BadCheckpointError(weights, "does not match the checksum in model.json: damaged or exchanged")
+        try:
+            flat = safetensors.numpy.load_file(weights)
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            raise BadCheckpointError(weights, f"damaged ({error})") from None
+        _check_arrays(flat)
+        nets = unflatten(flat)
+        if sorted(nets) != model["nets"]:
+            raise BadCheckpointError(path, f"model.json lists {model['nets']}, the weights hold {sorted(nets)}")
+        _check_nets(model_config(model), nets)
+    return model, nets
+
+
+def model_config(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the model configuration keys of the content of model.json."""
+    return {"arch": model["architecture"], **model["arguments"]}
+
+
+def count_parameters(tree: Mapping[str, Any]) -> int:
+    """Return how many numbers the `params` of one network hold."""
+    return sum(int(np.size(value)) for value in flatten(tree.get("params", {})).values())
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as a safetensors file that is on the disk when this returns."""
+    safetensors.numpy.save_file({k: np.require(v, requirements=["C", "A"]) for k, v in arrays.items()}, path)
+    path.chmod(0o644)
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def save_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write JSON that is on the disk when this returns."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(json.dumps(data, indent=2, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a hidden sibling folder that takes the name `path` when the block ends well, and vanishes otherwise.
+
+    Raises:
+        BadCheckpointError: `path` exists and may not be replaced, or the disk refuses.
+    """
+    target = Path(os.path.abspath(path))
+    if target.exists() and not _replaceable(target, overwrite):
+        hint = "it is not a folder written by this tool" if overwrite else "pass --overwrite (overwrite=True)"
+        raise BadCheckpointError(path, f"exists already; {hint}, or choose another name")
+    fresh, old = (target.with_name(f".{target.name}.{kind}-{os.getpid()}") for kind in ("new", "old"))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        yield fresh
+        if target.exists():
+            target.rename(old)
+        fresh.rename(target)
+    except OSError as error:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise BadCheckpointError(path, f"cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _replaceable(target: Path, overwrite: bool) -> bool:
+    """Only an empty folder, or one of ours when asked, may be replaced."""
+    if not target.is_dir():
+        return False
+    names = {entry.name for entry in target.iterdir()}
+    ours = MODEL_FILE in names or "init_kwargs.json" in names
+    return not names or (overwrite and ours and all(n.endswith((".json", ".safetensors")) for n in names))
+
+
+@contextlib.contextmanager
+def _located(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Add `path` to errors that do not know it."""
+    try:
+        yield
+    except BadCheckpointError as error:
+        raise error if error.path else BadCheckpointError(path, error.reason) from None
+    except (TypeError, ValueError, KeyError, RecursionError) as error:
+        raise BadCheckpointError(path, f"not a model folder ({type(error).__name__}: {error})") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(_MAX_JSON + 1)
+    except OSError as error:
+        raise BadCheckpointError(path, f"cannot be read: {error.strerror or error}") from None
+    if len(raw) > _MAX_JSON:
+        raise BadCheckpointError(path, f"longer than {_MAX_JSON} bytes")
+    try:
+        model = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise BadCheckpointError(path, f"not JSON: {error}") from None
+    if not isinstance(model, dict) or model.get("format") != FORMAT:
+        raise BadCheckpointError(path, f"not the description of a {FORMAT}")
+    if model.get("format_version") != FORMAT_VERSION:
+        raise BadCheckpointError(
+            path, f"format version {model.get('format_version')!r:.20}; this code reads {FORMAT_VERSION}"
+        )
+    kinds = {"architecture": str, "arguments": dict, "nets": list, "weights": dict, "provenance": dict}
+    wrong = [k for k, kind in kinds.items() if not isinstance(model.get(k), kind)]
+    unknown = sorted(set(model) - _KEYS)
+    if wrong or unknown or "arch" in model["arguments"]:
+        raise BadCheckpointError(path, f"keys missing or of the wrong type: {wrong}; unknown keys: {unknown}")
+    return model
+
+
+def _check_arrays(flat: Mapping[str, np.ndarray]) -> None:
+    for name, value in flat.items():
+        if not _NAME.fullmatch(name):
+            raise BadCheckpointError("", f"the array name {name!r:.80} is not of the form net/part/part")
+        if value.dtype.kind not in "fiub":
+            raise BadCheckpointError("", f"{name} has the type {value.dtype}, which a model folder cannot hold")
+
+
+def _check_nets(config: Mapping[str, Any], nets: Mapping[str, Any]) -> None:
+    """Check names and shapes where a table of the architecture exists."""
+    if not nets:
+        raise BadCheckpointError("", "holds no networks")
+    if config["arch"] not in CONVERTIBLE or list(config["base_size"]) != [4, 4]:
+        return
+    check_arguments(config)
+    tables = {"g": generator_slots, "g_ema": generator_slots, "d": discriminator_slots}
+    for name, tree in nets.items():
+        if name not in tables:
+            raise BadCheckpointError("", f"unknown network {name!r:.40}; known are {', '.join(sorted(tables))}")
+        try:
+            check_tree(tree, tables[name](config, with_fir=False))
+        except BadCheckpointError as error:
+            raise BadCheckpointError("", f"{name}: {error.reason}") from None

@@ -1,0 +1,151 @@
+"""From an official file to our trees, and from our trees to official state dicts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stylegan_jax.convert.arguments import (
+    check_arguments,
+    discriminator_arguments,
+    generator_arguments,
+    merge_arguments,
+)
+from stylegan_jax.convert.errors import BadCheckpointError
+from stylegan_jax.convert.pickles import NET_NAMES, OfficialNet, OfficialPickle, read_official_pickle
+from stylegan_jax.convert.stylegan2 import discriminator_slots, export_net, generator_slots, import_net
+from stylegan_jax.convert.tf_names import tf_discriminator, tf_generator
+
+OURS = {"G_ema": "g_ema", "G": "g", "D": "d"}
+CONVERTIBLE = ("stylegan2",)
+
+
+def detect_architecture(official: OfficialPickle) -> str:
+    """Return 'stylegan1', 'stylegan2', 'stylegan3', 'stylegan_xl', 'stylegan_v' or 'unknown', from the array names."""
+    if official.kind == "tf":
+        return "stylegan1" if any(net.version < 4 for net in official.nets.values()) else "stylegan2"
+    names = {name for net in official.nets.values() for name in net.tensors}
+    if any(name.startswith(("mapping.embed_proj.", "feature_networks.")) for name in names):
+        return "stylegan_xl"
+    if any("motion_encoder." in name for name in names):
+        return "stylegan_v"
+    if any(name.startswith("synthesis.input.") for name in names):
+        return "stylegan3"
+    return "stylegan2" if any(name.startswith(("synthesis.b4.", "b4.")) for name in names) else "unknown"
+
+
+def convert_pickle(
+    path: str | os.PathLike[str], nets: Sequence[str] = NET_NAMES
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Convert an official .pkl file to our parameter trees, without running anything in it.
+
+    Args:
+        path: the .pkl file.
+        nets: which of 'G', 'D', 'G_ema' to convert; those that the file lacks are left out.
+
+    Returns:
+        (model configuration, {'g_ema' | 'g' | 'd': tree}, provenance). A generator tree is
+        {'params', 'buffers', 'w_avg'} ('buffers' only with noise), a discriminator tree {'params'}; all float32.
+
+    Raises:
+        BadCheckpointError: unreadable, of an architecture that is not available, or not what its arguments say.
+    """
+    official = read_official_pickle(path, nets)
+    if not official.nets:
+        raise BadCheckpointError(path, f"has none of the networks {', '.join(nets)}")
+    try:
+        arch = detect_architecture(official)
+        if arch not in CONVERTIBLE:
+            raise BadCheckpointError(
+                path, f"architecture {arch} is not available yet; known are {', '.join(CONVERTIBLE)}"
+            )
+        config, notes = _arguments(official)
+        provenance = _provenance(path, official, notes)
+        trees = {OURS[name]: _import(name, official, config) for name in OURS if name in official.nets}
+    except BadCheckpointError as error:
+        raise error if error.path else BadCheckpointError(path, error.reason) from None
+    return config, trees, provenance
+
+
+def official_state_dicts(config: Mapping[str, Any], nets: Mapping[str, Any]) -> dict[str, dict[str, np.ndarray]]:
+    """Return our trees as official PyTorch state dicts, FIR buffers included.
+
+    Args:
+        config: model configuration.
+        nets: {'g_ema' | 'g' | 'd': tree}.
+
+    Returns:
+        {'G_ema' | 'G' | 'D': {official name: float32 array}}.
+
+    Raises:
+        BadCheckpointError: a tree does not fit the configuration, or the architecture is not available.
+    """
+    if config.get("arch") not in CONVERTIBLE:
+        raise BadCheckpointError("", f"architecture {config.get('arch')!r} is not available yet")
+    check_arguments(config)
+    if list(config["base_size"]) != [4, 4]:
+        raise BadCheckpointError("", f"base_size is {config['base_size']}; official networks start at 4x4")
+    unknown = set(nets) - set(OURS.values())
+    if unknown:
+        raise BadCheckpointError("", f"unknown networks {sorted(unknown)}; known are {sorted(OURS.values())}")
+    tables = {"g": generator_slots, "g_ema": generator_slots, "d": discriminator_slots}
+    return {name: export_net(nets[ours], tables[ours](config)) for name, ours in OURS.items() if ours in nets}
+
+
+def _arguments(official: OfficialPickle) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Translate TensorFlow networks in place, and return (model configuration, notes)."""
+    parts: dict[str, dict[str, Any]] = {}
+    notes: dict[str, Any] = {}
+    for name, net in official.nets.items():
+        if official.kind == "tf":
+            net = official.nets[name] = tf_discriminator(net) if name == "D" else tf_generator(net)
+        found, note = discriminator_arguments(net) if name == "D" else generator_arguments(net)
+        notes[name] = note
+        kind = "D" if name == "D" else "G"
+        if parts.setdefault(kind, found) != found:
+            raise BadCheckpointError("", "G and G_ema were built with different arguments; convert one with --nets")
+    return merge_arguments(parts.get("G"), parts.get("D")), notes
+
+
+def _import(name: str, official: OfficialPickle, config: Mapping[str, Any]) -> dict[str, Any]:
+    net: OfficialNet = official.nets[name]
+    slots = (discriminator_slots if name == "D" else generator_slots)(config, with_fir=official.kind == "torch")
+    tensors = net.tensors
+    net.params.clear()
+    net.buffers.clear()
+    try:
+        return import_net(tensors, slots)
+    except BadCheckpointError as error:
+        raise BadCheckpointError("", f"{name}: {error.reason}") from None
+
+
+def _provenance(path: str | os.PathLike[str], official: OfficialPickle, notes: dict[str, Any]) -> dict[str, Any]:
+    """Where the weights come from, as JSON-ready data without dates or folders."""
+    return {
+        "source": Path(path).name,
+        "sha256": sha256_file(path),
+        "era": official.kind,
+        "nets": {
+            name: {
+                "class": net.class_name,
+                "version": net.version,
+                "dtypes": sorted({str(x.dtype) for x in net.tensors.values()}),
+                "notes": {k: v for k, v in notes[name].items() if isinstance(v, str | int | float | bool | type(None))},
+            }
+            for name, net in official.nets.items()
+        },
+    }
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """Return the hex SHA-256 of a file."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BadCheckpointError(path, f"cannot be read: {error.strerror or error}") from None

@@ -1,0 +1,162 @@
+"""Bounded access to the bytes of a file that nobody vouches for."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import BinaryIO
+
+import numpy as np
+
+CHUNK = 1 << 14
+
+
+class RefusedError(Exception):
+    """The input asks for something outside the allow-list or beyond a limit."""
+
+
+class Budget:
+    """Counts the bytes that reading allocates, so that a small file cannot fill the memory.
+
+    Args:
+        limit: bytes that may be allocated in total.
+    """
+
+    def __init__(self, limit: int):
+        """Start with nothing spent."""
+        self.left = limit
+
+    def charge(self, nbytes: int) -> None:
+        """Spend `nbytes`.
+
+        Raises:
+            RefusedError: the limit is passed.
+        """
+        self.left -= nbytes
+        if self.left < 0:
+            raise RefusedError("the file expands to far more data than its size can hold")
+
+
+class Window:
+    """Forward reads from a stretch of a seekable file; windows on one file do not disturb each other.
+
+    Args:
+        file: binary file, seekable.
+        start: first byte of the window.
+        stop: one past its last byte.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, stop: int):
+        """Place the position at `start`."""
+        self._file = file
+        self._next = start  # file offset of the first byte that is not in _buffer
+        self._stop = stop
+        self._buffer = b""
+        self._at = 0
+
+    @classmethod
+    def of_bytes(cls, data: bytes) -> Window:
+        """Return a window on all of `data`."""
+        return cls(io.BytesIO(data), 0, len(data))
+
+    @property
+    def remaining(self) -> int:
+        """Bytes between the position and the end of the window."""
+        return self._stop - self._next + len(self._buffer) - self._at
+
+    def read(self, count: int) -> bytes:
+        """Return exactly `count` bytes.
+
+        Raises:
+            EOFError: the window, or the file, ends before that.
+        """
+        end = self._at + count
+        if end <= len(self._buffer):
+            data = self._buffer[self._at : end]
+            self._at = end
+            return data
+        if count > self.remaining:
+            raise EOFError(f"needs {count} bytes where {self.remaining} are left")
+        head = self._buffer[self._at :]
+        want = max(count - len(head), min(CHUNK, self._stop - self._next))
+        self._file.seek(self._next)
+        fresh = self._file.read(want)
+        if len(fresh) != want:
+            raise EOFError("the file is shorter than it was when it was opened")
+        self._next += want
+        used = count - len(head)
+        self._buffer, self._at = fresh, used
+        return head + fresh[:used]
+
+    def line(self, limit: int = 1 << 16) -> bytes:
+        """Return the bytes up to the next newline, without it.
+
+        Raises:
+            RefusedError: the line is longer than `limit`.
+        """
+        out = bytearray()
+        while (byte := self.read(1)) != b"\n":
+            out += byte
+            if len(out) > limit:
+                raise RefusedError(f"a text line is longer than {limit} bytes")
+        return bytes(out)
+
+    def unsigned(self, width: int) -> int:
+        """Return a little-endian unsigned integer of `width` bytes."""
+        return int.from_bytes(self.read(width), "little")
+
+    def split(self, count: int) -> Window:
+        """Return a window on the next `count` bytes and move past them without reading.
+
+        Raises:
+            EOFError: fewer bytes are left.
+        """
+        if count > self.remaining:
+            raise EOFError(f"needs {count} bytes where {self.remaining} are left")
+        position = self._next - (len(self._buffer) - self._at)
+        self._next = position + count
+        self._buffer, self._at = b"", 0
+        return Window(self._file, position, position + count)
+
+    def copy(self) -> Window:
+        """Return an independent window on the bytes that are left."""
+        return Window(self._file, self._stop - self.remaining, self._stop)
+
+    def array(self, dtype: np.dtype, count: int, budget: Budget) -> np.ndarray:
+        """Read `count` items into a fresh, aligned array.
+
+        Args:
+            dtype: item type, native or little-endian.
+            count: number of items.
+            budget: charged with the bytes of the array.
+
+        Returns:
+            dtype[count], read-only.
+
+        Raises:
+            EOFError: fewer bytes are left.
+        """
+        nbytes = count * dtype.itemsize
+        source = self.split(nbytes)
+        budget.charge(nbytes)
+        out = np.empty(count, dtype)
+        view = out.view(np.uint8).data
+        self._file.seek(source._next)
+        done = 0
+        while done < nbytes:
+            got = self._file.readinto(view[done:])  # type: ignore[attr-defined]
+            if not got:
+                raise EOFError("the file is shorter than it was when it was opened")
+            done += got
+        out.flags.writeable = False
+        return out
+
+
+def signed(data: bytes) -> int:
+    """Return the little-endian signed 64-bit integer in `data`."""
+    return struct.unpack("<q", data)[0]
+
+
+def show(value: object) -> str:
+    """Return a short text for an error message; printing a nested container could take exponential time."""
+    return repr(value)[:80] if isinstance(value, str | int | float | type(None)) else f"a {type(value).__name__}"

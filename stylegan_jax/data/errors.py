@@ -1,0 +1,61 @@
+"""The errors of the data package: each names the place, the reason and the fix."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+
+SHOWN = 10
+"""How many bad images an error lists by name; the rest is counted."""
+
+
+class DataError(ValueError):
+    """The data set cannot be used as configured; the text says what was found, the rule and what to do."""
+
+
+class BadImage(DataError):
+    """One image cannot be used.
+
+    Attributes:
+        name: name inside the folder or zip.
+        reason: what is wrong with it, without the name.
+    """
+
+    def __init__(self, reason: str, name: str = ""):
+        super().__init__(f"{printable(name)}: {reason}" if name else reason)
+        self.name = name
+        self.reason = reason
+
+
+def printable(name: str) -> str:
+    """Return a name that is safe to print: control characters come out escaped."""
+    return name if name.isprintable() else ascii(name)
+
+
+def bad_images_error(where: str, bad: Sequence[tuple[str, str]], total: int) -> DataError:
+    """Return the error that refuses to start, naming the first bad images and counting all.
+
+    Args:
+        where: the folder or zip.
+        bad: (name, reason) of each bad image.
+        total: how many images were looked at.
+    """
+    lines = [f"  {printable(name)}: {reason}" for name, reason in bad[:SHOWN]]
+    if len(bad) > SHOWN:
+        lines.append(f"  … and {len(bad) - SHOWN} more")
+    return DataError(
+        f"{where}: {len(bad)} of {total} images cannot be used:\n" + "\n".join(lines) + "\n"
+        "All images must have one size and the model's channels, 8 bits each. Repair or remove these, or leave them "
+        "out with --config.data.on_bad_image=skip"
+    )
+
+
+def missing_path_error(path: str, kind: str) -> DataError:
+    """Return the error for a path that does not exist, with the nearest existing name beside it."""
+    folder, name = os.path.split(os.path.abspath(path))
+    while folder and not os.path.isdir(folder):
+        folder, name = os.path.split(folder)
+    near = difflib.get_close_matches(name, sorted(os.listdir(folder)), n=1, cutoff=0.5)
+    hint = f"; did you mean {os.path.join(folder, near[0])}?" if near else ""
+    return DataError(f"config.data.path is {path!r}; there is no such {kind} (looked at {os.path.abspath(path)}){hint}")

@@ -1,0 +1,211 @@
+"""Encoded images with names: what the zip and folder sources share.
+
+All bad images are found before the first step. `FileSource` looks at every header and end mark; when the set is going
+to be cached, `fitted.decode_all` decodes every image anyway and reports here what the quick look cannot see.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import BinaryIO, Protocol
+
+import numpy as np
+
+from stylegan_jax.data import images
+from stylegan_jax.data.errors import BadImage, DataError, bad_images_error
+from stylegan_jax.data.labels import Labels
+from stylegan_jax.spec import SourceInfo
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 64  # images per thread task: below this, handing over costs more than decoding small images
+_PROGRESS_SECONDS = 10.0
+
+
+class Files(Protocol):
+    """A folder or a zip: names in a fixed order, and their bytes. All methods may be called from any thread."""
+
+    where: str
+    names: list[str]
+    bad: list[tuple[str, str]]  # (name, reason) refused while listing
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of one file; raises BadImage or OSError."""
+        ...
+
+    def open(self, index: int) -> BinaryIO:
+        """Return one file, seekable; raises BadImage or OSError."""
+        ...
+
+    def close(self) -> None:
+        """Release what is open."""
+        ...
+
+
+def split_suffixes(names: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return (sorted names of images by suffix, names and reasons of image kinds that are not read).
+
+    Hidden files and the resource forks that macOS adds to zips are left out without a word.
+    """
+    good: list[str] = []
+    bad: list[tuple[str, str]] = []
+    for name in sorted(names):
+        parts = name.split("/")
+        if parts[-1].startswith(".") or "__MACOSX" in parts:
+            continue
+        lower = name.lower()
+        if lower.endswith(images.SUFFIXES):
+            good.append(name)
+        elif lower.endswith(images.OTHER_SUFFIXES):
+            bad.append((name, "this format is not read; re-save as PNG"))
+    return good, bad
+
+
+def parallel(work: Callable[[int], None], count: int, workers: int, what: str) -> None:
+    """Call work(i) for i in range(count) in threads, in chunks; log progress when it takes long."""
+    began = said = time.monotonic()
+
+    def chunk(first: int) -> int:
+        last = min(first + _CHUNK, count)
+        for i in range(first, last):
+            work(i)
+        return last - first
+
+    pool = ThreadPoolExecutor(max(1, workers))
+    try:
+        waiting = {pool.submit(chunk, first) for first in range(0, count, _CHUNK)}
+        done = 0
+        while waiting:
+            ready, waiting = wait(waiting, timeout=_PROGRESS_SECONDS, return_when=FIRST_EXCEPTION)
+            done += sum(f.result() for f in ready)
+            if waiting and time.monotonic() - said > _PROGRESS_SECONDS / 2:
+                said = time.monotonic()
+                log.info("%s: %d of %d (%.0f per second)", what, done, count, done / (said - began))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class FileSource:
+    """A `Source` over encoded images of one size; bad ones refused or left out.
+
+    Args:
+        name: short name for logs.
+        files: the folder or zip.
+        labels: from file names to labels.
+        channels: 1, 3 or 4.
+        on_bad_image: 'error' or 'skip'.
+        workers: threads.
+
+    Raises:
+        DataError: no image, bad images with 'error', or labels missing.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        files: Files,
+        labels: Callable[[Sequence[str]], Labels],
+        *,
+        channels: int,
+        on_bad_image: str,
+        workers: int,
+    ):
+        self._name, self._files, self._channels, self._on_bad = name, files, channels, on_bad_image
+        if not files.names and not files.bad:
+            raise DataError(f"{files.where}: no image in it; it must hold {', '.join(images.SUFFIXES)} files")
+        self._total = len(files.names) + len(files.bad)
+        self._skipped: list[tuple[str, str]] = []
+        self._keep = np.arange(len(files.names))
+        headers, bad = self._scan(workers)
+        self._refuse(files.bad + [(files.names[i], bad[i]) for i in sorted(bad)])
+        self._keep = np.array(sorted(headers), np.int64)
+        self._labels = labels(files.names).take(self._keep)
+        self._size = headers[int(self._keep[0])].size
+        self.formats = frozenset(h.format for h in headers.values())
+
+    def _scan(self, workers: int) -> tuple[dict[int, images.Header], dict[int, str]]:
+        """Return the headers of the usable images and the reasons against the others, by file number."""
+        headers: dict[int, images.Header] = {}
+        bad: dict[int, str] = {}
+
+        def look(i: int) -> None:
+            try:
+                with self._files.open(i) as file:
+                    headers[i] = images.inspect(file, self._channels)
+            except BadImage as error:
+                bad[i] = error.reason
+            except OSError as error:
+                bad[i] = f"cannot be read: {error.strerror or error}"
+
+        parallel(look, len(self._files.names), workers, f"checking {self._files.where}")
+        # The most common size is the set's; of equally common ones, that of the first image.
+        sizes = collections.Counter(headers[i].size for i in sorted(headers))
+        if len(sizes) > 1:
+            height, width = sizes.most_common(1)[0][0]
+            for i in [i for i in headers if headers[i].size != (height, width)]:
+                h, w = headers.pop(i).size
+                bad[i] = f"{w}x{h} pixels, not {width}x{height} like most"
+        return headers, bad
+
+    def _refuse(self, bad: list[tuple[str, str]]) -> None:
+        """Raise, or note the bad images as skipped, by policy."""
+        if not bad:
+            return
+        if self._on_bad == "error" or len(self._skipped) + len(bad) >= self._total:
+            raise bad_images_error(self._files.where, self._skipped + bad, self._total)
+        self._skipped = sorted(self._skipped + bad)
+        log.warning("%s: %d bad images left out, such as %s: %s", self._files.where, len(bad), *bad[0])
+
+    def drop(self, bad: Sequence[tuple[int, BadImage]]) -> np.ndarray:
+        """Leave out images by index, by policy; returns the indices that stay, int64[m]."""
+        self._refuse([(error.name, error.reason) for _, error in bad])
+        stay = np.delete(np.arange(len(self._keep)), [i for i, _ in bad])
+        self._keep, self._labels = self._keep[stay], self._labels.take(stay)
+        return stay
+
+    def info(self) -> SourceInfo:
+        """Describe the set."""
+        shape = (*self._size, self._channels)
+        skipped = tuple(self._skipped)
+        return SourceInfo(self._name, len(self._keep), shape, self._labels.dim, self._labels.names, skipped)
+
+    def encoded(self, index: int) -> bytes:
+        """Return the stored bytes of one image.
+
+        Raises:
+            BadImage: it cannot be read any more.
+        """
+        number = int(self._keep[index])
+        try:
+            return self._files.read(number)
+        except BadImage as error:
+            raise BadImage(error.reason, self._files.names[number]) from error
+        except OSError as error:
+            raise BadImage(f"cannot be read: {error.strerror or error}", self._files.names[number]) from error
+
+    def pixels(self, index: int) -> np.ndarray:
+        """Decode one image: uint8[h, w, c].
+
+        Raises:
+            BadImage: naming it, when it is damaged or is not what the check at start-up saw.
+        """
+        name = self._files.names[int(self._keep[index])]
+        try:
+            pixels = images.decode(self.encoded(index), self._channels)
+        except BadImage as error:
+            raise BadImage(error.reason, name) from error
+        if pixels.shape[:2] != self._size:
+            raise BadImage(f"its size is now {pixels.shape[1]}x{pixels.shape[0]}; it changed since the start", name)
+        return pixels
+
+    def labels(self, index: np.ndarray) -> np.ndarray:
+        """Return label vectors, float32[*index.shape, k]."""
+        return self._labels.vectors(index)
+
+    def close(self) -> None:
+        """Release the folder or zip."""
+        self._files.close()

@@ -1,0 +1,141 @@
+"""Labels: class numbers or float vectors, and the dataset.json that holds them.
+
+The file is `{"labels": [["00000/img00000000.png", 3], …], "label_names": ["cat", …]}`; a label is a class number from
+0 or a list of numbers. Class numbers stay integers in memory and become one-hot vectors only for the images of a batch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stylegan_jax.data.errors import SHOWN, DataError, printable
+
+JSON_NAME = "dataset.json"
+MAX_CLASS = 1_000_000
+
+
+class Labels(NamedTuple):
+    """The labels of a data set.
+
+    Attributes:
+        values: int32[N] class numbers, or float32[N, k] vectors (k = 0: no labels).
+        dim: length k of a label vector.
+        names: class names, empty when unknown.
+    """
+
+    values: np.ndarray
+    dim: int
+    names: tuple[str, ...] = ()
+
+    def vectors(self, index: np.ndarray) -> np.ndarray:
+        """Return float32[*index.shape, k], class numbers as one-hot vectors."""
+        picked = self.values[index]
+        if self.values.ndim == 2:
+            return picked
+        out = np.zeros((*picked.shape, self.dim), np.float32)
+        np.put_along_axis(out, picked[..., None].astype(np.int64), 1.0, axis=-1)
+        return out
+
+    def take(self, index: np.ndarray) -> Labels:
+        """Return the labels of a subset; the vector length stays."""
+        return self._replace(values=self.values[index])
+
+
+def no_labels(count: int) -> Labels:
+    """Return zero-width labels for `count` images."""
+    return Labels(np.zeros((count, 0), np.float32), 0)
+
+
+def from_array(values: np.ndarray, count: int, where: str, names: Sequence[str] = ()) -> Labels:
+    """Return labels from integers [N] (classes) or floats [N, k].
+
+    Raises:
+        DataError: wrong shape, type or range.
+    """
+    values = np.asarray(values)
+    integer = np.issubdtype(values.dtype, np.integer)
+    if values.ndim == 1 and integer:
+        if len(values) and (values.min() < 0 or values.max() >= MAX_CLASS):
+            raise DataError(
+                f"{where}: class {values.min()} to {values.max()}; classes count from 0 up, below {MAX_CLASS}"
+            )
+        dim = int(values.max()) + 1 if len(values) else 0
+        labels = Labels(values.astype(np.int32), dim, tuple(names[:dim]))
+    elif values.ndim == 2 and values.shape[1] and (integer or np.issubdtype(values.dtype, np.floating)):
+        with np.errstate(over="ignore"):
+            labels = Labels(values.astype(np.float32), values.shape[1], tuple(names[: values.shape[1]]))
+        if not np.isfinite(labels.values).all():
+            raise DataError(f"{where}: a label vector holds NaN, infinity or a number beyond float32")
+    else:
+        raise DataError(f"{where}: labels are {values.dtype}{list(values.shape)}; use integers [N] or floats [N, k]")
+    if len(values) != count:
+        raise DataError(f"{where}: {len(values)} labels for {count} images; there must be one for each")
+    if labels.names and len(labels.names) < labels.dim:
+        raise DataError(f"{where}: {len(names)} label names for {labels.dim} classes; name all or none")
+    return labels
+
+
+def parse_json(data: bytes, names: Sequence[str], where: str) -> Labels:
+    """Read dataset.json for the images `names`.
+
+    Raises:
+        DataError: not JSON, no labels, images without one (they are named), or labels of mixed kinds.
+    """
+    table, label_names = _parse(data, where)
+    missing = [n for n in names if n not in table]
+    if missing:
+        shown = ", ".join(printable(n) for n in missing[:SHOWN])
+        raise DataError(
+            f"{where}: no label for {len(missing)} of {len(names)} images: {shown}{' …' * (len(missing) > SHOWN)}; "
+            "add them, or train without labels: --config.data.labels=none"
+        )
+    chosen = [table[n] for n in names]
+    if all(type(v) is int for v in chosen):
+        if any(not 0 <= v < MAX_CLASS for v in chosen):
+            raise DataError(
+                f"{where}: class {min(chosen)} to {max(chosen)}; classes count from 0 up, below {MAX_CLASS}"
+            )
+        return from_array(np.array(chosen, np.int64), len(names), where, label_names)
+    length = len(chosen[0]) if isinstance(chosen[0], list) else -1
+    for name, value in zip(names, chosen, strict=True):
+        if not _is_vector(value, length):
+            kind = f"a list of {length} numbers" if length > 0 else "a class number or a list of numbers"
+            raise DataError(
+                f"{where}: the label of {printable(name)} is {str(value)[:80]}; it must be {kind}, like all"
+            )
+    return from_array(np.array(chosen, np.float64), len(names), where, label_names)
+
+
+def _parse(data: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
+    try:
+        tree = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: not valid JSON ({str(error)[:120]})") from error
+    if not isinstance(tree, dict) or not isinstance(tree.get("labels"), list):
+        raise DataError(
+            f'{where}: no list "labels" in it; write {{"labels": [[name, class], …]}} or use --config.data.labels=none'
+        )
+    table: dict[str, Any] = {}
+    for entry in tree["labels"]:
+        if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], str):
+            raise DataError(f"{where}: the entry {str(entry)[:80]} is not [name, class or list of numbers]")
+        name = entry[0].replace("\\", "/")
+        if table.setdefault(name, entry[1]) != entry[1]:
+            raise DataError(
+                f"{where}: {printable(name)} has two labels, {str(table[name])[:40]} and {str(entry[1])[:40]}"
+            )
+    names = tree.get("label_names") or []
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise DataError(f'{where}: "label_names" must be a list of strings')
+    return table, names
+
+
+def _is_vector(value: Any, length: int) -> bool:
+    """Say whether value is a list of `length` numbers within float32 (NaN is not, bool is not either)."""
+    if not isinstance(value, list) or len(value) != length or not length:
+        return False
+    return all(type(v) in (int, float) and abs(v) < 3e38 for v in value)

@@ -1,0 +1,98 @@
+"""The order of the images and the draw of labels: pure functions of (seed, position), in NumPy, without state.
+
+A position counts images shown since the start of the run, over all hosts. Each epoch is its own permutation of the data
+set, computed point by point by a keyed generalized Feistel network with cycle walking (Black and Rogaway 2002, "Ciphers
+with arbitrary finite domains"): any position costs the same time and no memory, so a run can start anywhere.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = 0xFFFFFFFFFFFFFFFF
+_ROUNDS = 14  # chi-square over all permutations of 3, 4 and 5 items is flat from here on
+_ORDER, _LABEL, _UNIFORM = 1, 2, 3  # streams: two purposes never share numbers
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """Scramble uint64 numbers (the finaliser of SplitMix64, Steele et al. 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def counter_hash(*parts: int | np.integer | np.ndarray) -> np.ndarray:
+    """Return uint64 hashes of integer tuples, broadcast over array parts; at least 1-D."""
+    h = np.full(1, _GOLDEN, np.uint64)
+    for part in parts:
+        word = np.atleast_1d(np.asarray(part & _MASK if isinstance(part, int) else part).astype(np.uint64))
+        h = _mix((h ^ word) + np.uint64(_GOLDEN))
+    return h
+
+
+def permute(index: np.ndarray, size: int, key: np.ndarray) -> np.ndarray:
+    """Map each index through the permutation of range(size) that its key names.
+
+    Args:
+        index: int64[m], in [0, size).
+        size: length of the permuted range, at least 1.
+        key: uint64[m], one key per index (equal keys: the same permutation).
+
+    Returns:
+        int64[m], in [0, size).
+    """
+    rows = math.isqrt(size - 1) + 1
+    columns = -(-size // rows)  # rows * columns >= size, by less than `rows`
+    round_keys = counter_hash(key[None, :], np.arange(_ROUNDS)[:, None])
+    out = _feistel(index.astype(np.uint64), rows, columns, round_keys)
+    outside = np.flatnonzero(out >= size)
+    while outside.size:  # walking on until inside makes a permutation of [0, size)
+        out[outside] = _feistel(out[outside], rows, columns, round_keys[:, outside])
+        outside = outside[out[outside] >= size]
+    return out.astype(np.int64)
+
+
+def _feistel(x: np.ndarray, rows: int, columns: int, round_keys: np.ndarray) -> np.ndarray:
+    """Permute [0, rows * columns): uint64[m], with round_keys uint64[rounds, m]."""
+    a, b = np.uint64(rows), np.uint64(columns)
+    high, low = x // b, x % b
+    for r in range(0, len(round_keys), 2):
+        high = (high + _mix(low + round_keys[r]) % a) % a
+        low = (low + _mix(high + round_keys[r + 1]) % b) % b
+    return high * b + low
+
+
+def order(
+    seed: int | np.integer, positions: np.ndarray, num_images: int, xflip: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which image is shown at each position, and whether it is mirrored.
+
+    Args:
+        seed: the run's seed, any integer.
+        positions: int64[m], not negative: images shown before this one.
+        num_images: size of the data set.
+        xflip: an epoch shows every image twice, as stored and mirrored.
+
+    Returns:
+        (index int64[m] in [0, num_images), flip bool[m]).
+    """
+    positions = np.asarray(positions, np.int64)
+    size = num_images * (2 if xflip else 1)
+    key = counter_hash(seed, _ORDER, positions // size)
+    shuffled = permute(positions % size, size, key)
+    return shuffled % num_images, shuffled >= num_images
+
+
+def label_index(seed: int, positions: np.ndarray, num_phases: int, num_images: int) -> np.ndarray:
+    """Return whose label each latent gets: i.i.d. uniform over images, int64[num_phases, m] for positions int64[m]."""
+    drawn = counter_hash(seed, _LABEL, np.arange(num_phases)[:, None], np.asarray(positions, np.int64)[None, :])
+    return (drawn % np.uint64(num_images)).astype(np.int64)
+
+
+def uniform(count: int, *parts: int) -> np.ndarray:
+    """Return float64[count] in [0, 1), decided by the integers `parts` alone."""
+    drawn = counter_hash(_UNIFORM, *parts, np.arange(count))
+    return (drawn >> np.uint64(11)).astype(np.float64) * 2.0**-53

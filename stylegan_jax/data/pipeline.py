@@ -1,0 +1,150 @@
+"""Decoding as it goes, by tf.data: for sets that do not fit in memory. The only module that imports TensorFlow.
+
+Positions go in, decoded images come out, always in order. PNG and JPEG are decoded by TensorFlow's own code, which
+gives the same pixels as Pillow (JPEG: with the accurate integer transform, Pillow's default); the rest by Pillow.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from stylegan_jax.data import images
+from stylegan_jax.data.errors import BadImage, DataError
+from stylegan_jax.data.files import FileSource
+from stylegan_jax.data.fitted import FittedSource
+
+_AHEAD = 2
+_FOREVER = 1 << 62
+
+
+def import_tensorflow() -> Any:
+    """Import TensorFlow, quiet and away from the accelerators, which belong to JAX.
+
+    Raises:
+        DataError: it is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise DataError(
+            "decoding from files as the run goes needs TensorFlow, which is not installed: pip install tensorflow-cpu; "
+            "or decode once into memory: --config.data.cache=host"
+        ) from error
+    for kind in ("GPU", "TPU"):
+        tf.config.set_visible_devices([], kind)
+    return tf
+
+
+def pixel_batches(
+    source: FittedSource,
+    files: FileSource,
+    plan: Callable[[int], tuple[np.ndarray, np.ndarray]],
+    rows: int,
+    workers: int,
+) -> Iterator[np.ndarray]:
+    """Yield uint8[rows, h, w, c] for batch 0, 1, ….
+
+    Args:
+        source: the files at the model's size.
+        files: the files themselves.
+        plan: batch number -> (index int64[rows], flip bool[rows]).
+        rows: images per batch.
+        workers: decoding threads, private to the pipeline.
+
+    Raises:
+        DataError: an image cannot be read or decoded any more; it is named.
+    """
+    tf = import_tensorflow()
+    decode = _decoder(tf, source, files)
+
+    failed: list[BadImage] = []  # TensorFlow would print a traceback and lose the type of what Python raises inside it
+
+    def encoded(i: int) -> bytes:
+        try:
+            return files.encoded(i)
+        except BadImage as error:
+            failed.append(error)
+            return b""
+
+    def read(b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        index, flip = plan(int(b))
+        return np.array([encoded(int(i)) for i in index], dtype=object), flip
+
+    def load(b):
+        strings, flip = tf.numpy_function(read, [b], (tf.string, tf.bool))
+        return tf.ensure_shape(strings, (rows,)), tf.ensure_shape(flip, (rows,))
+
+    def finish(string, flip):
+        pixels = decode(string)
+        return tf.where(flip, tf.reverse(pixels, [1]), pixels)
+
+    plain = tf.autograph.experimental.do_not_convert
+    workers = max(1, workers)
+    dataset = tf.data.Dataset.range(_FOREVER).map(plain(load), num_parallel_calls=workers).unbatch()
+    dataset = dataset.map(plain(finish), num_parallel_calls=workers).batch(rows, drop_remainder=True).prefetch(_AHEAD)
+    iterator = dataset.with_options(_options(tf, workers)).as_numpy_iterator()
+    b = 0
+    try:
+        while True:
+            yield next(iterator)
+            b += 1
+    except tf.errors.OpError as error:
+        if failed:
+            raise failed[0] from None
+        source.gather(plan(b)[0])  # decodes by Pillow: raises, and names the image
+        raise DataError(f"batch {b} could not be decoded: {str(error)[:300]}") from error
+    finally:
+        del iterator, dataset  # ends the reading threads before the files are closed
+
+
+def _options(tf: Any, workers: int) -> Any:
+    """Return tf.data options: one order, and threads of its own so that XLA keeps the others."""
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = workers
+    return options
+
+
+def _decoder(tf: Any, source: FittedSource, files: FileSource) -> Callable[[Any], Any]:
+    """Return the function from encoded bytes to uint8[h, w, c] tensors at the model's size."""
+    height, width, channels = files.info().image_shape
+
+    def by_pillow(data: bytes) -> np.ndarray:
+        try:
+            pixels = images.decode(data, channels)
+        except BadImage:
+            pixels = np.zeros((0, 0, channels), np.uint8)
+        return resized(pixels) if pixels.shape[:2] == (height, width) else pixels[:0]  # an empty image fails below
+
+    def resized(pixels: np.ndarray) -> np.ndarray:
+        return images.fit(pixels, source.size, source.resize_filter)
+
+    def png(data):
+        return tf.io.decode_png(data)
+
+    def jpeg(data):
+        return tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE")
+
+    def decode(data):
+        if files.formats == {"PNG"}:
+            pixels = png(data)
+        elif files.formats == {"JPEG"}:
+            pixels = jpeg(data)
+        elif files.formats == {"PNG", "JPEG"}:
+            is_jpeg = tf.strings.substr(data, 0, 2) == b"\xff\xd8"
+            pixels = tf.cond(is_jpeg, lambda: jpeg(data), lambda: png(data))
+        else:
+            return tf.ensure_shape(tf.numpy_function(by_pillow, [data], tf.uint8), (*source.size, channels))
+        pixels = tf.ensure_shape(pixels, (height, width, channels))  # fails when a file changed since the start
+        if (height, width) != source.size:
+            pixels = tf.ensure_shape(tf.numpy_function(resized, [pixels], tf.uint8), (*source.size, channels))
+        return pixels
+
+    return decode

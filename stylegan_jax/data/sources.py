@@ -1,0 +1,50 @@
+"""The data sources by name, and `open_source`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stylegan_jax.config import ConfigError, DataConfig, suggest
+from stylegan_jax.data.fitted import FittedSource, Source, fit_source
+from stylegan_jax.data.folder_source import open_folder
+from stylegan_jax.data.memory_source import open_memory
+from stylegan_jax.data.synthetic_source import open_synthetic
+from stylegan_jax.data.tfds_source import open_tfds
+from stylegan_jax.data.zip_source import open_zip
+
+SOURCES: dict[str, Callable[[DataConfig, tuple[int, int, int]], Source]] = {
+    "zip": open_zip,
+    "folder": open_folder,
+    "tfds": open_tfds,
+    "memory": open_memory,
+    "synthetic": open_synthetic,
+}
+"""`config.data.source` -> opener(data config, the model's (h, w, c)). A new source is one file and one line here."""
+
+
+def open_source(data: DataConfig, image_shape: tuple[int, int, int]) -> FittedSource:
+    """Open the configured data set with every check that can be made before the first step.
+
+    Args:
+        data: the data group of the config.
+        image_shape: the model's (h, w, c).
+
+    Returns:
+        A source whose `pixels` have the model's shape; decoded into memory when `data.cache` asks for it.
+
+    Raises:
+        ConfigError: unknown source, or a key that does not fit it.
+        DataError: missing or damaged data, bad images with on_bad_image='error', labels that are not there.
+    """
+    if data.source not in SOURCES:
+        raise ConfigError(f"config.data.source is {data.source!r}; {suggest(data.source, SOURCES)}")
+    if data.labels == "subfolders" and data.source != "folder":
+        raise ConfigError(f"config.data.labels='subfolders' needs data.source='folder', not {data.source!r}")
+    if image_shape[2] not in (1, 3, 4):
+        raise ConfigError(f"config.model.img_channels is {image_shape[2]}; images have 1, 3 or 4 channels")
+    source = SOURCES[data.source](data, image_shape)
+    try:
+        return fit_source(source, data, image_shape)
+    except BaseException:
+        source.close()
+        raise

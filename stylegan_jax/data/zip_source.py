@@ -1,0 +1,210 @@
+"""Images in a zip, the layout of the official StyleGAN tools: any names, `dataset.json` at the root.
+
+Nothing is extracted: members are read at their offsets with positional reads, so threads and forked processes share one
+file without a lock. The checksum of a member is compared at every read.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from stylegan_jax.config import ConfigError, DataConfig
+from stylegan_jax.data import images, labels
+from stylegan_jax.data.errors import BadImage, DataError, missing_path_error, printable
+from stylegan_jax.data.files import FileSource, split_suffixes
+
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+_MAX_RATIO = 100  # unpacked to packed bytes; only above _RATIO_FROM bytes: small flat images pack well
+_RATIO_FROM = 1 << 24
+_ENCRYPTED = 1
+
+
+class ZipFiles:
+    """`files.Files` over a zip; see the module.
+
+    Raises:
+        DataError: not a readable zip.
+    """
+
+    def __init__(self, path: str):
+        self.where = path
+        infos = _directory(path)
+        self._size = os.path.getsize(path)
+        self._root_json = next((i for i in infos if i.filename == labels.JSON_NAME), None)
+        self._nested_json = [i.filename for i in infos if i.filename.endswith("/" + labels.JSON_NAME)]
+        by_name: dict[str, zipfile.ZipInfo] = {}
+        twice: set[str] = set()
+        for info in infos:
+            if info.filename in by_name:
+                twice.add(info.filename)
+            elif not info.filename.endswith("/"):  # ZipInfo.is_dir fails on an empty name
+                by_name[info.filename] = info
+        candidates, self.bad = split_suffixes(list(by_name))
+        self.names: list[str] = []
+        self._infos: list[tuple[int, int, int, int, int]] = []
+        for name in candidates:
+            info = by_name[name]
+            reason = "two members have this name" if name in twice else _refusal(info, self._size)
+            if reason:
+                self.bad.append((name, reason))
+            else:
+                self.names.append(name)
+                self._infos.append(_entry(info))
+        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+
+    def read(self, index: int) -> bytes:
+        """Return the unpacked bytes of one member, checksum compared."""
+        return self._unpack(self._infos[index])
+
+    def open(self, index: int) -> BinaryIO:
+        """Return one member as a seekable file; stored members are not read as a whole."""
+        offset, packed, _, method, _ = self._infos[index]
+        if method != zipfile.ZIP_STORED:
+            return io.BytesIO(self.read(index))
+        return io.BufferedReader(_Slice(self._fd, self._data_offset(offset), packed), 4096)  # type: ignore[return-value]
+
+    def labels_json(self) -> bytes:
+        """Return the bytes of dataset.json.
+
+        Raises:
+            DataError: there is none at the root, or it is damaged.
+        """
+        if self._root_json is None:
+            nested = f"; found {printable(self._nested_json[0])}, which is not at the root" if self._nested_json else ""
+            raise DataError(
+                f"{self.where}: config.data.labels='file' needs {labels.JSON_NAME} at the root of the zip{nested}; add "
+                "it, or train without labels: --config.data.labels=none"
+            )
+        reason = _refusal(self._root_json, self._size)
+        try:
+            if reason:
+                raise BadImage(reason)
+            return self._unpack(_entry(self._root_json))
+        except (BadImage, OSError) as error:
+            raise DataError(f"{self.where}/{labels.JSON_NAME}: {error}") from error
+
+    def close(self) -> None:
+        """Close the file; reading afterwards raises."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _data_offset(self, header_offset: int) -> int:
+        header = os.pread(self._fd, _LOCAL_HEADER.size, header_offset)
+        if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
+            raise BadImage("damaged zip: no member starts where the directory says")
+        _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+        return header_offset + _LOCAL_HEADER.size + name_length + extra_length
+
+    def _unpack(self, entry: tuple[int, int, int, int, int]) -> bytes:
+        offset, packed, size, method, crc = entry
+        data = os.pread(self._fd, packed, self._data_offset(offset))
+        if len(data) < packed:
+            raise BadImage("damaged zip: the file ends inside this member")
+        if method == zipfile.ZIP_DEFLATED:
+            try:
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
+            except zlib.error as error:
+                raise BadImage(f"damaged zip: {error}") from error
+        if len(data) != size or zlib.crc32(data) != crc:
+            raise BadImage("damaged zip: size or checksum is wrong")
+        return data
+
+
+class _Slice(io.RawIOBase):
+    """A part of an open file, read by position; independent of the file's own position."""
+
+    def __init__(self, fd: int, start: int, size: int):
+        self._fd, self._start, self._size, self._at = fd, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer) -> int:  # type: ignore[override]
+        data = os.pread(self._fd, max(0, min(len(buffer), self._size - self._at)), self._start + self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def _directory(path: str) -> list[zipfile.ZipInfo]:
+    if os.path.isdir(path):
+        raise ConfigError(f"config.data.path is {path!r}, a folder; use --config.data.source=folder")
+    if not os.path.exists(path):
+        raise missing_path_error(path, "zip")
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise DataError(f"{path}: not a regular file")
+    if not os.path.getsize(path):
+        raise DataError(f"{path}: the file is empty (0 bytes); copy it again")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # zipfile raises almost anything on damaged directories
+        raise DataError(
+            f"{path}: not a zip, or its directory is damaged or cut off ({error}); copy it again"
+        ) from error
+
+
+def _entry(info: zipfile.ZipInfo) -> tuple[int, int, int, int, int]:
+    return info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC
+
+
+def _refusal(info: zipfile.ZipInfo, zip_size: int) -> str:
+    """Return why a member is not read; empty when it is fine."""
+    if info.flag_bits & _ENCRYPTED:
+        return "encrypted; unpack and pack it again without a password"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"packed by method {info.compress_type}; use stored or deflated"
+    if info.compress_type == zipfile.ZIP_STORED and info.compress_size != info.file_size:
+        return "damaged zip: a stored member with two sizes"
+    if info.header_offset < 0 or info.header_offset + info.compress_size > zip_size:
+        return "damaged zip: the file ends inside this member"
+    if max(info.file_size, info.compress_size) > images.MAX_BYTES:
+        return f"claims {info.file_size} bytes; the limit is {images.MAX_BYTES}"
+    if info.file_size > max(_RATIO_FROM, _MAX_RATIO * info.compress_size):
+        return f"{info.compress_size} bytes unpack to {info.file_size} (decompression bomb)"
+    return ""
+
+
+def open_zip(data: DataConfig, image_shape: tuple[int, int, int]) -> FileSource:
+    """Open `data.path` as a zip of images with `image_shape[2]` channels.
+
+    Raises:
+        DataError: not a zip, no image, bad images, or labels missing.
+    """
+    files = ZipFiles(data.path)
+
+    def read_labels(names: Sequence[str]) -> labels.Labels:
+        if data.labels == "none":
+            return labels.no_labels(len(names))
+        return labels.parse_json(files.labels_json(), names, f"{data.path}/{labels.JSON_NAME}")
+
+    try:
+        return FileSource(
+            os.path.splitext(os.path.basename(data.path))[0],
+            files,
+            read_labels,
+            channels=image_shape[2],
+            on_bad_image=data.on_bad_image,
+            workers=data.workers,
+        )
+    except BaseException:
+        files.close()
+        raise

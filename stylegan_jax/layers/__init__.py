@@ -1,0 +1,1 @@
+"""Small linen modules on `ops`: equalised dense and convolution layers, the mapping network, noise."""

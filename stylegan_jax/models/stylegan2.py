@@ -1,0 +1,268 @@
+"""StyleGAN2 (Karras et al. 2020): generator and discriminator with the skip, resnet and plain layouts of its fig. 7."""
+
+from __future__ import annotations
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stylegan_jax.config import ModelConfig
+from stylegan_jax.layers.conv import Conv, ModulatedConv, ToRGB, resample_filter
+from stylegan_jax.layers.dense import Dense
+from stylegan_jax.layers.mapping import Mapping
+from stylegan_jax.models.gan import Gan, GanSpec
+from stylegan_jax.ops import fir
+from stylegan_jax.ops.norm import minibatch_std
+
+SQRT_HALF = math.sqrt(0.5)
+
+
+def channels(config: ModelConfig, res: int) -> int:
+    """Return the feature maps at a resolution: min(channel_base // res, channel_max)."""
+    return min(config.channel_base // res, config.channel_max)
+
+
+def block_resolutions(config: ModelConfig) -> list[int]:
+    """Return the nominal resolutions 4, 8, … of the blocks; their heights are base_size[0] / 4 times these."""
+    return [4 * 2**i for i in range(config.num_blocks)]
+
+
+def lowp_dtype(config: ModelConfig, res: int) -> jnp.dtype | None:
+    """Return the activation dtype of a block, None for that of its input (design decision 6, ADA App. C)."""
+    dtype = config.compute_dtype
+    if dtype == "auto":
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    first = 4 * 2 ** max(config.num_blocks - config.num_lowp_res, 1)
+    return jnp.dtype(dtype) if dtype != "float32" and res >= first else None
+
+
+def cast(x: jax.Array, dtype: jnp.dtype | None) -> jax.Array:
+    """Cast to a low-precision dtype, or back to at least float32."""
+    return x.astype(dtype or jnp.promote_types(x.dtype, jnp.float32))
+
+
+class SynthesisBlock(nn.Module):
+    """One resolution of the generator: convolutions, and ToRGB where the layout has one."""
+
+    config: ModelConfig
+    res: int
+    is_last: bool
+
+    @property
+    def num_conv(self) -> int:
+        return 1 if self.res == 4 else 2
+
+    @property
+    def has_rgb(self) -> bool:
+        return self.is_last or self.config.g_arch == "skip"
+
+    @nn.compact
+    def __call__(self, x, image, ws, noise):
+        """Map (features or None, image or None, styles) to (features, image).
+
+        Args:
+            x: float[n, h/2, w/2, c] or None in the first block.
+            image: float32[n, h/2, w/2, c_image] or None.
+            ws: float[n, num_conv + has_rgb, w].
+            noise: one entry per convolution: 'const', 'none' or float[n, h, w, 1].
+        """
+        config, out = self.config, channels(self.config, self.res)
+        dtype = lowp_dtype(config, self.res)
+        common = {"activation": config.activation, "taps": config.resample_filter, "clamp": config.conv_clamp}
+        common["use_noise"] = config.use_noise
+        styles = list(jnp.moveaxis(ws, 1, 0))
+        if x is None:
+            const = self.param("const", nn.initializers.normal(1.0), (*config.base_size, out))
+            x = cast(jnp.broadcast_to(const, (ws.shape[0], *const.shape)), dtype)
+            x = ModulatedConv(out, name="conv1", **common)(x, styles[0], noise[0])
+        else:
+            x = cast(x, dtype)
+            resnet = config.g_arch == "resnet"
+            gain = SQRT_HALF if resnet else 1.0
+            y = None
+            if resnet:
+                skip = Conv(out, 1, use_bias=False, up=2, taps=config.resample_filter, name="skip")
+                y = skip(x, gain=SQRT_HALF)
+            x = ModulatedConv(out, up=2, name="conv0", **common)(x, styles[0], noise[0])
+            x = ModulatedConv(out, name="conv1", **common)(x, styles[1], noise[1], gain=gain)
+            x = x if y is None else y + x
+        if image is not None:
+            image = fir.upsample2d(image, resample_filter(config.resample_filter))
+        if self.has_rgb:
+            rgb = ToRGB(config.img_channels, clamp=config.conv_clamp, name="torgb")(x, styles[self.num_conv])
+            image = rgb if image is None else image + rgb
+        return x, image
+
+
+class Synthesis(nn.Module):
+    """The synthesis network: styles to an image."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, ws: jax.Array, noise: str, key: jax.Array | None) -> jax.Array:
+        """Map ws float[n, l, w] to float32[n, h, w, c]; a block's ToRGB shares its slot with the next block."""
+        x = image = None
+        slot = 0
+        resolutions = block_resolutions(self.config)
+        maps = self._noise(ws.shape[0], noise, key)
+        for res in resolutions:
+            block = SynthesisBlock(self.config, res, is_last=res == resolutions[-1], name=f"b{res}")
+            used = ws[:, slot : slot + block.num_conv + block.has_rgb]
+            x, image = block(x, image, used, maps[slot : slot + block.num_conv])
+            self.sow("intermediates", f"b{res}", x)
+            slot += block.num_conv
+        return image
+
+    def _noise(self, n: int, noise: str, key: jax.Array | None) -> list:
+        """Return the noise of every convolution; fresh noise is one draw cut into the layers' maps."""
+        sizes = [res for res in block_resolutions(self.config) for _ in range(1 if res == 4 else 2)]
+        if noise != "random" or not self.config.use_noise:
+            return [noise] * len(sizes)
+        base_h, base_w = self.config.base_size
+        shapes = [(base_h * res // 4, base_w * res // 4) for res in sizes]
+        ends = np.cumsum([h * w for h, w in shapes])
+        flat = jnp.split(draw_noise(key, n, int(ends[-1])), ends[:-1], axis=1)
+        return [x.reshape(n, *shape, 1) for x, shape in zip(flat, shapes, strict=True)]
+
+
+def draw_noise(key: jax.Array | None, n: int, size: int) -> jax.Array:
+    """Return float32[n, size] from one key, or from [n] keys so that an image's noise is its own."""
+    if key is None:
+        raise ValueError("noise='random' needs a key; pass one, or use noise='const'")
+    if key.ndim:
+        return jax.vmap(lambda k: jax.random.normal(k, (size,)))(key)
+    return jax.random.normal(key, (n, size))
+
+
+class Generator(nn.Module):
+    """Mapping and synthesis networks under one tree."""
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        c = self.config
+        self.mapping = Mapping(
+            c.w_dim,
+            c.mapping_layers,
+            label_dim=max(c.label_dim, 0),
+            embed_dim=c.mapping_embed_dim,
+            layer_dim=c.mapping_layer_dim,
+            lr_mult=c.mapping_lr_mult,
+        )
+        self.synthesis = Synthesis(c)
+
+    def map_latents(self, z: jax.Array, cond: jax.Array) -> jax.Array:
+        """Map z float[n, z] and cond float[n, k] to ws float[n, l, w]."""
+        w = self.mapping(z, cond)
+        return jnp.broadcast_to(w[:, None], (w.shape[0], num_ws(self.config), w.shape[1]))
+
+    def synthesize(self, ws: jax.Array, noise: str = "const", key: jax.Array | None = None) -> jax.Array:
+        """Map ws float[n, l, w] to images float32[n, h, w, c]."""
+        if noise not in ("random", "const", "none"):
+            raise ValueError(f"noise is {noise!r}; known: random, const, none")
+        return self.synthesis(ws, noise, key)
+
+    def __call__(self, z: jax.Array, cond: jax.Array) -> jax.Array:
+        return self.synthesize(self.map_latents(z, cond))
+
+
+class DiscriminatorBlock(nn.Module):
+    """One resolution of the discriminator, halving the size."""
+
+    config: ModelConfig
+    res: int
+
+    @nn.compact
+    def __call__(self, x, image):
+        """Map (features float[n, h, w, c] or None, image or None) to both at half the size."""
+        config = self.config
+        dtype = lowp_dtype(config, self.res)
+        common = {"activation": config.activation, "taps": config.resample_filter, "clamp": config.conv_clamp}
+        if x is not None:
+            x = cast(x, dtype)
+        if x is None or config.d_arch == "skip":
+            y = Conv(channels(config, self.res), 1, name="fromrgb", **common)(cast(image, dtype))
+            x = y if x is None else x + y
+            image = fir.downsample2d(image, resample_filter(config.resample_filter))
+        inner, out = channels(config, self.res), channels(config, self.res // 2)
+        if config.d_arch == "resnet":
+            skip = Conv(out, 1, use_bias=False, down=2, taps=config.resample_filter, name="skip")
+            y = skip(x, gain=SQRT_HALF)
+            x = Conv(inner, 3, name="conv0", **common)(x)
+            return y + Conv(out, 3, down=2, name="conv1", **common)(x, gain=SQRT_HALF), image
+        x = Conv(inner, 3, name="conv0", **common)(x)
+        return Conv(out, 3, down=2, name="conv1", **common)(x), image
+
+
+class DiscriminatorEpilogue(nn.Module):
+    """The last block, at the base size: minibatch stddev, one convolution, two dense layers."""
+
+    config: ModelConfig
+    out_dim: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, image: jax.Array | None) -> jax.Array:
+        """Map features float[n, h, w, c] to float32[n, out_dim]."""
+        config, size = self.config, channels(self.config, 4)
+        x = cast(x, None)
+        if config.d_arch == "skip":
+            x = x + Conv(size, 1, activation=config.activation, name="fromrgb")(cast(image, None))
+        if config.mbstd_channels:
+            x = minibatch_std(x, config.mbstd_group, config.mbstd_channels)
+        x = Conv(size, 3, activation=config.activation, clamp=config.conv_clamp, name="conv")(x)
+        x = Dense(size, activation=config.activation, name="fc")(x.reshape(x.shape[0], -1))
+        return Dense(self.out_dim, name="out")(x)
+
+
+class Discriminator(nn.Module):
+    """Image, and label by projection (Miyato & Koyama 2018), to one logit."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, image: jax.Array, cond: jax.Array) -> jax.Array:
+        """Map images float[n, h, w, c] and labels float[n, k] to logits float32[n, 1]."""
+        config, x = self.config, None
+        conditional = config.label_dim > 0
+        out_dim = (config.cmap_dim or channels(config, 4)) if conditional else 1
+        for res in reversed(block_resolutions(config)[1:]):
+            x, image = DiscriminatorBlock(config, res, name=f"b{res}")(x, image)
+        x = DiscriminatorEpilogue(config, out_dim, name="b4")(x, image)
+        if not conditional:
+            return x
+        lr_mult = config.d_mapping_lr_mult
+        mapping = Mapping(out_dim, config.d_mapping_layers, config.label_dim, lr_mult=lr_mult, name="mapping")
+        return jnp.sum(x * mapping(None, cond), axis=1, keepdims=True) / math.sqrt(out_dim)
+
+
+def num_ws(config: ModelConfig) -> int:
+    """Return the number of style slots: one per convolution and one for the last ToRGB (18 at 1024)."""
+    return 2 * config.num_blocks
+
+
+def build(config: ModelConfig) -> Gan:
+    """Return the StyleGAN2 bundle of a model configuration."""
+    generator, discriminator = Generator(config), Discriminator(config)
+    label_dim = max(config.label_dim, 0)
+    spec = GanSpec(config.z_dim, config.w_dim, num_ws(config), config.image_shape, label_dim)
+
+    def init_g(key):
+        return dict(generator.init(key, jnp.zeros((1, spec.z_dim)), jnp.zeros((1, label_dim))))
+
+    def init_d(key):
+        return dict(discriminator.init(key, jnp.zeros((1, *spec.image_shape)), jnp.zeros((1, label_dim))))
+
+    def map_latents(variables, z, cond):
+        return generator.apply(variables, z, cond, method="map_latents")
+
+    def synthesize(variables, ws, *, noise="const", key=None):
+        return generator.apply(variables, ws, noise, key, method="synthesize")
+
+    def discriminate(variables, image, cond):
+        return discriminator.apply(variables, image, cond)
+
+    return Gan(spec, init_g, init_d, map_latents, synthesize, discriminate)

@@ -1,0 +1,63 @@
+"""Bias, activation, gain and clamp, in that order (SG2 §2; clamp: ADA App. C)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Activation(NamedTuple):
+    """An activation `apply(x, alpha)` with its default slope and the gain that keeps unit variance."""
+
+    apply: Callable[[jax.Array, float], jax.Array]
+    alpha: float
+    gain: float
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "linear": Activation(lambda x, _: x, 0.0, 1.0),
+    "relu": Activation(lambda x, _: jnp.where(x > 0, x, jnp.zeros_like(x)), 0.0, math.sqrt(2)),
+    "lrelu": Activation(lambda x, a: jnp.where(x > 0, x, x * a), 0.2, math.sqrt(2)),
+    "tanh": Activation(lambda x, _: jnp.tanh(x), 0.0, 1.0),
+    "sigmoid": Activation(lambda x, _: jax.nn.sigmoid(x), 0.0, 1.0),
+    "elu": Activation(lambda x, _: jax.nn.elu(x), 0.0, 1.0),
+    "selu": Activation(lambda x, _: jax.nn.selu(x), 0.0, 1.0),
+    "softplus": Activation(lambda x, _: jax.nn.softplus(x), 0.0, 1.0),
+    "swish": Activation(lambda x, _: jax.nn.sigmoid(x) * x, 0.0, math.sqrt(2)),
+}
+
+
+def bias_act(
+    x: jax.Array,
+    b: jax.Array | None = None,
+    *,
+    act: str = "linear",
+    alpha: float | None = None,
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> jax.Array:
+    """Add a bias, apply an activation, scale, clamp.
+
+    Args:
+        x: float[..., c].
+        b: float[c] or None; cast to the dtype of `x`.
+        act: name in `ACTIVATIONS`.
+        alpha: slope of lrelu; None takes the default.
+        gain: multiplies the activation; None takes the activation's own.
+        clamp: bound of the absolute value after the gain; None: no bound.
+
+    Returns:
+        float[..., c], dtype of `x`.
+    """
+    spec = ACTIVATIONS[act]
+    if b is not None:
+        x = x + b.astype(x.dtype)
+    x = spec.apply(x, spec.alpha if alpha is None else alpha)
+    gain = spec.gain if gain is None else gain
+    if gain != 1:
+        x = x * gain
+    return x if clamp is None else jnp.clip(x, -clamp, clamp)

@@ -1,0 +1,62 @@
+"""Modulated convolution (SG2 §2.2), with modulation applied to activations rather than weights.
+
+conv(x·s, W)·d equals convolving each image with its own weights s·W·d, but keeps one shared kernel and one plain
+convolution (design decision 7). `d` is computed in float32 whatever the activations are.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from stylegan_jax.ops import conv, fir
+
+
+def demodulation(w: jax.Array, s: jax.Array, eps: float = 1e-8) -> jax.Array:
+    """Return d[n, c_out] = 1 / sqrt(sum over c_in, kh, kw of (s w)^2 + eps) (SG2 eq. 3).
+
+    Args:
+        w: float[kh, kw, c_in, c_out].
+        s: float[n, c_in], styles.
+        eps: added inside the root.
+    """
+    energy = jnp.sum(jnp.square(w), axis=(0, 1))
+    return jax.lax.rsqrt(jnp.square(s) @ energy + eps)
+
+
+def modulated_conv2d(
+    x: jax.Array,
+    w: jax.Array,
+    s: jax.Array,
+    f: fir.Filter = None,
+    *,
+    noise: jax.Array | None = None,
+    up: int = 1,
+    down: int = 1,
+    padding: fir.Scale = 0,
+    demodulate: bool = True,
+    flip_weight: bool = True,
+) -> jax.Array:
+    """Convolve with weights scaled per image by its style.
+
+    Args:
+        x: float[n, h, w, c_in].
+        w: float[kh, kw, c_in, c_out].
+        s: float[n, c_in], styles.
+        f: FIR filter of the resampling.
+        noise: float broadcastable to [n, h', w', 1]; added after demodulation.
+        up: integer enlargement.
+        down: integer reduction.
+        padding: as in `conv.conv2d_resample`.
+        demodulate: normalise each output map to unit expected variance.
+        flip_weight: True correlates; False is a true convolution (upsampling layers).
+
+    Returns:
+        float[n, h', w', c_out], dtype of `x`.
+    """
+    dtype = x.dtype
+    x = x * s[:, None, None].astype(dtype)
+    x = conv.conv2d_resample(x, w.astype(dtype), f, up=up, down=down, padding=padding, flip_weight=flip_weight)
+    if demodulate:
+        x = x * demodulation(w, s)[:, None, None].astype(dtype)
+    return x if noise is None else x + noise.astype(dtype)

@@ -1,0 +1,1 @@
+"""Training: state, objective, steps, schedule, checkpoints and the loop."""

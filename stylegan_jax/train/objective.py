@@ -1,0 +1,125 @@
+"""What each of the four programs minimises: scalar losses of parameters, from `losses` and a `Gan`.
+
+The functions take every random draw as an argument, so that a test can fix them. Each returns (loss to differentiate,
+aux); regularisers are multiplied by their interval, since they run that much more rarely (SG2 App. B).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+
+from stylegan_jax.config import LossConfig
+from stylegan_jax.losses import regularizers
+from stylegan_jax.losses.adversarial import LOSSES
+from stylegan_jax.losses.mixing import mix_styles
+from stylegan_jax.models import Gan
+from stylegan_jax.spec import Variables
+
+
+class Latents(NamedTuple):
+    """The draws of one phase.
+
+    Attributes:
+        z: float[n, z].
+        z_mix: float[n, z], second latents for style mixing.
+        cond: float[n, k].
+        mix_key: decides where and whether to mix.
+        noise_key: key of the synthesis noise, or None.
+        noise: static; 'random' in training.
+    """
+
+    z: jax.Array
+    z_mix: jax.Array
+    cond: jax.Array
+    mix_key: jax.Array
+    noise_key: jax.Array | None
+    noise: str = "random"
+
+
+class Aux(NamedTuple):
+    """What a loss reports beside itself: named arrays (averaged for the log) and values the step stores."""
+
+    report: dict[str, jax.Array]
+    store: dict[str, Any]
+
+
+def styles(gan: Gan, g: Variables, latents: Latents, mixing_prob: float) -> tuple[jax.Array, jax.Array]:
+    """Return (ws float[n, l, w] after style mixing, w float[n, w] of the first latents)."""
+    ws = gan.map_latents(g, latents.z, latents.cond)
+    w = ws[:, 0]
+    if mixing_prob:
+        ws = mix_styles(latents.mix_key, ws, gan.map_latents(g, latents.z_mix, latents.cond), mixing_prob)
+    return ws, w
+
+
+def generate(gan: Gan, g: Variables, ws: jax.Array, latents: Latents) -> jax.Array:
+    """Return images float32[n, h, w, c]."""
+    return gan.synthesize(g, ws, noise=latents.noise, key=latents.noise_key)
+
+
+def g_main(gan: Gan, loss: LossConfig, g: Variables, d: Variables, latents: Latents) -> tuple[jax.Array, Aux]:
+    """Adversarial loss of the generator."""
+    ws, _ = styles(gan, g, latents, loss.style_mixing_prob)
+    logits = gan.discriminate(d, generate(gan, g, ws, latents), latents.cond)
+    values = LOSSES[loss.adversarial].generator(logits)
+    return values.mean(), Aux({"loss/g_adversarial": values, "scores/fake": logits}, {"logits": logits})
+
+
+def g_reg(
+    gan: Gan, loss: LossConfig, g: Variables, latents: Latents, pl_noise: jax.Array, pl_mean: jax.Array
+) -> tuple[jax.Array, Aux]:
+    """Path-length regularisation (SG2 §3.2); `pl_noise` is a unit normal image batch."""
+    ws, _ = styles(gan, g, latents, loss.style_mixing_prob)
+    lengths = regularizers.path_lengths(lambda w: generate(gan, g, w, latents), ws, pl_noise)
+    penalty, mean = regularizers.path_length_penalty(lengths, pl_mean, loss.pl_decay)
+    values = penalty * loss.pl_weight
+    report = {"loss/g_path_length": values, "path_length/mean": mean}
+    store = {"pl_mean": jax.lax.stop_gradient(mean), "penalty": penalty}
+    return values.mean() * loss.g_reg_interval, Aux(report, store)
+
+
+def d_main(
+    gan: Gan,
+    loss: LossConfig,
+    d: Variables,
+    g: Variables,
+    latents: Latents,
+    image: jax.Array,
+    label: jax.Array,
+) -> tuple[jax.Array, Aux]:
+    """Adversarial loss of the discriminator; fakes and reals pass it separately, with their own stddev groups."""
+    ws, w = styles(gan, g, latents, loss.style_mixing_prob)
+    fake_image = jax.lax.stop_gradient(generate(gan, g, ws, latents))
+    fake = gan.discriminate(d, fake_image, latents.cond)
+    real = gan.discriminate(d, image, label)
+    kind = LOSSES[loss.adversarial]
+    fake_loss, real_loss = kind.fake(fake), kind.real(real)
+    report = {"loss/d_adversarial": fake_loss.mean() + real_loss.mean(), "scores/fake": fake, "scores/real": real}
+    report |= {"signs/fake": jax.numpy.sign(fake), "signs/real": jax.numpy.sign(real)}
+    store = {"w": jax.lax.stop_gradient(w), "fake": fake, "real": real, "losses": fake_loss + real_loss}
+    return fake_loss.mean() + real_loss.mean(), Aux(report, store)
+
+
+def d_reg(
+    gan: Gan,
+    loss: LossConfig,
+    d: Variables,
+    g: Variables,
+    latents: Latents,
+    image: jax.Array,
+    label: jax.Array,
+) -> tuple[jax.Array, Aux]:
+    """R1 at reals, or the WGAN-GP penalty between reals and fakes."""
+    critic = lambda x: gan.discriminate(d, x, label)
+    if loss.d_reg == "r1":
+        penalty, logits = regularizers.r1_penalty(critic, image)
+        values = penalty * (loss.r1_gamma / 2)
+    else:
+        ws, _ = styles(gan, g, latents, loss.style_mixing_prob)
+        fake = jax.lax.stop_gradient(generate(gan, g, ws, latents))
+        penalty, logits = regularizers.gradient_penalty(critic, image, fake, latents.mix_key)
+        values = penalty * loss.gp_weight
+    store = {"penalty": penalty, "logits": logits}
+    return values.mean() * loss.d_reg_interval, Aux({"loss/d_penalty": values}, store)

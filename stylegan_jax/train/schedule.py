@@ -1,0 +1,57 @@
+"""Which programs run at which step, and when to report, draw and save: pure functions of the step number."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from stylegan_jax.config import ExperimentConfig
+
+
+def phases(config: ExperimentConfig, step: int) -> list[str]:
+    """Return the programs of iteration `step` in order: g_main, (g_reg), d_main, (d_reg) (lazy, SG2 App. B)."""
+    loss = config.loss
+    names = ["g_main"]
+    if loss.pl_weight and step % loss.g_reg_interval == 0:
+        names.append("g_reg")
+    names.append("d_main")
+    if loss.d_reg != "none" and step % loss.d_reg_interval == 0:
+        names.append("d_reg")
+    return names
+
+
+def used_programs(config: ExperimentConfig) -> list[str]:
+    """Return every program that a run of this configuration ever uses."""
+    return phases(config, 0)
+
+
+def total_steps(config: ExperimentConfig) -> int:
+    """Return the iterations of the whole run."""
+    return math.ceil(config.train.total_kimg * 1000 / config.train.batch_size)
+
+
+class Due(NamedTuple):
+    """What is due after a step.
+
+    Attributes:
+        tick: number of ticks completed.
+        report: a progress line and a row of statistics.
+        grid: an image grid.
+        checkpoint: a checkpoint.
+    """
+
+    tick: int
+    report: bool
+    grid: bool
+    checkpoint: bool
+
+
+def due(config: ExperimentConfig, steps_done: int) -> Due:
+    """Return what is due once `steps_done` iterations are done; the last step is due for everything."""
+    batch, log = config.train.batch_size, config.log
+    ticks = lambda steps: int(steps * batch / (log.tick_kimg * 1000) + 1e-9)
+    tick, last = ticks(steps_done), steps_done >= total_steps(config)
+    crossed = tick > ticks(steps_done - 1)
+    grid = crossed and tick % log.grid_ticks == 0
+    save = crossed and tick % log.checkpoint_ticks == 0
+    return Due(tick, crossed or last, grid or last, save or last)

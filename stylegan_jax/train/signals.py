@@ -1,0 +1,66 @@
+"""Stopping on request: a signal asks, the loop finishes its step, saves and exits with code 0."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+from stylegan_jax.train.manifest import all_processes
+
+_NAMES = ("SIGTERM", "SIGINT", "SIGUSR1")  # a scheduler's preemption, Ctrl-C, Slurm's early warning
+
+
+class StopSignal:
+    """Context manager that turns SIGTERM, SIGINT and SIGUSR1 into a request to stop.
+
+    A second SIGINT raises KeyboardInterrupt at once. The former handlers come back on exit. Outside the main thread
+    (where Python takes no handlers) nothing is installed and nothing is ever requested.
+    """
+
+    def __init__(self) -> None:
+        """Install nothing yet."""
+        self._requested: str | None = None
+        self._interrupted = False
+        self._former: dict[signal.Signals, Any] = {}
+
+    @property
+    def requested(self) -> str | None:
+        """The name of the first signal that this process got, or None."""
+        return self._requested
+
+    def agreed(self) -> bool:
+        """Return whether any process of the run was asked to stop, the same answer on all of them.
+
+        With several processes this is a collective: call it at the same steps everywhere.
+        """
+        return not all_processes(self._requested is None)
+
+    def __enter__(self) -> StopSignal:
+        if threading.current_thread() is threading.main_thread():
+            for name in _NAMES:
+                number = getattr(signal, name, None)  # Windows has no SIGUSR1
+                if number is not None:
+                    self._former[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None):
+        for number, handler in self._former.items():
+            # None stands for a handler that was not installed from Python; it cannot be put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._former = {}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if number == signal.SIGINT and self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = self._interrupted or number == signal.SIGINT
+        if self._requested is None:
+            self._requested = name
+        hint = "; press Ctrl-C again to quit at once" if number == signal.SIGINT else ""
+        # Not print or logging: their locks may be held by the code that was interrupted.
+        with contextlib.suppress(OSError):
+            os.write(2, f"{name}: finishing this step, then saving and stopping{hint}\n".encode())

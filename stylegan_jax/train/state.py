@@ -1,0 +1,81 @@
+"""`TrainState`: everything a run is, as arrays only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from stylegan_jax import rng
+from stylegan_jax.config import ExperimentConfig
+from stylegan_jax.models import Gan
+from stylegan_jax.spec import Variables
+from stylegan_jax.train import optim, terms
+
+
+@flax.struct.dataclass
+class TrainState:
+    """The whole state of a run; no keys, no functions.
+
+    Attributes:
+        step: int32[], iterations done.
+        nimg: int32[], images shown to the discriminator.
+        g: generator variables {'params', 'buffers'}.
+        d: discriminator variables {'params'}.
+        g_ema: moving average of `g['params']`.
+        w_avg: float32[w], moving average of the styles.
+        pl_mean: float32[], moving average of the path length.
+        g_opt: Adam state of the generator.
+        d_opt: Adam state of the discriminator.
+        stats: sums of the reported terms since the last report (`terms`).
+    """
+
+    step: jax.Array
+    nimg: jax.Array
+    g: Variables
+    d: Variables
+    g_ema: Any
+    w_avg: jax.Array
+    pl_mean: jax.Array
+    g_opt: Any
+    d_opt: Any
+    stats: terms.Stats
+
+
+def g_optimizer(config: ExperimentConfig):
+    """Return the generator's optimiser."""
+    t = config.train
+    interval = config.loss.g_reg_interval if config.loss.pl_weight else 0
+    return optim.adam(t.g_lr, t.beta1, t.beta2, t.eps, interval)
+
+
+def d_optimizer(config: ExperimentConfig):
+    """Return the discriminator's optimiser."""
+    t = config.train
+    interval = config.loss.d_reg_interval if config.loss.d_reg != "none" else 0
+    return optim.adam(t.d_lr, t.beta1, t.beta2, t.eps, interval)
+
+
+def create(gan: Gan, config: ExperimentConfig, root_key: jax.Array) -> TrainState:
+    """Return the state before the first step; a pure function of the root key."""
+    g = gan.init_g(rng.stream(root_key, "init_g"))
+    d = gan.init_d(rng.stream(root_key, "init_d"))
+    return TrainState(
+        step=jnp.zeros([], jnp.int32),
+        nimg=jnp.zeros([], jnp.int32),
+        g=g,
+        d=d,
+        g_ema=jax.tree.map(jnp.copy, g["params"]),
+        w_avg=jnp.zeros([gan.spec.w_dim]),
+        pl_mean=jnp.zeros([]),
+        g_opt=g_optimizer(config).init(g["params"]),
+        d_opt=d_optimizer(config).init(d["params"]),
+        stats=terms.empty(),
+    )
+
+
+def ema_model(state: TrainState) -> dict[str, Any]:
+    """Return what sampling needs: {'params', 'buffers', 'w_avg'} of the averaged generator."""
+    return {"params": state.g_ema, "buffers": state.g.get("buffers", {}), "w_avg": state.w_avg}

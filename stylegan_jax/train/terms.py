@@ -1,0 +1,82 @@
+"""The reported terms of training, summed on the device so that the loop never waits for a step.
+
+`Stats` lives in `TrainState`, so that a resumed run reports the same means as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+TERMS = (
+    "loss/g_adversarial",
+    "loss/g_path_length",
+    "loss/d_adversarial",
+    "loss/d_penalty",
+    "scores/fake",
+    "scores/real",
+    "signs/fake",
+    "signs/real",
+    "path_length/mean",
+    "grad_norm/g_main",
+    "grad_norm/g_reg",
+    "grad_norm/d_main",
+    "grad_norm/d_reg",
+)
+
+
+@flax.struct.dataclass
+class Stats:
+    """Per term of `TERMS`: float32 sums and counts since the last report, and the step of the first bad value or -1."""
+
+    total: jax.Array
+    squares: jax.Array
+    count: jax.Array
+    bad_step: jax.Array
+
+
+def empty() -> Stats:
+    """Return statistics of nothing."""
+    zeros = jnp.zeros([len(TERMS)], jnp.float32)
+    return Stats(zeros, zeros, zeros, jnp.full([len(TERMS)], -1, jnp.int32))
+
+
+def add(stats: Stats, values: Mapping[str, jax.Array], step: jax.Array) -> Stats:
+    """Add one value per named term (scalars), and note the first step at which a term is NaN or infinite."""
+    index = np.array([TERMS.index(name) for name in values])
+    x = jnp.stack([jnp.asarray(v, jnp.float32) for v in values.values()])
+    bad = jnp.where(jnp.isfinite(x) | (stats.bad_step[index] >= 0), stats.bad_step[index], step)
+    return Stats(
+        total=stats.total.at[index].add(x),
+        squares=stats.squares.at[index].add(jnp.square(x)),
+        count=stats.count.at[index].add(1.0),
+        bad_step=stats.bad_step.at[index].set(bad),
+    )
+
+
+def means(stats: Stats) -> dict[str, float]:
+    """Return the mean of every term that has been seen; `stats` must be on the host."""
+    return {n: float(stats.total[i] / stats.count[i]) for i, n in enumerate(TERMS) if stats.count[i]}
+
+
+def stds(stats: Stats) -> dict[str, float]:
+    """Return the population standard deviation over steps of every term that has been seen."""
+    out = {}
+    for i, name in enumerate(TERMS):
+        if stats.count[i]:
+            mean = float(stats.total[i] / stats.count[i])
+            out[name] = max(float(stats.squares[i] / stats.count[i]) - mean**2, 0.0) ** 0.5
+    return out
+
+
+def first_bad(stats: Stats) -> tuple[str, int] | None:
+    """Return (term, step) of the earliest NaN or infinity, or None; a loss comes before what follows from it."""
+    found = [(int(s), i) for i, s in enumerate(stats.bad_step) if s >= 0]
+    if not found:
+        return None
+    step, index = min(found)
+    return TERMS[index], step

@@ -1,0 +1,205 @@
+"""Batches are functions of (seed, position): from any start, over any shards, from host and device memory alike."""
+
+import subprocess
+import sys
+import threading
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from stylegan_jax.config import ConfigError
+from stylegan_jax.data import BadImage, DataError, MemorySource, open_batches, order
+
+SHAPE = (16, 16, 3)
+
+
+@pytest.fixture
+def source(smooth):
+    return MemorySource(smooth(21), np.arange(21) % 5)
+
+
+@pytest.fixture
+def take(config):
+    """Return a function that takes `count` batches as NumPy arrays."""
+
+    def take(source, count, *, xflip=True, cache="host", **arguments):
+        arguments = {"batch_size": 8, "seed": 3, **arguments}
+        with open_batches(source, config(xflip=xflip, cache=cache), SHAPE, **arguments) as batches:
+            return [jax.tree.map(np.asarray, next(batches)) for _ in range(count)]
+
+    return take
+
+
+def joined(batches):
+    """Return pixels, label, gen_label joined along the image axis."""
+    return (
+        np.concatenate([b.pixels for b in batches]),
+        np.concatenate([b.label for b in batches]),
+        np.concatenate([b.gen_label for b in batches], axis=1),
+    )
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in zip(joined(a), joined(b), strict=True))
+
+
+def test_a_batch_is_what_order_says(source, take):
+    (batch,) = take(source, 1, start=40)
+    index, flip = order.order(3, np.arange(40, 48), 21, True)
+    assert flip.any() and not flip.all()
+    for row, (i, f) in enumerate(zip(index, flip, strict=True)):
+        assert np.array_equal(batch.pixels[row], source.array[i][:, ::-1] if f else source.array[i])
+        assert batch.label[row].argmax() == i % 5 and batch.label[row].sum() == 1
+    drawn = order.label_index(3, np.arange(40, 48), 4, 21)
+    assert np.array_equal(batch.gen_label.argmax(-1), drawn % 5)
+    assert batch.pixels.dtype == np.uint8 and batch.label.dtype == batch.gen_label.dtype == np.float32
+
+
+def test_start_equals_straight_run(source, take):
+    straight = take(source, 12)
+    for step in (1, 7, 11):
+        assert same(take(source, 12 - step, start=8 * step), straight[step:])
+    odd = joined(take(source, 3, start=57))
+    assert np.array_equal(odd[0], joined(straight)[0][57:81])
+
+
+def test_batch_size_does_not_change_the_order(source, take):
+    assert same(take(source, 8, batch_size=3), take(source, 3))
+
+
+def test_seeds_differ(source, take):
+    assert not same(take(source, 2), take(source, 2, seed=4))
+
+
+@pytest.mark.parametrize("hosts", [2, 4, 8])
+def test_shards_together_are_the_whole_batch(source, take, hosts):
+    parts = [take(source, 5, shard_index=h, shard_count=hosts) for h in range(hosts)]
+    for whole, *shards in zip(take(source, 5), *parts, strict=True):
+        assert same([whole], shards)
+
+
+def test_without_labels_the_arrays_have_no_width(smooth, take):
+    (batch,) = take(MemorySource(smooth(3)), 1, xflip=False)
+    assert batch.label.shape == (8, 0) and batch.gen_label.shape == (4, 8, 0)
+
+
+@pytest.mark.parametrize("cache", ["host", "device"])
+def test_sharded_batches_equal_plain_ones(source, take, config, cache):
+    devices = jax.devices()[: 4 if len(jax.devices()) >= 4 else 1]
+    mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    plain = take(source, 6)
+    assert same(take(source, 6, cache=cache), plain)
+    arguments = {"batch_size": 8, "seed": 3, "sharding": sharding}
+    with open_batches(source, config(xflip=True, cache=cache), SHAPE, **arguments) as batches:
+        made = [next(batches) for _ in range(6)]
+    for batch in made:
+        assert isinstance(batch.pixels, jax.Array)
+        assert isinstance(batch.label, jax.Array)
+        assert isinstance(batch.gen_label, jax.Array)
+        assert batch.pixels.sharding.is_equivalent_to(sharding, 4)
+        assert batch.label.sharding.is_equivalent_to(sharding, 2)
+        assert batch.gen_label.sharding.is_equivalent_to(NamedSharding(mesh, PartitionSpec(None, "data")), 3)
+    assert same([jax.tree.map(np.asarray, b) for b in made], plain)
+
+
+def test_sharded_batches_without_labels(smooth, config):
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    with open_batches(MemorySource(smooth(3)), config(), SHAPE, batch_size=4, seed=0, sharding=sharding) as batches:
+        batch = next(batches)
+    assert batch.label.shape == (4, 0) and batch.gen_label.shape == (4, 4, 0)
+
+
+def test_resized_and_synthetic_sources_agree_with_and_without_cache(smooth, take, config):
+    from stylegan_jax.data import open_source
+
+    large = MemorySource(smooth(5, 32))
+    assert same(take(large, 3, cache="off"), take(large, 3, cache="host"))
+    shapes = [open_source(config(source="synthetic", cache=c, synthetic_labels=2), SHAPE) for c in ("off", "host")]
+    assert same(take(shapes[0], 3), take(shapes[1], 3))
+
+
+class Failing(MemorySource):
+    """A source whose image 3 breaks."""
+
+    def pixels(self, index):
+        if index == 3:
+            raise BadImage("broken", "three.png")
+        return super().pixels(index)
+
+
+def test_an_error_reaches_the_caller_and_ends_the_iterator(smooth, config):
+    batches = open_batches(Failing(smooth(8, 32)), config(cache="off"), SHAPE, batch_size=8, seed=0)
+    with pytest.raises(BadImage, match=r"three\.png: broken"):
+        next(batches)
+    with pytest.raises(StopIteration):
+        next(batches)
+
+
+def test_closing_ends_the_thread(source, config):
+    before = threading.active_count()
+    batches = open_batches(source, config(), SHAPE, batch_size=4, seed=0)
+    next(batches)
+    assert threading.active_count() == before + 1
+    batches.close()
+    batches.close()
+    assert threading.active_count() == before
+    with pytest.raises(StopIteration):
+        next(batches)
+    dropped = open_batches(source, config(), SHAPE, batch_size=4, seed=0)
+    del dropped
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"batch_size": 6, "shard_count": 4}, "batch_size is 6; the 4 hosts must divide it"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"shard_index": 2, "shard_count": 2}, "shard_index is 2 of 2"),
+        ({"start": -1}, "start -1"),
+    ],
+)
+def test_impossible_splits_are_refused(source, take, arguments, text):
+    with pytest.raises(ConfigError, match=text):
+        take(source, 1, **arguments)
+
+
+def test_a_source_opened_for_another_model_is_refused(config):
+    from stylegan_jax.data import open_source
+
+    source = open_source(config(source="synthetic"), (32, 32, 3))
+    with pytest.raises(DataError, match="opened for images of"):
+        open_batches(source, config(), SHAPE, batch_size=4, seed=0)
+
+
+NO_TENSORFLOW = """
+import sys
+import numpy as np
+from stylegan_jax import data
+from stylegan_jax.config import DataConfig
+assert data.SOURCES
+common = dict(split="train", labels="none", xflip=True, on_bad_image="error", resize_filter="box", cache_limit_mb=64,
+              workers=1, synthetic_images=8, synthetic_labels=0)
+folder = sys.argv[1]
+for source, path, cache in (("zip", folder + "/set.zip", "host"), ("zip", folder + "/set.zip", "device"),
+                            ("memory", folder + "/x.npy", "off"), ("synthetic", "", "off")):
+    config = DataConfig(source=source, path=path, cache=cache, **common)
+    opened = data.open_source(config, (16, 16, 3))
+    with data.open_batches(opened, config, (16, 16, 3), batch_size=4, seed=0) as batches:
+        assert next(batches).pixels.shape == (4, 16, 16, 3)
+    opened.close()
+heavy = [m for m in ("tensorflow", "tensorflow_datasets", "clu", "orbax") if m in sys.modules]
+assert not heavy, heavy
+"""
+
+
+def test_batches_from_memory_need_no_tensorflow(smooth, encode, write, tmp_path):
+    write(tmp_path, "zip", {f"{i}.png": encode(p) for i, p in enumerate(smooth(4))})
+    np.save(tmp_path / "x.npy", smooth(4))
+    command = [sys.executable, "-W", "error::ResourceWarning", "-c", NO_TENSORFLOW, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0 and not done.stderr.strip(), done.stderr

@@ -1,0 +1,52 @@
+"""Golden cases: a JSON description and an NPZ of arrays, in the format of tests/golden/README.md."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+DEFAULT_DIR = Path(__file__).parent.parent / "golden"
+
+
+class Case(NamedTuple):
+    """One golden case: its description and its arrays."""
+
+    meta: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def name(self) -> str:
+        return self.meta["name"]
+
+    def part(self, prefix: str) -> dict[str, np.ndarray]:
+        """Return the arrays under a prefix, which is cut off the names."""
+        return {k.removeprefix(prefix): v for k, v in self.arrays.items() if k.startswith(prefix)}
+
+    def expected(self) -> dict[str, np.ndarray]:
+        return {k: v for k, v in self.arrays.items() if k.startswith(("out/", "grad/"))}
+
+    def bounds(self, key: str, precision: str) -> tuple[float, float]:
+        """Return (rtol, atol) of an array at 'float32' or 'float64'."""
+        bound = self.meta["tolerance"]["per_array"][key][precision]
+        return bound["rtol"], bound["atol"]
+
+
+def list_names(folder: Path) -> list[str]:
+    """Return the names of the cases in a folder."""
+    return sorted(p.stem for p in folder.glob("*.npz"))
+
+
+def load(folder: Path, name: str) -> Case:
+    """Read one case; no pickles."""
+    meta = json.loads((folder / f"{name}.json").read_text())
+    with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
+        return Case(meta, {k: file[k] for k in file.files})
+
+
+def family(folder: Path, name: str) -> str:
+    """Return 'family/object' of a case: what decides its adapter."""
+    meta = json.loads((folder / f"{name}.json").read_text())
+    return f"{meta['family']}/{meta['object']}"

@@ -1,0 +1,97 @@
+"""Every golden case of a folder against its bounds, in float64 and in float32 (docs/parity.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from . import cases
+from .model_adapters import ADAPTERS as MODELS
+from .ops_adapters import ADAPTERS as OPS
+from .training_adapter import ADAPTERS as TRAINING
+
+ADAPTERS = OPS | MODELS | TRAINING
+
+# Families whose architecture or feature does not exist here yet; the only cases that are not compared.
+NOT_YET = {
+    "augment/adaptive augmentation pipeline": "adaptive augmentation",
+    "training/adaptive augmentation probability": "adaptive augmentation",
+    "design/stylegan3 layer design": "StyleGAN3",
+    "generator/stylegan3 generator": "StyleGAN3",
+    "ops/stylegan3 modulated convolution": "StyleGAN3",
+    "ops/filtered_lrelu": "StyleGAN3",
+    "stylegan1/stylegan1 building blocks": "StyleGAN",
+    "mapping/stylegan-xl mapping network": "StyleGAN-XL",
+    "projected/projected-gan single-scale discriminator head": "StyleGAN-XL",
+    "projected/projected-gan single-scale discriminator head (class conditional)": "StyleGAN-XL",
+    "projected/random cross-channel and cross-scale mixing": "StyleGAN-XL",
+    "video/stylegan-v video discriminator": "StyleGAN-V",
+    "video/stylegan-v generator": "StyleGAN-V",
+    "video/stylegan-v motion mapping and aligned time encoder": "StyleGAN-V",
+    "metrics/equivariance image operators": "metrics",
+    "metrics/Frechet distance": "metrics",
+    "metrics/inception score": "metrics",
+    "metrics/kernel distance": "metrics",
+    "metrics/perceptual path length pieces": "metrics",
+    "metrics/k-NN precision and recall": "metrics",
+}
+
+
+def compute(case: cases.Case, precision: str) -> dict[str, np.ndarray]:
+    """Run the adapter of a case at a precision; filters are constants, everything else is traced."""
+    dtype = np.dtype(precision)
+    arrays = {k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in case.arrays.items()}
+    given = {k: v for k, v in arrays.items() if k.startswith(("in/", "state/"))}
+    adapter = ADAPTERS[f"{case.meta['family']}/{case.meta['object']}"]
+    with jax.enable_x64(precision == "float64"):
+        out = jax.jit(lambda traced: adapter(case.meta, traced, given))(given)
+        return jax.device_get(out)
+
+
+def check(case: cases.Case, got: dict[str, np.ndarray], precision: str) -> list[str]:
+    """Return one line per array outside its bounds, and one per array that was expected and not computed."""
+    wrong, report = [], []
+    for key, want in case.expected().items():
+        if key not in got:
+            wrong.append(f"{key}: not computed")
+            continue
+        rtol, atol = case.bounds(key, precision)
+        have = np.asarray(got[key]).reshape(want.shape) if np.size(got[key]) == want.size else np.asarray(got[key])
+        if have.shape != want.shape:
+            wrong.append(f"{key}: shape {have.shape}, expected {want.shape}")
+            continue
+        error = np.abs(have.astype(np.float64) - want)
+        excess = float(np.max(error - rtol * np.abs(want), initial=-np.inf))
+        largest = float(np.max(error, initial=0.0))
+        report.append(f"{key}: max |error| {largest:.3g}, bound {atol:.3g} + {rtol:.3g} |x|")
+        if not excess <= atol:
+            wrong.append(report[-1])
+    print("\n".join(report))
+    return wrong
+
+
+def pytest_generate_tests(metafunc):
+    if "golden_case" in metafunc.fixturenames:
+        folder = Path(metafunc.config.getoption("--golden-dir") or cases.DEFAULT_DIR)
+        names = [n for n in cases.list_names(folder) if cases.family(folder, n) not in NOT_YET]
+        metafunc.parametrize("golden_case", [(folder, n) for n in names], ids=names)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_golden_case_is_within_its_bounds(golden_case, precision):
+    case = cases.load(*golden_case)
+    wrong = check(case, compute(case, precision), precision)
+    assert not wrong, f"{case.name} at {precision}: {len(wrong)} arrays differ\n" + "\n".join(wrong[:20])
+
+
+def test_every_case_is_compared_or_named_as_not_due(request):
+    folder = Path(request.config.getoption("--golden-dir") or cases.DEFAULT_DIR)
+    names = cases.list_names(folder)
+    assert names, f"no golden cases in {folder}"
+    unknown = {n: f for n in names if (f := cases.family(folder, n)) not in ADAPTERS and f not in NOT_YET}
+    assert not unknown, f"cases without an adapter: {unknown}"
+    waiting = sorted(n for n in names if cases.family(folder, n) in NOT_YET)
+    print(f"{len(names) - len(waiting)} cases compared; {len(waiting)} wait for their feature: {', '.join(waiting)}")
