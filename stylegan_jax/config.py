@@ -240,18 +240,23 @@ def validate(config: ExperimentConfig) -> None:
     Raises:
         ConfigError: the first rule broken.
     """
-    tree = dataclasses.asdict(config)
-    for key, choices in CHOICES.items():
-        group, leaf = key.split(".")
-        if tree[group][leaf] not in choices:
-            raise ConfigError(f"config.{key} is {tree[group][leaf]!r}; {suggest(tree[group][leaf], choices)}")
     check_model(config.model)
+    _check_choices("data", config.data)
+    _check_choices("loss", config.loss)
     _check_numbers(config)
     _check_data(config.data)
 
 
+def _check_choices(group: str, values: Any) -> None:
+    for key, choices in CHOICES.items():
+        owner, leaf = key.split(".")
+        if owner == group and getattr(values, leaf) not in choices:
+            raise ConfigError(f"config.{key} is {getattr(values, leaf)!r}; {suggest(getattr(values, leaf), choices)}")
+
+
 def check_model(model: ModelConfig) -> None:
     """Check the rules of the architecture keys."""
+    _check_choices("model", model)
     if min(model.base_size) < 1:
         raise ConfigError(f"config.model.base_size is {model.base_size}; every entry must be at least 1")
     if not model.resample_filter or sum(model.resample_filter) == 0:
@@ -268,18 +273,21 @@ def check_model(model: ModelConfig) -> None:
         )
     if (model.resolution * base_w) % base_h:
         raise ConfigError(f"config.model.base_size is {model.base_size}; resolution * width / height must be whole")
-    for key in ("img_channels", "z_dim", "w_dim", "channel_base", "channel_max", "mbstd_group"):
+    for key in ("img_channels", "z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max", "mbstd_group"):
         if getattr(model, key) < 1:
             raise ConfigError(f"config.model.{key} is {getattr(model, key)}; it must be at least 1")
+    for key in ("mapping_embed_dim", "mapping_layer_dim", "num_lowp_res", "d_mapping_layers", "cmap_dim"):
+        if getattr(model, key) < 0:
+            raise ConfigError(f"config.model.{key} is {getattr(model, key)}; it must not be negative")
     if model.label_dim < -1:
         raise ConfigError(f"config.model.label_dim is {model.label_dim}; -1 (from the data), 0 (none) or a length")
     if model.conv_clamp < 0:
         raise ConfigError(f"config.model.conv_clamp is {model.conv_clamp}; 0 means none, else a positive bound")
-    last = min(model.channel_base // model.resolution, model.channel_max)
-    if last < 1:
+    nominal = 4 * 2 ** (model.num_blocks - 1)  # blocks count from 4, whatever the base height
+    if model.channel_base < nominal:
         raise ConfigError(
             f"config.model.channel_base is {model.channel_base}; at resolution {model.resolution} that leaves no "
-            f"channel; use at least {model.resolution}"
+            f"channel; use at least {nominal}"
         )
     first = min(model.channel_base // 4, model.channel_max)
     if model.mbstd_channels and first % model.mbstd_channels:
@@ -295,6 +303,8 @@ def _check_numbers(config: ExperimentConfig) -> None:
         "train.d_lr": t.d_lr,
         "train.eps": t.eps,
         "loss.pl_batch_shrink": loss.pl_batch_shrink,
+        "data.workers": config.data.workers,
+        "data.synthetic_images": config.data.synthetic_images,
         "log.tick_kimg": log.tick_kimg,
         "log.grid_ticks": log.grid_ticks,
         "log.checkpoint_ticks": log.checkpoint_ticks,
@@ -308,9 +318,19 @@ def _check_numbers(config: ExperimentConfig) -> None:
     for key, value in {"beta1": t.beta1, "beta2": t.beta2, "w_avg_beta": t.w_avg_beta}.items():
         if not 0 <= value < 1:
             raise ConfigError(f"config.train.{key} is {value}; it must be in [0, 1)")
-    for key in ("r1_gamma", "gp_weight", "d_reg_interval", "pl_weight", "g_reg_interval", "style_mixing_prob"):
-        if getattr(loss, key) < 0:
-            raise ConfigError(f"config.loss.{key} is {getattr(loss, key)}; it must not be negative")
+    not_negative = {
+        "loss": ("r1_gamma", "gp_weight", "d_reg_interval", "pl_weight", "g_reg_interval", "style_mixing_prob"),
+        "train": ("ema_kimg", "ema_rampup", "num_devices"),
+        "data": ("cache_limit_mb", "synthetic_labels"),
+        "log": ("keep_every_kimg",),
+    }
+    for group, keys in not_negative.items():
+        for key in keys:
+            value = getattr(getattr(config, group), key)
+            if value < 0:
+                raise ConfigError(f"config.{group}.{key} is {value}; it must not be negative")
+    if not 0 <= loss.pl_decay <= 1:
+        raise ConfigError(f"config.loss.pl_decay is {loss.pl_decay}; it must be in [0, 1]; SG2 uses 0.01")
     if loss.style_mixing_prob > 1:
         raise ConfigError(f"config.loss.style_mixing_prob is {loss.style_mixing_prob}; it is a probability")
     if loss.pl_weight and loss.g_reg_interval == 0:

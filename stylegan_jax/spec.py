@@ -1,23 +1,22 @@
 """Central value types and the dimension vocabulary that the whole project shares.
 
 Dimension letters: `n` batch, `t` frames, `h w` image height and width, `c` channels, `z` latent size, `w` style size,
-`l` style slots (`num_ws`), `k` heads or label size, `f` filter taps, `d` features. `image` is float in [-1, 1]; `pixels`
-is uint8 in [0, 255]; `nimg` counts images shown to the discriminator.
+`l` style slots (`num_ws`), `k` heads or label size, `f` filter taps, `d` features. `image` is float in [-1, 1];
+`pixels` is uint8 in [0, 255]; `nimg` counts images shown to the discriminator.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
+Array = Any
+"""A JAX or NumPy array; in trees that describe one, its abstract shape or its sharding."""
 
-Array = jax.Array | np.ndarray
 Variables = dict[str, Any]
 """A linen variable dict: `params` (trained) and `buffers` (constant noise maps; saved, never trained)."""
 
 PHASES = ("g_main", "g_reg", "d_main", "d_reg")
-"""The four programs of one training iteration, in the order in which they run (facts of SG2 §4, lazy regularisation)."""
+"""The four programs of one training iteration, in the order in which they run (SG2 §4, lazy regularisation)."""
 
 
 class Batch(NamedTuple):

@@ -3,8 +3,9 @@
 import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}"
 
 
 def pytest_addoption(parser):
-    parser.addoption("--golden-dir", default=None, help="folder of golden cases for tests/parity (default: tests/golden)")
+    parser.addoption("--golden-dir", help="folder of golden cases for tests/parity (default: tests/golden)")

@@ -111,7 +111,7 @@ class ModulatedConv(nn.Module):
             if not isinstance(noise, str):
                 x = x + (noise * strength).astype(x.dtype)
             elif noise == "const":
-                x = x + (const.value[:, :, None] * strength).astype(x.dtype)
+                x = x + (const.value[None, :, :, None] * strength).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         total = ACTIVATIONS[self.activation].gain * gain
         return bias_act(x, bias, act=self.activation, gain=total, clamp=scaled_clamp(self.clamp, gain))

@@ -1,7 +1,7 @@
 """Adversarial losses on logits, one row per example; several heads are averaged by the caller's mean.
 
-Each entry of `LOSSES` has `generator(fake)`, `fake(fake)` and `real(real)`: what the generator minimises on its fakes, and
-what the discriminator minimises on fakes and on reals. Logits are float32[n, k].
+Each entry of `LOSSES` has `generator(fake)`, `fake(fake)` and `real(real)`: what the generator minimises on its fakes,
+and what the discriminator minimises on fakes and on reals. Logits are float32[n, k].
 """
 
 from __future__ import annotations

@@ -24,4 +24,4 @@ def mix_styles(key: jax.Array, ws: jax.Array, other: jax.Array, prob: float) -> 
     take, where = jax.random.uniform(key, (2,))
     cutoff = 1 + jnp.floor(where * (num_ws - 1)).astype(jnp.int32)
     cutoff = jnp.where(take < prob, cutoff, num_ws)
-    return jnp.where(jnp.arange(num_ws)[:, None] < cutoff, ws, other)
+    return jnp.where((jnp.arange(num_ws) < cutoff)[None, :, None], ws, other)

@@ -69,8 +69,8 @@ def path_lengths(synthesize: Callable[[jax.Array], jax.Array], ws: jax.Array, no
 def path_length_penalty(lengths: jax.Array, mean: jax.Array, decay: float) -> tuple[jax.Array, jax.Array]:
     """Squared deviation from the running mean, which is updated first.
 
-    The gradient passes through the updated mean (`decay` of it depends on these lengths), as in the official code; store
-    the returned mean without its gradient.
+    The gradient passes through the updated mean (`decay` of it depends on these lengths), as in the official code;
+    store the returned mean without its gradient.
 
     Args:
         lengths: float[n].

@@ -29,20 +29,28 @@ class GanSpec(NamedTuple):
 
 
 class Init(Protocol):
+    """Draw a network's variables from a key."""
+
     def __call__(self, key: jax.Array) -> Variables: ...
 
 
 class MapLatents(Protocol):
+    """Map latents and labels to styles, not truncated."""
+
     def __call__(self, variables: Variables, z: jax.Array, cond: jax.Array) -> jax.Array: ...
 
 
 class Synthesize(Protocol):
+    """Map styles to images."""
+
     def __call__(
         self, variables: Variables, ws: jax.Array, *, noise: str = "const", key: jax.Array | None = None
     ) -> jax.Array: ...
 
 
 class Discriminate(Protocol):
+    """Map images and labels to logits."""
+
     def __call__(self, variables: Variables, image: jax.Array, cond: jax.Array) -> jax.Array: ...
 
 
@@ -76,7 +84,7 @@ def truncate(ws: jax.Array, w_avg: jax.Array, psi: jax.Array | float, cutoff: in
         psi: 1 leaves `ws`, 0 gives the average; any real number, traced or not.
         cutoff: only the first so many slots; None: all.
     """
-    average = w_avg[:, None] if w_avg.ndim == 2 else w_avg
+    average = w_avg[:, None] if w_avg.ndim == 2 else w_avg[None, None]
     moved = average + (ws - average) * psi
     if cutoff is None or cutoff >= ws.shape[1]:
         return moved

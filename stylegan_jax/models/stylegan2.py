@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -113,8 +114,9 @@ class Synthesis(nn.Module):
             block = SynthesisBlock(self.config, res, is_last=res == resolutions[-1], name=f"b{res}")
             used = ws[:, slot : slot + block.num_conv + block.has_rgb]
             x, image = block(x, image, used, maps[slot : slot + block.num_conv])
-            self.sow("intermediates", f"b{res}", x)
+            self.sow("intermediates", f"x{res}", x)  # "b…" names the block itself
             slot += block.num_conv
+        assert image is not None  # the last block has a ToRGB in every layout
         return image
 
     def _noise(self, n: int, noise: str, key: jax.Array | None) -> list:
@@ -205,8 +207,8 @@ class DiscriminatorEpilogue(nn.Module):
     out_dim: int
 
     @nn.compact
-    def __call__(self, x: jax.Array, image: jax.Array | None) -> jax.Array:
-        """Map features float[n, h, w, c] to float32[n, out_dim]."""
+    def __call__(self, x, image) -> jax.Array:
+        """Map features float[n, h, w, c], and the image where the layout has it, to float32[n, out_dim]."""
         config, size = self.config, channels(self.config, 4)
         x = cast(x, None)
         if config.d_arch == "skip":
@@ -256,13 +258,13 @@ def build(config: ModelConfig) -> Gan:
     def init_d(key):
         return dict(discriminator.init(key, jnp.zeros((1, *spec.image_shape)), jnp.zeros((1, label_dim))))
 
-    def map_latents(variables, z, cond):
+    def map_latents(variables, z, cond) -> Any:
         return generator.apply(variables, z, cond, method="map_latents")
 
-    def synthesize(variables, ws, *, noise="const", key=None):
+    def synthesize(variables, ws, *, noise="const", key=None) -> Any:
         return generator.apply(variables, ws, noise, key, method="synthesize")
 
-    def discriminate(variables, image, cond):
+    def discriminate(variables, image, cond) -> Any:
         return discriminator.apply(variables, image, cond)
 
     return Gan(spec, init_g, init_d, map_latents, synthesize, discriminate)

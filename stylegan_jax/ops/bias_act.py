@@ -55,7 +55,7 @@ def bias_act(
     """
     spec = ACTIVATIONS[act]
     if b is not None:
-        x = x + b.astype(x.dtype)
+        x = x + jnp.expand_dims(b.astype(x.dtype), range(x.ndim - 1))
     x = spec.apply(x, spec.alpha if alpha is None else alpha)
     gain = spec.gain if gain is None else gain
     if gain != 1:

@@ -2,9 +2,10 @@
 
 Images are [n, h, w, c], kernels [kh, kw, c_in, c_out]. On CPU the library's convolution is fast forward and slow in its
 gradients, so there `conv2d` carries rules that write the input gradient as another forward convolution and the kernel
-gradient as kh*kw shifted matrix products. Their pieces are again these functions, so every order of derivative works; only
-forward-mode differentiation needs `lowering='library'`. Strided and transposed convolutions are rewritten as convolutions
-at stride 1 between images and blocks of pixels, so that neither they nor their gradients ever touch inserted zeros.
+gradient as kh*kw shifted matrix products. Their pieces are again these functions, so every order of derivative works;
+only forward-mode differentiation needs `lowering='library'`. Strided and transposed convolutions are rewritten as
+convolutions at stride 1 between images and blocks of pixels, so that neither they nor their gradients ever touch
+inserted zeros.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """FIR resampling: upsample, pad or crop, filter, decimate, in one pass per axis (SG1 §2 blur, SG2 App. B, ADA App. B).
 
 Conventions: images are [n, h, w, c]. `up`, `down` are one integer or (x, y); `padding` is one integer, (x, y) or
-(x_before, x_after, y_before, y_after), and refers to the upsampled image; negative padding crops. x is the width. Filters
-are true convolutions unless `flip_filter`. A 1-D filter is applied along both axes; it equals its 2-D outer product.
+(x_before, x_after, y_before, y_after), and refers to the upsampled image; negative padding crops. x is the width.
+Filters are true convolutions unless `flip_filter`. A 1-D filter is applied along both axes; it equals its 2-D outer
+product.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import numpy as np
 
 LOWERINGS = ("banded", "shifted")
 BANDED_SAMPLES = 64
-"""On CPU, axes up to this long are resampled by one matrix product: a third slower to run than shifted adds, but a tenth of
-the operations to compile, and its gradient is one product again."""
+"""On CPU, axes up to this long are resampled by one matrix product: a third slower to run than shifted adds, but a tenth
+of the operations to compile, and its gradient is one product again."""
 
 Filter = jax.Array | np.ndarray | None
 Scale = int | Sequence[int]
@@ -108,20 +109,19 @@ def upfirdn2d(
     """
     (ux, uy), (dx, dy) = pair(up), pair(down)
     x0, x1, y0, y1 = padding4(padding)
-    if f is None:
-        f = np.ones([1], np.float32)
+    g = np.ones([1], np.float32) if f is None else f
     if not flip_filter:  # written as a correlation from here on
-        f = f[tuple(slice(None, None, -1) for _ in range(f.ndim))]
-    f = f * gain ** (f.ndim / 2)
-    if f.ndim == 1:
-        x = _axis_fir(x, f, axis=2, up=ux, down=dx, pad=(x0, x1), lowering=lowering)
-        return _axis_fir(x, f, axis=1, up=uy, down=dy, pad=(y0, y1), lowering=lowering)
+        g = g[tuple(slice(None, None, -1) for _ in range(g.ndim))]
+    g = g * gain ** (g.ndim / 2)
+    if g.ndim == 1:
+        x = _axis_fir(x, g, axis=2, up=ux, down=dx, pad=(x0, x1), lowering=lowering)
+        return _axis_fir(x, g, axis=1, up=uy, down=dy, pad=(y0, y1), lowering=lowering)
     rows = []
     x = _axis_pad(_axis_stuff(x, 1, uy), 1, (y0, y1))
-    height = (x.shape[1] - f.shape[0]) // dy + 1
-    for k in range(f.shape[0]):
+    height = (x.shape[1] - g.shape[0]) // dy + 1
+    for k in range(g.shape[0]):
         row = jax.lax.slice_in_dim(x, k, k + (height - 1) * dy + 1, dy, axis=1)
-        rows.append(_axis_fir(row, f[k], axis=2, up=ux, down=dx, pad=(x0, x1), lowering=lowering))
+        rows.append(_axis_fir(row, g[k], axis=2, up=ux, down=dx, pad=(x0, x1), lowering=lowering))
     return sum(rows[1:], rows[0])
 
 
@@ -145,7 +145,7 @@ def _axis_fir(
     taps = g.shape[0]
     length = (x.shape[axis] * up + sum(pad) - taps) // down + 1
     if length < 1:
-        raise ValueError(f"axis {axis} has {x.shape[axis] * up + sum(pad)} samples after padding; the filter has {taps}")
+        raise ValueError(f"axis {axis} has {x.shape[axis] * up + sum(pad)} samples once padded; the filter has {taps}")
     if lowering is None:
         small = max(x.shape[axis], length) <= BANDED_SAMPLES
         lowering = "banded" if small and jax.default_backend() == "cpu" else "shifted"

@@ -27,7 +27,7 @@ def minibatch_std(x: jax.Array, group_size: int | None, num_channels: int = 1) -
     if n % group:
         raise ValueError(f"batch {n} is not divisible by the minibatch-stddev group {group}")
     y = x.reshape(group, n // group, h, w, num_channels, c // num_channels)
-    y = y - y.mean(axis=0)
+    y = y - y.mean(axis=0, keepdims=True)
     y = jnp.sqrt(jnp.square(y).mean(axis=0) + 1e-8)
     y = y.mean(axis=(1, 2, 4))  # [n / group, num_channels]
     y = jnp.tile(y[:, None, None, :], (group, h, w, 1))

@@ -13,8 +13,8 @@ def lazy_ratio(interval: int) -> float:
 def adam(lr: float, beta1: float, beta2: float, eps: float, interval: int) -> optax.GradientTransformation:
     """Return Adam for a network whose regulariser takes an extra step every `interval` iterations.
 
-    With r = k / (k + 1), the learning rate becomes lr * r and the betas beta ** r, so that main and regularisation steps
-    together move as far as k plain steps. Both share one optimiser state. eps is added outside the root.
+    With r = k / (k + 1), the learning rate becomes lr * r and the betas beta ** r, so that main and regularisation
+    steps together move as far as k plain steps. Both share one optimiser state. eps is added outside the root.
 
     Args:
         lr: learning rate of the network.

@@ -15,8 +15,7 @@ from stylegan_jax.spec import Variables
 from stylegan_jax.train import optim, terms
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """The whole state of a run; no keys, no functions.
 
     Attributes:

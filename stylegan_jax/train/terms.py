@@ -22,10 +22,6 @@ TERMS = (
     "signs/fake",
     "signs/real",
     "path_length/mean",
-    "grad_norm/g_main",
-    "grad_norm/g_reg",
-    "grad_norm/d_main",
-    "grad_norm/d_reg",
 )
 
 
@@ -41,8 +37,8 @@ class Stats:
 
 def empty() -> Stats:
     """Return statistics of nothing."""
-    zeros = jnp.zeros([len(TERMS)], jnp.float32)
-    return Stats(zeros, zeros, zeros, jnp.full([len(TERMS)], -1, jnp.int32))
+    zeros = lambda: jnp.zeros([len(TERMS)], jnp.float32)  # buffers of their own, since the state is donated
+    return Stats(zeros(), zeros(), zeros(), jnp.full([len(TERMS)], -1, jnp.int32))
 
 
 def add(stats: Stats, values: Mapping[str, jax.Array], step: jax.Array) -> Stats:

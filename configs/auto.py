@@ -1,0 +1,34 @@
+"""Reasonable settings for any data set, from its resolution and the number of devices (StyleGAN2-ADA's `auto`).
+
+Command:  python -m stylegan_jax.main --config=configs/auto.py:256 --workdir=runs/mine --config.data.path=mine.zip
+          after the colon: resolution, or resolution,devices (default: as many as there are)
+Hardware: any; batch = max(min(devices * min(4096 // resolution, 32), 64), devices).
+Expected: a good start; tune `config.loss.r1_gamma` first, by factors of two.
+"""
+
+from configs import common
+
+
+def get_config(argument: str = "256"):
+    parts = [int(p) for p in argument.split(",")]
+    resolution, devices = parts[0], parts[1] if len(parts) > 1 else count_devices()
+    c = common.get_config()
+    c.name = f"auto{resolution}"
+    batch = max(min(devices * min(4096 // resolution, 32), 64), devices)
+    c.train.batch_size = batch
+    c.model.resolution = resolution
+    c.model.mapping_layers = 2
+    c.model.mbstd_group = max(min(batch // devices, 4), 1)
+    c.model.channel_base = 32768 if resolution >= 512 else 16384
+    c.loss.r1_gamma = 0.0002 * resolution**2 / batch
+    c.train.g_lr = c.train.d_lr = 0.002 if resolution >= 1024 else 0.0025
+    c.train.ema_kimg = batch * 10 / 32
+    c.train.ema_rampup = 0.05
+    return c
+
+
+def count_devices() -> int:
+    """Return how many devices there are."""
+    import jax
+
+    return jax.device_count()

@@ -1,0 +1,58 @@
+"""Package definition of stylegan_jax."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+INSTALL = [
+    "jax>=0.10.0",
+    "flax>=0.12",
+    "optax>=0.2.5",
+    "orbax-checkpoint>=0.12.3",  # AtomicityMode.COMMIT_FILE
+    "etils[epath]>=1.9",
+    "numpy>=2.0",
+    "clu>=0.0.12",
+    "ml-collections>=1.0",
+    "absl-py>=2.1",
+    "pillow>=12.2",
+    "safetensors>=0.5",
+    "tqdm>=4.66",
+    # The CPU build keeps TensorFlow away from the accelerators and is smaller; it is not made for every platform.
+    "tensorflow-cpu>=2.19; platform_system == 'Linux' and platform_machine == 'x86_64'",
+    "tensorflow>=2.19; platform_system != 'Linux' or platform_machine != 'x86_64'",
+    "tensorflow-datasets>=4.9.8",
+]
+TEST = ["pytest>=9.0", "pytest-xdist>=3.6", "ruff>=0.14", "pyright>=1.1.400", "scipy>=1.14"]
+
+readme = HERE / "README.md"
+
+setup(
+    name="stylegan_jax",
+    version="0.1.0",
+    description="The StyleGAN family in JAX and Flax: training, sampling, conversion of official weights",
+    long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["stylegan_jax", "stylegan_jax.*"]),
+    package_data={"stylegan_jax": ["py.typed"]},
+    zip_safe=False,
+    install_requires=INSTALL,
+    extras_require={
+        "test": TEST,
+        "dev": [*TEST, "pre-commit>=4.0"],
+        "cuda": ["jax[cuda12]>=0.10.0"],
+        "tpu": ["jax[tpu]>=0.10.0"],
+        "video": ["av>=14.0"],
+        "peers": ["torch>=2.6"],  # only to compare with other implementations; nothing in the package imports it
+    },
+    entry_points={"console_scripts": ["stylegan-jax-train = stylegan_jax.main:run"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

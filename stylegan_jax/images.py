@@ -1,0 +1,39 @@
+"""Images as pixels, PNG files and grids."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+
+def to_pixels(image: np.ndarray) -> np.ndarray:
+    """Map float images in about [-1, 1] to uint8 as the official tools do: x * 127.5 + 128, clamped, truncated.
+
+    Args:
+        image: float[..., h, w, c].
+
+    Returns:
+        uint8[..., h, w, c].
+    """
+    return np.clip(np.asarray(image, np.float32) * 127.5 + 128, 0, 255).astype(np.uint8)
+
+
+def make_grid(pixels: np.ndarray, columns: int) -> np.ndarray:
+    """Join uint8[n, h, w, c] row by row into uint8[rows*h, columns*w, c]; missing cells are black."""
+    n, h, w, c = pixels.shape
+    rows = -(-n // columns)
+    grid = np.zeros((rows * columns, h, w, c), np.uint8)
+    grid[:n] = pixels
+    return grid.reshape(rows, columns, h, w, c).transpose(0, 2, 1, 3, 4).reshape(rows * h, columns * w, c)
+
+
+def save_png(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
+    """Write uint8[h, w, c] (c = 1, 3 or 4) as PNG; a reader never sees a partial file."""
+    from PIL import Image
+
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels).save(part, format="PNG")
+    part.replace(path)

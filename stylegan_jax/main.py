@@ -1,0 +1,56 @@
+"""Train: `python -m stylegan_jax.main --config=configs/quickstart.py --workdir=runs/quickstart`.
+
+Running the same command again resumes. Any key can be overridden: `--config.train.batch_size=16`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "File of the recipe, such as configs/ffhq.py.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, grids, statistics. Resumed if it exists.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print config, parameters, FLOPs and memory estimate; train nothing.")
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; return its exit code."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}; options look like --workdir=DIR")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs pages of traceback before the error that we print
+    from stylegan_jax.config import ConfigError, from_dict
+    from stylegan_jax.data import DataError
+    from stylegan_jax.train.checkpoint import CheckpointError
+    from stylegan_jax.train.workdir import WorkdirBusyError
+
+    try:
+        config = from_dict(_CONFIG.value)
+        if _DRY_RUN.value:
+            from stylegan_jax.train.estimate import dry_run
+
+            print(dry_run(config))
+            return 0
+        from stylegan_jax.train.loop import DivergedError, train
+    except (ConfigError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    try:
+        train(config, _WORKDIR.value)
+    except (ConfigError, DataError, WorkdirBusyError, CheckpointError, DivergedError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, (ConfigError, DataError, WorkdirBusyError)) else 1
+    return 0
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,210 @@
+"""What a run tells: stats.jsonl, one progress line per tick, TensorBoard, image grids."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from stylegan_jax import images
+
+_log = logging.getLogger(__name__)
+
+
+class StatsFile:
+    """stats.jsonl: one JSON row per tick, without gaps or doubles after a crash.
+
+    On opening, rows past the restored step and a half-written last line are cut off.
+    """
+
+    def __init__(self, path: Path, restored_step: int):
+        rows = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        kept = []
+        for row in rows:
+            try:
+                if not row.endswith(b"\n") or json.loads(row)["step"] > restored_step:
+                    break
+            except (ValueError, KeyError):
+                break
+            kept.append(row)
+        if len(kept) < len(rows):
+            part = path.with_name(path.name + ".part")
+            part.write_bytes(b"".join(kept))
+            part.replace(path)
+        self._file = path.open("ab")
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append a row in one write and hand it to the operating system."""
+        self._file.write(json.dumps(row).encode() + b"\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TensorBoard:
+    """clu's metric writer, imported behind the training because it takes TensorFlow's twenty seconds.
+
+    Rows wait in memory until the writer is there. Without TensorFlow, one warning and no events.
+    """
+
+    def __init__(self, folder: Path):
+        self._waiting: list[tuple[str, int, dict]] = []
+        self._writer: Any = None
+        self._failed = False
+        self._folder = folder
+        self._thread = threading.Thread(target=self._import, daemon=True)
+        self._thread.start()
+
+    def _import(self) -> None:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+        try:
+            from clu import metric_writers
+
+            self._writer = metric_writers.SummaryWriter(str(self._folder))
+        except ImportError as error:
+            self._failed = True
+            _log.warning("no TensorBoard events: %s; install TensorFlow, or set config.log.tensorboard=False", error)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Write scalars at a step."""
+        self._put("write_scalars", step, values)
+
+    def images(self, step: int, values: dict[str, np.ndarray]) -> None:
+        """Write images uint8[1, h, w, c] at a step."""
+        self._put("write_images", step, values)
+
+    def _put(self, kind: str, step: int, values: dict) -> None:
+        if self._failed:
+            return
+        self._waiting.append((kind, step, values))
+        if self._writer is not None:
+            self._drain()
+
+    def _drain(self) -> None:
+        for kind, step, values in self._waiting:
+            getattr(self._writer, kind)(step, values)
+        self._waiting.clear()
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Wait for the writer, write what is left, close."""
+        self._thread.join()
+        if self._writer is not None:
+            self._drain()
+            self._writer.close()
+
+
+class Bar:
+    """A live bar on a terminal; nothing elsewhere."""
+
+    def __init__(self, enabled: bool, total_kimg: float, done_kimg: float):
+        self._bar = None
+        if enabled and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            form = "{l_bar}{bar}| {n:.2f}/{total:.0f} kimg [{elapsed}<{remaining}]"
+            self._bar = tqdm(total=total_kimg, initial=done_kimg, bar_format=form, leave=False)
+
+    def update(self, kimg: float) -> None:
+        if self._bar is not None:
+            self._bar.update(kimg)
+
+    def line(self, text: str) -> None:
+        """Print a line above the bar."""
+        if self._bar is None:
+            print(text, flush=True)
+        else:
+            self._bar.write(text, file=sys.stdout)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Clock:
+    """Images per second of a tick, and the time left; started anew by every run of the command."""
+
+    def __init__(self, nimg: int, total_nimg: int):
+        self._start = self._last = time.monotonic()
+        self._first_nimg = self._last_nimg = nimg
+        self._total = total_nimg
+
+    def tick(self, nimg: int) -> dict[str, float]:
+        """Return img_per_sec, sec_per_kimg, elapsed_sec and eta_sec (from the whole run's mean speed)."""
+        now = time.monotonic()
+        shown, seconds = nimg - self._last_nimg, max(now - self._last, 1e-9)
+        mean = max(nimg - self._first_nimg, 1) / max(now - self._start, 1e-9)
+        self._last, self._last_nimg = now, nimg
+        return {
+            "img_per_sec": shown / seconds,
+            "sec_per_kimg": seconds / max(shown, 1) * 1000,
+            "elapsed_sec": now - self._start,
+            "eta_sec": max(self._total - nimg, 0) / mean,
+        }
+
+
+def memory_gib() -> dict[str, float]:
+    """Return peak memory of this process and, where the device tells, of the first device, in GiB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    out = {"host_peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30}
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+        out["device_peak_gib"] = stats["peak_bytes_in_use"] / 2**30
+    return out
+
+
+def duration(seconds: float) -> str:
+    """Return '1d 02h', '3h 04m', '5m 06s' or '7s'."""
+    s = round(seconds)
+    for big, small, size, unit in (("d", "h", 86400, 3600), ("h", "m", 3600, 60), ("m", "s", 60, 1)):
+        if s >= size:
+            return f"{s // size}{big} {s % size // unit:02d}{small}"
+    return f"{s}s"
+
+
+def progress_line(tick: int, nimg: int, timing: dict[str, float], memory: dict[str, float], terms: dict) -> str:
+    """Return the one line of a tick."""
+    short = {
+        "loss/g_adversarial": "G",
+        "loss/d_adversarial": "D",
+        "loss/g_path_length": "pl",
+        "loss/d_penalty": "r1",
+        "signs/real": "sign",
+    }
+    losses = " ".join(f"{short[k]} {v:.3f}" for k, v in terms.items() if k in short)
+    peak = memory.get("device_peak_gib", memory["host_peak_gib"])
+    return (
+        f"tick {tick:<4d} kimg {nimg / 1000:<9.2f} img/s {timing['img_per_sec']:<7.1f} "
+        f"s/kimg {timing['sec_per_kimg']:<7.1f} eta {duration(timing['eta_sec']):<8s} mem {peak:.2f}G  {losses}"
+    )
+
+
+def save_grid(folder: Path, name: str, pixels: np.ndarray, columns: int) -> np.ndarray:
+    """Write uint8[n, h, w, c] as one PNG in a folder; return the grid as uint8[1, h, w, c] for TensorBoard."""
+    grid = images.make_grid(pixels, columns)
+    folder.mkdir(parents=True, exist_ok=True)
+    images.save_png(folder / f"{name}.png", grid)
+    return grid[None]
+
+
+def process_seconds() -> float:
+    """Return the seconds since this process started (since import, where the system does not tell)."""
+    try:
+        started = float(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return float(Path("/proc/uptime").read_text().split()[0]) - started
+    except (OSError, ValueError, IndexError):
+        return time.monotonic() - _IMPORTED
+
+
+_IMPORTED = time.monotonic()

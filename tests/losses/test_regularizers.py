@@ -1,0 +1,107 @@
+"""Penalties on toys whose gradient is known by hand."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stylegan_jax.losses.regularizers import gradient_penalty, path_length_penalty, path_lengths, r1_penalty
+
+SHAPE = (3, 2, 2, 2)
+A = np.arange(8.0).reshape(SHAPE[1:]) - 3  # slope of the linear critic; squared norm 44
+X = np.random.default_rng(0).standard_normal(SHAPE)
+
+
+def linear(x):
+    return jnp.sum(x * jnp.asarray(A)[None], axis=(1, 2, 3))[:, None] + 5
+
+
+def test_r1_of_a_linear_critic_is_its_squared_slope():
+    penalty, logits = r1_penalty(linear, jnp.asarray(X))
+    np.testing.assert_allclose(penalty, np.full(3, np.sum(A**2)), rtol=1e-6)
+    np.testing.assert_allclose(logits[:, 0], np.sum(X * A, axis=(1, 2, 3)) + 5, rtol=1e-5)
+
+
+def test_r1_sums_heads_before_it_squares():
+    two = lambda x: jnp.concatenate([linear(x), 2 * linear(x)], axis=1)
+    np.testing.assert_allclose(r1_penalty(two, jnp.asarray(X))[0], np.full(3, 9 * np.sum(A**2)), rtol=1e-6)
+
+
+def test_r1_of_a_quadratic_critic_and_its_gradient_by_the_weight():
+    quadratic = lambda a: lambda x: a / 2 * jnp.sum(x**2, axis=(1, 2, 3))[:, None]  # gradient a x
+    squares = np.sum(X**2, axis=(1, 2, 3))
+    value, slope = jax.value_and_grad(lambda a: r1_penalty(quadratic(a), jnp.asarray(X))[0].sum())(3.0)
+    assert float(value) == pytest.approx(9 * squares.sum(), rel=1e-5)
+    assert float(slope) == pytest.approx(2 * 3 * squares.sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("target", [1.0, 2.0])
+def test_gradient_penalty_of_a_linear_critic(target):
+    penalty, _ = gradient_penalty(linear, jnp.asarray(X), jnp.asarray(-X), jax.random.key(0), target=target)
+    want = (np.sqrt(np.sum(A**2)) - target) ** 2 / target**2
+    np.testing.assert_allclose(penalty, np.full(3, want), rtol=1e-5)
+
+
+def test_gradient_penalty_is_taken_between_the_pair_with_one_weight_each():
+    seen = []
+
+    def critic(x):
+        seen.append(jax.lax.stop_gradient(x))
+        return jnp.sum(x**2, axis=(1, 2, 3))[:, None] / 2  # gradient x
+
+    real, fake = jnp.zeros((64, 2, 2, 1)), jnp.full((64, 2, 2, 1), 1.0)
+    penalty, values = jax.jit(lambda r, f: gradient_penalty(critic, r, f, jax.random.key(1)))(real, fake)
+    mix = np.sqrt(np.asarray(values)[:, 0] / 2)  # |x|^2 / 2 = 4 mix^2 / 2
+    assert len(seen) == 1
+    assert mix.min() >= 0
+    assert mix.max() < 1
+    assert len(np.unique(mix)) == 64
+    assert 0.3 < mix.mean() < 0.7
+    np.testing.assert_allclose(penalty, (2 * mix - 1) ** 2, rtol=1e-4, atol=1e-6)
+
+
+def test_gradient_penalty_of_a_flat_critic_has_a_finite_gradient():
+    flat = lambda a: lambda x: a * linear(x)
+    of = lambda a: gradient_penalty(flat(a), jnp.asarray(X), jnp.asarray(X), jax.random.key(0))[0].mean()
+    value, slope = jax.value_and_grad(of)(0.0)
+    assert float(value) == pytest.approx(1, abs=1e-5)
+    assert np.isfinite(float(slope))
+
+
+def test_path_lengths_of_a_linear_generator():
+    rng = np.random.default_rng(1)
+    n, slots, width, image = 3, 4, 5, (2, 6, 2)
+    matrix = rng.standard_normal((slots, width, *image))  # image = sum over slots and width of ws * matrix
+    ws, noise = rng.standard_normal((n, slots, width)), rng.standard_normal((n, *image))
+    synthesize = lambda w: jnp.einsum("nld,ldhwc->nhwc", w, jnp.asarray(matrix))
+    jacobian_product = np.einsum("nhwc,ldhwc->nld", noise / np.sqrt(2 * 6), matrix)
+    want = np.sqrt(np.mean(np.sum(jacobian_product**2, axis=2), axis=1))
+    got = path_lengths(synthesize, jnp.asarray(ws), jnp.asarray(noise))
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    np.testing.assert_allclose(path_lengths(synthesize, jnp.asarray(-2 * ws), jnp.asarray(noise)), want, rtol=1e-5)
+
+
+def test_path_lengths_grow_with_the_generator():
+    synthesize = lambda a: lambda w: a * w.reshape(2, 2, 3, 1)
+    noise = jnp.ones((2, 2, 3, 1))
+    total = lambda a: path_lengths(synthesize(a), jnp.ones((2, 2, 3)), noise).sum()
+    # each of 2 images: gradient a / sqrt(6) everywhere, so sqrt(mean over 2 slots of 3 a^2 / 6) = a / sqrt(2)
+    value, slope = jax.value_and_grad(total)(4.0)
+    assert float(value) == pytest.approx(8 / np.sqrt(2), rel=1e-6)
+    assert float(slope) == pytest.approx(2 / np.sqrt(2), rel=1e-6)
+
+
+def test_path_length_penalty_updates_the_mean_first():
+    penalty, mean = path_length_penalty(jnp.array([1.0, 3.0]), jnp.array(0.0), 0.5)
+    assert float(mean) == 1.0
+    np.testing.assert_allclose(penalty, [0, 4])
+
+
+def test_path_length_gradient_passes_through_the_decayed_part_of_the_mean():
+    total = lambda lengths, mean: path_length_penalty(lengths, mean, 0.5)[0].sum()
+    by_lengths, by_mean = jax.grad(total, argnums=(0, 1))(jnp.array([1.0, 3.0]), jnp.array(0.0))
+    # direct part 2 (length - 1) = [0, 4]; through the mean: -(0 + 4) * decay / 2 = -1 each; by the old mean -4 (1 - decay)
+    np.testing.assert_allclose(by_lengths, [-1, 3])
+    assert float(by_mean) == -2

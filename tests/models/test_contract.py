@@ -1,0 +1,192 @@
+"""What every architecture owes the rest of the project, over all of ARCHS and the layouts."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from stylegan_jax import models
+from stylegan_jax.config import ConfigError
+
+from . import variants
+
+each = pytest.mark.parametrize(("arch", "variant"), variants.CASES)
+each_arch = pytest.mark.parametrize("arch", models.ARCHS)
+
+
+@functools.cache
+def results(arch, variant):
+    b = variants.build(arch, variant)
+    return jax.device_get(b.run(b.g, b.d, b.z, b.cond))
+
+
+def close(got, want, tolerance=2e-5):
+    """Compare relative to the largest value."""
+    scale = np.max(np.abs(want)) + 1e-12
+    np.testing.assert_allclose(np.asarray(got) / scale, np.asarray(want) / scale, atol=tolerance)
+
+
+@each
+def test_shapes_and_dtypes(arch, variant):
+    b, (_, (ws, image, logits)) = variants.build(arch, variant), results(arch, variant)
+    spec = b.gan.spec
+    assert ws.shape == (variants.N, spec.num_ws, spec.w_dim)
+    assert image.shape == (variants.N, *spec.image_shape) == (variants.N, *b.config.image_shape)
+    assert logits.ndim == 2
+    assert logits.shape[0] == variants.N
+    assert {x.dtype for x in (ws, image, logits)} == {np.dtype(np.float32)}
+    assert {x.dtype for x in jax.tree.leaves((b.g, b.d))} == {jnp.dtype(jnp.float32)}
+
+
+@each_arch
+@pytest.mark.parametrize("variant", ["skip", "resnet_labels"])
+def test_jit_equals_eager(arch, variant):
+    b, (_, compiled) = variants.build(arch, variant), results(arch, variant)
+    for got, want in zip(variants.forward(b.gan, b.g, b.d, b.z, b.cond), compiled, strict=True):
+        close(got, want)
+
+
+@each
+def test_same_inputs_give_the_same_bits(arch, variant):
+    b = variants.build(arch, variant)
+    again = b.run(*jax.tree.map(jnp.copy, (b.g, b.d, b.z, b.cond)))
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(again), results(arch, variant))
+
+
+@each
+def test_gradients_are_finite_and_reach_every_parameter(arch, variant):
+    (by_g, by_d, by_z), _ = results(arch, variant)
+    for path, x in jax.tree.leaves_with_path((by_g, by_d, by_z)):
+        name = jax.tree_util.keystr(path)
+        assert np.all(np.isfinite(x)), name
+        if "noise_strength" not in name or x != 0:
+            assert np.any(x != 0), f"{name} has no gradient"
+
+
+@each_arch
+def test_initialisation_is_a_function_of_the_key(arch):
+    gan = variants.build(arch, "skip").gan
+    init = jax.jit(gan.init_d)
+    first, same, other = (init(jax.random.key(seed)) for seed in (5, 5, 6))
+    jax.tree.map(np.testing.assert_array_equal, first, same)
+    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), first["params"], other["params"])
+    assert {p[-1].key for p, v in jax.tree.leaves_with_path(moved) if v} == {"weight"}
+
+
+@each
+def test_an_image_depends_on_its_own_latent_only(arch, variant):
+    b, (_, (ws, image, _)) = variants.build(arch, variant), results(arch, variant)
+    order = np.array([3, 0, 7, 1, 2, 6, 5, 4])
+    _, (ws2, image2, _) = b.run(b.g, b.d, b.z[order], b.cond[order])
+    close(ws2, ws[order])
+    close(image2, image[order])
+
+
+@each_arch
+def test_eight_devices_equal_one(arch):
+    b, want = variants.build(arch, "resnet_labels"), results(arch, "resnet_labels")
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    put = lambda x, *spec: jax.device_put(x, NamedSharding(mesh, PartitionSpec(*spec)))
+    whole = jax.tree.map(put, (b.g, b.d))
+    got = b.run(*whole, put(b.z, "data"), put(b.cond, "data"))
+    assert len(got[1][1].sharding.device_set) == 8
+    jax.tree.map(close, jax.device_get(got), want)
+
+
+@each_arch
+def test_labels_matter_to_both_networks(arch):
+    b, (_, (ws, image, logits)) = variants.build(arch, "resnet_labels"), results(arch, "resnet_labels")
+    other = jnp.roll(b.cond, 1, axis=1)
+    _, (ws2, _, _) = b.run(b.g, b.d, b.z, other)
+    assert np.all(np.any(np.asarray(ws2) != ws, axis=(1, 2)))
+    moved = jax.jit(b.gan.discriminate)(b.d, jnp.asarray(image), other)
+    assert np.all(np.asarray(moved) != logits)
+
+
+@each_arch
+def test_bfloat16_blocks_stay_near_float32(arch):
+    b, (_, (ws, image, logits)) = variants.build(arch, "skip"), results(arch, "skip")
+    gan = models.build(variants.make_config(arch, "skip", compute_dtype="bfloat16", num_lowp_res=1))
+    ws2, image2, logits2 = jax.jit(functools.partial(variants.forward, gan))(b.g, b.d, b.z, b.cond)
+    assert {x.dtype for x in (ws2, image2, logits2)} == {jnp.dtype(jnp.float32)}
+    np.testing.assert_array_equal(ws2, ws)  # the mapping network is never in low precision
+    assert np.any(np.asarray(image2) != image)
+    close(image2, image, 0.02)
+    close(logits2, logits, 0.05)
+
+
+@functools.cache
+def noisy(arch):
+    """Return (synthesize of a key or keys and a style batch, styles)."""
+    b, (_, (ws, _, _)) = variants.build(arch, "skip"), results(arch, "skip")
+    return jax.jit(lambda ws, key: b.gan.synthesize(b.g, ws, noise="random", key=key)), jnp.asarray(ws)
+
+
+@each_arch
+def test_random_noise_follows_its_key(arch):
+    draw, ws = noisy(arch)
+    one, same, other = (np.asarray(draw(ws, jax.random.key(seed))) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert np.mean(one != other) > 0.99
+
+
+@each_arch
+def test_noise_differs_between_images_of_one_key(arch):
+    draw, ws = noisy(arch)
+    images = np.asarray(draw(jnp.tile(ws[:1], (len(ws), 1, 1)), jax.random.key(0)))
+    assert len(np.unique(images.reshape(len(ws), -1), axis=0)) == len(ws)
+
+
+@each_arch
+def test_with_a_key_per_image_the_batch_does_not_matter(arch):
+    draw, ws = noisy(arch)
+    keys = jax.random.split(jax.random.key(2), len(ws))
+    whole = np.asarray(draw(ws, keys))
+    order = np.array([6, 1, 7])
+    close(draw(ws[order], keys[order]), whole[order], 1e-6)
+    changed = keys.at[0].set(jax.random.key(9))
+    again = np.asarray(draw(ws, changed))
+    assert np.mean(again[0] != whole[0]) > 0.99
+    close(again[1:], whole[1:], 1e-6)
+
+
+@each_arch
+def test_const_and_none_ignore_the_key(arch):
+    b, (_, (ws, image, _)) = variants.build(arch, "skip"), results(arch, "skip")
+    both = jax.jit(lambda ws, key: [b.gan.synthesize(b.g, ws, noise=noise, key=key) for noise in ("const", "none")])
+    const, none = both(jnp.asarray(ws), jax.random.key(0))
+    const2, none2 = both(jnp.asarray(ws), jax.random.key(1))
+    np.testing.assert_array_equal(const, const2)
+    np.testing.assert_array_equal(none, none2)
+    close(const, image)
+    assert np.mean(np.asarray(none) != image) > 0.99
+
+
+@each_arch
+def test_a_model_without_noise_has_no_noise_variables_and_needs_no_key(arch):
+    b = variants.build(arch, "grey_no_noise")
+    assert "buffers" not in b.g
+    assert not [p for p, _ in jax.tree.leaves_with_path(b.g) if "noise" in jax.tree_util.keystr(p)]
+    shape = jax.eval_shape(lambda ws: b.gan.synthesize(b.g, ws, noise="random"), jnp.zeros((1, b.gan.spec.num_ws, 10)))
+    assert shape.shape == (1, *b.gan.spec.image_shape)
+
+
+@each_arch
+def test_noise_errors_name_the_fix(arch):
+    b = variants.build(arch, "skip")
+    ws = jnp.zeros((1, b.gan.spec.num_ws, b.gan.spec.w_dim))
+    with pytest.raises(ValueError, match="needs a key; pass one, or use noise='const'"):
+        jax.eval_shape(lambda ws: b.gan.synthesize(b.g, ws, noise="random"), ws)
+    with pytest.raises(ValueError, match="'fresh'; known: random, const, none"):
+        jax.eval_shape(lambda ws: b.gan.synthesize(b.g, ws, noise="fresh"), ws)
+
+
+def test_an_unknown_architecture_is_answered_with_the_known_ones():
+    config = variants.make_config("stylegan2")
+    with pytest.raises(ConfigError, match="'stylegam2'; did you mean 'stylegan2'"):
+        models.build(type(config)(**(vars(config) | {"arch": "stylegam2"})))

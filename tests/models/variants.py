@@ -1,0 +1,81 @@
+"""Small models of every layout, built and compiled once per process and shared by the tests."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import common
+from stylegan_jax import models
+from stylegan_jax.config import ModelConfig, model_from_dict
+
+N = 8
+SMALL = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 6, "w_dim": 10, "mapping_layers": 1}
+SMALL |= {"d_mapping_layers": 1, "compute_dtype": "float32", "label_dim": 0}
+VARIANTS = {
+    "skip": {},
+    "resnet_labels": {"g_arch": "resnet", "d_arch": "skip", "label_dim": 3, "mbstd_channels": 2},
+    "orig_rgba_wide": {"g_arch": "orig", "d_arch": "orig", "img_channels": 4, "base_size": (4, 6)},
+    "grey_no_noise": {"img_channels": 1, "use_noise": False, "mbstd_channels": 0, "conv_clamp": 0.0, "label_dim": 2},
+}
+CASES = [(arch, name) for arch in models.ARCHS for name in VARIANTS]
+
+
+def make_config(arch: str, variant: str = "skip", **changes) -> ModelConfig:
+    tree = common.get_config().model.to_dict()
+    return model_from_dict(tree | SMALL | VARIANTS[variant] | {"arch": arch} | changes)
+
+
+class Built(NamedTuple):
+    """A model, variables that look trained, inputs, and one compiled function of them."""
+
+    config: ModelConfig
+    gan: models.Gan
+    g: dict
+    d: dict
+    z: jax.Array
+    cond: jax.Array
+    run: object
+
+
+def forward(gan, g, d, z, cond):
+    """Return (ws, image, logits)."""
+    ws = gan.map_latents(g, z, cond)
+    image = gan.synthesize(g, ws)
+    return ws, image, gan.discriminate(d, image, cond)
+
+
+def draw(init, rng):
+    """Draw variables of the right shapes without compiling: no zeros, which would hide mistakes, and styles near one."""
+
+    def leaf(path, shape):
+        names = [p.key for p in path]
+        scale = 100 if names[-2].startswith("fc") and "mapping" in names else 1 if names[-1] == "weight" else 0.2
+        x = scale * rng.standard_normal(shape.shape)
+        return jnp.asarray(x + (names[-2:] == ["affine", "bias"]), shape.dtype)
+
+    return jax.tree.map_with_path(leaf, jax.eval_shape(init, jax.random.key(0)))
+
+
+@functools.cache
+def build(arch: str, variant: str) -> Built:
+    config = make_config(arch, variant)
+    gan, rng = models.build(config), np.random.default_rng(0)
+    g, d = draw(gan.init_g, rng), draw(gan.init_d, rng)
+    z = jnp.asarray(rng.standard_normal((N, config.z_dim)), jnp.float32)
+    cond = jnp.eye(gan.spec.label_dim, dtype=jnp.float32)[rng.integers(0, max(gan.spec.label_dim, 1), N)]
+    cond = cond if gan.spec.label_dim else jnp.zeros((N, 0))
+
+    @jax.jit
+    def run(g, d, z, cond):
+        def loss(g_params, d_params, z):
+            out = forward(gan, g | {"params": g_params}, d | {"params": d_params}, z, cond)
+            return jnp.sum(jax.nn.softplus(-out[2])), out
+
+        return jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(g["params"], d["params"], z)
+
+    return Built(config, gan, g, d, z, cond, run)

@@ -1,0 +1,135 @@
+"""Convolution and its lowerings: values against NumPy, both orders of derivatives against the library's rules."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stylegan_jax.ops import conv, fir
+
+from . import references
+
+SHAPES = {  # (kernel, padding)
+    "1x1": ((1, 1), ((0, 0), (0, 0))),
+    "1x1_padded": ((1, 1), ((2, 0), (1, 1))),
+    "3x3": ((3, 3), ((1, 1), (1, 1))),
+    "5x3_uneven": ((5, 3), ((0, 3), (2, 1))),
+    "2x4_cropped": ((2, 4), ((-1, 0), (3, -2))),
+}
+
+
+def padded(x, padding):
+    (y0, y1), (x0, x1) = padding
+    return references.stuff_and_pad(x, (1, 1), (x0, x1, y0, y1))
+
+
+@pytest.mark.parametrize("lowering", conv.LOWERINGS)
+@pytest.mark.parametrize("name", SHAPES)
+def test_conv2d_correlates(name, lowering, draw):
+    kernel, padding = SHAPES[name]
+    x, w = draw((2, 7, 6, 3)), draw((*kernel, 3, 4))
+    got = jax.jit(functools.partial(conv.conv2d, padding=padding, lowering=lowering))(x, w)
+    np.testing.assert_allclose(got, references.correlate(padded(x, padding), w), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_groups_see_their_own_channels(groups, draw):
+    x, w = draw((2, 5, 6, 4)), draw((3, 3, 4 // groups, 6))
+    got = jax.jit(functools.partial(conv.conv2d, groups=groups))(x, w)
+    parts = zip(np.split(x, groups, axis=3), np.split(w, groups, axis=3), strict=True)
+    np.testing.assert_allclose(got, np.concatenate([references.correlate(a, b) for a, b in parts], axis=3), atol=1e-12)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def derivatives(x, w, padding, lowering):
+    """Return first derivatives of a nonlinear sum, and the gradient of their squared norms."""
+
+    def norm(x, w):
+        value = lambda x, w: jnp.sum(jnp.sin(conv.conv2d(x, w, padding=padding, lowering=lowering)))
+        first = jax.grad(value, argnums=(0, 1))(x, w)
+        return sum(jnp.sum(g**2) for g in first), first
+
+    return jax.grad(norm, argnums=(0, 1), has_aux=True)(x, w)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_lowerings_agree_in_first_and_second_derivatives(name, draw):
+    kernel, padding = SHAPES[name]
+    x, w = draw((2, 7, 6, 3)), draw((*kernel, 3, 4))
+    library, shifted = (derivatives(x, w, padding, lowering) for lowering in conv.LOWERINGS)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), shifted, library)
+
+
+def test_third_derivatives_of_the_shifted_lowering(draw):
+    x, w, pads = draw((1, 4, 4, 2)), draw((3, 3, 2, 2)), ((1, 1), (1, 1))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def third(lowering):
+        f = lambda w: jnp.sum(jnp.sin(conv.conv2d(x, w, padding=pads, lowering=lowering)))
+        second = lambda w: jnp.sum(jax.grad(lambda v: jnp.sum(jax.grad(f)(v) ** 2))(w) ** 2)
+        return jax.grad(second)(w)
+
+    np.testing.assert_allclose(third("shifted"), third("library"), rtol=1e-9, atol=1e-9)
+
+
+def test_unknown_lowering_lists_the_known_ones():
+    with pytest.raises(ValueError, match="'fast'; known: library, shifted"):
+        conv.conv2d(jnp.zeros((1, 4, 4, 1)), jnp.zeros((3, 3, 1, 1)), lowering="fast")
+
+
+@pytest.mark.parametrize("stride", [2, 3])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_strided_keeps_every_stride_th_output(kernel, stride, draw):
+    w = draw((kernel, kernel, 2, 3))
+    for shape in ((2, 7, 10, 2), (1, 8, 5, 2)):
+        x = draw(shape)
+        got = jax.jit(conv.conv2d_strided, static_argnums=2)(x, w, stride)
+        want = references.correlate(x, w)[:, ::stride, ::stride]
+        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("stride", [2, 3])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_transposed_scatters_every_sample(kernel, stride, draw):
+    w = draw((kernel, kernel, 2, 3))
+    for shape in ((2, 3, 4, 2), (1, 5, 1, 2)):
+        x = draw(shape)
+        got = jax.jit(conv.conv2d_transposed, static_argnums=2)(x, w, stride)
+        np.testing.assert_allclose(got, references.scatter(x, w, stride), rtol=1e-12, atol=1e-12)
+
+
+def test_strided_and_transposed_are_adjoint(draw):
+    x, w = draw((1, 7, 9, 2)), draw((3, 3, 2, 4))
+    y, pull = jax.vjp(jax.jit(lambda v: conv.conv2d_strided(v, w, 2)), x)
+    g = draw(y.shape)
+    back = conv.conv2d_transposed(jnp.asarray(g), jnp.asarray(w.swapaxes(2, 3)), 2)
+    np.testing.assert_allclose(pull(g)[0], back, rtol=1e-11, atol=1e-11)
+
+
+RESAMPLE = {  # (kernel, filter taps, arguments)
+    "plain": (3, None, {"padding": 1}),
+    "true_convolution": (3, None, {"padding": 1, "flip_weight": False}),
+    "up2": (3, [1, 3, 3, 1], {"up": 2, "padding": 1, "flip_weight": False}),
+    "up3": (3, [1, 2, 4], {"up": 3, "padding": 1}),
+    "up2_1x1": (1, [1, 3, 3, 1], {"up": 2}),
+    "up3_small_kernel": (2, [1, 2, 1], {"up": 3}),
+    "up2_groups": (3, [1, 2], {"up": 2, "padding": 1, "groups": 2}),
+    "down2": (3, [1, 3, 3, 1], {"down": 2, "padding": 1}),
+    "down3": (5, [1, 2, 4], {"down": 3, "padding": 2}),
+    "down2_1x1": (1, [1, 3, 3, 1], {"down": 2}),
+    "down2_groups": (3, [1, 3, 3, 1], {"down": 2, "padding": 1, "groups": 2}),
+    "up3down2": (3, [1, 3, 2, 1], {"up": 3, "down": 2, "padding": 1}),
+}
+
+
+@pytest.mark.parametrize("name", RESAMPLE)
+def test_conv2d_resample_equals_its_definition(name, draw):
+    kernel, taps, kwargs = RESAMPLE[name]
+    f = None if taps is None else fir.setup_filter(taps, separable=True).astype(np.float64)
+    x, w = draw((2, 6, 9, 4)), draw((kernel, kernel, 4 // kwargs.get("groups", 1), 2))
+    got = jax.jit(lambda x, w: conv.conv2d_resample(x, w, f, **kwargs))(x, w)
+    np.testing.assert_allclose(got, references.conv2d_resample(x, w, f, **kwargs), rtol=1e-11, atol=1e-11)

@@ -1,0 +1,251 @@
+"""The rules of docs/design.md that can be read from the source: imports go down, some names stay in their place."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "stylegan_jax"
+
+# Lower ranks must not import higher ones. A module takes the rank of its longest prefix here.
+RANKS = {
+    "stylegan_jax": 0,  # __init__, and the small modules that are not named below
+    "stylegan_jax.config": 0,
+    "stylegan_jax.spec": 0,
+    "stylegan_jax.rng": 0,
+    "stylegan_jax.images": 0,
+    "stylegan_jax.ops": 1,
+    "stylegan_jax.layers": 2,
+    "stylegan_jax.models": 3,
+    "stylegan_jax.losses": 4,
+    "stylegan_jax.augment": 4,
+    "stylegan_jax.data": 5,
+    "stylegan_jax.convert": 5,
+    "stylegan_jax.train": 5,
+    "stylegan_jax.metrics": 6,
+    "stylegan_jax.tools": 7,
+    "stylegan_jax.train.loop": 7,
+    "stylegan_jax.main": 8,
+}
+# Pairs that the ranks allow and the design does not; a prefix stands for everything under it.
+FORBIDDEN = (
+    ("stylegan_jax.losses", "stylegan_jax.models"),
+    ("stylegan_jax.data", "stylegan_jax.models"),
+    ("stylegan_jax.data", "stylegan_jax.train"),
+    ("stylegan_jax.data", "stylegan_jax.convert"),
+    ("stylegan_jax.convert", "stylegan_jax.data"),
+    ("stylegan_jax.convert", "stylegan_jax.train"),
+)
+# Top-level package or module -> where it may be imported, and whether only inside functions.
+CONFINED = {
+    "tensorflow": (("stylegan_jax.data",), True),
+    "tensorflow_datasets": (("stylegan_jax.data",), True),
+    "clu": (("stylegan_jax.train.report",), True),
+    "pickle": (("stylegan_jax.convert",), False),
+    "ml_collections": (("stylegan_jax.main", "stylegan_jax.config", "stylegan_jax.tools", "configs"), False),
+    "absl": (("stylegan_jax.main", "stylegan_jax.config", "stylegan_jax.tools", "configs"), False),
+    "torch": ((), False),
+}
+PURE = ("ops", "layers", "losses", "models")
+MAX_FILE, MAX_FUNCTION = 500, 90
+
+Imports = list[tuple[str, int, bool]]
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name of a source file."""
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def sources(*folders: str) -> dict[str, Path]:
+    """Return {module name: path} of all Python files under folders of the checkout."""
+    return {module_name(p): p for folder in folders for p in sorted((ROOT / folder).rglob("*.py"))}
+
+
+MODULES = sources("stylegan_jax", "configs")
+
+
+def imports_of(source: str, name: str, is_package: bool) -> Imports:
+    """Return (dotted name, line, inside a function) of every import; `from a import b` counts as a.b."""
+    found: Imports = []
+
+    def visit(node: ast.AST, lazy: bool) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                found.extend((alias.name, child.lineno, lazy) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                base = child.module or ""
+                if child.level:
+                    parts = name.split(".")
+                    up = parts[: len(parts) - child.level + is_package]
+                    base = ".".join([*up, base] if base else up)
+                found.extend((f"{base}.{alias.name}", child.lineno, lazy) for alias in child.names)
+            visit(child, lazy or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+    visit(ast.parse(source), False)
+    return found
+
+
+def under(name: str, prefix: str) -> bool:
+    """Return whether a dotted name is a prefix or lies below it."""
+    return name == prefix or name.startswith(prefix + ".")
+
+
+def rank(name: str) -> int:
+    """Return the layer of a dotted name of the package."""
+    return RANKS[max((prefix for prefix in RANKS if under(name, prefix)), key=len)]
+
+
+def layering_faults(name: str, imports: Imports) -> list[str]:
+    """Return a line per import of the package itself that goes up or is forbidden."""
+    faults = []
+    for target, line, _ in imports:
+        if not under(target, "stylegan_jax"):
+            continue
+        why = ""
+        if rank(target) > rank(name):
+            why = f"goes up, from layer {rank(name)} to {rank(target)}"
+        elif any(under(name, a) and under(target, b) for a, b in FORBIDDEN):
+            why = "is not allowed by the design"
+        if why:
+            faults.append(f"{name}:{line} imports {target}, which {why}")
+    return faults
+
+
+def confinement_faults(name: str, imports: Imports) -> list[str]:
+    """Return a line per import of an outside package in a place that is not its own."""
+    faults = []
+    for target, line, lazy in imports:
+        places, only_lazy = CONFINED.get(target.split(".")[0], (None, False))
+        if places is None:
+            continue
+        if not any(under(name, place) for place in places):
+            faults.append(f"{name}:{line} imports {target}; allowed in: {', '.join(places) or 'nothing'}")
+        elif only_lazy and not lazy:
+            faults.append(f"{name}:{line} imports {target} when it is imported itself; move that into the function")
+    return faults
+
+
+def collect(check) -> list[str]:
+    """Return the faults of all modules of the package."""
+    faults = []
+    for name, path in MODULES.items():
+        found = imports_of(path.read_text(encoding="utf-8"), name, path.name == "__init__.py")
+        faults += check(name, found)
+    return faults
+
+
+def test_imports_go_down():
+    package = {name for name in MODULES if under(name, "stylegan_jax")}
+    assert len(package) > 40, "the walk found too few modules to mean anything"
+    assert not (faults := collect(lambda n, i: layering_faults(n, i) if n in package else [])), "\n".join(faults)
+
+
+def test_outside_packages_stay_in_their_place():
+    assert not (faults := collect(confinement_faults)), "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "words"),
+    [
+        ("stylegan_jax.ops.fir", "from stylegan_jax.layers import conv", "goes up"),
+        ("stylegan_jax.ops.fir", "def f():\n    import stylegan_jax.train.step", "goes up"),
+        ("stylegan_jax.ops.fir", "from ..models.gan import Gan", "goes up"),
+        ("stylegan_jax.train.step", "from stylegan_jax.train import loop", "goes up"),
+        ("stylegan_jax.losses.mixing", "from stylegan_jax.models import Gan", "not allowed"),
+        ("stylegan_jax.data.images", "from stylegan_jax import train", "not allowed"),
+        ("stylegan_jax.train.loop", "import tensorflow as tf", "allowed in: stylegan_jax.data"),
+        ("stylegan_jax.data.pipeline", "import tensorflow as tf", "move that into the function"),
+        ("stylegan_jax.train.report", "from clu import metric_writers", "move that into the function"),
+        ("stylegan_jax.train.loop", "import pickle", "allowed in: stylegan_jax.convert"),
+        ("stylegan_jax.train.loop", "from absl import flags", "allowed in: stylegan_jax.main"),
+        ("stylegan_jax.models.gan", "from ml_collections import ConfigDict", "allowed in: stylegan_jax.main"),
+        ("stylegan_jax.convert.tensors", "def f():\n    import torch.nn", "allowed in: nothing"),
+    ],
+)
+def test_a_broken_rule_is_found(name, source, words):
+    imports = imports_of(source, name, is_package=False)
+    faults = layering_faults(name, imports) + confinement_faults(name, imports)
+    assert len(faults) == 1 and words in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("stylegan_jax.train.step", "from stylegan_jax.models import Gan\nfrom stylegan_jax import rng"),
+        ("stylegan_jax.data.pipeline", "def f():\n    import tensorflow as tf"),
+        ("stylegan_jax.train.report", "def f():\n    from clu import metric_writers"),
+        ("stylegan_jax.main", "from absl import app, flags\nfrom stylegan_jax.train import loop"),
+    ],
+)
+def test_what_the_rules_allow_is_not_a_fault(name, source):
+    imports = imports_of(source, name, is_package=False)
+    assert layering_faults(name, imports) + confinement_faults(name, imports) == []
+
+
+def text_files() -> list[Path]:
+    """Return the Python, Markdown and shell files that git tracks or would add; all of them outside a checkout."""
+    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    names = done.stdout.split("\0") if done.returncode == 0 else []
+    paths = [ROOT / name for name in names if name] or [p for p in ROOT.rglob("*") if ".venv" not in p.parts]
+    return [p for p in paths if p.suffix in (".py", ".md", ".sh") and p.is_file()]
+
+
+def test_no_file_is_over_500_lines():
+    files = text_files()
+    assert len(files) > 60, "found too few files to mean anything"
+    sizes = {str(p.relative_to(ROOT)): len(p.read_text(encoding="utf-8").splitlines()) for p in files}
+    assert not (long := {name: lines for name, lines in sizes.items() if lines > MAX_FILE}), long
+
+
+def functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Return all functions and methods of a tree."""
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+
+def test_no_function_is_over_90_lines():
+    long = {}
+    for name, path in {**MODULES, **sources("tests")}.items():
+        for node in functions(ast.parse(path.read_text(encoding="utf-8"))):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if lines > MAX_FUNCTION and (name, node.name) != ("configs.common", "get_config"):  # one line per key
+                long[f"{name}.{node.name}"] = lines
+    assert not long, long
+
+
+def test_no_package_is_empty():
+    packages = {p.parent for p in PACKAGE.rglob("__init__.py")}
+    folders = {p.parent for p in PACKAGE.rglob("*.py")}
+    assert folders == packages, f"folders without __init__.py: {folders - packages}"
+    empty = [str(p) for p in packages if not [m for m in p.rglob("*.py") if m.name != "__init__.py"]]
+    assert not empty, empty
+
+
+def undocumented(source: str) -> list[str]:
+    """Return the public classes and module-level functions, and their modules, without a docstring."""
+    tree = ast.parse(source)
+    missing = [] if ast.get_docstring(tree) else ["the module"]
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            missing += [] if ast.get_docstring(node) else [node.name]
+    return missing
+
+
+def test_pure_packages_are_documented():
+    missing, seen = [], 0
+    for name, path in MODULES.items():
+        if any(under(name, f"stylegan_jax.{folder}") for folder in PURE):
+            seen += 1
+            missing += [f"{name}: {what}" for what in undocumented(path.read_text(encoding="utf-8"))]
+    assert seen > 10 and not missing, "\n".join(missing)
+
+
+def test_a_missing_docstring_is_found():
+    assert undocumented("def f(): ...") == ["the module", "f"]
+    assert undocumented('"""M."""\nclass A:\n    """A."""\ndef _g(): ...') == []

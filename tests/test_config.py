@@ -1,0 +1,276 @@
+"""Every rule of the configuration: an error that names the value and the fix, and configs that build."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import importlib.util
+import math
+import re
+from pathlib import Path
+
+import jax
+import pytest
+
+from configs import common
+from stylegan_jax import config as config_lib, models
+from stylegan_jax.config import ConfigError
+
+FOLDER = Path(__file__).parents[1] / "configs"
+RECIPES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in ("common", "__init__"))
+
+
+def make_tree(**changes):
+    """Return nested dicts of a valid configuration with changes by dotted name ('a__b' for 'a.b')."""
+    tree = copy.deepcopy(common.get_config().to_dict())
+    tree["data"]["source"] = "synthetic"
+    for key, value in changes.items():
+        group, _, leaf = key.rpartition("__")
+        (tree[group] if group else tree)[leaf] = value
+    return tree
+
+
+def error(**changes):
+    with pytest.raises(ConfigError) as raised:
+        config_lib.from_dict(make_tree(**changes))
+    return str(raised.value)
+
+
+def test_the_defaults_are_valid_but_for_the_missing_data():
+    config = config_lib.from_dict(make_tree())
+    assert config.model.image_shape == (256, 256, 3)
+    assert config.model.num_blocks == 7
+    with pytest.raises(ConfigError, match=re.escape("config.data.path is empty")):
+        config_lib.from_dict(common.get_config())
+
+
+RULES = [  # (changes, what the text must name: key, value, fix)
+    # structure and types
+    ({"model__resolutoin": 1}, ["model.resolutoin", "did you mean 'resolution'?"]),
+    ({"modle": 1}, ["modle", "did you mean 'model'?"]),
+    ({"train__zzzzzzzz": 1}, ["train.zzzzzzzz", "known: batch_size"]),
+    ({"model": 3}, ["config.model is 3", "a group of keys"]),
+    ({"train__batch_size": "32"}, ["config.train.batch_size is '32' (str)", "must be int"]),
+    ({"train__batch_size": 3.5}, ["config.train.batch_size is 3.5 (float)", "must be int"]),
+    ({"train__batch_size": True}, ["config.train.batch_size is True (bool)", "must be int"]),
+    ({"train__g_lr": None}, ["config.train.g_lr is None (NoneType)", "must be float"]),
+    ({"model__use_noise": 1}, ["config.model.use_noise is 1 (int)", "must be bool"]),
+    ({"data__path": 5}, ["config.data.path is 5 (int)", "must be str"]),
+    ({"model__base_size": (4, 4, 4)}, ["config.model.base_size is (4, 4, 4)", "2 entries, such as (4, 4)"]),
+    ({"model__base_size": ("4", 4)}, ["config.model.base_size is '4'", "must be int"]),
+    # names
+    ({"model__g_arch": "skipp"}, ["config.model.g_arch is 'skipp'", "did you mean 'skip'?"]),
+    ({"model__d_arch": "resnett"}, ["config.model.d_arch is 'resnett'", "did you mean 'resnet'?"]),
+    ({"model__activation": "gelu"}, ["config.model.activation is 'gelu'", "lrelu"]),
+    ({"model__compute_dtype": "bf16"}, ["config.model.compute_dtype is 'bf16'", "bfloat16"]),
+    ({"data__source": "npz"}, ["config.data.source is 'npz'", "memory"]),
+    ({"data__labels": "class"}, ["config.data.labels is 'class'", "subfolders"]),
+    ({"data__on_bad_image": "ignore"}, ["config.data.on_bad_image is 'ignore'", "skip"]),
+    ({"data__resize_filter": "cubic"}, ["config.data.resize_filter is 'cubic'", "lanczos"]),
+    ({"data__cache": "disk"}, ["config.data.cache is 'disk'", "host"]),
+    ({"loss__adversarial": "logistics"}, ["config.loss.adversarial is 'logistics'", "did you mean 'logistic'?"]),
+    ({"loss__d_reg": "r2"}, ["config.loss.d_reg is 'r2'", "did you mean 'r1'?"]),
+    # model
+    ({"model__base_size": (0, 4)}, ["config.model.base_size is (0, 4)", "at least 1"]),
+    ({"model__resample_filter": ()}, ["config.model.resample_filter is ()", "must not sum to zero"]),
+    ({"model__resample_filter": (1, -1)}, ["config.model.resample_filter is (1.0, -1.0)", "must not sum to zero"]),
+    ({"model__mbstd_channels": -1}, ["config.model.mbstd_channels is -1", "0 means no minibatch stddev"]),
+    ({"model__mbstd_channels": 3}, ["config.model.mbstd_channels is 3", "must divide 512 channels"]),
+    ({"model__resolution": 200}, ["config.model.resolution is 200", "power of two", "nearest is 256"]),
+    ({"model__resolution": 4}, ["config.model.resolution is 4", "nearest is 8"]),
+    ({"model__resolution": 100, "model__base_size": (3, 3)}, ["config.model.resolution is 100", "nearest is 96"]),
+    ({"model__img_channels": 0}, ["config.model.img_channels is 0", "at least 1"]),
+    ({"model__z_dim": 0}, ["config.model.z_dim is 0", "at least 1"]),
+    ({"model__w_dim": -3}, ["config.model.w_dim is -3", "at least 1"]),
+    ({"model__channel_max": 0}, ["config.model.channel_max is 0", "at least 1"]),
+    ({"model__mbstd_group": 0}, ["config.model.mbstd_group is 0", "at least 1"]),
+    ({"model__label_dim": -2}, ["config.model.label_dim is -2", "-1 (from the data), 0 (none) or a length"]),
+    ({"model__conv_clamp": -1.0}, ["config.model.conv_clamp is -1.0", "0 means none"]),
+    ({"model__channel_base": 128}, ["config.model.channel_base is 128", "use at least 256"]),
+    (
+        {"model__channel_base": 20, "model__resolution": 16, "model__base_size": (2, 2)},
+        ["config.model.channel_base is 20", "use at least 32"],  # three doublings from a nominal 4
+    ),
+    ({"model__mapping_layers": 0}, ["config.model.mapping_layers is 0", "at least 1"]),
+    *(
+        ({f"model__{key}": -1}, [f"config.model.{key} is -1", "must not be negative"])
+        for key in ("mapping_embed_dim", "mapping_layer_dim", "num_lowp_res", "d_mapping_layers", "cmap_dim")
+    ),
+    ({"model__compute_dtype": "float16", "model__conv_clamp": 0}, ["'float16'", "set conv_clamp=256"]),
+    # numbers
+    *(
+        ({key: value}, [f"config.{key.replace('__', '.')} is {value}", "greater than 0"])
+        for key, value in {
+            "train__batch_size": 0,
+            "train__total_kimg": -1.0,
+            "train__g_lr": 0.0,
+            "train__d_lr": math.nan,
+            "train__eps": 0.0,
+            "loss__pl_batch_shrink": 0,
+            "data__workers": 0,
+            "data__synthetic_images": 0,
+            "log__tick_kimg": 0.0,
+            "log__grid_ticks": 0,
+            "log__checkpoint_ticks": 0,
+            "log__keep_latest": 0,
+            "log__grid_columns": 0,
+            "log__grid_rows": -1,
+        }.items()
+    ),
+    ({"train__beta1": 1.0}, ["config.train.beta1 is 1.0", "in [0, 1)"]),
+    ({"train__beta2": -0.1}, ["config.train.beta2 is -0.1", "in [0, 1)"]),
+    ({"train__w_avg_beta": 1.5}, ["config.train.w_avg_beta is 1.5", "in [0, 1)"]),
+    *(
+        ({f"loss__{key}": -1}, [f"config.loss.{key} is -1", "must not be negative"])
+        for key in ("r1_gamma", "gp_weight", "d_reg_interval", "pl_weight", "g_reg_interval", "style_mixing_prob")
+    ),
+    *(
+        ({key: value}, [f"config.{key.replace('__', '.')} is {value}", "must not be negative"])
+        for key, value in {
+            "train__ema_kimg": -1.0,
+            "train__ema_rampup": -0.5,
+            "train__num_devices": -1,
+            "data__cache_limit_mb": -1,
+            "data__synthetic_labels": -1,
+            "log__keep_every_kimg": -1.0,
+        }.items()
+    ),
+    ({"loss__pl_decay": 1.5}, ["config.loss.pl_decay is 1.5", "in [0, 1]"]),
+    ({"loss__style_mixing_prob": 1.1}, ["config.loss.style_mixing_prob is 1.1", "probability"]),
+    ({"loss__g_reg_interval": 0}, ["config.loss.g_reg_interval is 0", "use 4, or set pl_weight=0"]),
+    ({"loss__d_reg_interval": 0}, ["config.loss.d_reg_interval is 0", "use 16, or set d_reg='none'"]),
+    ({"train__batch_size": 30}, ["config.train.batch_size is 30", "mbstd_group=4", "use 28 or 32"]),
+    ({"train__batch_size": 4, "loss__pl_batch_shrink": 8}, ["config.train.batch_size is 4", "pl_batch_shrink=8"]),
+    # data
+    ({"data__source": "folder"}, ["config.data.path is empty", "'folder' needs it", "--config.data.path="]),
+    ({"data__labels": "subfolders"}, ["'subfolders' needs data.source='folder'", "'synthetic'"]),
+    (
+        {"data__source": "tfds", "data__path": "x", "data__cache": "device"},
+        ["data.cache='device'", "use 'host' or 'off'"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "parts"), RULES, ids=[" ".join(f"{k}={v}" for k, v in c.items()) for c, _ in RULES])
+def test_a_broken_rule_is_named_with_its_value_and_a_fix(changes, parts):
+    text = error(**changes)
+    for part in parts:
+        assert part in text
+
+
+def test_a_missing_key_points_to_the_defaults():
+    tree = make_tree()
+    del tree["loss"]["pl_decay"]
+    with pytest.raises(ConfigError, match=re.escape("missing config key loss.pl_decay; start from configs/common.py")):
+        config_lib.from_dict(tree)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss__d_reg": "none", "loss__d_reg_interval": 0},
+        {"loss__pl_weight": 0, "loss__g_reg_interval": 0},
+        {"train__batch_size": 2},  # a group larger than the batch shrinks to it
+        {"model__base_size": (4, 6), "model__mbstd_channels": 0},
+        {"model__conv_clamp": 0, "model__compute_dtype": "bfloat16"},
+    ],
+    ids=str,
+)
+def test_these_are_allowed(changes):
+    config_lib.from_dict(make_tree(**changes))
+
+
+def test_whole_numbers_and_lists_are_taken_for_their_type():
+    config = config_lib.from_dict(make_tree(train__batch_size=16.0, train__g_lr=1, model__base_size=[4, 8]))
+    assert config.train.batch_size == 16
+    assert type(config.train.batch_size) is int
+    assert type(config.train.g_lr) is float
+    assert config.model.base_size == (4, 8)
+    assert config.model.image_shape == (256, 512, 3)
+
+
+def test_a_config_is_frozen_and_survives_json():
+    config = config_lib.from_dict(make_tree())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.train.batch_size = 1
+    assert config_lib.from_dict(config.to_dict()) == config
+    assert config_lib.model_from_dict(config.to_dict()["model"]) == config.model
+
+
+def test_a_model_alone_is_checked_too():
+    with pytest.raises(ConfigError, match="config.model.resolution is 6"):
+        config_lib.model_from_dict(make_tree(model__resolution=6)["model"])
+    with pytest.raises(ConfigError, match="config.model.g_arch is 'skpi'; did you mean 'skip'"):
+        config_lib.model_from_dict(make_tree(model__g_arch="skpi")["model"])
+
+
+def test_check_devices():
+    config = config_lib.from_dict(make_tree(train__batch_size=24))
+    for devices in (1, 2, 4, 12):
+        config_lib.check_devices(config, devices)
+    with pytest.raises(ConfigError, match=r"batch_size is 24; the 5 devices .* use 20 or 25, or set"):
+        config_lib.check_devices(config, 5)
+    with pytest.raises(ConfigError, match=r"24 / 2 = 12|24; path length uses batch / 2 = 12 images.* use batch 16 or"):
+        config_lib.check_devices(config, 8)
+    config_lib.check_devices(config_lib.from_dict(make_tree(train__batch_size=24, loss__pl_weight=0)), 8)
+
+
+def test_suggest_names_near_ones_or_lists_all():
+    assert config_lib.suggest("skpi", ["skip", "orig"]) == "did you mean 'skip'? known: skip, orig"
+    assert config_lib.suggest("zzz", ["skip", "orig"]) == "known: skip, orig"
+
+
+def test_resume_conflicts_tell_what_changes_the_result():
+    saved = config_lib.from_dict(make_tree()).to_dict()
+    harmless = {"name": "b", "train__total_kimg": 1.0, "train__num_devices": 4, "data__path": "q", "data__workers": 9}
+    harmless |= {"data__cache": "off", "log__tick_kimg": 1.0, "log__grid_rows": 2}
+    harmful = {"train__batch_size": 64, "train__seed": 5, "model__w_dim": 16, "loss__r1_gamma": 1.0, "data__xflip": True}
+    now = config_lib.from_dict(make_tree(**harmless, **harmful)).to_dict()
+    bad, fine = config_lib.resume_conflicts(saved, now)
+    assert {line.split(":")[0] for line in bad} == {k.replace("__", ".") for k in harmful}
+    assert {line.split(":")[0] for line in fine} == {k.replace("__", ".") for k in harmless}
+    assert "train.batch_size: 32 -> 64" in bad
+    assert config_lib.resume_conflicts(saved, saved) == ([], [])
+
+
+def test_resume_names_keys_that_only_one_side_has():
+    bad, fine = config_lib.resume_conflicts({"loss": {"old": 1}}, {"loss": {"new": 2}})
+    assert bad == ["loss.new: '(absent)' -> 2", "loss.old: 1 -> '(absent)'"]
+    assert fine == []
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(f"recipe_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def count(init):
+    shapes = jax.eval_shape(init, jax.random.key(0))["params"]
+    return sum(math.prod(x.shape) for x in jax.tree.leaves(shapes))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_builds_and_keeps_what_its_docstring_promises(name):
+    module = load(name)
+    tree = module.get_config()
+    assert set(config_lib.flatten(tree.to_dict())) == set(config_lib.flatten(common.get_config().to_dict()))
+    tree.data.path = tree.data.path or "given-by-the-user"
+    gan = models.build(config_lib.from_dict(tree).model)
+    counts = count(gan.init_g), count(gan.init_d)
+    assert f"configs/{name}.py" in module.__doc__
+    for part in ("Command:", "Hardware:", "Expected:"):
+        assert part in module.__doc__
+    promise = re.search(r"generator ([\d,]+); discriminator ([\d,]+)", module.__doc__)
+    if promise:
+        assert counts == tuple(int(v.replace(",", "")) for v in promise.groups())
+
+
+@pytest.mark.parametrize(("argument", "resolution"), [("128,8", 128), ("1024,4", 1024), ("32,1", 32)])
+def test_auto_is_valid_for_any_resolution_and_devices(argument, resolution):
+    tree = load("auto").get_config(argument)
+    tree.data.path = "given-by-the-user"
+    config = config_lib.from_dict(tree)
+    config_lib.check_devices(config, int(argument.split(",")[1]))
+    assert config.model.resolution == resolution
