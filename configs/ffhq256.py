@@ -1,6 +1,7 @@
 """StyleGAN2 on FFHQ at 256x256 with the `paper256` settings of StyleGAN2-ADA (Karras et al. 2020b), no augmentation.
 
-Command:  python -m stylegan_jax.main --config=configs/ffhq256.py --workdir=runs/ffhq256 --config.data.path=ffhq-256x256.zip
+Command:
+  python -m stylegan_jax.main --config=configs/ffhq256.py --workdir=runs/ffhq256 --config.data.path=ffhq-256x256.zip
 Hardware: 8 accelerators. NVIDIA states 4.01 s/kimg on 8 V100 and 2.47 on 8 A100 for its own implementation (its
 configuration table); ours: not measured.
 Parameters: generator 24,767,458; discriminator 24,001,089.

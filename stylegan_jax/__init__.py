@@ -1,3 +1,26 @@
 """The StyleGAN family in pure-functional JAX and Flax."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from stylegan_jax.load import load_model
+    from stylegan_jax.train.loop import train
+
+__all__ = ["__version__", "load_model", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `load_model` and `train` on first use, so that importing the package costs nothing."""
+    if name == "load_model":
+        from stylegan_jax.load import load_model
+
+        return load_model
+    if name == "train":
+        from stylegan_jax.train.loop import train
+
+        return train
+    raise AttributeError(f"module 'stylegan_jax' has no attribute {name!r}")

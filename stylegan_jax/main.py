@@ -11,8 +11,12 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "File of the recipe, such as configs/ffhq.py.", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, grids, statistics. Resumed if it exists.")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "File of the recipe, such as configs/ffhq.py.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run: checkpoints, grids, statistics. Resumed if it exists.", required=True
+)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print config, parameters, FLOPs and memory estimate; train nothing.")
 
 
@@ -48,7 +52,7 @@ def main(argv: list[str]) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
-    flags.mark_flags_as_required(["config", "workdir"])
+    flags.mark_flag_as_required("config")
     app.run(main)
 
 

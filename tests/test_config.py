@@ -151,7 +151,9 @@ RULES = [  # (changes, what the text must name: key, value, fix)
 ]
 
 
-@pytest.mark.parametrize(("changes", "parts"), RULES, ids=[" ".join(f"{k}={v}" for k, v in c.items()) for c, _ in RULES])
+@pytest.mark.parametrize(
+    ("changes", "parts"), RULES, ids=[" ".join(f"{k}={v}" for k, v in c.items()) for c, _ in RULES]
+)
 def test_a_broken_rule_is_named_with_its_value_and_a_fix(changes, parts):
     text = error(**changes)
     for part in parts:
@@ -198,9 +200,9 @@ def test_a_config_is_frozen_and_survives_json():
 
 
 def test_a_model_alone_is_checked_too():
-    with pytest.raises(ConfigError, match="config.model.resolution is 6"):
+    with pytest.raises(ConfigError, match=r"config\.model\.resolution is 6"):
         config_lib.model_from_dict(make_tree(model__resolution=6)["model"])
-    with pytest.raises(ConfigError, match="config.model.g_arch is 'skpi'; did you mean 'skip'"):
+    with pytest.raises(ConfigError, match=r"config\.model\.g_arch is 'skpi'; did you mean 'skip'"):
         config_lib.model_from_dict(make_tree(model__g_arch="skpi")["model"])
 
 
@@ -224,7 +226,13 @@ def test_resume_conflicts_tell_what_changes_the_result():
     saved = config_lib.from_dict(make_tree()).to_dict()
     harmless = {"name": "b", "train__total_kimg": 1.0, "train__num_devices": 4, "data__path": "q", "data__workers": 9}
     harmless |= {"data__cache": "off", "log__tick_kimg": 1.0, "log__grid_rows": 2}
-    harmful = {"train__batch_size": 64, "train__seed": 5, "model__w_dim": 16, "loss__r1_gamma": 1.0, "data__xflip": True}
+    harmful = {
+        "train__batch_size": 64,
+        "train__seed": 5,
+        "model__w_dim": 16,
+        "loss__r1_gamma": 1.0,
+        "data__xflip": True,
+    }
     now = config_lib.from_dict(make_tree(**harmless, **harmful)).to_dict()
     bad, fine = config_lib.resume_conflicts(saved, now)
     assert {line.split(":")[0] for line in bad} == {k.replace("__", ".") for k in harmful}

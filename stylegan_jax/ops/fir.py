@@ -16,8 +16,8 @@ import numpy as np
 
 LOWERINGS = ("banded", "shifted")
 BANDED_SAMPLES = 64
-"""On CPU, axes up to this long are resampled by one matrix product: a third slower to run than shifted adds, but a tenth
-of the operations to compile, and its gradient is one product again."""
+"""On CPU, axes up to this long are resampled by one matrix product: a third slower to run than shifted adds, but a
+tenth of the operations to compile, and its gradient is one product again."""
 
 Filter = jax.Array | np.ndarray | None
 Scale = int | Sequence[int]
@@ -161,9 +161,7 @@ def _axis_fir(
     return _axis_polyphase(x, g, axis=axis, up=up, before=pad[0], length=length)
 
 
-def _axis_banded(
-    x: jax.Array, g: np.ndarray, *, axis: int, up: int, down: int, before: int, length: int
-) -> jax.Array:
+def _axis_banded(x: jax.Array, g: np.ndarray, *, axis: int, up: int, down: int, before: int, length: int) -> jax.Array:
     """The whole resampling of one axis as one matrix product with a banded matrix."""
     matrix = np.zeros((length, x.shape[axis]), np.float64)
     for k in range(g.shape[0]):

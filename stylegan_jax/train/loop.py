@@ -90,8 +90,11 @@ class Run:
         print(describe(config, self.source.info(), self.layout), flush=True)
         with self.checkpoints, StopSignal() as stop:
             state, first = self._start()
-            programs = self._compile(state)
             total = schedule.total_steps(config)
+            if first >= total:
+                print(f"nothing to do: {config.train.total_kimg:g} kimg are done; raise config.train.total_kimg", flush=True)
+                return state
+            programs = self._compile(state)
             self._open_reports(first, total)
             if first == 0:
                 self._draw_grids(state, first)
@@ -116,8 +119,9 @@ class Run:
     def _loop(self, state: TrainState, first: int, total: int, programs: dict, batches: Any, stop: StopSignal):
         for step in range(first, total):
             batch = next(batches)
-            for name in schedule.phases(self.config, step):
-                state = programs[name](state, batch, self.root_key)
+            with jax.transfer_guard_device_to_host("disallow"):  # a step never waits for the host
+                for name in schedule.phases(self.config, step):
+                    state = programs[name](state, batch, self.root_key)
             if step == first:
                 jax.block_until_ready(state.step)
                 self.bar.line(f"first step done {report.process_seconds():.1f} s after the start of the process")

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import pathlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -188,7 +189,7 @@ def absolute(workdir: PathLike) -> epath.Path:
     return path if "://" in os.fspath(workdir) else path.absolute()
 
 
-def committed_steps(root: epath.Path) -> list[int]:
+def committed_steps(root: epath.Path | pathlib.Path) -> list[int]:
     """Return the committed steps in rising order."""
     try:
         names = [path.name for path in root.iterdir()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -138,7 +139,7 @@ def create_state(gan: Gan, config: ExperimentConfig, layout: Layout, root_key: j
     It runs once, so on CPU it is compiled without optimisation, in a quarter of the time.
     """
     init = jax.jit(lambda key: states.create(gan, config, key), out_shardings=layout.replicated).lower(root_key)
-    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    options: dict[str, Any] | None = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     return init.compile(compiler_options=options)(root_key)
 
 

@@ -104,7 +104,9 @@ def test_noise_is_scaled_by_its_strength_and_equal_over_channels():
     variables, apply = modulated(3.0)
     const = np.asarray(variables["buffers"]["noise_const"])
     assert const.shape == (4, 6)
-    np.testing.assert_allclose(apply("const") - apply("none"), np.broadcast_to(3 * const[None, :, :, None], (2, 4, 6, 2)), atol=1e-5)
+    np.testing.assert_allclose(
+        apply("const") - apply("none"), np.broadcast_to(3 * const[None, :, :, None], (2, 4, 6, 2)), atol=1e-5
+    )
     own = normal(2, 4, 6, 1)
     np.testing.assert_allclose(apply(own) - apply("none"), np.broadcast_to(3 * own, (2, 4, 6, 2)), atol=1e-5)
 

@@ -102,6 +102,7 @@ def test_path_length_penalty_updates_the_mean_first():
 def test_path_length_gradient_passes_through_the_decayed_part_of_the_mean():
     total = lambda lengths, mean: path_length_penalty(lengths, mean, 0.5)[0].sum()
     by_lengths, by_mean = jax.grad(total, argnums=(0, 1))(jnp.array([1.0, 3.0]), jnp.array(0.0))
-    # direct part 2 (length - 1) = [0, 4]; through the mean: -(0 + 4) * decay / 2 = -1 each; by the old mean -4 (1 - decay)
+    # direct part 2 (length - 1) = [0, 4]; through the mean: -(0 + 4) * decay / 2 = -1 each;
+    # by the old mean -4 (1 - decay)
     np.testing.assert_allclose(by_lengths, [-1, 3])
     assert float(by_mean) == -2

@@ -117,7 +117,7 @@ def test_bfloat16_blocks_stay_near_float32(arch):
     np.testing.assert_array_equal(ws2, ws)  # the mapping network is never in low precision
     assert np.any(np.asarray(image2) != image)
     close(image2, image, 0.02)
-    close(logits2, logits, 0.05)
+    close(logits2, logits, 0.1)  # both networks together
 
 
 @functools.cache

@@ -50,7 +50,7 @@ def forward(gan, g, d, z, cond):
 
 
 def draw(init, rng):
-    """Draw variables of the right shapes without compiling: no zeros, which would hide mistakes, and styles near one."""
+    """Draw variables of the right shapes without compiling: no zeros (they hide mistakes), and styles near one."""
 
     def leaf(path, shape):
         names = [p.key for p in path]

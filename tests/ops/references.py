@@ -44,7 +44,9 @@ def scatter(x, w, stride):
     out = np.zeros((n, (h - 1) * stride + kh, (wd - 1) * stride + kw, c_out))
     for i in range(h):
         for j in range(wd):
-            out[:, stride * i : stride * i + kh, stride * j : stride * j + kw] += np.einsum("ni,abio->nabo", x[:, i, j], w)
+            out[:, stride * i : stride * i + kh, stride * j : stride * j + kw] += np.einsum(
+                "ni,abio->nabo", x[:, i, j], w
+            )
     return out
 
 

@@ -32,7 +32,9 @@ def test_every_activation_has_a_formula_here():
 def test_activation_of_the_biased_input_times_its_gain(act, draw):
     formula, gain = FORMULAS[act]
     x, b = 2 * draw((3, 4, 5)), draw(5)
-    np.testing.assert_allclose(bias_act(jnp.asarray(x), jnp.asarray(b), act=act), gain * formula(x + b), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        bias_act(jnp.asarray(x), jnp.asarray(b), act=act), gain * formula(x + b), rtol=1e-12, atol=1e-14
+    )
 
 
 def test_alpha_gain_and_clamp_apply_in_this_order(draw):

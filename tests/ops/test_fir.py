@@ -77,7 +77,9 @@ def test_upsampling_with_1331_is_linear_interpolation(draw):
     p = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     rows = np.stack([0.25 * p[:, :-2] + 0.75 * p[:, 1:-1], 0.75 * p[:, 1:-1] + 0.25 * p[:, 2:]], axis=2)
     rows = rows.reshape(1, 10, 6, 2)
-    want = np.stack([0.25 * rows[:, :, :-2] + 0.75 * rows[:, :, 1:-1], 0.75 * rows[:, :, 1:-1] + 0.25 * rows[:, :, 2:]], axis=3)
+    want = np.stack(
+        [0.25 * rows[:, :, :-2] + 0.75 * rows[:, :, 1:-1], 0.75 * rows[:, :, 1:-1] + 0.25 * rows[:, :, 2:]], axis=3
+    )
     np.testing.assert_allclose(y, want.reshape(1, 10, 8, 2), atol=1e-12)
 
 

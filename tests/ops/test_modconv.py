@@ -69,7 +69,9 @@ def test_the_scale_of_a_style_does_not_matter_when_demodulated(draw):
 
 def test_noise_is_added_after_demodulation(draw):
     x, w, s, noise = draw((2, 4, 4, 3)), draw((3, 3, 3, 2)), draw((2, 3)), draw((2, 4, 4, 1))
-    run = jax.jit(lambda noise: modulated_conv2d(jnp.asarray(x), jnp.asarray(w), jnp.asarray(s), padding=1, noise=noise))
+    run = jax.jit(
+        lambda noise: modulated_conv2d(jnp.asarray(x), jnp.asarray(w), jnp.asarray(s), padding=1, noise=noise)
+    )
     np.testing.assert_allclose(run(noise), run(np.zeros_like(noise)) + noise, atol=1e-12)
 
 

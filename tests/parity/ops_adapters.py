@@ -46,7 +46,8 @@ def setup_filter(meta, arrays, constants):
     names = {"f": "taps"}
     calls = [{names.get(k, k): v for k, v in sub["args"].items()} for sub in meta["subcases"]]
     return {
-        sub["out"]: fir.setup_filter(args.pop("taps"), **args) for sub, args in zip(meta["subcases"], calls, strict=True)
+        sub["out"]: fir.setup_filter(args.pop("taps"), **args)
+        for sub, args in zip(meta["subcases"], calls, strict=True)
     }
 
 
@@ -59,7 +60,12 @@ def resample2d(meta, arrays, constants):
     out = {}
     for sub in meta["subcases"]:
         if sub["fn"] == "blur":
-            taps = np.exp2(-np.square(np.arange(-math.floor(3 * sub["args"]["sigma"]), math.floor(3 * sub["args"]["sigma"]) + 1) / sub["args"]["sigma"]))
+            taps = np.exp2(
+                -np.square(
+                    np.arange(-math.floor(3 * sub["args"]["sigma"]), math.floor(3 * sub["args"]["sigma"]) + 1)
+                    / sub["args"]["sigma"]
+                )
+            )
             taps = (taps / taps.sum()).astype(arrays[sub["x"]].dtype)
             fn = lambda x, f=taps: nchw(fir.filter2d(nhwc(x), f))
         else:

@@ -78,7 +78,9 @@ class Trainer:
         image, label = self.real(it)
         tag = f"it{it}_Gmain"
         latents = self.latents(it, "Gmain", n)
-        logits = self.g_step(tag, lambda p: objective.g_main(gan, loss, self.g | {"params": p}, self.d, latents))["logits"]
+        logits = self.g_step(tag, lambda p: objective.g_main(gan, loss, self.g | {"params": p}, self.d, latents))[
+            "logits"
+        ]
         out |= {f"out/{tag}/scores_fake": logits, f"out/{tag}/G_loss": jax.nn.softplus(-logits)}
         if regularise:
             tag, small = f"it{it}_Greg", self.latents(it, "Greg", n // self.c["pl_batch_shrink"])
@@ -108,7 +110,9 @@ class Trainer:
         beta = ema.ema_beta(c["batch_size"], nimg, c["ema_kimg"], c["ema_rampup"] or 0.0)
         self.ema = ema.update(self.ema, self.g["params"], beta)
         self.nimg += c["batch_size"]
-        buffers = {k.removeprefix("state/G/"): v for k, v in self.arrays.items() if k.endswith(("noise_const", "filter"))}
+        buffers = {
+            k.removeprefix("state/G/"): v for k, v in self.arrays.items() if k.endswith(("noise_const", "filter"))
+        }
         self.out |= {f"out/it{it}_G_ema/{k}": v for k, v in official_names(self.ema).items()}
         self.out |= {f"out/it{it}_G_ema/{k}": v for k, v in buffers.items()}
         self.out |= {f"out/it{it}_ema_beta": beta, f"out/it{it}_G_ema/mapping.w_avg": self.w_avg}

@@ -22,8 +22,7 @@ import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from stylegan_jax.train import checkpoint as checkpoint_lib
-from stylegan_jax.train import restore as restore_lib
+from stylegan_jax.train import checkpoint as checkpoint_lib, restore as restore_lib
 from stylegan_jax.train.checkpoint import Checkpointer, CheckpointError, read_meta, restore_g_ema
 
 # When one array cannot be read, Orbax leaves the other reads to finish on an event loop that is gone by then.

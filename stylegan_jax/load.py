@@ -1,0 +1,95 @@
+"""`load_model(path)`: a run's workdir, a model folder or an official .pkl, as one thing to sample from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from stylegan_jax import models
+from stylegan_jax.config import ConfigError, ModelConfig, model_from_dict
+from stylegan_jax.spec import Variables
+from stylegan_jax.train.restore import committed_steps, restore_g_ema
+
+
+class LoadedModel(NamedTuple):
+    """A trained model.
+
+    Attributes:
+        config: its architecture.
+        gan: its functions.
+        g_ema: averaged generator variables {'params', 'buffers'}, NumPy.
+        w_avg: float32[w], centre of truncation.
+        g: generator that was being trained, or None (a workdir's sampling checkpoint and many files lack it).
+        d: discriminator variables, or None.
+        provenance: where it comes from, as text to print or store.
+    """
+
+    config: ModelConfig
+    gan: models.Gan
+    g_ema: Variables
+    w_avg: np.ndarray
+    g: Variables | None
+    d: Variables | None
+    provenance: dict[str, Any]
+
+
+def load_model(path: str | os.PathLike[str], step: int | None = None) -> LoadedModel:
+    """Load a model.
+
+    Args:
+        path: a workdir of `train`, a model folder (`model.json`), or an official `.pkl`, which is read without running
+            anything in it.
+        step: which checkpoint of a workdir; None: the newest.
+
+    Raises:
+        ConfigError: nothing of the three is at `path`.
+        BadCheckpointError: the file or folder is damaged, hostile, or of an architecture that does not exist here.
+        CheckpointError: the workdir's checkpoint is damaged.
+    """
+    path = Path(path)
+    if path.is_file():
+        from stylegan_jax.convert import convert_pickle
+
+        config, nets, provenance = convert_pickle(path)
+        return _from_nets(model_from_dict(config), nets, provenance)
+    if (path / "model.json").exists():
+        from stylegan_jax.convert import model_config, read_model_folder
+
+        model, nets = read_model_folder(path)
+        return _from_nets(model_from_dict(model_config(model)), nets, model.get("provenance", {}))
+    if committed_steps(path / "checkpoints"):
+        return _from_workdir(path, step)
+    what = "is empty of models" if path.exists() else "does not exist"
+    raise ConfigError(f"{path} {what}; give a run's workdir with a checkpoint, a model folder, or an official .pkl")
+
+
+def _from_workdir(path: Path, step: int | None) -> LoadedModel:
+    g_ema, meta, step = restore_g_ema(path, step=step)
+    config = model_from_dict(meta["config"]["model"])
+    provenance = {"workdir": str(path), "step": step, "nimg": meta["nimg"]}
+    return _from_nets(config, {"g_ema": g_ema}, provenance)
+
+
+def _from_nets(config: ModelConfig, nets: dict[str, Any], provenance: dict[str, Any]) -> LoadedModel:
+    chosen = nets.get("g_ema") or nets.get("g")
+    if chosen is None:
+        raise ConfigError(f"no generator among {sorted(nets)}; nothing to sample from")
+    split = lambda net: None if net is None else {k: v for k, v in net.items() if k != "w_avg"}
+    g_ema = split(chosen)
+    assert g_ema is not None
+    g_ema.setdefault("buffers", {})
+    gan = models.build(config)
+    return LoadedModel(config, gan, g_ema, chosen["w_avg"], split(nets.get("g")), nets.get("d"), provenance)
+
+
+def generate(
+    model: LoadedModel, z: jnp.ndarray, label: jnp.ndarray, psi: float, cutoff: int | None, **noise: Any
+) -> jnp.ndarray:
+    """Map latents float[n, z] and labels float[n, k] to images float32[n, h, w, c] with truncation psi."""
+    ws = model.gan.map_latents(model.g_ema, z, label)
+    ws = models.truncate(ws, jnp.asarray(model.w_avg), psi, cutoff)
+    return model.gan.synthesize(model.g_ema, ws, **noise)

@@ -1,0 +1,1 @@
+"""Command-line tools: `python -m stylegan_jax.tools.<name> --help`."""

@@ -1,0 +1,128 @@
+"""Draw images: `python -m stylegan_jax.tools.sample --run=DIR --seeds=0-15 --psi=0.7 --out=DIR`.
+
+An image depends only on its seed (and label, psi, noise), not on the other seeds, the batch or the devices. Latents are
+`numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so that official weights give the known pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds of '0-15', '3', '1,5,8-10'.
+
+    Raises:
+        ValueError: not of that form, negative, or a range that runs backwards.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise ValueError(f"--seeds={text!r}: {part!r} is not a seed or a range; write 7, 0-15 or 1,5,8-10")
+        numbers = range(int(first), int(last if dash else first) + 1)
+        if not numbers:
+            raise ValueError(f"--seeds={text!r}: the range {part!r} runs backwards; write {last}-{first}")
+        seeds += numbers
+    if max(seeds) >= 2**32:
+        raise ValueError(f"--seeds={text!r}: {max(seeds)} is too large; seeds are below 2**32")
+    return seeds
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.sample", description=__doc__.split("\n")[0])
+    p.add_argument("--run", required=True, help="workdir of a run, model folder, or official .pkl")
+    p.add_argument("--out", required=True, help="folder for the PNGs, grid.png and sample.json; created if absent")
+    p.add_argument("--seeds", default="0-15", help="such as 0-15 or 1,5,8-10 (default: %(default)s)")
+    p.add_argument("--psi", type=float, default=1.0, help="truncation: 1 none, 0 the average image (default: 1)")
+    p.add_argument("--cutoff", type=int, default=None, help="truncate only the first so many style slots")
+    p.add_argument("--class", type=int, default=None, dest="label", metavar="K", help="class of a conditional model")
+    p.add_argument("--noise", choices=("const", "random", "none"), default="const", help="default: const")
+    p.add_argument("--step", type=int, default=None, help="checkpoint of a run (default: the newest)")
+    p.add_argument("--batch", type=int, default=8, help="images per call (default: 8)")
+    p.add_argument("--columns", type=int, default=0, help="columns of the grid (default: about square)")
+    return p
+
+
+def labels(label_dim: int, label: int | None, count: int) -> np.ndarray:
+    """Return one-hot labels float32[count, label_dim].
+
+    Raises:
+        ValueError: a class for a model without, none for one with, or one that does not exist.
+    """
+    if label_dim == 0 and label is not None:
+        raise ValueError(f"--class={label}: this model has no classes; leave --class out")
+    if label_dim and (label is None or not 0 <= label < label_dim):
+        raise ValueError(f"--class={label}: this model has the classes 0 to {label_dim - 1}; choose one")
+    out = np.zeros((count, label_dim), np.float32)
+    if label is not None:
+        out[:, label] = 1
+    return out
+
+
+def sample(model: Any, seeds: Sequence[int], args: argparse.Namespace) -> np.ndarray:
+    """Return uint8[len(seeds), h, w, c], drawn in chunks of one size so that one program is compiled."""
+    import jax
+
+    from stylegan_jax import images, load, rng
+
+    cond = labels(model.gan.spec.label_dim, args.label, args.batch)
+
+    @jax.jit
+    def draw(z, psi, keys):
+        noise = {"noise": args.noise, "key": keys if args.noise == "random" else None}
+        return load.generate(model, z, cond, psi, args.cutoff, **noise)
+
+    out = []
+    for start in range(0, len(seeds), args.batch):
+        chunk = list(seeds[start : start + args.batch])
+        padded = chunk + [chunk[-1]] * (args.batch - len(chunk))
+        z = np.concatenate([np.random.RandomState(s).randn(1, model.gan.spec.z_dim) for s in padded])
+        keys = jax.vmap(lambda s: rng.stream(rng.root(0), "sample/noise", s))(np.asarray(padded, np.uint32))
+        out.append(images.to_pixels(jax.device_get(draw(z.astype(np.float32), args.psi, keys)))[: len(chunk)])
+    return np.concatenate(out)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    args = parser().parse_args(argv)
+    if args.batch < 1:
+        print(f"error: --batch={args.batch} must be at least 1", file=sys.stderr)
+        return 2
+    from stylegan_jax import images
+    from stylegan_jax.config import ConfigError
+    from stylegan_jax.convert import BadCheckpointError
+    from stylegan_jax.load import load_model
+    from stylegan_jax.train.checkpoint import CheckpointError
+    from stylegan_jax.train.loop import use_compilation_cache
+
+    try:
+        seeds = parse_seeds(args.seeds)
+        use_compilation_cache("auto")
+        model = load_model(args.run, args.step)
+        pixels = sample(model, seeds, args)
+        out = Path(args.out)
+        out.mkdir(parents=True, exist_ok=True)
+        for seed, image in zip(seeds, pixels, strict=True):
+            images.save_png(out / f"seed{seed:04d}.png", image)
+        columns = args.columns or int(np.ceil(np.sqrt(len(seeds))))
+        images.save_png(out / "grid.png", images.make_grid(pixels, columns))
+        record = {"arguments": vars(args), "model": model.provenance}
+        (out / "sample.json").write_text(json.dumps(record, indent=2, default=str) + "\n")
+    except (ValueError, ConfigError, BadCheckpointError, CheckpointError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(seeds)} images and grid.png in {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""Moving averages: half-life, ramp, copy at the start, mean style."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stylegan_jax.train import ema
+
+
+def beta(batch, nimg, half_life, rampup=0.0):
+    return float(ema.ema_beta(batch, jnp.int32(nimg), half_life, rampup))
+
+
+@pytest.mark.parametrize(("batch", "half_life"), [(32, 10.0), (64, 0.5), (1000, 1.0)])
+def test_after_its_half_life_an_image_weighs_half(batch, half_life):
+    iterations = half_life * 1000 / batch
+    assert beta(batch, 10**6, half_life) ** iterations == pytest.approx(0.5, rel=1e-4)
+
+
+def test_the_ramp_shortens_the_half_life_only_at_the_start():
+    assert beta(32, 1000, 10.0, 0.05) == pytest.approx(0.5 ** (32 / 50), rel=1e-5)
+    assert beta(32, 10**6, 10.0, 0.05) == pytest.approx(0.5 ** (32 / 10_000), rel=1e-5)
+    assert beta(32, 200_000, 10.0, 0.05) == pytest.approx(beta(32, 200_000, 10.0), rel=1e-6)
+
+
+def test_before_the_first_image_a_ramp_copies_and_no_ramp_averages():
+    assert beta(32, 0, 10.0, 0.05) == 0
+    assert beta(32, 0, 10.0) == pytest.approx(0.5 ** (32 / 10_000), rel=1e-5)
+    assert beta(32, 0, 0.0) == 0
+
+
+def test_update_weighs_every_leaf():
+    old, new = {"a": jnp.array([2.0]), "b": {"c": jnp.array(4.0)}}, {"a": jnp.array([10.0]), "b": {"c": jnp.array(0.0)}}
+    got = ema.update(old, new, jnp.float32(0.75))
+    assert float(got["a"][0]) == 4.0
+    assert float(got["b"]["c"]) == 3.0
+
+
+def test_copy_is_exact():
+    new = {"a": jnp.array([0.1, 1e20])}
+    got = ema.update({"a": jnp.array([1e9, 3.0])}, new, jnp.float32(0.0))
+    np.testing.assert_array_equal(got["a"], new["a"])
+
+
+def test_w_avg_moves_towards_the_batch_mean():
+    w = jnp.array([[1.0, 2.0], [3.0, 6.0]])
+    np.testing.assert_allclose(ema.update_w_avg(jnp.array([0.0, 8.0]), w, 0.75), [0.5, 7.0], rtol=1e-6)

@@ -1,0 +1,67 @@
+"""Adam with the lazy-regularisation correction, against Adam written out."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from stylegan_jax.train import optim
+
+
+def written_out(x, grads, lr, b1, b2, eps):
+    """Kingma & Ba 2015, algorithm 1."""
+    m, v = np.zeros_like(x), np.zeros_like(x)
+    for t, g in enumerate(grads, start=1):
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        x = x - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+    return x
+
+
+def steps(tx, x, grads):
+    params = jnp.asarray(x, jnp.float32)
+    opt = tx.init(params)
+
+    @jax.jit
+    def step(params, opt, g):
+        updates, opt = tx.update(g, opt, params)
+        return optax.apply_updates(params, updates), opt
+
+    for g in grads:
+        params, opt = step(params, opt, jnp.asarray(g, jnp.float32))
+    return params
+
+
+def test_ratio():
+    assert optim.lazy_ratio(16) == 16 / 17
+    assert optim.lazy_ratio(4) == 0.8
+    assert optim.lazy_ratio(0) == 1
+
+
+@pytest.mark.parametrize(
+    ("interval", "lr", "beta1", "beta2"),
+    [(16, 0.0018823529411764706, 0.0, 0.9905851), (4, 0.0016, 0.0, 0.9919919), (0, 0.002, 0.0, 0.99)],
+)
+def test_equals_adam_with_the_corrected_numbers(interval, lr, beta1, beta2):
+    rng = np.random.default_rng(0)
+    x, grads = rng.standard_normal(6), rng.standard_normal((20, 6)) * np.array([1, 10, 0.1, 1e-3, 1e-9, 5])
+    got = steps(optim.adam(0.002, 0.0, 0.99, 1e-8, interval), x, grads)
+    want = written_out(x, grads, lr, beta1, beta2, 1e-8)
+    np.testing.assert_allclose(got - x, want - x, rtol=1e-3, atol=1e-6)
+    assert np.max(np.abs(want - x)) > 0.01
+
+
+def test_the_first_moment_is_corrected_too():
+    grads = np.random.default_rng(1).standard_normal((10, 3))
+    got = steps(optim.adam(0.1, 0.5, 0.9, 1e-8, 3), np.zeros(3), grads)
+    want = written_out(np.zeros(3), grads, 0.1 * 0.75, 0.5**0.75, 0.9**0.75, 1e-8)
+    np.testing.assert_allclose(got, want, rtol=1e-4)
+
+
+def test_eps_is_added_outside_the_root():
+    # one step: m / (sqrt(v) + eps) = g / (|g| + eps); inside the root it would be g / sqrt(g^2 + eps)
+    got = steps(optim.adam(1.0, 0.0, 0.99, 1e-4, 0), np.zeros(1), [np.array([1e-4])])
+    np.testing.assert_allclose(got, [-0.5], rtol=1e-4)
