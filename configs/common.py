@@ -78,6 +78,7 @@ def get_config() -> ml_collections.ConfigDict:
     t.ema_kimg = 10.0  # half-life of the generator average, thousands of images
     t.ema_rampup = 0.0  # half-life is at most this times the images shown so far; 0: no ramp
     t.w_avg_beta = 0.995  # decay of the w average, per iteration (SG2, ADA; stylegan3 repository: 0.998)
+    t.init_from = ""  # start from these weights: a workdir, a model folder or an official .pkl (G, D and average)
     t.num_devices = 0  # 0: all; else the first so many
     t.compilation_cache = "auto"  # folder of compiled programs; auto: in the user's cache folder; off
 

@@ -111,6 +111,7 @@ class TrainConfig:
     ema_kimg: float
     ema_rampup: float
     w_avg_beta: float
+    init_from: str
     num_devices: int
     compilation_cache: str
 
@@ -164,6 +165,7 @@ CHOICES = {
 RESUMABLE_KEYS = (
     "name",
     "train.total_kimg",
+    "train.init_from",
     "train.num_devices",
     "train.compilation_cache",
     "data.path",

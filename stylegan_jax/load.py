@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from stylegan_jax import models
-from stylegan_jax.config import ConfigError, ModelConfig, model_from_dict
+from stylegan_jax.config import ConfigError, ModelConfig, from_dict, model_from_dict
 from stylegan_jax.spec import Variables
-from stylegan_jax.train.restore import committed_steps, restore_g_ema
+from stylegan_jax.train.restore import committed_steps, restore_g_ema, restore_state
+from stylegan_jax.train.sharding import make_layout
+from stylegan_jax.train.step import state_shapes
 
 
 class LoadedModel(NamedTuple):
@@ -37,13 +39,14 @@ class LoadedModel(NamedTuple):
     provenance: dict[str, Any]
 
 
-def load_model(path: str | os.PathLike[str], step: int | None = None) -> LoadedModel:
+def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: bool = False) -> LoadedModel:
     """Load a model.
 
     Args:
         path: a workdir of `train`, a model folder (`model.json`), or an official `.pkl`, which is read without running
             anything in it.
         step: which checkpoint of a workdir; None: the newest.
+        whole: of a workdir, read G and D as well as the averaged generator.
 
     Raises:
         ConfigError: nothing of the three is at `path`.
@@ -62,16 +65,21 @@ def load_model(path: str | os.PathLike[str], step: int | None = None) -> LoadedM
         model, nets = read_model_folder(path)
         return _from_nets(model_from_dict(model_config(model)), nets, model.get("provenance", {}))
     if committed_steps(path / "checkpoints"):
-        return _from_workdir(path, step)
+        return _from_workdir(path, step, whole)
     what = "is empty of models" if path.exists() else "does not exist"
     raise ConfigError(f"{path} {what}; give a run's workdir with a checkpoint, a model folder, or an official .pkl")
 
 
-def _from_workdir(path: Path, step: int | None) -> LoadedModel:
+def _from_workdir(path: Path, step: int | None, whole: bool) -> LoadedModel:
     g_ema, meta, step = restore_g_ema(path, step=step)
     config = model_from_dict(meta["config"]["model"])
-    provenance = {"workdir": str(path), "step": step, "nimg": meta["nimg"]}
-    return _from_nets(config, {"g_ema": g_ema}, provenance)
+    nets = {"g_ema": g_ema}
+    if whole:
+        experiment = from_dict(meta["config"])
+        target = state_shapes(models.build(config), experiment, make_layout(1))
+        state, _, _ = restore_state(path, target, step)
+        nets |= {"g": state.g | {"w_avg": state.w_avg}, "d": state.d}
+    return _from_nets(config, nets, {"workdir": str(path), "step": step, "nimg": meta["nimg"]})
 
 
 def _from_nets(config: ModelConfig, nets: dict[str, Any], provenance: dict[str, Any]) -> LoadedModel:

@@ -19,7 +19,7 @@ from stylegan_jax import __version__, models, rng
 from stylegan_jax.config import ConfigError, ExperimentConfig, ModelConfig, check_devices, resume_conflicts, validate
 from stylegan_jax.data import FittedSource, open_batches, open_source
 from stylegan_jax.spec import SourceInfo
-from stylegan_jax.train import report, schedule, step as steps, terms
+from stylegan_jax.train import report, schedule, step as steps, terms, transfer
 from stylegan_jax.train.checkpoint import Checkpointer
 from stylegan_jax.train.grid import Grid, grid_size
 from stylegan_jax.train.restore import committed_steps
@@ -145,7 +145,12 @@ class Run:
         check_space(self.folder, target, self.config.log.keep_latest)
         restored = self.checkpoints.restore(target)
         if restored is None:
-            return steps.create_state(self.gan, self.config, self.layout, self.root_key), 0
+            state = steps.create_state(self.gan, self.config, self.layout, self.root_key)
+            if self.config.train.init_from:
+                state, lines = transfer.transfer(state, self.config.model, self.config.train.init_from)
+                print("\n".join(lines), flush=True)
+                state = jax.device_put(state, self.layout.replicated)
+            return state, 0
         state, meta, step = restored
         print(f"resuming from step {step} ({meta['nimg'] / 1000:.2f} kimg) of {self.folder}", flush=True)
         return state, step

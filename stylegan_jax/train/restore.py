@@ -49,6 +49,23 @@ def restore_g_ema(
     return _read_latest(absolute(workdir) / FOLDER, "g_ema", target, step)
 
 
+def restore_state(workdir: PathLike, target: PyTree, step: int | None = None) -> tuple[PyTree, dict[str, Any], int]:
+    """Read the whole train state beside a running training, verified; for transfer, not for resuming.
+
+    Args:
+        workdir: the run's directory.
+        target: tree of `jax.ShapeDtypeStruct` with shardings.
+        step: which checkpoint; None takes the newest that is not damaged.
+
+    Returns:
+        (state, meta, step).
+
+    Raises:
+        CheckpointError: there is no checkpoint, it is damaged, or it does not fit the target.
+    """
+    return _read_latest(absolute(workdir) / FOLDER, "state", jax.tree.map(as_target, target), step)
+
+
 def read_meta(workdir: PathLike, step: int | None = None) -> dict[str, Any]:
     """Read only the meta data of a checkpoint (None: the newest that is not damaged), verified.
 

@@ -44,9 +44,8 @@ def test_shapes_and_dtypes(arch, variant):
 
 
 @each_arch
-@pytest.mark.parametrize("variant", ["skip", "resnet_labels"])
-def test_jit_equals_eager(arch, variant):
-    b, (_, compiled) = variants.build(arch, variant), results(arch, variant)
+def test_jit_equals_eager(arch):
+    b, (_, compiled) = variants.build(arch, "skip"), results(arch, "skip")
     for got, want in zip(variants.forward(b.gan, b.g, b.d, b.z, b.cond), compiled, strict=True):
         close(got, want)
 
@@ -89,12 +88,12 @@ def test_an_image_depends_on_its_own_latent_only(arch, variant):
 
 @each_arch
 def test_eight_devices_equal_one(arch):
-    b, want = variants.build(arch, "resnet_labels"), results(arch, "resnet_labels")
+    b, (_, want) = variants.build(arch, "resnet_labels"), results(arch, "resnet_labels")
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     put = lambda x, *spec: jax.device_put(x, NamedSharding(mesh, PartitionSpec(*spec)))
-    whole = jax.tree.map(put, (b.g, b.d))
-    got = b.run(*whole, put(b.z, "data"), put(b.cond, "data"))
-    assert len(got[1][1].sharding.device_set) == 8
+    forward = jax.jit(functools.partial(variants.forward, b.gan))
+    got = forward(*jax.tree.map(put, (b.g, b.d)), put(b.z, "data"), put(b.cond, "data"))
+    assert len(got[1].sharding.device_set) == 8
     jax.tree.map(close, jax.device_get(got), want)
 
 

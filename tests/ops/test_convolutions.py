@@ -56,7 +56,7 @@ def derivatives(x, w, padding, lowering):
     return jax.grad(norm, argnums=(0, 1), has_aux=True)(x, w)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", [n for n in SHAPES if n != "1x1"])  # which is one product in both
 def test_lowerings_agree_in_first_and_second_derivatives(name, draw):
     kernel, padding = SHAPES[name]
     x, w = draw((2, 7, 6, 3)), draw((*kernel, 3, 4))

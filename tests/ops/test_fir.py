@@ -110,7 +110,7 @@ def test_setup_filter():
 
 
 def test_errors_name_the_shapes():
-    with pytest.raises(ValueError, match=r"axis 2 has 3 samples after padding; the filter has 5"):
+    with pytest.raises(ValueError, match=r"axis 2 has 3 samples .*; the filter has 5"):
         fir.upfirdn2d(jnp.zeros((1, 8, 3, 1)), ASYMMETRIC)
     with pytest.raises(ValueError, match=r"shape \(1, 1, 1\)"):
         fir.setup_filter(np.ones((1, 1, 1)))

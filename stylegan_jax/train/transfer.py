@@ -1,0 +1,108 @@
+"""Start training from existing weights, with a report of every array: loaded, left as initialised, or dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from stylegan_jax.config import ConfigError, ModelConfig
+from stylegan_jax.load import LoadedModel, load_model
+from stylegan_jax.train.state import TrainState
+
+LABEL_LAYERS = ("mapping/embed/weight",)
+"""Arrays whose shape depends on the number of classes; they start anew when it differs."""
+
+
+def transfer(state: TrainState, config: ModelConfig, path: str) -> tuple[TrainState, list[str]]:
+    """Copy G, D and the averaged generator into a fresh state.
+
+    Blocks are matched by resolution, so that a model can grow or shrink: new blocks keep their initial values, blocks
+    that do not exist here are dropped. A G or D that the source lacks keeps its initial values; a missing G is taken
+    from the average.
+
+    Args:
+        state: a fresh state.
+        config: the architecture of `state`.
+        path: a workdir, a model folder or an official .pkl.
+
+    Returns:
+        (state, lines of the report).
+
+    Raises:
+        ConfigError: an array has another shape here, or nothing fits; the text lists them.
+    """
+    source = load_model(path, whole=True)
+    if source.config.resample_filter != config.resample_filter:
+        raise ConfigError(
+            f"config.train.init_from={path}: its resampling filter is {source.config.resample_filter}, ours is "
+            f"{config.resample_filter}; set config.model.resample_filter to the same"
+        )
+    problems: list[str] = []
+    lines = [f"initialised from {path}"]
+    g_from = source.g or source.g_ema
+    g = {
+        "params": _merge("G", state.g["params"], g_from["params"], lines, problems),
+        "buffers": _merge("G noise maps", state.g.get("buffers", {}), g_from.get("buffers", {}), lines, problems),
+    }
+    g_ema = _merge("G average", state.g_ema, source.g_ema["params"], lines, problems)
+    d = state.d
+    if source.d is None:
+        lines.append("  D: not in the source; starts anew")
+    else:
+        d = {"params": _merge("D", state.d["params"], source.d["params"], lines, problems)}
+    w_avg = jnp.array(source.w_avg)
+    if w_avg.shape != state.w_avg.shape:
+        problems.append(f"w_avg: {w_avg.shape} in the source, {state.w_avg.shape} here")
+    if problems:
+        raise ConfigError(
+            f"config.train.init_from={path} does not fit this model:\n  " + "\n  ".join(problems) + "\nUse the source's "
+            "channel_base, channel_max, w_dim, mapping_layers and layouts: " + _differences(source, config)
+        )
+    return state.replace(g=g, g_ema=g_ema, d=d, w_avg=w_avg.astype(state.w_avg.dtype)), lines
+
+
+def _merge(title: str, target: Any, source: Any, lines: list[str], problems: list[str]) -> Any:
+    want, have = _flat(target), _flat(source)
+    loaded, kept = [], []
+    out = dict(want)
+    for name, leaf in want.items():
+        if name not in have:
+            kept.append(name)
+        elif jnp.shape(have[name]) == leaf.shape:
+            out[name] = jnp.array(have[name], leaf.dtype)  # a copy: the state is donated
+            loaded.append(name)
+        elif name in LABEL_LAYERS:
+            kept.append(f"{name} (other classes)")
+        else:
+            problems.append(f"{title} {name}: {jnp.shape(have[name])} in the source, {leaf.shape} here")
+    if want and not loaded:
+        problems.append(f"{title}: nothing in the source has the name of an array here")
+    dropped = [name for name in have if name not in want]
+    size = sum(out[n].size for n in loaded)
+    lines.append(f"  {title}: {len(loaded)} arrays loaded ({size:,d} numbers), {len(kept)} new, {len(dropped)} dropped")
+    lines += [f"    new: {name}" for name in kept] + [f"    dropped: {name}" for name in dropped]
+    return _nested(out)
+
+
+def _flat(tree: Any) -> dict[str, jax.Array]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {"/".join(str(key.key) for key in path): leaf for path, leaf in leaves}
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, leaf in flat.items():
+        *parents, last = name.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = leaf
+    return tree
+
+
+def _differences(source: LoadedModel, config: ModelConfig) -> str:
+    theirs, ours = vars(source.config), vars(config)
+    return ", ".join(f"{k}={theirs[k]!r} (here {ours[k]!r})" for k in theirs if theirs[k] != ours[k]) or "(same keys)"
