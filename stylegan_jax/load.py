@@ -11,7 +11,7 @@ import numpy as np
 
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError, ModelConfig, from_dict, model_from_dict
-from stylegan_jax.spec import Variables
+from stylegan_jax.spec import Array, Variables
 from stylegan_jax.train.restore import committed_steps, restore_g_ema, restore_state
 from stylegan_jax.train.sharding import make_layout
 from stylegan_jax.train.step import state_shapes
@@ -94,9 +94,7 @@ def _from_nets(config: ModelConfig, nets: dict[str, Any], provenance: dict[str, 
     return LoadedModel(config, gan, g_ema, chosen["w_avg"], split(nets.get("g")), nets.get("d"), provenance)
 
 
-def generate(
-    model: LoadedModel, z: jnp.ndarray, label: jnp.ndarray, psi: float, cutoff: int | None, **noise: Any
-) -> jnp.ndarray:
+def generate(model: LoadedModel, z: Array, label: Array, psi: float, cutoff: int | None, **noise: Any) -> jnp.ndarray:
     """Map latents float[n, z] and labels float[n, k] to images float32[n, h, w, c] with truncation psi."""
     ws = model.gan.map_latents(model.g_ema, z, label)
     ws = models.truncate(ws, jnp.asarray(model.w_avg), psi, cutoff)

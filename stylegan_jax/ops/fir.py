@@ -109,7 +109,7 @@ def upfirdn2d(
     """
     (ux, uy), (dx, dy) = pair(up), pair(down)
     x0, x1, y0, y1 = padding4(padding)
-    g = np.ones([1], np.float32) if f is None else f
+    g = np.ones([1], np.float64) if f is None else f  # float64 takes any gain exactly
     if not flip_filter:  # written as a correlation from here on
         g = g[tuple(slice(None, None, -1) for _ in range(g.ndim))]
     g = g * gain ** (g.ndim / 2)

@@ -1,7 +1,7 @@
 """Draw images: `python -m stylegan_jax.tools.sample --run=DIR --seeds=0-15 --psi=0.7 --out=DIR`.
 
-An image depends only on its seed (and label, psi, noise), not on the other seeds, the batch or the devices. Latents are
-`numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so that official weights give the known pictures.
+An image depends only on its seed (and label, psi, noise), not on the other seeds, the batch or the devices. Latents
+are `numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so that official weights give the known pictures.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def parse_seeds(text: str) -> list[int]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.sample", description=__doc__.split("\n")[0])
+    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.sample", description=(__doc__ or "").split("\n")[0])
     p.add_argument("--run", required=True, help="workdir of a run, model folder, or official .pkl")
     p.add_argument("--out", required=True, help="folder for the PNGs, grid.png and sample.json; created if absent")
     p.add_argument("--seeds", default="0-15", help="such as 0-15 or 1,5,8-10 (default: %(default)s)")

@@ -35,9 +35,7 @@ class DivergedError(Exception):
     """A loss became NaN or infinite; the text names the term, the step and the last good checkpoint."""
 
 
-def train(
-    config: ExperimentConfig, workdir: str | os.PathLike[str], source: FittedSource | None = None
-) -> TrainState:
+def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: FittedSource | None = None) -> TrainState:
     """Train until `config.train.total_kimg`, resuming from `workdir` when it holds a checkpoint.
 
     SIGTERM, SIGINT and SIGUSR1 finish the step, save and return.
@@ -62,13 +60,12 @@ def train(
     layout = make_layout(config.train.num_devices)
     check_devices(config, layout.mesh.size)
     make_folder(folder)
-    with WorkdirLock(folder):
-        with contextlib.ExitStack() as stack:
-            if source is None:
-                source = stack.enter_context(contextlib.closing(open_source(config.data, config.model.image_shape)))
-            config = resolve_labels(config, source.info())
-            check_workdir(folder, config)
-            return Run(config, folder, layout, source).go()
+    with WorkdirLock(folder), contextlib.ExitStack() as stack:
+        if source is None:
+            source = stack.enter_context(contextlib.closing(open_source(config.data, config.model.image_shape)))
+        config = resolve_labels(config, source.info())
+        check_workdir(folder, config)
+        return Run(config, folder, layout, source).go()
 
 
 class Run:
@@ -92,7 +89,10 @@ class Run:
             state, first = self._start()
             total = schedule.total_steps(config)
             if first >= total:
-                print(f"nothing to do: {config.train.total_kimg:g} kimg are done; raise config.train.total_kimg", flush=True)
+                print(
+                    f"nothing to do: {config.train.total_kimg:g} kimg are done; raise config.train.total_kimg",
+                    flush=True,
+                )
                 return state
             programs = self._compile(state)
             self._open_reports(first, total)

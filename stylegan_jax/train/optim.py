@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
 import optax
 
 
@@ -10,11 +14,25 @@ def lazy_ratio(interval: int) -> float:
     return interval / (interval + 1) if interval else 1.0
 
 
-def adam(lr: float, beta1: float, beta2: float, eps: float, interval: int) -> optax.GradientTransformation:
+class LazyAdam(NamedTuple):
+    """Adam for a network with main and regularisation steps.
+
+    Attributes:
+        init: params -> state.
+        update_main: (grads, state, params) -> (updates, state).
+        update_reg: the same, for a regularisation step.
+    """
+
+    init: Callable[[Any], Any]
+    update_main: Callable[[Any, Any, Any], tuple[Any, Any]]
+    update_reg: Callable[[Any, Any, Any], tuple[Any, Any]]
+
+
+def adam(lr: float, beta1: float, beta2: float, eps: float, interval: int, untouched: tuple[str, ...] = ()) -> LazyAdam:
     """Return Adam for a network whose regulariser takes an extra step every `interval` iterations.
 
-    With r = k / (k + 1), the learning rate becomes lr * r and the betas beta ** r, so that main and regularisation
-    steps together move as far as k plain steps. Both share one optimiser state. eps is added outside the root.
+    With r = k / (k + 1), the learning rate becomes lr * r and the betas beta ** r, so that main and regularisation steps
+    together move as far as k plain steps. Both share one optimiser state. eps is added outside the root.
 
     Args:
         lr: learning rate of the network.
@@ -22,6 +40,28 @@ def adam(lr: float, beta1: float, beta2: float, eps: float, interval: int) -> op
         beta2: second-moment decay.
         eps: added to the root of the second moment.
         interval: iterations between regularisations; 0: never.
+        untouched: ends of the paths ('torgb/bias') of parameters that the regulariser does not depend on. They are left
+            out of its steps entirely, step count and decay included, as in the official optimiser, rather than being
+            given a gradient of zero.
     """
     r = lazy_ratio(interval)
-    return optax.adam(lr * r, b1=beta1**r, b2=beta2**r, eps=eps)
+    plain = lambda: optax.adam(lr * r, b1=beta1**r, b2=beta2**r, eps=eps)
+
+    def labels(params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: "main" if _name(path).endswith(untouched) else "both", params
+        )
+
+    transform = optax.partition({"both": plain(), "main": plain()}, labels)
+
+    def update_reg(grads: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        updates, new = transform.update(grads, state, params)
+        keep = lambda path, u: jax.numpy.zeros_like(u) if _name(path).endswith(untouched) else u
+        inner = {**new.inner_states, "main": state.inner_states["main"]}
+        return jax.tree_util.tree_map_with_path(keep, updates), new._replace(inner_states=inner)
+
+    return LazyAdam(transform.init, transform.update, update_reg)
+
+
+def _name(path: Any) -> str:
+    return "/" + "/".join(str(key.key) for key in path)

@@ -43,18 +43,18 @@ class TrainState(flax.struct.PyTreeNode):
     stats: terms.Stats
 
 
-def g_optimizer(config: ExperimentConfig):
-    """Return the generator's optimiser."""
+def g_optimizer(config: ExperimentConfig) -> optim.LazyAdam:
+    """Return the generator's optimiser; path length does not depend on the biases of ToRGB."""
     t = config.train
     interval = config.loss.g_reg_interval if config.loss.pl_weight else 0
-    return optim.adam(t.g_lr, t.beta1, t.beta2, t.eps, interval)
+    return optim.adam(t.g_lr, t.beta1, t.beta2, t.eps, interval, ("/torgb/bias",))
 
 
-def d_optimizer(config: ExperimentConfig):
-    """Return the discriminator's optimiser."""
+def d_optimizer(config: ExperimentConfig) -> optim.LazyAdam:
+    """Return the discriminator's optimiser; gradient penalties do not depend on its last bias."""
     t = config.train
     interval = config.loss.d_reg_interval if config.loss.d_reg != "none" else 0
-    return optim.adam(t.d_lr, t.beta1, t.beta2, t.eps, interval)
+    return optim.adam(t.d_lr, t.beta1, t.beta2, t.eps, interval, ("/b4/out/bias",))
 
 
 def create(gan: Gan, config: ExperimentConfig, root_key: jax.Array) -> TrainState:

@@ -50,12 +50,12 @@ def make_programs(gan: Gan, config: ExperimentConfig, layout: Layout) -> dict[st
         report = {name: jnp.mean(x) for name, x in report.items()}
         return values | {"stats": terms.add(state.stats, report, state.step)}
 
-    def g_update(state, grads):
-        updates, opt = g_tx.update(grads, state.g_opt, state.g["params"])
+    def g_update(state, grads, update):
+        updates, opt = update(grads, state.g_opt, state.g["params"])
         return {"g": state.g | {"params": optax.apply_updates(state.g["params"], updates)}, "g_opt": opt}
 
-    def d_update(state, grads):
-        updates, opt = d_tx.update(grads, state.d_opt, state.d["params"])
+    def d_update(state, grads, update):
+        updates, opt = update(grads, state.d_opt, state.d["params"])
         return {"d": state.d | {"params": optax.apply_updates(state.d["params"], updates)}, "d_opt": opt}
 
     def g_main(state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
@@ -63,7 +63,7 @@ def make_programs(gan: Gan, config: ExperimentConfig, layout: Layout) -> dict[st
         of = lambda params: objective.g_main(gan, loss, state.g | {"params": params}, state.d, latents)
         grads, aux = jax.grad(of, has_aux=True)(state.g["params"])
         aux.report.pop("scores/fake")  # reported by d_main, after the generator's step
-        return state.replace(**finish(state, g_update(state, grads), aux.report))
+        return state.replace(**finish(state, g_update(state, grads, g_tx.update_main), aux.report))
 
     def g_reg(state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
         cond = gen_label(batch, "g_reg")
@@ -75,7 +75,7 @@ def make_programs(gan: Gan, config: ExperimentConfig, layout: Layout) -> dict[st
         noise = layout.split(noise)
         of = lambda p: objective.g_reg(gan, loss, state.g | {"params": p}, latents, noise, state.pl_mean)
         grads, aux = jax.grad(of, has_aux=True)(state.g["params"])
-        values = g_update(state, grads) | {"pl_mean": aux.store["pl_mean"]}
+        values = g_update(state, grads, g_tx.update_reg) | {"pl_mean": aux.store["pl_mean"]}
         return state.replace(**finish(state, values, aux.report))
 
     def d_main(state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
@@ -85,7 +85,7 @@ def make_programs(gan: Gan, config: ExperimentConfig, layout: Layout) -> dict[st
         grads, aux = jax.grad(of, has_aux=True)(state.d["params"])
         t, size = config.train, batch.pixels.shape[0]
         beta = ema.ema_beta(size, state.nimg, t.ema_kimg, t.ema_rampup)
-        values = d_update(state, grads) | {
+        values = d_update(state, grads, d_tx.update_main) | {
             "w_avg": ema.update_w_avg(state.w_avg, aux.store["w"], t.w_avg_beta),
             "g_ema": ema.update(state.g_ema, state.g["params"], beta),
             "step": state.step + 1,
@@ -98,7 +98,7 @@ def make_programs(gan: Gan, config: ExperimentConfig, layout: Layout) -> dict[st
         image = to_image(batch.pixels)
         of = lambda p: objective.d_reg(gan, loss, state.d | {"params": p}, state.g, latents, image, batch.label)
         grads, aux = jax.grad(of, has_aux=True)(state.d["params"])
-        return state.replace(**finish(state, d_update(state, grads), aux.report))
+        return state.replace(**finish(state, d_update(state, grads, d_tx.update_reg), aux.report))
 
     return {"g_main": g_main, "g_reg": g_reg, "d_main": d_main, "d_reg": d_reg}
 

@@ -58,7 +58,9 @@ def transfer(state: TrainState, config: ModelConfig, path: str) -> tuple[TrainSt
         problems.append(f"w_avg: {w_avg.shape} in the source, {state.w_avg.shape} here")
     if problems:
         raise ConfigError(
-            f"config.train.init_from={path} does not fit this model:\n  " + "\n  ".join(problems) + "\nUse the source's "
+            f"config.train.init_from={path} does not fit this model:\n  "
+            + "\n  ".join(problems)
+            + "\nUse the source's "
             "channel_base, channel_max, w_dim, mapping_layers and layouts: " + _differences(source, config)
         )
     return state.replace(g=g, g_ema=g_ema, d=d, w_avg=w_avg.astype(state.w_avg.dtype)), lines

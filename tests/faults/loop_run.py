@@ -14,10 +14,10 @@ import numpy as np
 
 sys.path.insert(0, os.fspath(pathlib.Path(__file__).parents[2]))
 
-from configs import tiny  # noqa: E402
-from stylegan_jax.config import from_dict  # noqa: E402
-from stylegan_jax.train import loop  # noqa: E402
-from stylegan_jax.train.restore import FOLDER, absolute, committed_steps  # noqa: E402
+from configs import tiny
+from stylegan_jax.config import from_dict
+from stylegan_jax.train import loop
+from stylegan_jax.train.restore import FOLDER, absolute, committed_steps
 
 
 def config(cache: str):

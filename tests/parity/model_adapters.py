@@ -114,7 +114,7 @@ def mapping(meta, arrays, constants):
     state = state_of(arrays)
     layer = Mapping(
         config["w_dim"],
-        config.get("num_layers", 8),
+        config.get("num_layers", 2 if "stylegan3" in meta["object"] else 8),  # the official defaults
         label_dim=config["c_dim"],
         embed_dim=config.get("embed_features") or 0,
         layer_dim=config.get("layer_features") or 0,

@@ -41,8 +41,8 @@ class Trainer:
         self.ema = variables_of(state_of(arrays, "state/G_ema/"))["params"]
         self.w_avg, self.pl_mean = arrays["state/G/mapping.w_avg"], arrays["in/pl_mean0"]
         b1, b2 = c["betas"]
-        self.g_tx = optim.adam(c["g_lr"], b1, b2, c["eps"], c["g_reg_interval"])
-        self.d_tx = optim.adam(c["d_lr"], b1, b2, c["eps"], c["d_reg_interval"])
+        self.g_tx = optim.adam(c["g_lr"], b1, b2, c["eps"], c["g_reg_interval"], ("/torgb/bias",))
+        self.d_tx = optim.adam(c["d_lr"], b1, b2, c["eps"], c["d_reg_interval"], ("/b4/out/bias",))
         self.g_opt, self.d_opt = self.g_tx.init(self.g["params"]), self.d_tx.init(self.d["params"])
         self.nimg, self.out = c["cur_nimg_before_first_iteration"], {}
 
@@ -55,16 +55,16 @@ class Trainer:
         image = nhwc(self.arrays[f"in/real_img{it}"])
         return image, label_of(self.arrays, f"in/real_c{it}", len(image))
 
-    def g_step(self, tag: str, of):
+    def g_step(self, tag: str, of, update):
         grads, aux = jax.grad(of, has_aux=True)(self.g["params"])
-        updates, self.g_opt = self.g_tx.update(grads, self.g_opt, self.g["params"])
+        updates, self.g_opt = update(grads, self.g_opt, self.g["params"])
         self.g = self.g | {"params": optax.apply_updates(self.g["params"], updates)}
         self.record(tag, grads, self.g["params"])
         return aux.store
 
-    def d_step(self, tag: str, of):
+    def d_step(self, tag: str, of, update):
         grads, aux = jax.grad(of, has_aux=True)(self.d["params"])
-        updates, self.d_opt = self.d_tx.update(grads, self.d_opt, self.d["params"])
+        updates, self.d_opt = update(grads, self.d_opt, self.d["params"])
         self.d = self.d | {"params": optax.apply_updates(self.d["params"], updates)}
         self.record(tag, grads, self.d["params"])
         return aux.store
@@ -78,28 +78,27 @@ class Trainer:
         image, label = self.real(it)
         tag = f"it{it}_Gmain"
         latents = self.latents(it, "Gmain", n)
-        logits = self.g_step(tag, lambda p: objective.g_main(gan, loss, self.g | {"params": p}, self.d, latents))[
-            "logits"
-        ]
+        of = lambda p: objective.g_main(gan, loss, self.g | {"params": p}, self.d, latents)
+        logits = self.g_step(tag, of, self.g_tx.update_main)["logits"]
         out |= {f"out/{tag}/scores_fake": logits, f"out/{tag}/G_loss": jax.nn.softplus(-logits)}
         if regularise:
             tag, small = f"it{it}_Greg", self.latents(it, "Greg", n // self.c["pl_batch_shrink"])
             noise = nhwc(self.arrays["in/pl_noise_raw"])
             of = lambda p: objective.g_reg(gan, loss, self.g | {"params": p}, small, noise, self.pl_mean)
-            store = self.g_step(tag, of)
+            store = self.g_step(tag, of, self.g_tx.update_reg)
             self.pl_mean = store["pl_mean"]
             out |= {f"out/{tag}/pl_penalty": store["penalty"], f"out/{tag}/pl_mean_after": self.pl_mean}
             out[f"out/{tag}/G_reg"] = store["penalty"] * loss.pl_weight
         tag, fakes = f"it{it}_Dmain", self.latents(it, "Dmain", n)
         of = lambda p: objective.d_main(gan, loss, {"params": p}, self.g, fakes, image, label)
-        store = self.d_step(tag, of)
+        store = self.d_step(tag, of, self.d_tx.update_main)
         self.w_avg = ema.update_w_avg(self.w_avg, store["w"], self.c["generator"].get("w_avg_beta", 0.998))
         out |= {f"out/{tag}/scores_fake": store["fake"], f"out/{tag}/scores_real": store["real"]}
         out |= {f"out/{tag}/D_loss": store["losses"], f"out/{tag}/w_avg": self.w_avg}
         if regularise:
             tag = f"it{it}_Dreg"
             of = lambda p: objective.d_reg(gan, loss, {"params": p}, self.g, fakes, image, label)
-            store = self.d_step(tag, of)
+            store = self.d_step(tag, of, self.d_tx.update_reg)
             out |= {f"out/{tag}/r1_penalty": store["penalty"], f"out/{tag}/scores_real": store["logits"]}
             out[f"out/{tag}/D_reg"] = store["penalty"] * (loss.r1_gamma / 2)
         self.average(it)

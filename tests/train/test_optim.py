@@ -27,7 +27,7 @@ def steps(tx, x, grads):
 
     @jax.jit
     def step(params, opt, g):
-        updates, opt = tx.update(g, opt, params)
+        updates, opt = tx.update_main(g, opt, params)
         return optax.apply_updates(params, updates), opt
 
     for g in grads:
@@ -65,3 +65,18 @@ def test_eps_is_added_outside_the_root():
     # one step: m / (sqrt(v) + eps) = g / (|g| + eps); inside the root it would be g / sqrt(g^2 + eps)
     got = steps(optim.adam(1.0, 0.0, 0.99, 1e-4, 0), np.zeros(1), [np.array([1e-4])])
     np.testing.assert_allclose(got, [-0.5], rtol=1e-4)
+
+
+def test_untouched_parameters_sit_out_the_regulariser():
+    tx = optim.adam(0.1, 0.0, 0.9, 1e-8, 3, ("/bias",))
+    params = {"weight": jnp.ones(2), "bias": jnp.ones(2)}
+    grads = {"weight": jnp.ones(2), "bias": jnp.zeros(2)}
+    opt = tx.init(params)
+    _, opt = tx.update_main({"weight": jnp.ones(2), "bias": jnp.ones(2)}, opt, params)
+    updates, after = tx.update_reg(grads, opt, params)
+    assert (updates["bias"] == 0).all() and (updates["weight"] != 0).all()
+    counts = lambda state, group: int(optax.tree.get(state.inner_states[group], "count"))
+    assert counts(after, "main") == 1 and counts(after, "both") == 2
+    np.testing.assert_array_equal(
+        optax.tree.get(after.inner_states["main"], "nu")["bias"], optax.tree.get(opt.inner_states["main"], "nu")["bias"]
+    )

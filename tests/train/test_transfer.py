@@ -35,7 +35,9 @@ def source(tmp_path_factory):
     state = jax.device_get(fresh_state(config, seed=5))
     g = state.g | {"w_avg": np.arange(16, dtype=np.float32)}
     g_ema = g | {"params": jax.tree.map(lambda x: x + 1, state.g["params"])}
-    write_model_folder(folder, dataclasses.asdict(config.model), {"g": g, "g_ema": g_ema, "d": state.d}, {"from": "test"})
+    write_model_folder(
+        folder, dataclasses.asdict(config.model), {"g": g, "g_ema": g_ema, "d": state.d}, {"from": "test"}
+    )
     return folder, config, g, g_ema, state.d
 
 
@@ -48,7 +50,11 @@ def leaf(tree, path):
 def test_same_model_is_loaded_whole(source):
     folder, config, g, g_ema, d = source
     state, lines = transfer(fresh_state(config), config.model, str(folder))
-    for got, want in ((state.g["params"], g["params"]), (state.g_ema, g_ema["params"]), (state.d["params"], d["params"])):
+    for got, want in (
+        (state.g["params"], g["params"]),
+        (state.g_ema, g_ema["params"]),
+        (state.d["params"], d["params"]),
+    ):
         jax.tree.map(np.testing.assert_array_equal, jax.device_get(got), want)
     np.testing.assert_array_equal(state.w_avg, g["w_avg"])
     assert all("0 new, 0 dropped" in line for line in lines[1:])
@@ -81,7 +87,9 @@ def test_other_classes_start_the_embedding_anew(source):
 
 def test_other_widths_are_refused_with_the_list(source):
     config = make_config(**{"model.channel_max": 4, "model.label_dim": 3})
-    with pytest.raises(ConfigError, match=r"(?s)synthesis/b4/const: \(4, 4, 8\).*\(4, 4, 4\).*channel_max=8 \(here 4\)"):
+    with pytest.raises(
+        ConfigError, match=r"(?s)synthesis/b4/const: \(4, 4, 8\).*\(4, 4, 4\).*channel_max=8 \(here 4\)"
+    ):
         transfer(fresh_state(config), config.model, str(source[0]))
 
 
