@@ -1,7 +1,8 @@
 """Draw images: `python -m stylegan_jax.tools.sample --run=DIR --seeds=0-15 --psi=0.7 --out=DIR`.
 
 An image depends only on its seed (and label, psi, noise), not on the other seeds, the batch or the devices. Latents
-are `numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so that official weights give the known pictures.
+are `numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so that official weights give
+the known pictures.
 """
 
 from __future__ import annotations

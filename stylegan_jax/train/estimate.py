@@ -89,8 +89,8 @@ def cost_table(gan: models.Gan, config: ExperimentConfig, layout: Layout, state:
         f"{state_bytes * 1.3 / 2**20:,.0f} MiB",
         f"  per image shown, regularisers at their share: {total / n / 1e9:,.2f} GFLOP",
         f"  whole run of {images / 1000:,.0f} kimg: {total / n * images / 1e18:,.4f} EFLOP",
-        f"  estimate for one device: {(state_bytes + peak) / 2**30:.2f} GiB before fusion; the batch part divides by the "
-        "number of devices",
+        f"  estimate for one device: {(state_bytes + peak) / 2**30:.2f} GiB before fusion; the batch "
+        "part divides by the number of devices",
     ]
     return "\n".join(lines)
 

@@ -11,6 +11,7 @@ from stylegan_jax.config import ExperimentConfig
 from stylegan_jax.models import Gan
 from stylegan_jax.train.sharding import Layout
 from stylegan_jax.train.state import TrainState, ema_model
+from stylegan_jax.train.step import quick_options
 
 
 def grid_size(config: ExperimentConfig) -> int:
@@ -52,7 +53,7 @@ class Grid:
         """Compile the program from a state or its abstract shapes."""
         z, label = self._z[: self._chunk], self._label[: self._chunk]
         shape = lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32, sharding=self._batch)
-        self._draw = self._jitted.lower(_drawn(state), shape(z), shape(label)).compile()
+        self._draw = self._jitted.lower(_drawn(state), shape(z), shape(label)).compile(compiler_options=quick_options())
 
     def draw(self, state: TrainState) -> np.ndarray:
         """Return uint8[cells, h, w, c]; waits for the device."""

@@ -86,15 +86,18 @@ class Run:
         config, batch_size = self.config, self.config.train.batch_size
         print(describe(config, self.source.info(), self.layout), flush=True)
         with self.checkpoints, StopSignal() as stop:
-            state, first = self._start()
             total = schedule.total_steps(config)
-            if first >= total:
+            if max(self.checkpoints.steps(), default=0) >= total:
+                state, first = self._start()
                 print(
                     f"nothing to do: {config.train.total_kimg:g} kimg are done; raise config.train.total_kimg",
                     flush=True,
                 )
                 return state
-            programs = self._compile(state)
+            with ThreadPoolExecutor(1) as pool:  # the programs compile while the state is made
+                compiling = pool.submit(self._compile)
+                state, first = self._start()
+                programs = compiling.result()
             self._open_reports(first, total)
             if first == 0:
                 self._draw_grids(state, first)
@@ -155,12 +158,12 @@ class Run:
         print(f"resuming from step {step} ({meta['nimg'] / 1000:.2f} kimg) of {self.folder}", flush=True)
         return state, step
 
-    def _compile(self, state: TrainState) -> dict:
+    def _compile(self) -> dict:
         """Compile every program of the run, several at a time."""
         jitted = steps.jit_programs(steps.make_programs(self.gan, self.config, self.layout), self.layout)
         batch = steps.batch_shapes(self.gan, self.config, self.layout)
         names = schedule.used_programs(self.config)
-        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
+        shapes = steps.state_shapes(self.gan, self.config, self.layout)
         with ThreadPoolExecutor(1) as pool:
             grid = pool.submit(self.grid.compile, shapes)
             programs = steps.compile_programs(jitted, names, shapes, batch, self.root_key)
@@ -307,8 +310,8 @@ def check_space(folder: Path, state: TrainState, keep: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < one * (keep + 1):
         raise ConfigError(
-            f"{folder} has {free / 2**20:.0f} MiB free; {keep} + 1 checkpoints need {one * (keep + 1) / 2**20:.0f} MiB; "
-            "free some, choose another --workdir, or lower config.log.keep_latest"
+            f"{folder} has {free / 2**20:.0f} MiB free; {keep} + 1 checkpoints need {one * (keep + 1) / 2**20:.0f} "
+            "MiB; free some, choose another --workdir, or lower config.log.keep_latest"
         )
 
 

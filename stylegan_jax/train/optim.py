@@ -31,8 +31,8 @@ class LazyAdam(NamedTuple):
 def adam(lr: float, beta1: float, beta2: float, eps: float, interval: int, untouched: tuple[str, ...] = ()) -> LazyAdam:
     """Return Adam for a network whose regulariser takes an extra step every `interval` iterations.
 
-    With r = k / (k + 1), the learning rate becomes lr * r and the betas beta ** r, so that main and regularisation steps
-    together move as far as k plain steps. Both share one optimiser state. eps is added outside the root.
+    With r = k / (k + 1), the learning rate becomes lr * r and the betas beta ** r, so that main and regularisation
+    steps together move as far as k plain steps. Both share one optimiser state. eps is added outside the root.
 
     Args:
         lr: learning rate of the network.
@@ -55,6 +55,7 @@ def adam(lr: float, beta1: float, beta2: float, eps: float, interval: int, untou
     transform = optax.partition({"both": plain(), "main": plain()}, labels)
 
     def update_reg(grads: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        new: Any
         updates, new = transform.update(grads, state, params)
         keep = lambda path, u: jax.numpy.zeros_like(u) if _name(path).endswith(untouched) else u
         inner = {**new.inner_states, "main": state.inner_states["main"]}

@@ -139,8 +139,12 @@ def create_state(gan: Gan, config: ExperimentConfig, layout: Layout, root_key: j
     It runs once, so on CPU it is compiled without optimisation, in a quarter of the time.
     """
     init = jax.jit(lambda key: states.create(gan, config, key), out_shardings=layout.replicated).lower(root_key)
-    options: dict[str, Any] | None = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    return init.compile(compiler_options=options)(root_key)
+    return init.compile(compiler_options=quick_options())(root_key)
+
+
+def quick_options() -> dict[str, Any] | None:
+    """Return compiler options for programs that run rarely: on CPU, compile fast rather than well."""
+    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
 
 
 def state_shapes(gan: Gan, config: ExperimentConfig, layout: Layout) -> TrainState:

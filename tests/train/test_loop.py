@@ -60,8 +60,8 @@ def straight(cache, tmp_path_factory):
     jax.monitoring.register_event_duration_secs_listener(listen)
     compile_all = loop.Run._compile
 
-    def then_listen(self, state):
-        programs = compile_all(self, state)
+    def then_listen(self):
+        programs = compile_all(self)
         listening["programs"] = len(programs)
         return programs
 
