@@ -60,7 +60,9 @@ def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: Fit
     layout = make_layout(config.train.num_devices)
     check_devices(config, layout.mesh.size)
     make_folder(folder)
-    with WorkdirLock(folder), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            stack.enter_context(WorkdirLock(folder))
         if source is None:
             source = stack.enter_context(contextlib.closing(open_source(config.data, config.model.image_shape)))
         config = resolve_labels(config, source.info())

@@ -72,9 +72,9 @@ class TensorBoard:
             from clu import metric_writers
 
             self._writer = metric_writers.SummaryWriter(str(self._folder))
-        except ImportError as error:
+        except Exception as error:  # whatever TensorFlow's import may raise, training goes on
             self._failed = True
-            _log.warning("no TensorBoard events: %s; install TensorFlow, or set config.log.tensorboard=False", error)
+            _log.warning("no TensorBoard events: %r; install TensorFlow, or set config.log.tensorboard=False", error)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Write scalars at a step."""
