@@ -48,7 +48,6 @@ setup(
         "video": ["av>=14.0"],
         "peers": ["torch>=2.6"],  # only to compare with other implementations; nothing in the package imports it
     },
-    entry_points={"console_scripts": ["stylegan-jax-train = stylegan_jax.main:run"]},
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",

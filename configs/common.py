@@ -44,7 +44,7 @@ def get_config() -> ml_collections.ConfigDict:
     d.source = "zip"  # zip, folder, tfds, memory (npy/npz uint8), synthetic
     d.path = ""  # file or folder; for tfds the data set name, such as 'cifar10'
     d.split = "train"  # tfds only
-    d.labels = "none"  # none, file (dataset.json or the source's own labels), subfolders
+    d.labels = "none"  # none, file (dataset.json or the source's own), subfolders; arrays and synthetic bring theirs
     d.xflip = False  # add the mirrored copy of every image
     d.on_bad_image = "error"  # error: refuse to start and name it; skip: leave it out and count it
     d.resize_filter = "box"  # box, lanczos; used when images differ from the model's resolution

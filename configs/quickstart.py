@@ -1,7 +1,7 @@
 """Quickstart: StyleGAN2 on the bundled emoji at 32x32, on a laptop CPU, in minutes.
 
 Command:  python -m stylegan_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
-Hardware: 2 CPU cores, 3 GB of memory; no GPU, no download.
+Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download.
 Expected: figures in docs/performance.md. A run this short shows a generator that learns, not a good one.
 """
 

@@ -1,4 +1,4 @@
-"""Tiny: a run of seconds on made-up shapes; the tests use it, and it checks an installation.
+"""Tiny: made-up shapes at 8x8; the tests use it, and it checks an installation. Compiling is most of its minute.
 
 Command:  python -m stylegan_jax.main --config=configs/tiny.py --workdir=/tmp/tiny
 Hardware: any CPU.

@@ -8,19 +8,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from stylegan_jax.load import load_model
-    from stylegan_jax.train.loop import train
 
-__all__ = ["__version__", "load_model", "train"]
+__all__ = ["__version__", "load_model"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `load_model` and `train` on first use, so that importing the package costs nothing."""
+    """Import `load_model` on first use, so that importing the package costs nothing."""
     if name == "load_model":
         from stylegan_jax.load import load_model
 
         return load_model
-    if name == "train":
-        from stylegan_jax.train.loop import train
-
-        return train
     raise AttributeError(f"module 'stylegan_jax' has no attribute {name!r}")

@@ -60,3 +60,38 @@ def modulated_conv2d(
     if demodulate:
         x = x * demodulation(w, s)[:, None, None].astype(dtype)
     return x if noise is None else x + noise.astype(dtype)
+
+
+def modulated_conv2d_prenorm(
+    x: jax.Array,
+    w: jax.Array,
+    s: jax.Array,
+    *,
+    demodulate: bool = True,
+    padding: fir.Scale = 0,
+    input_gain: jax.Array | None = None,
+) -> jax.Array:
+    """Convolve with weights scaled per image by its style, both brought to unit RMS first (StyleGAN3).
+
+    With `demodulate`, weights are normalised per output channel and styles over the whole array, without an epsilon:
+    the images of a batch affect each other through the epsilon of demodulation. Without it neither is normalised.
+
+    Args:
+        x: float[n, h, w, c_in].
+        w: float[kh, kw, c_in, c_out]; applied as a correlation.
+        s: float[n, c_in], styles.
+        demodulate: normalise weights and styles, then each output map to unit expected variance.
+        padding: as in `fir.upfirdn2d`: one integer, (x, y) or four.
+        input_gain: float[], [c_in] or [n, c_in]; scales the input channels and is left out of demodulation.
+
+    Returns:
+        float[n, h + pad_y - kh + 1, w + pad_x - kw + 1, c_out], dtype of `x`.
+    """
+    dtype = x.dtype
+    if demodulate:
+        w = w * jax.lax.rsqrt(jnp.mean(jnp.square(w), axis=(0, 1, 2)))
+        s = s * jax.lax.rsqrt(jnp.mean(jnp.square(s)))
+    scale = s if input_gain is None else s * input_gain
+    x = x * scale[:, None, None].astype(dtype)
+    x = conv.conv2d_resample(x, w.astype(dtype), padding=padding)
+    return x * demodulation(w, s)[:, None, None].astype(dtype) if demodulate else x

@@ -71,7 +71,7 @@ class Checkpointer:
         Args:
             workdir: the run's directory; created if missing.
             keep_latest: how many of the newest checkpoints stay; 2 leaves one to fall back on.
-            keep_every_steps: checkpoints at multiples of this step number stay for ever.
+            keep_every_steps: the first checkpoint at or after each multiple of this step number stays for ever.
             keep_best: name of the metric whose smallest value marks one more checkpoint that stays.
 
         Raises:
@@ -231,7 +231,7 @@ class Checkpointer:
         self._scores = _read_scores(self._root, self._keep_best)
         policies: list[Any] = [checkpoint_managers.LatestN(self._keep_latest), _KeepBest(self._scores)]
         if self._keep_every_steps is not None:
-            policies.append(checkpoint_managers.EveryNSteps(self._keep_every_steps))
+            policies.append(_KeepEvery(self._keep_every_steps))
         options = ocp.CheckpointManagerOptions(
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
             atomicity_options=ocp.options.AtomicityOptions(mode=ocp.options.AtomicityMode.COMMIT_FILE),
@@ -297,6 +297,19 @@ class Checkpointer:
 
 
 @dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
+class _KeepEvery:
+    """Keeps the first checkpoint at or after each multiple of `steps`."""
+
+    steps: int
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        firsts: dict[int, int] = {}
+        for step in sorted(c.step for c in checkpoints):
+            firsts.setdefault(step // self.steps, step)
+        return [c.step >= self.steps and firsts[c.step // self.steps] == c.step for c in checkpoints]
+
+
 class _KeepBest:
     """Orbax preservation policy: keep the step with the smallest score (the dict is filled as steps are saved).
 

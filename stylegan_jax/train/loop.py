@@ -18,6 +18,7 @@ import numpy as np
 from stylegan_jax import __version__, models, rng
 from stylegan_jax.config import ConfigError, ExperimentConfig, ModelConfig, check_devices, resume_conflicts, validate
 from stylegan_jax.data import FittedSource, open_batches, open_source
+from stylegan_jax.load import LoadedModel, load_model
 from stylegan_jax.spec import SourceInfo
 from stylegan_jax.train import report, schedule, step as steps, terms, transfer
 from stylegan_jax.train.checkpoint import Checkpointer
@@ -87,39 +88,34 @@ class Run:
         """Compile, initialise or restore, and train to the end or to a signal."""
         config, batch_size = self.config, self.config.train.batch_size
         print(describe(config, self.source.info(), self.layout), flush=True)
-        with self.checkpoints, StopSignal() as stop:
+        with StopSignal() as stop, self.checkpoints:  # signals are held until the last checkpoint is on the disk
             total = schedule.total_steps(config)
-            if max(self.checkpoints.steps(), default=0) >= total:
-                state, first = self._start()
-                print(
-                    f"nothing to do: {config.train.total_kimg:g} kimg are done; raise config.train.total_kimg",
-                    flush=True,
-                )
-                return state
+            restored = self._restore()
+            if restored is not None and restored[1] >= total:
+                print(f"nothing to do: {config.train.total_kimg:g} kimg are done; raise config.train.total_kimg")
+                return restored[0]
+            source = self._transfer_source() if restored is None else None
             with ThreadPoolExecutor(1) as pool:  # the programs compile while the state is made
                 compiling = pool.submit(self._compile)
-                state, first = self._start()
+                state, first = restored or (self._create(source), 0)
                 programs = compiling.result()
-            self._open_reports(first, total)
-            if first == 0:
-                self._draw_grids(state, first)
-            batches = open_batches(
-                self.source,
-                config.data,
-                config.model.image_shape,
-                batch_size=batch_size,
-                seed=config.train.seed,
-                start=first * batch_size,
-                sharding=self.layout.batch,
-                shard_index=jax.process_index(),
-                shard_count=jax.process_count(),
-            )
-            try:
-                state = self._loop(state, first, total, programs, batches, stop)
-            finally:
-                batches.close()
-                self._close_reports()
-        return state
+            with contextlib.ExitStack() as reports:
+                self._open_reports(first, total, reports)
+                if first == 0:
+                    self._draw_grids(state, first)
+                batches = open_batches(
+                    self.source,
+                    config.data,
+                    config.model.image_shape,
+                    batch_size=batch_size,
+                    seed=config.train.seed,
+                    start=first * batch_size,
+                    sharding=self.layout.batch,
+                    shard_index=jax.process_index(),
+                    shard_count=jax.process_count(),
+                )
+                reports.callback(batches.close)
+                return self._loop(state, first, total, programs, batches, stop)
 
     def _loop(self, state: TrainState, first: int, total: int, programs: dict, batches: Any, stop: StopSignal):
         for step in range(first, total):
@@ -140,25 +136,47 @@ class Run:
             if due.checkpoint or stopped:
                 self._save(state, step + 1)
             if stopped:
+                self.checkpoints.wait()
                 self.bar.line(f"{stop.requested or 'a signal elsewhere'}: saved step {step + 1}; run again to go on")
                 break
         return state
 
-    def _start(self) -> tuple[TrainState, int]:
-        """Restore the newest good checkpoint, or initialise; check the room on disk."""
+    def _restore(self) -> tuple[TrainState, int] | None:
+        """Restore the newest good checkpoint, if there is one; check the room on disk first.
+
+        Raises:
+            ConfigError: no room, or the checkpoint was made with another configuration or data set.
+        """
         target = steps.state_shapes(self.gan, self.config, self.layout)
         check_space(self.folder, target, self.config.log.keep_latest)
         restored = self.checkpoints.restore(target)
         if restored is None:
-            state = steps.create_state(self.gan, self.config, self.layout, self.root_key)
-            if self.config.train.init_from:
-                state, lines = transfer.transfer(state, self.config.model, self.config.train.init_from)
-                print("\n".join(lines), flush=True)
-                state = jax.device_put(state, self.layout.replicated)
-            return state, 0
+            return None
         state, meta, step = restored
+        bad, _ = resume_conflicts(meta["config"], self.config.to_dict())
+        if meta["num_images"] != self.source.info().num_images:
+            bad.append(f"images in the data set: {meta['num_images']} -> {self.source.info().num_images}")
+        refuse(self.folder, bad)
         print(f"resuming from step {step} ({meta['nimg'] / 1000:.2f} kimg) of {self.folder}", flush=True)
         return state, step
+
+    def _transfer_source(self) -> LoadedModel | None:
+        """Load the model to start from and check that it fits, before anything is compiled."""
+        path = self.config.train.init_from
+        if not path:
+            return None
+        source = load_model(path, whole=True)
+        transfer.transfer(steps.state_shapes(self.gan, self.config, self.layout), self.config.model, source, path)
+        return source
+
+    def _create(self, source: LoadedModel | None) -> TrainState:
+        """Initialise the state, from another model where one is given."""
+        state = steps.create_state(self.gan, self.config, self.layout, self.root_key)
+        if source is None:
+            return state
+        state, lines = transfer.transfer(state, self.config.model, source, self.config.train.init_from)
+        print("\n".join(lines), flush=True)
+        return jax.device_put(state, self.layout.replicated)
 
     def _compile(self) -> dict:
         """Compile every program of the run, several at a time."""
@@ -172,17 +190,15 @@ class Run:
             grid.result()
         return programs
 
-    def _open_reports(self, first: int, total: int) -> None:
+    def _open_reports(self, first: int, total: int, stack: contextlib.ExitStack) -> None:
         log, batch = self.config.log, self.config.train.batch_size
         self.clock = report.Clock(first * batch, total * batch)
         self.bar = report.Bar(log.progress_bar and self.is_chief, total * batch / 1000, first * batch / 1000)
         self.stats = report.StatsFile(self.folder / "stats.jsonl", first) if self.is_chief else None
         self.board = report.TensorBoard(self.folder / "tensorboard") if log.tensorboard and self.is_chief else None
-
-    def _close_reports(self) -> None:
-        for open_file in (self.bar, self.stats, self.board):
-            if open_file is not None:
-                open_file.close()
+        for opened in (self.board, self.stats, self.bar):
+            if opened is not None:
+                stack.callback(opened.close)
 
     def _check_finite(self, stats: terms.Stats, step: int) -> None:
         bad = terms.first_bad(stats)
@@ -192,8 +208,8 @@ class Run:
         raise DivergedError(
             f"{bad[0]} is not finite at step {bad[1]} ({bad[1] * self.config.train.batch_size / 1000:.2f} kimg); "
             f"the last good checkpoint is {f'step {kept[-1]}' if kept else 'none yet'}. Lower config.train.g_lr and "
-            "d_lr, raise config.loss.r1_gamma, or set config.model.compute_dtype='float32'; then run again in a new "
-            "workdir, or in this one to retry from the checkpoint"
+            "d_lr, raise config.loss.r1_gamma, or set config.model.compute_dtype='float32', and run in a new workdir"
+            + (f" with config.train.init_from={self.folder}" if kept else "")
         )
 
     def _report(self, state: TrainState, step: int, tick: int) -> TrainState:
@@ -232,6 +248,7 @@ class Run:
         meta = {
             "nimg": step * self.config.train.batch_size,
             "config": self.config.to_dict(),
+            "num_images": self.source.info().num_images,
             "versions": {"stylegan_jax": __version__, "jax": jax.__version__},
         }
         self.checkpoints.save(step, state, ema_model(state), meta)
@@ -287,19 +304,26 @@ def check_workdir(folder: Path, config: ExperimentConfig) -> None:
     """
     path = folder / "config.json"
     if path.exists() and committed_steps(folder / "checkpoints"):
-        saved = json.loads(path.read_text())
-        bad, fine = resume_conflicts(saved, config.to_dict())
-        if bad:
-            raise ConfigError(
-                f"{folder} holds a run made with another configuration:\n  " + "\n  ".join(bad) + "\nUse the same "
-                "values to resume it, or another --workdir to start anew"
-            )
+        try:
+            bad, fine = resume_conflicts(json.loads(path.read_text()), config.to_dict())
+        except ValueError:
+            bad, fine = [], []  # a damaged file; the checkpoint holds the configuration too
+        refuse(folder, bad)
         for line in fine:
             print(f"changed since the last start: {line}", flush=True)
     if jax.process_index() == 0:
         part = path.with_name("config.json.part")
         part.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
         part.replace(path)
+
+
+def refuse(folder: Path, differences: list[str]) -> None:
+    """Raise ConfigError with the list, if there are differences to what `folder` was made with."""
+    if differences:
+        raise ConfigError(
+            f"{folder} holds a run made with another configuration:\n  " + "\n  ".join(differences) + "\nUse the same "
+            "values to resume it, or another --workdir to start anew"
+        )
 
 
 def check_space(folder: Path, state: TrainState, keep: int) -> None:

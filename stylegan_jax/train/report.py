@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -69,6 +70,9 @@ class TensorBoard:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
         try:
+            from stylegan_jax.data.pipeline import import_tensorflow
+
+            import_tensorflow()  # first, so that TensorFlow leaves the accelerators alone
             from clu import metric_writers
 
             self._writer = metric_writers.SummaryWriter(str(self._folder))
@@ -92,17 +96,23 @@ class TensorBoard:
             self._drain()
 
     def _drain(self) -> None:
-        for kind, step, values in self._waiting:
-            getattr(self._writer, kind)(step, values)
+        try:
+            for kind, step, values in self._waiting:
+                getattr(self._writer, kind)(step, values)
+            self._writer.flush()
+        except Exception as error:  # a full disk, say: the events are not worth the run
+            self._failed = True
+            _log.warning("no more TensorBoard events: %r", error)
         self._waiting.clear()
-        self._writer.flush()
 
     def close(self) -> None:
         """Wait for the writer, write what is left, close."""
         self._thread.join()
-        if self._writer is not None:
+        if self._writer is not None and not self._failed:
             self._drain()
-            self._writer.close()
+        if self._writer is not None:
+            with contextlib.suppress(Exception):
+                self._writer.close()
 
 
 class Bar:

@@ -51,7 +51,6 @@ def due(config: ExperimentConfig, steps_done: int) -> Due:
     batch, log = config.train.batch_size, config.log
     ticks = lambda steps: int(steps * batch / (log.tick_kimg * 1000) + 1e-9)
     tick, last = ticks(steps_done), steps_done >= total_steps(config)
-    crossed = tick > ticks(steps_done - 1)
-    grid = crossed and tick % log.grid_ticks == 0
-    save = crossed and tick % log.checkpoint_ticks == 0
-    return Due(tick, crossed or last, grid or last, save or last)
+    before = ticks(steps_done - 1)
+    passed = lambda every: tick // every > before // every  # a large batch may pass several ticks at once
+    return Due(tick, passed(1) or last, passed(log.grid_ticks) or last, passed(log.checkpoint_ticks) or last)

@@ -46,9 +46,9 @@ def make_programs(gan: Gan, config: ExperimentConfig, layout: Layout) -> dict[st
     def gen_label(batch: Batch, phase: str) -> jax.Array:
         return batch.gen_label[PHASES.index(phase)]
 
-    def finish(state, values, report):
+    def finish(state, values, report, step=None):
         report = {name: jnp.mean(x) for name, x in report.items()}
-        return values | {"stats": terms.add(state.stats, report, state.step)}
+        return values | {"stats": terms.add(state.stats, report, state.step if step is None else step)}
 
     def g_update(state, grads, update):
         updates, opt = update(grads, state.g_opt, state.g["params"])
@@ -98,7 +98,7 @@ def make_programs(gan: Gan, config: ExperimentConfig, layout: Layout) -> dict[st
         image = to_image(batch.pixels)
         of = lambda p: objective.d_reg(gan, loss, state.d | {"params": p}, state.g, latents, image, batch.label)
         grads, aux = jax.grad(of, has_aux=True)(state.d["params"])
-        return state.replace(**finish(state, d_update(state, grads, d_tx.update_reg), aux.report))
+        return state.replace(**finish(state, d_update(state, grads, d_tx.update_reg), aux.report, state.step - 1))
 
     return {"g_main": g_main, "g_reg": g_reg, "d_main": d_main, "d_reg": d_reg}
 

@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from stylegan_jax.config import ConfigError, ModelConfig
-from stylegan_jax.load import LoadedModel, load_model
+from stylegan_jax.load import LoadedModel
 from stylegan_jax.train.state import TrainState
 
 LABEL_LAYERS = ("mapping/embed/weight",)
 """Arrays whose shape depends on the number of classes; they start anew when it differs."""
 
 
-def transfer(state: TrainState, config: ModelConfig, path: str) -> tuple[TrainState, list[str]]:
+def transfer(state: TrainState, config: ModelConfig, source: LoadedModel, path: str) -> tuple[TrainState, list[str]]:
     """Copy G, D and the averaged generator into a fresh state.
 
     Blocks are matched by resolution, so that a model can grow or shrink: new blocks keep their initial values, blocks
@@ -24,9 +24,10 @@ def transfer(state: TrainState, config: ModelConfig, path: str) -> tuple[TrainSt
     from the average.
 
     Args:
-        state: a fresh state.
+        state: a fresh state; or its abstract shapes, to check only.
         config: the architecture of `state`.
-        path: a workdir, a model folder or an official .pkl.
+        source: the model to copy from.
+        path: where it comes from, for messages.
 
     Returns:
         (state, lines of the report).
@@ -34,7 +35,6 @@ def transfer(state: TrainState, config: ModelConfig, path: str) -> tuple[TrainSt
     Raises:
         ConfigError: an array has another shape here, or nothing fits; the text lists them.
     """
-    source = load_model(path, whole=True)
     if source.config.resample_filter != config.resample_filter:
         raise ConfigError(
             f"config.train.init_from={path}: its resampling filter is {source.config.resample_filter}, ours is "

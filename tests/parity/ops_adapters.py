@@ -11,7 +11,8 @@ import numpy as np
 from stylegan_jax.layers.conv import Conv
 from stylegan_jax.layers.dense import Dense
 from stylegan_jax.ops import bias_act, conv, fir, norm
-from stylegan_jax.ops.modconv import modulated_conv2d
+from stylegan_jax.ops.filtered_lrelu import filtered_lrelu
+from stylegan_jax.ops.modconv import modulated_conv2d, modulated_conv2d_prenorm
 
 from .layout import hwio, leaf_to_official, leaf_to_ours, nchw, nhwc, probe
 
@@ -127,6 +128,33 @@ def modulated_conv2d_sg2(meta, arrays, constants):
     return out
 
 
+def modulated_conv2d_sg3(meta, arrays, constants):
+    out = {}
+    for sub in meta["subcases"]:
+        args = dict(sub["args"])
+        if not isinstance(args["padding"], int):
+            args["padding"] = args["padding"][::-1]  # stored as [H, W]; ours is (x, y)
+        gain = get(arrays, sub["input_gain"])
+
+        def fn(x, w, s, gain=gain, args=args):
+            return nchw(modulated_conv2d_prenorm(nhwc(x), hwio(w), s, input_gain=gain, **args))
+
+        inputs = {"x": arrays[sub["x"]], "w": arrays[sub["w"]], "s": arrays[sub["s"]]}
+        y, grads = with_grads(fn, inputs, grad_prefix(sub))
+        out |= {sub["out"]: y} | grads
+    return out
+
+
+def filtered_lrelu_cases(meta, arrays, constants):
+    out = {}
+    for sub in meta["subcases"]:
+        fu, fd = get(constants, sub["fu"]), get(constants, sub["fd"])
+        fn = lambda x, b, fu=fu, fd=fd, sub=sub: nchw(filtered_lrelu(nhwc(x), b, fu, fd, **sub["args"]))
+        y, grads = with_grads(fn, {"x": arrays[sub["x"]], "b": get(arrays, sub["b"])}, grad_prefix(sub))
+        out |= {sub["out"]: y} | grads
+    return out
+
+
 def dense_layer(config) -> Dense:
     return Dense(
         config["out_features"],
@@ -178,6 +206,8 @@ ADAPTERS = {
     "ops/bias_act": bias_act_cases,
     "ops/minibatch stddev layer": minibatch_std,
     "ops/stylegan2 modulated convolution": modulated_conv2d_sg2,
+    "ops/stylegan3 modulated convolution": modulated_conv2d_sg3,
+    "ops/filtered_lrelu": filtered_lrelu_cases,
     "layers/stylegan2 equalised dense and conv layers": layers_sg2,
 }
 

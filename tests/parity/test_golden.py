@@ -21,8 +21,6 @@ NOT_YET = {
     "training/adaptive augmentation probability": "adaptive augmentation",
     "design/stylegan3 layer design": "StyleGAN3",
     "generator/stylegan3 generator": "StyleGAN3",
-    "ops/stylegan3 modulated convolution": "StyleGAN3",
-    "ops/filtered_lrelu": "StyleGAN3",
     "stylegan1/stylegan1 building blocks": "StyleGAN",
     "mapping/stylegan-xl mapping network": "StyleGAN-XL",
     "projected/projected-gan single-scale discriminator head": "StyleGAN-XL",

@@ -41,6 +41,10 @@ def source(tmp_path_factory):
     return folder, config, g, g_ema, state.d
 
 
+def copy_from(folder, state, model):
+    return transfer(state, model, load_model(folder, whole=True), str(folder))
+
+
 def leaf(tree, path):
     for key in path.split("/"):
         tree = tree[key]
@@ -49,7 +53,7 @@ def leaf(tree, path):
 
 def test_same_model_is_loaded_whole(source):
     folder, config, g, g_ema, d = source
-    state, lines = transfer(fresh_state(config), config.model, str(folder))
+    state, lines = copy_from(folder, fresh_state(config), config.model)
     for got, want in (
         (state.g["params"], g["params"]),
         (state.g_ema, g_ema["params"]),
@@ -64,7 +68,7 @@ def test_growing_keeps_the_blocks_that_exist(source):
     folder, _, g, _, d = source
     config = make_config(**{"model.resolution": 16, "model.label_dim": 3})
     before = fresh_state(config)
-    state, lines = transfer(before, config.model, str(folder))
+    state, lines = copy_from(folder, before, config.model)
     where = "synthesis/b8/conv0/weight"
     np.testing.assert_array_equal(leaf(state.g["params"], where), leaf(g["params"], where))
     new = "synthesis/b16/conv0/weight"
@@ -78,7 +82,7 @@ def test_other_classes_start_the_embedding_anew(source):
     folder, _, g, _, _ = source
     config = make_config(**{"model.label_dim": 5})
     before = fresh_state(config)
-    state, lines = transfer(before, config.model, str(folder))
+    state, lines = copy_from(folder, before, config.model)
     where = "mapping/embed/weight"
     np.testing.assert_array_equal(leaf(state.g["params"], where), leaf(before.g["params"], where))
     np.testing.assert_array_equal(leaf(state.g["params"], "mapping/fc0/bias"), leaf(g["params"], "mapping/fc0/bias"))
@@ -90,7 +94,7 @@ def test_other_widths_are_refused_with_the_list(source):
     with pytest.raises(
         ConfigError, match=r"(?s)synthesis/b4/const: \(4, 4, 8\).*\(4, 4, 4\).*channel_max=8 \(here 4\)"
     ):
-        transfer(fresh_state(config), config.model, str(source[0]))
+        copy_from(source[0], fresh_state(config), config.model)
 
 
 def test_a_source_without_discriminator_says_so(source, tmp_path):
@@ -98,7 +102,7 @@ def test_a_source_without_discriminator_says_so(source, tmp_path):
     folder = tmp_path / "model"
     write_model_folder(folder, dataclasses.asdict(config.model), {"g_ema": g_ema}, {"from": "test"})
     before = fresh_state(config)
-    state, lines = transfer(before, config.model, str(folder))
+    state, lines = copy_from(folder, before, config.model)
     assert "  D: not in the source; starts anew" in lines
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.d), jax.device_get(before.d))
     where = "mapping/fc0/weight"

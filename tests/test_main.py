@@ -1,0 +1,72 @@
+"""The training command as a user meets it: help, and mistakes answered by one line and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def command(*arguments: str, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *python, "-m", "stylegan_jax.main", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def refused(*arguments: str) -> str:
+    """Run a command that must be refused; return its one line of error."""
+    done = command(*arguments)
+    shown = f"{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in shown, shown
+    assert done.returncode == 2, shown
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1, shown
+    assert done.stderr.rstrip().endswith(errors[0]), shown  # nothing after it
+    return errors[0]
+
+
+def test_help_is_quick_and_complete():
+    done = command("--help", python=("-X", "importtime"))
+    assert done.returncode in (0, 1)  # absl's --help exits with 1
+    for flag in ("--workdir", "--config", "dry_run"):
+        assert flag in done.stdout
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "absl.flags" in imported
+    assert not {name for name in imported if name.split(".")[0] in ("tensorflow", "jax", "clu")}
+
+
+def test_missing_data(tmp_path):
+    line = refused(
+        "--config=configs/tiny.py",
+        f"--workdir={tmp_path / 'run'}",
+        "--config.data.source=folder",
+        f"--config.data.path={tmp_path / 'nowhere'}",
+    )
+    assert str(tmp_path / "nowhere") in line
+
+
+def test_misspelt_key(tmp_path):
+    line = refused("--config=configs/tiny.py", f"--workdir={tmp_path / 'run'}", "--config.train.batch_sise=3")
+    assert "batch_sise" in line and "batch_size" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_recipe(tmp_path):
+    line = refused("--config=configs/tinny.py", f"--workdir={tmp_path / 'run'}")
+    assert "configs/tinny.py" in line and "tiny" in line.replace("configs/tinny.py", "")
+    assert not (tmp_path / "run").exists()
+
+
+def test_garbage_to_start_from(tmp_path):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(bytes(range(256)) * 8)
+    line = refused("--config=configs/tiny.py", f"--workdir={tmp_path / 'run'}", f"--config.train.init_from={path}")
+    assert "x.pkl" in line

@@ -1,0 +1,99 @@
+"""The dry run: resolved configuration, parameter totals, a row per program, memory; and the memory of known programs."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from configs import tiny
+from stylegan_jax import models
+from stylegan_jax.config import ConfigError, from_dict
+from stylegan_jax.train import estimate
+
+
+def tree(**model):
+    c = tiny.get_config()
+    c.model.label_dim = 0
+    c.model.update(model)
+    return c
+
+
+@functools.cache
+def text_of(wide: bool) -> str:
+    c = tree()
+    if wide:  # so that the numbers show in GFLOP and GiB
+        c.model.channel_base, c.model.channel_max, c.train.batch_size = 2048, 128, 64
+    return estimate.dry_run(from_dict(c))
+
+
+def test_the_resolved_config_comes_first():
+    shown, end = json.JSONDecoder().raw_decode(text_of(False))
+    assert shown == json.loads(json.dumps(from_dict(tree()).to_dict()))
+    assert text_of(False)[end:].startswith("\n\ngenerator parameters\n")
+
+
+def test_an_unset_label_length_is_resolved_to_none():
+    c = tree(label_dim=-1)
+    assert json.JSONDecoder().raw_decode(estimate.dry_run(from_dict(c)))[0]["model"]["label_dim"] == 0
+
+
+def test_parameter_totals_are_those_of_the_networks():
+    gan = models.build(from_dict(tree()).model)
+    key = jax.random.key(0)
+    sizes = lambda init: [math.prod(x.shape) for x in jax.tree.leaves(jax.eval_shape(init, key)["params"])]
+    for title, init in (("generator", gan.init_g), ("discriminator", gan.init_d)):
+        table = text_of(False).split(f"{title} parameters\n")[1].split("\n\n")[0].splitlines()
+        numbers = [int(row.split()[-1].replace(",", "")) for row in table]
+        assert table[-1].split()[0] == "total"
+        assert sorted(numbers[:-1]) == sorted(sizes(init))
+        assert numbers[-1] == sum(sizes(init))
+
+
+def test_a_row_per_program_and_a_memory_estimate():
+    found = re.findall(r"^  ([gd]_\w+) +([\d.,]+) +([\d.,]+) GiB$", text_of(True), re.MULTILINE)
+    rows = {name: (float(flops.replace(",", "")), float(gib)) for name, flops, gib in found}
+    assert set(rows) == {"g_main", "g_reg", "d_main", "d_reg"} and len(found) == 4
+    for flops, gib in rows.values():
+        assert flops > 0 and gib > 0
+    total = float(re.search(r"estimate for one device: ([\d.]+) GiB", text_of(True))[1])
+    state = float(re.search(r"state \(.*\): ([\d.]+) GiB", text_of(True))[1])
+    assert total == pytest.approx(state + max(gib for _, gib in rows.values()), abs=0.011)
+    assert float(re.search(r"per image shown, .*: ([\d.]+) GFLOP", text_of(True))[1]) > 0
+
+
+@pytest.mark.parametrize("labels", ["file", "subfolders"])
+def test_labels_of_unknown_length_are_refused(labels):
+    c = tree(label_dim=-1)
+    c.data.source, c.data.path, c.data.labels = "folder", "nowhere", labels
+    with pytest.raises(ConfigError, match=r"label_dim is -1 .*set config\.model\.label_dim"):
+        estimate.dry_run(from_dict(c))
+
+
+X = jax.ShapeDtypeStruct((256,), jnp.float32)  # 1 KiB
+
+
+@pytest.mark.parametrize(
+    ("function", "kib"),
+    [
+        (lambda x: jnp.sin(x) + jnp.cos(x), 3),  # both terms and their sum
+        (lambda x: jnp.sin(jnp.cos(jnp.tan(x))), 2),  # a chain: one input, one output at a time
+        (lambda x: (jnp.sin(x), jnp.cos(x), jnp.tan(x)), 3),  # results live to the end
+        (lambda x: (jnp.sin(x), jnp.cos(x) + jnp.tan(x)), 4),  # a result waits under the 3 of the sum
+        (lambda x: jnp.sin(x).astype(jnp.bfloat16), 1.5),
+        (lambda x: x, 0),  # inputs do not count
+    ],
+)
+def test_peak_live_bytes_known_by_hand(function, kib):
+    assert estimate.peak_live_bytes(jax.make_jaxpr(function)(X).jaxpr) == kib * 1024
+
+
+def test_peak_live_bytes_counts_the_inside_of_calls():
+    inner = jax.jit(lambda x: jnp.sin(x) + jnp.cos(x))
+    # 3 KiB inside (its sum among them) and the 1 KiB result outside
+    assert estimate.peak_live_bytes(jax.make_jaxpr(lambda x: inner(x))(X).jaxpr) == 4 * 1024

@@ -1,0 +1,153 @@
+"""What a run tells: stats.jsonl over a crash, the progress line, TensorBoard without clu, grids and pixels."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stylegan_jax import images
+from stylegan_jax.train import report
+
+
+def lines(*steps: int) -> bytes:
+    return b"".join(json.dumps({"step": s, "loss": 0.5}).encode() + b"\n" for s in steps)
+
+
+def steps_in(path) -> list[int]:
+    return [json.loads(row)["step"] for row in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("before", "restored", "kept"),
+    [
+        (None, 0, []),
+        (b"", 0, []),
+        (lines(8, 16, 24), 24, [8, 16, 24]),
+        (lines(8, 16, 24, 32), 16, [8, 16]),
+        (lines(8, 16), 0, []),
+        (lines(8, 16) + b'{"step": 24, "lo', 24, [8, 16]),
+        (lines(8, 16) + lines(24)[:-1], 24, [8, 16]),
+        (lines(8, 16) + b"\0\0\0\n" + lines(24), 24, [8, 16]),
+        (lines(8) + b'{"loss": 1}\n', 24, [8]),
+    ],
+)
+def test_stats_are_cut_to_the_restored_step_and_go_on(tmp_path, before, restored, kept):
+    path = tmp_path / "stats.jsonl"
+    if before is not None:
+        path.write_bytes(before)
+    stats = report.StatsFile(path, restored)
+    assert steps_in(path) == kept
+    for step in (restored + 8, restored + 16):
+        stats.write({"step": step})
+        assert steps_in(path)[-1] == step  # on disk at once, a whole line
+    stats.close()
+    assert steps_in(path) == [*kept, restored + 8, restored + 16]
+    assert [p.name for p in tmp_path.iterdir()] == ["stats.jsonl"]
+
+
+def test_a_second_restart_doubles_nothing(tmp_path):
+    path = tmp_path / "stats.jsonl"
+    for restored in (0, 8, 8, 16):
+        stats = report.StatsFile(path, restored)
+        for step in (restored + 8, restored + 16):
+            stats.write({"step": step})
+        stats.close()
+    assert steps_in(path) == [8, 16, 24, 32]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (7.4, "7s"),
+        (59.4, "59s"),
+        (59.6, "1m 00s"),
+        (306, "5m 06s"),
+        (3600, "1h 00m"),
+        (3 * 3600 + 4 * 60 + 59, "3h 04m"),
+        (86400 + 2 * 3600, "1d 02h"),
+        (30 * 86400 + 23 * 3600 + 59 * 60, "30d 23h"),
+    ],
+)
+def test_duration(seconds, text):
+    assert report.duration(seconds) == text
+
+
+TIMING = {"img_per_sec": 12.34, "sec_per_kimg": 81.0, "elapsed_sec": 1.0, "eta_sec": 306.0}
+TERMS = {
+    "loss/g_adversarial": 0.75,
+    "loss/d_adversarial": 1.5,
+    "loss/g_path_length": 0.125,
+    "loss/d_penalty": 0.25,
+    "signs/real": -0.5,
+    "other": 9.875,
+}
+
+
+def test_progress_line():
+    line = report.progress_line(3, 12_340, TIMING, {"host_peak_gib": 1.25}, TERMS)
+    assert "\n" not in line
+    expected = {
+        "tick": "3",
+        "kimg": "12.34",
+        "img/s": "12.3",
+        "s/kimg": "81.0",
+        "mem": "1.25G",
+        "G": "0.750",
+        "D": "1.500",
+        "pl": "0.125",
+        "r1": "0.250",
+        "sign": "-0.500",
+    }
+    words = line.split()
+    assert {name: words[words.index(name) + 1] for name in expected} == expected
+    assert "eta 5m 06s" in line
+    assert "9.875" not in line
+
+
+def test_progress_line_prefers_the_memory_of_the_device_and_needs_no_losses():
+    line = report.progress_line(0, 0, TIMING, {"host_peak_gib": 1.25, "device_peak_gib": 7.5}, {})
+    assert "mem 7.50G" in line
+
+
+def test_without_clu_tensorboard_warns_once_and_never_raises(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "clu", None)
+    with caplog.at_level(logging.WARNING):
+        board = report.TensorBoard(tmp_path / "tensorboard")
+        board.scalars(1, {"a": 1.0})  # the import may or may not have failed by now
+        board._thread.join()
+        board.scalars(2, {"a": 2.0})
+        board.images(2, {"grid": np.zeros((1, 2, 2, 3), np.uint8)})
+        board.close()
+        board.close()
+    warnings = [r.getMessage() for r in caplog.records if r.name == report.__name__]
+    assert len(warnings) == 1
+    assert "TensorBoard" in warnings[0] and "config.log.tensorboard=False" in warnings[0]
+    assert not (tmp_path / "tensorboard").exists()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_save_grid_writes_a_png(tmp_path, channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 6, channels), dtype=np.uint8)
+    grid = report.save_grid(tmp_path / "new" / "grids", "fakes", pixels, columns=3)
+    assert grid.shape == (1, 8, 18, channels)
+    assert [p.name for p in (tmp_path / "new" / "grids").iterdir()] == ["fakes.png"]
+    with Image.open(tmp_path / "new" / "grids" / "fakes.png") as image:
+        assert image.size == (18, 8)  # width, height
+        read = np.asarray(image).reshape(8, 18, channels)
+    np.testing.assert_array_equal(read, grid[0])
+    np.testing.assert_array_equal(read[4:, 6:12], pixels[4])  # second row, second column
+    assert not read[4:, 12:].any()  # the missing sixth
+
+
+def test_pixels_are_truncated_not_rounded():
+    # x * 127.5 + 128: -1 gives 0.5, 1 gives 255.5 (clamped), 1/255 gives 128.5
+    values = np.array([-1, 1, 0, -2, 2, 1 / 255 - 1e-4, -1e-4], np.float32)
+    pixels = images.to_pixels(values)
+    assert pixels.dtype == np.uint8
+    assert pixels.tolist() == [0, 255, 128, 0, 255, 128, 127]
