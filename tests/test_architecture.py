@@ -31,6 +31,7 @@ RANKS = {
     "stylegan_jax.tools": 7,
     "stylegan_jax.train.estimate": 7,
     "stylegan_jax.train.loop": 7,
+    "stylegan_jax.train.transfer": 7,
     "stylegan_jax.main": 8,
 }
 # Pairs that the ranks allow and the design does not; a prefix stands for everything under it.

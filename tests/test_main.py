@@ -14,7 +14,7 @@ def command(*arguments: str, python: tuple[str, ...] = ()) -> subprocess.Complet
     return subprocess.run(
         [sys.executable, *python, "-m", "stylegan_jax.main", *arguments],
         cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},  # one device: tiny's batch is too small for eight
         capture_output=True,
         text=True,
         timeout=240,

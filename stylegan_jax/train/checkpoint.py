@@ -296,7 +296,6 @@ class Checkpointer:
         )
 
 
-@dataclasses.dataclass(frozen=True)
 @dataclasses.dataclass
 class _KeepEvery:
     """Keeps the first checkpoint at or after each multiple of `steps`."""
@@ -310,6 +309,7 @@ class _KeepEvery:
         return [c.step >= self.steps and firsts[c.step // self.steps] == c.step for c in checkpoints]
 
 
+@dataclasses.dataclass(frozen=True)
 class _KeepBest:
     """Orbax preservation policy: keep the step with the smallest score (the dict is filled as steps are saved).
 

@@ -34,7 +34,7 @@ class StatsFile:
             try:
                 if not row.endswith(b"\n") or json.loads(row)["step"] > restored_step:
                     break
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, TypeError):
                 break
             kept.append(row)
         if len(kept) < len(rows):

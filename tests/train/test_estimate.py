@@ -1,4 +1,4 @@
-"""The dry run: resolved configuration, parameter totals, a row per program, memory; and the memory of known programs."""
+"""The dry run: resolved config, parameter totals, a row per program, memory; and the memory of known programs."""
 
 from __future__ import annotations
 

@@ -169,15 +169,16 @@ def test_another_step_draws_other_latents():
 
 
 @pytest.mark.parametrize(
-    ("network", "phase", "term"), [("g", "g_main", "loss/g_adversarial"), ("d", "d_reg", "loss/d_penalty")]
+    ("network", "phase", "term", "step"),
+    [("g", "g_main", "loss/g_adversarial", 7), ("d", "d_reg", "loss/d_penalty", 6)],  # d_reg follows the count of d_main
 )
-def test_a_bad_parameter_is_named_with_its_term_and_step(network, phase, term):
+def test_a_bad_parameter_is_named_with_its_term_and_step(network, phase, term, step):
     run = setup(1)
     state = jax.tree.map(np.copy, initial_arrays()).replace(step=np.int32(7))
     leaf = next(x for x in jax.tree.leaves(getattr(state, network)["params"]) if x.ndim > 1)
     leaf.flat[0] = np.nan
     new = run.programs[phase](jax.device_put(state, run.layout.replicated), batch(run), KEY)
-    assert terms.first_bad(jax.device_get(new.stats)) == (term, 7)
+    assert terms.first_bad(jax.device_get(new.stats)) == (term, step)
 
 
 @functools.cache
