@@ -18,7 +18,8 @@ def run(directory: Path, cache: Path, kills: int, seed: int = 0) -> dict[str, An
     directory.mkdir()
     command = [sys.executable, os.fspath(SERVER), "loop_run:train", os.fspath(directory)]
     command += ["--kills", str(kills), "--seed", str(seed), "--longest", "1.5"]
-    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0", "LOOP_CACHE": os.fspath(cache)}
+    flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
+    environment = os.environ | {"XLA_FLAGS": flags, "LOOP_CACHE": os.fspath(cache)}
     result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1200, check=False)
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout.splitlines()[-1])

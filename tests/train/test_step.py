@@ -170,7 +170,10 @@ def test_another_step_draws_other_latents():
 
 @pytest.mark.parametrize(
     ("network", "phase", "term", "step"),
-    [("g", "g_main", "loss/g_adversarial", 7), ("d", "d_reg", "loss/d_penalty", 6)],  # d_reg follows the count of d_main
+    [
+        ("g", "g_main", "loss/g_adversarial", 7),
+        ("d", "d_reg", "loss/d_penalty", 6),
+    ],  # d_reg follows the count of d_main
 )
 def test_a_bad_parameter_is_named_with_its_term_and_step(network, phase, term, step):
     run = setup(1)
