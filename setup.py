@@ -14,6 +14,7 @@ INSTALL = [
     "etils[epath]>=1.9",
     "numpy>=2.0",
     "clu>=0.0.12",
+    "tensorboard>=2.19",  # clu's writers import it, and TensorFlow no longer brings it
     "ml-collections>=1.0",
     "absl-py>=2.1",
     "pillow>=12.2",
