@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from stylegan_jax.config import ConfigError, ModelConfig
+from stylegan_jax.convert.stylegan2 import flatten, unflatten
 from stylegan_jax.load import LoadedModel
 from stylegan_jax.train.state import TrainState
 
@@ -67,7 +66,7 @@ def transfer(state: TrainState, config: ModelConfig, source: LoadedModel, path: 
 
 
 def _merge(title: str, target: Any, source: Any, lines: list[str], problems: list[str]) -> Any:
-    want, have = _flat(target), _flat(source)
+    want, have = flatten(target), flatten(source)
     loaded, kept = [], []
     out = dict(want)
     for name, leaf in want.items():
@@ -86,23 +85,7 @@ def _merge(title: str, target: Any, source: Any, lines: list[str], problems: lis
     size = sum(out[n].size for n in loaded)
     lines.append(f"  {title}: {len(loaded)} arrays loaded ({size:,d} numbers), {len(kept)} new, {len(dropped)} dropped")
     lines += [f"    new: {name}" for name in kept] + [f"    dropped: {name}" for name in dropped]
-    return _nested(out)
-
-
-def _flat(tree: Any) -> dict[str, jax.Array]:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {"/".join(str(key.key) for key in path): leaf for path, leaf in leaves}
-
-
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, leaf in flat.items():
-        *parents, last = name.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = leaf
-    return tree
+    return unflatten(out)
 
 
 def _differences(source: LoadedModel, config: ModelConfig) -> str:
