@@ -1,0 +1,39 @@
+"""ConfigDict in, frozen dataclasses out: once, at start-up, with every cross-field check.
+
+`configs/common.py` holds every key with its default, unit and meaning; `keys` the types, `rules` the rules. An error
+names the value, the rule and the fix, before anything is compiled.
+"""
+
+from stylegan_jax.config.build import from_dict, model_from_dict
+from stylegan_jax.config.errors import ConfigError, suggest
+from stylegan_jax.config.keys import (
+    CHOICES,
+    DataConfig,
+    ExperimentConfig,
+    LogConfig,
+    LossConfig,
+    ModelConfig,
+    TrainConfig,
+)
+from stylegan_jax.config.resume import RESUMABLE_KEYS, flatten, resume_conflicts
+from stylegan_jax.config.rules import check_devices, check_model, validate
+
+__all__ = [
+    "CHOICES",
+    "RESUMABLE_KEYS",
+    "ConfigError",
+    "DataConfig",
+    "ExperimentConfig",
+    "LogConfig",
+    "LossConfig",
+    "ModelConfig",
+    "TrainConfig",
+    "check_devices",
+    "check_model",
+    "flatten",
+    "from_dict",
+    "model_from_dict",
+    "resume_conflicts",
+    "suggest",
+    "validate",
+]

@@ -1,0 +1,66 @@
+"""From a ConfigDict or nested dict to the frozen dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from stylegan_jax.config.errors import ConfigError, suggest
+from stylegan_jax.config.keys import ExperimentConfig, ModelConfig
+from stylegan_jax.config.rules import check_model, validate
+
+
+def from_dict(tree: Any) -> ExperimentConfig:
+    """Build and check an `ExperimentConfig` from a ConfigDict or nested dict.
+
+    Raises:
+        ConfigError: unknown or missing key, wrong type, or a value that breaks a rule.
+    """
+    plain = tree.to_dict() if hasattr(tree, "to_dict") else tree
+    config = _build(ExperimentConfig, plain, "")
+    validate(config)
+    return config
+
+
+def model_from_dict(tree: Mapping[str, Any]) -> ModelConfig:
+    """Build and check a `ModelConfig` from a nested dict (of a config.json or a model.json)."""
+    model = _build(ModelConfig, tree, "model.")
+    check_model(model)
+    return model
+
+
+def _build(cls: type, tree: Mapping[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    known = [f.name for f in dataclasses.fields(cls)]
+    for key in tree:
+        if key not in known:
+            raise ConfigError(f"unknown config key {prefix}{key!s}; {suggest(str(key), known)}")
+    missing = [k for k in known if k not in tree]
+    if missing:
+        raise ConfigError(f"missing config key {prefix}{missing[0]}; start from configs/common.py, which has every key")
+    return cls(**{k: _convert(tree[k], hints[k], prefix + k) for k in known})
+
+
+def _convert(value: Any, hint: Any, key: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"config.{key} is {value!r}; it must be a group of keys")
+        return _build(typing.cast(type, hint), value, key + ".")
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        items = value if isinstance(value, (tuple, list)) else (value,)
+        args = typing.get_args(hint)
+        if len(args) == 2 and args[1] is not Ellipsis and len(items) != 2:
+            raise ConfigError(f"config.{key} is {value!r}; it must have 2 entries, such as (4, 4)")
+        return tuple(_convert(v, args[0], key) for v in items)
+    assert not isinstance(hint, types.UnionType), key
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if type(value) is not hint:
+        raise ConfigError(f"config.{key} is {value!r} ({type(value).__name__}); it must be {hint.__name__}")
+    return value

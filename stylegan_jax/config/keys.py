@@ -1,0 +1,150 @@
+"""The groups of keys as frozen dataclasses: names and types. `configs/common.py` has defaults, units and meanings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Architecture; see `configs/common.py` for units and meanings."""
+
+    arch: str
+    resolution: int
+    base_size: tuple[int, int]
+    img_channels: int
+    label_dim: int
+    z_dim: int
+    w_dim: int
+    mapping_layers: int
+    mapping_lr_mult: float
+    mapping_embed_dim: int
+    mapping_layer_dim: int
+    channel_base: int
+    channel_max: int
+    g_arch: str
+    d_arch: str
+    use_noise: bool
+    activation: str
+    resample_filter: tuple[float, ...]
+    conv_clamp: float
+    compute_dtype: str
+    num_lowp_res: int
+    d_mapping_layers: int
+    d_mapping_lr_mult: float
+    cmap_dim: int
+    mbstd_group: int
+    mbstd_channels: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of an image."""
+        return (self.resolution, self.resolution * self.base_size[1] // self.base_size[0], self.img_channels)
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of resolutions, the base one included."""
+        return int(math.log2(self.resolution // self.base_size[0])) + 1
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where images come from; see `configs/common.py`."""
+
+    source: str
+    path: str
+    split: str
+    labels: str
+    xflip: bool
+    on_bad_image: str
+    resize_filter: str
+    cache: str
+    cache_limit_mb: int
+    workers: int
+    synthetic_images: int
+    synthetic_labels: int
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Adversarial loss and regularisers; see `configs/common.py`."""
+
+    adversarial: str
+    d_reg: str
+    r1_gamma: float
+    gp_weight: float
+    d_reg_interval: int
+    pl_weight: float
+    pl_decay: float
+    pl_batch_shrink: int
+    g_reg_interval: int
+    style_mixing_prob: float
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Length, optimisers and averages; see `configs/common.py`."""
+
+    batch_size: int
+    total_kimg: float
+    seed: int
+    g_lr: float
+    d_lr: float
+    beta1: float
+    beta2: float
+    eps: float
+    ema_kimg: float
+    ema_rampup: float
+    w_avg_beta: float
+    init_from: str
+    num_devices: int
+    compilation_cache: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LogConfig:
+    """Reports, grids and checkpoints; see `configs/common.py`."""
+
+    tick_kimg: float
+    grid_ticks: int
+    checkpoint_ticks: int
+    keep_latest: int
+    keep_every_kimg: float
+    tensorboard: bool
+    grid_columns: int
+    grid_rows: int
+    progress_bar: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig:
+    """Everything a run depends on."""
+
+    name: str
+    model: ModelConfig
+    data: DataConfig
+    loss: LossConfig
+    train: TrainConfig
+    log: LogConfig
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return nested plain dicts, ready for JSON."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+CHOICES = {
+    "model.g_arch": ("skip", "resnet", "orig"),
+    "model.d_arch": ("resnet", "skip", "orig"),
+    "model.activation": ("lrelu", "relu", "linear", "tanh", "sigmoid", "elu", "selu", "softplus", "swish"),
+    "model.compute_dtype": ("auto", "float32", "bfloat16", "float16"),
+    "data.source": ("zip", "folder", "tfds", "memory", "synthetic"),
+    "data.labels": ("none", "file", "subfolders"),
+    "data.on_bad_image": ("error", "skip"),
+    "data.resize_filter": ("box", "lanczos"),
+    "data.cache": ("auto", "off", "host", "device"),
+    "loss.adversarial": ("logistic", "hinge", "minimax", "wasserstein"),
+    "loss.d_reg": ("r1", "wgan_gp", "none"),
+}

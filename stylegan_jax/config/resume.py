@@ -1,0 +1,44 @@
+"""What may differ between a checkpoint and the command that resumes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# Keys that may differ between a checkpoint and the command that resumes it; all others decide what is computed.
+RESUMABLE_KEYS = (
+    "name",
+    "train.total_kimg",
+    "train.init_from",
+    "train.num_devices",
+    "train.compilation_cache",
+    "data.path",
+    "data.cache",
+    "data.cache_limit_mb",
+    "data.workers",
+    "log.",
+)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return {'a.b.c': value} of nested dicts."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def resume_conflicts(saved: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Compare two `to_dict` trees; return (lines of changes that forbid a resume, lines of harmless changes)."""
+    old, new = flatten(saved), flatten(now)
+    bad, fine = [], []
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key, "(absent)"), new.get(key, "(absent)")
+        if a == b:
+            continue
+        harmless = any(key == k or (k.endswith(".") and key.startswith(k)) for k in RESUMABLE_KEYS)
+        (fine if harmless else bad).append(f"{key}: {a!r} -> {b!r}")
+    return bad, fine

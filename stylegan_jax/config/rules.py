@@ -1,0 +1,156 @@
+"""The rules that values must obey, within a key and across keys."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from stylegan_jax.config.errors import ConfigError, suggest
+from stylegan_jax.config.keys import CHOICES, DataConfig, ExperimentConfig, ModelConfig
+
+
+def validate(config: ExperimentConfig) -> None:
+    """Check the rules that involve one or more keys.
+
+    Raises:
+        ConfigError: the first rule broken.
+    """
+    check_model(config.model)
+    _check_choices("data", config.data)
+    _check_choices("loss", config.loss)
+    _check_numbers(config)
+    _check_data(config.data)
+
+
+def _check_choices(group: str, values: Any) -> None:
+    for key, choices in CHOICES.items():
+        owner, leaf = key.split(".")
+        if owner == group and getattr(values, leaf) not in choices:
+            raise ConfigError(f"config.{key} is {getattr(values, leaf)!r}; {suggest(getattr(values, leaf), choices)}")
+
+
+def check_model(model: ModelConfig) -> None:
+    """Check the rules of the architecture keys."""
+    _check_choices("model", model)
+    if min(model.base_size) < 1:
+        raise ConfigError(f"config.model.base_size is {model.base_size}; every entry must be at least 1")
+    if not model.resample_filter or sum(model.resample_filter) == 0:
+        raise ConfigError(f"config.model.resample_filter is {model.resample_filter}; its taps must not sum to zero")
+    if model.mbstd_channels < 0:
+        raise ConfigError(f"config.model.mbstd_channels is {model.mbstd_channels}; 0 means no minibatch stddev")
+    base_h, base_w = model.base_size
+    blocks = model.resolution / base_h
+    if blocks < 2 or not math.log2(blocks).is_integer():
+        near = base_h * 2 ** max(1, round(math.log2(max(blocks, 2))))
+        raise ConfigError(
+            f"config.model.resolution is {model.resolution}; it must be the base height {base_h} "
+            f"(config.model.base_size={model.base_size}) times a power of two; the nearest is {near}"
+        )
+    if (model.resolution * base_w) % base_h:
+        raise ConfigError(f"config.model.base_size is {model.base_size}; resolution * width / height must be whole")
+    for key in ("img_channels", "z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max", "mbstd_group"):
+        if getattr(model, key) < 1:
+            raise ConfigError(f"config.model.{key} is {getattr(model, key)}; it must be at least 1")
+    for key in ("mapping_embed_dim", "mapping_layer_dim", "num_lowp_res", "d_mapping_layers", "cmap_dim"):
+        if getattr(model, key) < 0:
+            raise ConfigError(f"config.model.{key} is {getattr(model, key)}; it must not be negative")
+    if model.label_dim < -1:
+        raise ConfigError(f"config.model.label_dim is {model.label_dim}; -1 (from the data), 0 (none) or a length")
+    if model.conv_clamp < 0:
+        raise ConfigError(f"config.model.conv_clamp is {model.conv_clamp}; 0 means none, else a positive bound")
+    nominal = 4 * 2 ** (model.num_blocks - 1)  # blocks count from 4, whatever the base height
+    if model.channel_base < nominal:
+        raise ConfigError(
+            f"config.model.channel_base is {model.channel_base}; at resolution {model.resolution} that leaves no "
+            f"channel; use at least {nominal}"
+        )
+    first = min(model.channel_base // 4, model.channel_max)
+    if model.mbstd_channels and first % model.mbstd_channels:
+        raise ConfigError(f"config.model.mbstd_channels is {model.mbstd_channels}; it must divide {first} channels")
+
+
+def _check_numbers(config: ExperimentConfig) -> None:
+    t, loss, log = config.train, config.loss, config.log
+    positive = {
+        "train.batch_size": t.batch_size,
+        "train.total_kimg": t.total_kimg,
+        "train.g_lr": t.g_lr,
+        "train.d_lr": t.d_lr,
+        "train.eps": t.eps,
+        "loss.pl_batch_shrink": loss.pl_batch_shrink,
+        "data.workers": config.data.workers,
+        "data.synthetic_images": config.data.synthetic_images,
+        "log.tick_kimg": log.tick_kimg,
+        "log.grid_ticks": log.grid_ticks,
+        "log.checkpoint_ticks": log.checkpoint_ticks,
+        "log.keep_latest": log.keep_latest,
+        "log.grid_columns": log.grid_columns,
+        "log.grid_rows": log.grid_rows,
+    }
+    for key, value in positive.items():
+        if not value > 0:
+            raise ConfigError(f"config.{key} is {value}; it must be greater than 0")
+    for key, value in {"beta1": t.beta1, "beta2": t.beta2, "w_avg_beta": t.w_avg_beta}.items():
+        if not 0 <= value < 1:
+            raise ConfigError(f"config.train.{key} is {value}; it must be in [0, 1)")
+    not_negative = {
+        "loss": ("r1_gamma", "gp_weight", "d_reg_interval", "pl_weight", "g_reg_interval", "style_mixing_prob"),
+        "train": ("ema_kimg", "ema_rampup", "num_devices"),
+        "data": ("cache_limit_mb", "synthetic_labels"),
+        "log": ("keep_every_kimg",),
+    }
+    for group, keys in not_negative.items():
+        for key in keys:
+            value = getattr(getattr(config, group), key)
+            if value < 0:
+                raise ConfigError(f"config.{group}.{key} is {value}; it must not be negative")
+    if not 0 <= loss.pl_decay <= 1:
+        raise ConfigError(f"config.loss.pl_decay is {loss.pl_decay}; it must be in [0, 1]; SG2 uses 0.01")
+    if loss.style_mixing_prob > 1:
+        raise ConfigError(f"config.loss.style_mixing_prob is {loss.style_mixing_prob}; it is a probability")
+    if loss.pl_weight and loss.g_reg_interval == 0:
+        raise ConfigError("config.loss.g_reg_interval is 0 with pl_weight > 0; use 4, or set pl_weight=0")
+    if loss.d_reg != "none" and loss.d_reg_interval == 0:
+        raise ConfigError("config.loss.d_reg_interval is 0; use 16, or set d_reg='none'")
+    group = min(config.model.mbstd_group, t.batch_size)
+    if t.batch_size % group:
+        raise ConfigError(
+            f"config.train.batch_size is {t.batch_size}; the minibatch-stddev group (config.model.mbstd_group={group}) "
+            f"must divide it; use {t.batch_size // group * group or group} or {(t.batch_size // group + 1) * group}"
+        )
+    if loss.pl_weight and t.batch_size < loss.pl_batch_shrink:
+        raise ConfigError(
+            f"config.train.batch_size is {t.batch_size}; with path length it must be at least "
+            f"config.loss.pl_batch_shrink={loss.pl_batch_shrink}"
+        )
+    if config.model.conv_clamp == 0 and config.model.compute_dtype == "float16":
+        raise ConfigError("config.model.compute_dtype='float16' overflows without conv_clamp; set conv_clamp=256")
+
+
+def _check_data(data: DataConfig) -> None:
+    if data.source in ("zip", "folder", "tfds") and not data.path:
+        raise ConfigError(f"config.data.path is empty; data.source={data.source!r} needs it: --config.data.path=…")
+    if data.labels == "subfolders" and data.source != "folder":
+        raise ConfigError(f"config.data.labels='subfolders' needs data.source='folder', not {data.source!r}")
+    if data.source == "tfds" and data.cache == "device":
+        raise ConfigError("config.data.cache='device' does not work with data.source='tfds'; use 'host' or 'off'")
+
+
+def check_devices(config: ExperimentConfig, num_devices: int) -> None:
+    """Check that the batch splits evenly over the devices, path-length part included.
+
+    Raises:
+        ConfigError: the batch, or its path-length part, does not divide.
+    """
+    batch, shrink = config.train.batch_size, config.loss.pl_batch_shrink
+    if batch % num_devices:
+        raise ConfigError(
+            f"config.train.batch_size is {batch}; the {num_devices} devices must divide it; use "
+            f"{max(batch // num_devices, 1) * num_devices} or {(batch // num_devices + 1) * num_devices}, or set "
+            "config.train.num_devices"
+        )
+    if config.loss.pl_weight and (batch // shrink) % num_devices:
+        raise ConfigError(
+            f"config.train.batch_size is {batch}; path length uses batch / {shrink} = {batch // shrink} images, which "
+            f"the {num_devices} devices must divide; use batch {num_devices * shrink} or a multiple of it"
+        )
