@@ -15,7 +15,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.model = m = ml_collections.ConfigDict()
     m.arch = "stylegan2"  # which entry of models.ARCHS
     m.resolution = 256  # image height in pixels: base height times a power of two
-    m.base_size = (4, 4)  # (h, w) of the learned constant; width = resolution * w / h
+    m.base_size = (4, 4)  # (h, w) of the learned constant and of the last block of D; width = resolution * w / h
     m.img_channels = 3  # 1 grey, 3 RGB, 4 RGBA
     m.label_dim = -1  # length of a label; -1: from the data when data.labels is not 'none', else 0
     m.z_dim = 512  # latent size
@@ -39,6 +39,22 @@ def get_config() -> ml_collections.ConfigDict:
     m.cmap_dim = 0  # size of the mapped label in the discriminator; 0: its channel count at 4x4
     m.mbstd_group = 4  # images per minibatch-stddev group; must divide the batch
     m.mbstd_channels = 1  # statistics channels appended by minibatch stddev; 0: none
+
+    m.stylegan3 = s = ml_collections.ConfigDict()  # arch 'stylegan3' only; g_arch, use_noise mean nothing there
+    s.num_layers = 14  # synthesis layers before the RGB one
+    s.num_critical = 2  # of them, critically sampled ones at the end
+    s.first_cutoff = 2.0  # cutoff frequency of the first layer, cycles per image height
+    s.first_stopband = 2**2.1  # its stopband, where the filters have full attenuation
+    s.last_stopband_rel = 2**0.3  # stopband of the last layer, in units of its cutoff (half the image height)
+    s.margin_size = 10  # extra samples on every side of all but the last layers
+    s.output_scale = 0.25  # factor of the image
+    s.conv_kernel = 3  # 3: T, 1: R
+    s.filter_size = 6  # taps of a filter per factor of its resampling
+    s.lrelu_upsampling = 2  # rate of the leaky ReLU, in units of the layer's higher rate
+    s.use_radial_filters = False  # R: radially symmetric downsampling filters, but in critically sampled layers
+    s.channel_base = 0  # of the generator: channels(cutoff) = min(channel_base / 2 / cutoff, channel_max);
+    s.channel_max = 0  # 0: model.channel_base, model.channel_max, which are those of the discriminator
+    s.magnitude_ema_kimg = 20.0  # half-life of the average of input magnitudes, thousands of images
 
     c.data = d = ml_collections.ConfigDict()
     d.source = "zip"  # zip, folder, tfds, memory (npy/npz uint8), synthetic

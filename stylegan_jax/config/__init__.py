@@ -13,6 +13,7 @@ from stylegan_jax.config.keys import (
     LogConfig,
     LossConfig,
     ModelConfig,
+    StyleGAN3Config,
     TrainConfig,
 )
 from stylegan_jax.config.resume import RESUMABLE_KEYS, flatten, resume_conflicts
@@ -27,6 +28,7 @@ __all__ = [
     "LogConfig",
     "LossConfig",
     "ModelConfig",
+    "StyleGAN3Config",
     "TrainConfig",
     "check_devices",
     "check_model",

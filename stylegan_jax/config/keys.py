@@ -9,6 +9,26 @@ from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
+class StyleGAN3Config:
+    """What only StyleGAN3's generator has; see `configs/common.py`."""
+
+    num_layers: int
+    num_critical: int
+    first_cutoff: float
+    first_stopband: float
+    last_stopband_rel: float
+    margin_size: int
+    output_scale: float
+    conv_kernel: int
+    filter_size: int
+    lrelu_upsampling: int
+    use_radial_filters: bool
+    channel_base: int
+    channel_max: int
+    magnitude_ema_kimg: float
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Architecture; see `configs/common.py` for units and meanings."""
 
@@ -38,6 +58,7 @@ class ModelConfig:
     cmap_dim: int
     mbstd_group: int
     mbstd_channels: int
+    stylegan3: StyleGAN3Config
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

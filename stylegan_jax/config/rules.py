@@ -7,6 +7,7 @@ from typing import Any
 
 from stylegan_jax.config.errors import ConfigError, suggest
 from stylegan_jax.config.keys import CHOICES, DataConfig, ExperimentConfig, ModelConfig
+from stylegan_jax.config.stylegan3 import make_plan
 
 
 def validate(config: ExperimentConfig) -> None:
@@ -67,6 +68,8 @@ def check_model(model: ModelConfig) -> None:
     first = min(model.channel_base // 4, model.channel_max)
     if model.mbstd_channels and first % model.mbstd_channels:
         raise ConfigError(f"config.model.mbstd_channels is {model.mbstd_channels}; it must divide {first} channels")
+    if model.arch == "stylegan3":
+        make_plan(model)
 
 
 def _check_numbers(config: ExperimentConfig) -> None:

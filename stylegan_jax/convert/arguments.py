@@ -45,6 +45,22 @@ DEFAULTS: dict[str, Any] = {
     "cmap_dim": 0,
     "mbstd_group": 4,
     "mbstd_channels": 1,
+    "stylegan3": {
+        "num_layers": 14,
+        "num_critical": 2,
+        "first_cutoff": 2.0,
+        "first_stopband": 2**2.1,
+        "last_stopband_rel": 2**0.3,
+        "margin_size": 10,
+        "output_scale": 0.25,
+        "conv_kernel": 3,
+        "filter_size": 6,
+        "lrelu_upsampling": 2,
+        "use_radial_filters": False,
+        "channel_base": 0,
+        "channel_max": 0,
+        "magnitude_ema_kimg": 20.0,
+    },
 }
 SHARED = ("resolution", "img_channels", "label_dim", "activation", "conv_clamp", "resample_filter")
 HARMLESS = ("class_name", "fp16_channels_last", "fused_modconv_default", "freeze_layers", "num_ws", "use_fp16")

@@ -6,6 +6,7 @@ import math
 
 import flax.linen as nn
 import jax
+import numpy as np
 
 from stylegan_jax.ops.bias_act import bias_act
 
@@ -21,23 +22,26 @@ class Dense(nn.Module):
     Attributes:
         features: output size.
         activation: name in `ops.bias_act.ACTIVATIONS`; its default gain applies.
-        lr_mult: learning-rate multiplier; the stored weight is N(0, 1) / lr_mult.
-        bias_init: initial value of the bias as it is added.
+        lr_mult: learning-rate multiplier; the stored weight is N(0, weight_std^2) / lr_mult.
+        weight_std: 1, or 0 for a layer that starts as its bias.
+        bias_init: initial value of the bias as it is added, for all features or one each.
         use_bias: whether there is a bias.
     """
 
     features: int
     activation: str = "linear"
     lr_mult: float = 1.0
-    bias_init: float = 0.0
+    weight_std: float = 1.0
+    bias_init: float | tuple[float, ...] = 0.0
     use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map float[..., d_in] to float[..., features], in the dtype of `x`."""
-        weight = self.param("weight", scaled_normal(1 / self.lr_mult), (x.shape[-1], self.features))
+        weight = self.param("weight", scaled_normal(self.weight_std / self.lr_mult), (x.shape[-1], self.features))
         y = x @ (weight * (self.lr_mult / math.sqrt(x.shape[-1]))).astype(x.dtype)
         if not self.use_bias:
             return bias_act(y, act=self.activation)
-        bias = self.param("bias", nn.initializers.constant(self.bias_init / self.lr_mult), (self.features,))
+        start = nn.initializers.constant(np.asarray(self.bias_init) / self.lr_mult)
+        bias = self.param("bias", start, (self.features,))
         return bias_act(y, bias * self.lr_mult, act=self.activation)

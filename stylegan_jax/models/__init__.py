@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stylegan_jax.config import ConfigError, ModelConfig, suggest
-from stylegan_jax.models import stylegan2
+from stylegan_jax.config.stylegan3 import format_plan
+from stylegan_jax.models import stylegan2, stylegan3
 from stylegan_jax.models.gan import Gan, GanSpec, truncate
 
 ARCHS: dict[str, Callable[[ModelConfig], Gan]] = {
     "stylegan2": stylegan2.build,
+    "stylegan3": stylegan3.build,
 }
+DESCRIPTIONS: dict[str, Callable[[ModelConfig], str]] = {"stylegan3": format_plan}
+"""What an architecture has to say of a configuration beside its parameters."""
 
 
 def build(model: ModelConfig) -> Gan:
@@ -24,4 +28,9 @@ def build(model: ModelConfig) -> Gan:
     return ARCHS[model.arch](model)
 
 
-__all__ = ["ARCHS", "Gan", "GanSpec", "build", "truncate"]
+def describe(model: ModelConfig) -> str:
+    """Return the lines that an architecture adds to a dry run, or ''."""
+    return DESCRIPTIONS[model.arch](model) if model.arch in DESCRIPTIONS else ""
+
+
+__all__ = ["ARCHS", "Gan", "GanSpec", "build", "describe", "truncate"]

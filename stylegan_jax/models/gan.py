@@ -48,6 +48,20 @@ class Synthesize(Protocol):
     ) -> jax.Array: ...
 
 
+class SynthesizeAndTrack(Protocol):
+    """Map styles to images, and move the statistics that the network keeps of its activations."""
+
+    def __call__(
+        self, variables: Variables, ws: jax.Array, *, noise: str = "const", key: jax.Array | None = None
+    ) -> tuple[jax.Array, Variables]: ...
+
+
+class WithTransform(Protocol):
+    """Return generator variables that draw the image under another affine transform."""
+
+    def __call__(self, variables: Variables, transform: jax.Array) -> Variables: ...
+
+
 class Discriminate(Protocol):
     """Map images and labels to logits."""
 
@@ -64,7 +78,13 @@ class Gan(NamedTuple):
         map_latents: (variables, z float[n, z], cond float[n, k]) -> ws float[n, l, w], not truncated.
         synthesize: (variables, ws float[n, l, w], *, noise, key) -> image float32[n, h, w, c], about [-1, 1]; noise is
             'random' (fresh, from `key`: one, or [n] for one per image), 'const' or 'none'.
+        synthesize_and_track: as `synthesize`, but returns (image, buffers): statistics in `variables['buffers']` that
+            follow the activations have moved by this batch. Training calls it once per iteration, for the
+            discriminator's fakes.
         discriminate: (variables, image float[n, h, w, c], cond float[n, k]) -> logits float32[n, heads].
+        with_transform: (variables, transform float[3, 3]) -> generator variables that sample the image plane at
+            transform @ (x, y, 1), in units of the image height from the centre, x to the right and y down: the inverse
+            of how the picture moves. None: the architecture draws on a fixed grid.
     """
 
     spec: GanSpec
@@ -72,7 +92,24 @@ class Gan(NamedTuple):
     init_d: Init
     map_latents: MapLatents
     synthesize: Synthesize
+    synthesize_and_track: SynthesizeAndTrack
     discriminate: Discriminate
+    with_transform: WithTransform | None = None
+
+
+def without_tracking(synthesize: Synthesize) -> SynthesizeAndTrack:
+    """Return `synthesize_and_track` of a network that keeps no statistics: the buffers stay as they are."""
+
+    def synthesize_and_track(variables, ws, *, noise="const", key=None):
+        return synthesize(variables, ws, noise=noise, key=key), variables.get("buffers", {})
+
+    return synthesize_and_track
+
+
+def check_noise(noise: str) -> None:
+    """Raise ValueError unless `noise` is a way of drawing noise."""
+    if noise not in ("random", "const", "none"):
+        raise ValueError(f"noise is {noise!r}; known: random, const, none")
 
 
 def truncate(ws: jax.Array, w_avg: jax.Array, psi: jax.Array | float, cutoff: int | None = None) -> jax.Array:

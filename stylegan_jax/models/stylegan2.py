@@ -14,7 +14,8 @@ from stylegan_jax.config import ModelConfig
 from stylegan_jax.layers.conv import Conv, ModulatedConv, ToRGB, resample_filter
 from stylegan_jax.layers.dense import Dense
 from stylegan_jax.layers.mapping import Mapping
-from stylegan_jax.models.gan import Gan, GanSpec
+from stylegan_jax.models.gan import Gan, GanSpec, check_noise, without_tracking
+from stylegan_jax.models.precision import cast, low_dtype
 from stylegan_jax.ops import fir
 from stylegan_jax.ops.norm import minibatch_std
 
@@ -32,17 +33,9 @@ def block_resolutions(config: ModelConfig) -> list[int]:
 
 
 def lowp_dtype(config: ModelConfig, res: int) -> jnp.dtype | None:
-    """Return the activation dtype of a block, None for that of its input (design decision 6, ADA App. C)."""
-    dtype = config.compute_dtype
-    if dtype == "auto":
-        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    """Return the activation dtype of a block; None: at least float32."""
     first = 4 * 2 ** max(config.num_blocks - config.num_lowp_res, 1)
-    return jnp.dtype(dtype) if dtype != "float32" and res >= first else None
-
-
-def cast(x: jax.Array, dtype: jnp.dtype | None) -> jax.Array:
-    """Cast to a low-precision dtype, or back to at least float32."""
-    return x.astype(dtype or jnp.promote_types(x.dtype, jnp.float32))
+    return low_dtype(config) if res >= first else None
 
 
 class SynthesisBlock(nn.Module):
@@ -164,8 +157,7 @@ class Generator(nn.Module):
 
     def synthesize(self, ws: jax.Array, noise: str = "const", key: jax.Array | None = None) -> jax.Array:
         """Map ws float[n, l, w] to images float32[n, h, w, c]."""
-        if noise not in ("random", "const", "none"):
-            raise ValueError(f"noise is {noise!r}; known: random, const, none")
+        check_noise(noise)
         return self.synthesis(ws, noise, key)
 
     def __call__(self, z: jax.Array, cond: jax.Array) -> jax.Array:
@@ -267,4 +259,4 @@ def build(config: ModelConfig) -> Gan:
     def discriminate(variables, image, cond) -> Any:
         return discriminator.apply(variables, image, cond)
 
-    return Gan(spec, init_g, init_d, map_latents, synthesize, discriminate)
+    return Gan(spec, init_g, init_d, map_latents, synthesize, without_tracking(synthesize), discriminate)

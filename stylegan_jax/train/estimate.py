@@ -36,6 +36,7 @@ def dry_run(config: ExperimentConfig) -> str:
     state = steps.state_shapes(gan, config, layout)
     parts = [
         json.dumps(config.to_dict(), indent=2),
+        *filter(None, [models.describe(config.model)]),
         parameter_table("generator", state.g["params"]),
         parameter_table("discriminator", state.d["params"]),
         cost_table(gan, config, layout, state),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -53,14 +55,21 @@ def leaf_to_official(name: str, x, base=4):
     return x
 
 
+BUFFERS = ("noise_const", "magnitude_ema", "freqs", "phases", "transform")
+FILTERS = ("resample_filter", "up_filter", "down_filter")
+
+
 def variables_of(state: dict) -> dict:
-    """Build linen variables from official names; resampling filters and w_avg are not variables."""
+    """Build linen variables from official names; resampling filters and w_avg are not variables.
+
+    StyleGAN3's layers are called L0_36_512 and so on officially, L0 here.
+    """
     out: dict = {"params": {}}
     for name, x in state.items():
-        parts = name.split(".")
-        if parts[-1] in ("resample_filter", "w_avg"):
+        parts = [re.sub(r"^(L\d+)_\d+_\d+$", r"\1", part) for part in name.split(".")]
+        if parts[-1] in (*FILTERS, "w_avg"):
             continue
-        tree = out.setdefault("buffers", {}) if parts[-1] == "noise_const" else out["params"]
+        tree = out.setdefault("buffers", {}) if parts[-1] in BUFFERS else out["params"]
         for part in parts[:-1]:
             tree = tree.setdefault(part, {})
         tree[parts[-1]] = leaf_to_ours(name, x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from configs import common
 from stylegan_jax import models
 from stylegan_jax.config import ModelConfig, model_from_dict
 from stylegan_jax.layers.mapping import Mapping
@@ -13,7 +14,7 @@ from stylegan_jax.train import ema
 
 from .layout import nchw, nhwc, official_names, probe, variables_of
 
-BASE = {
+BASE = common.get_config().model.to_dict() | {
     "arch": "stylegan2",
     "resolution": 8,
     "base_size": (4, 4),

@@ -1,0 +1,146 @@
+"""StyleGAN3: the layer design of full-size configurations, and the generator with its transforms and averages."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stylegan_jax import models
+from stylegan_jax.config import ModelConfig, model_from_dict
+from stylegan_jax.config.stylegan3 import LayerPlan, make_plan
+from stylegan_jax.models.stylegan3 import Generator
+from stylegan_jax.ops.lowpass import design_lowpass
+from stylegan_jax.train import ema
+
+from .layout import nchw, official_names, probe, variables_of
+from .model_adapters import BASE, COMMON_KEYS, label_of, renamed, state_of
+
+NAMES = COMMON_KEYS | {"z_dim": "z_dim", "w_dim": "w_dim"}
+OWN = set(BASE["stylegan3"]) - {"channel_base", "channel_max", "magnitude_ema_kimg"}
+
+
+def model_config(config: dict, **changes) -> ModelConfig:
+    """Return our configuration of official constructor arguments; the discriminator's part is arbitrary."""
+    own = {k: v for k, v in config.items() if k in OWN}
+    rest = renamed({k: v for k, v in config.items() if k not in OWN and k != "magnitude_ema_beta"}, NAMES)
+    own |= {key: rest.pop(key, BASE[key]) for key in ("channel_base", "channel_max")}
+    size = {"channel_base": 4096, "arch": "stylegan3", "mapping_layers": 2}
+    return model_from_dict(BASE | size | rest | {"stylegan3": BASE["stylegan3"] | own | changes})
+
+
+def check_layer(plan: LayerPlan, want: dict) -> None:
+    """Compare every design number of a layer with the official one."""
+    source, out = plan.source, plan.out
+    x0, x1, y0, y1 = plan.padding
+    got = {
+        "in_size": list(source.size[::-1]),
+        "out_size": list(out.size[::-1]),
+        "in_sampling_rate": source.rate,
+        "out_sampling_rate": out.rate,
+        "tmp_sampling_rate": plan.tmp_rate,
+        "up_factor": plan.up,
+        "down_factor": plan.down,
+        "up_taps": plan.up_taps,
+        "down_taps": plan.down_taps,
+        "down_radial": plan.radial,
+        "padding": [x0, x1, y0, y1],
+        "is_critically_sampled": plan.is_critical,
+        "is_torgb": plan.is_rgb,
+        "in_channels": source.channels,
+        "out_channels": out.channels,
+        "conv_kernel": plan.kernel,
+        "name": plan.official_name,
+    }
+    numbers = {
+        "in_cutoff": source.cutoff,
+        "out_cutoff": out.cutoff,
+        "in_half_width": source.half_width,
+        "out_half_width": out.half_width,
+    }
+    assert {k: v for k, v in got.items() if k in want} == {k: v for k, v in want.items() if k in got}
+    for key, value in numbers.items():
+        assert math.isclose(value, want[key], rel_tol=1e-12), (plan.index, key, value, want[key])
+    assert not set(want) - set(got) - set(numbers) - {"idx", "filters"}
+
+
+def design(meta, arrays, constants):
+    out = {}
+    for i, sub in enumerate(meta["subcases"]):
+        plan = make_plan(model_config(sub["config"]))
+        assert len(plan.layers) == len(sub["layers"])
+        assert [p.out.channels for p in plan.layers] == sub["channels_per_layer_full_size"]
+        assert [*plan.input.size] == sub["input"]["size"]
+        assert (plan.input.rate, plan.input.bandwidth) == (sub["input"]["sampling_rate"], sub["input"]["bandwidth"])
+        for p, want in zip(plan.layers, sub["layers"], strict=True):
+            check_layer(p, want)
+            for kind, arguments in (("up", p.up_design), ("down", p.down_design)):
+                f = design_lowpass(*arguments)
+                if f is not None:
+                    out[f"out/cfg{i}/L{p.index}_{kind}_filter"] = f
+    return out
+
+
+def generator(meta, arrays, constants):
+    official = meta["config"]
+    z = arrays["in/z"]
+    beta = official.get("magnitude_ema_beta", 0.999)
+    config = model_config(official, magnitude_ema_kimg=len(z) / 1000 / math.log2(1 / beta))
+    plan, gan, state, filters = make_plan(config), models.build(config), state_of(arrays), state_of(constants)
+    for p, want in zip(plan.layers, meta["layer_design"], strict=True):
+        check_layer(p, want)
+        for kind, arguments in (("up", p.up_design), ("down", p.down_design)):
+            f, name = design_lowpass(*arguments), f"synthesis.{p.official_name}.{kind}_filter"
+            assert (f is None) == (name not in filters)
+            if f is not None:
+                np.testing.assert_allclose(f, filters[name], rtol=0, atol=1e-7)
+    variables = variables_of(state)
+    ws = gan.map_latents(variables, z, label_of(arrays, "in/c", len(z)))
+
+    out = {"out/ws": ws}
+    moves = [k.removeprefix("in/transform_") for k in arrays if k.startswith("in/transform_")]
+    identity = variables["buffers"]["synthesis"]["input"]["transform"]
+    truncated = models.truncate(ws, state["mapping.w_avg"], 0.6, 4)
+
+    def run(case):
+        moved = gan.with_transform(variables, case["transform"])
+        image, seen = Generator(config).apply(moved, case["ws"], method="synthesize", mutable=["intermediates"])
+        return nchw(image), {k: nchw(v[0]) for k, v in seen["intermediates"]["synthesis"].items()}
+
+    cases = [(ws, identity), (truncated, identity), *((ws, arrays[f"in/transform_{key}"]) for key in moves)]
+    stacked = {"ws": jnp.stack([c[0] for c in cases]), "transform": jnp.stack([c[1] for c in cases])}
+    images, seen = jax.lax.map(run, stacked)  # one program for all of them
+    out["out/img"], out["out/img_trunc"], out["out/input_features"] = images[0], images[1], seen["features"][0]
+    for i, key in enumerate(moves, 2):
+        out |= {f"out/img_{key}": images[i], f"out/input_features_{key}": seen["features"][i]}
+    for p in plan.layers:
+        x = seen[f"x{p.index}"][0]
+        out[f"out/layer/{p.official_name}"] = x
+        out[f"out/layer_rms/{p.official_name}"] = jnp.sqrt(jnp.mean(jnp.square(x)))
+    image, buffers = gan.synthesize_and_track(variables, ws)
+    out["out/img_update"] = nchw(image)
+    for p in plan.layers:
+        name = f"out/state_after_update/synthesis.{p.official_name}.magnitude_ema"
+        out[name] = buffers["synthesis"][f"L{p.index}"]["magnitude_ema"]
+    out["out/state_after_update/mapping.w_avg"] = ema.update_w_avg(state["mapping.w_avg"], ws[:, 0], 0.998)
+    return out | gradients(gan, plan, variables, ws)
+
+
+def gradients(gan, plan, variables, ws) -> dict:
+    synthesis = variables["params"]["synthesis"]
+
+    def image(synthesis, ws):
+        params = variables["params"] | {"synthesis": synthesis}
+        return nchw(gan.synthesize(variables | {"params": params}, ws))
+
+    y, pull = jax.vjp(image, synthesis, ws)
+    by_params, by_ws = pull(probe(y.shape, y.dtype))
+    names = {f"L{p.index}": p.official_name for p in plan.layers}
+    rename = lambda name: re.sub(r"^(L\d+)\.", lambda m: names[m[1]] + ".", name)
+    return {"grad/ws": by_ws} | {f"grad/synthesis.{rename(k)}": v for k, v in official_names(by_params).items()}
+
+
+ADAPTERS = {"design/stylegan3 layer design": design, "generator/stylegan3 generator": generator}
