@@ -89,7 +89,7 @@ def modulated_conv2d_prenorm(
     """
     dtype = x.dtype
     if demodulate:
-        w = w * jax.lax.rsqrt(jnp.mean(jnp.square(w), axis=(0, 1, 2)))
+        w = w * jax.lax.rsqrt(jnp.mean(jnp.square(w), axis=(0, 1, 2), keepdims=True))
         s = s * jax.lax.rsqrt(jnp.mean(jnp.square(s)))
     scale = s if input_gain is None else s * input_gain
     x = x * scale[:, None, None].astype(dtype)

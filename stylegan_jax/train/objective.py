@@ -89,9 +89,13 @@ def d_main(
     image: jax.Array,
     label: jax.Array,
 ) -> tuple[jax.Array, Aux]:
-    """Adversarial loss of the discriminator; fakes and reals pass it separately, with their own stddev groups."""
+    """Adversarial loss of the discriminator; fakes and reals pass it separately, with their own stddev groups.
+
+    The generator's own statistics move with these fakes; `store` has its buffers.
+    """
     ws, w = styles(gan, g, latents, loss.style_mixing_prob)
-    fake_image = jax.lax.stop_gradient(generate(gan, g, ws, latents))
+    made = gan.synthesize_and_track(g, ws, noise=latents.noise, key=latents.noise_key)
+    fake_image, buffers = jax.lax.stop_gradient(made)
     fake = gan.discriminate(d, fake_image, latents.cond)
     real = gan.discriminate(d, image, label)
     kind = LOSSES[loss.adversarial]
@@ -99,6 +103,7 @@ def d_main(
     report = {"loss/d_adversarial": fake_loss.mean() + real_loss.mean(), "scores/fake": fake, "scores/real": real}
     report |= {"signs/fake": jax.numpy.sign(fake), "signs/real": jax.numpy.sign(real)}
     store = {"w": jax.lax.stop_gradient(w), "fake": fake, "real": real, "losses": fake_loss + real_loss}
+    store["buffers"] = buffers
     return fake_loss.mean() + real_loss.mean(), Aux(report, store)
 
 

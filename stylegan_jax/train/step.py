@@ -85,7 +85,9 @@ def make_programs(gan: Gan, config: ExperimentConfig, layout: Layout) -> dict[st
         grads, aux = jax.grad(of, has_aux=True)(state.d["params"])
         t, size = config.train, batch.pixels.shape[0]
         beta = ema.ema_beta(size, state.nimg, t.ema_kimg, t.ema_rampup)
+        buffers = aux.store["buffers"]
         values = d_update(state, grads, d_tx.update_main) | {
+            "g": state.g | ({"buffers": buffers} if buffers else {}),
             "w_avg": ema.update_w_avg(state.w_avg, aux.store["w"], t.w_avg_beta),
             "g_ema": ema.update(state.g_ema, state.g["params"], beta),
             "step": state.step + 1,

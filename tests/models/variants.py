@@ -16,18 +16,45 @@ from stylegan_jax.config import ModelConfig, model_from_dict
 N = 8
 SMALL = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 6, "w_dim": 10, "mapping_layers": 1}
 SMALL |= {"d_mapping_layers": 1, "compute_dtype": "float32", "label_dim": 0}
+SMALL3 = {"num_layers": 3, "num_critical": 1, "margin_size": 2, "filter_size": 3}  # of model.stylegan3
+RADIAL = {"conv_kernel": 1, "use_radial_filters": True, "channel_base": 128, "channel_max": 12}
 VARIANTS = {
-    "skip": {},
-    "resnet_labels": {"g_arch": "resnet", "d_arch": "skip", "label_dim": 3, "mbstd_channels": 2},
-    "orig_rgba_wide": {"g_arch": "orig", "d_arch": "orig", "img_channels": 4, "base_size": (4, 6)},
-    "grey_no_noise": {"img_channels": 1, "use_noise": False, "mbstd_channels": 0, "conv_clamp": 0.0, "label_dim": 2},
+    "stylegan2": {
+        "skip": {},
+        "resnet_labels": {"g_arch": "resnet", "d_arch": "skip", "label_dim": 3, "mbstd_channels": 2},
+        "orig_rgba_wide": {"g_arch": "orig", "d_arch": "orig", "img_channels": 4, "base_size": (4, 6)},
+        "grey_no_noise": {
+            "img_channels": 1,
+            "use_noise": False,
+            "mbstd_channels": 0,
+            "conv_clamp": 0.0,
+            "label_dim": 2,
+        },
+    },
+    "stylegan3": {
+        "t": {},
+        "r_labels_wide": {
+            "stylegan3": RADIAL,
+            "label_dim": 3,
+            "resolution": 24,
+            "base_size": (6, 5),
+            "img_channels": 1,
+        },
+    },
 }
-CASES = [(arch, name) for arch in models.ARCHS for name in VARIANTS]
+MAIN = {arch: next(iter(variants)) for arch, variants in VARIANTS.items()}
+"""The plainest variant of each architecture."""
+LABELS = {"stylegan2": "resnet_labels", "stylegan3": "r_labels_wide"}
+NOISY = ("stylegan2",)
+"""Architectures with noise inputs."""
+CASES = [(arch, name) for arch, variants in VARIANTS.items() for name in variants]
 
 
-def make_config(arch: str, variant: str = "skip", **changes) -> ModelConfig:
-    tree = common.get_config().model.to_dict()
-    return model_from_dict(tree | SMALL | VARIANTS[variant] | {"arch": arch} | changes)
+def make_config(arch: str, variant: str | None = None, **changes) -> ModelConfig:
+    tree = common.get_config().model.to_dict() | SMALL
+    own = VARIANTS[arch][variant or MAIN[arch]] | changes
+    group = tree["stylegan3"] | SMALL3 | own.pop("stylegan3", {}) if arch == "stylegan3" else tree["stylegan3"]
+    return model_from_dict(tree | own | {"arch": arch, "stylegan3": group})
 
 
 class Built(NamedTuple):
@@ -54,6 +81,10 @@ def draw(init, rng):
 
     def leaf(path, shape):
         names = [p.key for p in path]
+        if names[-1] == "transform":
+            return jnp.eye(3) + 0.05 * jnp.asarray(rng.standard_normal((3, 3)), shape.dtype)
+        if names[-1] == "magnitude_ema":
+            return jnp.asarray(0.5 + rng.random(), shape.dtype)
         scale = 100 if names[-2].startswith("fc") and "mapping" in names else 1 if names[-1] == "weight" else 0.2
         x = scale * rng.standard_normal(shape.shape)
         return jnp.asarray(x + (names[-2:] == ["affine", "bias"]), shape.dtype)
