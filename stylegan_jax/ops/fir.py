@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 LOWERINGS = ("shifted", "banded")
+ONE_PASS_TAPS = 16
+"""A 1-D filter whose outer product has no more taps than this is applied in one pass over both axes."""
 
 Filter = jax.Array | np.ndarray | None
 Scale = int | Sequence[int]
@@ -113,12 +115,14 @@ def upfirdn2d(
     if not flip_filter:  # written as a correlation from here on
         g = g[tuple(slice(None, None, -1) for _ in range(g.ndim))]
     g = g * gain ** (g.ndim / 2)
+    if g.ndim == 1 and g.shape[0] ** 2 <= ONE_PASS_TAPS and isinstance(g, np.ndarray) and lowering != "banded":
+        g = np.outer(g, g)
     height, width = filter_size(g)[::-1]
     rows = _axis("1", x.shape[1], height, uy, dy, (y0, y1))
     columns = _axis("2", x.shape[2], width, ux, dx, (x0, x1))
     if g.ndim == 2:
         return _filter(x, g, rows, columns, lowering)
-    x = _filter(x, g[None], _same(x.shape[1]), columns, lowering)
+    x = _settle(_filter(x, g[None], _same(x.shape[1]), columns, lowering))
     return _filter(x, g[:, None], rows, _same(x.shape[2]), lowering)
 
 
@@ -198,6 +202,7 @@ def _shifted_sum(x: jax.Array, g: Any, rows: _Axis, columns: _Axis) -> jax.Array
     pad_y = (-first_y, (blocks_y - 1) * sy + reads_y[-1][0] + 1 - rows.size, 0)
     pad_x = (-first_x, (blocks_x - 1) * sx + reads_x[-1][0] + 1 - columns.size, 0)
     x = jax.lax.pad(x, jnp.zeros([], x.dtype), ((0, 0, 0), pad_y, pad_x, (0, 0, 0)))
+    x = _settle(x)
     n, _, _, c = x.shape
     shape = (n, blocks_y, py, blocks_x, px, c)
     totals = []
@@ -221,6 +226,11 @@ def _shifted_sum(x: jax.Array, g: Any, rows: _Axis, columns: _Axis) -> jax.Array
     out = sum(totals[1:], totals[0]) if totals else jnp.zeros(shape, dtype)
     out = out.astype(x.dtype).reshape(n, blocks_y * py, blocks_x * px, c)
     return out[:, : rows.length, : columns.length]
+
+
+def _settle(x: jax.Array) -> jax.Array:
+    """Keep XLA on CPU from computing an array anew, padding and all, for each of the taps that read it."""
+    return jax.lax.optimization_barrier(x) if jax.default_backend() == "cpu" else x
 
 
 def _banded(x: jax.Array, g: np.ndarray, rows: _Axis, columns: _Axis) -> jax.Array:

@@ -20,7 +20,8 @@ def demodulation(w: jax.Array, s: jax.Array, eps: float = 1e-8) -> jax.Array:
         s: float[n, c_in], styles.
         eps: added inside the root.
     """
-    energy = jnp.sum(jnp.square(w), axis=(0, 1))
+    # tap by tap: a reduction over leading axes is slow on CPU
+    energy = sum(jnp.square(w[a, b]) for a in range(w.shape[0]) for b in range(w.shape[1]))
     return jax.lax.rsqrt(jnp.square(s) @ energy + eps)
 
 
