@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stylegan_jax.convert.arguments import official_kwargs
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.folder import (
     LICENCE_NOTE,
@@ -27,7 +26,7 @@ from stylegan_jax.convert.folder import (
     save_json,
     write_model_folder,
 )
-from stylegan_jax.convert.importer import OURS, convert_pickle, official_state_dicts
+from stylegan_jax.convert.importer import OURS, convert_pickle, net_kwargs, official_state_dicts
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,7 +66,7 @@ def export_folder(source: str, out: str, wanted: Sequence[str], *, overwrite: bo
     nets = {name: tree for name, tree in nets.items() if name in wanted}
     states = official_state_dicts(config, nets)
     recorded = model["provenance"].get("nets", {})
-    kwargs = {name: official_kwargs(config, OURS[name], _w_avg_beta(recorded, name)) for name in states}
+    kwargs = {name: net_kwargs(config, OURS[name], _w_avg_beta(recorded, name)) for name in states}
     with new_folder(out, overwrite=overwrite) as folder:
         for name, state in states.items():
             save_arrays(folder / f"{name}.safetensors", state)

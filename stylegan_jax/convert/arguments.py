@@ -1,4 +1,4 @@
-"""Architecture arguments: from the constructor arguments of official StyleGAN2 networks to model configuration keys.
+"""Architecture arguments: from the constructor arguments of official networks to model configuration keys.
 
 Three sources must agree: the constructor arguments (which leave defaults out), the attributes stored on the modules
 (which do not), and the array shapes (checked on import).
@@ -6,9 +6,11 @@ Three sources must agree: the constructor arguments (which leave defaults out), 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from stylegan_jax.config import ConfigError, model_from_dict
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import OfficialNet
 from stylegan_jax.convert.stylegan2 import DEFAULT_FIR, channels, resolutions
@@ -81,7 +83,7 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
     """
     names = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
     era_ada = "synthesis_kwargs" in net.init_kwargs
-    kwargs = _Arguments(net, names, nested=("synthesis_kwargs", "block_kwargs", "layer_kwargs"))
+    kwargs = Arguments(net, names, nested=("synthesis_kwargs", "block_kwargs", "layer_kwargs"))
     mapping = kwargs.part("mapping_kwargs", "mapping")
     out = {
         "resolution": kwargs.whole("img_resolution", 0, ""),
@@ -94,8 +96,8 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
         "g_arch": kwargs.choice("architecture", "skip", "synthesis.b4", ARCHITECTURES),
         "use_noise": bool(kwargs.get("use_noise", True, "synthesis.b4.conv1")),
         "activation": kwargs.choice("activation", "lrelu", "synthesis.b4.conv1", ACTIVATIONS),
-        "resample_filter": _taps(kwargs.get("resample_filter", DEFAULT_FIR)),
-        "conv_clamp": _clamp(kwargs.get("conv_clamp", None if era_ada else 256, "synthesis.b4.conv1")),
+        "resample_filter": fir_taps(kwargs.get("resample_filter", DEFAULT_FIR)),
+        "conv_clamp": clamp_bound(kwargs.get("conv_clamp", None if era_ada else 256, "synthesis.b4.conv1")),
         "num_lowp_res": kwargs.whole("num_fp16_res", 0 if era_ada else 4, "synthesis"),
         "mapping_layers": mapping.whole("num_layers", 8, "mapping"),
         "mapping_lr_mult": mapping.number("lr_multiplier", 0.01, "mapping.fc0", "bias_gain"),
@@ -106,12 +108,12 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
         width = mapping.optional(name, None)
         out[key] = 0 if width in (None, out["w_dim"]) else width
     notes = {"w_avg_beta": mapping.get("w_avg_beta", 0.995 if era_ada else 0.998, "mapping")}
-    return _finish(out, kwargs, mapping), {**notes, **kwargs.harmless}
+    return finish(out, kwargs, mapping), {**notes, **kwargs.harmless}
 
 
 def discriminator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return (model configuration keys, notes) of an official StyleGAN2 discriminator; as `generator_arguments`."""
-    kwargs = _Arguments(net, ("c_dim", "img_resolution", "img_channels"), nested=("block_kwargs",))
+    kwargs = Arguments(net, ("c_dim", "img_resolution", "img_channels"), nested=("block_kwargs",))
     mapping = kwargs.part("mapping_kwargs", "mapping")
     epilogue = kwargs.part("epilogue_kwargs", "b4")
     resolution = kwargs.whole("img_resolution", 0, "")
@@ -124,8 +126,8 @@ def discriminator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str,
         "channel_max": kwargs.whole("channel_max", 512),
         "d_arch": kwargs.choice("architecture", "resnet", top, ARCHITECTURES),
         "activation": kwargs.choice("activation", "lrelu", f"{top}.conv0", ACTIVATIONS),
-        "resample_filter": _taps(kwargs.get("resample_filter", DEFAULT_FIR)),
-        "conv_clamp": _clamp(kwargs.get("conv_clamp", 256, f"{top}.conv0")),
+        "resample_filter": fir_taps(kwargs.get("resample_filter", DEFAULT_FIR)),
+        "conv_clamp": clamp_bound(kwargs.get("conv_clamp", 256, f"{top}.conv0")),
         "num_lowp_res": kwargs.whole("num_fp16_res", 4),
         "d_mapping_layers": mapping.whole("num_layers", 8, "mapping"),
         "d_mapping_lr_mult": mapping.number("lr_multiplier", 0.01, "mapping.fc0", "bias_gain"),
@@ -141,7 +143,7 @@ def discriminator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str,
             raise BadCheckpointError("", f"{mapping.label}: {name} differs from cmap_dim, which is not supported")
     if not out["label_dim"] or out["cmap_dim"] in (None, default):
         out["cmap_dim"] = 0
-    return _finish(out, kwargs, mapping, epilogue), kwargs.harmless
+    return finish(out, kwargs, mapping, epilogue), kwargs.harmless
 
 
 def merge_arguments(g: Mapping[str, Any] | None, d: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -158,8 +160,8 @@ def merge_arguments(g: Mapping[str, Any] | None, d: Mapping[str, Any] | None) ->
         BadCheckpointError: the two describe images or blocks that one configuration cannot hold.
     """
     if g and d:
-        clash = [key for key in SHARED if g[key] != d[key]]
-        if any(channels(g, r) != channels(d, r) for r in resolutions(g)):
+        clash = [key for key in SHARED if key in g and g[key] != d[key]]
+        if "channel_base" in g and any(channels(g, r) != channels(d, r) for r in resolutions(g)):
             clash.append("channel_base")
         if clash:
             pairs = ", ".join(f"{key} ({g[key]} and {d[key]})" for key in clash)
@@ -168,7 +170,7 @@ def merge_arguments(g: Mapping[str, Any] | None, d: Mapping[str, Any] | None) ->
 
 
 def official_kwargs(arguments: Mapping[str, Any], net: str, w_avg_beta: float = 0.998) -> dict[str, Any]:
-    """Return the constructor arguments of the official PyTorch network, flat form.
+    """Return the constructor arguments of the official StyleGAN2 network in PyTorch, flat form.
 
     Args:
         arguments: a full model configuration.
@@ -210,8 +212,14 @@ def official_kwargs(arguments: Mapping[str, Any], net: str, w_avg_beta: float = 
     return {**common, **own, "resample_filter": list(a["resample_filter"]), "mapping_kwargs": mapping}
 
 
-class _Arguments:
-    """Constructor arguments that remember which of them were used."""
+class Arguments:
+    """Constructor arguments that remember which of them were used.
+
+    Args:
+        net: the official network.
+        names: of its positional arguments.
+        nested: arguments that are dicts of further arguments.
+    """
 
     def __init__(self, net: OfficialNet, names: tuple[str, ...], nested: tuple[str, ...] = ()):
         self.attributes = net.attributes
@@ -236,9 +244,9 @@ class _Arguments:
             raise BadCheckpointError("", f"{self.label} has the argument {twice[0]} twice")
         self.left.update(more)
 
-    def part(self, key: str, label: str) -> _Arguments:
+    def part(self, key: str, label: str) -> Arguments:
         """Return the arguments of a sub-network that has a dict of its own."""
-        return _Arguments(OfficialNet(f"{self.label}.{label}", 0, (), self._dict(key), {}, {}, self.attributes), ())
+        return Arguments(OfficialNet(f"{self.label}.{label}", 0, (), self._dict(key), {}, {}, self.attributes), ())
 
     def get(self, name: str, default: Any, module: str | None = None, attribute: str = "") -> Any:
         """Return an argument; `module` names where the built network repeats it."""
@@ -282,19 +290,21 @@ class _Arguments:
             raise BadCheckpointError("", f"{self.label}: {name} differs from {value!r}, which is not supported")
 
 
-def _taps(value: Any) -> list[float]:
+def fir_taps(value: Any) -> list[float]:
+    """Return the taps of a resampling filter, checked."""
     if not isinstance(value, list | tuple) or not value or not all(isinstance(t, int | float) for t in value):
         raise BadCheckpointError("", f"resample_filter is {value!r:.80}; only a list of taps is supported")
     return [int(t) if float(t).is_integer() else float(t) for t in value]
 
 
-def _clamp(value: Any) -> float:
+def clamp_bound(value: Any) -> float:
+    """Return the clamp, checked; 0 for None."""
     if value is not None and (not isinstance(value, int | float) or not value > 0):
         raise BadCheckpointError("", f"conv_clamp is {value!r:.80}; it must be a positive number or None")
     return float(value or 0)
 
 
-def _finish(out: dict[str, Any], *parts: _Arguments) -> dict[str, Any]:
+def finish(out: dict[str, Any], *parts: Arguments) -> dict[str, Any]:
     """Check the numbers that the tables rely on, and that no argument was ignored."""
     for part in parts:
         if part.left:
@@ -312,14 +322,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     Raises:
         BadCheckpointError: naming the key.
     """
-    for key, default in DEFAULTS.items():
-        value: Any = arguments.get(key, default)
-        want = type(default)
-        value = list(value) if isinstance(value, tuple) else value
-        if type(value) is not want and not (want is float and type(value) is int):
-            raise BadCheckpointError("", f"argument {key} is {value!r:.80}, not of the type {want.__name__}")
-        if want is int and not 0 <= value < 1 << 31:
-            raise BadCheckpointError("", f"argument {key} is {value}")
+    _check_types(arguments, DEFAULTS, "")
     full = {**DEFAULTS, **arguments}
     resolution = full["resolution"]
     if not 8 <= resolution <= 1 << 14 or resolution & (resolution - 1):
@@ -331,4 +334,39 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     for key, known in {"g_arch": ARCHITECTURES, "d_arch": ARCHITECTURES, "activation": ACTIVATIONS}.items():
         if full[key] not in known:
             raise BadCheckpointError("", f"{key} is {full[key]!r:.80}; known are {', '.join(known)}")
-    _taps(full["resample_filter"])
+    fir_taps(full["resample_filter"])
+    if full["arch"] == "stylegan3":
+        check_stylegan3(full)
+
+
+def _check_types(arguments: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str) -> None:
+    for key, default in defaults.items():
+        value: Any = arguments.get(key, default)
+        want = type(default)
+        value = list(value) if isinstance(value, tuple) else value
+        if type(value) is not want and not (want is float and type(value) is int):
+            raise BadCheckpointError("", f"argument {prefix}{key} is {value!r:.80}, not of the type {want.__name__}")
+        if (want is int and not 0 <= value < 1 << 31) or (want is float and not math.isfinite(value)):
+            raise BadCheckpointError("", f"argument {prefix}{key} is {value}")
+        if want is dict:
+            _check_types(value, default, f"{prefix}{key}.")
+
+
+LIMITS = {"num_layers": 100, "filter_size": 32, "lrelu_upsampling": 8, "margin_size": 1000, "conv_kernel": 31}
+"""Largest values of model.stylegan3 that a file may ask for."""
+
+
+def check_stylegan3(arguments: Mapping[str, Any]) -> None:
+    """Check that the keys of model.stylegan3 permit a layer plan of a sane size.
+
+    Raises:
+        BadCheckpointError: naming the key.
+    """
+    own = arguments["stylegan3"]
+    for key, limit in LIMITS.items():
+        if own[key] > limit:
+            raise BadCheckpointError("", f"argument stylegan3.{key} is {own[key]}; at most {limit}")
+    try:
+        model_from_dict(arguments)
+    except ConfigError as error:
+        raise BadCheckpointError("", str(error)) from None

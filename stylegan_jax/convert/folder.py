@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 
 from stylegan_jax.convert.arguments import check_arguments
 from stylegan_jax.convert.errors import BadCheckpointError
-from stylegan_jax.convert.importer import CONVERTIBLE, sha256_file
-from stylegan_jax.convert.stylegan2 import check_tree, discriminator_slots, flatten, generator_slots, unflatten
+from stylegan_jax.convert.importer import CONVERTIBLE, net_slots, sha256_file
+from stylegan_jax.convert.stylegan2 import check_tree, flatten, unflatten
 
 FORMAT = "stylegan_jax model folder"
 FORMAT_VERSION = 1
@@ -232,11 +232,9 @@ def _check_nets(config: Mapping[str, Any], nets: Mapping[str, Any]) -> None:
     if config["arch"] not in CONVERTIBLE or list(config["base_size"]) != [4, 4]:
         return
     check_arguments(config)
-    tables = {"g": generator_slots, "g_ema": generator_slots, "d": discriminator_slots}
     for name, tree in nets.items():
-        if name not in tables:
-            raise BadCheckpointError("", f"unknown network {name!r:.40}; known are {', '.join(sorted(tables))}")
+        slots = net_slots(config, name, with_fir=False)
         try:
-            check_tree(tree, tables[name](config, with_fir=False))
+            check_tree(tree, slots)
         except BadCheckpointError as error:
             raise BadCheckpointError("", f"{name}: {error.reason}") from None

@@ -10,19 +10,48 @@ from typing import Any
 
 import numpy as np
 
+from stylegan_jax.convert import stylegan2, stylegan3
 from stylegan_jax.convert.arguments import (
     check_arguments,
     discriminator_arguments,
     generator_arguments,
     merge_arguments,
+    official_kwargs,
 )
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import NET_NAMES, OfficialNet, OfficialPickle, read_official_pickle
-from stylegan_jax.convert.stylegan2 import discriminator_slots, export_net, generator_slots, import_net
+from stylegan_jax.convert.stylegan2 import Slot, export_net, import_net
 from stylegan_jax.convert.tf_names import tf_discriminator, tf_generator
 
 OURS = {"G_ema": "g_ema", "G": "g", "D": "d"}
-CONVERTIBLE = ("stylegan2",)
+CONVERTIBLE = ("stylegan2", "stylegan3")
+"""Architectures with name tables; the discriminator of all of them is StyleGAN2's."""
+
+
+def net_slots(config: Mapping[str, Any], net: str, *, with_fir: bool = True) -> dict[str, Slot]:
+    """Return the name table of a network.
+
+    Args:
+        config: a full model configuration.
+        net: 'g', 'g_ema' or 'd'.
+        with_fir: list the buffers that follow from the configuration too.
+
+    Raises:
+        BadCheckpointError: unknown network.
+    """
+    if net not in OURS.values():
+        raise BadCheckpointError("", f"unknown network {net!r:.40}; known are {', '.join(sorted(OURS.values()))}")
+    if net == "d":
+        return stylegan2.discriminator_slots(config, with_fir=with_fir)
+    module = stylegan3 if config["arch"] == "stylegan3" else stylegan2
+    return module.generator_slots(config, with_fir=with_fir)
+
+
+def net_kwargs(config: Mapping[str, Any], net: str, w_avg_beta: float = 0.998) -> dict[str, Any]:
+    """Return the constructor arguments of the official network; arguments as for `net_slots`."""
+    if net != "d" and config["arch"] == "stylegan3":
+        return stylegan3.generator_kwargs(config, w_avg_beta)
+    return official_kwargs(config, net, w_avg_beta)
 
 
 def detect_architecture(official: OfficialPickle) -> str:
@@ -64,7 +93,7 @@ def convert_pickle(
             raise BadCheckpointError(
                 path, f"architecture {arch} is not available yet; known are {', '.join(CONVERTIBLE)}"
             )
-        config, notes = _arguments(official)
+        config, notes = _arguments(official, arch)
         provenance = _provenance(path, official, notes)
         trees = {OURS[name]: _import(name, official, config) for name in OURS if name in official.nets}
     except BadCheckpointError as error:
@@ -90,21 +119,20 @@ def official_state_dicts(config: Mapping[str, Any], nets: Mapping[str, Any]) -> 
     check_arguments(config)
     if list(config["base_size"]) != [4, 4]:
         raise BadCheckpointError("", f"base_size is {config['base_size']}; official networks start at 4x4")
-    unknown = set(nets) - set(OURS.values())
-    if unknown:
-        raise BadCheckpointError("", f"unknown networks {sorted(unknown)}; known are {sorted(OURS.values())}")
-    tables = {"g": generator_slots, "g_ema": generator_slots, "d": discriminator_slots}
-    return {name: export_net(nets[ours], tables[ours](config)) for name, ours in OURS.items() if ours in nets}
+    official = {ours: name for name, ours in OURS.items()}
+    slots = {net: net_slots(config, net) for net in nets}
+    return {official[net]: export_net(nets[net], slots[net]) for net in nets}
 
 
-def _arguments(official: OfficialPickle) -> tuple[dict[str, Any], dict[str, Any]]:
+def _arguments(official: OfficialPickle, arch: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Translate TensorFlow networks in place, and return (model configuration, notes)."""
+    of_generator = stylegan3.generator_arguments if arch == "stylegan3" else generator_arguments
     parts: dict[str, dict[str, Any]] = {}
     notes: dict[str, Any] = {}
     for name, net in official.nets.items():
         if official.kind == "tf":
             net = official.nets[name] = tf_discriminator(net) if name == "D" else tf_generator(net)
-        found, note = discriminator_arguments(net) if name == "D" else generator_arguments(net)
+        found, note = discriminator_arguments(net) if name == "D" else of_generator(net)
         notes[name] = note
         kind = "D" if name == "D" else "G"
         if parts.setdefault(kind, found) != found:
@@ -114,7 +142,7 @@ def _arguments(official: OfficialPickle) -> tuple[dict[str, Any], dict[str, Any]
 
 def _import(name: str, official: OfficialPickle, config: Mapping[str, Any]) -> dict[str, Any]:
     net: OfficialNet = official.nets[name]
-    slots = (discriminator_slots if name == "D" else generator_slots)(config, with_fir=official.kind == "torch")
+    slots = net_slots(config, OURS[name], with_fir=official.kind == "torch")
     tensors = net.tensors
     net.params.clear()
     net.buffers.clear()

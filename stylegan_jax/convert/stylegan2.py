@@ -19,12 +19,16 @@ DEFAULT_FIR = (1, 3, 3, 1)
 
 
 class Slot(NamedTuple):
-    """One official array: `where` it goes in our tree (None for a FIR buffer), official `shape`, and `layout`."""
+    """One official array: `where` it goes in our tree, official `shape`, and `layout`.
+
+    A FIR buffer goes nowhere: it has the value `fixed`, which `name` describes in an error.
+    """
 
     where: tuple[str, ...] | None
     shape: tuple[int, ...]
     layout: str
-    taps: tuple[float, ...] = ()
+    fixed: np.ndarray | None = None
+    name: str = ""
 
 
 class Layout(NamedTuple):
@@ -74,20 +78,34 @@ def resolutions(arguments: Mapping[str, Any]) -> list[int]:
     return [2**i for i in range(2, int(math.log2(arguments["resolution"])) + 1)]
 
 
-class _Table:
-    """Collects slots; `fir` says whether FIR buffers are listed."""
+class Table:
+    """Collects slots.
 
-    def __init__(self, with_fir: bool):
+    Args:
+        with_fir: list FIR buffers too.
+        ours: official names of modules that are called otherwise here.
+    """
+
+    def __init__(self, with_fir: bool, ours: Mapping[str, str] | None = None):
         self.slots: dict[str, Slot] = {}
         self.with_fir = with_fir
+        self.ours = ours or {}
 
-    def add(self, name: str, shape: tuple[int, ...], layout: str, where: tuple[str, ...] | None = None) -> None:
-        self.slots[name] = Slot(where or ("params", *name.split(".")), shape, layout)
+    def add(self, name: str, shape: tuple[int, ...], layout: str, group: str = "params") -> None:
+        """Add an array of a group of variables."""
+        parts = (self.ours.get(part, part) for part in name.split("."))
+        self.slots[name] = Slot((group, *parts), shape, layout)
+
+    def add_w_avg(self, w_dim: int) -> None:
+        self.slots["mapping.w_avg"] = Slot(("w_avg",), (w_dim,), "same")
+
+    def add_fixed(self, name: str, value: np.ndarray, described: str) -> None:
+        """Add a buffer that follows from the arguments."""
+        if self.with_fir:
+            self.slots[name] = Slot(None, value.shape, "same", value, described)
 
     def add_fir(self, name: str, taps: tuple[float, ...] = DEFAULT_FIR) -> None:
-        if self.with_fir:
-            shape = fir(taps).shape
-            self.slots[f"{name}.resample_filter"] = Slot(None, shape, "same", tuple(taps))
+        self.add_fixed(f"{name}.resample_filter", fir(taps), f"the filter {list(taps)} that the arguments name")
 
     def dense(self, name: str, fan_in: int, fan_out: int, layout: str = "dense") -> None:
         self.add(f"{name}.weight", (fan_out, fan_in), layout)
@@ -119,11 +137,11 @@ def generator_slots(arguments: Mapping[str, Any], *, with_fir: bool = True) -> d
     Returns:
         Official state-dict name -> Slot.
     """
-    a, table, taps = arguments, _Table(with_fir), tuple(arguments["resample_filter"])
+    a, table, taps = arguments, Table(with_fir), tuple(arguments["resample_filter"])
     w_dim, layers = a["w_dim"], a["mapping_layers"]
     widths = [a["mapping_layer_dim"] or w_dim] * (layers - 1) + [w_dim] * (layers > 0)
     table.mapping(a["label_dim"], a["z_dim"], a["mapping_embed_dim"] or w_dim, widths)
-    table.add("mapping.w_avg", (a["w_dim"],), "same", ("w_avg",))
+    table.add_w_avg(w_dim)
     for r in resolutions(a):
         block, out = f"synthesis.b{r}", channels(a, r)
         table.add_fir(block, taps)
@@ -144,12 +162,12 @@ def generator_slots(arguments: Mapping[str, Any], *, with_fir: bool = True) -> d
     return table.slots
 
 
-def _styled_conv(table: _Table, a: Mapping[str, Any], name: str, r: int, fan_in: int, fan_out: int) -> None:
+def _styled_conv(table: Table, a: Mapping[str, Any], name: str, r: int, fan_in: int, fan_out: int) -> None:
     table.conv(name, 3, fan_in, fan_out)
     table.dense(f"{name}.affine", a["w_dim"], fan_in)
     if a["use_noise"]:
         table.add(f"{name}.noise_strength", (), "same")
-        table.add(f"{name}.noise_const", (r, r), "same", ("buffers", *name.split("."), "noise_const"))
+        table.add(f"{name}.noise_const", (r, r), "same", "buffers")
 
 
 def cmap_dim(arguments: Mapping[str, Any]) -> int:
@@ -159,7 +177,7 @@ def cmap_dim(arguments: Mapping[str, Any]) -> int:
 
 def discriminator_slots(arguments: Mapping[str, Any], *, with_fir: bool = True) -> dict[str, Slot]:
     """Return the table of a discriminator; arguments and result as for `generator_slots`."""
-    a, table, taps = arguments, _Table(with_fir), tuple(arguments["resample_filter"])
+    a, table, taps = arguments, Table(with_fir), tuple(arguments["resample_filter"])
     for r in reversed(resolutions(a)[1:]):
         block, fan_in, out = f"b{r}", channels(a, r), channels(a, r // 2)
         table.add_fir(block, taps)
@@ -205,7 +223,7 @@ def import_net(tensors: dict[str, np.ndarray], slots: Mapping[str, Slot]) -> dic
     for name, slot in slots.items():
         value = np.asarray(tensors.pop(name), np.float32)
         if slot.where is None:
-            _check_fir(name, value, slot.taps)
+            _check_fixed(name, value, slot)
         else:
             _put(tree, slot.where, np.array(LAYOUTS[slot.layout].to_ours(value), np.float32, order="C"))
     return tree
@@ -229,7 +247,8 @@ def export_net(tree: Mapping[str, Any], slots: Mapping[str, Slot]) -> dict[str, 
     out = {}
     for name, slot in slots.items():
         if slot.where is None:
-            out[name] = fir(slot.taps)
+            assert slot.fixed is not None
+            out[name] = np.array(slot.fixed)
         else:
             value = np.asarray(flat["/".join(slot.where)], np.float32)
             out[name] = np.array(LAYOUTS[slot.layout].to_official(value), np.float32, order="C")
@@ -301,6 +320,6 @@ def _check_shapes(have: Mapping[str, tuple[int, ...]], want: Mapping[str, tuple[
         raise BadCheckpointError("", f"shapes do not fit the arguments: {_listing(wrong)}")
 
 
-def _check_fir(name: str, value: np.ndarray, taps: tuple[float, ...]) -> None:
-    if not np.allclose(value, fir(taps), rtol=1e-5, atol=1e-6 if value.dtype == np.float32 else 1e-3):
-        raise BadCheckpointError("", f"{name} is not the filter {list(taps)} that the arguments name")
+def _check_fixed(name: str, value: np.ndarray, slot: Slot) -> None:
+    if not np.allclose(value, slot.fixed, rtol=1e-5, atol=1e-6 if value.dtype == np.float32 else 1e-3):
+        raise BadCheckpointError("", f"{name} is not {slot.name}")

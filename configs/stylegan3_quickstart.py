@@ -1,0 +1,20 @@
+"""StyleGAN3-T on the bundled emoji at 32x32, on a laptop CPU.
+
+Command:  python -m stylegan_jax.main --config=configs/stylegan3_quickstart.py --workdir=runs/sg3
+Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download.
+Expected: figures in docs/performance.md. A run this short shows a generator that learns, not a good one.
+"""
+
+from configs import quickstart
+
+
+def get_config():
+    c = quickstart.get_config()
+    c.name = "stylegan3-quickstart"
+    c.model.arch = "stylegan3"
+    c.model.stylegan3.num_layers = 6
+    c.model.stylegan3.margin_size = 4
+    c.loss.pl_weight = 0.0
+    c.loss.style_mixing_prob = 0.0
+    c.train.w_avg_beta = 0.998
+    return c
