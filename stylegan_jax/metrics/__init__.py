@@ -1,0 +1,1 @@
+"""Measures of generators; each adds up statistics over batches."""

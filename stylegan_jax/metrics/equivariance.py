@@ -1,0 +1,281 @@
+"""EQ-T and EQ-R: how well a generator commutes with moving its canvas, in dB (SG3 App. E).
+
+The generator draws once plainly and once under a transform; the plain image is moved with an ideal band-limited
+operator, and the two are compared where that operator is exact. The operators take one move for the whole batch.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stylegan_jax import rng
+from stylegan_jax.models import Gan
+from stylegan_jax.ops import fir
+from stylegan_jax.spec import Variables
+
+KINDS = ("eqt_int", "eqt_frac", "eqr")
+"""EQ-T with moves by whole pixels, EQ-T with any, EQ-R."""
+TRANSLATE_MAX = 0.125
+"""Largest translation, as a share of the width and of the height."""
+LOBES = 3
+"""Of the Lanczos windows (a in SG3 App. E)."""
+
+Generate = Callable[[jax.Array, jax.Array], jax.Array]
+"""(key, transform float[3, 3]) -> images float[n, h, w, c]; latents, labels and noise depend on the key alone."""
+
+
+class Moves(NamedTuple):
+    """What a batch is moved by.
+
+    Attributes:
+        whole: float[2], (x, y) as shares of width and height that are whole pixels.
+        part: float[2], the same, any.
+        angle: float[], radians.
+    """
+
+    whole: jax.Array
+    part: jax.Array
+    angle: jax.Array
+
+
+def draw_moves(key: jax.Array, height: int, width: int) -> Moves:
+    """Draw moves: translations uniform in ±`TRANSLATE_MAX`, angles uniform over the circle."""
+    size = jnp.array([width, height])
+    first, second, third = jax.random.split(key, 3)
+    draw = lambda key: jax.random.uniform(key, (2,), minval=-TRANSLATE_MAX, maxval=TRANSLATE_MAX)
+    angle = jax.random.uniform(third, minval=-math.pi, maxval=math.pi)
+    return Moves(jnp.round(draw(first) * size) / size, draw(second), angle)
+
+
+def equivariance(
+    generate: Generate, root_key: jax.Array, *, num_images: int = 50_000, batch: int = 4, kinds: tuple = KINDS
+) -> dict[str, float]:
+    """Return the PSNR in dB of each kind of equivariance.
+
+    Args:
+        generate: the generator; its images are about in [-1, 1].
+        root_key: decides all latents and moves.
+        num_images: images to compare, in whole batches.
+        batch: images per call of `generate`, which draws them.
+        kinds: of `KINDS`.
+    """
+
+    @jax.jit
+    def step(key):
+        latents, moves = jax.random.split(key)
+        shape = jax.eval_shape(generate, latents, jnp.eye(3)).shape
+        if shape[0] != batch:
+            raise ValueError(f"generate draws {shape[0]} images at a time; batch is {batch}; pass the same")
+        return errors(lambda t: generate(latents, t), draw_moves(moves, *shape[1:3]), shape, kinds)
+
+    total: dict[str, np.ndarray] = {}
+    for i in range(-(-num_images // batch)):
+        sums = jax.device_get(step(rng.stream(root_key, "equivariance", i)))
+        total = {k: total.get(k, np.zeros(2)) + np.asarray(v, np.float64) for k, v in sums.items()}
+    return {kind: psnr(*total[kind]) for kind in kinds}
+
+
+def from_gan(gan: Gan, variables: Variables, batch: int = 4, label: jax.Array | None = None) -> Generate:
+    """Return the `Generate` of a model.
+
+    Args:
+        gan: the model.
+        variables: of its generator.
+        batch: images per call.
+        label: float[m, k], labels of which each image takes one; None without classes.
+
+    Raises:
+        ValueError: the architecture cannot move its canvas, or labels are missing.
+    """
+    with_transform = gan.with_transform
+    if with_transform is None:
+        raise ValueError("this architecture draws on a fixed grid; equivariance needs one that takes a transform")
+    if gan.spec.label_dim and label is None:
+        raise ValueError(f"this model has labels of length {gan.spec.label_dim}; pass some as float[m, k]")
+
+    def generate(key, transform):
+        latents, labels, noise = jax.random.split(key, 3)
+        z = jax.random.normal(latents, (batch, gan.spec.z_dim))
+        cond = jnp.zeros((batch, 0)) if label is None else jax.random.choice(labels, label, (batch,))
+        ws = gan.map_latents(variables, z, cond)
+        return gan.synthesize(with_transform(variables, transform), ws, noise="random", key=noise)
+
+    return generate
+
+
+def psnr(error: float, weight: float) -> float:
+    """Return 10 log10(range^2 / mean squared error) for images in [-1, 1]."""
+    return float(20 * np.log10(2) - 10 * np.log10(error / weight))
+
+
+def errors(
+    draw: Callable[[jax.Array], jax.Array], moves: Moves, shape: tuple[int, ...], kinds: tuple = KINDS
+) -> Mapping[str, jax.Array]:
+    """Return {kind: [sum of squared errors where they count, number of values that count]}.
+
+    Args:
+        draw: transform float[3, 3] -> images float[n, h, w, c] of fixed latents.
+        moves: what to move by.
+        shape: (n, h, w, c) of the images.
+        kinds: of `KINDS`.
+    """
+    n, height, width, c = shape
+    aspect = jnp.array([width / height, 1])  # transforms are in units of the height
+    inverse = {
+        "eqt_int": lambda: _shift(-moves.whole * aspect),
+        "eqt_frac": lambda: _shift(-moves.part * aspect),
+        "eqr": lambda: rotation_matrix(-moves.angle),
+    }
+    transforms = jnp.stack([jnp.eye(3), *(inverse[kind]() for kind in kinds)])
+    plain, *moved = jax.lax.map(draw, transforms)  # one program for all
+    sums = {}
+    for kind, image in zip(kinds, moved, strict=True):
+        if kind == "eqr":
+            want, mask = rotate(plain, moves.angle)
+            image, mask_too = pseudo_rotate(image, moves.angle)
+            mask = mask * mask_too
+        else:
+            want, mask = translate_whole(plain, *moves.whole) if kind == "eqt_int" else translate(plain, *moves.part)
+        error = jnp.sum(jnp.square(want - image) * mask[None, :, :, None])
+        sums[kind] = jnp.stack([error, jnp.sum(mask) * n * c])
+    return sums
+
+
+def rotation_matrix(angle: jax.Array) -> jax.Array:
+    """Return float[3, 3]: counter-clockwise by `angle` as the picture is seen, x to the right and y down."""
+    cos, sin, zero = jnp.cos(angle), jnp.sin(angle), jnp.zeros_like(angle)
+    return jnp.array([[cos, sin, zero], [-sin, cos, zero], [zero, zero, zero + 1]])
+
+
+def _shift(t: jax.Array) -> jax.Array:
+    return jnp.eye(3).at[:2, 2].set(t)
+
+
+def translate_whole(x: jax.Array, tx: jax.Array, ty: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Move images by the nearest whole number of pixels (SG3 App. E.1).
+
+    Args:
+        x: float[n, h, w, c].
+        tx: float[], share of the width, to the right.
+        ty: float[], share of the height, down.
+
+    Returns:
+        (images float[n, h, w, c], zero where nothing is known; mask float[h, w] of what is known).
+    """
+    _, h, w, _ = x.shape
+    steps = [jnp.round(ty * h).astype(int), jnp.round(tx * w).astype(int)]
+    inside = [_within(size, jnp.maximum(s, 0), size + jnp.minimum(s, 0)) for size, s in zip((h, w), steps, strict=True)]
+    mask = (inside[0][:, None] & inside[1][None]).astype(x.dtype)
+    return jnp.roll(x, steps, axis=(1, 2)) * mask[None, :, :, None], mask
+
+
+def _within(size: int, first: jax.Array, end: jax.Array) -> jax.Array:
+    at = jnp.arange(size)
+    return (at >= first) & (at < end)
+
+
+def translate(x: jax.Array, tx: jax.Array, ty: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Move images by any distance with a Lanczos filter (SG3 App. E.2); as `translate_whole`."""
+    known = []
+    for axis, t in ((1, ty), (2, tx)):
+        size = x.shape[axis]
+        whole = jnp.floor(t * size)
+        taps = jnp.arange(2 * LOBES) - (LOBES - 1) - (t * size - whole)
+        f = jnp.sinc(taps) * jnp.sinc(taps / LOBES)
+        f = (f / f.sum()).astype(x.dtype)
+        step = whole.astype(int)
+        x = _filter_and_move(x, f, step, axis)
+        known.append(_within(size, jnp.maximum(step + LOBES, 0), size + jnp.minimum(step - LOBES + 1, 0)))
+    return x, (known[0][:, None] & known[1][None]).astype(x.dtype)
+
+
+def _filter_and_move(x: jax.Array, f: jax.Array, step: jax.Array, axis: int) -> jax.Array:
+    """Convolve an axis with f, tap number LOBES - 1 in the middle, and move it by whole samples; zeros beyond."""
+    size, before = x.shape[axis], LOBES - 1
+    f, pads = (
+        (f[:, None], (0, 0, 2 * LOBES - 1, 2 * LOBES - 1)) if axis == 1 else (f[None], (2 * LOBES - 1,) * 2 + (0, 0))
+    )
+    y = fir.upfirdn2d(x, f, padding=pads)  # sample i of the whole is at i + before
+    y = jnp.pad(y, [(size, size) if a == axis else (0, 0) for a in range(4)])
+    return jax.lax.dynamic_slice_in_dim(y, size + before - step, size, axis)
+
+
+def _sinc_window(x: jax.Array, lobes: int) -> jax.Array:
+    return jnp.where(jnp.abs(x) < lobes, jnp.sinc(x / lobes), 0)
+
+
+def bandlimit_filter(matrix: jax.Array, up: int, *, extent: int = 2 * LOBES, period: int = 64) -> jax.Array:
+    """Return the windowed low-pass filter that limits what both the source and the moved grid can carry (SG3 App. E.3).
+
+    It is the convolution of the two grids' ideal filters, times the convolution of their Lanczos windows; both over a
+    period long enough not to wrap around.
+
+    Args:
+        matrix: float[2, 2], linear part of the move.
+        up: taps per pixel.
+        extent: half the length kept, in pixels.
+        period: half the period, in pixels.
+
+    Returns:
+        float[f, f], f = 2 * extent * up - 1; every phase of the upsampling sums to 1 / up^2.
+    """
+    taps = (jnp.arange(2 * period * up - 1) + 1) / up - period
+    taps = jnp.roll(taps.astype(matrix.dtype), 1 - period * up)  # 0 first, as the transform wants it
+    y, x = taps[:, None], taps[None]
+    xo = matrix[0, 0] * x + matrix[0, 1] * y
+    yo = matrix[1, 0] * x + matrix[1, 1] * y
+    join = lambda a, b: jnp.fft.ifft2(jnp.fft.fft2(a) * jnp.fft.fft2(b)).real
+    window = functools.partial(_sinc_window, lobes=LOBES)
+    f = join(jnp.sinc(x) * jnp.sinc(y), jnp.sinc(xo) * jnp.sinc(yo))
+    f = f * join(window(x) * window(y), window(xo) * window(yo))
+    cut = (period - extent) * up
+    f = jnp.roll(f, [period * up - 1] * 2, axis=(0, 1))[cut:-cut, cut:-cut]
+    f = jnp.pad(f, ((0, 1), (0, 1))).reshape(2 * extent, up, 2 * extent, up)
+    f = f / f.sum(axis=(0, 2), keepdims=True) / up**2
+    return f.reshape(2 * extent * up, 2 * extent * up)[:-1, :-1]
+
+
+def rotate(x: jax.Array, angle: jax.Array, up: int = 4) -> tuple[jax.Array, jax.Array]:
+    """Rotate images about their centre, band-limited (SG3 App. E.3).
+
+    Args:
+        x: float[n, h, w, c].
+        angle: float[], radians, as in `rotation_matrix`.
+        up: enlargement before the samples are read with linear interpolation.
+
+    Returns:
+        (images float[n, h, w, c], mask float[h, w] of what is known).
+    """
+    _, h, w, _ = x.shape
+    matrix = rotation_matrix(jnp.asarray(angle, x.dtype))[:2, :2]
+    f = bandlimit_filter(matrix, up)
+    reach = f.shape[0] // 2
+    y = fir.upsample2d(x, f, up=up, padding=reach)
+    px, py = jnp.arange(w)[None] + 0.5 - w / 2, jnp.arange(h)[:, None] + 0.5 - h / 2
+    at_x = ((matrix[0, 0] * px + matrix[1, 0] * py + w / 2) * up + reach).astype(
+        x.dtype
+    )  # the inverse is the transpose
+    at_y = ((matrix[0, 1] * px + matrix[1, 1] * py + h / 2) * up + reach).astype(x.dtype)
+    read = lambda plane: jax.scipy.ndimage.map_coordinates(plane, [at_y, at_x], order=1, cval=0.0)
+    out = jax.vmap(jax.vmap(read, in_axes=2, out_axes=2))(y)
+    edge = 2 * reach + 1
+    known = [
+        (jnp.round(at) >= edge) & (jnp.round(at) < size - edge) for at, size in ((at_x, y.shape[2]), (at_y, y.shape[1]))
+    ]
+    return out, (known[0] & known[1]).astype(x.dtype)
+
+
+def pseudo_rotate(x: jax.Array, angle: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Limit the band of rotated images as rotating them did to the reference; as `rotate`, but nothing moves."""
+    matrix = rotation_matrix(-jnp.asarray(angle, x.dtype))[:2, :2]
+    f = bandlimit_filter(matrix, 1)
+    edge = f.shape[0] // 2
+    known = [_within(size, jnp.array(edge), jnp.array(size - edge)) for size in x.shape[1:3]]
+    return fir.filter2d(x, f), (known[0][:, None] & known[1][None]).astype(x.dtype)
