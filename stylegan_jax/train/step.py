@@ -6,6 +6,7 @@ w_avg and the generator's average and counts the step; `d_reg`, when due, follow
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -35,7 +36,7 @@ def draw_latents(
 ) -> objective.Latents:
     """Return the latents of a phase of a step; `cond` float[n, k] gives the batch size."""
     draw, mix, noise = jax.random.split(rng.stream(root_key, phase, step), 3)
-    z, z_mix = jax.random.normal(draw, (2, cond.shape[0], gan.spec.z_dim))
+    z, z_mix = rng.normal(draw, (2, cond.shape[0], gan.spec.z_dim))
     return objective.Latents(layout.split(z), layout.split(z_mix), cond, mix, noise)
 
 
@@ -69,9 +70,7 @@ def make_programs(gan: Gan, config: ExperimentConfig, layout: Layout) -> dict[st
         cond = gen_label(batch, "g_reg")
         cond = cond[: cond.shape[0] // loss.pl_batch_shrink]
         latents = draw_latents(gan, layout, root_key, "g_reg", state.step, layout.split(cond))
-        noise = jax.random.normal(
-            rng.stream(root_key, "g_reg/image", state.step), (cond.shape[0], *gan.spec.image_shape)
-        )
+        noise = rng.normal(rng.stream(root_key, "g_reg/image", state.step), (cond.shape[0], *gan.spec.image_shape))
         noise = layout.split(noise)
         of = lambda p: objective.g_reg(gan, loss, state.g | {"params": p}, latents, noise, state.pl_mean)
         grads, aux = jax.grad(of, has_aux=True)(state.g["params"])
@@ -133,13 +132,19 @@ def batch_shapes(gan: Gan, config: ExperimentConfig, layout: Layout) -> Batch:
     )
 
 
+@functools.lru_cache(maxsize=8)
+def _creation(gan: Gan, config: ExperimentConfig, layout: Layout) -> Any:
+    """Return the initialisation of a run under `jax.jit`: one object, so that it is traced once."""
+    return jax.jit(lambda key: states.create(gan, config, key), out_shardings=layout.replicated)
+
+
 def create_state(gan: Gan, config: ExperimentConfig, layout: Layout, root_key: jax.Array) -> TrainState:
     """Initialise the state on the devices, already laid out.
 
     It runs once, so on CPU it is compiled without optimisation, in a quarter of the time.
     """
-    init = jax.jit(lambda key: states.create(gan, config, key), out_shardings=layout.replicated).lower(root_key)
-    return init.compile(compiler_options=quick_options())(root_key)
+    lowered = _creation(gan, config, layout).lower(root_key)
+    return lowered.compile(compiler_options=quick_options())(root_key)
 
 
 def quick_options() -> dict[str, Any] | None:
@@ -149,5 +154,5 @@ def quick_options() -> dict[str, Any] | None:
 
 def state_shapes(gan: Gan, config: ExperimentConfig, layout: Layout) -> TrainState:
     """Return the abstract state with its shardings: the target of a restore."""
-    shapes = jax.eval_shape(lambda key: states.create(gan, config, key), jax.random.key(0))
+    shapes = _creation(gan, config, layout).eval_shape(jax.random.key(0))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.replicated), shapes)
