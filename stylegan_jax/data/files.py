@@ -171,7 +171,7 @@ class FileSource:
         """Describe the set."""
         shape = (*self._size, self._channels)
         skipped = tuple(self._skipped)
-        return SourceInfo(self._name, len(self._keep), shape, self._labels.dim, self._labels.names, skipped)
+        return SourceInfo(self._name, len(self._keep), shape, skipped=skipped, **self._labels.info())
 
     def encoded(self, index: int) -> bytes:
         """Return the stored bytes of one image.

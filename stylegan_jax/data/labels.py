@@ -6,9 +6,12 @@ The file is `{"labels": [["00000/img00000000.png", 3], …], "label_names": ["ca
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +21,8 @@ JSON_NAME = "dataset.json"
 MAX_CLASS = 1_000_000
 
 
-class Labels(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Labels:
     """The labels of a data set.
 
     Attributes:
@@ -31,6 +35,30 @@ class Labels(NamedTuple):
     dim: int
     names: tuple[str, ...] = ()
 
+    @functools.cached_property
+    def kind(self) -> str:
+        """'none', 'classes' (numbers; one-hot in a batch), 'multi-hot' (vectors of 0 and 1), 'vectors' (floats)."""
+        if not self.dim:
+            return "none"
+        if self.values.ndim == 1:
+            return "classes"
+        return "multi-hot" if np.isin(self.values, (0, 1)).all() else "vectors"
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits that change when any label does."""
+        head = f"{self.values.dtype.str} {self.values.shape} {self.dim}".encode()
+        return hashlib.sha256(head + np.ascontiguousarray(self.values).tobytes()).hexdigest()[:16]
+
+    def info(self) -> dict[str, Any]:
+        """Return the fields of `spec.SourceInfo` that describe labels."""
+        return {
+            "label_dim": self.dim,
+            "label_names": self.names,
+            "label_kind": self.kind,
+            "label_digest": self.digest,
+        }
+
     def vectors(self, index: np.ndarray) -> np.ndarray:
         """Return float32[*index.shape, k], class numbers as one-hot vectors."""
         picked = self.values[index]
@@ -42,7 +70,7 @@ class Labels(NamedTuple):
 
     def take(self, index: np.ndarray) -> Labels:
         """Return the labels of a subset; the vector length stays."""
-        return self._replace(values=self.values[index])
+        return dataclasses.replace(self, values=self.values[index])
 
 
 def no_labels(count: int) -> Labels:

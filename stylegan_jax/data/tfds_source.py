@@ -6,6 +6,7 @@ one example at a time and need no TensorFlow.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from typing import Any
@@ -39,7 +40,7 @@ class ArrayRecordSource:
     def info(self) -> SourceInfo:
         """Describe the set; the shape is that of the first image."""
         shape = (self._shape[0], self._shape[1], self._shape[2])
-        return SourceInfo(self._name, len(self._examples), shape, self._labels.dim, self._labels.names)
+        return SourceInfo(self._name, len(self._examples), shape, **self._labels.info())
 
     def pixels(self, index: int) -> np.ndarray:
         """Return one image, uint8[h, w, c].
@@ -146,7 +147,7 @@ def open_tfds(data: DataConfig, image_shape: tuple[int, int, int]) -> Source:
     def labels(values: np.ndarray) -> Labels:
         if not label_key:
             return no_labels(count)
-        return from_array(values, count, name)._replace(dim=len(names), names=names)
+        return dataclasses.replace(from_array(values, count, name), dim=len(names), names=names)
 
     if info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
         quick = builder.as_data_source(data.split, decoders={image_key: tfds.decode.SkipDecoding()})

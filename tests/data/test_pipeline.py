@@ -45,6 +45,10 @@ def test_the_pipeline_makes_the_same_pixels_as_the_caches(kind, formats, smooth,
     assert same(straight, take(5, cache="host", **files))
     assert same(straight, take(5, cache="device", **files))
     assert same(straight[2:], take(3, cache="off", start=16, **files))
+    part = {"yflip": True, "subset": 5, "subset_seed": 2, **files}
+    chosen = take(5, cache="off", **part)
+    assert same(chosen, take(5, cache="host", **part)) and same(chosen, take(5, cache="device", **part))
+    assert len(np.unique(np.concatenate([b.label for b in chosen]).argmax(1))) == 5
 
 
 @pytest.mark.parametrize("channels", [1, 4])
