@@ -107,13 +107,21 @@ def from_array(values: np.ndarray, count: int, where: str, names: Sequence[str] 
     return labels
 
 
+def by_subfolder(names: Sequence[str]) -> tuple[dict[str, int], list[str]]:
+    """Return ({name: class number}, class names): a class is a top-level folder; loose images are left out."""
+    inside = [n for n in names if "/" in n]
+    classes = sorted({n.split("/")[0] for n in inside})
+    number = {c: i for i, c in enumerate(classes)}
+    return {n: number[n.split("/")[0]] for n in inside}, classes
+
+
 def parse_json(data: bytes, names: Sequence[str], where: str) -> Labels:
     """Read dataset.json for the images `names`.
 
     Raises:
         DataError: not JSON, no labels, images without one (they are named), or labels of mixed kinds.
     """
-    table, label_names = _parse(data, where)
+    table, label_names = label_table(data, where)
     missing = [n for n in names if n not in table]
     if missing:
         shown = ", ".join(printable(n) for n in missing[:SHOWN])
@@ -138,7 +146,12 @@ def parse_json(data: bytes, names: Sequence[str], where: str) -> Labels:
     return from_array(np.array(chosen, np.float64), len(names), where, label_names)
 
 
-def _parse(data: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
+def label_table(data: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
+    """Return ({name: label as it stands}, class names) of a dataset.json; the labels are not checked.
+
+    Raises:
+        DataError: not JSON, or not of the form that the module describes.
+    """
     try:
         tree = json.loads(data)
     except (ValueError, RecursionError) as error:
