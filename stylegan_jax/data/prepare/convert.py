@@ -190,8 +190,10 @@ def fit(image: Image.Image, recipe: Recipe, changes: list[str]) -> Image.Image:
     left, top, right, bottom = box = crop_box(image.width, image.height, recipe.resolution, recipe.transform)
     if right - left < width or bottom - top < height:
         changes.append("enlarged")
-    if box != (0, 0, width, height) or image.size != (width, height):
-        image = image.resize((width, height), images.FILTERS[recipe.resize_filter], box=box)
+    if box != (0, 0, image.width, image.height):
+        image = image.crop(box)  # not `resize(box=…)`, whose filter reaches over the edge
+    if image.size != (width, height):
+        image = image.resize((width, height), images.FILTERS[recipe.resize_filter])
     if recipe.transform in ("center-crop-wide", "center-crop-tall"):
         side = max(width, height)
         canvas = Image.new(image.mode, (side, side), 0 if image.mode == "L" else "black")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from stylegan_jax.data.errors import DataError
+from stylegan_jax.data.pipeline import import_tensorflow
 from stylegan_jax.data.prepare.examples import Example, Examples
 from stylegan_jax.data.tfds_source import open_split
 
@@ -25,13 +27,8 @@ def open_tfds_examples(name: str, split: str, wanted: str) -> Examples:
     found = open_split(name, split, wanted)
 
     def examples() -> Iterator[Example]:
-        from stylegan_jax.data.pipeline import import_tensorflow
-
-        import_tensorflow()
-        import tensorflow_datasets as tfds
-
         try:
-            for i, example in enumerate(tfds.as_numpy(found.builder.as_dataset(split=split, shuffle_files=False))):
+            for i, example in enumerate(_stored(found.builder, split)):
                 image = np.asarray(example[found.image_key])
                 label = int(example[found.label_key]) if found.label_key else None
                 yield Example(f"{found.name}[{i}]", label, lambda image=image: image)
@@ -48,3 +45,13 @@ def open_tfds_examples(name: str, split: str, wanted: str) -> Examples:
         label_names=found.label_names,
         channels=channels if channels in (1, 3, 4) else 3,
     )
+
+
+def _stored(builder: Any, split: str) -> Iterator[Any]:
+    """Return the examples of a split in the order in which they are stored."""
+    import tensorflow_datasets as tfds
+
+    if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
+        return iter(builder.as_data_source(split))
+    import_tensorflow()
+    return iter(tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False)))

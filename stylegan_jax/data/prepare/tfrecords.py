@@ -7,6 +7,7 @@ width) and `data`.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -47,16 +48,23 @@ def open_tfrecords(path: str, wanted: str) -> Examples:
         for i in range(len(records.spans)):
             yield Example(f"record {i}", values[i] if values else None, lambda i=i: _pixels(records.read(i)))
 
-    first = _pixels(records.read(0)) if records.spans else np.zeros((1, 1, 3), np.uint8)
     return Examples(
         "tfrecords",
         os.path.basename(file),
         examples(),
         len(records.spans),
         labelled=values is not None,
-        channels=first.shape[2],
+        channels=_channels(records),
         close=records.close,
     )
+
+
+def _channels(records: _Records) -> int:
+    """Return the channels of the first record that can be read, as far as that is near the start; else 3."""
+    for i in range(min(100, len(records.spans))):
+        with contextlib.suppress(BadImage):
+            return _pixels(records.read(i)).shape[2]
+    return 3
 
 
 def _highest(folder: str) -> str:
