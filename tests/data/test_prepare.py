@@ -1,5 +1,6 @@
 """The data set tool as a whole: layout, labels, determinism, duplicates, all or nothing, the command."""
 
+import argparse
 import hashlib
 import io
 import json
@@ -225,9 +226,8 @@ def test_options_are_checked_before_anything_is_read(tmp_path):
     for text, changes in cases.items():
         refused(text, source="nowhere", dest=str(tmp_path / "x.zip"), **changes)
     assert parse_resolution("256") == (256, 256) and parse_resolution("512x384") == (512, 384)
-    assert parse_resolution("") is None
-    for wrong in ("256x", "axb", "1e3", "-5", "256x256x3"):
-        with pytest.raises(ValueError, match="write a size such as 256"):
+    for wrong in ("", "256x", "axb", "1e3", "-5", "256x256x3"):
+        with pytest.raises(argparse.ArgumentTypeError, match="write a size such as 256"):
             parse_resolution(wrong)
 
 
@@ -385,7 +385,9 @@ def test_the_command_reports_what_it_did(photos, encode, smooth, tmp_path, capsy
     assert main([*arguments, "--force", "--resolution=12x8", "--transform=center-crop", "--duplicates=drop"]) == 0
     out = capsys.readouterr().out
     assert "12x8 is not a square power of two" in out
-    assert main([f"--source={path}", f"--dest={dest}", "--resolution=big"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main([f"--source={path}", f"--dest={dest}", "--resolution=big"])
+    assert "'big': write a size" in capsys.readouterr().err
 
 
 HELP = """

@@ -1,5 +1,6 @@
 """The data set tool on other people's formats: CIFAR, MNIST, LSUN, TFRecords, tfds; real layouts, written here."""
 
+import contextlib
 import gzip
 import io
 import os
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylegan_jax.data import DataError
+from stylegan_jax.data import BadImage, DataError
 from stylegan_jax.data.prepare import Options, prepare
 from stylegan_jax.data.prepare.crc32c import crc32c
+from stylegan_jax.data.prepare.sources import open_examples
 
 
 @pytest.fixture
@@ -354,5 +356,43 @@ def test_what_is_no_source(tmp_path):
     refused(tmp_path / "empty", "of no known kind", tmp_path)
     (tmp_path / "bad.zip").write_bytes(b"PK\3\4 but no zip")
     refused(tmp_path / "bad.zip", "not a zip", tmp_path)
+    with zipfile.ZipFile(tmp_path / "lsun.zip", "w") as archive:
+        archive.writestr("church_train_lmdb/data.mdb", b"")
+    refused(tmp_path / "lsun.zip", "an LSUN database in a zip; unpack it", tmp_path)
     write_tar(tmp_path / "x.tar", {"data_batch_1.bin": bytes(3073)}, "w")
     refused(tmp_path / "x.tar", "--labels=subfolders needs a folder or zip", tmp_path, labels="subfolders")
+
+
+def mutated(data: bytes, rng: np.random.Generator) -> bytes:
+    """Return data with a few changed bytes, sometimes cut off; mostly near the start, where the structure is."""
+    out = bytearray(data)
+    for _ in range(int(rng.integers(1, 4))):
+        out[int(rng.integers(0, min(len(out), 600) if rng.random() < 0.7 else len(out)))] = int(rng.integers(256))
+    return bytes(out[: rng.integers(1, len(out))] if rng.random() < 0.2 else out)
+
+
+@pytest.mark.parametrize("kind", ["x.tar", "x.tar.gz", "x.tfrecords", "x-images"])
+def test_mutated_sources_raise_one_kind_of_error(kind, cifar, tmp_path):
+    rng = np.random.default_rng(len(kind))
+    path = tmp_path / kind
+    if ".tar" in kind:
+        flat, labels = cifar[2][1]
+        write_tar(path, {"a/data_batch_1": python_2_batch(flat, labels)}, "w:gz" if kind.endswith("gz") else "w")
+    elif kind == "x-images":
+        path.write_bytes(idx(cifar[0][:3, ..., 0]))
+    else:
+        path.write_bytes(record(example(cifar[0][0])) + record(example(cifar[0][1])))
+    whole = path.read_bytes()
+    refusals = 0
+    for _ in range(120):
+        path.write_bytes(mutated(whole, rng))
+        try:
+            examples = open_examples(Options(str(path), "x.zip"))
+            for one in examples.examples:
+                with contextlib.suppress(BadImage):
+                    assert isinstance(one.load(), np.ndarray)
+            examples.close()
+        except DataError as error:
+            assert str(error)
+            refusals += 1
+    assert refusals > 10

@@ -30,7 +30,9 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--source", required=True, help="folder, zip, *_lmdb, CIFAR tar.gz, idx, tfrecords, or tfds:NAME")
     p.add_argument("--dest", required=True, help="the .zip to write, or a folder")
-    p.add_argument("--resolution", default="", metavar="WxH", help="such as 256 or 512x384 (default: as they are)")
+    p.add_argument(
+        "--resolution", type=parse_resolution, metavar="WxH", help="such as 256 or 512x384 (default: as they are)"
+    )
     p.add_argument(
         "--transform",
         default="none",
@@ -55,17 +57,15 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def parse_resolution(text: str) -> tuple[int, int] | None:
-    """Return (width, height) of '512x384' or '256'; None of ''.
+def parse_resolution(text: str) -> tuple[int, int]:
+    """Return (width, height) of '512x384' or '256'.
 
     Raises:
-        ValueError: neither.
+        ArgumentTypeError: neither.
     """
-    if not text:
-        return None
     found = re.fullmatch(r"([0-9]{1,5})(?:[x,]([0-9]{1,5}))?", text)
     if not found:
-        raise ValueError(f"--resolution={text}: write a size such as 256, or WIDTHxHEIGHT such as 512x384")
+        raise argparse.ArgumentTypeError(f"{text!r}: write a size such as 256, or WIDTHxHEIGHT such as 512x384")
     return int(found[1]), int(found[2] or found[1])
 
 
@@ -80,10 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the part is removed
     try:
-        arguments["resolution"] = parse_resolution(arguments["resolution"])
         options = Options(**arguments)
         report = prepare(options, _bar)
-    except (DataError, ValueError) as error:
+    except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -17,12 +17,28 @@ from stylegan_jax.data.prepare.examples import Examples, from_arrays
 
 SPLITS = ("train", "test")
 
+_DAMAGE = (tarfile.TarError, OSError, EOFError, zlib.error)
 _MAX_MEMBER = 1 << 28
 _MAX_TOTAL = 1 << 30
 _SIDE, _PIXELS = 32, 3 * 32 * 32
 # Which files make a split; which file and key name the classes.
 _PARTS = {"train": r"data_batch_[0-9]+(\.bin)?|train(\.bin)?", "test": r"test_batch(\.bin)?|test(\.bin)?"}
 _META = ("batches.meta", "meta", "batches.meta.txt", "fine_label_names.txt")
+
+
+def is_tar(path: str) -> bool:
+    """Say whether a file begins like a tar, gzipped or not."""
+    try:
+        with _open(path):
+            return True
+    except _DAMAGE:
+        return False
+
+
+def _open(path: str) -> tarfile.TarFile:
+    with open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return tarfile.open(path, "r:gz" if packed else "r:")
 
 
 def open_cifar(path: str, split: str, with_labels: bool) -> Examples:
@@ -59,7 +75,7 @@ def _read_tar(path: str) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     total = 0
     try:
-        with tarfile.open(path) as archive:
+        with _open(path) as archive:
             for member in archive:
                 total += member.size
                 if member.size > _MAX_MEMBER or total > _MAX_TOTAL:
@@ -68,7 +84,7 @@ def _read_tar(path: str) -> dict[str, bytes]:
                 if member.isreg() and wanted.fullmatch(name):
                     file = archive.extractfile(member)
                     found[name] = file.read(_MAX_MEMBER) if file else b""
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+    except _DAMAGE as error:
         raise DataError(f"{path}: damaged or cut off: {str(error)[:200]}; copy it again") from error
     return found
 

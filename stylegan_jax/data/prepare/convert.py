@@ -80,8 +80,12 @@ def make(source: bytes | np.ndarray, recipe: Recipe) -> Made:
     """
     changes: list[str] = []
     image = _of_array(source) if isinstance(source, np.ndarray) else decode(source, changes)
-    image = to_mode(image, recipe.channels, recipe.alpha, changes)
-    image = fit(image, recipe, changes)
+    try:
+        image = fit(to_mode(image, recipe.channels, recipe.alpha, changes), recipe, changes)
+    except BadImage:
+        raise
+    except ValueError as error:  # Pillow has no such conversion
+        raise BadImage(f"pixels of the kind {image.mode} cannot be converted: {images.first_line(error)}") from error
     image.info = {}  # else the colour profile and the text of the source are written too
     out = io.BytesIO()
     image.save(out, "PNG", compress_level=0)

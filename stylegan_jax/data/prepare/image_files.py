@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import os
+import zipfile
 
 from stylegan_jax.data import images, labels
-from stylegan_jax.data.errors import DataError
+from stylegan_jax.data.errors import SHOWN, DataError, printable
 from stylegan_jax.data.folder_source import FolderFiles
 from stylegan_jax.data.prepare.convert import SUFFIXES
 from stylegan_jax.data.prepare.examples import Example, Examples, Label
@@ -28,7 +29,7 @@ def open_files(path: str, wanted: str) -> Examples:
     files = FolderFiles(path, SUFFIXES) if kind == "folder" else ZipFiles(path, SUFFIXES)
     try:
         if not files.names:
-            raise DataError(_nothing_in(path, kind, files.bad))
+            raise _nothing_in(path, kind, files.bad)
         table, names = _labels(files, wanted)
     except BaseException:
         files.close()
@@ -50,9 +51,13 @@ def open_files(path: str, wanted: str) -> Examples:
     )
 
 
-def _nothing_in(path: str, kind: str, bad: list[tuple[str, str]]) -> str:
-    shown = "".join(f"\n  {name}: {why}" for name, why in bad[:10])
-    return f"{path}: no image in this {kind} that can be read; looked for {', '.join(SUFFIXES)}{shown}"
+def _nothing_in(path: str, kind: str, bad: list[tuple[str, str]]) -> DataError:
+    if kind == "zip":
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("data.mdb") for name in archive.namelist()):
+                return DataError(f"{path}: an LSUN database in a zip; unpack it and give the folder with data.mdb")
+    shown = "".join(f"\n  {printable(name)}: {why}" for name, why in bad[:SHOWN])
+    return DataError(f"{path}: no image in this {kind} that can be read; looked for {', '.join(SUFFIXES)}{shown}")
 
 
 def _labels(files: FolderFiles | ZipFiles, wanted: str) -> tuple[dict[str, Label] | None, list[str]]:

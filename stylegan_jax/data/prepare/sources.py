@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tarfile
-import zlib
 
 from stylegan_jax.data.errors import DataError, missing_path_error
 from stylegan_jax.data.prepare import cifar, image_files, lsun, mnist, tfds_examples, tfrecords
@@ -57,16 +55,9 @@ def _kind(path: str) -> str:
             return "files"
     if mnist.is_idx(path):
         return "mnist"
-    if _is_tar(path):
+    if cifar.is_tar(path):
         return "cifar"
     raise DataError(
         f"--source={path}: of no known kind, which are a folder or zip of images, an LSUN *_lmdb, a CIFAR tar.gz, "
         "MNIST *-images-idx3-ubyte(.gz), *.tfrecords, and tfds:NAME"
     )
-
-
-def _is_tar(path: str) -> bool:
-    try:
-        return tarfile.is_tarfile(path)
-    except (EOFError, OSError, zlib.error):
-        return False
