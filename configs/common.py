@@ -45,7 +45,10 @@ def get_config() -> ml_collections.ConfigDict:
     d.path = ""  # file or folder; for tfds the data set name, such as 'cifar10'
     d.split = "train"  # tfds only
     d.labels = "none"  # none, file (dataset.json or the source's own), subfolders; arrays and synthetic bring theirs
-    d.xflip = False  # add the mirrored copy of every image
+    d.xflip = False  # add the copy of every image that is mirrored left to right
+    d.yflip = False  # add the copy that is mirrored top to bottom; with xflip also that of both: four in all
+    d.subset = 0  # train on so many images, chosen at random (a larger subset contains the smaller); 0: all
+    d.subset_seed = 0  # which images data.subset chooses
     d.on_bad_image = "error"  # error: refuse to start and name it; skip: leave it out and count it
     d.resize_filter = "box"  # box, lanczos; used when images differ from the model's resolution
     d.cache = "auto"  # decoded images: off, host (RAM), device; auto = host when they fit cache_limit_mb

@@ -59,6 +59,9 @@ class DataConfig:
     split: str
     labels: str
     xflip: bool
+    yflip: bool
+    subset: int
+    subset_seed: int
     on_bad_image: str
     resize_filter: str
     cache: str

@@ -96,7 +96,7 @@ def _check_numbers(config: ExperimentConfig) -> None:
     not_negative = {
         "loss": ("r1_gamma", "gp_weight", "d_reg_interval", "pl_weight", "g_reg_interval", "style_mixing_prob"),
         "train": ("ema_kimg", "ema_rampup", "num_devices"),
-        "data": ("cache_limit_mb", "synthetic_labels"),
+        "data": ("cache_limit_mb", "synthetic_labels", "subset"),
         "log": ("keep_every_kimg",),
     }
     for group, keys in not_negative.items():

@@ -17,7 +17,7 @@ import numpy as np
 
 from stylegan_jax import __version__, models, rng
 from stylegan_jax.config import ConfigError, ExperimentConfig, ModelConfig, check_devices, resume_conflicts, validate
-from stylegan_jax.data import FittedSource, open_batches, open_source
+from stylegan_jax.data import FittedSource, describe_data, open_batches, open_source
 from stylegan_jax.load import LoadedModel, load_model
 from stylegan_jax.spec import SourceInfo
 from stylegan_jax.train import report, schedule, step as steps, terms, transfer
@@ -154,8 +154,11 @@ class Run:
             return None
         state, meta, step = restored
         bad, _ = resume_conflicts(meta["config"], self.config.to_dict())
-        if meta["num_images"] != self.source.info().num_images:
-            bad.append(f"images in the data set: {meta['num_images']} -> {self.source.info().num_images}")
+        info = self.source.info()
+        if meta["num_images"] != info.num_images:
+            bad.append(f"images in the data set: {meta['num_images']} -> {info.num_images}")
+        elif meta.get("labels", info.label_digest) != info.label_digest:
+            bad.append(f"labels of the images: {meta['labels']} -> {info.label_digest} (digests)")
         refuse(self.folder, bad)
         print(f"resuming from step {step} ({meta['nimg'] / 1000:.2f} kimg) of {self.folder}", flush=True)
         return state, step
@@ -249,6 +252,7 @@ class Run:
             "nimg": step * self.config.train.batch_size,
             "config": self.config.to_dict(),
             "num_images": self.source.info().num_images,
+            "labels": self.source.info().label_digest,
             "versions": {"stylegan_jax": __version__, "jax": jax.__version__},
         }
         self.checkpoints.save(step, state, ema_model(state), meta)
@@ -348,8 +352,7 @@ def describe(config: ExperimentConfig, info: SourceInfo, layout: Layout) -> str:
     lines = [
         f"{config.name}: {config.model.arch} {h}x{w}x{c}, labels {config.model.label_dim}, "
         f"batch {config.train.batch_size}, {config.train.total_kimg:g} kimg",
-        f"data: {info.name}, {info.num_images} images of {'x'.join(map(str, info.image_shape))}"
-        + (f", {len(info.skipped)} bad ones skipped" if info.skipped else ""),
+        f"data: {describe_data(config.data, info)}",
         f"devices: {layout.mesh.size} x {device.device_kind} ({device.platform})",
     ]
     lines += [f"  skipped {name}: {why}" for name, why in info.skipped[:20]]
