@@ -18,28 +18,33 @@ from stylegan_jax.config import AugmentStrength
 Gate = Callable[[str, jax.Array, float], jax.Array]
 
 
-def _matrix(n: int, dtype: Any, entries: dict[tuple[int, int], jax.Array]) -> jax.Array:
-    """Return float[n, 3, 3]: the identity with some entries float[n] replaced."""
-    eye = [[jnp.full([n], float(i == j), dtype) for j in range(3)] for i in range(3)]
-    for (i, j), value in entries.items():
-        eye[i][j] = value.astype(dtype)
-    return jnp.stack([jnp.stack(row, -1) for row in eye], -2)
+def combine(weights: list[jax.Array], bases: list[np.ndarray]) -> jax.Array:
+    """Return the sum of constant matrices [i, j] with weights float[n] each: float[n, i, j]."""
+    basis = jnp.asarray(np.stack(bases), weights[0].dtype)
+    return jnp.sum(jnp.stack(weights, 1)[:, :, None, None] * basis[None], axis=1)
+
+
+def _unit(*places: tuple[int, int]) -> np.ndarray:
+    """Return [3, 3] with ones at (row, column)."""
+    out = np.zeros([3, 3])
+    out[tuple(zip(*places, strict=True))] = 1
+    return out
 
 
 def translation(t: jax.Array) -> jax.Array:
     """Return float[n, 3, 3] that adds t float[n, 2] to (x, y)."""
-    return _matrix(t.shape[0], t.dtype, {(0, 2): t[:, 0], (1, 2): t[:, 1]})
+    return combine([jnp.ones_like(t[:, 0]), t[:, 0], t[:, 1]], [np.eye(3), _unit((0, 2)), _unit((1, 2))])
 
 
 def scaling(sx: jax.Array, sy: jax.Array) -> jax.Array:
     """Return float[n, 3, 3] that multiplies x and y by float[n]."""
-    return _matrix(sx.shape[0], sx.dtype, {(0, 0): sx, (1, 1): sy})
+    return combine([jnp.ones_like(sx), sx, sy], [_unit((2, 2)), _unit((0, 0)), _unit((1, 1))])
 
 
 def rotation(theta: jax.Array) -> jax.Array:
     """Return float[n, 3, 3] that turns by theta float[n], in radians, from the x axis towards the y axis."""
-    c, s = jnp.cos(theta), jnp.sin(theta)
-    return _matrix(theta.shape[0], theta.dtype, {(0, 0): c, (0, 1): -s, (1, 0): s, (1, 1): c})
+    turned = [_unit((0, 0), (1, 1)), _unit((1, 0)) - _unit((0, 1))]
+    return combine([jnp.ones_like(theta), jnp.cos(theta), jnp.sin(theta)], [_unit((2, 2)), *turned])
 
 
 def rotate_probability(p: jax.Array | float, multiplier: float) -> jax.Array:

@@ -61,7 +61,7 @@ def reflect(at: Any, size: int, xp: Any = jnp) -> Any:
 def _sources(j: Any, xp: Any = jnp) -> tuple[Any, Any]:
     """Return (source pixels before reflection [r, TAPS], which taps meet a pixel [r, TAPS]) of upsampled positions."""
     at = j[:, None] + np.arange(TAPS) - TAPS // 2
-    return at // 2, at % 2 == 0
+    return at >> 1, (at & 1) == 0
 
 
 UP = 2 * SYM6[::-1].astype(np.float64)  # as a correlation; the gain makes up for the zeros between samples
@@ -87,13 +87,12 @@ def end_matrices(size: int, before: jax.Array, after: jax.Array, dtype: Any) -> 
         dtype: of the result.
     """
 
-    def rows(first: jax.Array) -> jax.Array:
-        pixel, real = _sources(first + jnp.arange(STRIP))
-        real = real & (pixel >= -before) & (pixel < size + after)
-        hits = reflect(pixel, size)[:, :, None] == jnp.arange(size)[None, None, :]
-        return jnp.sum(jnp.where(real[:, :, None] & hits, jnp.asarray(UP, dtype)[None, :, None], 0), axis=1)
-
-    return rows(-2 * before - 1), rows(2 * (size + after) - STRIP + 1)
+    firsts = (-2 * before - 1, 2 * (size + after) - STRIP + 1)
+    pixel, real = _sources(jnp.concatenate([first + jnp.arange(STRIP) for first in firsts]))
+    real = real & (pixel >= -before) & (pixel < size + after)
+    hits = reflect(pixel, size)[:, :, None] == jnp.arange(size)[None, None, :]
+    rows = jnp.sum(jnp.where(real[:, :, None] & hits, jnp.asarray(UP, dtype)[None, :, None], 0), axis=1)
+    return rows[:STRIP], rows[STRIP:]
 
 
 def up_matrix(size: int, before: jax.Array, after: jax.Array, dtype: Any) -> jax.Array:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stylegan_jax.augment.affine import Gate, combine
 from stylegan_jax.config import AugmentStrength
-
-Gate = Callable[[str, jax.Array, float], jax.Array]
 
 LUMA = np.full([3], 1 / np.sqrt(3))  # the grey axis
 ALONG = np.outer(LUMA, LUMA)  # projection on it
@@ -30,7 +28,6 @@ def matrix(units: dict[str, Any], gated: Gate, strength: AugmentStrength) -> jax
     like = next(units[op].gate for op in ("brightness", "contrast", "lumaflip", "hue", "saturation") if op in units)
     n, dtype = like.shape[0], like.dtype
     total = jnp.broadcast_to(jnp.eye(3, 4, dtype=dtype), (n, 3, 4))
-    mix = lambda weights, parts: sum(w[:, None, None] * jnp.asarray(m, dtype)[None] for w, m in zip(weights, parts))
     after = lambda m: jnp.matmul(m, total, precision=jax.lax.Precision.HIGHEST)
     if "brightness" in units:
         shift = gated("brightness", units["brightness"].value * strength.brightness_std, 0.0)
@@ -39,13 +36,13 @@ def matrix(units: dict[str, Any], gated: Gate, strength: AugmentStrength) -> jax
         total = total * gated("contrast", jnp.exp2(units["contrast"].value * strength.contrast_std), 1.0)[:, None, None]
     if "lumaflip" in units:  # mirrored at the plane across the grey axis
         flip = gated("lumaflip", jnp.floor(2 * units["lumaflip"].value), 0.0)
-        total = after(mix([1 - 2 * flip, jnp.ones_like(flip)], [ALONG, ACROSS]))
+        total = after(combine([1 - 2 * flip, jnp.ones_like(flip)], [ALONG, ACROSS]))
     if "hue" in units:  # turned around the grey axis (Rodrigues)
         theta = gated("hue", (2 * units["hue"].value - 1) * (np.pi * strength.hue_max), 0.0)
-        total = after(mix([jnp.ones_like(theta), jnp.cos(theta), jnp.sin(theta)], [ALONG, ACROSS, CROSS]))
+        total = after(combine([jnp.ones_like(theta), jnp.cos(theta), jnp.sin(theta)], [ALONG, ACROSS, CROSS]))
     if "saturation" in units:
         s = gated("saturation", jnp.exp2(units["saturation"].value * strength.saturation_std), 1.0)
-        total = after(mix([jnp.ones_like(s), s], [ALONG, ACROSS]))
+        total = after(combine([jnp.ones_like(s), s], [ALONG, ACROSS]))
     return total
 
 

@@ -62,33 +62,28 @@ def draw(
         config: policies and their sizes.
         image_shape: (h, w, c).
     """
-    h, w, _ = image_shape
+    sides = image_shape[:2]
     out = Params()
-
-    def start(policy: str) -> tuple[jax.Array, jax.Array]:
-        """Return (a key for the values, which samples bool[n] are changed)."""
-        values, gate = jax.random.split(rng.stream(key, f"diffaugment/{policy}"))
-        return values, jax.random.uniform(gate, (n,)) < p
-
     for policy in policies(config):
-        values, active = start(policy)
+        values, gate = jax.random.split(rng.stream(key, f"diffaugment/{policy}"))
+        active = jax.random.uniform(gate, (n,)) < p
         if policy == "color":
-            u = jax.random.uniform(values, (3, n))
-            ranged = lambda i, ends: ends[0] + (ends[1] - ends[0]) * u[i]
-            out = out._replace(
-                brightness=jnp.where(active, ranged(0, BRIGHTNESS), 0.0),
-                saturation=jnp.where(active, ranged(1, SATURATION), 1.0),
-                contrast=jnp.where(active, ranged(2, CONTRAST), 1.0),
-            )
+            neutral_and_ends = ((0.0, *BRIGHTNESS), (1.0, *SATURATION), (1.0, *CONTRAST))
+            uniform = jax.random.uniform(values, (3, n))
+            drawn = [
+                jnp.where(active, low + (high - low) * u, neutral)
+                for u, (neutral, low, high) in zip(uniform, neutral_and_ends, strict=True)
+            ]
+            out = out._replace(brightness=drawn[0], saturation=drawn[1], contrast=drawn[2])
         elif policy == "translation":
-            most = jnp.asarray([pixels(h, config.translation), pixels(w, config.translation)])[None]
+            most = jnp.asarray([[pixels(side, config.translation) for side in sides]])
             shift = jax.random.randint(values, (n, 2), -most, most + 1)
             out = out._replace(shift=jnp.where(active[:, None], shift, 0))
         else:
-            sides = [pixels(h, config.cutout), pixels(w, config.cutout)]
-            extent = jnp.asarray(sides)[None]
-            places = jnp.asarray([h + 1 - sides[0] % 2, w + 1 - sides[1] % 2])[None]  # of the centre
-            corner = jax.random.randint(values, (n, 2), 0, places) - extent // 2
+            lengths = [pixels(side, config.cutout) for side in sides]
+            extent = jnp.asarray([lengths])
+            centers = jnp.asarray([[side + 1 - length % 2 for side, length in zip(sides, lengths, strict=True)]])
+            corner = jax.random.randint(values, (n, 2), 0, centers) - extent // 2
             out = out._replace(corner=corner, extent=jnp.where(active[:, None], extent, 0))
     return out
 
@@ -100,11 +95,18 @@ def apply(params: Params, images: jax.Array) -> jax.Array:
     if params.shift is not None:
         images = _translate(params.shift, images)
     if params.corner is not None:
-        inside = lambda axis: (
-            (at := jnp.arange(images.shape[axis + 1])[None] - params.corner[:, axis, None]) >= 0
-        ) & (at < params.extent[:, axis, None])
-        images = jnp.where((inside(0)[:, :, None] & inside(1)[:, None, :])[..., None], 0, images)
+        assert params.extent is not None
+        images = _cut(params.corner, params.extent, images)
     return images
+
+
+def _cut(corner: jax.Array, extent: jax.Array, images: jax.Array) -> jax.Array:
+    def inside(axis: int) -> jax.Array:
+        at = jnp.arange(images.shape[axis + 1])[None] - corner[:, axis, None]
+        return (at >= 0) & (at < extent[:, axis, None])
+
+    blank = inside(0)[:, :, None] & inside(1)[:, None, :]
+    return jnp.where(blank[..., None], 0, images)
 
 
 def _color(params: Params, images: jax.Array) -> jax.Array:

@@ -1,11 +1,11 @@
 """Random numbers of the ADA operations: unit draws first, then the parameters that a strength p makes of them.
 
-The two steps are apart so that a test can fix the draws, and so that p may be traced. A sample's draws depend on the
-key, its place in the batch and the operation's name, not on which other operations are on.
+The two steps are apart so that a test can fix the draws, and so that p may be traced.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -73,16 +73,33 @@ SHAPES: dict[str, tuple[str, tuple[int, ...], tuple[int, ...]]] = {
 def draw_units(
     key: jax.Array, n: int, ops: dict[str, float], image_shape: tuple[int, int, int]
 ) -> tuple[dict[str, Unit], jax.Array | None]:
-    """Return ({operation: its unit draws for n samples}, unit normal pixels float[n, h, w, c] if 'noise' is on)."""
+    """Return ({operation: its unit draws for n samples}, unit normal pixels float[n, h, w, c] if 'noise' is on).
+
+    One array of each distribution serves all operations, on or off: two random programs instead of two per operation,
+    and an operation's draws do not depend on which others are on.
+    """
+    columns = {UNIFORM: 0, NORMAL: 0}
+
+    def take(kind: str, shape: tuple[int, ...]) -> slice:
+        start = columns[kind]
+        columns[kind] += math.prod(shape)
+        return slice(start, columns[kind])
+
+    places = {op: (take(kind, value), take(UNIFORM, gate)) for op, (kind, value, gate) in SHAPES.items()}
+    pool = {
+        UNIFORM: jax.random.uniform(rng.stream(key, "augment/uniform"), (n, columns[UNIFORM])),
+        NORMAL: jax.random.normal(rng.stream(key, "augment/normal"), (n, columns[NORMAL])),
+    }
     units = {}
     for op in ops:
-        kind, value, gate = SHAPES[op]
-        value_key, gate_key = jax.random.split(rng.stream(key, f"augment/{op}"))
-        sample = jax.random.uniform if kind == UNIFORM else jax.random.normal
-        units[op] = Unit(sample(value_key, (n, *value)), jax.random.uniform(gate_key, (n, *gate)))
+        (kind, value, gate), (value_at, gate_at) = SHAPES[op], places[op]
+        units[op] = Unit(
+            pool[kind][:, value_at].reshape(n, *value),
+            pool[UNIFORM][:, gate_at].reshape(n, *gate),
+        )
     if "noise" not in ops:
         return units, None
-    return units, jax.random.normal(rng.stream(key, "augment/noise/pixels"), (n, *image_shape))
+    return units, jax.random.normal(rng.stream(key, "augment/pixels"), (n, *image_shape))
 
 
 def to_params(

@@ -56,7 +56,7 @@ def _toeplitz(size: int) -> np.ndarray:
     source = np.where(at < size, at, period - at)
     out = np.zeros([BANDS, size, size])
     for k in range(bank.shape[1]):
-        np.add.at(out, (slice(None), np.arange(size), source[:, k]), bank[:, k, None])
+        out[:, np.arange(size), source[:, k]] += bank[:, k, None]
     return out
 
 

@@ -23,11 +23,11 @@ from stylegan_jax.ops import fir
 
 LOWERINGS = ("matrix", "filter")
 MATRIX_SIZE = 256
-"""Up to this many pixels an axis is upsampled by a product with a matrix: fewer and smaller temporary arrays. Longer axes
-are filtered, whose cost per pixel does not grow with the size."""
+"""Up to this many pixels an axis is upsampled by a product with a matrix: fewer and smaller temporary arrays. Longer
+axes are filtered, whose cost per pixel does not grow with the size."""
 SCRATCH = {"cpu": 2**18, "other": 2**28}
-"""Bytes of upsampled image that may exist at a time even if the images are fewer bytes. Small on CPU, where caches count;
-large elsewhere, where few large programs are fastest."""
+"""Bytes of upsampled image that may exist at a time even if the images are fewer bytes. Small on CPU, where caches
+count; large elsewhere, where few large programs are fastest."""
 
 HIGHEST = jax.lax.Precision.HIGHEST
 Blocks = Callable[[jax.Array, jax.Array], jax.Array]
@@ -149,8 +149,8 @@ def _by_blocks(images: jax.Array, g_inv: jax.Array, shards: int, each: Blocks) -
     b, k = block_size(n, h, w, c, images.dtype.itemsize)
     split, matrices = images.reshape(shards, n, h, w, c), g_inv.reshape(shards, n, 3, 3)
 
-    def body(i: jax.Array | int, out: jax.Array) -> jax.Array:
-        at, channel = i // (c // k) * b, i % (c // k) * k
+    def body(i: jax.Array, out: jax.Array) -> jax.Array:
+        at, channel = jax.lax.div(i, c // k) * b, jax.lax.rem(i, c // k) * k
         block = jax.lax.dynamic_slice(split, (0, at, 0, 0, channel), (shards, b, h, w, k))
         g = jax.lax.dynamic_slice(matrices, (0, at, 0, 0), (shards, b, 3, 3)).reshape(-1, 3, 3)
         planes = jnp.moveaxis(block.reshape(-1, h, w, k), -1, 1)

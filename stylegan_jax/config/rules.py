@@ -155,22 +155,23 @@ def _check_augment(augment: AugmentConfig) -> None:
     for key, value in dataclasses.asdict(augment.ops).items():
         if value != -1 and not value >= 0:
             raise ConfigError(f"config.augment.ops.{key} is {value}; -1 (as the pipe says), 0 (off) or a multiplier")
-    strength = dataclasses.asdict(augment.strength)
+    strength, diff = dataclasses.asdict(augment.strength), augment.diffaugment
     bands = strength.pop("imgfilter_bands")
     if len(bands) != 4 or not all(b >= 0 for b in bands):
-        raise ConfigError(f"config.augment.strength.imgfilter_bands is {bands}; it must be 4 multipliers, none negative")
-    strength = {f"strength.{k}": v for k, v in strength.items()}
-    diff = {"diffaugment.translation": augment.diffaugment.translation, "diffaugment.cutout": augment.diffaugment.cutout}
-    for key, value in (strength | diff).items():
-        most = 1 if key in ("strength.cutout_size", *diff) else math.inf
-        if not 0 <= value <= most:
-            limit = f"in [0, {most}]" if most == 1 else "0 or greater"
-            raise ConfigError(f"config.augment.{key} is {value}; it must be {limit}")
+        raise ConfigError(f"config.augment.strength.imgfilter_bands is {bands}; give 4 multipliers, none negative")
+    shares = {"strength.cutout_size": strength.pop("cutout_size")}
+    shares |= {"diffaugment.translation": diff.translation, "diffaugment.cutout": diff.cutout}
+    for key, value in shares.items():
+        if not 0 <= value <= 1:
+            raise ConfigError(f"config.augment.{key} is {value}; it is a share of the image, in [0, 1]")
+    for key, value in strength.items():
+        if not value >= 0:
+            raise ConfigError(f"config.augment.strength.{key} is {value}; it must not be negative")
     known = ("color", "translation", "cutout")
-    for name in augment.diffaugment.policy.split(","):
+    for name in diff.policy.split(","):
         if name.strip() not in known:
             raise ConfigError(
-                f"config.augment.diffaugment.policy is {augment.diffaugment.policy!r}; {name.strip()!r} is no policy; "
+                f"config.augment.diffaugment.policy is {diff.policy!r}; {name.strip()!r} is no policy; "
                 f"{suggest(name.strip(), known)}; separate several by commas"
             )
 

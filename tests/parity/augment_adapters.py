@@ -21,7 +21,7 @@ def augment_config(pipe: dict) -> AugmentConfig:
     tree = common.get_config()
     tree.data.source = "synthetic"
     ops, strength = tree.augment.ops, tree.augment.strength
-    ops.update({op: 0.0 for op in ops})
+    ops.update(dict.fromkeys(ops, 0.0))
     for key, value in pipe.items():
         group = ops if key in ops else strength
         group[key] = tuple(map(float, value)) if isinstance(value, list) else float(value)
@@ -78,7 +78,7 @@ def augment(meta, arrays, constants):
         noise = arrays.get("in/noise_image")
         pixels = None if noise is None else jnp.broadcast_to(nhwc(noise), image.shape)
 
-        def one(q, image=image, ops=ops, shape=tuple(shape), pixels=pixels):
+        def one(q, image=image, ops=ops, shape=tuple(shape), pixels=pixels, n=n):
             units, field = as_given(arrays, n, ops) if q is None else at_percentile(q, n, ops, pixels)
             params = draws.to_params(units, field, p, ops, config.strength, shape)
             y, pull = jax.vjp(lambda x: nchw(pipeline.apply_ada(params, x)), image)
