@@ -88,6 +88,72 @@ class LossConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AugmentOps:
+    """Multiplier of p per operation; -1: as the pipe says."""
+
+    xflip: float
+    rotate90: float
+    xint: float
+    scale: float
+    rotate: float
+    aniso: float
+    xfrac: float
+    brightness: float
+    contrast: float
+    lumaflip: float
+    hue: float
+    saturation: float
+    imgfilter: float
+    noise: float
+    cutout: float
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentStrength:
+    """Standard deviations and ranges of the operations; see `configs/common.py`."""
+
+    xint_max: float
+    scale_std: float
+    rotate_max: float
+    aniso_std: float
+    xfrac_std: float
+    brightness_std: float
+    contrast_std: float
+    hue_max: float
+    saturation_std: float
+    imgfilter_std: float
+    imgfilter_bands: tuple[float, ...]
+    noise_std: float
+    cutout_size: float
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffAugmentConfig:
+    """Policies and sizes of DiffAugment; see `configs/common.py`."""
+
+    policy: str
+    translation: float
+    cutout: float
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """Augmentation of the discriminator's images; see `configs/common.py`."""
+
+    mode: str
+    method: str
+    pipe: str
+    p: float
+    p_max: float
+    target: float
+    interval: int
+    kimg: float
+    ops: AugmentOps
+    strength: AugmentStrength
+    diffaugment: DiffAugmentConfig
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Length, optimisers and averages; see `configs/common.py`."""
 
@@ -130,6 +196,7 @@ class ExperimentConfig:
     model: ModelConfig
     data: DataConfig
     loss: LossConfig
+    augment: AugmentConfig
     train: TrainConfig
     log: LogConfig
 
@@ -150,4 +217,10 @@ CHOICES = {
     "data.cache": ("auto", "off", "host", "device"),
     "loss.adversarial": ("logistic", "hinge", "minimax", "wasserstein"),
     "loss.d_reg": ("r1", "wgan_gp", "none"),
+    "augment.mode": ("none", "fixed", "ada"),
+    "augment.method": ("ada", "diffaugment"),
+    "augment.pipe": (
+        *("blit", "geom", "color", "filter", "noise", "cutout"),
+        *("bg", "bgc", "bgcf", "bgcfn", "bgcfnc"),
+    ),
 }
