@@ -72,9 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from stylegan_jax.tools.command_line import parse_flags
 
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, "Recipe.", lock_config=True, flag_values=values)
-    parse_flags(["benchmark", *rest], values)
+    values, words = flags.FlagValues(), ["benchmark", *rest]
+    config_flags.DEFINE_config_file("config", None, "Recipe.", flag_values=values, lock_config=True, sys_argv=words)
+    parse_flags(words, values)
     if values["config"].value is None:
         print("error: --config is missing; such as --config=configs/quickstart.py", file=sys.stderr)
         return 2

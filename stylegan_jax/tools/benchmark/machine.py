@@ -69,7 +69,6 @@ def describe(device: Any, count: int) -> dict[str, Any]:
         "devices": count,
         "cpu": cpu[1] if cpu else platform.processor() or platform.machine(),
         "cores": cores,
-        "load_1min": os.getloadavg()[0],
         "memory_free_bytes": free_bytes(device),
         "system": f"{platform.system()} {platform.machine()}",
         "versions": {
@@ -78,6 +77,31 @@ def describe(device: Any, count: int) -> dict[str, Any]:
             **{name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "numpy")},
         },
     }
+
+
+class OtherWork:
+    """How much of the CPUs others took since this was made: other processes, and what a hypervisor gave away."""
+
+    def __init__(self):
+        self._start = self._now()
+
+    def fraction(self) -> float | None:
+        """Return their part of all CPU time, 0 to 1; None where the system does not tell."""
+        start, now = self._start, self._now()
+        if start is None or now is None or now[1] <= start[1]:
+            return None
+        busy, whole, own = (after - before for before, after in zip(start, now, strict=True))
+        return min(max((busy - own) / whole, 0.0), 1.0)
+
+    @staticmethod
+    def _now() -> tuple[float, float, float] | None:
+        """Return seconds of all CPUs since boot: not idle, all; and of this process."""
+        found = re.match(r"cpu +((?:\d+ ?){8})", _read("/proc/stat"))
+        if not found:
+            return None
+        spent = [int(ticks) / os.sysconf("SC_CLK_TCK") for ticks in found[1].split()]
+        own = os.times()
+        return sum(spent) - spent[3] - spent[4], sum(spent), own.user + own.system
 
 
 def _read(path: str) -> str:

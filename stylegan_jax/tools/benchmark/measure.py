@@ -77,7 +77,12 @@ class Measurement:
         Raises:
             ConfigError: a program does not fit in memory.
         """
-        record: dict[str, Any] = {"noise": self.options.noise, "programs": self.costs}
+        size = lambda init: estimate.count(jax.eval_shape(init, self.key)["params"])
+        record: dict[str, Any] = {
+            "parameters": {"generator": size(self.gan.init_g), "discriminator": size(self.gan.init_d)},
+            "noise": self.options.noise,
+            "programs": self.costs,
+        }
         traced = programs.trace(self.jobs, self.layout, self.say)
         self._refuse_large({name: t.estimate for name, t in traced.items()}, "estimated before compiling")
         if self.kinds:
@@ -91,11 +96,12 @@ class Measurement:
         if self.kinds:
             needs = {name: cost.get("memory", {}).get("peak", 0) for name, cost in self.costs.items()}
             self._refuse_large(needs, "after compiling")
-            model = None
+            model, others = None, machine.OtherWork()
             if "train" in self.kinds:
                 record["train"], model = self._train()
             if "sample" in self.kinds:
                 self._sample(model or programs.new_generator(self.gan, self.layout, self.key))
+            record["other_work"] = others.fraction()
             for cost in self.costs.values():
                 add_rates(cost, record["peaks"], self.layout.mesh.size, self.shared)
         if stats := self.device.memory_stats():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-BUSY_LOAD = 0.3
+BUSY = 0.05
 COLUMNS = ("program", "images", "trace s", "compile s", "ms", "(min-max)", "GFLOP", "of peak", "GB", "of copy", "MiB")
 
 
@@ -31,8 +31,12 @@ def _machine(record: Mapping[str, Any]) -> list[str]:
         f"{c['train']['batch_size']}, {record['compute_dtype']}; {record['date']}",
         f"{m['devices']} x {m['device_kind']} ({m['platform']}); {m['cpu']}, {m['cores']} cores; {versions}",
     ]
-    if m["load_1min"] > BUSY_LOAD * m["cores"]:
-        lines.append(f"the machine was busy: load {m['load_1min']:.1f} at the start; times are too long")
+    if (record.get("other_work") or 0) > BUSY:
+        lines.append(
+            f"the machine was busy: others took {100 * record['other_work']:.0f} % of its CPUs; times are too long"
+        )
+    if "parameters" in record:
+        lines.append("parameters: " + ", ".join(f"{name} {size:,d}" for name, size in record["parameters"].items()))
     if "peaks" in record:
         p = record["peaks"]
         lines.append(
