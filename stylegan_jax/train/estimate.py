@@ -88,7 +88,7 @@ def cost_table(gan: models.Gan, config: ExperimentConfig, layout: Layout, state:
     total = peak = 0.0
     for name, share in schedule.cadence(config).items():
         traced = jitted[name].trace(state, batch, key)
-        flops, live = program_flops(traced.lower()), peak_live_bytes(traced.jaxpr.jaxpr)
+        flops, live = program_flops(traced, traced.lower()), peak_live_bytes(traced.jaxpr.jaxpr)
         total, peak = total + flops * share, max(peak, live)
         lines.append(f"  {name:<10s}{flops / 1e9:>12,.1f}{live / 2**30:>16,.2f} GiB")
     images = config.train.total_kimg * 1000
@@ -103,13 +103,32 @@ def cost_table(gan: models.Gan, config: ExperimentConfig, layout: Layout, state:
     return "\n".join(lines)
 
 
-def program_flops(lowered: Any) -> float:
-    """Return XLA's count of floating-point operations of a lowered program, over all devices.
+def program_flops(traced: jax.stages.Traced, lowered: jax.stages.Lowered) -> float:
+    """Return XLA's count of floating-point operations of a program, over all devices.
 
     Counted before compilation, where every convolution and matrix product is still visible: a compiler may turn them
-    into library calls that the count of the compiled program leaves out. The body of a loop counts once.
+    into library calls that the count of the compiled program leaves out. XLA counts the body of a loop once; `scan` and
+    `fori_loop` of known length are counted in full here.
     """
+    return _xla_flops(lowered) + _repeated_flops(traced.jaxpr.jaxpr)
+
+
+def _xla_flops(lowered: jax.stages.Lowered) -> float:
     return float((lowered.cost_analysis() or {}).get("flops", 0.0))
+
+
+def _repeated_flops(jaxpr: Any) -> float:
+    """Return the FLOPs of all iterations of loops but the first."""
+    total = 0.0
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name != "scan":
+            total += sum(_repeated_flops(inner) for inner in _inner(eqn))
+            continue
+        body, length = eqn.params["jaxpr"], eqn.params["length"]
+        arguments = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in body.in_avals]
+        once = _xla_flops(jax.jit(jex.jaxpr_as_fun(body)).lower(*arguments))
+        total += (length - 1) * once + length * _repeated_flops(body.jaxpr)
+    return total
 
 
 def peak_live_bytes(jaxpr: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from configs import tiny
 from stylegan_jax.config import ConfigError, from_dict
 from stylegan_jax.tools.benchmark import data, machine, measure, peaks, programs, report, run, timing
 from stylegan_jax.tools.benchmark.__main__ import main
+from stylegan_jax.train import schedule
 from stylegan_jax.train.sharding import make_layout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -200,6 +202,15 @@ def test_a_loop_is_whole_cycles():
     assert [length(1), length(16), length(17)] == [16, 16, 32]
     assert length(10, g_reg_interval=3, d_reg="none") == 12
     assert length(10, pl_weight=0.0, d_reg="none") == 10
+
+
+def test_the_loop_runs_what_training_runs():
+    config, ran = from_dict(tiny.get_config()), []
+    call = lambda name, state: ran.append(name) or state
+    calls = {name: functools.partial(call, name) for name in TRAINING}
+    speeds, _ = measure.time_loop(config, calls, jnp.zeros([]), 32, 2)
+    assert ran == 2 * [name for step in range(32) for name in schedule.phases(config, step)]
+    assert len(speeds) == 2
 
 
 def test_times_are_per_call_and_in_turn(monkeypatch):

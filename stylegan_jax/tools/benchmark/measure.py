@@ -161,18 +161,24 @@ def compute_dtype(config: ExperimentConfig) -> jnp.dtype:
 
 def loop_length(config: ExperimentConfig, least: int) -> int:
     """Return the iterations of a timed loop: whole cycles of the regularisers, so that each has its share."""
-    cycle = math.lcm(*(round(1 / share) for share in schedule.cadence(config).values()))
+    cycle = math.lcm(*every(config).values())
     return -(-least // cycle) * cycle
+
+
+def every(config: ExperimentConfig) -> dict[str, int]:
+    """Return after how many iterations each program runs again."""
+    return {name: round(1 / share) for name, share in schedule.cadence(config).items()}
 
 
 def time_loop(config, calls: Mapping[str, Callable], state, length: int, repeats: int) -> tuple[list[float], Any]:
     """Run iterations as training does, on one batch that stays on the devices; return (img/s per repeat, state)."""
-    speeds = []
+    speeds, intervals = [], every(config)
     for _ in range(repeats):
         start = time.perf_counter()
         for step in range(length):
-            for name in schedule.phases(config, step):
-                state = calls[name](state)
+            for name, interval in intervals.items():
+                if step % interval == 0:
+                    state = calls[name](state)
         jax.block_until_ready(state)
         speeds.append(length * config.train.batch_size / (time.perf_counter() - start))
     return speeds, state

@@ -152,7 +152,7 @@ def compile_one(job: Job, traced: Traced, cold: bool) -> tuple[Any, dict[str, An
         "trace_lower_seconds": traced.seconds + lowering,
         "compile_seconds": compiling,
         "compile_cold": cold,
-        "flops": estimate.program_flops(lowered),
+        "flops": estimate.program_flops(traced.traced, lowered),
         "flops_compiled": float(cost.get("flops", 0.0)),
         "bytes_accessed": float(cost.get("bytes accessed", 0.0)),
         "memory_estimate": traced.estimate,
