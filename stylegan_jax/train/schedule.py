@@ -25,6 +25,12 @@ def used_programs(config: ExperimentConfig) -> list[str]:
     return phases(config, 0)
 
 
+def cadence(config: ExperimentConfig) -> dict[str, float]:
+    """Return how often each program runs per iteration, on average over the run."""
+    share = {"g_reg": 1 / max(config.loss.g_reg_interval, 1), "d_reg": 1 / max(config.loss.d_reg_interval, 1)}
+    return {name: share.get(name, 1.0) for name in used_programs(config)}
+
+
 def total_steps(config: ExperimentConfig) -> int:
     """Return the iterations of the whole run."""
     return math.ceil(config.train.total_kimg * 1000 / config.train.batch_size)
