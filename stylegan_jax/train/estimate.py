@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError, ExperimentConfig
 from stylegan_jax.train import schedule, step as steps
-from stylegan_jax.train.loop import with_labels
 from stylegan_jax.train.sharding import Layout, make_layout
+from stylegan_jax.train.startup import with_labels
 
 
 def dry_run(config: ExperimentConfig) -> str:

@@ -19,7 +19,7 @@ from configs import tiny
 from stylegan_jax import data, load_model
 from stylegan_jax.config import ConfigError, from_dict
 from stylegan_jax.tools import sample
-from stylegan_jax.train import loop
+from stylegan_jax.train import loop, startup
 from stylegan_jax.train.workdir import WorkdirBusyError, WorkdirLock
 
 
@@ -159,7 +159,7 @@ def test_nan_stops_the_run_and_names_term_and_step(cache, tmp_path):
 
 
 def test_no_room_for_checkpoints(cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
+    monkeypatch.setattr(startup.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     with pytest.raises(ConfigError, match=r"MiB free.*keep_latest"):
         loop.train(make_config(cache), tmp_path)
 
