@@ -176,7 +176,7 @@ class Programs:
     def d_reg(self, state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
         """Take a gradient-penalty step of the discriminator, on the batch of `d_main`."""
         loss, shown = self.config.loss, state.nimg - self.config.train.batch_size  # d_main has counted this iteration's
-        data = {"latents": self._latents("d_reg", state, root_key, gen_label(batch, "d_reg"))}
+        data: dict[str, Any] = {"latents": self._latents("d_reg", state, root_key, gen_label(batch, "d_reg"))}
         data |= {"pixels": batch.pixels, "label": batch.label}
         if loss.d_reg == "wgan_gp":
             mix = jax.random.uniform(rng.stream(root_key, "d_reg/mix", state.step), batch.label.shape[:1])
