@@ -46,7 +46,10 @@ def get_config() -> ml_collections.ConfigDict:
     d.path = ""  # file or folder; for tfds the data set name, such as 'cifar10'
     d.split = "train"  # tfds only
     d.labels = "none"  # none, file (dataset.json or the source's own), subfolders; arrays and synthetic bring theirs
-    d.xflip = False  # add the mirrored copy of every image
+    d.xflip = False  # add the copy of every image that is mirrored left to right
+    d.yflip = False  # add the copy that is mirrored top to bottom; with xflip also that of both: four in all
+    d.subset = 0  # train on so many images, chosen at random (a larger subset contains the smaller); 0: all
+    d.subset_seed = 0  # which images data.subset chooses
     d.on_bad_image = "error"  # error: refuse to start and name it; skip: leave it out and count it
     d.resize_filter = "box"  # box, lanczos; used when images differ from the model's resolution
     d.cache = "auto"  # decoded images: off, host (RAM), device; auto = host when they fit cache_limit_mb
@@ -69,6 +72,50 @@ def get_config() -> ml_collections.ConfigDict:
     q.style_mixing_prob = 0.9  # probability of two latents per batch
     q.blur_init_sigma = 0.0  # pixels; blur of all images that the discriminator sees, at the start; 0: none
     q.blur_fade_kimg = 0.0  # the blur fades linearly to none over this many thousands of images
+
+    c.augment = a = ml_collections.ConfigDict()  # of reals and fakes, before the discriminator (StyleGAN2-ADA)
+    a.mode = "none"  # none; fixed: strength p; ada: p is steered (ADA §3.3)
+    a.method = "ada"  # ada: the pipe below; diffaugment
+    a.pipe = "bgc"  # ada: blit, geom, color, filter, noise, cutout, bg, bgc, bgcf, bgcfn, bgcfnc
+    a.p = 0.0  # strength, the probability of each operation; mode 'ada' starts from it
+    a.p_max = 1.0  # ceiling of the steered p, from where all operations act always (official code: none)
+    a.target = 0.6  # of mean(sign(D(real))), which p is steered to
+    a.interval = 4  # iterations between two moves of p
+    a.kimg = 500.0  # thousands of images in which p can go from 0 to 1 (100 when fine-tuning)
+    a.ops = o = ml_collections.ConfigDict()  # multiplier of p per operation; 0: off, -1: as the pipe says (0 or 1)
+    o.xflip = -1.0
+    o.rotate90 = -1.0
+    o.xint = -1.0
+    o.scale = -1.0
+    o.rotate = -1.0
+    o.aniso = -1.0
+    o.xfrac = -1.0
+    o.brightness = -1.0
+    o.contrast = -1.0
+    o.lumaflip = -1.0
+    o.hue = -1.0
+    o.saturation = -1.0
+    o.imgfilter = -1.0
+    o.noise = -1.0
+    o.cutout = -1.0
+    a.strength = s = ml_collections.ConfigDict()  # distributions of the operations (ADA App. B)
+    s.xint_max = 0.125  # whole-pixel translation: uniform in ±this, in image sizes
+    s.scale_std = 0.2  # of the log2 of the scale
+    s.rotate_max = 1.0  # rotation: uniform in ±this, 1 = 180 degrees
+    s.aniso_std = 0.2  # of the log2 of the anisotropic scale
+    s.xfrac_std = 0.125  # of the translation, in image sizes
+    s.brightness_std = 0.2  # of what is added; images are in [-1, 1]
+    s.contrast_std = 0.5  # of the log2 of the contrast
+    s.hue_max = 1.0  # hue rotation: uniform in ±this, 1 = 180 degrees
+    s.saturation_std = 1.0  # of the log2 of the saturation
+    s.imgfilter_std = 1.0  # of the log2 of a band's amplification
+    s.imgfilter_bands = (1.0, 1.0, 1.0, 1.0)  # multipliers per band, lowest frequencies first
+    s.noise_std = 0.1  # the noise's standard deviation is half-normal with this scale
+    s.cutout_size = 0.5  # sides of the rectangle, in image sizes
+    a.diffaugment = f = ml_collections.ConfigDict()
+    f.policy = "color,translation,cutout"  # any of these
+    f.translation = 0.125  # largest shift, in image sizes
+    f.cutout = 0.5  # sides of the rectangle, in image sizes (StyleGAN-XL: 0.2)
 
     c.train = t = ml_collections.ConfigDict()
     t.batch_size = 32  # images per iteration, over all devices

@@ -36,3 +36,13 @@ def per_example(key: jax.Array, index: jax.Array) -> jax.Array:
     Because the example's own number decides its key, an example's draw does not depend on the batch it sits in.
     """
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+
+
+def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Return unit normals float32[shape] from one key.
+
+    XLA on CPU would otherwise repeat the long formula of the inverse error function in every reader of the array: a
+    third of the compile time of a program with noise.
+    """
+    x = jax.random.normal(key, shape)
+    return jax.lax.optimization_barrier(x) if jax.default_backend() == "cpu" else x

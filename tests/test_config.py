@@ -150,6 +150,7 @@ RULES = [  # (changes, what the text must name: key, value, fix)
             "train__num_devices": -1,
             "data__cache_limit_mb": -1,
             "data__synthetic_labels": -1,
+            "data__subset": -1,
             "log__keep_every_kimg": -1.0,
         }.items()
     ),

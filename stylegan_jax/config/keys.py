@@ -60,6 +60,9 @@ class DataConfig:
     split: str
     labels: str
     xflip: bool
+    yflip: bool
+    subset: int
+    subset_seed: int
     on_bad_image: str
     resize_filter: str
     cache: str
@@ -86,6 +89,72 @@ class LossConfig:
     style_mixing_prob: float
     blur_init_sigma: float
     blur_fade_kimg: float
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentOps:
+    """Multiplier of p per operation; -1: as the pipe says."""
+
+    xflip: float
+    rotate90: float
+    xint: float
+    scale: float
+    rotate: float
+    aniso: float
+    xfrac: float
+    brightness: float
+    contrast: float
+    lumaflip: float
+    hue: float
+    saturation: float
+    imgfilter: float
+    noise: float
+    cutout: float
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentStrength:
+    """Standard deviations and ranges of the operations; see `configs/common.py`."""
+
+    xint_max: float
+    scale_std: float
+    rotate_max: float
+    aniso_std: float
+    xfrac_std: float
+    brightness_std: float
+    contrast_std: float
+    hue_max: float
+    saturation_std: float
+    imgfilter_std: float
+    imgfilter_bands: tuple[float, ...]
+    noise_std: float
+    cutout_size: float
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffAugmentConfig:
+    """Policies and sizes of DiffAugment; see `configs/common.py`."""
+
+    policy: str
+    translation: float
+    cutout: float
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """Augmentation of the discriminator's images; see `configs/common.py`."""
+
+    mode: str
+    method: str
+    pipe: str
+    p: float
+    p_max: float
+    target: float
+    interval: int
+    kimg: float
+    ops: AugmentOps
+    strength: AugmentStrength
+    diffaugment: DiffAugmentConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +209,7 @@ class ExperimentConfig:
     model: ModelConfig
     data: DataConfig
     loss: LossConfig
+    augment: AugmentConfig
     train: TrainConfig
     log: LogConfig
 
@@ -163,4 +233,10 @@ CHOICES = {
     "train.on_nan": ("halt", "skip", "scrub", "rollback"),
     "train.freeze_mapping": ("none", "embed", "all"),
     "log.best_mode": ("min", "max"),
+    "augment.mode": ("none", "fixed", "ada"),
+    "augment.method": ("ada", "diffaugment"),
+    "augment.pipe": (
+        *("blit", "geom", "color", "filter", "noise", "cutout"),
+        *("bg", "bgc", "bgcf", "bgcfn", "bgcfnc"),
+    ),
 }

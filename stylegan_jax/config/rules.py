@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 from stylegan_jax.config.errors import ConfigError, suggest
-from stylegan_jax.config.keys import CHOICES, DataConfig, ExperimentConfig, ModelConfig
+from stylegan_jax.config.keys import CHOICES, AugmentConfig, DataConfig, ExperimentConfig, ModelConfig
 
 
 def validate(config: ExperimentConfig) -> None:
@@ -23,6 +24,7 @@ def validate(config: ExperimentConfig) -> None:
     _check_numbers(config)
     _check_options(config)
     _check_data(config.data)
+    _check_augment(config.augment)
 
 
 def _check_choices(group: str, values: Any) -> None:
@@ -123,7 +125,7 @@ def _check_numbers(config: ExperimentConfig) -> None:
             "freeze_d",
             "num_devices",
         ),
-        "data": ("cache_limit_mb", "synthetic_labels"),
+        "data": ("cache_limit_mb", "synthetic_labels", "subset"),
         "log": ("keep_every_kimg",),
     }
     for group, keys in not_negative.items():
@@ -191,6 +193,44 @@ def _check_data(data: DataConfig) -> None:
         raise ConfigError(f"config.data.labels='subfolders' needs data.source='folder', not {data.source!r}")
     if data.source == "tfds" and data.cache == "device":
         raise ConfigError("config.data.cache='device' does not work with data.source='tfds'; use 'host' or 'off'")
+
+
+def _check_augment(augment: AugmentConfig) -> None:
+    _check_choices("augment", augment)
+    for key in ("p_max", "interval", "kimg"):
+        if not getattr(augment, key) > 0:
+            raise ConfigError(f"config.augment.{key} is {getattr(augment, key)}; it must be greater than 0")
+    if not 0 <= augment.p <= augment.p_max:
+        raise ConfigError(f"config.augment.p is {augment.p}; it must be in [0, config.augment.p_max={augment.p_max}]")
+    if not -1 < augment.target < 1:
+        raise ConfigError(f"config.augment.target is {augment.target}; a mean of signs is in (-1, 1); ADA uses 0.6")
+    if augment.mode == "fixed" and augment.p == 0:
+        raise ConfigError(
+            "config.augment.p is 0 with mode='fixed', which augments nothing; set it (DiffAugment as published: 1), or "
+            "mode='none'"
+        )
+    for key, value in dataclasses.asdict(augment.ops).items():
+        if value != -1 and not value >= 0:
+            raise ConfigError(f"config.augment.ops.{key} is {value}; -1 (as the pipe says), 0 (off) or a multiplier")
+    strength, diff = dataclasses.asdict(augment.strength), augment.diffaugment
+    bands = strength.pop("imgfilter_bands")
+    if len(bands) != 4 or not all(b >= 0 for b in bands):
+        raise ConfigError(f"config.augment.strength.imgfilter_bands is {bands}; give 4 multipliers, none negative")
+    shares = {"strength.cutout_size": strength.pop("cutout_size")}
+    shares |= {"diffaugment.translation": diff.translation, "diffaugment.cutout": diff.cutout}
+    for key, value in shares.items():
+        if not 0 <= value <= 1:
+            raise ConfigError(f"config.augment.{key} is {value}; it is a share of the image, in [0, 1]")
+    for key, value in strength.items():
+        if not value >= 0:
+            raise ConfigError(f"config.augment.strength.{key} is {value}; it must not be negative")
+    known = ("color", "translation", "cutout")
+    for name in diff.policy.split(","):
+        if name.strip() not in known:
+            raise ConfigError(
+                f"config.augment.diffaugment.policy is {diff.policy!r}; {name.strip()!r} is no policy; "
+                f"{suggest(name.strip(), known)}; separate several by commas"
+            )
 
 
 def check_devices(config: ExperimentConfig, num_devices: int) -> None:

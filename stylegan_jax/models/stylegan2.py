@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stylegan_jax import rng
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.layers.conv import Conv, ModulatedConv, ToRGB, resample_filter
 from stylegan_jax.layers.dense import Dense
@@ -154,8 +155,8 @@ def draw_noise(key: jax.Array | None, n: int, size: int) -> jax.Array:
     if key is None:
         raise ValueError("noise='random' needs a key; pass one, or use noise='const'")
     if key.ndim:
-        return jax.vmap(lambda k: jax.random.normal(k, (size,)))(key)
-    return jax.random.normal(key, (n, size))
+        return jax.vmap(lambda k: rng.normal(k, (size,)))(key)
+    return rng.normal(key, (n, size))
 
 
 class Generator(nn.Module):

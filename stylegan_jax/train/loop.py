@@ -214,8 +214,11 @@ class Run:
             return None
         state, meta, step = restored
         bad, _ = resume_conflicts(meta["config"], self.config.to_dict())
-        if meta["num_images"] != self.source.info().num_images:
-            bad.append(f"images in the data set: {meta['num_images']} -> {self.source.info().num_images}")
+        info = self.source.info()
+        if meta["num_images"] != info.num_images:
+            bad.append(f"images in the data set: {meta['num_images']} -> {info.num_images}")
+        elif meta.get("labels", info.label_digest) != info.label_digest:
+            bad.append(f"labels of the images: {meta['labels']} -> {info.label_digest} (digests)")
         refuse(self.folder, bad)
         self.rollbacks = meta.get("rollbacks", 0)
         print(f"resuming from step {step} ({meta['nimg'] / 1000:.2f} kimg) of {self.folder}", flush=True)
@@ -328,6 +331,7 @@ class Run:
             "config": self.config.to_dict(),
             "num_images": self.source.info().num_images,
             "rollbacks": self.rollbacks,
+            "labels": self.source.info().label_digest,
             "versions": {"stylegan_jax": __version__, "jax": jax.__version__},
         }
         values = self.reported[1] if self.reported[0] == step else {}

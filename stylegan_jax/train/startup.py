@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 
 from stylegan_jax.config import ConfigError, ExperimentConfig, ModelConfig, resume_conflicts, suggest
+from stylegan_jax.data import describe_data
 from stylegan_jax.spec import SourceInfo
 from stylegan_jax.train import schedule
 from stylegan_jax.train.restore import committed_steps
@@ -123,8 +124,7 @@ def describe(config: ExperimentConfig, info: SourceInfo, layout: Layout) -> str:
     lines = [
         f"{config.name}: {config.model.arch} {h}x{w}x{c}, labels {config.model.label_dim}, "
         f"batch {config.train.batch_size}, {config.train.total_kimg:g} kimg",
-        f"data: {info.name}, {info.num_images} images of {'x'.join(map(str, info.image_shape))}"
-        + (f", {len(info.skipped)} bad ones skipped" if info.skipped else ""),
+        f"data: {describe_data(config.data, info)}",
         f"devices: {layout.mesh.size} x {device.device_kind} ({device.platform})",
     ]
     lines += [f"  skipped {name}: {why}" for name, why in info.skipped[:20]]

@@ -6,6 +6,7 @@ w_avg and the generator's average and counts the step; `d_reg`, when due, follow
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -37,7 +38,7 @@ def draw_latents(
     """Return the latents of a phase of a step; `cond` float[n, k] gives the batch size."""
     draw, mix, noise = jax.random.split(rng.stream(root_key, phase, step), 3)
     n = cond.shape[0]
-    z, z_mix = jax.random.normal(draw, (2, n, gan.spec.z_dim))
+    z, z_mix = rng.normal(draw, (2, n, gan.spec.z_dim))
     noise = layout.split(rng.per_example(noise, jnp.arange(n)))  # an image's noise does not depend on its micro-batch
     return objective.Latents(layout.split(z), layout.split(z_mix), cond, mix, noise)
 
@@ -139,7 +140,7 @@ class Programs:
         cond = gen_label(batch, "g_reg")
         cond = self.layout.split(cond[: cond.shape[0] // loss.pl_batch_shrink])
         shape = (cond.shape[0], *gan.spec.image_shape)
-        noise = self.layout.split(jax.random.normal(rng.stream(root_key, "g_reg/image", state.step), shape))
+        noise = self.layout.split(rng.normal(rng.stream(root_key, "g_reg/image", state.step), shape))
         data = {"latents": self._latents("g_reg", state, root_key, cond), "noise": noise}
 
         def lengths(params, part):
@@ -240,13 +241,19 @@ def batch_shapes(gan: Gan, config: ExperimentConfig, layout: Layout) -> Batch:
     )
 
 
+@functools.lru_cache(maxsize=8)
+def _creation(gan: Gan, config: ExperimentConfig, layout: Layout) -> Any:
+    """Return the initialisation of a run under `jax.jit`: one object, so that it is traced once."""
+    return jax.jit(lambda key: states.create(gan, config, key), out_shardings=layout.replicated)
+
+
 def create_state(gan: Gan, config: ExperimentConfig, layout: Layout, root_key: jax.Array) -> TrainState:
     """Initialise the state on the devices, already laid out.
 
     It runs once, so on CPU it is compiled without optimisation, in a quarter of the time.
     """
-    init = jax.jit(lambda key: states.create(gan, config, key), out_shardings=layout.replicated).lower(root_key)
-    return init.compile(compiler_options=quick_options())(root_key)
+    lowered = _creation(gan, config, layout).lower(root_key)
+    return lowered.compile(compiler_options=quick_options())(root_key)
 
 
 def quick_options() -> dict[str, Any] | None:
@@ -256,5 +263,5 @@ def quick_options() -> dict[str, Any] | None:
 
 def state_shapes(gan: Gan, config: ExperimentConfig, layout: Layout) -> TrainState:
     """Return the abstract state with its shardings: the target of a restore."""
-    shapes = jax.eval_shape(lambda key: states.create(gan, config, key), jax.random.key(0))
+    shapes = _creation(gan, config, layout).eval_shape(jax.random.key(0))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.replicated), shapes)

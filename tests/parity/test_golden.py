@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 
 from . import cases
+from .augment_adapters import ADAPTERS as AUGMENT
 from .model_adapters import ADAPTERS as MODELS
 from .ops_adapters import ADAPTERS as OPS
 from .training_adapter import ADAPTERS as TRAINING
 
-ADAPTERS = OPS | MODELS | TRAINING
+ADAPTERS = OPS | MODELS | TRAINING | AUGMENT
 
 # Families whose architecture or feature does not exist here yet; the only cases that are not compared.
 NOT_YET = {
-    "augment/adaptive augmentation pipeline": "adaptive augmentation",
-    "training/adaptive augmentation probability": "adaptive augmentation",
     "design/stylegan3 layer design": "StyleGAN3",
     "generator/stylegan3 generator": "StyleGAN3",
     "stylegan1/stylegan1 building blocks": "StyleGAN",
