@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
@@ -68,7 +68,9 @@ def adam(
         stop = lambda path, x: jax.lax.stop_gradient(x) if label(path, x) == "frozen" else x
         return jax.tree_util.tree_map_with_path(stop, params)
 
-    transforms = {"both": plain(), "main": plain()} | ({"frozen": optax.set_to_zero()} if frozen else {})
+    transforms: dict[Hashable, optax.GradientTransformation] = {"both": plain(), "main": plain()}
+    if frozen:
+        transforms["frozen"] = optax.set_to_zero()
     transform = optax.partition(transforms, lambda params: jax.tree_util.tree_map_with_path(label, params))
 
     def update_reg(grads: Any, state: Any, params: Any) -> tuple[Any, Any]:

@@ -39,7 +39,11 @@ def reported_terms(config: ExperimentConfig) -> list[str]:
 
 def cadence(config: ExperimentConfig) -> dict[str, float]:
     """Return how often each program runs per iteration, on average over the run."""
-    share = {"g_reg": 1 / max(config.loss.g_reg_interval, 1), "d_reg": 1 / max(config.loss.d_reg_interval, 1)}
+    late = min(config.loss.pl_start_kimg / config.train.total_kimg, 1)  # the share of the run without path length
+    share = {
+        "g_reg": (1 - late) / max(config.loss.g_reg_interval, 1),
+        "d_reg": 1 / max(config.loss.d_reg_interval, 1),
+    }
     return {name: share.get(name, 1.0) for name in used_programs(config)}
 
 
