@@ -11,7 +11,7 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from stylegan_jax.tools.command_line import parse_flags
+from stylegan_jax.tools.command_line import keep_freed_memory, parse_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "File of the recipe, such as configs/ffhq.py.", lock_config=True
@@ -26,6 +26,7 @@ def main(argv: list[str]) -> int:
     """Run the command; return its exit code."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}; options look like --workdir=DIR")
+    keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs pages of traceback before the error that we print
     from stylegan_jax.config import ConfigError, from_dict

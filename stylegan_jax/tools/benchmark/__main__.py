@@ -70,8 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from absl import flags
     from ml_collections import config_flags
 
-    from stylegan_jax.tools.command_line import parse_flags
+    from stylegan_jax.tools.command_line import keep_freed_memory, parse_flags
 
+    keep_freed_memory()
     values, words = flags.FlagValues(), ["benchmark", *rest]
     config_flags.DEFINE_config_file("config", None, "Recipe.", flag_values=values, lock_config=True, sys_argv=words)
     parse_flags(words, values)
