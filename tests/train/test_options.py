@@ -187,7 +187,7 @@ def test_good_steps_are_the_same_under_every_policy():
         got = run(train__on_nan=policy).after(start, *PHASES)
         assert guard.bad_steps(got.stats) == {}
         jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7),
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
             got.replace(stats=0),
             want.replace(stats=0),
         )
