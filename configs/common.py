@@ -34,6 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     m.conv_clamp = 256.0  # activations are clamped to ±this after each convolution (ADA app. C); 0: none
     m.compute_dtype = "auto"  # of the lowp blocks: auto = bfloat16 on TPU and GPU, float32 on CPU
     m.num_lowp_res = 4  # how many of the highest resolutions use compute_dtype
+    m.remat_from = 0  # heights from this on are computed twice rather than stored, for less memory; 0: none
     m.d_mapping_layers = 8  # layers that map the label inside the discriminator
     m.d_mapping_lr_mult = 0.01
     m.cmap_dim = 0  # size of the mapped label in the discriminator; 0: its channel count at 4x4
@@ -61,7 +62,10 @@ def get_config() -> ml_collections.ConfigDict:
     d.path = ""  # file or folder; for tfds the data set name, such as 'cifar10'
     d.split = "train"  # tfds only
     d.labels = "none"  # none, file (dataset.json or the source's own), subfolders; arrays and synthetic bring theirs
-    d.xflip = False  # add the mirrored copy of every image
+    d.xflip = False  # add the copy of every image that is mirrored left to right
+    d.yflip = False  # add the copy that is mirrored top to bottom; with xflip also that of both: four in all
+    d.subset = 0  # train on so many images, chosen at random (a larger subset contains the smaller); 0: all
+    d.subset_seed = 0  # which images data.subset chooses
     d.on_bad_image = "error"  # error: refuse to start and name it; skip: leave it out and count it
     d.resize_filter = "box"  # box, lanczos; used when images differ from the model's resolution
     d.cache = "auto"  # decoded images: off, host (RAM), device; auto = host when they fit cache_limit_mb
@@ -80,7 +84,54 @@ def get_config() -> ml_collections.ConfigDict:
     q.pl_decay = 0.01  # running mean of the path length
     q.pl_batch_shrink = 2  # path length uses batch_size / this
     q.g_reg_interval = 4  # iterations between path-length regularisations (lazy)
+    q.pl_start_kimg = 0.0  # path length is off before this many thousands of images
     q.style_mixing_prob = 0.9  # probability of two latents per batch
+    q.blur_init_sigma = 0.0  # pixels; blur of all images that the discriminator sees, at the start; 0: none
+    q.blur_fade_kimg = 0.0  # the blur fades linearly to none over this many thousands of images
+
+    c.augment = a = ml_collections.ConfigDict()  # of reals and fakes, before the discriminator (StyleGAN2-ADA)
+    a.mode = "none"  # none; fixed: strength p; ada: p is steered (ADA §3.3)
+    a.method = "ada"  # ada: the pipe below; diffaugment
+    a.pipe = "bgc"  # ada: blit, geom, color, filter, noise, cutout, bg, bgc, bgcf, bgcfn, bgcfnc
+    a.p = 0.0  # strength, the probability of each operation; mode 'ada' starts from it
+    a.p_max = 1.0  # ceiling of the steered p, from where all operations act always (official code: none)
+    a.target = 0.6  # of mean(sign(D(real))), which p is steered to
+    a.interval = 4  # iterations between two moves of p
+    a.kimg = 500.0  # thousands of images in which p can go from 0 to 1 (100 when fine-tuning)
+    a.ops = o = ml_collections.ConfigDict()  # multiplier of p per operation; 0: off, -1: as the pipe says (0 or 1)
+    o.xflip = -1.0
+    o.rotate90 = -1.0
+    o.xint = -1.0
+    o.scale = -1.0
+    o.rotate = -1.0
+    o.aniso = -1.0
+    o.xfrac = -1.0
+    o.brightness = -1.0
+    o.contrast = -1.0
+    o.lumaflip = -1.0
+    o.hue = -1.0
+    o.saturation = -1.0
+    o.imgfilter = -1.0
+    o.noise = -1.0
+    o.cutout = -1.0
+    a.strength = s = ml_collections.ConfigDict()  # distributions of the operations (ADA App. B)
+    s.xint_max = 0.125  # whole-pixel translation: uniform in ±this, in image sizes
+    s.scale_std = 0.2  # of the log2 of the scale
+    s.rotate_max = 1.0  # rotation: uniform in ±this, 1 = 180 degrees
+    s.aniso_std = 0.2  # of the log2 of the anisotropic scale
+    s.xfrac_std = 0.125  # of the translation, in image sizes
+    s.brightness_std = 0.2  # of what is added; images are in [-1, 1]
+    s.contrast_std = 0.5  # of the log2 of the contrast
+    s.hue_max = 1.0  # hue rotation: uniform in ±this, 1 = 180 degrees
+    s.saturation_std = 1.0  # of the log2 of the saturation
+    s.imgfilter_std = 1.0  # of the log2 of a band's amplification
+    s.imgfilter_bands = (1.0, 1.0, 1.0, 1.0)  # multipliers per band, lowest frequencies first
+    s.noise_std = 0.1  # the noise's standard deviation is half-normal with this scale
+    s.cutout_size = 0.5  # sides of the rectangle, in image sizes
+    a.diffaugment = f = ml_collections.ConfigDict()
+    f.policy = "color,translation,cutout"  # any of these
+    f.translation = 0.125  # largest shift, in image sizes
+    f.cutout = 0.5  # sides of the rectangle, in image sizes (StyleGAN-XL: 0.2)
 
     c.train = t = ml_collections.ConfigDict()
     t.batch_size = 32  # images per iteration, over all devices
@@ -95,6 +146,13 @@ def get_config() -> ml_collections.ConfigDict:
     t.ema_rampup = 0.0  # half-life is at most this times the images shown so far; 0: no ramp
     t.w_avg_beta = 0.995  # decay of the w average, per iteration (SG2, ADA; stylegan3 repository: 0.998)
     t.init_from = ""  # start from these weights: a workdir, a model folder or an official .pkl (G, D and average)
+    t.grad_accum = 1  # micro-batches per step, one after the other, for less memory; same result; 1: off
+    t.lr_warmup_kimg = 0.0  # both learning rates rise linearly over this many thousands of images; 0: off
+    t.on_nan = "halt"  # NaN or infinity: halt, skip the step, scrub the gradient, rollback to the last checkpoint
+    t.max_rollbacks = 3  # on_nan='rollback': halt after this many in one run
+    t.early_stop_kimg = 0.0  # stop once log.keep_best has not improved for this many thousands of images; 0: off
+    t.freeze_d = 0  # Freeze-D: first so many discriminator layers, counted from the image, are not trained; 0: none
+    t.freeze_mapping = "none"  # what of the mapping network is not trained: none, embed (the label embedding), all
     t.num_devices = 0  # 0: all; else the first so many
     t.compilation_cache = "auto"  # folder of compiled programs; auto: in the user's cache folder; off
 
@@ -104,6 +162,8 @@ def get_config() -> ml_collections.ConfigDict:
     g.checkpoint_ticks = 50  # ticks between checkpoints
     g.keep_latest = 2  # newest checkpoints kept
     g.keep_every_kimg = 0.0  # also keep one checkpoint per this many kimg; 0: no
+    g.keep_best = ""  # also keep the checkpoint with the best value of this name in stats.jsonl, as 'loss/d_penalty'
+    g.best_mode = "min"  # which values are better: min, max
     g.tensorboard = True  # write TensorBoard events (needs TensorFlow)
     g.grid_columns = 8
     g.grid_rows = 6

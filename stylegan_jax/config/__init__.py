@@ -8,7 +8,11 @@ from stylegan_jax.config.build import from_dict, model_from_dict
 from stylegan_jax.config.errors import ConfigError, suggest
 from stylegan_jax.config.keys import (
     CHOICES,
+    AugmentConfig,
+    AugmentOps,
+    AugmentStrength,
     DataConfig,
+    DiffAugmentConfig,
     ExperimentConfig,
     LogConfig,
     LossConfig,
@@ -22,8 +26,12 @@ from stylegan_jax.config.rules import check_devices, check_model, validate
 __all__ = [
     "CHOICES",
     "RESUMABLE_KEYS",
+    "AugmentConfig",
+    "AugmentOps",
+    "AugmentStrength",
     "ConfigError",
     "DataConfig",
+    "DiffAugmentConfig",
     "ExperimentConfig",
     "LogConfig",
     "LossConfig",

@@ -53,6 +53,7 @@ class ModelConfig:
     conv_clamp: float
     compute_dtype: str
     num_lowp_res: int
+    remat_from: int
     d_mapping_layers: int
     d_mapping_lr_mult: float
     cmap_dim: int
@@ -80,6 +81,9 @@ class DataConfig:
     split: str
     labels: str
     xflip: bool
+    yflip: bool
+    subset: int
+    subset_seed: int
     on_bad_image: str
     resize_filter: str
     cache: str
@@ -102,7 +106,76 @@ class LossConfig:
     pl_decay: float
     pl_batch_shrink: int
     g_reg_interval: int
+    pl_start_kimg: float
     style_mixing_prob: float
+    blur_init_sigma: float
+    blur_fade_kimg: float
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentOps:
+    """Multiplier of p per operation; -1: as the pipe says."""
+
+    xflip: float
+    rotate90: float
+    xint: float
+    scale: float
+    rotate: float
+    aniso: float
+    xfrac: float
+    brightness: float
+    contrast: float
+    lumaflip: float
+    hue: float
+    saturation: float
+    imgfilter: float
+    noise: float
+    cutout: float
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentStrength:
+    """Standard deviations and ranges of the operations; see `configs/common.py`."""
+
+    xint_max: float
+    scale_std: float
+    rotate_max: float
+    aniso_std: float
+    xfrac_std: float
+    brightness_std: float
+    contrast_std: float
+    hue_max: float
+    saturation_std: float
+    imgfilter_std: float
+    imgfilter_bands: tuple[float, ...]
+    noise_std: float
+    cutout_size: float
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffAugmentConfig:
+    """Policies and sizes of DiffAugment; see `configs/common.py`."""
+
+    policy: str
+    translation: float
+    cutout: float
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """Augmentation of the discriminator's images; see `configs/common.py`."""
+
+    mode: str
+    method: str
+    pipe: str
+    p: float
+    p_max: float
+    target: float
+    interval: int
+    kimg: float
+    ops: AugmentOps
+    strength: AugmentStrength
+    diffaugment: DiffAugmentConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +194,13 @@ class TrainConfig:
     ema_rampup: float
     w_avg_beta: float
     init_from: str
+    grad_accum: int
+    lr_warmup_kimg: float
+    on_nan: str
+    max_rollbacks: int
+    early_stop_kimg: float
+    freeze_d: int
+    freeze_mapping: str
     num_devices: int
     compilation_cache: str
 
@@ -134,6 +214,8 @@ class LogConfig:
     checkpoint_ticks: int
     keep_latest: int
     keep_every_kimg: float
+    keep_best: str
+    best_mode: str
     tensorboard: bool
     grid_columns: int
     grid_rows: int
@@ -148,6 +230,7 @@ class ExperimentConfig:
     model: ModelConfig
     data: DataConfig
     loss: LossConfig
+    augment: AugmentConfig
     train: TrainConfig
     log: LogConfig
 
@@ -168,4 +251,13 @@ CHOICES = {
     "data.cache": ("auto", "off", "host", "device"),
     "loss.adversarial": ("logistic", "hinge", "minimax", "wasserstein"),
     "loss.d_reg": ("r1", "wgan_gp", "none"),
+    "augment.mode": ("none", "fixed", "ada"),
+    "augment.method": ("ada", "diffaugment"),
+    "augment.pipe": (
+        *("blit", "geom", "color", "filter", "noise", "cutout"),
+        *("bg", "bgc", "bgcf", "bgcfn", "bgcfnc"),
+    ),
+    "train.on_nan": ("halt", "skip", "scrub", "rollback"),
+    "train.freeze_mapping": ("none", "embed", "all"),
+    "log.best_mode": ("min", "max"),
 }

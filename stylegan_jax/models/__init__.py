@@ -7,7 +7,7 @@ from collections.abc import Callable
 from stylegan_jax.config import ConfigError, ModelConfig, suggest
 from stylegan_jax.config.stylegan3 import format_plan
 from stylegan_jax.models import stylegan2, stylegan3
-from stylegan_jax.models.gan import Gan, GanSpec, truncate
+from stylegan_jax.models.gan import Gan, GanSpec, merge, truncate
 
 ARCHS: dict[str, Callable[[ModelConfig], Gan]] = {
     "stylegan2": stylegan2.build,
@@ -33,4 +33,4 @@ def describe(model: ModelConfig) -> str:
     return DESCRIPTIONS[model.arch](model) if model.arch in DESCRIPTIONS else ""
 
 
-__all__ = ["ARCHS", "Gan", "GanSpec", "build", "describe", "truncate"]
+__all__ = ["ARCHS", "Gan", "GanSpec", "build", "describe", "merge", "truncate"]

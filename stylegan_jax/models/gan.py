@@ -19,6 +19,7 @@ class GanSpec(NamedTuple):
         num_ws: style slots l.
         image_shape: (h, w, c).
         label_dim: length k of a label; 0 without conditioning.
+        d_layers: paths of the discriminator's layers that Freeze-D can hold, from the image on; empty: none.
     """
 
     z_dim: int
@@ -26,6 +27,7 @@ class GanSpec(NamedTuple):
     num_ws: int
     image_shape: tuple[int, int, int]
     label_dim: int
+    d_layers: tuple[str, ...] = ()
 
 
 class Init(Protocol):
@@ -52,7 +54,13 @@ class SynthesizeAndTrack(Protocol):
     """Map styles to images, and move the statistics that the network keeps of its activations."""
 
     def __call__(
-        self, variables: Variables, ws: jax.Array, *, noise: str = "const", key: jax.Array | None = None
+        self,
+        variables: Variables,
+        ws: jax.Array,
+        *,
+        noise: str = "const",
+        key: jax.Array | None = None,
+        batch: int | None = None,
     ) -> tuple[jax.Array, Variables]: ...
 
 
@@ -78,9 +86,10 @@ class Gan(NamedTuple):
         map_latents: (variables, z float[n, z], cond float[n, k]) -> ws float[n, l, w], not truncated.
         synthesize: (variables, ws float[n, l, w], *, noise, key) -> image float32[n, h, w, c], about [-1, 1]; noise is
             'random' (fresh, from `key`: one, or [n] for one per image), 'const' or 'none'.
-        synthesize_and_track: as `synthesize`, but returns (image, buffers): statistics in `variables['buffers']` that
-            follow the activations have moved by this batch. Training calls it once per iteration, for the
-            discriminator's fakes.
+        synthesize_and_track: as `synthesize`, but returns (image, moved): the statistics in `variables['buffers']`
+            that follow the activations, a subtree of it with float[] leaves, one step further. `ws` may be a part of
+            a batch of `batch` images (None: all of it); the mean of the parts' statistics is then the batch's.
+            Training calls it once per iteration, for the discriminator's fakes.
         discriminate: (variables, image float[n, h, w, c], cond float[n, k]) -> logits float32[n, heads].
         with_transform: (variables, transform float[3, 3]) -> generator variables that sample the image plane at
             transform @ (x, y, 1), in units of the image height from the centre, x to the right and y down: the inverse
@@ -98,12 +107,18 @@ class Gan(NamedTuple):
 
 
 def without_tracking(synthesize: Synthesize) -> SynthesizeAndTrack:
-    """Return `synthesize_and_track` of a network that keeps no statistics: the buffers stay as they are."""
+    """Return the `synthesize_and_track` of a network that keeps no statistics."""
 
-    def synthesize_and_track(variables, ws, *, noise="const", key=None):
-        return synthesize(variables, ws, noise=noise, key=key), variables.get("buffers", {})
+    def synthesize_and_track(variables, ws, *, noise="const", key=None, batch=None):
+        return synthesize(variables, ws, noise=noise, key=key), {}
 
     return synthesize_and_track
+
+
+def merge(tree: Variables, changes: Variables) -> Variables:
+    """Return nested dicts with the leaves of `changes` in place of the tree's own."""
+    inner = lambda old, new: merge(old, new) if isinstance(new, dict) else new
+    return tree | {key: inner(tree[key], new) for key, new in changes.items()}
 
 
 def check_noise(noise: str) -> None:

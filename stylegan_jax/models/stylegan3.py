@@ -18,9 +18,9 @@ from stylegan_jax.config import ModelConfig
 from stylegan_jax.config.stylegan3 import InputPlan, LayerPlan, make_plan
 from stylegan_jax.layers.dense import Dense, scaled_normal
 from stylegan_jax.layers.mapping import Mapping
-from stylegan_jax.models.gan import Gan, GanSpec, check_noise
+from stylegan_jax.models.gan import Gan, GanSpec, check_noise, merge
 from stylegan_jax.models.precision import cast, low_dtype
-from stylegan_jax.models.stylegan2 import Discriminator
+from stylegan_jax.models.stylegan2 import Discriminator, discriminator_layers
 from stylegan_jax.ops.filtered_lrelu import filtered_lrelu
 from stylegan_jax.ops.lowpass import design_lowpass
 from stylegan_jax.ops.modconv import modulated_conv2d_prenorm
@@ -84,13 +84,16 @@ class SynthesisLayer(nn.Module):
     plan: LayerPlan
 
     @nn.compact
-    def __call__(self, x: jax.Array, w: jax.Array, track: bool = False) -> jax.Array:
-        """Map features float[n, h, w, c] and styles float[n, w] to the plan's output; `track` moves the average."""
+    def __call__(self, x: jax.Array, w: jax.Array, batch: int = 0) -> jax.Array:
+        """Map features float[n, h, w, c] and styles float[n, w] to the plan's output.
+
+        With `batch`, the average moves first, as far as a batch of so many images moves it.
+        """
         p, config = self.plan, self.config
         magnitude = self.variable("buffers", "magnitude_ema", jnp.ones, ())
-        if track:
+        if batch:
             mean = jax.lax.stop_gradient(jnp.mean(jnp.square(cast(x, None))))
-            beta = 0.5 ** (x.shape[0] / (config.stylegan3.magnitude_ema_kimg * 1000))
+            beta = 0.5 ** (batch / (config.stylegan3.magnitude_ema_kimg * 1000))
             magnitude.value = mean + (magnitude.value - mean) * beta
         style = Dense(p.source.channels, bias_init=1.0, name="affine")(w)
         weight = self.param("weight", scaled_normal(1), (p.kernel, p.kernel, p.source.channels, p.out.channels))
@@ -123,13 +126,13 @@ class Synthesis(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, ws: jax.Array, track: bool = False) -> jax.Array:
+    def __call__(self, ws: jax.Array, batch: int = 0) -> jax.Array:
         """Map ws float[n, l, w] to float32[n, h, w, c]; slot 0 belongs to the Fourier features."""
         plan = make_plan(self.config)
         x = FourierFeatures(plan.input, name="input")(ws[:, 0])
         self.sow("intermediates", "features", x)
         for layer in plan.layers:
-            x = SynthesisLayer(self.config, layer, name=f"L{layer.index}")(x, ws[:, layer.index + 1], track)
+            x = SynthesisLayer(self.config, layer, name=f"L{layer.index}")(x, ws[:, layer.index + 1], batch)
             self.sow("intermediates", f"x{layer.index}", x)  # "L…" names the layer itself
         return cast(x, None) * self.config.stylegan3.output_scale
 
@@ -156,9 +159,9 @@ class Generator(nn.Module):
         w = self.mapping(z, cond)
         return jnp.broadcast_to(w[:, None], (w.shape[0], num_ws(self.config), w.shape[1]))
 
-    def synthesize(self, ws: jax.Array, track: bool = False) -> jax.Array:
-        """Map ws float[n, l, w] to images float32[n, h, w, c]."""
-        return self.synthesis(ws, track)
+    def synthesize(self, ws: jax.Array, batch: int = 0) -> jax.Array:
+        """Map ws float[n, l, w] to images float32[n, h, w, c]; with `batch`, statistics move."""
+        return self.synthesis(ws, batch)
 
     def __call__(self, z: jax.Array, cond: jax.Array) -> jax.Array:
         return self.synthesize(self.map_latents(z, cond))
@@ -176,7 +179,8 @@ def build(config: ModelConfig) -> Gan:
     """
     generator, discriminator = Generator(config), Discriminator(config)
     label_dim = max(config.label_dim, 0)
-    spec = GanSpec(config.z_dim, config.w_dim, num_ws(config), config.image_shape, label_dim)
+    layers = discriminator_layers(config)
+    spec = GanSpec(config.z_dim, config.w_dim, num_ws(config), config.image_shape, label_dim, layers)
 
     def init_g(key):
         return dict(generator.init(key, jnp.zeros((1, spec.z_dim)), jnp.zeros((1, label_dim))))
@@ -191,19 +195,19 @@ def build(config: ModelConfig) -> Gan:
         check_noise(noise)
         return generator.apply(variables, ws, method="synthesize")
 
-    def synthesize_and_track(variables, ws, *, noise="const", key=None) -> Any:
+    def synthesize_and_track(variables, ws, *, noise="const", key=None, batch=None) -> Any:
         check_noise(noise)
-        image, moved = generator.apply(variables, ws, True, method="synthesize", mutable=["buffers"])
-        return image, moved["buffers"]
+        image, new = generator.apply(variables, ws, batch or ws.shape[0], method="synthesize", mutable=["buffers"])
+        layers: Any = {k: v for k, v in new["buffers"]["synthesis"].items() if k != "input"}
+        return image, {"synthesis": layers}
 
     def discriminate(variables, image, cond) -> Any:
         return discriminator.apply(variables, image, cond)
 
     def with_transform(variables, transform):
         buffers = variables["buffers"]
-        synthesis = buffers["synthesis"]
-        inner = synthesis["input"] | {"transform": jnp.asarray(transform, synthesis["input"]["freqs"].dtype)}
-        return variables | {"buffers": buffers | {"synthesis": synthesis | {"input": inner}}}
+        transform = jnp.asarray(transform, buffers["synthesis"]["input"]["freqs"].dtype)
+        return merge(variables, {"buffers": {"synthesis": {"input": {"transform": transform}}}})
 
     return Gan(
         spec, init_g, init_d, map_latents, synthesize, synthesize_and_track, discriminate, with_transform=with_transform

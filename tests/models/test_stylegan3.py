@@ -126,12 +126,13 @@ def test_the_table_of_a_plan_has_a_row_per_layer():
 def tracked():
     b = variants.build("stylegan3", "t")
     ws = jnp.asarray(np.random.default_rng(1).standard_normal((variants.N, b.gan.spec.num_ws, 10)), jnp.float32)
-    image, buffers = jax.jit(lambda ws: b.gan.synthesize_and_track(b.g, ws))(ws)
-    return b, ws, jax.device_get((image, buffers))
+    both = jax.jit(lambda ws: (b.gan.synthesize_and_track(b.g, ws), b.gan.synthesize_and_track(b.g, ws, batch=99)[1]))
+    (image, moved), far = jax.device_get(both(ws))
+    return b, ws, (image, models.merge(b.g["buffers"], moved), far)
 
 
 def test_tracking_moves_the_magnitudes_by_their_half_life_and_nothing_else():
-    b, ws, (image, buffers) = tracked()
+    b, ws, (image, buffers, far) = tracked()
     before, after = b.g["buffers"]["synthesis"], buffers["synthesis"]
     generator = stylegan3.Generator(b.config)
     with_new, seen = jax.jit(
@@ -143,6 +144,8 @@ def test_tracking_moves_the_magnitudes_by_their_half_life_and_nothing_else():
         power = np.mean(np.square(features[name][0]))
         want = before[f"L{i}"]["magnitude_ema"] * kept + power * (1 - kept)
         np.testing.assert_allclose(after[f"L{i}"]["magnitude_ema"], want, rtol=1e-6)
+        steps = far["synthesis"][f"L{i}"]["magnitude_ema"] - before[f"L{i}"]["magnitude_ema"]
+        np.testing.assert_allclose(steps, (want - before[f"L{i}"]["magnitude_ema"]) * 99 / variants.N, rtol=0.02)
         assert abs(after[f"L{i}"]["magnitude_ema"] - before[f"L{i}"]["magnitude_ema"]) > 1e-5
     jax.tree.map(np.testing.assert_array_equal, after["input"], before["input"])
     np.testing.assert_allclose(image, with_new, atol=1e-5)  # the new averages count at once

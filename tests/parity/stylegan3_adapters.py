@@ -120,11 +120,11 @@ def generator(meta, arrays, constants):
         x = seen[f"x{p.index}"][0]
         out[f"out/layer/{p.official_name}"] = x
         out[f"out/layer_rms/{p.official_name}"] = jnp.sqrt(jnp.mean(jnp.square(x)))
-    image, buffers = gan.synthesize_and_track(variables, ws)
+    image, moved = gan.synthesize_and_track(variables, ws)
     out["out/img_update"] = nchw(image)
     for p in plan.layers:
         name = f"out/state_after_update/synthesis.{p.official_name}.magnitude_ema"
-        out[name] = buffers["synthesis"][f"L{p.index}"]["magnitude_ema"]
+        out[name] = moved["synthesis"][f"L{p.index}"]["magnitude_ema"]
     out["out/state_after_update/mapping.w_avg"] = ema.update_w_avg(state["mapping.w_avg"], ws[:, 0], 0.998)
     return out | gradients(gan, plan, variables, ws)
 

@@ -9,18 +9,17 @@ import numpy as np
 import pytest
 
 from . import cases
+from .augment_adapters import ADAPTERS as AUGMENT
 from .equivariance_adapter import ADAPTERS as EQUIVARIANCE
 from .model_adapters import ADAPTERS as MODELS
 from .ops_adapters import ADAPTERS as OPS
 from .stylegan3_adapters import ADAPTERS as STYLEGAN3
 from .training_adapter import ADAPTERS as TRAINING
 
-ADAPTERS = OPS | MODELS | STYLEGAN3 | TRAINING | EQUIVARIANCE
+ADAPTERS = OPS | MODELS | STYLEGAN3 | TRAINING | AUGMENT | EQUIVARIANCE
 
 # Families whose architecture or feature does not exist here yet; the only cases that are not compared.
 NOT_YET = {
-    "augment/adaptive augmentation pipeline": "adaptive augmentation",
-    "training/adaptive augmentation probability": "adaptive augmentation",
     "stylegan1/stylegan1 building blocks": "StyleGAN",
     "mapping/stylegan-xl mapping network": "StyleGAN-XL",
     "projected/projected-gan single-scale discriminator head": "StyleGAN-XL",

@@ -1,0 +1,25 @@
+"""Augmentation of what the discriminator sees, for training with limited data (Karras et al. 2020, "ADA").
+
+`make_augment(config.augment, image_shape, shards)` gives an `Augment`: `draw(key, n, p)` and `apply(params, images)`,
+or both at once as `augment(key, p, images)`. Everything is pure, differentiable in the images to any order, and
+compiled once for all p. How a training step uses it:
+
+- Reals and fakes pass it on their way into the discriminator, wherever they do, each with draws of their own:
+  `gan.discriminate(d, augment(key_fake, p, fake), label)`. The gradient of the generator's loss passes through it.
+- R1 is taken with respect to the image before augmentation (`regularizers.r1_penalty` with
+  `critic = lambda x: gan.discriminate(d, augment.apply(params, x), label)` and `params` drawn outside it).
+- Two keys per phase, from `rng.stream(root, f"{phase}/augment/real", step)` and `.../fake`.
+- `p` is `control.p` of the training state. `controller.observe(control, logits)` takes the logits of augmented reals
+  wherever there are any (`d_main`, and those of R1); `controller.update(config.augment, control, step, batch_size)`
+  moves p at the end of an iteration.
+- In mode 'none' all of this leaves images, and the compiled program, as they are.
+
+Families: the ADA pipe (`draws`, `affine`, `warp`, `color`, `spectrum`, `cutout`; `pipes` names them) and `diffaugment`.
+"""
+
+from stylegan_jax.augment import controller
+from stylegan_jax.augment.controller import Control
+from stylegan_jax.augment.pipeline import Augment, make_augment
+from stylegan_jax.augment.pipes import GROUPS, PIPES
+
+__all__ = ["GROUPS", "PIPES", "Augment", "Control", "controller", "make_augment"]

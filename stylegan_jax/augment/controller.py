@@ -1,0 +1,88 @@
+"""How strong the augmentation is: fixed, or steered by how often the discriminator is sure of reals (ADA §3.3).
+
+The heuristic is r_t = mean(sign(D(real))): 0 when the discriminator cannot tell a real from a fake, 1 when it overfits.
+Every `interval` iterations p moves by a constant step towards more augmentation where r_t is above the target, and
+towards less where it is below.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stylegan_jax.config import AugmentConfig
+
+
+class Control(NamedTuple):
+    """State of the controller, part of the training state.
+
+    Attributes:
+        p: float32[], strength of the augmentation.
+        sign_sum: float32[], sum of sign(D(real)) since p last moved.
+        count: float32[], logits in that sum.
+    """
+
+    p: jax.Array
+    sign_sum: jax.Array
+    count: jax.Array
+
+
+def init(config: AugmentConfig) -> Control:
+    """Return the state at the start of training; p is `config.p`, or 0 in mode 'none'."""
+    p = 0.0 if config.mode == "none" else config.p
+    return Control(*(jnp.asarray(x, jnp.float32) for x in (p, 0.0, 0.0)))
+
+
+def observe(control: Control, logits: jax.Array) -> Control:
+    """Add the discriminator's logits of augmented reals, float[n, k], to the statistic."""
+    sign_sum = jnp.sum(jnp.sign(jax.lax.stop_gradient(logits)).astype(jnp.float32))
+    return control._replace(sign_sum=control.sign_sum + sign_sum, count=control.count + float(logits.size))
+
+
+def adjust(
+    p: jax.Array, sign_sum: jax.Array, count: jax.Array, *, target: float, step: float, p_max: float
+) -> jax.Array:
+    """Return p after one move.
+
+    Args:
+        p: float[].
+        sign_sum: float[], sum of sign(D(real)) over some images.
+        count: float[], how many; 0 leaves p.
+        target: of r_t = sign_sum / count, 0.6 in the paper.
+        step: how far p moves: images shown between two moves / images to go from 0 to 1.
+        p_max: ceiling; inf for none, as in the official code.
+    """
+    low, high = _neighbours(target, sign_sum.dtype)
+    direction = (sign_sum > low * count).astype(p.dtype) - (sign_sum < high * count).astype(p.dtype)
+    return jnp.where(count > 0, jnp.clip(p + direction * step, 0, p_max), p)
+
+
+def _neighbours(value: float, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the nearest numbers of a dtype at or below and at or above a value.
+
+    A mean that is the target rounded up is above the target; compared with the rounded target it would equal it.
+    """
+    near = np.asarray(value, dtype)
+    down, up = np.nextafter(near, -np.inf, dtype=dtype), np.nextafter(near, np.inf, dtype=dtype)
+    return (near if float(near) <= value else down), (near if float(near) >= value else up)
+
+
+def update(config: AugmentConfig, control: Control, step: jax.Array | int, batch_size: int) -> Control:
+    """Move p where it is due, at the end of an iteration; call it once per iteration.
+
+    Args:
+        config: mode, target, interval, kimg and p_max.
+        control: with this iteration's logits observed.
+        step: int32[], iterations done, this one included.
+        batch_size: images per iteration.
+    """
+    if config.mode != "ada":
+        return control._replace(sign_sum=jnp.zeros_like(control.sign_sum), count=jnp.zeros_like(control.count))
+    size = batch_size * config.interval / (config.kimg * 1000)
+    moved = adjust(*control, target=config.target, step=size, p_max=config.p_max)
+    fresh = Control(moved, jnp.zeros_like(control.sign_sum), jnp.zeros_like(control.count))
+    due = jnp.asarray(step) % config.interval == 0
+    return jax.tree.map(lambda new, old: jnp.where(due, new, old), fresh, control)
