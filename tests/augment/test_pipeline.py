@@ -48,7 +48,7 @@ def test_multipliers_replace_what_the_pipe_says():
 
 
 def test_errors_come_before_anything_is_compiled():
-    with pytest.raises(ConfigError, match=r"leaves no operation for images of 3 channel.* mode='none'"):
+    with pytest.raises(ConfigError, match=r"leaves no operation for images of 3 channel.* augment.mode='none'"):
         make_augment(configure(ops={}), SHAPE)
     with pytest.raises(ConfigError, match=r"img_channels is 2; brightness, .*saturation need .* pipe='bg'"):
         make_augment(configure(), (8, 8, 2))
@@ -78,8 +78,8 @@ def test_strength_0_changes_nothing_and_p_is_traced(normal):
 
 
 def test_jit_equals_eager(normal):
-    x, key = normal((2, *SHAPE)), jax.random.key(4)
-    want = program("bgcfnc")(key, 0.8, x)
+    x, key, augment = normal((2, *SHAPE)), jax.random.key(4), program("bgcfnc")
+    want = augment.apply(jax.jit(lambda key: augment.draw(key, 2, 0.8))(key), x)
     np.testing.assert_allclose(compiled("bgcfnc")(key, 0.8, x), want, atol=1e-12)
 
 
