@@ -25,7 +25,8 @@ INSTALL = [
     "tensorflow>=2.19; platform_system != 'Linux' or platform_machine != 'x86_64'",
     "tensorflow-datasets>=4.9.8",
 ]
-TEST = ["pytest>=9.0", "pytest-xdist>=3.6", "ruff>=0.14", "pyright>=1.1.400", "scipy>=1.14"]
+LSUN = ["lmdb>=1.4"]
+TEST = [*LSUN, "pytest>=9.0", "pytest-xdist>=3.6", "ruff>=0.14", "pyright>=1.1.400", "scipy>=1.14"]
 
 readme = HERE / "README.md"
 
@@ -46,6 +47,7 @@ setup(
         "dev": [*TEST, "pre-commit>=4.0"],
         "cuda": ["jax[cuda12]>=0.10.0"],
         "tpu": ["jax[tpu]>=0.10.0"],
+        "lsun": LSUN,
         "video": ["av>=14.0"],
         "peers": ["torch>=2.6"],  # only to compare with other implementations; nothing in the package imports it
     },

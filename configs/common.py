@@ -34,6 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     m.conv_clamp = 256.0  # activations are clamped to ±this after each convolution (ADA app. C); 0: none
     m.compute_dtype = "auto"  # of the lowp blocks: auto = bfloat16 on TPU and GPU, float32 on CPU
     m.num_lowp_res = 4  # how many of the highest resolutions use compute_dtype
+    m.remat_from = 0  # heights from this on are computed twice rather than stored, for less memory; 0: none
     m.d_mapping_layers = 8  # layers that map the label inside the discriminator
     m.d_mapping_lr_mult = 0.01
     m.cmap_dim = 0  # size of the mapped label in the discriminator; 0: its channel count at 4x4
@@ -45,7 +46,10 @@ def get_config() -> ml_collections.ConfigDict:
     d.path = ""  # file or folder; for tfds the data set name, such as 'cifar10'
     d.split = "train"  # tfds only
     d.labels = "none"  # none, file (dataset.json or the source's own), subfolders; arrays and synthetic bring theirs
-    d.xflip = False  # add the mirrored copy of every image
+    d.xflip = False  # add the copy of every image that is mirrored left to right
+    d.yflip = False  # add the copy that is mirrored top to bottom; with xflip also that of both: four in all
+    d.subset = 0  # train on so many images, chosen at random (a larger subset contains the smaller); 0: all
+    d.subset_seed = 0  # which images data.subset chooses
     d.on_bad_image = "error"  # error: refuse to start and name it; skip: leave it out and count it
     d.resize_filter = "box"  # box, lanczos; used when images differ from the model's resolution
     d.cache = "auto"  # decoded images: off, host (RAM), device; auto = host when they fit cache_limit_mb
@@ -64,7 +68,10 @@ def get_config() -> ml_collections.ConfigDict:
     q.pl_decay = 0.01  # running mean of the path length
     q.pl_batch_shrink = 2  # path length uses batch_size / this
     q.g_reg_interval = 4  # iterations between path-length regularisations (lazy)
+    q.pl_start_kimg = 0.0  # path length is off before this many thousands of images
     q.style_mixing_prob = 0.9  # probability of two latents per batch
+    q.blur_init_sigma = 0.0  # pixels; blur of all images that the discriminator sees, at the start; 0: none
+    q.blur_fade_kimg = 0.0  # the blur fades linearly to none over this many thousands of images
 
     c.augment = a = ml_collections.ConfigDict()  # of reals and fakes, before the discriminator (StyleGAN2-ADA)
     a.mode = "none"  # none; fixed: strength p; ada: p is steered (ADA §3.3)
@@ -123,6 +130,13 @@ def get_config() -> ml_collections.ConfigDict:
     t.ema_rampup = 0.0  # half-life is at most this times the images shown so far; 0: no ramp
     t.w_avg_beta = 0.995  # decay of the w average, per iteration (SG2, ADA; stylegan3 repository: 0.998)
     t.init_from = ""  # start from these weights: a workdir, a model folder or an official .pkl (G, D and average)
+    t.grad_accum = 1  # micro-batches per step, one after the other, for less memory; same result; 1: off
+    t.lr_warmup_kimg = 0.0  # both learning rates rise linearly over this many thousands of images; 0: off
+    t.on_nan = "halt"  # NaN or infinity: halt, skip the step, scrub the gradient, rollback to the last checkpoint
+    t.max_rollbacks = 3  # on_nan='rollback': halt after this many in one run
+    t.early_stop_kimg = 0.0  # stop once log.keep_best has not improved for this many thousands of images; 0: off
+    t.freeze_d = 0  # Freeze-D: first so many discriminator layers, counted from the image, are not trained; 0: none
+    t.freeze_mapping = "none"  # what of the mapping network is not trained: none, embed (the label embedding), all
     t.num_devices = 0  # 0: all; else the first so many
     t.compilation_cache = "auto"  # folder of compiled programs; auto: in the user's cache folder; off
 
@@ -132,6 +146,8 @@ def get_config() -> ml_collections.ConfigDict:
     g.checkpoint_ticks = 50  # ticks between checkpoints
     g.keep_latest = 2  # newest checkpoints kept
     g.keep_every_kimg = 0.0  # also keep one checkpoint per this many kimg; 0: no
+    g.keep_best = ""  # also keep the checkpoint with the best value of this name in stats.jsonl, as 'loss/d_penalty'
+    g.best_mode = "min"  # which values are better: min, max
     g.tensorboard = True  # write TensorBoard events (needs TensorFlow)
     g.grid_columns = 8
     g.grid_rows = 6

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
 
 from absl import app, flags
 from ml_collections import config_flags
+
+from stylegan_jax.tools.command_line import keep_freed_memory, parse_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "File of the recipe, such as configs/ffhq.py.", lock_config=True
@@ -25,6 +26,7 @@ def main(argv: list[str]) -> int:
     """Run the command; return its exit code."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}; options look like --workdir=DIR")
+    keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs pages of traceback before the error that we print
     from stylegan_jax.config import ConfigError, from_dict
@@ -56,33 +58,6 @@ def main(argv: list[str]) -> int:
         print(f"error: {error}; the last checkpoint in {_WORKDIR.value} is kept", file=sys.stderr)
         return 1
     return 0
-
-
-def parse_flags(argv: list[str]) -> list[str]:
-    """Parse the command line; a recipe or key that does not exist ends the command with one line."""
-    message = missing_recipe(argv)
-    if not message:
-        try:
-            return flags.FLAGS(argv)
-        except flags.Error as error:
-            message = str(error).strip().splitlines()[-1]  # a recipe's own error comes with its whole traceback
-        except (AttributeError, KeyError, ValueError, TypeError, OSError, ImportError) as error:
-            message = " ".join(str(error.args[0] if error.args else error).split())
-    print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(2)
-
-
-def missing_recipe(argv: list[str]) -> str:
-    """Return what is wrong when --config names a file that does not exist, else ''."""
-    named = [a.partition("=")[2].partition(":")[0] for a in argv if a.lstrip("-").startswith("config=")]
-    if not named or Path(named[-1]).is_file():
-        return ""
-    from stylegan_jax.config import suggest
-
-    known = sorted(p.as_posix() for p in Path("configs").glob("*.py") if p.stem not in ("common", "__init__"))
-    if not known:
-        return f"there is no file {named[-1]}; run in the checkout that holds configs/, or give its whole path"
-    return f"there is no file {named[-1]}; {suggest(named[-1], known)}"
 
 
 def run() -> None:

@@ -43,6 +43,9 @@ class SourceInfo(NamedTuple):
         label_dim: length k of a label vector; 0 when there are no labels.
         label_names: class names, empty when unknown.
         skipped: names and reasons of the images left out by `on_bad_image='skip'`.
+        label_kind: 'none', 'classes', 'multi-hot' or 'vectors'.
+        label_digest: changes when any label does.
+        subset_of: size of the whole set when `num_images` of them were chosen at random; else 0.
     """
 
     name: str
@@ -51,3 +54,6 @@ class SourceInfo(NamedTuple):
     label_dim: int
     label_names: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    label_kind: str = "none"
+    label_digest: str = ""
+    subset_of: int = 0

@@ -18,6 +18,7 @@ RANKS = {
     "stylegan_jax.spec": 0,
     "stylegan_jax.rng": 0,
     "stylegan_jax.images": 0,
+    "stylegan_jax.inert": 0,
     "stylegan_jax.ops": 1,
     "stylegan_jax.layers": 2,
     "stylegan_jax.models": 3,

@@ -70,7 +70,12 @@ RULES = [  # (changes, what the text must name: key, value, fix)
     ({"data__cache": "disk"}, ["config.data.cache is 'disk'", "host"]),
     ({"loss__adversarial": "logistics"}, ["config.loss.adversarial is 'logistics'", "did you mean 'logistic'?"]),
     ({"loss__d_reg": "r2"}, ["config.loss.d_reg is 'r2'", "did you mean 'r1'?"]),
+    ({"train__on_nan": "skipp"}, ["config.train.on_nan is 'skipp'", "did you mean 'skip'?"]),
+    ({"train__freeze_mapping": "embedding"}, ["config.train.freeze_mapping is 'embedding'", "did you mean 'embed'?"]),
+    ({"log__best_mode": "lowest"}, ["config.log.best_mode is 'lowest'", "min, max"]),
     # model
+    ({"model__remat_from": -1}, ["config.model.remat_from is -1", "0 means none"]),
+    ({"model__remat_from": 512}, ["config.model.remat_from is 512", "up to the resolution 256", "such as 128"]),
     ({"model__base_size": (0, 4)}, ["config.model.base_size is (0, 4)", "at least 1"]),
     ({"model__resample_filter": ()}, ["config.model.resample_filter is ()", "must not sum to zero"]),
     ({"model__resample_filter": (1, -1)}, ["config.model.resample_filter is (1.0, -1.0)", "must not sum to zero"]),
@@ -106,6 +111,7 @@ RULES = [  # (changes, what the text must name: key, value, fix)
             "train__g_lr": 0.0,
             "train__d_lr": math.nan,
             "train__eps": 0.0,
+            "train__grad_accum": 0,
             "loss__pl_batch_shrink": 0,
             "data__workers": 0,
             "data__synthetic_images": 0,
@@ -125,6 +131,18 @@ RULES = [  # (changes, what the text must name: key, value, fix)
         for key in ("r1_gamma", "gp_weight", "d_reg_interval", "pl_weight", "g_reg_interval", "style_mixing_prob")
     ),
     *(
+        ({key: -1.0}, [f"config.{key.replace('__', '.')} is -1.0", "must not be negative"])
+        for key in (
+            "loss__pl_start_kimg",
+            "loss__blur_init_sigma",
+            "loss__blur_fade_kimg",
+            "train__lr_warmup_kimg",
+            "train__early_stop_kimg",
+        )
+    ),
+    ({"train__freeze_d": -1}, ["config.train.freeze_d is -1", "must not be negative"]),
+    ({"train__max_rollbacks": -1}, ["config.train.max_rollbacks is -1", "must not be negative"]),
+    *(
         ({key: value}, [f"config.{key.replace('__', '.')} is {value}", "must not be negative"])
         for key, value in {
             "train__ema_kimg": -1.0,
@@ -132,6 +150,7 @@ RULES = [  # (changes, what the text must name: key, value, fix)
             "train__num_devices": -1,
             "data__cache_limit_mb": -1,
             "data__synthetic_labels": -1,
+            "data__subset": -1,
             "log__keep_every_kimg": -1.0,
         }.items()
     ),
@@ -141,6 +160,17 @@ RULES = [  # (changes, what the text must name: key, value, fix)
     ({"loss__d_reg_interval": 0}, ["config.loss.d_reg_interval is 0", "use 16, or set d_reg='none'"]),
     ({"train__batch_size": 30}, ["config.train.batch_size is 30", "mbstd_group=4", "use 28 or 32"]),
     ({"train__batch_size": 4, "loss__pl_batch_shrink": 8}, ["config.train.batch_size is 4", "pl_batch_shrink=8"]),
+    # options
+    ({"loss__blur_init_sigma": 10.0}, ["blur_init_sigma is 10.0 and blur_fade_kimg is 0.0", "set both"]),
+    ({"loss__blur_fade_kimg": 200.0}, ["blur_init_sigma is 0.0 and blur_fade_kimg is 200.0", "set both"]),
+    ({"train__early_stop_kimg": 5.0}, ["early_stop_kimg is 5.0 without config.log.keep_best"]),
+    (
+        {"train__on_nan": "rollback", "train__max_rollbacks": 0},
+        ["max_rollbacks is 0 with on_nan='rollback'", "1 or more"],
+    ),
+    ({"train__grad_accum": 3}, ["grad_accum is 3", "batch of 32", "mbstd_group=4", "use one of [1, 2, 4, 8]"]),
+    ({"train__grad_accum": 16}, ["grad_accum is 16", "use one of [1, 2, 4, 8]"]),
+    ({"train__grad_accum": 8, "loss__pl_batch_shrink": 8}, ["grad_accum is 8", "batch / 8 = 4 images"]),
     # data
     ({"data__source": "folder"}, ["config.data.path is empty", "'folder' needs it", "--config.data.path="]),
     ({"data__labels": "subfolders"}, ["'subfolders' needs data.source='folder'", "'synthetic'"]),
@@ -175,6 +205,9 @@ def test_a_missing_key_points_to_the_defaults():
         {"train__batch_size": 2},  # a group larger than the batch shrinks to it
         {"model__base_size": (4, 6), "model__mbstd_channels": 0},
         {"model__conv_clamp": 0, "model__compute_dtype": "bfloat16"},
+        {"train__grad_accum": 32, "model__mbstd_channels": 0, "loss__pl_weight": 0},
+        {"train__grad_accum": 8, "loss__pl_batch_shrink": 4},
+        {"train__on_nan": "skip", "train__max_rollbacks": 0},
     ],
     ids=str,
 )
@@ -215,6 +248,10 @@ def test_check_devices():
     with pytest.raises(ConfigError, match=r"24 / 2 = 12|24; path length uses batch / 2 = 12 images.* use batch 16 or"):
         config_lib.check_devices(config, 8)
     config_lib.check_devices(config_lib.from_dict(make_tree(train__batch_size=24, loss__pl_weight=0)), 8)
+    parts = config_lib.from_dict(make_tree(train__batch_size=32, train__grad_accum=4))
+    config_lib.check_devices(parts, 4)
+    with pytest.raises(ConfigError, match=r"grad_accum is 4, which cuts 16 images into micro-batches of 4; the 8"):
+        config_lib.check_devices(parts, 8)
 
 
 def test_suggest_names_near_ones_or_lists_all():

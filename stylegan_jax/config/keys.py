@@ -33,6 +33,7 @@ class ModelConfig:
     conv_clamp: float
     compute_dtype: str
     num_lowp_res: int
+    remat_from: int
     d_mapping_layers: int
     d_mapping_lr_mult: float
     cmap_dim: int
@@ -59,6 +60,9 @@ class DataConfig:
     split: str
     labels: str
     xflip: bool
+    yflip: bool
+    subset: int
+    subset_seed: int
     on_bad_image: str
     resize_filter: str
     cache: str
@@ -81,7 +85,10 @@ class LossConfig:
     pl_decay: float
     pl_batch_shrink: int
     g_reg_interval: int
+    pl_start_kimg: float
     style_mixing_prob: float
+    blur_init_sigma: float
+    blur_fade_kimg: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +173,13 @@ class TrainConfig:
     ema_rampup: float
     w_avg_beta: float
     init_from: str
+    grad_accum: int
+    lr_warmup_kimg: float
+    on_nan: str
+    max_rollbacks: int
+    early_stop_kimg: float
+    freeze_d: int
+    freeze_mapping: str
     num_devices: int
     compilation_cache: str
 
@@ -179,6 +193,8 @@ class LogConfig:
     checkpoint_ticks: int
     keep_latest: int
     keep_every_kimg: float
+    keep_best: str
+    best_mode: str
     tensorboard: bool
     grid_columns: int
     grid_rows: int
@@ -220,4 +236,7 @@ CHOICES = {
         *("blit", "geom", "color", "filter", "noise", "cutout"),
         *("bg", "bgc", "bgcf", "bgcfn", "bgcfnc"),
     ),
+    "train.on_nan": ("halt", "skip", "scrub", "rollback"),
+    "train.freeze_mapping": ("none", "embed", "all"),
+    "log.best_mode": ("min", "max"),
 }

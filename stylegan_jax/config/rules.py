@@ -19,7 +19,10 @@ def validate(config: ExperimentConfig) -> None:
     check_model(config.model)
     _check_choices("data", config.data)
     _check_choices("loss", config.loss)
+    _check_choices("train", config.train)
+    _check_choices("log", config.log)
     _check_numbers(config)
+    _check_options(config)
     _check_data(config.data)
     _check_augment(config.augment)
 
@@ -58,6 +61,11 @@ def check_model(model: ModelConfig) -> None:
             raise ConfigError(f"config.model.{key} is {getattr(model, key)}; it must not be negative")
     if model.label_dim < -1:
         raise ConfigError(f"config.model.label_dim is {model.label_dim}; -1 (from the data), 0 (none) or a length")
+    if not 0 <= model.remat_from <= model.resolution:
+        raise ConfigError(
+            f"config.model.remat_from is {model.remat_from}; 0 means none, else a height up to the resolution "
+            f"{model.resolution}, such as {model.resolution // 2}"
+        )
     if model.conv_clamp < 0:
         raise ConfigError(f"config.model.conv_clamp is {model.conv_clamp}; 0 means none, else a positive bound")
     nominal = 4 * 2 ** (model.num_blocks - 1)  # blocks count from 4, whatever the base height
@@ -79,6 +87,7 @@ def _check_numbers(config: ExperimentConfig) -> None:
         "train.g_lr": t.g_lr,
         "train.d_lr": t.d_lr,
         "train.eps": t.eps,
+        "train.grad_accum": t.grad_accum,
         "loss.pl_batch_shrink": loss.pl_batch_shrink,
         "data.workers": config.data.workers,
         "data.synthetic_images": config.data.synthetic_images,
@@ -96,9 +105,27 @@ def _check_numbers(config: ExperimentConfig) -> None:
         if not 0 <= value < 1:
             raise ConfigError(f"config.train.{key} is {value}; it must be in [0, 1)")
     not_negative = {
-        "loss": ("r1_gamma", "gp_weight", "d_reg_interval", "pl_weight", "g_reg_interval", "style_mixing_prob"),
-        "train": ("ema_kimg", "ema_rampup", "num_devices"),
-        "data": ("cache_limit_mb", "synthetic_labels"),
+        "loss": (
+            "r1_gamma",
+            "gp_weight",
+            "d_reg_interval",
+            "pl_weight",
+            "pl_start_kimg",
+            "g_reg_interval",
+            "style_mixing_prob",
+            "blur_init_sigma",
+            "blur_fade_kimg",
+        ),
+        "train": (
+            "ema_kimg",
+            "ema_rampup",
+            "lr_warmup_kimg",
+            "max_rollbacks",
+            "early_stop_kimg",
+            "freeze_d",
+            "num_devices",
+        ),
+        "data": ("cache_limit_mb", "synthetic_labels", "subset"),
         "log": ("keep_every_kimg",),
     }
     for group, keys in not_negative.items():
@@ -127,6 +154,36 @@ def _check_numbers(config: ExperimentConfig) -> None:
         )
     if config.model.conv_clamp == 0 and config.model.compute_dtype == "float16":
         raise ConfigError("config.model.compute_dtype='float16' overflows without conv_clamp; set conv_clamp=256")
+
+
+def _check_options(config: ExperimentConfig) -> None:
+    """Check gradient accumulation, blur and early stopping."""
+    t, loss = config.train, config.loss
+    if (loss.blur_init_sigma > 0) != (loss.blur_fade_kimg > 0):
+        raise ConfigError(
+            f"config.loss.blur_init_sigma is {loss.blur_init_sigma} and blur_fade_kimg is {loss.blur_fade_kimg}; set "
+            "both (StyleGAN3-R: 10 pixels over 200 kimg), or both to 0"
+        )
+    if t.early_stop_kimg and not config.log.keep_best:
+        raise ConfigError(
+            f"config.train.early_stop_kimg is {t.early_stop_kimg} without config.log.keep_best; name the value that "
+            "has to improve"
+        )
+    if t.on_nan == "rollback" and t.max_rollbacks < 1:
+        raise ConfigError("config.train.max_rollbacks is 0 with on_nan='rollback'; use 1 or more, or on_nan='halt'")
+    micro, group = t.batch_size // t.grad_accum, min(config.model.mbstd_group, t.batch_size)
+    if t.batch_size % t.grad_accum or (config.model.mbstd_channels and micro % group):
+        whole = t.batch_size // group
+        fitting = [k for k in range(1, whole + 1) if whole % k == 0]
+        raise ConfigError(
+            f"config.train.grad_accum is {t.grad_accum}; it must cut the batch of {t.batch_size} into micro-batches of "
+            f"whole minibatch-stddev groups (config.model.mbstd_group={group}); use one of {fitting}"
+        )
+    if loss.pl_weight and (t.batch_size // loss.pl_batch_shrink) % t.grad_accum:
+        raise ConfigError(
+            f"config.train.grad_accum is {t.grad_accum}; path length uses batch / {loss.pl_batch_shrink} = "
+            f"{t.batch_size // loss.pl_batch_shrink} images, which it must divide"
+        )
 
 
 def _check_data(data: DataConfig) -> None:
@@ -177,20 +234,27 @@ def _check_augment(augment: AugmentConfig) -> None:
 
 
 def check_devices(config: ExperimentConfig, num_devices: int) -> None:
-    """Check that the batch splits evenly over the devices, path-length part included.
+    """Check that every micro-batch splits evenly over the devices, path-length part included.
 
     Raises:
-        ConfigError: the batch, or its path-length part, does not divide.
+        ConfigError: the batch, a micro-batch, or the path-length part does not divide.
     """
-    batch, shrink = config.train.batch_size, config.loss.pl_batch_shrink
+    batch, shrink, accum = config.train.batch_size, config.loss.pl_batch_shrink, config.train.grad_accum
     if batch % num_devices:
         raise ConfigError(
             f"config.train.batch_size is {batch}; the {num_devices} devices must divide it; use "
             f"{max(batch // num_devices, 1) * num_devices} or {(batch // num_devices + 1) * num_devices}, or set "
             "config.train.num_devices"
         )
-    if config.loss.pl_weight and (batch // shrink) % num_devices:
+    parts = [batch // shrink] if config.loss.pl_weight else []
+    if parts and parts[0] % num_devices:
         raise ConfigError(
             f"config.train.batch_size is {batch}; path length uses batch / {shrink} = {batch // shrink} images, which "
             f"the {num_devices} devices must divide; use batch {num_devices * shrink} or a multiple of it"
         )
+    for part in [batch, *parts]:
+        if part // accum % num_devices:
+            raise ConfigError(
+                f"config.train.grad_accum is {accum}, which cuts {part} images into micro-batches of {part // accum}; "
+                f"the {num_devices} devices must divide that; use fewer micro-batches or a larger batch"
+            )

@@ -39,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "resample_filter": list(DEFAULT_FIR),
     "conv_clamp": 256.0,
     "compute_dtype": "auto",
+    "remat_from": 0,
     "num_lowp_res": 4,
     "d_mapping_layers": 8,
     "d_mapping_lr_mult": 0.01,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import struct
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
@@ -16,30 +15,19 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from stylegan_jax.convert.errors import BadCheckpointError
-from stylegan_jax.convert.machine import Machine
-from stylegan_jax.convert.standins import ArrayRecord, DtypeRecord, Global, OfficialWorld, Record
-from stylegan_jax.convert.stream import Budget, RefusedError, Window, show
+from stylegan_jax.convert.standins import OfficialWorld, Record
 from stylegan_jax.convert.tensors import TensorRecord
+from stylegan_jax.inert.arrays import ArrayRecord
+from stylegan_jax.inert.machine import Machine
+from stylegan_jax.inert.plain import DAMAGE, MAX_DEPTH, Reader, file_budget
+from stylegan_jax.inert.stream import Budget, RefusedError, Window, show
 
 MAX_FILE_BYTES = 16 << 30
 NET_NAMES = ("G", "D", "G_ema")
 TF_VERSIONS = (3, 4, 5)  # StyleGAN, StyleGAN2, StyleGAN2-ADA
 _MAX_MODULES = 20_000
-_MAX_DEPTH = 40
-_MAX_NODES = 1_000_000
 
-_DAMAGE = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-)
+_DAMAGE = (*DAMAGE, zipfile.BadZipFile)
 
 
 @dataclasses.dataclass
@@ -137,7 +125,7 @@ def _load(file: BinaryIO) -> tuple[Any, _Reader]:
     window = Window(file, 0, size)
     if window.copy().read(2) == b"PK":
         raise RefusedError("a zip archive, as torch.save writes it; official network files are plain pickles")
-    budget = Budget(8 * size + (64 << 20))
+    budget = file_budget(size)
     return Machine(window, OfficialWorld(budget), budget).load(), _Reader(budget)
 
 
@@ -159,48 +147,20 @@ def _is_tf(value: Any) -> bool:
     return isinstance(value, Record) and value.cls in ("dnnlib.tflib.network.Network", "tfutil.Network")
 
 
-class _Reader:
-    """Turns records into plain data, within limits on depth, number and bytes."""
+class _Reader(Reader):
+    """Turns records into plain data and networks, within limits on depth, number and bytes."""
 
     def __init__(self, budget: Budget):
-        self.budget = budget
-        self.nodes = _MAX_NODES
+        super().__init__(budget)
         self.modules = _MAX_MODULES
 
-    def plain(self, value: Any, depth: int = 0, *, shallow: bool = False) -> Any:
-        """Return `value` as plain data; `shallow` leaves only the class name of instances."""
-        self.nodes -= 1
-        if depth > _MAX_DEPTH or self.nodes < 0:
-            raise RefusedError("data nested too deeply or repeated too often")
-
-        def inner(item: Any) -> Any:
-            return self.plain(item, depth + 1, shallow=shallow)
-
-        if value is None or isinstance(value, bool | int | float | str | bytes):
-            return value
-        if isinstance(value, dict):
-            return {k if not hasattr(k, "is_stand_in") else str(inner(k)): inner(v) for k, v in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(inner(v) for v in value)
-        if isinstance(value, set | frozenset):
-            return sorted((inner(v) for v in value), key=repr)
-        if isinstance(value, ArrayRecord):
-            array = value.read(self.budget)
-            return array.item() if value.shape == () else array
+    def record(self, value: Any, inner: Callable[[Any], Any], shallow: bool) -> Any:
+        """Return a tensor or an instance as plain data."""
         if isinstance(value, TensorRecord):
             return value.read(self.budget)
-        if isinstance(value, Global):
-            return value.qualified
-        if isinstance(value, DtypeRecord):
-            return value.dtype.str
-        if isinstance(value, Window):
-            self.budget.charge(value.remaining)
-            return value.copy().read(value.remaining)
-        if isinstance(value, Record):
-            return (
-                value.cls if shallow else {"class": value.cls, "args": inner(value.args), "state": inner(value.state)}
-            )
-        raise RefusedError(f"a {type(value).__name__} where plain data belongs")
+        if not isinstance(value, Record):
+            return super().record(value, inner, shallow)
+        return value.cls if shallow else {"class": value.cls, "args": inner(value.args), "state": inner(value.state)}
 
     def torch_net(self, record: Any) -> OfficialNet:
         """Return a module as an OfficialNet."""
@@ -229,7 +189,7 @@ class _Reader:
 
     def _modules(self, path: str, record: Any, depth: int) -> Iterator[tuple[str, dict[str, Any]]]:
         self.modules -= 1
-        if depth > _MAX_DEPTH or self.modules < 0:
+        if depth > MAX_DEPTH or self.modules < 0:
             raise RefusedError("modules nested too deeply or repeated too often")
         state = _dict(getattr(record, "state", None), f"module {path!r}")
         yield path, state
@@ -267,7 +227,7 @@ class _Reader:
 
     def _components(self, path: str, state: dict[str, Any], depth: int) -> Iterator[tuple[str, dict[str, Any]]]:
         self.modules -= 1
-        if depth > _MAX_DEPTH or self.modules < 0:
+        if depth > MAX_DEPTH or self.modules < 0:
             raise RefusedError("networks nested too deeply or repeated too often")
         yield path, state
         for name, child in _dict(state.get("components", {}), f"components of {path!r}").items():

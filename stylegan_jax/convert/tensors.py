@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.convert.machine import Machine
-from stylegan_jax.convert.stream import Budget, RefusedError, Window, signed
+from stylegan_jax.inert.machine import Machine
+from stylegan_jax.inert.stream import Budget, RefusedError, Window, signed
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001

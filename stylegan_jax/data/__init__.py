@@ -1,10 +1,16 @@
 """Data: sources of images, their order, and batches. Meets the rest of the project only through `spec.Batch`."""
 
-from stylegan_jax.data.batches import Batches, open_batches
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from stylegan_jax.data.errors import BadImage, DataError
 from stylegan_jax.data.fitted import FittedSource, Source, fit_source
 from stylegan_jax.data.memory_source import MemorySource
-from stylegan_jax.data.sources import SOURCES, open_source
+from stylegan_jax.data.sources import SOURCES, describe_data, open_source
+
+if TYPE_CHECKING:
+    from stylegan_jax.data.batches import Batches, open_batches
 
 __all__ = [
     "SOURCES",
@@ -14,7 +20,17 @@ __all__ = [
     "FittedSource",
     "MemorySource",
     "Source",
+    "describe_data",
     "fit_source",
     "open_batches",
     "open_source",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what makes batches on first use: it needs JAX, and the data set tool does not."""
+    if name in ("Batches", "open_batches"):
+        from stylegan_jax.data import batches
+
+        return getattr(batches, name)
+    raise AttributeError(f"module 'stylegan_jax.data' has no attribute {name!r}")

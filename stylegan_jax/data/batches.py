@@ -32,7 +32,7 @@ class Schedule:
 
     Args:
         source: for its size and labels.
-        xflip: an epoch shows every image as stored and mirrored.
+        flips: (xflip, yflip); an epoch shows every image as stored and mirrored each way, see `order.order`.
         seed: the run's seed.
         start: images shown before batch 0.
         batch_size: images per batch, over all hosts.
@@ -40,9 +40,16 @@ class Schedule:
     """
 
     def __init__(
-        self, source: FittedSource, xflip: bool, *, seed: int, start: int, batch_size: int, shard: tuple[int, int]
+        self,
+        source: FittedSource,
+        flips: tuple[bool, bool],
+        *,
+        seed: int,
+        start: int,
+        batch_size: int,
+        shard: tuple[int, int],
     ):
-        self._source, self._xflip, self._seed, self._start = source, xflip, seed, start
+        self._source, self._flips, self._seed, self._start = source, flips, seed, start
         self._num_images = source.info().num_images
         self.batch_size, self.rows = batch_size, batch_size // shard[1]
         self._first_row = shard[0] * self.rows
@@ -53,8 +60,8 @@ class Schedule:
         return self._start + int(b) * self.batch_size + self._first_row + np.arange(self.rows, dtype=np.int64)
 
     def _images(self, b: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return (index int64[rows], flip bool[rows])."""
-        return order.order(self._seed, self.positions(b), self._num_images, self._xflip)
+        """Return (index int64[rows], flip bool[rows, 2])."""
+        return order.order(self._seed, self.positions(b), self._num_images, *self._flips)
 
     def labels(self, b: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (label float32[rows, k], gen_label float32[phases, rows, k])."""
@@ -141,7 +148,7 @@ def open_batches(
 
     Args:
         source: from `open_source`, or any `Source` (a `MemorySource` in a notebook).
-        data: the data group of the config: xflip, cache, workers, resize_filter.
+        data: the data group of the config: xflip, yflip, subset, cache, workers, resize_filter.
         image_shape: the model's (h, w, c).
         batch_size: images per batch, over all hosts.
         seed: decides the order and the drawn labels; any integer.
@@ -161,7 +168,8 @@ def open_batches(
         raise ConfigError(f"shard_index is {shard_index} of {shard_count} and start {start}; both count from 0")
     fitted = fit_source(source, data, image_shape)
     shard = (shard_index, shard_count)
-    schedule = Schedule(fitted, data.xflip, seed=seed, start=start, batch_size=batch_size, shard=shard)
+    flips = (data.xflip, data.yflip)
+    schedule = Schedule(fitted, flips, seed=seed, start=start, batch_size=batch_size, shard=shard)
     if fitted.cache == "device":
         # Made in the caller's thread: hosts must launch device programs in one order, and launching costs no waiting.
         return Batches(_device_batches(fitted, schedule, sharding), ahead=0)
@@ -178,7 +186,8 @@ def _host_pixels(source: FittedSource, schedule: Schedule) -> Iterator[np.ndarra
     for b in itertools.count():
         index, flip = schedule.images(b)
         pixels = source.gather(index)
-        pixels[flip] = pixels[flip, :, ::-1]
+        for axis, mirrored in ((2, flip[:, 0]), (1, flip[:, 1])):
+            pixels[mirrored] = np.flip(pixels[mirrored], axis)
         yield pixels
 
 
@@ -220,6 +229,8 @@ def _device_batches(source: FittedSource, schedule: Schedule, sharding: NamedSha
 
 
 def _gather(images: jax.Array, index: jax.Array, flip: jax.Array) -> jax.Array:
-    """Return images[index] uint8[n, h, w, c], mirrored where flip[n]."""
+    """Return images[index] uint8[n, h, w, c], mirrored where flip[n, 2] says (left to right, top to bottom)."""
     picked = images.at[index].get(mode="promise_in_bounds")
-    return jnp.where(flip[:, None, None, None], picked[:, :, ::-1], picked)
+    flip = flip[:, :, None, None, None]
+    picked = jnp.where(flip[:, 0], picked[:, :, ::-1], picked)
+    return jnp.where(flip[:, 1], picked[:, ::-1], picked)

@@ -51,11 +51,11 @@ def bad_images_error(where: str, bad: Sequence[tuple[str, str]], total: int) -> 
     )
 
 
-def missing_path_error(path: str, kind: str) -> DataError:
+def missing_path_error(path: str, kind: str, option: str = "config.data.path") -> DataError:
     """Return the error for a path that does not exist, with the nearest existing name beside it."""
     folder, name = os.path.split(os.path.abspath(path))
     while folder and not os.path.isdir(folder):
         folder, name = os.path.split(folder)
     near = difflib.get_close_matches(name, sorted(os.listdir(folder)), n=1, cutoff=0.5)
     hint = f"; did you mean {os.path.join(folder, near[0])}?" if near else ""
-    return DataError(f"config.data.path is {path!r}; there is no such {kind} (looked at {os.path.abspath(path)}){hint}")
+    return DataError(f"{option} is {path!r}; there is no such {kind} (looked at {os.path.abspath(path)}){hint}")

@@ -46,8 +46,10 @@ class Files(Protocol):
         ...
 
 
-def split_suffixes(names: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return (sorted names of images by suffix, names and reasons of image kinds that are not read).
+def split_suffixes(
+    names: Sequence[str], suffixes: tuple[str, ...] = images.SUFFIXES
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return (sorted names with one of the suffixes, names and reasons of image kinds that are not read).
 
     Hidden files and the resource forks that macOS adds to zips are left out without a word.
     """
@@ -58,7 +60,7 @@ def split_suffixes(names: Sequence[str]) -> tuple[list[str], list[tuple[str, str
         if parts[-1].startswith(".") or "__MACOSX" in parts:
             continue
         lower = name.lower()
-        if lower.endswith(images.SUFFIXES):
+        if lower.endswith(suffixes):
             good.append(name)
         elif lower.endswith(images.OTHER_SUFFIXES):
             bad.append((name, "this format is not read; re-save as PNG"))
@@ -171,7 +173,7 @@ class FileSource:
         """Describe the set."""
         shape = (*self._size, self._channels)
         skipped = tuple(self._skipped)
-        return SourceInfo(self._name, len(self._keep), shape, self._labels.dim, self._labels.names, skipped)
+        return SourceInfo(self._name, len(self._keep), shape, skipped=skipped, **self._labels.info())
 
     def encoded(self, index: int) -> bytes:
         """Return the stored bytes of one image.

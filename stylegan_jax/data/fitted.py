@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from stylegan_jax.config import DataConfig
-from stylegan_jax.data import images
-from stylegan_jax.data.errors import BadImage, DataError
+from stylegan_jax.data import images, order
+from stylegan_jax.data.errors import BadImage, DataError, bad_images_error
 from stylegan_jax.data.files import FileSource, parallel
 from stylegan_jax.data.memory_source import MemorySource
 from stylegan_jax.spec import SourceInfo
@@ -44,21 +44,37 @@ class FittedSource:
         inner: the source as stored.
         array: uint8[N, h, w, c], all images at the model's size; None when they are not held in memory.
         cache: where batches come from: 'off', 'host' or 'device'.
+        keep: int64[N], which images of `inner` these are, ascending; None: all.
     """
 
-    def __init__(self, inner: Source, size: tuple[int, int], resize_filter: str, array: np.ndarray | None, cache: str):
-        self.inner, self.array, self.cache = inner, array, cache
+    def __init__(
+        self,
+        inner: Source,
+        size: tuple[int, int],
+        resize_filter: str,
+        array: np.ndarray | None,
+        cache: str,
+        keep: np.ndarray | None = None,
+    ):
+        self.inner, self.array, self.cache, self.keep = inner, array, cache, keep
         self.size, self.resize_filter = size, resize_filter
 
     def info(self) -> SourceInfo:
         """Describe the set; image_shape is the stored one."""
-        return self.inner.info()
+        info = self.inner.info()
+        if self.keep is None:
+            return info
+        return info._replace(num_images=len(self.keep), subset_of=info.num_images)
+
+    def stored(self, index: Any) -> Any:
+        """Return the numbers in `inner` of images (an int or an array of them)."""
+        return index if self.keep is None else self.keep[index]
 
     def pixels(self, index: int) -> np.ndarray:
         """Return one image at the model's size, uint8[h, w, c]."""
         if self.array is not None:
             return self.array[index]
-        return images.fit(self.inner.pixels(index), self.size, self.resize_filter)
+        return images.fit(self.inner.pixels(int(self.stored(index))), self.size, self.resize_filter)
 
     def gather(self, index: np.ndarray) -> np.ndarray:
         """Return images at the model's size, uint8[m, h, w, c], for int64[m]."""
@@ -68,7 +84,7 @@ class FittedSource:
 
     def labels(self, index: np.ndarray) -> np.ndarray:
         """Return label vectors, float32[*index.shape, k]."""
-        return self.inner.labels(index)
+        return self.inner.labels(self.stored(index))
 
     def close(self) -> None:
         """Release the source and forget the decoded images."""
@@ -77,10 +93,10 @@ class FittedSource:
 
 
 def fit_source(source: Source, data: DataConfig, image_shape: tuple[int, int, int]) -> FittedSource:
-    """Check a source against the model's (h, w, c), and decode it into memory if `data.cache` says so.
+    """Check a source against the model's (h, w, c), choose `data.subset`, and decode into memory as `data.cache` says.
 
     Raises:
-        DataError: other channels, another aspect ratio, or an image that cannot be decoded.
+        DataError: other channels, another aspect ratio, fewer images than the subset, or one that cannot be decoded.
     """
     if isinstance(source, FittedSource):
         if (*source.size, source.info().image_shape[2]) != image_shape:
@@ -89,17 +105,31 @@ def fit_source(source: Source, data: DataConfig, image_shape: tuple[int, int, in
     info = source.info()
     _check_shape(info, image_shape)
     size = image_shape[:2]
-    needed_mb = info.num_images * int(np.prod(image_shape)) / 2**20
+    keep = _choose(info, data)
+    num_images = info.num_images if keep is None else len(keep)
+    needed_mb = num_images * int(np.prod(image_shape)) / 2**20
     cache = data.cache
     if cache == "auto":
         cache = "host" if needed_mb <= data.cache_limit_mb else "off"
     array = None
-    if isinstance(source, MemorySource) and info.image_shape == image_shape:
+    if isinstance(source, MemorySource) and info.image_shape == image_shape and keep is None:
         array = source.array
     elif cache != "off":
-        log.info("%s: decoding %d images into %.0f MB", info.name, info.num_images, needed_mb)
-        array = decode_all(source, size, data.resize_filter, data.workers)
-    return FittedSource(source, size, data.resize_filter, array, cache)
+        log.info("%s: decoding %d images into %.0f MB", info.name, num_images, needed_mb)
+        array, keep = decode_all(source, size, data.resize_filter, data.workers, keep)
+    return FittedSource(source, size, data.resize_filter, array, cache, keep)
+
+
+def _choose(info: SourceInfo, data: DataConfig) -> np.ndarray | None:
+    """Return which images `data.subset` asks for, ascending; None: all."""
+    if data.subset > info.num_images:
+        raise DataError(
+            f"config.data.subset is {data.subset}; {info.name} has {info.num_images} images; use at most that many, "
+            "or 0 for all"
+        )
+    if data.subset in (0, info.num_images):
+        return None
+    return order.subset(data.subset_seed, data.subset, info.num_images)
 
 
 def _check_shape(info: SourceInfo, image_shape: tuple[int, int, int]) -> None:
@@ -122,27 +152,45 @@ def _check_shape(info: SourceInfo, image_shape: tuple[int, int, int]) -> None:
         )
 
 
-def decode_all(source: Source, size: tuple[int, int], resize_filter: str, workers: int) -> np.ndarray:
-    """Return all images at (height, width) `size`, uint8[N, h, w, c]; bad ones are refused or left out.
+def decode_all(
+    source: Source, size: tuple[int, int], resize_filter: str, workers: int, keep: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Decode images; bad ones are refused or left out.
+
+    Args:
+        source: whose images.
+        size: (height, width) to resize to.
+        resize_filter: 'box' or 'lanczos'.
+        workers: threads.
+        keep: int64[N], ascending, which images; None: all.
+
+    Returns:
+        (uint8[N, h, w, c], keep without what was left out, in the numbers that the source has now).
 
     Raises:
-        DataError: bad images, and the source refuses them.
+        DataError: bad images, and the source refuses them, or nothing else is left.
     """
     info = source.info()
-    array = np.empty((info.num_images, *size, info.image_shape[2]), np.uint8)
+    chosen = np.arange(info.num_images) if keep is None else keep
+    array = np.empty((len(chosen), *size, info.image_shape[2]), np.uint8)
     bad: list[tuple[int, BadImage]] = []
 
     def decode(i: int) -> None:
+        number = int(chosen[i])
         try:
-            array[i] = images.fit(source.pixels(i), size, resize_filter)
+            array[i] = images.fit(source.pixels(number), size, resize_filter)
         except BadImage as error:
-            bad.append((i, error))
+            bad.append((number, error))
 
-    parallel(decode, info.num_images, workers, f"decoding {info.name}")
+    parallel(decode, len(chosen), workers, f"decoding {info.name}")
     if not bad:
-        return array
+        return array, keep
     assert isinstance(source, FileSource), type(source)
-    stay = source.drop(sorted(bad, key=lambda pair: pair[0]))
-    for to, i in enumerate(stay):  # in place: the set may fill most of the memory
+    bad.sort(key=lambda pair: pair[0])
+    stay = source.drop(bad)
+    good = np.flatnonzero(np.isin(chosen, stay))
+    if not len(good):
+        raise bad_images_error(info.name, [(error.name, error.reason) for _, error in bad], len(chosen))
+    for to, i in enumerate(good):  # in place: the set may fill most of the memory
         array[to] = array[i]
-    return array[: len(stay)]
+    return array[: len(good)], None if keep is None else np.searchsorted(stay, chosen[good])

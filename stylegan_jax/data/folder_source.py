@@ -21,18 +21,22 @@ class FolderFiles:
     Linked files are read wherever they lie; linked folders are not entered but refused by name, so that a link cannot
     lead in circles.
 
+    Args:
+        path: the folder.
+        suffixes: of the files to list.
+
     Raises:
         DataError: no such folder.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, suffixes: tuple[str, ...] = images.SUFFIXES):
         if os.path.isfile(path):
             raise ConfigError(f"config.data.path is {path!r}, a file; use --config.data.source=zip (or memory)")
         if not os.path.isdir(path):
             raise missing_path_error(path, "folder")
         self.where = path
         found, linked = _walk(path)
-        self.names, self.bad = split_suffixes(found)
+        self.names, self.bad = split_suffixes(found, suffixes)
         self.bad += [(name, "a link to a folder, which is not followed; copy it, or use its target") for name in linked]
 
     def read(self, index: int) -> bytes:
@@ -91,9 +95,8 @@ def _subfolder_labels(path: str, names: Sequence[str]) -> labels.Labels:
             f"{path}: config.data.labels='subfolders', but {len(loose)} images lie outside any subfolder: "
             f"{shown}{' …' * (len(loose) > SHOWN)}; move them into the subfolder of their class"
         )
-    classes = sorted({n.split("/")[0] for n in names})
-    number = {c: i for i, c in enumerate(classes)}
-    return labels.from_array(np.array([number[n.split("/")[0]] for n in names]), len(names), path, classes)
+    numbers, classes = labels.by_subfolder(names)
+    return labels.from_array(np.array([numbers[n] for n in names]), len(names), path, classes)
 
 
 def open_folder(data: DataConfig, image_shape: tuple[int, int, int]) -> FileSource:

@@ -37,8 +37,8 @@ _NAMES = {
     "I": "32-bit grey",
     "F": "floating-point grey",
 }
-_FILTERS = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
-_EXIF_ORIENTATION = 0x0112
+FILTERS = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
+EXIF_ORIENTATION = 0x0112
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -81,11 +81,11 @@ def decode(data: bytes, channels: int) -> np.ndarray:
     """
     image = _open(io.BytesIO(data), channels)
     if image.format == "PNG":
-        _check_png_chunks(data)
+        check_png_chunks(data)
     try:
         pixels = np.array(image)
     except Exception as error:  # Pillow's decoders raise almost anything on damaged bytes
-        raise BadImage(f"damaged or truncated {image.format}: {_first_line(error)}") from error
+        raise BadImage(f"damaged or truncated {image.format}: {first_line(error)}") from error
     return pixels.reshape(image.height, image.width, channels)
 
 
@@ -95,38 +95,64 @@ def fit(pixels: np.ndarray, size: tuple[int, int], resize_filter: str) -> np.nda
     if (height, width) == size:
         return pixels
     image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if channels == 1 else pixels))
-    resized = image.resize((size[1], size[0]), _FILTERS[resize_filter])
+    resized = image.resize((size[1], size[0]), FILTERS[resize_filter])
     return np.array(resized).reshape(*size, channels)
 
 
-def _open(file: BinaryIO, channels: int) -> ImageFile.ImageFile:
-    first = file.read(32)
-    file.seek(0)
-    if not first:
+def open_image(file: BinaryIO, formats: tuple[str, ...] = FORMATS) -> ImageFile.ImageFile:
+    """Read the header of an image.
+
+    Args:
+        file: seekable, at 0.
+        formats: which of Pillow's formats may be tried; the content decides, not the name.
+
+    Returns:
+        Pillow's image, its pixels still undecoded.
+
+    Raises:
+        BadImage: empty, of another format, damaged, or with more than MAX_PIXELS.
+    """
+    if not file.read(1):
         raise BadImage("empty file (0 bytes)")
+    file.seek(0)
     try:
-        image = Image.open(file, formats=FORMATS)
-        animated = getattr(image, "is_animated", False)
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if "exif" in image.info else 1
+        image = Image.open(file, formats=formats)
     except Image.UnidentifiedImageError as error:
-        raise BadImage(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, or its header is damaged") from error
+        raise BadImage(f"not a {', '.join(formats[:-1])} or {formats[-1]} image, or its header is damaged") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage("its header claims too many pixels (decompression bomb)") from error
     except Exception as error:
-        raise BadImage(f"damaged header: {_first_line(error)}") from error
+        raise BadImage(f"damaged header: {first_line(error)}") from error
     if image.width * image.height > MAX_PIXELS:
         raise BadImage(f"{image.width}x{image.height} is more than {MAX_PIXELS} pixels (decompression bomb)")
+    return image  # type: ignore[return-value]
+
+
+def png_bits(file: BinaryIO) -> int:
+    """Return the bits per channel that the header of a PNG states; moves the file's position."""
+    file.seek(24)
+    return file.read(1)[0]
+
+
+def _open(file: BinaryIO, channels: int) -> ImageFile.ImageFile:
+    image = open_image(file)
+    try:
+        animated = getattr(image, "is_animated", False)
+        orientation = image.getexif().get(EXIF_ORIENTATION, 1) if "exif" in image.info else 1
+        bits = png_bits(file) if image.format == "PNG" else 8
+    except Exception as error:
+        raise BadImage(f"damaged header: {first_line(error)}") from error
     if animated:
         raise BadImage("animated; keep one frame")
-    if image.format == "PNG" and first[24] != 8 and image.mode not in ("P", "PA"):
-        raise BadImage(f"{first[24]} bits per channel; re-save with 8")
+    if bits != 8 and image.mode not in ("P", "PA"):
+        raise BadImage(f"{bits} bits per channel; re-save with 8")
     if image.mode != MODES[channels]:
         raise BadImage(f"{_NAMES.get(image.mode, image.mode)}, not {_NAMES[MODES[channels]]}")
     if "transparency" in image.info:
         raise BadImage("has a transparent colour; composite it over a background")
     if orientation not in (0, 1):
         raise BadImage(f"rotated by its EXIF orientation {orientation}; re-save it upright")
-    return image  # type: ignore[return-value]
+    return image
 
 
 def _ends_well(file: BinaryIO, image_format: str) -> bool:
@@ -139,8 +165,12 @@ def _ends_well(file: BinaryIO, image_format: str) -> bool:
     return image_format == "JPEG" and tail.rstrip(b"\0").endswith(b"\xff\xd9")
 
 
-def _check_png_chunks(data: bytes) -> None:
-    """Compare every checksum; Pillow leaves out those of the pixel data, so a flipped bit would pass."""
+def check_png_chunks(data: bytes) -> None:
+    """Compare every checksum; Pillow leaves out those of the pixel data, so a flipped bit would pass.
+
+    Raises:
+        BadImage: one is wrong, or the end mark is missing.
+    """
     at = len(_PNG_SIGNATURE)
     while True:
         if at + 12 > len(data):
@@ -156,6 +186,7 @@ def _check_png_chunks(data: bytes) -> None:
         at = end + 4
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, short enough for a list."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:200]

@@ -6,9 +6,12 @@ The file is `{"labels": [["00000/img00000000.png", 3], …], "label_names": ["ca
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +21,8 @@ JSON_NAME = "dataset.json"
 MAX_CLASS = 1_000_000
 
 
-class Labels(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Labels:
     """The labels of a data set.
 
     Attributes:
@@ -31,6 +35,30 @@ class Labels(NamedTuple):
     dim: int
     names: tuple[str, ...] = ()
 
+    @functools.cached_property
+    def kind(self) -> str:
+        """'none', 'classes' (numbers; one-hot in a batch), 'multi-hot' (vectors of 0 and 1), 'vectors' (floats)."""
+        if not self.dim:
+            return "none"
+        if self.values.ndim == 1:
+            return "classes"
+        return "multi-hot" if np.isin(self.values, (0, 1)).all() else "vectors"
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits that change when any label does."""
+        head = f"{self.values.dtype.str} {self.values.shape} {self.dim}".encode()
+        return hashlib.sha256(head + np.ascontiguousarray(self.values).tobytes()).hexdigest()[:16]
+
+    def info(self) -> dict[str, Any]:
+        """Return the fields of `spec.SourceInfo` that describe labels."""
+        return {
+            "label_dim": self.dim,
+            "label_names": self.names,
+            "label_kind": self.kind,
+            "label_digest": self.digest,
+        }
+
     def vectors(self, index: np.ndarray) -> np.ndarray:
         """Return float32[*index.shape, k], class numbers as one-hot vectors."""
         picked = self.values[index]
@@ -42,7 +70,7 @@ class Labels(NamedTuple):
 
     def take(self, index: np.ndarray) -> Labels:
         """Return the labels of a subset; the vector length stays."""
-        return self._replace(values=self.values[index])
+        return dataclasses.replace(self, values=self.values[index])
 
 
 def no_labels(count: int) -> Labels:
@@ -79,13 +107,21 @@ def from_array(values: np.ndarray, count: int, where: str, names: Sequence[str] 
     return labels
 
 
+def by_subfolder(names: Sequence[str]) -> tuple[dict[str, int], list[str]]:
+    """Return ({name: class number}, class names): a class is a top-level folder; loose images are left out."""
+    inside = [n for n in names if "/" in n]
+    classes = sorted({n.split("/")[0] for n in inside})
+    number = {c: i for i, c in enumerate(classes)}
+    return {n: number[n.split("/")[0]] for n in inside}, classes
+
+
 def parse_json(data: bytes, names: Sequence[str], where: str) -> Labels:
     """Read dataset.json for the images `names`.
 
     Raises:
         DataError: not JSON, no labels, images without one (they are named), or labels of mixed kinds.
     """
-    table, label_names = _parse(data, where)
+    table, label_names = label_table(data, where)
     missing = [n for n in names if n not in table]
     if missing:
         shown = ", ".join(printable(n) for n in missing[:SHOWN])
@@ -110,7 +146,12 @@ def parse_json(data: bytes, names: Sequence[str], where: str) -> Labels:
     return from_array(np.array(chosen, np.float64), len(names), where, label_names)
 
 
-def _parse(data: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
+def label_table(data: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
+    """Return ({name: label as it stands}, class names) of a dataset.json; the labels are not checked.
+
+    Raises:
+        DataError: not JSON, or not of the form that the module describes.
+    """
     try:
         tree = json.loads(data)
     except (ValueError, RecursionError) as error:

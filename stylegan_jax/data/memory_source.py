@@ -52,7 +52,7 @@ class MemorySource:
     def info(self) -> SourceInfo:
         """Describe the set."""
         _, height, width, channels = self.array.shape
-        return SourceInfo(self._name, len(self.array), (height, width, channels), self._labels.dim, self._labels.names)
+        return SourceInfo(self._name, len(self.array), (height, width, channels), **self._labels.info())
 
     def pixels(self, index: int) -> np.ndarray:
         """Return one image, uint8[h, w, c]."""

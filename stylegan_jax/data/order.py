@@ -14,7 +14,7 @@ import numpy as np
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = 0xFFFFFFFFFFFFFFFF
 _ROUNDS = 14  # chi-square over all permutations of 3, 4 and 5 items is flat from here on
-_ORDER, _LABEL, _UNIFORM = 1, 2, 3  # streams: two purposes never share numbers
+_ORDER, _LABEL, _UNIFORM, _SUBSET = 1, 2, 3, 4  # streams: two purposes never share numbers
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
@@ -66,24 +66,35 @@ def _feistel(x: np.ndarray, rows: int, columns: int, round_keys: np.ndarray) -> 
 
 
 def order(
-    seed: int | np.integer, positions: np.ndarray, num_images: int, xflip: bool = False
+    seed: int | np.integer, positions: np.ndarray, num_images: int, xflip: bool = False, yflip: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which image is shown at each position, and whether it is mirrored.
+    """Return which image is shown at each position, and how it is mirrored.
 
     Args:
         seed: the run's seed, any integer.
         positions: int64[m], not negative: images shown before this one.
         num_images: size of the data set.
-        xflip: an epoch shows every image twice, as stored and mirrored.
+        xflip: an epoch shows every image as stored and mirrored left to right.
+        yflip: an epoch shows every image as stored and upside down; with xflip, all four copies.
 
     Returns:
-        (index int64[m] in [0, num_images), flip bool[m]).
+        (index int64[m] in [0, num_images), flip bool[m, 2]: left to right, top to bottom).
     """
     positions = np.asarray(positions, np.int64)
-    size = num_images * (2 if xflip else 1)
+    size = num_images * (1 + xflip) * (1 + yflip)
     key = counter_hash(seed, _ORDER, positions // size)
     shuffled = permute(positions % size, size, key)
-    return shuffled % num_images, shuffled >= num_images
+    copy = shuffled // num_images
+    return shuffled % num_images, np.stack([xflip & (copy % 2 == 1), yflip & (copy // (1 + xflip) == 1)], axis=1)
+
+
+def subset(seed: int, count: int, num_images: int) -> np.ndarray:
+    """Return `count` of range(num_images), drawn without replacement, int64[count], ascending.
+
+    Of one seed, a smaller subset is part of every larger one.
+    """
+    key = np.repeat(counter_hash(seed, _SUBSET), count)
+    return np.sort(permute(np.arange(count), num_images, key))
 
 
 def label_index(seed: int, positions: np.ndarray, num_phases: int, num_images: int) -> np.ndarray:

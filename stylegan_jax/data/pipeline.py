@@ -53,7 +53,7 @@ def pixel_batches(
     Args:
         source: the files at the model's size.
         files: the files themselves.
-        plan: batch number -> (index int64[rows], flip bool[rows]).
+        plan: batch number -> (index int64[rows], flip bool[rows, 2]).
         rows: images per batch.
         workers: decoding threads, private to the pipeline.
 
@@ -67,7 +67,7 @@ def pixel_batches(
 
     def encoded(i: int) -> bytes:
         try:
-            return files.encoded(i)
+            return files.encoded(int(source.stored(i)))
         except BadImage as error:
             failed.append(error)
             return b""
@@ -78,11 +78,12 @@ def pixel_batches(
 
     def load(b):
         strings, flip = tf.numpy_function(read, [b], (tf.string, tf.bool))
-        return tf.ensure_shape(strings, (rows,)), tf.ensure_shape(flip, (rows,))
+        return tf.ensure_shape(strings, (rows,)), tf.ensure_shape(flip, (rows, 2))
 
     def finish(string, flip):
         pixels = decode(string)
-        return tf.where(flip, tf.reverse(pixels, [1]), pixels)
+        pixels = tf.where(flip[0], tf.reverse(pixels, [1]), pixels)
+        return tf.where(flip[1], tf.reverse(pixels, [0]), pixels)
 
     plain = tf.autograph.experimental.do_not_convert
     workers = max(1, workers)

@@ -11,6 +11,7 @@ from stylegan_jax.data.memory_source import open_memory
 from stylegan_jax.data.synthetic_source import open_synthetic
 from stylegan_jax.data.tfds_source import open_tfds
 from stylegan_jax.data.zip_source import open_zip
+from stylegan_jax.spec import SourceInfo
 
 SOURCES: dict[str, Callable[[DataConfig, tuple[int, int, int]], Source]] = {
     "zip": open_zip,
@@ -48,3 +49,25 @@ def open_source(data: DataConfig, image_shape: tuple[int, int, int]) -> FittedSo
     except BaseException:
         source.close()
         raise
+
+
+_LABELS = {
+    "classes": "{} classes",
+    "multi-hot": "multi-hot labels of length {}",
+    "vectors": "label vectors of length {}",
+}
+
+
+def describe_data(data: DataConfig, info: SourceInfo) -> str:
+    """Return the line about the data at the start of a run: how many images, which part and copies, which labels."""
+    parts = [info.name, f"{info.num_images} images of {'x'.join(map(str, info.image_shape))}"]
+    if info.subset_of:
+        parts[1] += f" (random subset of {info.subset_of}, config.data.subset_seed={data.subset_seed})"
+    if data.xflip or data.yflip:
+        ways = " and ".join(["left to right"] * data.xflip + ["top to bottom"] * data.yflip)
+        parts.append(f"mirrored {ways} (x{(1 + data.xflip) * (1 + data.yflip)})")
+    if info.label_kind in _LABELS:
+        parts.append(_LABELS[info.label_kind].format(info.label_dim))
+    if info.skipped:
+        parts.append(f"{len(info.skipped)} bad ones skipped")
+    return ", ".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import dataclasses
 
 import numpy as np
 
@@ -32,11 +33,11 @@ class SyntheticSource:
         if num_labels:
             names = [f"{SHAPES[k % len(SHAPES)]} {k // len(SHAPES)}" for k in range(num_labels)]
             self._labels = from_array(np.arange(num_images) % num_labels, num_images, "synthetic", names)
-            self._labels = self._labels._replace(dim=num_labels, names=tuple(names))
+            self._labels = dataclasses.replace(self._labels, dim=num_labels, names=tuple(names))
 
     def info(self) -> SourceInfo:
         """Describe the set."""
-        return SourceInfo("synthetic", self._num_images, self._shape, self._labels.dim, self._labels.names)
+        return SourceInfo("synthetic", self._num_images, self._shape, **self._labels.info())
 
     def pixels(self, index: int) -> np.ndarray:
         """Draw image `index`, uint8[h, w, c]."""

@@ -6,9 +6,10 @@ one example at a time and need no TensorFlow.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class ArrayRecordSource:
     def info(self) -> SourceInfo:
         """Describe the set; the shape is that of the first image."""
         shape = (self._shape[0], self._shape[1], self._shape[2])
-        return SourceInfo(self._name, len(self._examples), shape, self._labels.dim, self._labels.names)
+        return SourceInfo(self._name, len(self._examples), shape, **self._labels.info())
 
     def pixels(self, index: int) -> np.ndarray:
         """Return one image, uint8[h, w, c].
@@ -84,19 +85,19 @@ def _builder(tfds: Any, path: str) -> Any:
         known = tfds.list_builders(with_community_datasets=False)
         near = suggest(path, known).split("known:")[0].strip()
         raise DataError(
-            f"config.data.path is {path!r}; tfds has no such data set, and {data_dir} (TFDS_DATA_DIR) holds none. "
+            f"tfds has no data set {path!r}, and {data_dir} (TFDS_DATA_DIR) holds none. "
             f"{near or 'Give a name such as cifar10, or the folder with dataset_info.json.'}"
         ) from error
     except Exception as error:  # tfds raises many kinds for names and folders it cannot read
         why = (str(error) or repr(error)).splitlines()[0][:200]
         raise DataError(
-            f"config.data.path is {path!r}; tfds cannot open it ({why}); give a name such as cifar10, or the "
-            "folder with dataset_info.json"
+            f"tfds data set {path!r}: tfds cannot open it ({why}); give a name such as cifar10, or the folder with "
+            "dataset_info.json"
         ) from error
     if not prepared:
         raise DataError(
-            f"config.data.path is {path!r}; this data set is not prepared in {data_dir} (TFDS_DATA_DIR). Nothing is "
-            f"downloaded during training; run once: tfds build {path} --data_dir={data_dir}"
+            f"tfds data set {path!r} is not prepared in {data_dir} (TFDS_DATA_DIR). Nothing is downloaded here; run "
+            f"once: tfds build {path} --data_dir={data_dir}"
         )
     return builder
 
@@ -110,14 +111,62 @@ def _image_key(tfds: Any, features: Any, path: str) -> str:
     return "image" if "image" in keys else keys[0]
 
 
-def _label_key(tfds: Any, features: Any, path: str) -> str:
+def _label_key(tfds: Any, features: Any, path: str, wanted: str) -> str:
+    """Return the name of the class feature; '' when there is none to use and 'file' did not ask for it."""
     keys = [k for k, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
-    if not keys or (len(keys) > 1 and "label" not in keys):
-        raise DataError(
-            f"tfds {path}: config.data.labels='file' needs one class feature, found {keys}; use "
-            "--config.data.labels=none"
-        )
-    return "label" if "label" in keys else keys[0]
+    if wanted == "none" or "label" in keys or len(keys) == 1:
+        return "" if wanted == "none" else "label" if "label" in keys else keys[0]
+    if wanted == "file":
+        raise DataError(f"tfds {path}: labels='file' needs one class feature, found {keys}; use labels='none'")
+    return ""
+
+
+class Split(NamedTuple):
+    """A split of a prepared data set.
+
+    Attributes:
+        builder: tfds' own object.
+        name: of data set and split, for logs.
+        count: number of examples.
+        image_key: name of the image feature.
+        label_key: name of the class feature, '' without labels.
+        label_names: names of its classes.
+    """
+
+    builder: Any
+    name: str
+    count: int
+    image_key: str
+    label_key: str
+    label_names: tuple[str, ...]
+
+
+def open_split(path: str, split: str, labels: str) -> Split:
+    """Find a prepared data set, by name or by the folder with dataset_info.json.
+
+    Args:
+        path: name or folder.
+        split: such as 'train'.
+        labels: 'file' (it must have a class feature), 'auto' (if it has one) or 'none'.
+
+    Raises:
+        DataError: tfds missing, unknown or unprepared set, unknown split, no image, or no label.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise DataError("reading tfds data sets needs: pip install tensorflow-datasets tensorflow-cpu") from error
+    builder = _builder(tfds, path)
+    info = builder.info
+    if split not in info.splits:
+        raise DataError(f"tfds {path}: there is no split {split!r}; {suggest(split, list(info.splits))}")
+    count = info.splits[split].num_examples
+    if not count:
+        raise DataError(f"tfds {path}: the split {split!r} is empty")
+    image_key = _image_key(tfds, info.features, path)
+    label_key = _label_key(tfds, info.features, path, labels)
+    names = tuple(info.features[label_key].names) if label_key else ()
+    return Split(builder, f"{info.name}-{split}", count, image_key, label_key, names)
 
 
 def open_tfds(data: DataConfig, image_shape: tuple[int, int, int]) -> Source:
@@ -127,28 +176,15 @@ def open_tfds(data: DataConfig, image_shape: tuple[int, int, int]) -> Source:
         DataError: tfds missing, unknown or unprepared set, unknown split, no image, or too large for memory.
     """
     del image_shape
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise DataError("config.data.source='tfds' needs: pip install tensorflow-datasets tensorflow-cpu") from error
-    builder = _builder(tfds, data.path)
-    info = builder.info
-    if data.split not in info.splits:
-        raise DataError(f"config.data.split is {data.split!r}; {suggest(data.split, list(info.splits))}")
-    count = info.splits[data.split].num_examples
-    if not count:
-        raise DataError(f"tfds {data.path}: the split {data.split!r} is empty")
-    image_key = _image_key(tfds, info.features, data.path)
-    label_key = _label_key(tfds, info.features, data.path) if data.labels == "file" else ""
-    names = tuple(info.features[label_key].names) if label_key else ()
-    name = f"{info.name}-{data.split}"
+    builder, name, count, image_key, label_key, names = open_split(data.path, data.split, data.labels)
+    import tensorflow_datasets as tfds
 
     def labels(values: np.ndarray) -> Labels:
         if not label_key:
             return no_labels(count)
-        return from_array(values, count, name)._replace(dim=len(names), names=names)
+        return dataclasses.replace(from_array(values, count, name), dim=len(names), names=names)
 
-    if info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
+    if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
         quick = builder.as_data_source(data.split, decoders={image_key: tfds.decode.SkipDecoding()})
         values = np.array([int(quick[i][label_key]) for i in range(count if label_key else 0)], np.int64)
         return ArrayRecordSource(name, builder.as_data_source(data.split), image_key, labels(values))

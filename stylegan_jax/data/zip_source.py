@@ -24,16 +24,21 @@ _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _MAX_RATIO = 100  # unpacked to packed bytes; only above _RATIO_FROM bytes: small flat images pack well
 _RATIO_FROM = 1 << 24
 _ENCRYPTED = 1
+_UNIX = 3  # the system whose permission bits a member carries
 
 
 class ZipFiles:
     """`files.Files` over a zip; see the module.
 
+    Args:
+        path: the zip.
+        suffixes: of the members to list.
+
     Raises:
         DataError: not a readable zip.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, suffixes: tuple[str, ...] = images.SUFFIXES):
         self.where = path
         infos = _directory(path)
         self._size = os.path.getsize(path)
@@ -46,7 +51,7 @@ class ZipFiles:
                 twice.add(info.filename)
             elif not info.filename.endswith("/"):  # ZipInfo.is_dir fails on an empty name
                 by_name[info.filename] = info
-        candidates, self.bad = split_suffixes(list(by_name))
+        candidates, self.bad = split_suffixes(list(by_name), suffixes)
         self.names: list[str] = []
         self._infos: list[tuple[int, int, int, int, int]] = []
         for name in candidates:
@@ -69,6 +74,11 @@ class ZipFiles:
         if method != zipfile.ZIP_STORED:
             return io.BytesIO(self.read(index))
         return io.BufferedReader(_Slice(self._fd, self._data_offset(offset), packed), 4096)  # type: ignore[return-value]
+
+    @property
+    def has_labels(self) -> bool:
+        """Say whether there is a dataset.json at the root."""
+        return self._root_json is not None
 
     def labels_json(self) -> bytes:
         """Return the bytes of dataset.json.
@@ -170,6 +180,10 @@ def _refusal(info: zipfile.ZipInfo, zip_size: int) -> str:
     """Return why a member is not read; empty when it is fine."""
     if info.flag_bits & _ENCRYPTED:
         return "encrypted; unpack and pack it again without a password"
+    if _leads_outside(info.filename):
+        return "its name leads outside the zip"
+    if info.create_system == _UNIX and stat.S_ISLNK(info.external_attr >> 16):
+        return "a link, which is not followed"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return f"packed by method {info.compress_type}; use stored or deflated"
     if info.compress_type == zipfile.ZIP_STORED and info.compress_size != info.file_size:
@@ -181,6 +195,12 @@ def _refusal(info: zipfile.ZipInfo, zip_size: int) -> str:
     if info.file_size > max(_RATIO_FROM, _MAX_RATIO * info.compress_size):
         return f"{info.compress_size} bytes unpack to {info.file_size} (decompression bomb)"
     return ""
+
+
+def _leads_outside(name: str) -> bool:
+    """Say whether unpacking a member of this name could write elsewhere; no honest zip has such names."""
+    parts = name.replace("\\", "/").split("/")
+    return not parts[0] or ".." in parts or parts[0].endswith(":")
 
 
 def open_zip(data: DataConfig, image_shape: tuple[int, int, int]) -> FileSource:

@@ -30,7 +30,7 @@ def r1_penalty(logits: Logits, image: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def gradient_penalty(
-    logits: Logits, real: jax.Array, fake: jax.Array, key: jax.Array, *, target: float = 1.0
+    logits: Logits, real: jax.Array, fake: jax.Array, mix: jax.Array, *, target: float = 1.0
 ) -> tuple[jax.Array, jax.Array]:
     """Two-sided penalty on the gradient norm between reals and fakes (Gulrajani et al. 2017, eq. 3).
 
@@ -38,14 +38,13 @@ def gradient_penalty(
         logits: image float[n, h, w, c] -> float[n, k].
         real: float[n, h, w, c].
         fake: float[n, h, w, c].
-        key: draws one interpolation weight per pair, uniform in [0, 1).
+        mix: float[n], interpolation weight of each pair, drawn uniformly from [0, 1).
         target: gradient norm asked for.
 
     Returns:
         (penalty float[n] = (norm - target)^2 / target^2, logits of the interpolates float[n, k]).
     """
-    mix = jax.random.uniform(key, (real.shape[0], 1, 1, 1), real.dtype)
-    squared, values = r1_penalty(logits, real + (fake - real) * mix)
+    squared, values = r1_penalty(logits, real + (fake - real) * mix[:, None, None, None])
     norm = jnp.sqrt(squared + 1e-12)  # the root has no gradient at zero
     return jnp.square(norm - target) / target**2, values
 

@@ -19,6 +19,7 @@ class GanSpec(NamedTuple):
         num_ws: style slots l.
         image_shape: (h, w, c).
         label_dim: length k of a label; 0 without conditioning.
+        d_layers: paths of the discriminator's layers that Freeze-D can hold, from the image on; empty: none.
     """
 
     z_dim: int
@@ -26,6 +27,7 @@ class GanSpec(NamedTuple):
     num_ws: int
     image_shape: tuple[int, int, int]
     label_dim: int
+    d_layers: tuple[str, ...] = ()
 
 
 class Init(Protocol):

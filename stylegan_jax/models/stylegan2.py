@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stylegan_jax import rng
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.layers.conv import Conv, ModulatedConv, ToRGB, resample_filter
 from stylegan_jax.layers.dense import Dense
@@ -45,6 +46,22 @@ def cast(x: jax.Array, dtype: jnp.dtype | None) -> jax.Array:
     return x.astype(dtype or jnp.promote_types(x.dtype, jnp.float32))
 
 
+def synthesis_layer(config: ModelConfig, res: int, noise: jax.Array | str) -> Any:
+    """Return `ModulatedConv`; from `remat_from` on one that keeps its input only and computes the rest again."""
+    static = (3, 4) if isinstance(noise, str) else (4,)
+    return nn.remat(ModulatedConv, static_argnums=static) if recomputed(config, res) else ModulatedConv
+
+
+def plain_layer(config: ModelConfig, res: int) -> Any:
+    """Return `Conv`; from `remat_from` on one that keeps its input only and computes the rest again."""
+    return nn.remat(Conv, static_argnums=(2,)) if recomputed(config, res) else Conv
+
+
+def recomputed(config: ModelConfig, res: int) -> bool:
+    """Return whether the layers of a nominal resolution are computed again for their gradient."""
+    return 0 < config.remat_from <= config.base_size[0] * res // 4
+
+
 class SynthesisBlock(nn.Module):
     """One resolution of the generator: convolutions, and ToRGB where the layout has one."""
 
@@ -78,17 +95,19 @@ class SynthesisBlock(nn.Module):
         if x is None:
             const = self.param("const", nn.initializers.normal(1.0), (*config.base_size, out))
             x = cast(jnp.broadcast_to(const, (ws.shape[0], *const.shape)), dtype)
-            x = ModulatedConv(out, name="conv1", **common)(x, styles[0], noise[0])
+            layer = synthesis_layer(config, self.res, noise[0])
+            x = layer(out, name="conv1", **common)(x, styles[0], noise[0], 1.0)
         else:
             x = cast(x, dtype)
             resnet = config.g_arch == "resnet"
             gain = SQRT_HALF if resnet else 1.0
             y = None
             if resnet:
-                skip = Conv(out, 1, use_bias=False, up=2, taps=config.resample_filter, name="skip")
-                y = skip(x, gain=SQRT_HALF)
-            x = ModulatedConv(out, up=2, name="conv0", **common)(x, styles[0], noise[0])
-            x = ModulatedConv(out, name="conv1", **common)(x, styles[1], noise[1], gain=gain)
+                skip = plain_layer(config, self.res)
+                y = skip(out, 1, use_bias=False, up=2, taps=config.resample_filter, name="skip")(x, SQRT_HALF)
+            layer = synthesis_layer(config, self.res, noise[0])
+            x = layer(out, up=2, name="conv0", **common)(x, styles[0], noise[0], 1.0)
+            x = layer(out, name="conv1", **common)(x, styles[1], noise[1], gain)
             x = x if y is None else y + x
         if image is not None:
             image = fir.upsample2d(image, resample_filter(config.resample_filter))
@@ -135,9 +154,7 @@ def draw_noise(key: jax.Array | None, n: int, size: int) -> jax.Array:
     """Return float32[n, size] from one key, or from [n] keys so that an image's noise is its own."""
     if key is None:
         raise ValueError("noise='random' needs a key; pass one, or use noise='const'")
-    if key.ndim:
-        return jax.vmap(lambda k: jax.random.normal(k, (size,)))(key)
-    return jax.random.normal(key, (n, size))
+    return rng.normal(key, (n, size))
 
 
 class Generator(nn.Module):
@@ -187,17 +204,20 @@ class DiscriminatorBlock(nn.Module):
         if x is not None:
             x = cast(x, dtype)
         if x is None or config.d_arch == "skip":
-            y = Conv(channels(config, self.res), 1, name="fromrgb", **common)(cast(image, dtype))
+            y = plain_layer(config, self.res)(channels(config, self.res), 1, name="fromrgb", **common)(
+                cast(image, dtype), 1.0
+            )
             x = y if x is None else x + y
             image = fir.downsample2d(image, resample_filter(config.resample_filter))
         inner, out = channels(config, self.res), channels(config, self.res // 2)
+        layer = plain_layer(config, self.res)
         if config.d_arch == "resnet":
-            skip = Conv(out, 1, use_bias=False, down=2, taps=config.resample_filter, name="skip")
-            y = skip(x, gain=SQRT_HALF)
-            x = Conv(inner, 3, name="conv0", **common)(x)
-            return y + Conv(out, 3, down=2, name="conv1", **common)(x, gain=SQRT_HALF), image
-        x = Conv(inner, 3, name="conv0", **common)(x)
-        return Conv(out, 3, down=2, name="conv1", **common)(x), image
+            skip = layer(out, 1, use_bias=False, down=2, taps=config.resample_filter, name="skip")
+            y = skip(x, SQRT_HALF)
+            x = layer(inner, 3, name="conv0", **common)(x, 1.0)
+            return y + layer(out, 3, down=2, name="conv1", **common)(x, SQRT_HALF), image
+        x = layer(inner, 3, name="conv0", **common)(x, 1.0)
+        return layer(out, 3, down=2, name="conv1", **common)(x, 1.0), image
 
 
 class DiscriminatorEpilogue(nn.Module):
@@ -246,11 +266,25 @@ def num_ws(config: ModelConfig) -> int:
     return 2 * config.num_blocks
 
 
+def discriminator_layers(config: ModelConfig) -> tuple[str, ...]:
+    """Return the paths of the discriminator's convolutions above the base size, from the image on.
+
+    The order is that of the official Freeze-D: in each block FromRGB (where it has one), conv0, conv1, skip.
+    """
+    resolutions, names = block_resolutions(config), []
+    for res in reversed(resolutions[1:]):
+        rgb = ["fromrgb"] if res == resolutions[-1] or config.d_arch == "skip" else []
+        skip = ["skip"] if config.d_arch == "resnet" else []
+        names += [f"b{res}/{layer}" for layer in [*rgb, "conv0", "conv1", *skip]]
+    return tuple(names)
+
+
 def build(config: ModelConfig) -> Gan:
     """Return the StyleGAN2 bundle of a model configuration."""
     generator, discriminator = Generator(config), Discriminator(config)
     label_dim = max(config.label_dim, 0)
-    spec = GanSpec(config.z_dim, config.w_dim, num_ws(config), config.image_shape, label_dim)
+    layers = discriminator_layers(config)
+    spec = GanSpec(config.z_dim, config.w_dim, num_ws(config), config.image_shape, label_dim, layers)
 
     def init_g(key):
         return dict(generator.init(key, jnp.zeros((1, spec.z_dim)), jnp.zeros((1, label_dim))))

@@ -1,11 +1,10 @@
-"""The one door to convolution; its lowering may differ by platform and shape (design decision 8).
+"""The one door to convolution; its lowering may differ by platform (design decision 8).
 
 Images are [n, h, w, c], kernels [kh, kw, c_in, c_out]. On CPU the library's convolution is fast forward and slow in its
-gradients, so there `conv2d` carries rules that write the input gradient as another forward convolution and the kernel
-gradient as kh*kw shifted matrix products. Their pieces are again these functions, so every order of derivative works;
-only forward-mode differentiation needs `lowering='library'`. Strided and transposed convolutions are rewritten as
-convolutions at stride 1 between images and blocks of pixels, so that neither they nor their gradients ever touch
-inserted zeros.
+gradients, so there a convolution carries rules of its own. Three functions are each other's derivatives: correlating an
+image with a kernel, spreading an image through a kernel, and the kernel gradient of both. Forward they are library
+convolutions without inserted zeros and one or two matrix products. Their rules are again these functions, so every
+order of reverse-mode derivative works; only forward mode needs `lowering='library'`.
 """
 
 from __future__ import annotations
@@ -18,137 +17,187 @@ import jax.numpy as jnp
 from stylegan_jax.ops import fir
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
-LOWERINGS = ("library", "shifted")
+NO_PADS: Pads = ((0, 0), (0, 0))
+LOWERINGS = ("library", "products")
 
 
 def conv2d(
-    x: jax.Array, w: jax.Array, *, padding: Pads = ((0, 0), (0, 0)), groups: int = 1, lowering: str | None = None
+    x: jax.Array,
+    w: jax.Array,
+    *,
+    padding: Pads = NO_PADS,
+    stride: int = 1,
+    groups: int = 1,
+    lowering: str | None = None,
 ) -> jax.Array:
-    """Correlate an image with a kernel at stride 1.
+    """Correlate an image with a kernel and keep every `stride`-th output.
 
     Args:
         x: float[n, h, w, c_in].
         w: float[kh, kw, c_in / groups, c_out], same dtype as `x`.
         padding: ((top, bottom), (left, right)) zeros; negative crops.
+        stride: step in both axes.
         groups: channel groups.
-        lowering: one of `LOWERINGS`; by default 'shifted' on CPU and 'library' elsewhere.
+        lowering: one of `LOWERINGS`; by default 'products' on CPU and 'library' elsewhere.
 
     Returns:
-        float[n, h + pads - kh + 1, w + pads - kw + 1, c_out].
+        float[n, (h + pads - kh) // stride + 1, (w + pads - kw) // stride + 1, c_out].
     """
-    if lowering is None:
-        lowering = "shifted" if jax.default_backend() == "cpu" else "library"
-    if lowering not in LOWERINGS:
-        raise ValueError(f"lowering is {lowering!r}; known: {', '.join(LOWERINGS)}")
-    if w.shape[:2] == (1, 1) and groups == 1 and padding == ((0, 0), (0, 0)):
+    lowering = _choose(lowering)
+    if w.shape[:2] == (1, 1) and groups == 1 and stride == 1 and padding == NO_PADS:
         return jnp.einsum("nhwi,io->nhwo", x, w[0, 0])
     if groups > 1 or lowering == "library":
-        return _library(x, w, padding, groups)
-    return _conv(x, w, padding)
+        return _library(x, w, padding, stride, groups)
+    return _correlate(x, w, padding, stride)
 
 
-def _library(x: jax.Array, w: jax.Array, padding: Pads, groups: int = 1) -> jax.Array:
-    return jax.lax.conv_general_dilated(
-        x, w, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups
-    )
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv(x: jax.Array, w: jax.Array, padding: Pads) -> jax.Array:
-    return _library(x, w, padding)
-
-
-def _input_grad(g: jax.Array, w: jax.Array, padding: Pads) -> jax.Array:
-    """Gradient with respect to x: correlation of g with the kernel turned around, channels exchanged."""
-    kh, kw = w.shape[:2]
-    (top, bottom), (left, right) = padding
-    pads = ((kh - 1 - top, kh - 1 - bottom), (kw - 1 - left, kw - 1 - right))
-    return _conv(g, w[::-1, ::-1].swapaxes(2, 3), pads)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _kernel_grad(x: jax.Array, g: jax.Array, padding: Pads, kernel: tuple[int, int]) -> jax.Array:
-    """Gradient with respect to w: one matrix product per kernel tap, over images and positions."""
-    x = jax.lax.pad(x, jnp.zeros([], x.dtype), ((0, 0, 0), (*padding[0], 0), (*padding[1], 0), (0, 0, 0)))
-    h, w = g.shape[1:3]
-    taps = [
-        jnp.einsum("nhwi,nhwo->io", x[:, a : a + h, b : b + w], g) for a in range(kernel[0]) for b in range(kernel[1])
-    ]
-    return jnp.stack(taps).reshape(*kernel, x.shape[3], g.shape[3])
-
-
-def _conv_forward(x, w, padding):
-    return _conv(x, w, padding), (x, w)
-
-
-def _conv_backward(padding, saved, g):
-    x, w = saved
-    return _input_grad(g, w, padding), _kernel_grad(x, g, padding, w.shape[:2])
-
-
-def _kernel_grad_forward(x, g, padding, kernel):
-    return _kernel_grad(x, g, padding, kernel), (x, g)
-
-
-def _kernel_grad_backward(padding, kernel, saved, v):
-    x, g = saved
-    return _input_grad(g, v, padding), _conv(x, v, padding)
-
-
-_conv.defvjp(_conv_forward, _conv_backward)
-_kernel_grad.defvjp(_kernel_grad_forward, _kernel_grad_backward)
-
-
-def conv2d_strided(x: jax.Array, w: jax.Array, stride: int) -> jax.Array:
-    """Correlate without padding and keep every `stride`-th output.
-
-    Written as a convolution at stride 1 over stride x stride blocks of pixels, so that its gradients are too.
-
-    Args:
-        x: float[n, h, w, c_in].
-        w: float[kh, kw, c_in, c_out].
-        stride: step in both axes.
-
-    Returns:
-        float[n, (h - kh) // stride + 1, (w - kw) // stride + 1, c_out].
-    """
-    n, h, wd, c_in = x.shape
-    kh, kw, _, c_out = w.shape
-    bh, bw = -(-kh // stride), -(-kw // stride)  # the kernel in blocks
-    oh, ow = (h - kh) // stride + 1, (wd - kw) // stride + 1
-    rows, columns = (oh + bh - 1) * stride, (ow + bw - 1) * stride
-    x = jax.lax.pad(x, jnp.zeros([], x.dtype), ((0, 0, 0), (0, rows - h, 0), (0, columns - wd, 0), (0, 0, 0)))
-    x = x.reshape(n, rows // stride, stride, columns // stride, stride, c_in)
-    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, rows // stride, columns // stride, stride**2 * c_in)
-    w = jnp.pad(w, ((0, bh * stride - kh), (0, bw * stride - kw), (0, 0), (0, 0)))
-    w = w.reshape(bh, stride, bw, stride, c_in, c_out).transpose(0, 2, 1, 3, 4, 5)
-    return conv2d(x, w.reshape(bh, bw, stride**2 * c_in, c_out))
-
-
-def conv2d_transposed(x: jax.Array, w: jax.Array, stride: int) -> jax.Array:
+def conv2d_transposed(x: jax.Array, w: jax.Array, stride: int, *, lowering: str | None = None) -> jax.Array:
     """Scatter every input sample through the kernel: out[stride*i + a] += x[i] w[a] in both axes.
 
-    It equals inserting stride - 1 zeros after each sample and convolving (true convolution, full size). Written as a
-    convolution at stride 1 whose output channels are the stride x stride phases of the result.
+    It equals inserting stride - 1 zeros after each sample and convolving (true convolution, full size).
 
     Args:
         x: float[n, h, w, c_in].
         w: float[kh, kw, c_in, c_out].
         stride: growth of both axes.
+        lowering: one of `LOWERINGS`; by default 'products' on CPU and 'library' elsewhere.
 
     Returns:
         float[n, (h - 1) * stride + kh, (w - 1) * stride + kw, c_out].
     """
-    n, h, wd, c_in = x.shape
-    kh, kw, _, c_out = w.shape
-    bh, bw = -(-kh // stride), -(-kw // stride)
-    w = jnp.pad(w, ((0, bh * stride - kh), (0, bw * stride - kw), (0, 0), (0, 0)))
-    w = w.reshape(bh, stride, bw, stride, c_in, c_out)[::-1, :, ::-1]
-    w = w.transpose(0, 2, 4, 1, 3, 5).reshape(bh, bw, c_in, stride**2 * c_out)
-    y = conv2d(x, w, padding=((bh - 1, bh - 1), (bw - 1, bw - 1)))
-    y = y.reshape(n, h + bh - 1, wd + bw - 1, stride, stride, c_out).transpose(0, 1, 3, 2, 4, 5)
-    y = y.reshape(n, (h + bh - 1) * stride, (wd + bw - 1) * stride, c_out)
-    return y[:, : (h - 1) * stride + kh, : (wd - 1) * stride + kw]
+    kh, kw = w.shape[:2]
+    if _choose(lowering) == "library":
+        pads = ((kh - 1, kh - 1), (kw - 1, kw - 1))
+        return _library(x, w[::-1, ::-1], pads, dilation=stride)
+    size = ((x.shape[1] - 1) * stride + kh, (x.shape[2] - 1) * stride + kw)
+    return _spread(x, w.swapaxes(2, 3), NO_PADS, stride, size)
+
+
+def _choose(lowering: str | None) -> str:
+    if lowering is None:
+        return "products" if jax.default_backend() == "cpu" else "library"
+    if lowering not in LOWERINGS:
+        raise ValueError(f"lowering is {lowering!r}; known: {', '.join(LOWERINGS)}")
+    return lowering
+
+
+def _library(x: jax.Array, w: jax.Array, padding: Pads, stride: int = 1, groups: int = 1, dilation: int = 1):
+    return jax.lax.conv_general_dilated(
+        x,
+        w,
+        (stride, stride),
+        padding,
+        lhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+def _pad(x: jax.Array, rows: tuple[int, int] = (0, 0), columns: tuple[int, int] = (0, 0)) -> jax.Array:
+    if rows == columns == (0, 0):
+        return x
+    return jax.lax.pad(x, jnp.zeros([], x.dtype), ((0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0)))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _correlate(x: jax.Array, w: jax.Array, padding: Pads, stride: int) -> jax.Array:
+    """y[r] = sum over a of x[stride*r + a - before] w[a], in both axes."""
+    return _library(x, w, padding, stride)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _spread(g: jax.Array, w: jax.Array, padding: Pads, stride: int, size: tuple[int, int]) -> jax.Array:
+    """x[i] = sum over r, a with stride*r + a - before = i of g[r] w[a]: the transpose of `_correlate` in x.
+
+    Args:
+        g: float[n, gh, gw, c_out].
+        w: float[kh, kw, c_in, c_out].
+        padding: that of the correlation.
+        stride: that of the correlation.
+        size: (h, w) of the result; every stride-th row and column of it is one convolution with every stride-th tap.
+
+    Returns:
+        float[n, *size, c_in].
+    """
+    (top, _), (left, _) = padding
+    rows, columns = -(-(top + size[0]) // stride), -(-(left + size[1]) // stride)
+    phases = [[_phase(g, w[a::stride, b::stride], (rows, columns)) for b in range(stride)] for a in range(stride)]
+    if stride == 1:
+        x = phases[0][0]
+    else:
+        x = jnp.stack([jnp.stack(row, axis=3) for row in phases], axis=2)
+        x = x.reshape(x.shape[0], rows * stride, columns * stride, w.shape[2])
+    return _pad(x, (-top, top + size[0] - rows * stride), (-left, left + size[1] - columns * stride))
+
+
+def _phase(g: jax.Array, w: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Convolve g with some taps: x[m] = sum over q of g[m - q] w[q], for m below `size`."""
+    kh, kw, c_in, _ = w.shape
+    if kh == 0 or kw == 0:
+        return jnp.zeros((g.shape[0], *size, c_in), g.dtype)
+    pads = ((kh - 1, size[0] - g.shape[1]), (kw - 1, size[1] - g.shape[2]))
+    return _library(g, w[::-1, ::-1].swapaxes(2, 3), pads)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _kernel_grad(x: jax.Array, g: jax.Array, padding: Pads, stride: int, kernel: tuple[int, int]) -> jax.Array:
+    """w[a] = sum over r of x[stride*r + a - before] g[r]: the transpose of `_correlate` in w.
+
+    One matrix product over images and positions for every `stride`-th row of taps. Its left operand holds the kw
+    horizontal shifts of x beside each other as channels, its right operand the vertical shifts of g: block (b, q) of
+    the product is the tap (stride*q + row, b). A product per tap would copy a shifted image each time and, at 64
+    channels, be too narrow to run well.
+    """
+    kh, kw = kernel
+    (top, _), (left, _) = padding
+    gh, gw = g.shape[1:3]
+    x = _pad(x, columns=(left, (gw - 1) * stride + kw - left - x.shape[2]))
+    x = jnp.stack([x[:, :, b : b + (gw - 1) * stride + 1 : stride] for b in range(kw)], axis=3)
+    taps = []
+    for row in range(min(stride, kh)):
+        count = -(-(kh - row) // stride)  # taps row, row + stride, …
+        first = (row - top) % stride  # of the rows of x that these taps read
+        start = (first + top - row) // stride  # x[first] meets g[start - q]
+        read = x[:, first::stride]
+        steps = read.shape[1]
+        moved = _pad(g, (count - 1 - start, start + steps - gh))
+        moved = jnp.stack([moved[:, count - 1 - q : count - 1 - q + steps] for q in range(count)], axis=3)
+        pair = read.reshape(-1, kw * x.shape[4]), moved.reshape(-1, count * g.shape[3])
+        product = jax.lax.dot_general(*pair, (((0,), (0,)), ((), ())))
+        taps.append(product.reshape(kw, x.shape[4], count, g.shape[3]).transpose(2, 0, 1, 3))
+    return taps[0] if len(taps) == 1 else jnp.stack([taps[a % stride][a // stride] for a in range(kh)])
+
+
+def _correlate_forward(x, w, padding, stride):
+    return _correlate(x, w, padding, stride), (x, w)
+
+
+def _correlate_backward(padding, stride, saved, g):
+    x, w = saved
+    return _spread(g, w, padding, stride, x.shape[1:3]), _kernel_grad(x, g, padding, stride, w.shape[:2])
+
+
+def _spread_forward(g, w, padding, stride, size):
+    return _spread(g, w, padding, stride, size), (g, w)
+
+
+def _spread_backward(padding, stride, size, saved, v):
+    g, w = saved
+    return _correlate(v, w, padding, stride), _kernel_grad(v, g, padding, stride, w.shape[:2])
+
+
+def _kernel_grad_forward(x, g, padding, stride, kernel):
+    return _kernel_grad(x, g, padding, stride, kernel), (x, g)
+
+
+def _kernel_grad_backward(padding, stride, kernel, saved, v):
+    x, g = saved
+    return _spread(g, v, padding, stride, x.shape[1:3]), _correlate(x, v, padding, stride)
+
+
+_correlate.defvjp(_correlate_forward, _correlate_backward)
+_spread.defvjp(_spread_forward, _spread_backward)
+_kernel_grad.defvjp(_kernel_grad_forward, _kernel_grad_backward)
 
 
 def conv2d_resample(
@@ -197,7 +246,7 @@ def conv2d_resample(
         return resample(conv2d(x, w, groups=groups), up=up, padding=pads, gain=up**2)
     if up == 1 and down > 1:
         x = resample(x, padding=pads)
-        return conv2d_strided(x, w, down) if groups == 1 else conv2d(x, w, groups=groups)[:, ::down, ::down]
+        return conv2d(x, w, stride=down, groups=groups)
     if up == 1:
         return conv2d(x, w, padding=((y0, y1), (x0, x1)), groups=groups)
     if groups == 1 and kh >= up and kw >= up:

@@ -8,16 +8,18 @@ product.
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-LOWERINGS = ("banded", "shifted")
-BANDED_SAMPLES = 64
-"""On CPU, axes up to this long are resampled by one matrix product: a third slower to run than shifted adds, but a
-tenth of the operations to compile, and its gradient is one product again."""
+LOWERINGS = ("shifted", "banded")
+ONE_PASS_TAPS = 16
+"""A 1-D filter whose outer product has no more taps than this is applied in one pass over both axes."""
 
 Filter = jax.Array | np.ndarray | None
 Scale = int | Sequence[int]
@@ -102,7 +104,7 @@ def upfirdn2d(
         padding: zeros around the upsampled image; negative values crop.
         flip_filter: correlate rather than convolve.
         gain: multiplies the output.
-        lowering: 'shifted' adds or 'banded' matrix products; None chooses by platform and size.
+        lowering: 'shifted' adds (the default) or 'banded' matrix products; the latter only for constant filters.
 
     Returns:
         float[n, (h*up_y + pad - fh) // down_y + 1, (w*up_x + pad - fw) // down_x + 1, c], in the dtype of `x`.
@@ -113,91 +115,146 @@ def upfirdn2d(
     if not flip_filter:  # written as a correlation from here on
         g = g[tuple(slice(None, None, -1) for _ in range(g.ndim))]
     g = g * gain ** (g.ndim / 2)
-    if g.ndim == 1:
-        x = _axis_fir(x, g, axis=2, up=ux, down=dx, pad=(x0, x1), lowering=lowering)
-        return _axis_fir(x, g, axis=1, up=uy, down=dy, pad=(y0, y1), lowering=lowering)
-    rows = []
-    x = _axis_pad(_axis_stuff(x, 1, uy), 1, (y0, y1))
-    height = (x.shape[1] - g.shape[0]) // dy + 1
-    for k in range(g.shape[0]):
-        row = jax.lax.slice_in_dim(x, k, k + (height - 1) * dy + 1, dy, axis=1)
-        rows.append(_axis_fir(row, g[k], axis=2, up=ux, down=dx, pad=(x0, x1), lowering=lowering))
-    return sum(rows[1:], rows[0])
+    if g.ndim == 1 and g.shape[0] ** 2 <= ONE_PASS_TAPS and isinstance(g, np.ndarray) and lowering != "banded":
+        g = np.outer(g, g)
+    height, width = filter_size(g)[::-1]
+    rows = _axis("1", x.shape[1], height, uy, dy, (y0, y1))
+    columns = _axis("2", x.shape[2], width, ux, dx, (x0, x1))
+    if g.ndim == 2:
+        return _filter(x, g, rows, columns, lowering)
+    x = _settle(_filter(x, g[None], _same(x.shape[1]), columns, lowering))
+    return _filter(x, g[:, None], rows, _same(x.shape[2]), lowering)
 
 
-def _axis_pad(x: jax.Array, axis: int, pad: tuple[int, int], interior: int = 0) -> jax.Array:
-    if pad == (0, 0) and not interior:
-        return x
-    config = [(0, 0, 0)] * x.ndim
-    config[axis] = (*pad, interior)
-    return jax.lax.pad(x, jnp.zeros([], x.dtype), config)
+class _Axis(NamedTuple):
+    """How one axis is resampled: out[o] = sum over taps k of g[k] stuffed[o * down + k - before].
+
+    `stuffed` is the input of `size` samples with up - 1 zeros after each, and zeros outside; `length` samples come out.
+    """
+
+    size: int
+    up: int
+    down: int
+    before: int
+    length: int
+
+    def transposed(self, taps: int) -> _Axis:
+        """Return the axis of the transposed map, which uses the taps in reverse."""
+        return _Axis(self.length, self.down, self.up, taps - 1 - self.before, self.size)
+
+    def reads(self, taps: int) -> tuple[int, int, list[tuple[int, np.ndarray]]]:
+        """Return (phases, step, reads): out[q * phases + r] = sum over reads (s, k) of g[k[r]] x[q * step + s].
+
+        k is int[phases], outside [0, taps) where there is no tap.
+        """
+        both = math.gcd(self.up, self.down)
+        phases, step = self.up // both, self.down // both
+        first = -(self.before // self.up)
+        last = (taps - 1 + (phases - 1) * self.down - self.before) // self.up
+        tap = lambda s: s * self.up - np.arange(phases) * self.down + self.before
+        return phases, step, [(s, tap(s)) for s in range(first, last + 1)]
 
 
-def _axis_stuff(x: jax.Array, axis: int, up: int) -> jax.Array:
-    """Insert up - 1 zeros after every sample of an axis."""
-    return x if up == 1 else _axis_pad(x, axis, (0, up - 1), up - 1)
+def _same(size: int) -> _Axis:
+    return _Axis(size, 1, 1, 0, size)
 
 
-def _axis_fir(
-    x: jax.Array, g, *, axis: int, up: int, down: int, pad: tuple[int, int], lowering: str | None
-) -> jax.Array:
-    """Correlate one axis with taps g[f], without ever filtering inserted zeros."""
-    taps = g.shape[0]
-    length = (x.shape[axis] * up + sum(pad) - taps) // down + 1
+def _axis(name: str, size: int, taps: int, up: int, down: int, pad: tuple[int, int]) -> _Axis:
+    length = (size * up + sum(pad) - taps) // down + 1
     if length < 1:
-        raise ValueError(f"axis {axis} has {x.shape[axis] * up + sum(pad)} samples once padded; the filter has {taps}")
-    if lowering is None:
-        small = max(x.shape[axis], length) <= BANDED_SAMPLES
-        lowering = "banded" if small and jax.default_backend() == "cpu" else "shifted"
-    if lowering == "banded" and isinstance(g, np.ndarray):
-        return _axis_banded(x, g, axis=axis, up=up, down=down, before=pad[0], length=length)
-    g = np.asarray(g, x.dtype) if isinstance(g, np.ndarray) else jnp.asarray(g, x.dtype)
-    if up > 1 and down > 1:
-        x, up = _axis_stuff(x, axis, up), 1
-    if up == 1:
-        x = _axis_pad(x, axis, pad)
-        ends = (length - 1) * down + 1
-        return _weighted([(g[k], jax.lax.slice_in_dim(x, k, k + ends, down, axis=axis)) for k in range(taps)])
-    return _axis_polyphase(x, g, axis=axis, up=up, before=pad[0], length=length)
+        raise ValueError(f"axis {name} has {size * up + sum(pad)} samples once padded; the filter has {taps}")
+    return _Axis(size, up, down, pad[0], length)
 
 
-def _axis_banded(x: jax.Array, g: np.ndarray, *, axis: int, up: int, down: int, before: int, length: int) -> jax.Array:
-    """The whole resampling of one axis as one matrix product with a banded matrix."""
-    matrix = np.zeros((length, x.shape[axis]), np.float64)
+def _filter(x: jax.Array, g: Any, rows: _Axis, columns: _Axis, lowering: str | None) -> jax.Array:
+    """Resample both axes with taps g[fh, fw]."""
+    if not isinstance(g, np.ndarray):
+        return _shifted_sum(x, jnp.asarray(g), rows, columns)
+    if lowering == "banded":
+        return _banded(x, g, rows, columns)
+    return _shifted(x, tuple(map(tuple, g.tolist())), rows, columns)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _shifted(x: jax.Array, taps: tuple[tuple[float, ...], ...], rows: _Axis, columns: _Axis) -> jax.Array:
+    return _shifted_sum(x, np.asarray(taps), rows, columns)
+
+
+def _shifted_forward(x, taps, rows, columns):
+    return _shifted(x, taps, rows, columns), None
+
+
+def _shifted_backward(taps, rows, columns, _, g):
+    """The transpose is a resampling too, with up and down exchanged and the taps reversed."""
+    turned = tuple(row[::-1] for row in taps[::-1])
+    return (_shifted(g, turned, rows.transposed(len(taps)), columns.transposed(len(taps[0]))),)
+
+
+_shifted.defvjp(_shifted_forward, _shifted_backward)
+
+
+def _shifted_sum(x: jax.Array, g: Any, rows: _Axis, columns: _Axis) -> jax.Array:
+    """Sum shifted copies of the input times taps, in at least float32: one loop over the output once fused."""
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    (py, sy, reads_y), (px, sx, reads_x) = rows.reads(g.shape[0]), columns.reads(g.shape[1])
+    blocks_y, blocks_x = -(-rows.length // py), -(-columns.length // px)
+    first_y, first_x = reads_y[0][0], reads_x[0][0]
+    pad_y = (-first_y, (blocks_y - 1) * sy + reads_y[-1][0] + 1 - rows.size, 0)
+    pad_x = (-first_x, (blocks_x - 1) * sx + reads_x[-1][0] + 1 - columns.size, 0)
+    x = jax.lax.pad(x, jnp.zeros([], x.dtype), ((0, 0, 0), pad_y, pad_x, (0, 0, 0)))
+    x = _settle(x)
+    n, _, _, c = x.shape
+    shape = (n, blocks_y, py, blocks_x, px, c)
+    totals = []
+    for a, ky in reads_y:  # summed by rows: shorter chains of additions
+        terms = []
+        for b, kx in reads_x:
+            real = ((ky >= 0) & (ky < g.shape[0]))[:, None] & ((kx >= 0) & (kx < g.shape[1]))
+            if not real.any():
+                continue
+            taps = g[np.clip(ky, 0, g.shape[0] - 1)][:, np.clip(kx, 0, g.shape[1] - 1)]
+            taps = jnp.asarray(
+                np.where(real, taps, 0) if isinstance(g, np.ndarray) else jnp.where(real, taps, 0), dtype
+            )
+            start = (0, a - first_y, b - first_x, 0)
+            end = (n, start[1] + (blocks_y - 1) * sy + 1, start[2] + (blocks_x - 1) * sx + 1, c)
+            part = jax.lax.slice(x, start, end, (1, sy, sx, 1)).astype(dtype)
+            spread = jax.lax.broadcast_in_dim(taps, shape, (2, 4)) * jax.lax.broadcast_in_dim(part, shape, (0, 1, 3, 5))
+            terms.append(spread)
+        if terms:
+            totals.append(sum(terms[1:], terms[0]))
+    out = sum(totals[1:], totals[0]) if totals else jnp.zeros(shape, dtype)
+    out = out.astype(x.dtype).reshape(n, blocks_y * py, blocks_x * px, c)
+    return out[:, : rows.length, : columns.length]
+
+
+def _settle(x: jax.Array) -> jax.Array:
+    """Keep XLA on CPU from computing an array anew, padding and all, for each of the taps that read it."""
+    return jax.lax.optimization_barrier(x) if jax.default_backend() == "cpu" else x
+
+
+def _banded(x: jax.Array, g: np.ndarray, rows: _Axis, columns: _Axis) -> jax.Array:
+    """The resampling as products with banded matrices: one per axis, or one pair per row of a 2-D filter."""
+    if g.shape[1] == 1:
+        return _product(_product(x, g[:, 0], 1, rows), np.ones(1), 2, columns)
+    parts = []
     for k in range(g.shape[0]):
-        at = np.arange(length) * down + k - before
-        real = (at % up == 0) & (at >= 0) & (at < x.shape[axis] * up)
-        matrix[np.flatnonzero(real), at[real] // up] += g[k]
+        row = _product(x, np.ones(1), 1, rows._replace(before=rows.before - k))
+        parts.append(_product(row, g[k], 2, columns))
+    return sum(parts[1:], parts[0])
+
+
+def _product(x: jax.Array, g: np.ndarray, axis: int, how: _Axis) -> jax.Array:
+    """Resample an axis as one product with a banded matrix."""
+    if how == _same(how.size) and g.tolist() == [1.0]:
+        return x
+    matrix = np.zeros((how.length, how.size), np.float64)
+    for k in range(g.shape[0]):
+        at = np.arange(how.length) * how.down + k - how.before
+        real = (at % how.up == 0) & (at >= 0) & (at < how.size * how.up)
+        matrix[np.flatnonzero(real), at[real] // how.up] += g[k]
     moved = jnp.tensordot(jnp.asarray(matrix, x.dtype), x, axes=(1, axis))
     return jnp.moveaxis(moved, 0, axis)
-
-
-def _axis_polyphase(x: jax.Array, g, *, axis: int, up: int, before: int, length: int) -> jax.Array:
-    """Output sample up*q + r reads x[q + (r + k - before) / up] for the taps k that land on a real sample."""
-    steps = -(-length // up)
-    phases = []
-    for r in range(up):
-        reads = [(g[k], (r + k - before) // up) for k in range(g.shape[0]) if (r + k - before) % up == 0]
-        shape = tuple(steps if a == axis else s for a, s in enumerate(x.shape))
-        terms = [(tap, _window(x, axis, shift, steps)) for tap, shift in reads]
-        phases.append(_weighted(terms) if terms else jnp.zeros(shape, x.dtype))
-    out = jnp.stack(phases, axis=axis + 1)
-    out = out.reshape(tuple(steps * up if a == axis else s for a, s in enumerate(x.shape)))
-    return jax.lax.slice_in_dim(out, 0, length, axis=axis)
-
-
-def _window(x: jax.Array, axis: int, start: int, size: int) -> jax.Array:
-    """Return x[start:start+size] of an axis, zeros outside."""
-    length = x.shape[axis]
-    return _axis_pad(x, axis, (-start, start + size - length))
-
-
-def _weighted(terms: list) -> jax.Array:
-    (tap, value), *rest = terms
-    total = tap * value
-    for tap, value in rest:
-        total = total + tap * value
-    return total
 
 
 def filter2d(x: jax.Array, f: Filter, *, padding: Scale = 0, flip_filter: bool = False, gain: float = 1.0) -> jax.Array:

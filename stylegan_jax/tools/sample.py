@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from stylegan_jax.convert import BadCheckpointError
     from stylegan_jax.load import load_model
     from stylegan_jax.train.checkpoint import CheckpointError
-    from stylegan_jax.train.loop import use_compilation_cache
+    from stylegan_jax.train.startup import use_compilation_cache
 
     try:
         seeds = parse_seeds(args.seeds)

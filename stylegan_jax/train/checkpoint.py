@@ -65,6 +65,7 @@ class Checkpointer:
         keep_latest: int = 2,
         keep_every_steps: int | None = None,
         keep_best: str | None = None,
+        best_mode: str = "min",
     ):
         """Open `<workdir>/checkpoints` and remove what interrupted saves left there.
 
@@ -72,7 +73,8 @@ class Checkpointer:
             workdir: the run's directory; created if missing.
             keep_latest: how many of the newest checkpoints stay; 2 leaves one to fall back on.
             keep_every_steps: the first checkpoint at or after each multiple of this step number stays for ever.
-            keep_best: name of the metric whose smallest value marks one more checkpoint that stays.
+            keep_best: name of the metric whose best value marks one more checkpoint that stays.
+            best_mode: 'min' or 'max': which values are better.
 
         Raises:
             CheckpointError: a number is out of range, or the directory cannot be written.
@@ -85,6 +87,7 @@ class Checkpointer:
         self._root = absolute(workdir) / FOLDER
         self._aside = absolute(workdir) / _ASIDE
         self._keep_latest, self._keep_every_steps, self._keep_best = keep_latest, keep_every_steps, keep_best
+        self._sign = 1 if best_mode == "min" else -1
         self._scores: dict[int, float] = {}
         self._pending: int | None = None
         self._manager: ocp.CheckpointManager | None = None
@@ -109,7 +112,7 @@ class Checkpointer:
             state: pytree of arrays, restored by `restore`.
             g_ema: nested dicts of arrays, restored by `restore_g_ema`.
             meta: plain JSON: config, images shown, …
-            metrics: numbers by name, for `keep_best`; those that are not finite are left out.
+            metrics: numbers by name, stored for `keep_best`; those that are not finite are left out.
 
         Raises:
             CheckpointError: the previous save failed (this one is then not made), the step is not new, or the
@@ -142,6 +145,14 @@ class Checkpointer:
     def steps(self) -> list[int]:
         """Return the committed steps in rising order."""
         return committed_steps(self._root)
+
+    def best(self) -> tuple[int, float] | None:
+        """Return (step, value) of the best checkpoint by `keep_best`, the first of equals; None if none has a value.
+
+        The values lie in the checkpoints' manifests, and the best one stays, so that they survive a restart.
+        """
+        step = _best(self._scores, self._sign)
+        return None if step is None else (step, self._scores[step])
 
     def restore(
         self, target: PyTree, *, step: int | None = None, strict: bool = False
@@ -229,7 +240,7 @@ class Checkpointer:
             self._root.mkdir(parents=True, exist_ok=True)
             _sweep(self._root)
         self._scores = _read_scores(self._root, self._keep_best)
-        policies: list[Any] = [checkpoint_managers.LatestN(self._keep_latest), _KeepBest(self._scores)]
+        policies: list[Any] = [checkpoint_managers.LatestN(self._keep_latest), _KeepBest(self._scores, self._sign)]
         if self._keep_every_steps is not None:
             policies.append(_KeepEvery(self._keep_every_steps))
         options = ocp.CheckpointManagerOptions(
@@ -311,17 +322,23 @@ class _KeepEvery:
 
 @dataclasses.dataclass(frozen=True)
 class _KeepBest:
-    """Orbax preservation policy: keep the step with the smallest score (the dict is filled as steps are saved).
+    """Orbax preservation policy: keep the step with the best score (the dict is filled as steps are saved).
 
     Orbax's own BestN reads each step's metrics file when it starts, and fails if one is damaged.
     """
 
     scores: Mapping[int, float]
+    sign: int
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         del context
-        best = min((c.step for c in checkpoints if c.step in self.scores), key=self.scores.__getitem__, default=None)
+        best = _best({c.step: self.scores[c.step] for c in checkpoints if c.step in self.scores}, self.sign)
         return [checkpoint.step == best for checkpoint in checkpoints]
+
+
+def _best(scores: Mapping[int, float], sign: int) -> int | None:
+    """Return the step with the smallest sign * score, the first of equals."""
+    return min(sorted(scores), key=lambda step: sign * scores[step], default=None)
 
 
 def _sweep(root: epath.Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import Any
 
 import jax
@@ -13,25 +14,21 @@ import jax.numpy as jnp
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError, ExperimentConfig
 from stylegan_jax.train import schedule, step as steps
-from stylegan_jax.train.loop import with_labels
 from stylegan_jax.train.sharding import Layout, make_layout
+from stylegan_jax.train.startup import with_labels
 
 
 def dry_run(config: ExperimentConfig) -> str:
     """Return the resolved config, parameter tables, FLOPs and memory estimate as text.
 
     FLOPs are XLA's count for the lowered programs, before optimisation. Memory is the state plus the largest set of
-    intermediate arrays alive at once if nothing were fused, so compiled programs need less.
+    intermediate arrays alive at once if the program ran in the order written and nothing were fused. A compiled program
+    may need less (fusion) or more (copies; on CPU, bfloat16 widened to float32): `tools.benchmark` asks the compiler.
 
     Raises:
         ConfigError: labels are wanted and their length is neither set nor known without the data.
     """
-    if config.model.label_dim == -1 and config.data.labels != "none":
-        raise ConfigError(
-            f"config.model.label_dim is -1 and config.data.labels={config.data.labels!r}; a dry run reads no data, so "
-            "set config.model.label_dim to the number of classes"
-        )
-    config = dataclasses.replace(config, model=with_labels(config.model, 0))
+    config = without_data(config, "a dry run")
     gan, layout = models.build(config.model), make_layout(1)
     state = steps.state_shapes(gan, config, layout)
     parts = [
@@ -43,9 +40,28 @@ def dry_run(config: ExperimentConfig) -> str:
     return "\n\n".join(parts)
 
 
+def without_data(config: ExperimentConfig, who: str) -> ExperimentConfig:
+    """Return the config with its label length decided, for `who` reads no data.
+
+    Raises:
+        ConfigError: labels are wanted and their length is neither set nor known without the data.
+    """
+    if config.model.label_dim == -1 and config.data.labels != "none":
+        raise ConfigError(
+            f"config.model.label_dim is -1 and config.data.labels={config.data.labels!r}; {who} reads no data, so "
+            "set config.model.label_dim to the number of classes"
+        )
+    return dataclasses.replace(config, model=with_labels(config.model, 0))
+
+
 def count(tree: Any) -> int:
     """Return the number of elements in a tree of arrays."""
     return sum(x.size for x in jax.tree.leaves(tree))
+
+
+def tree_bytes(tree: Any) -> int:
+    """Return the bytes of a tree of arrays or abstract shapes; random keys count as 8."""
+    return sum(_bytes(x.shape, x.dtype) for x in jax.tree.leaves(tree))
 
 
 def parameter_table(title: str, params: Any) -> str:
@@ -60,28 +76,20 @@ def parameter_table(title: str, params: Any) -> str:
 
 def cost_table(gan: models.Gan, config: ExperimentConfig, layout: Layout, state: Any) -> str:
     """Return FLOPs and memory per program, per image and for the whole run."""
-    programs = steps.make_programs(gan, config, layout)
-    jitted = steps.jit_programs(programs, layout)
+    jitted = steps.jit_programs(steps.make_programs(gan, config, layout), layout)
     batch = steps.batch_shapes(gan, config, layout)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    n, loss = config.train.batch_size, config.loss
-    share = {
-        "g_main": 1.0,
-        "d_main": 1.0,
-        "g_reg": 1 / max(loss.g_reg_interval, 1),
-        "d_reg": 1 / max(loss.d_reg_interval, 1),
-    }
-    state_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+    n = config.train.batch_size
+    state_bytes = tree_bytes(state)
     lines = [
         f"cost per iteration of {n} images, on one device",
         f"  {'program':<10s}{'GFLOP':>12s}{'memory, unfused':>20s}",
     ]
     total = peak = 0.0
-    for name in schedule.used_programs(config):
-        cost = jitted[name].lower(state, batch, key).cost_analysis() or {}
-        flops = float(cost.get("flops", 0.0))
-        live = peak_live_bytes(jax.make_jaxpr(programs[name])(state, batch, key).jaxpr)
-        total, peak = total + flops * share[name], max(peak, live)
+    for name, share in schedule.cadence(config).items():
+        traced = jitted[name].trace(state, batch, key)
+        flops, live = program_flops(traced, traced.lower()), peak_live_bytes(traced.jaxpr.jaxpr)
+        total, peak = total + flops * share, max(peak, live)
         lines.append(f"  {name:<10s}{flops / 1e9:>12,.1f}{live / 2**30:>16,.2f} GiB")
     images = config.train.total_kimg * 1000
     lines += [
@@ -93,6 +101,34 @@ def cost_table(gan: models.Gan, config: ExperimentConfig, layout: Layout, state:
         "part divides by the number of devices",
     ]
     return "\n".join(lines)
+
+
+def program_flops(traced: jax.stages.Traced, lowered: jax.stages.Lowered) -> float:
+    """Return XLA's count of floating-point operations of a program, over all devices.
+
+    Counted before compilation, where every convolution and matrix product is still visible: a compiler may turn them
+    into library calls that the count of the compiled program leaves out. XLA counts the body of a loop once; `scan` and
+    `fori_loop` of known length are counted in full here.
+    """
+    return _xla_flops(lowered) + _repeated_flops(traced.jaxpr.jaxpr)
+
+
+def _xla_flops(lowered: jax.stages.Lowered) -> float:
+    return float((lowered.cost_analysis() or {}).get("flops", 0.0))
+
+
+def _repeated_flops(jaxpr: Any) -> float:
+    """Return the FLOPs of all iterations of loops but the first."""
+    total = 0.0
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name != "scan":
+            total += sum(_repeated_flops(inner) for inner in _inner(eqn))
+            continue
+        body, length = eqn.params["jaxpr"], eqn.params["length"]
+        arguments = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in body.in_avals]
+        once = _xla_flops(jax.jit(jex.jaxpr_as_fun(body)).lower(*arguments))
+        total += (length - 1) * once + length * _repeated_flops(body.jaxpr)
+    return total
 
 
 def peak_live_bytes(jaxpr: Any) -> int:
@@ -110,12 +146,12 @@ def peak_live_bytes(jaxpr: Any) -> int:
     for i, eqn in enumerate(jaxpr.eqns):
         inner = max((peak_live_bytes(j) for j in _inner(eqn)), default=0)
         outs = [v for v in eqn.outvars if v in last]
-        alive += sum(_bytes(v) for v in outs)
+        alive += sum(_aval_bytes(v) for v in outs)
         made.update(outs)
         peak = max(peak, alive + inner)
         for v in {v for v in eqn.invars if isinstance(v, jex.Var)}:
             if last[v] == i and v in made:
-                alive -= _bytes(v)
+                alive -= _aval_bytes(v)
                 made.discard(v)
     return peak
 
@@ -131,9 +167,9 @@ def _inner(eqn: Any) -> list[Any]:
     return found
 
 
-def _bytes(v: Any) -> int:
-    shape, dtype = getattr(v.aval, "shape", ()), getattr(v.aval, "dtype", jnp.float32)
-    size = 1
-    for s in shape:
-        size *= s
-    return size * (8 if jnp.issubdtype(dtype, jax.dtypes.prng_key) else jnp.dtype(dtype).itemsize)
+def _aval_bytes(v: Any) -> int:
+    return _bytes(getattr(v.aval, "shape", ()), getattr(v.aval, "dtype", jnp.float32))
+
+
+def _bytes(shape: Any, dtype: Any) -> int:
+    return math.prod(shape) * (8 if jnp.issubdtype(dtype, jax.dtypes.prng_key) else jnp.dtype(dtype).itemsize)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
-import logging
 import os
-import shutil
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,20 +13,29 @@ import jax
 import numpy as np
 
 from stylegan_jax import __version__, models, rng
-from stylegan_jax.config import ConfigError, ExperimentConfig, ModelConfig, check_devices, resume_conflicts, validate
+from stylegan_jax.config import ConfigError, ExperimentConfig, check_devices, resume_conflicts, validate
 from stylegan_jax.data import FittedSource, open_batches, open_source
 from stylegan_jax.load import LoadedModel, load_model
-from stylegan_jax.spec import SourceInfo
-from stylegan_jax.train import report, schedule, step as steps, terms, transfer
-from stylegan_jax.train.checkpoint import Checkpointer
+from stylegan_jax.train import guard, report, schedule, state as states, step as steps, terms, transfer
+from stylegan_jax.train.checkpoint import Checkpointer, NonFiniteError
 from stylegan_jax.train.grid import Grid, grid_size
-from stylegan_jax.train.restore import committed_steps
 from stylegan_jax.train.sharding import Layout, make_layout
 from stylegan_jax.train.signals import StopSignal
+from stylegan_jax.train.startup import (
+    check_keep_best,
+    check_space,
+    check_workdir,
+    describe,
+    make_folder,
+    refuse,
+    resolve_labels,
+    use_compilation_cache,
+)
 from stylegan_jax.train.state import TrainState, ema_model
 from stylegan_jax.train.workdir import WorkdirLock
 
-_log = logging.getLogger(__name__)
+BAD_STEPS = 16
+"""With on_nan 'skip' or 'scrub', this many bad steps of a program in a row, counted in whole ticks, end the run."""
 
 
 class DivergedError(Exception):
@@ -56,6 +62,10 @@ def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: Fit
         CheckpointError: a checkpoint could not be written or none can be read.
     """
     validate(config)
+    if config.augment.mode != "none":
+        raise ConfigError(
+            f"config.augment.mode is {config.augment.mode!r}; the training step does not augment yet: use 'none'"
+        )
     use_compilation_cache(config.train.compilation_cache)
     folder = Path(workdir)
     layout = make_layout(config.train.num_devices)
@@ -67,6 +77,8 @@ def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: Fit
         if source is None:
             source = stack.enter_context(contextlib.closing(open_source(config.data, config.model.image_shape)))
         config = resolve_labels(config, source.info())
+        check_keep_best(config)
+        states.check_frozen(config, models.build(config.model).spec)
         check_workdir(folder, config)
         return Run(config, folder, layout, source).go()
 
@@ -80,13 +92,17 @@ class Run:
         self.root_key = jax.device_put(rng.root(config.train.seed), layout.replicated)
         self.is_chief = jax.process_index() == 0
         self.grid = Grid(self.gan, config, layout, self.root_key)
+        self.rollbacks = 0
+        self.bad_streak: dict[str, int] = {}
+        self.reported: tuple[int, dict[str, float]] = (-1, {})  # step and means of the last report
         log, batch = config.log, config.train.batch_size
         every = round(log.keep_every_kimg * 1000 / batch) if log.keep_every_kimg else None
-        self.checkpoints = Checkpointer(folder, keep_latest=log.keep_latest, keep_every_steps=every)
+        best = {"keep_best": log.keep_best or None, "best_mode": log.best_mode}
+        self.checkpoints = Checkpointer(folder, keep_latest=log.keep_latest, keep_every_steps=every, **best)
 
     def go(self) -> TrainState:
         """Compile, initialise or restore, and train to the end or to a signal."""
-        config, batch_size = self.config, self.config.train.batch_size
+        config = self.config
         print(describe(config, self.source.info(), self.layout), flush=True)
         with StopSignal() as stop, self.checkpoints:  # signals are held until the last checkpoint is on the disk
             total = schedule.total_steps(config)
@@ -94,35 +110,55 @@ class Run:
             if restored is not None and restored[1] >= total:
                 print(f"nothing to do: {config.train.total_kimg:g} kimg are done; raise config.train.total_kimg")
                 return restored[0]
+            if restored is not None and self._is_stale(restored[1]):
+                print(f"nothing to do: {self._stale_line()}; raise config.train.early_stop_kimg, or set it to 0")
+                return restored[0]
             source = self._transfer_source() if restored is None else None
             with ThreadPoolExecutor(1) as pool:  # the programs compile while the state is made
                 compiling = pool.submit(self._compile)
                 state, first = restored or (self._create(source), 0)
                 programs = compiling.result()
-            with contextlib.ExitStack() as reports:
-                self._open_reports(first, total, reports)
-                if first == 0:
-                    self._draw_grids(state, first)
-                batches = open_batches(
-                    self.source,
-                    config.data,
-                    config.model.image_shape,
-                    batch_size=batch_size,
-                    seed=config.train.seed,
-                    start=first * batch_size,
-                    sharding=self.layout.batch,
-                    shard_index=jax.process_index(),
-                    shard_count=jax.process_count(),
-                )
-                reports.callback(batches.close)
-                return self._loop(state, first, total, programs, batches, stop)
+            while True:
+                try:
+                    return self._train_from(state, first, total, programs, stop)
+                except (DivergedError, NonFiniteError) as error:
+                    if config.train.on_nan != "rollback":
+                        raise
+                    if self.rollbacks >= config.train.max_rollbacks:
+                        raise DivergedError(f"{error} (after {self.rollbacks} rollbacks)") from None
+                    problem = str(error)
+                del state  # the error is gone, and with it what it held of the failed state
+                state, first = self._roll_back(problem)
+
+    def _train_from(self, state: TrainState, first: int, total: int, programs: dict, stop: StopSignal) -> TrainState:
+        """Open reports and data at a step, and loop."""
+        config, batch_size = self.config, self.config.train.batch_size
+        with contextlib.ExitStack() as reports:
+            self._open_reports(first, total, reports)
+            if first == 0:
+                self._draw_grids(state, first)
+            batches = open_batches(
+                self.source,
+                config.data,
+                config.model.image_shape,
+                batch_size=batch_size,
+                seed=after_rollbacks(config.train.seed, self.rollbacks),
+                start=first * batch_size,
+                sharding=self.layout.batch,
+                shard_index=jax.process_index(),
+                shard_count=jax.process_count(),
+            )
+            reports.callback(batches.close)
+            return self._loop(state, first, total, programs, batches, stop)
 
     def _loop(self, state: TrainState, first: int, total: int, programs: dict, batches: Any, stop: StopSignal):
+        seed = after_rollbacks(self.config.train.seed, self.rollbacks)
+        root_key = jax.device_put(rng.root(seed), self.layout.replicated)
         for step in range(first, total):
             batch = next(batches)
             with jax.transfer_guard_device_to_host("disallow"):  # a step never waits for the host
                 for name in schedule.phases(self.config, step):
-                    state = programs[name](state, batch, self.root_key)
+                    state = programs[name](state, batch, root_key)
             if step == first:
                 jax.block_until_ready(state.step)
                 self.bar.line(f"first step done {report.process_seconds():.1f} s after the start of the process")
@@ -139,7 +175,35 @@ class Run:
                 self.checkpoints.wait()
                 self.bar.line(f"{stop.requested or 'a signal elsewhere'}: saved step {step + 1}; run again to go on")
                 break
+            if due.checkpoint and self._is_stale(step + 1):
+                self.bar.line(f"stopped at step {step + 1}: {self._stale_line()}")
+                break
         return state
+
+    def _is_stale(self, step: int) -> bool:
+        """Return whether `log.keep_best` has gone without improvement for `train.early_stop_kimg`."""
+        limit, best = self.config.train.early_stop_kimg, self.checkpoints.best()
+        return bool(limit) and best is not None and (step - best[0]) * self.config.train.batch_size >= limit * 1000
+
+    def _stale_line(self) -> str:
+        best = self.checkpoints.best()
+        assert best is not None
+        return (
+            f"{self.config.log.keep_best} has not been better than {best[1]:.6g} (checkpoint of step {best[0]}, kept) "
+            f"for {self.config.train.early_stop_kimg:g} kimg"
+        )
+
+    def _roll_back(self, problem: str) -> tuple[TrainState, int]:
+        """Return the newest good checkpoint, or the start, to go on from with other random numbers and data order."""
+        used = self.rollbacks + 1
+        state, first = self._restore() or (self._create(self._transfer_source()), 0)
+        self.rollbacks, self.bad_streak = used, {}
+        print(
+            f"rollback {used} of {self.config.train.max_rollbacks}: {problem}\n"
+            f"going on from step {first} with other random numbers",
+            flush=True,
+        )
+        return state, first
 
     def _restore(self) -> tuple[TrainState, int] | None:
         """Restore the newest good checkpoint, if there is one; check the room on disk first.
@@ -148,15 +212,19 @@ class Run:
             ConfigError: no room, or the checkpoint was made with another configuration or data set.
         """
         target = steps.state_shapes(self.gan, self.config, self.layout)
-        check_space(self.folder, target, self.config.log.keep_latest)
+        check_space(self.folder, target, self.config.log.keep_latest + bool(self.config.log.keep_best))
         restored = self.checkpoints.restore(target)
         if restored is None:
             return None
         state, meta, step = restored
         bad, _ = resume_conflicts(meta["config"], self.config.to_dict())
-        if meta["num_images"] != self.source.info().num_images:
-            bad.append(f"images in the data set: {meta['num_images']} -> {self.source.info().num_images}")
+        info = self.source.info()
+        if meta["num_images"] != info.num_images:
+            bad.append(f"images in the data set: {meta['num_images']} -> {info.num_images}")
+        elif meta.get("labels", info.label_digest) != info.label_digest:
+            bad.append(f"labels of the images: {meta['labels']} -> {info.label_digest} (digests)")
         refuse(self.folder, bad)
+        self.rollbacks = meta.get("rollbacks", 0)
         print(f"resuming from step {step} ({meta['nimg'] / 1000:.2f} kimg) of {self.folder}", flush=True)
         return state, step
 
@@ -212,15 +280,32 @@ class Run:
             + (f" with config.train.init_from={self.folder}" if kept else "")
         )
 
+    def _check_bad_steps(self, stats: terms.Stats, step: int) -> None:
+        """Tell of steps that were skipped or scrubbed; give up when nothing else happens any more."""
+        found = guard.bad_steps(stats)
+        self.bad_streak = {p: self.bad_streak.get(p, 0) + bad for p, (bad, all_) in found.items() if bad == all_}
+        done = "skipped" if self.config.train.on_nan == "skip" else "taken with a scrubbed gradient"
+        for program, (bad, all_) in found.items():
+            self.bar.line(f"warning: {bad} of {all_} steps of {program} were not finite and were {done}")
+        lost = [program for program, bad in self.bad_streak.items() if bad >= BAD_STEPS]
+        if lost:
+            raise DivergedError(
+                f"the last {self.bad_streak[lost[0]]} steps of {lost[0]} before step {step} were not finite; lower "
+                "config.train.g_lr and d_lr, or set config.model.compute_dtype='float32', and run in a new workdir"
+            )
+
     def _report(self, state: TrainState, step: int, tick: int) -> TrainState:
         """Fetch the sums of the tick, write them, and return the state with empty sums."""
         stats = jax.device_get(state.stats)
         self._check_finite(stats, step)
+        self._check_bad_steps(stats, step)
         nimg = step * self.config.train.batch_size
         timing, memory = self.clock.tick(nimg), report.memory_gib()
         means = terms.means(stats)
+        self.reported = step, means
         if self.is_chief:
             row = {"step": step, "nimg": nimg, "tick": tick, "mean": means, "std": terms.stds(stats)}
+            row |= {"rollbacks": self.rollbacks} if self.rollbacks else {}
             assert self.stats is not None
             self.stats.write(row | {"timing": timing, "memory": memory})
             if self.board is not None:
@@ -249,108 +334,14 @@ class Run:
             "nimg": step * self.config.train.batch_size,
             "config": self.config.to_dict(),
             "num_images": self.source.info().num_images,
+            "labels": self.source.info().label_digest,
+            "rollbacks": self.rollbacks,
             "versions": {"stylegan_jax": __version__, "jax": jax.__version__},
         }
-        self.checkpoints.save(step, state, ema_model(state), meta)
+        values = self.reported[1] if self.reported[0] == step else {}
+        self.checkpoints.save(step, state, ema_model(state), meta, metrics=values)
 
 
-def use_compilation_cache(where: str) -> None:
-    """Keep compiled programs on disk: 'auto' in the user's cache folder, 'off' not at all, else in that folder."""
-    if where == "off":
-        return
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = home / "stylegan_jax" / "xla" if where == "auto" else Path(where)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-
-def make_folder(folder: Path) -> None:
-    """Create the run's folder.
-
-    Raises:
-        ConfigError: it cannot be created.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--workdir={folder} cannot be created: {error}; choose a folder you can write to") from None
-
-
-def resolve_labels(config: ExperimentConfig, info: SourceInfo) -> ExperimentConfig:
-    """Fill in `model.label_dim` from the data.
-
-    Raises:
-        ConfigError: the data's labels have another length than the configuration says.
-    """
-    wanted = config.model.label_dim
-    if wanted not in (-1, info.label_dim):
-        raise ConfigError(
-            f"config.model.label_dim is {wanted}; the labels of {info.name} have length {info.label_dim}; "
-            "use -1 to take it from the data, or set config.data.labels"
-        )
-    return dataclasses.replace(config, model=with_labels(config.model, info.label_dim))
-
-
-def with_labels(model: ModelConfig, label_dim: int) -> ModelConfig:
-    """Return the model with its label length decided (an undecided -1 becomes `label_dim`)."""
-    return dataclasses.replace(model, label_dim=label_dim) if model.label_dim == -1 else model
-
-
-def check_workdir(folder: Path, config: ExperimentConfig) -> None:
-    """Compare with the config.json of an earlier run here, then write ours.
-
-    Raises:
-        ConfigError: there is a checkpoint, made with another model, loss, data or optimiser; the text shows the diff.
-    """
-    path = folder / "config.json"
-    if path.exists() and committed_steps(folder / "checkpoints"):
-        try:
-            bad, fine = resume_conflicts(json.loads(path.read_text()), config.to_dict())
-        except ValueError:
-            bad, fine = [], []  # a damaged file; the checkpoint holds the configuration too
-        refuse(folder, bad)
-        for line in fine:
-            print(f"changed since the last start: {line}", flush=True)
-    if jax.process_index() == 0:
-        part = path.with_name("config.json.part")
-        part.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-        part.replace(path)
-
-
-def refuse(folder: Path, differences: list[str]) -> None:
-    """Raise ConfigError with the list, if there are differences to what `folder` was made with."""
-    if differences:
-        raise ConfigError(
-            f"{folder} holds a run made with another configuration:\n  " + "\n  ".join(differences) + "\nUse the same "
-            "values to resume it, or another --workdir to start anew"
-        )
-
-
-def check_space(folder: Path, state: TrainState, keep: int) -> None:
-    """Refuse to start without room for the checkpoints.
-
-    Raises:
-        ConfigError: less free space than `keep` + 1 checkpoints need.
-    """
-    one = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) * 1.3
-    free = shutil.disk_usage(folder).free
-    if free < one * (keep + 1):
-        raise ConfigError(
-            f"{folder} has {free / 2**20:.0f} MiB free; {keep} + 1 checkpoints need {one * (keep + 1) / 2**20:.0f} "
-            "MiB; free some, choose another --workdir, or lower config.log.keep_latest"
-        )
-
-
-def describe(config: ExperimentConfig, info: SourceInfo, layout: Layout) -> str:
-    """Return the lines printed at the start of a run."""
-    h, w, c = config.model.image_shape
-    device = layout.mesh.devices.flat[0]
-    lines = [
-        f"{config.name}: {config.model.arch} {h}x{w}x{c}, labels {config.model.label_dim}, "
-        f"batch {config.train.batch_size}, {config.train.total_kimg:g} kimg",
-        f"data: {info.name}, {info.num_images} images of {'x'.join(map(str, info.image_shape))}"
-        + (f", {len(info.skipped)} bad ones skipped" if info.skipped else ""),
-        f"devices: {layout.mesh.size} x {device.device_kind} ({device.platform})",
-    ]
-    lines += [f"  skipped {name}: {why}" for name, why in info.skipped[:20]]
-    return "\n".join(lines)
+def after_rollbacks(seed: int, count: int) -> int:
+    """Return the seed of the random numbers and the data order after so many rollbacks."""
+    return zlib.crc32(f"{seed}/{count}".encode()) if count else seed

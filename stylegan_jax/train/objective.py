@@ -1,13 +1,16 @@
 """What each of the four programs minimises: scalar losses of parameters, from `losses` and a `Gan`.
 
-The functions take every random draw as an argument, so that a test can fix them. Each returns (loss to differentiate,
-aux); regularisers are multiplied by their interval, since they run that much more rarely (SG2 App. B).
+The functions take every random draw as an argument, so that a test can fix them and a batch can be split. Each returns
+(loss to differentiate, aux); regularisers are multiplied by their interval, since they run that much more rarely
+(SG2 App. B). A `View` maps images to what the discriminator sees of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import flax.struct
 import jax
 
 from stylegan_jax.config import LossConfig
@@ -17,16 +20,24 @@ from stylegan_jax.losses.mixing import mix_styles
 from stylegan_jax.models import Gan
 from stylegan_jax.spec import Variables
 
+View = Callable[[jax.Array], jax.Array]
 
-class Latents(NamedTuple):
+
+def plain(image: jax.Array) -> jax.Array:
+    """Show the discriminator images as they are."""
+    return image
+
+
+@flax.struct.dataclass
+class Latents:
     """The draws of one phase.
 
     Attributes:
         z: float[n, z].
         z_mix: float[n, z], second latents for style mixing.
         cond: float[n, k].
-        mix_key: decides where and whether to mix.
-        noise_key: key of the synthesis noise, or None.
+        mix_key: decides where and whether to mix, once for the whole batch.
+        noise_key: keys[n] of the synthesis noise, or None.
         noise: static; 'random' in training.
     """
 
@@ -35,7 +46,7 @@ class Latents(NamedTuple):
     cond: jax.Array
     mix_key: jax.Array
     noise_key: jax.Array | None
-    noise: str = "random"
+    noise: str = flax.struct.field(pytree_node=False, default="random")
 
 
 class Aux(NamedTuple):
@@ -59,25 +70,36 @@ def generate(gan: Gan, g: Variables, ws: jax.Array, latents: Latents) -> jax.Arr
     return gan.synthesize(g, ws, noise=latents.noise, key=latents.noise_key)
 
 
-def g_main(gan: Gan, loss: LossConfig, g: Variables, d: Variables, latents: Latents) -> tuple[jax.Array, Aux]:
+def g_main(
+    gan: Gan, loss: LossConfig, g: Variables, d: Variables, latents: Latents, view: View = plain
+) -> tuple[jax.Array, Aux]:
     """Adversarial loss of the generator."""
     ws, _ = styles(gan, g, latents, loss.style_mixing_prob)
-    logits = gan.discriminate(d, generate(gan, g, ws, latents), latents.cond)
+    logits = gan.discriminate(d, view(generate(gan, g, ws, latents)), latents.cond)
     values = LOSSES[loss.adversarial].generator(logits)
     return values.mean(), Aux({"loss/g_adversarial": values, "scores/fake": logits}, {"logits": logits})
 
 
-def g_reg(
-    gan: Gan, loss: LossConfig, g: Variables, latents: Latents, pl_noise: jax.Array, pl_mean: jax.Array
-) -> tuple[jax.Array, Aux]:
-    """Path-length regularisation (SG2 §3.2); `pl_noise` is a unit normal image batch."""
+def path_lengths(gan: Gan, loss: LossConfig, g: Variables, latents: Latents, pl_noise: jax.Array) -> jax.Array:
+    """Return the path lengths float[n] (SG2 §3.2); `pl_noise` is a unit normal image batch."""
     ws, _ = styles(gan, g, latents, loss.style_mixing_prob)
-    lengths = regularizers.path_lengths(lambda w: generate(gan, g, w, latents), ws, pl_noise)
+    return regularizers.path_lengths(lambda w: generate(gan, g, w, latents), ws, pl_noise)
+
+
+def path_length_loss(loss: LossConfig, lengths: jax.Array, pl_mean: jax.Array) -> tuple[jax.Array, Aux]:
+    """Return the path-length regulariser of all lengths float[n] of a batch."""
     penalty, mean = regularizers.path_length_penalty(lengths, pl_mean, loss.pl_decay)
     values = penalty * loss.pl_weight
     report = {"loss/g_path_length": values, "path_length/mean": mean}
     store = {"pl_mean": jax.lax.stop_gradient(mean), "penalty": penalty}
     return values.mean() * loss.g_reg_interval, Aux(report, store)
+
+
+def g_reg(
+    gan: Gan, loss: LossConfig, g: Variables, latents: Latents, pl_noise: jax.Array, pl_mean: jax.Array
+) -> tuple[jax.Array, Aux]:
+    """Path-length regularisation (SG2 §3.2)."""
+    return path_length_loss(loss, path_lengths(gan, loss, g, latents, pl_noise), pl_mean)
 
 
 def d_main(
@@ -88,12 +110,14 @@ def d_main(
     latents: Latents,
     image: jax.Array,
     label: jax.Array,
+    fake_view: View = plain,
+    real_view: View = plain,
 ) -> tuple[jax.Array, Aux]:
     """Adversarial loss of the discriminator; fakes and reals pass it separately, with their own stddev groups."""
     ws, w = styles(gan, g, latents, loss.style_mixing_prob)
     fake_image = jax.lax.stop_gradient(generate(gan, g, ws, latents))
-    fake = gan.discriminate(d, fake_image, latents.cond)
-    real = gan.discriminate(d, image, label)
+    fake = gan.discriminate(d, fake_view(fake_image), latents.cond)
+    real = gan.discriminate(d, real_view(image), label)
     kind = LOSSES[loss.adversarial]
     fake_loss, real_loss = kind.fake(fake), kind.real(real)
     report = {"loss/d_adversarial": fake_loss.mean() + real_loss.mean(), "scores/fake": fake, "scores/real": real}
@@ -110,16 +134,22 @@ def d_reg(
     latents: Latents,
     image: jax.Array,
     label: jax.Array,
+    real_view: View = plain,
+    mix: jax.Array | None = None,
 ) -> tuple[jax.Array, Aux]:
-    """R1 at reals, or the WGAN-GP penalty between reals and fakes."""
-    critic = lambda x: gan.discriminate(d, x, label)
+    """R1 at reals, or the WGAN-GP penalty between reals and fakes with the interpolation weights `mix` float[n].
+
+    The gradient is taken through the view, by the image as it came from the data.
+    """
+    critic = lambda x: gan.discriminate(d, real_view(x), label)
     if loss.d_reg == "r1":
         penalty, logits = regularizers.r1_penalty(critic, image)
         values = penalty * (loss.r1_gamma / 2)
     else:
+        assert mix is not None
         ws, _ = styles(gan, g, latents, loss.style_mixing_prob)
         fake = jax.lax.stop_gradient(generate(gan, g, ws, latents))
-        penalty, logits = regularizers.gradient_penalty(critic, image, fake, latents.mix_key)
+        penalty, logits = regularizers.gradient_penalty(critic, image, fake, mix)
         values = penalty * loss.gp_weight
     store = {"penalty": penalty, "logits": logits}
     return values.mean() * loss.d_reg_interval, Aux({"loss/d_penalty": values}, store)

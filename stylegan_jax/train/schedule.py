@@ -6,23 +6,45 @@ import math
 from typing import NamedTuple
 
 from stylegan_jax.config import ExperimentConfig
+from stylegan_jax.spec import PHASES
+from stylegan_jax.train import terms
 
 
 def phases(config: ExperimentConfig, step: int) -> list[str]:
     """Return the programs of iteration `step` in order: g_main, (g_reg), d_main, (d_reg) (lazy, SG2 App. B)."""
     loss = config.loss
-    names = ["g_main"]
-    if loss.pl_weight and step % loss.g_reg_interval == 0:
-        names.append("g_reg")
-    names.append("d_main")
-    if loss.d_reg != "none" and step % loss.d_reg_interval == 0:
-        names.append("d_reg")
-    return names
+    due = {"g_main": True, "d_main": True}
+    due["g_reg"] = (
+        step % max(loss.g_reg_interval, 1) == 0 and step * config.train.batch_size >= loss.pl_start_kimg * 1000
+    )
+    due["d_reg"] = step % max(loss.d_reg_interval, 1) == 0
+    return [name for name in used_programs(config) if due[name]]
 
 
 def used_programs(config: ExperimentConfig) -> list[str]:
-    """Return every program that a run of this configuration ever uses."""
-    return phases(config, 0)
+    """Return every program that a run of this configuration ever uses, in their order."""
+    used = {"g_main": True, "g_reg": config.loss.pl_weight > 0, "d_main": True, "d_reg": config.loss.d_reg != "none"}
+    return [name for name in PHASES if used[name]]
+
+
+def reported_terms(config: ExperimentConfig) -> list[str]:
+    """Return the terms that a run of this configuration reports per tick."""
+    used, repairs = used_programs(config), config.train.on_nan in ("skip", "scrub")
+    return [
+        term
+        for term, program in terms.REPORTED_BY.items()
+        if program in used and (repairs or not term.startswith("nonfinite/"))
+    ]
+
+
+def cadence(config: ExperimentConfig) -> dict[str, float]:
+    """Return how often each program runs per iteration, on average over the run."""
+    late = min(config.loss.pl_start_kimg / config.train.total_kimg, 1)  # the share of the run without path length
+    share = {
+        "g_reg": (1 - late) / max(config.loss.g_reg_interval, 1),
+        "d_reg": 1 / max(config.loss.d_reg_interval, 1),
+    }
+    return {name: share.get(name, 1.0) for name in used_programs(config)}
 
 
 def total_steps(config: ExperimentConfig) -> int:

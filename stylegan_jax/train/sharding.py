@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -35,15 +36,16 @@ class Layout(NamedTuple):
         return jax.lax.with_sharding_constraint(x, self.batch)
 
 
-def make_layout(num_devices: int = 0) -> Layout:
-    """Return the layout over all devices, or over the first `num_devices`.
+def make_layout(num_devices: int = 0, among: Sequence[Any] | None = None) -> Layout:
+    """Return the layout over all devices (or those of `among`), or over the first `num_devices`.
 
     Raises:
         ConfigError: more devices asked for than there are.
     """
-    devices = jax.devices()
+    devices = jax.devices() if among is None else among
     if num_devices > len(devices):
-        raise ConfigError(f"config.train.num_devices is {num_devices}; this machine has {len(devices)}; use 0 for all")
+        have = "this machine has" if among is None else "chosen are"
+        raise ConfigError(f"config.train.num_devices is {num_devices}; {have} {len(devices)}; use 0 for all")
     devices = devices[: num_devices or len(devices)]
     mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
     named = lambda *spec: NamedSharding(mesh, PartitionSpec(*spec))

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from stylegan_jax import rng
-from stylegan_jax.config import ExperimentConfig
-from stylegan_jax.models import Gan
+from stylegan_jax.config import ConfigError, ExperimentConfig
+from stylegan_jax.models import Gan, GanSpec
 from stylegan_jax.spec import Variables
 from stylegan_jax.train import optim, terms
 
@@ -43,18 +43,39 @@ class TrainState(flax.struct.PyTreeNode):
     stats: terms.Stats
 
 
-def g_optimizer(config: ExperimentConfig) -> optim.LazyAdam:
+def g_optimizer(config: ExperimentConfig, spec: GanSpec) -> optim.LazyAdam:
     """Return the generator's optimiser; path length does not depend on the biases of ToRGB."""
+    check_frozen(config, spec)
     t = config.train
+    frozen = {"none": (), "embed": ("mapping/embed",), "all": ("mapping",)}[t.freeze_mapping]
     interval = config.loss.g_reg_interval if config.loss.pl_weight else 0
-    return optim.adam(t.g_lr, t.beta1, t.beta2, t.eps, interval, ("/torgb/bias",))
+    return optim.adam(t.g_lr, t.beta1, t.beta2, t.eps, interval, ("/torgb/bias",), frozen)
 
 
-def d_optimizer(config: ExperimentConfig) -> optim.LazyAdam:
+def d_optimizer(config: ExperimentConfig, spec: GanSpec) -> optim.LazyAdam:
     """Return the discriminator's optimiser; gradient penalties do not depend on its last bias."""
-    t = config.train
+    check_frozen(config, spec)
+    t, layers = config.train, spec.d_layers
     interval = config.loss.d_reg_interval if config.loss.d_reg != "none" else 0
-    return optim.adam(t.d_lr, t.beta1, t.beta2, t.eps, interval, ("/b4/out/bias",))
+    return optim.adam(t.d_lr, t.beta1, t.beta2, t.eps, interval, ("/b4/out/bias",), layers[: t.freeze_d])
+
+
+def check_frozen(config: ExperimentConfig, spec: GanSpec) -> None:
+    """Check what is to be frozen against the model.
+
+    Raises:
+        ConfigError: more layers are to be frozen than there are, or an embedding that is not there.
+    """
+    t = config.train
+    if t.freeze_d > len(spec.d_layers):
+        raise ConfigError(
+            f"config.train.freeze_d is {t.freeze_d}; this discriminator has {len(spec.d_layers)} layers that can be "
+            "frozen, from the image on: " + ", ".join(spec.d_layers)
+        )
+    if t.freeze_mapping == "embed" and not spec.label_dim:
+        raise ConfigError(
+            "config.train.freeze_mapping is 'embed' and this model has no labels, so no embedding; use 'none' or 'all'"
+        )
 
 
 def create(gan: Gan, config: ExperimentConfig, root_key: jax.Array) -> TrainState:
@@ -69,8 +90,8 @@ def create(gan: Gan, config: ExperimentConfig, root_key: jax.Array) -> TrainStat
         g_ema=jax.tree.map(jnp.copy, g["params"]),
         w_avg=jnp.zeros([gan.spec.w_dim]),
         pl_mean=jnp.zeros([]),
-        g_opt=g_optimizer(config).init(g["params"]),
-        d_opt=d_optimizer(config).init(d["params"]),
+        g_opt=g_optimizer(config, gan.spec).init(g["params"]),
+        d_opt=d_optimizer(config, gan.spec).init(d["params"]),
         stats=terms.empty(),
     )
 

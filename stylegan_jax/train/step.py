@@ -6,6 +6,7 @@ w_avg and the generator's average and counts the step; `d_reg`, when due, follow
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,7 +19,8 @@ from stylegan_jax import rng
 from stylegan_jax.config import ExperimentConfig
 from stylegan_jax.models import Gan
 from stylegan_jax.spec import PHASES, Batch
-from stylegan_jax.train import ema, objective, state as states, terms
+from stylegan_jax.train import accumulate, ema, guard, objective, state as states, terms, views
+from stylegan_jax.train.optim import LazyAdam
 from stylegan_jax.train.sharding import Layout
 from stylegan_jax.train.state import TrainState
 
@@ -35,72 +37,178 @@ def draw_latents(
 ) -> objective.Latents:
     """Return the latents of a phase of a step; `cond` float[n, k] gives the batch size."""
     draw, mix, noise = jax.random.split(rng.stream(root_key, phase, step), 3)
-    z, z_mix = jax.random.normal(draw, (2, cond.shape[0], gan.spec.z_dim))
+    n = cond.shape[0]
+    z, z_mix = rng.normal(draw, (2, n, gan.spec.z_dim))
+    noise = layout.split(rng.per_example(noise, jnp.arange(n)))  # an image's noise does not depend on its micro-batch
     return objective.Latents(layout.split(z), layout.split(z_mix), cond, mix, noise)
+
+
+class Network:
+    """One network's part in the programs: its optimiser, and how a gradient becomes new parameters.
+
+    Args:
+        name: 'g' or 'd', the field of the state.
+        config: the experiment.
+        tx: its optimiser.
+    """
+
+    def __init__(self, name: str, config: ExperimentConfig, tx: LazyAdam):
+        self.name, self.config, self.tx = name, config, tx
+
+    def variables(self, state: TrainState, params: Any) -> dict[str, Any]:
+        """Return the network's variables with `params` in place of the state's, and nothing frozen differentiated."""
+        return getattr(state, self.name) | {"params": self.tx.hold(params)}
+
+    def updated(self, state: TrainState, phase: str, shown: jax.Array, grads: Any) -> dict[str, Any]:
+        """Return the network's new fields of the state; `shown` images were shown before this iteration."""
+        t = self.config.train
+        if t.on_nan == "scrub":
+            grads = guard.scrub(grads)
+        network, opt = getattr(state, self.name), f"{self.name}_opt"
+        update = self.tx.update_main if phase.endswith("main") else self.tx.update_reg
+        updates, moments = update(grads, getattr(state, opt), network["params"])
+        if t.lr_warmup_kimg:  # Adam's step is its learning rate times a direction
+            rate = optax.linear_schedule(0.0, 1.0, round(t.lr_warmup_kimg * 1000))(shown + t.batch_size)
+            updates = jax.tree.map(lambda u: u * rate, updates)
+        return {self.name: network | {"params": optax.apply_updates(network["params"], updates)}, opt: moments}
+
+
+def settle(
+    config: ExperimentConfig,
+    state: TrainState,
+    phase: str,
+    grads: Any,
+    report: Mapping[str, jax.Array],
+    new: dict[str, Any],
+    counters: Mapping[str, jax.Array] | None = None,
+) -> TrainState:
+    """Return the next state: the new fields unless the policy on bad values says otherwise, counters and statistics.
+
+    Args:
+        config: the experiment.
+        state: the state before.
+        phase: the program's name.
+        grads: its gradient, before any repair.
+        report: its reported values; averaged here.
+        new: fields that a bad step may not touch.
+        counters: fields that always move.
+    """
+    policy = config.train.on_nan
+    report = {name: jnp.mean(x) for name, x in report.items()}
+    if policy in ("skip", "scrub"):
+        good = guard.all_finite((grads, report))
+        report[f"nonfinite/{phase}"] = 1 - good.astype(jnp.float32)
+        for field, value in new.items():
+            before = getattr(state, field)
+            new[field] = guard.choose(good if policy == "skip" else guard.all_finite(value), value, before)
+    step = state.step - 1 if phase == "d_reg" else state.step  # d_main has counted the step
+    stats = terms.add(state.stats, report, step, drop_bad=policy in ("skip", "scrub"))
+    return state.replace(**new, **(counters or {}), stats=stats)
+
+
+class Programs:
+    """The four programs as methods; what they close over is static.
+
+    Args:
+        gan: the model.
+        config: the experiment.
+        layout: spreads batches over the devices.
+    """
+
+    def __init__(self, gan: Gan, config: ExperimentConfig, layout: Layout):
+        self.gan, self.config, self.layout = gan, config, layout
+        self.g_net = Network("g", config, states.g_optimizer(config, gan.spec))
+        self.d_net = Network("d", config, states.d_optimizer(config, gan.spec))
+
+    def g_main(self, state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
+        """Take a step of the generator against the discriminator."""
+        data: dict[str, Any] = {"latents": self._latents("g_main", state, root_key, gen_label(batch, "g_main"))}
+        view = views.make_view(self.config.loss, state.nimg)
+
+        def of(params, part):
+            g = self.g_net.variables(state, params)
+            return objective.g_main(self.gan, self.config.loss, g, state.d, part["latents"], view)
+
+        grads, aux = self._gradients(of, state.g["params"], data)
+        aux.report.pop("scores/fake")  # reported by d_main, after the generator's step
+        new = self.g_net.updated(state, "g_main", state.nimg, grads)
+        return settle(self.config, state, "g_main", grads, aux.report, new)
+
+    def g_reg(self, state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
+        """Take a path-length step of the generator."""
+        gan, loss = self.gan, self.config.loss
+        cond = gen_label(batch, "g_reg")
+        cond = self.layout.split(cond[: cond.shape[0] // loss.pl_batch_shrink])
+        shape = (cond.shape[0], *gan.spec.image_shape)
+        noise = self.layout.split(rng.normal(rng.stream(root_key, "g_reg/image", state.step), shape))
+        data: dict[str, Any] = {"latents": self._latents("g_reg", state, root_key, cond), "noise": noise}
+
+        def lengths(params, part):
+            g = self.g_net.variables(state, params)
+            return objective.path_lengths(gan, loss, g, part["latents"], part["noise"])
+
+        penalty = lambda values: objective.path_length_loss(loss, values, state.pl_mean)
+        count = self.config.train.grad_accum
+        grads, aux = accumulate.path_length_gradients(lengths, penalty, state.g["params"], data, count, self.layout)
+        new = self.g_net.updated(state, "g_reg", state.nimg, grads) | {"pl_mean": aux.store["pl_mean"]}
+        return settle(self.config, state, "g_reg", grads, aux.report, new)
+
+    def d_main(self, state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
+        """Take a step of the discriminator and end the iteration's accounting."""
+        t = self.config.train
+        data: dict[str, Any] = {"latents": self._latents("d_main", state, root_key, gen_label(batch, "d_main"))}
+        data |= {"pixels": batch.pixels, "label": batch.label}
+        view = views.make_view(self.config.loss, state.nimg)
+
+        def of(params, part):
+            d, image = self.d_net.variables(state, params), to_image(part["pixels"])
+            rest = part["latents"], image, part["label"], view, view
+            return objective.d_main(self.gan, self.config.loss, d, state.g, *rest)
+
+        grads, aux = self._gradients(of, state.d["params"], data)
+        beta = ema.ema_beta(t.batch_size, state.nimg, t.ema_kimg, t.ema_rampup)
+        new = self.d_net.updated(state, "d_main", state.nimg, grads) | {
+            "w_avg": ema.update_w_avg(state.w_avg, aux.store["w"], t.w_avg_beta),
+            "g_ema": ema.update(state.g_ema, state.g["params"], beta),
+        }
+        counters = {"step": state.step + 1, "nimg": state.nimg + t.batch_size}
+        return settle(self.config, state, "d_main", grads, aux.report, new, counters)
+
+    def d_reg(self, state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
+        """Take a gradient-penalty step of the discriminator, on the batch of `d_main`."""
+        loss, shown = self.config.loss, state.nimg - self.config.train.batch_size  # d_main has counted this iteration's
+        data: dict[str, Any] = {"latents": self._latents("d_reg", state, root_key, gen_label(batch, "d_reg"))}
+        data |= {"pixels": batch.pixels, "label": batch.label}
+        if loss.d_reg == "wgan_gp":
+            mix = jax.random.uniform(rng.stream(root_key, "d_reg/mix", state.step), batch.label.shape[:1])
+            data["mix"] = self.layout.split(mix)
+        view = views.make_view(loss, shown)
+
+        def of(params, part):
+            d, image = self.d_net.variables(state, params), to_image(part["pixels"])
+            rest = part["latents"], image, part["label"], view, part.get("mix")
+            return objective.d_reg(self.gan, loss, d, state.g, *rest)
+
+        grads, aux = self._gradients(of, state.d["params"], data)
+        new = self.d_net.updated(state, "d_reg", shown, grads)
+        return settle(self.config, state, "d_reg", grads, aux.report, new)
+
+    def _latents(self, phase: str, state: TrainState, root_key: jax.Array, cond: jax.Array) -> objective.Latents:
+        return draw_latents(self.gan, self.layout, root_key, phase, state.step, cond)
+
+    def _gradients(self, of: accumulate.Objective, params: Any, data: Any) -> tuple[Any, objective.Aux]:
+        return accumulate.gradients(of, params, data, self.config.train.grad_accum, self.layout)
+
+
+def gen_label(batch: Batch, phase: str) -> jax.Array:
+    """Return the labels float[n, k] of a phase's latents."""
+    return batch.gen_label[PHASES.index(phase)]
 
 
 def make_programs(gan: Gan, config: ExperimentConfig, layout: Layout) -> dict[str, Program]:
     """Return the uncompiled programs by phase name."""
-    loss, g_tx, d_tx = config.loss, states.g_optimizer(config), states.d_optimizer(config)
-
-    def gen_label(batch: Batch, phase: str) -> jax.Array:
-        return batch.gen_label[PHASES.index(phase)]
-
-    def finish(state, values, report, step=None):
-        report = {name: jnp.mean(x) for name, x in report.items()}
-        return values | {"stats": terms.add(state.stats, report, state.step if step is None else step)}
-
-    def g_update(state, grads, update):
-        updates, opt = update(grads, state.g_opt, state.g["params"])
-        return {"g": state.g | {"params": optax.apply_updates(state.g["params"], updates)}, "g_opt": opt}
-
-    def d_update(state, grads, update):
-        updates, opt = update(grads, state.d_opt, state.d["params"])
-        return {"d": state.d | {"params": optax.apply_updates(state.d["params"], updates)}, "d_opt": opt}
-
-    def g_main(state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
-        latents = draw_latents(gan, layout, root_key, "g_main", state.step, gen_label(batch, "g_main"))
-        of = lambda params: objective.g_main(gan, loss, state.g | {"params": params}, state.d, latents)
-        grads, aux = jax.grad(of, has_aux=True)(state.g["params"])
-        aux.report.pop("scores/fake")  # reported by d_main, after the generator's step
-        return state.replace(**finish(state, g_update(state, grads, g_tx.update_main), aux.report))
-
-    def g_reg(state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
-        cond = gen_label(batch, "g_reg")
-        cond = cond[: cond.shape[0] // loss.pl_batch_shrink]
-        latents = draw_latents(gan, layout, root_key, "g_reg", state.step, layout.split(cond))
-        noise = jax.random.normal(
-            rng.stream(root_key, "g_reg/image", state.step), (cond.shape[0], *gan.spec.image_shape)
-        )
-        noise = layout.split(noise)
-        of = lambda p: objective.g_reg(gan, loss, state.g | {"params": p}, latents, noise, state.pl_mean)
-        grads, aux = jax.grad(of, has_aux=True)(state.g["params"])
-        values = g_update(state, grads, g_tx.update_reg) | {"pl_mean": aux.store["pl_mean"]}
-        return state.replace(**finish(state, values, aux.report))
-
-    def d_main(state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
-        latents = draw_latents(gan, layout, root_key, "d_main", state.step, gen_label(batch, "d_main"))
-        image = to_image(batch.pixels)
-        of = lambda p: objective.d_main(gan, loss, state.d | {"params": p}, state.g, latents, image, batch.label)
-        grads, aux = jax.grad(of, has_aux=True)(state.d["params"])
-        t, size = config.train, batch.pixels.shape[0]
-        beta = ema.ema_beta(size, state.nimg, t.ema_kimg, t.ema_rampup)
-        values = d_update(state, grads, d_tx.update_main) | {
-            "w_avg": ema.update_w_avg(state.w_avg, aux.store["w"], t.w_avg_beta),
-            "g_ema": ema.update(state.g_ema, state.g["params"], beta),
-            "step": state.step + 1,
-            "nimg": state.nimg + size,
-        }
-        return state.replace(**finish(state, values, aux.report))
-
-    def d_reg(state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
-        latents = draw_latents(gan, layout, root_key, "d_reg", state.step, gen_label(batch, "d_reg"))
-        image = to_image(batch.pixels)
-        of = lambda p: objective.d_reg(gan, loss, state.d | {"params": p}, state.g, latents, image, batch.label)
-        grads, aux = jax.grad(of, has_aux=True)(state.d["params"])
-        return state.replace(**finish(state, d_update(state, grads, d_tx.update_reg), aux.report, state.step - 1))
-
-    return {"g_main": g_main, "g_reg": g_reg, "d_main": d_main, "d_reg": d_reg}
+    programs = Programs(gan, config, layout)
+    return {phase: getattr(programs, phase) for phase in PHASES}
 
 
 def jit_programs(programs: Mapping[str, Program], layout: Layout) -> dict[str, Program]:
@@ -133,13 +241,19 @@ def batch_shapes(gan: Gan, config: ExperimentConfig, layout: Layout) -> Batch:
     )
 
 
+@functools.lru_cache(maxsize=8)
+def _creation(gan: Gan, config: ExperimentConfig, layout: Layout) -> Any:
+    """Return the initialisation of a run under `jax.jit`: one object, so that it is traced once."""
+    return jax.jit(lambda key: states.create(gan, config, key), out_shardings=layout.replicated)
+
+
 def create_state(gan: Gan, config: ExperimentConfig, layout: Layout, root_key: jax.Array) -> TrainState:
     """Initialise the state on the devices, already laid out.
 
     It runs once, so on CPU it is compiled without optimisation, in a quarter of the time.
     """
-    init = jax.jit(lambda key: states.create(gan, config, key), out_shardings=layout.replicated).lower(root_key)
-    return init.compile(compiler_options=quick_options())(root_key)
+    lowered = _creation(gan, config, layout).lower(root_key)
+    return lowered.compile(compiler_options=quick_options())(root_key)
 
 
 def quick_options() -> dict[str, Any] | None:
@@ -149,5 +263,5 @@ def quick_options() -> dict[str, Any] | None:
 
 def state_shapes(gan: Gan, config: ExperimentConfig, layout: Layout) -> TrainState:
     """Return the abstract state with its shardings: the target of a restore."""
-    shapes = jax.eval_shape(lambda key: states.create(gan, config, key), jax.random.key(0))
+    shapes = _creation(gan, config, layout).eval_shape(jax.random.key(0))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.replicated), shapes)

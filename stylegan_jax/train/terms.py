@@ -12,17 +12,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-TERMS = (
-    "loss/g_adversarial",
-    "loss/g_path_length",
-    "loss/d_adversarial",
-    "loss/d_penalty",
-    "scores/fake",
-    "scores/real",
-    "signs/fake",
-    "signs/real",
-    "path_length/mean",
-)
+from stylegan_jax.spec import PHASES
+
+REPORTED_BY = {
+    "loss/g_adversarial": "g_main",
+    "loss/g_path_length": "g_reg",
+    "loss/d_adversarial": "d_main",
+    "loss/d_penalty": "d_reg",
+    "scores/fake": "d_main",
+    "scores/real": "d_main",
+    "signs/fake": "d_main",
+    "signs/real": "d_main",
+    "path_length/mean": "g_reg",
+} | {f"nonfinite/{phase}": phase for phase in PHASES}
+"""Which program reports a term; nonfinite/… is the share of a program's steps whose loss or gradient was not finite
+(`config.train.on_nan` skip or scrub)."""
+
+TERMS = tuple(REPORTED_BY)
 
 
 @flax.struct.dataclass
@@ -41,15 +47,22 @@ def empty() -> Stats:
     return Stats(zeros(), zeros(), zeros(), jnp.full([len(TERMS)], -1, jnp.int32))
 
 
-def add(stats: Stats, values: Mapping[str, jax.Array], step: jax.Array) -> Stats:
-    """Add one value per named term (scalars), and note the first step at which a term is NaN or infinite."""
+def add(stats: Stats, values: Mapping[str, jax.Array], step: jax.Array, *, drop_bad: bool = False) -> Stats:
+    """Add one value per named term (scalars), and note the first step at which a term is NaN or infinite.
+
+    With `drop_bad`, such values are left out instead.
+    """
     index = np.array([TERMS.index(name) for name in values])
     x = jnp.stack([jnp.asarray(v, jnp.float32) for v in values.values()])
-    bad = jnp.where(jnp.isfinite(x) | (stats.bad_step[index] >= 0), stats.bad_step[index], step)
+    good = jnp.isfinite(x)
+    if drop_bad:
+        x, bad = jnp.where(good, x, 0), stats.bad_step[index]
+    else:
+        bad = jnp.where(good | (stats.bad_step[index] >= 0), stats.bad_step[index], step)
     return Stats(
         total=stats.total.at[index].add(x),
         squares=stats.squares.at[index].add(jnp.square(x)),
-        count=stats.count.at[index].add(1.0),
+        count=stats.count.at[index].add(good.astype(jnp.float32) if drop_bad else 1.0),
         bad_step=stats.bad_step.at[index].set(bad),
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylegan_jax.data import BadImage, DataError, open_source
+from stylegan_jax.data import BadImage, DataError, open_source, order
 
 SHAPE = (16, 16, 3)
 
@@ -130,6 +130,34 @@ def test_skipping_keeps_labels_with_their_images(smooth, encode, write, config, 
     assert source.labels(np.arange(4)).argmax(1).tolist() == [0, 2, 3, 5]
     assert np.array_equal(source.gather(np.arange(4)), pixels[[0, 2, 3, 5]])
     source.close()
+
+
+@pytest.mark.parametrize("subset", [3, 4, 5])
+def test_a_subset_without_its_bad_images_stays_in_step_with_its_labels(subset, smooth, encode, write, config, tmp_path):
+    pixels = smooth(6)
+    members = {f"{i}.png": encode(p) for i, p in enumerate(pixels)}
+    labels = {"labels": [[n, i] for i, n in enumerate(members)]}
+    members |= {"0.png": b"", "3.png": _flipped(members["3.png"]), "5.png": _flipped(members["5.png"])}
+    path = write(tmp_path, "zip", members, labels)
+    options = {"labels": "file", "on_bad_image": "skip", "cache": "host", "subset": subset, "subset_seed": 1}
+    source = open_source(config(source="zip", path=path, **options), SHAPE)
+    chosen = (order.subset(1, subset, 5) if subset < 5 else np.arange(5)) + 1  # image 0 is gone before the choice
+    expected = [i for i in chosen if i not in (3, 5)]
+    assert 0 < len(expected) < subset == len(chosen)
+    assert source.info().num_images == len(expected)
+    assert source.labels(np.arange(len(expected))).argmax(1).tolist() == expected
+    assert np.array_equal(source.gather(np.arange(len(expected))), pixels[expected])
+    assert np.array_equal(source.inner.pixels(int(source.stored(0))), pixels[expected[0]])
+    source.close()
+
+
+def test_a_subset_of_bad_images_only_is_refused(smooth, encode, write, config, tmp_path):
+    members = {f"{i}.png": encode(p) for i, p in enumerate(smooth(3))}
+    path = write(tmp_path, "zip", {n: _flipped(d) if n == "1.png" else d for n, d in members.items()})
+    seed = next(s for s in range(50) if order.subset(s, 1, 3)[0] == 1)
+    options = {"on_bad_image": "skip", "cache": "host", "subset": 1, "subset_seed": seed}
+    with pytest.raises(DataError, match=r"1 of 1 images(.*\n)+.*1\.png: damaged"):
+        open_source(config(source="zip", path=path, **options), SHAPE)
 
 
 def test_the_most_common_size_wins(smooth, encode, write, config, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from stylegan_jax.config import ConfigError
-from stylegan_jax.data import BadImage, DataError, MemorySource, open_batches, order
+from stylegan_jax.data import BadImage, DataError, MemorySource, describe_data, fit_source, open_batches, order
 
 SHAPE = (16, 16, 3)
 
@@ -24,9 +24,10 @@ def source(smooth):
 def take(config):
     """Return a function that takes `count` batches as NumPy arrays."""
 
-    def take(source, count, *, xflip=True, cache="host", **arguments):
+    def take(source, count, *, xflip=True, cache="host", changes=None, **arguments):
         arguments = {"batch_size": 8, "seed": 3, **arguments}
-        with open_batches(source, config(xflip=xflip, cache=cache), SHAPE, **arguments) as batches:
+        data = config(xflip=xflip, cache=cache, **changes or {})
+        with open_batches(source, data, SHAPE, **arguments) as batches:
             return [jax.tree.map(np.asarray, next(batches)) for _ in range(count)]
 
     return take
@@ -48,13 +49,54 @@ def same(a, b):
 def test_a_batch_is_what_order_says(source, take):
     (batch,) = take(source, 1, start=40)
     index, flip = order.order(3, np.arange(40, 48), 21, True)
-    assert flip.any() and not flip.all()
-    for row, (i, f) in enumerate(zip(index, flip, strict=True)):
+    assert flip[:, 0].any() and not flip[:, 0].all()
+    for row, (i, f) in enumerate(zip(index, flip[:, 0], strict=True)):
         assert np.array_equal(batch.pixels[row], source.array[i][:, ::-1] if f else source.array[i])
         assert batch.label[row].argmax() == i % 5 and batch.label[row].sum() == 1
     drawn = order.label_index(3, np.arange(40, 48), 4, 21)
     assert np.array_equal(batch.gen_label.argmax(-1), drawn % 5)
     assert batch.pixels.dtype == np.uint8 and batch.label.dtype == batch.gen_label.dtype == np.float32
+
+
+@pytest.mark.parametrize("cache", ["off", "host", "device"])
+@pytest.mark.parametrize("xflip", [False, True])
+def test_both_mirrors_and_a_subset(source, take, xflip, cache):
+    """An epoch of 7 of the 21 images, with every copy of each, is what a plain gather makes."""
+    changes = {"yflip": True, "subset": 7, "subset_seed": 5}
+    copies = 14 * (1 + xflip)
+    made = joined(take(source, 2, xflip=xflip, cache=cache, changes=changes, batch_size=copies))
+    keep = order.subset(5, 7, 21)
+    index, flip = order.order(3, np.arange(2 * copies), 7, xflip, True)
+    for pixels, label, i, (x, y) in zip(made[0], made[1], keep[index], flip, strict=True):
+        assert np.array_equal(pixels, source.array[i][:: -1 if y else 1, :: -1 if x else 1])
+        assert label.argmax() == i % 5
+    assert len(np.unique(made[0][:copies], axis=0)) == copies
+    drawn = order.label_index(3, np.arange(2 * copies), 4, 7)
+    assert np.array_equal(made[2].argmax(-1), keep[drawn] % 5)
+
+
+def test_a_subset_is_the_same_on_every_host_and_from_any_start(source, take):
+    changes = {"yflip": True, "subset": 9}
+    whole = take(source, 6, changes=changes)
+    halves = [take(source, 6, changes=changes, shard_index=h, shard_count=2) for h in (0, 1)]
+    assert all(same([w], list(parts)) for w, *parts in zip(whole, *halves, strict=True))
+    assert same(take(source, 4, changes=changes, start=16), whole[2:])
+    assert not same(take(source, 6, changes=changes | {"subset_seed": 1}), whole)
+
+
+def test_a_subset_larger_than_the_set_is_refused(source, take, config):
+    with pytest.raises(DataError, match=r"config\.data\.subset is 22; memory has 21 images"):
+        take(source, 1, changes={"subset": 22})
+    assert same(take(source, 3, changes={"subset": 21, "subset_seed": 8}), take(source, 3))
+    info = fit_source(source, config(subset=8, subset_seed=3, yflip=True), SHAPE).info()
+    assert (info.num_images, info.subset_of, info.label_dim) == (8, 21, 5)
+    said = describe_data(config(subset=8, subset_seed=3, yflip=True), info)
+    assert "8 images of 16x16x3 (random subset of 21, config.data.subset_seed=3)" in said
+    assert "mirrored top to bottom (x2)" in said and "5 classes" in said
+    everything = fit_source(source, config(), SHAPE).info()
+    assert describe_data(config(xflip=True, yflip=True), everything) == (
+        "memory, 21 images of 16x16x3, mirrored left to right and top to bottom (x4), 5 classes"
+    )
 
 
 def test_start_equals_straight_run(source, take):
@@ -182,8 +224,8 @@ import numpy as np
 from stylegan_jax import data
 from stylegan_jax.config import DataConfig
 assert data.SOURCES
-common = dict(split="train", labels="none", xflip=True, on_bad_image="error", resize_filter="box", cache_limit_mb=64,
-              workers=1, synthetic_images=8, synthetic_labels=0)
+common = dict(split="train", labels="none", xflip=True, yflip=True, subset=3, subset_seed=1, on_bad_image="error",
+              resize_filter="box", cache_limit_mb=64, workers=1, synthetic_images=8, synthetic_labels=0)
 folder = sys.argv[1]
 for source, path, cache in (("zip", folder + "/set.zip", "host"), ("zip", folder + "/set.zip", "device"),
                             ("memory", folder + "/x.npy", "off"), ("synthetic", "", "off")):

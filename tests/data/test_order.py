@@ -7,18 +7,32 @@ from stylegan_jax.data import order
 
 GOLDEN_INDEX = [529, 1373, 466, 1793, 2769, 1336, 912, 3331]
 GOLDEN_FLIP = [0, 1, 0, 1, 1, 1, 0, 1]
+GOLDEN_SUBSET = [1848, 2391, 2406, 2887, 3184, 3290]
 GOLDEN_LABEL = [[1163, 589, 980, 2437], [2064, 1574, 3331, 3152]]
 
 
 @pytest.mark.parametrize("num_images", [1, 2, 3, 7, 64, 1000])
 @pytest.mark.parametrize("xflip", [False, True])
-def test_every_epoch_shows_every_image_once(num_images, xflip):
-    size = num_images * (1 + xflip)
-    index, flip = order.order(3, np.arange(4 * size), num_images, xflip)
+@pytest.mark.parametrize("yflip", [False, True])
+def test_every_epoch_shows_every_copy_once(num_images, xflip, yflip):
+    size = num_images * (1 + xflip) * (1 + yflip)
+    index, flip = order.order(3, np.arange(4 * size), num_images, xflip, yflip)
+    copies = {(i, x, y) for i in range(num_images) for x in {False, xflip} for y in {False, yflip}}
+    assert len(copies) == size and flip.dtype == bool
     for epoch in range(4):
         part = slice(epoch * size, (epoch + 1) * size)
-        assert sorted(index[part] + num_images * flip[part]) == list(range(size))
-    assert flip.any() == xflip
+        assert set(zip(index[part].tolist(), *flip[part].T.tolist(), strict=True)) == copies
+
+
+def test_a_subset_is_a_uniform_draw_and_part_of_every_larger_one():
+    whole = [order.subset(3, n, 50) for n in range(1, 51)]
+    for n, drawn in enumerate(whole, 1):
+        assert drawn.tolist() == sorted(set(drawn.tolist())) and len(drawn) == n and 0 <= drawn[0] <= drawn[-1] < 50
+        assert set(whole[0]) <= set(drawn) <= set(whole[-1])
+    counts = np.bincount(np.concatenate([order.subset(seed, 10, 50) for seed in range(2000)]), minlength=50)
+    assert abs(((counts - 400) ** 2 / (400 * 0.8)).sum() - 49) < 5 * np.sqrt(2 * 49)
+    assert not np.array_equal(order.subset(0, 10, 50), order.subset(1, 10, 50))
+    assert order.subset(0, 6, 3781).tolist() == GOLDEN_SUBSET
 
 
 def test_epochs_and_seeds_differ():
@@ -40,7 +54,7 @@ def test_any_start_continues_the_same_order():
 def test_golden_values_do_not_change_between_releases():
     """A changed order would silently break the exact resume of old runs."""
     index, flip = order.order(0, np.arange(8), 3781, True)
-    assert index.tolist() == GOLDEN_INDEX and flip.astype(int).tolist() == GOLDEN_FLIP
+    assert index.tolist() == GOLDEN_INDEX and flip[:, 0].astype(int).tolist() == GOLDEN_FLIP and not flip[:, 1].any()
     assert order.label_index(0, np.arange(4), 2, 3781).tolist() == GOLDEN_LABEL
 
 

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from stylegan_jax.data import BadImage, DataError, open_batches, open_source
+from stylegan_jax.data import BadImage, DataError, open_batches, open_source, pipeline
+from stylegan_jax.data.prepare import Options, convert, prepare
 
 SHAPE = (16, 16, 3)
 
@@ -45,6 +46,10 @@ def test_the_pipeline_makes_the_same_pixels_as_the_caches(kind, formats, smooth,
     assert same(straight, take(5, cache="host", **files))
     assert same(straight, take(5, cache="device", **files))
     assert same(straight[2:], take(3, cache="off", start=16, **files))
+    part = {"yflip": True, "subset": 5, "subset_seed": 2, **files}
+    chosen = take(5, cache="off", **part)
+    assert same(chosen, take(5, cache="host", **part)) and same(chosen, take(5, cache="device", **part))
+    assert len(np.unique(np.concatenate([b.label for b in chosen]).argmax(1))) == 5
 
 
 @pytest.mark.parametrize("channels", [1, 4])
@@ -148,6 +153,44 @@ def test_tfds_sources(file_format, by, prepared, config, take, monkeypatch):
     assert unlabelled.info().label_dim == 0 and np.array_equal(unlabelled.gather(np.arange(10))[:, 0, 0, 0], values)
     if file_format == "array_record":
         assert same(take(3, source="tfds", path=path, cache="off"), take(3, source="tfds", path=path, cache="host"))
+
+
+@pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])
+def test_the_data_set_tool_reads_tfds(file_format, prepared, config, monkeypatch, tmp_path):
+    monkeypatch.setenv("TFDS_DATA_DIR", prepared[file_format])
+    dest = str(tmp_path / "x.zip")
+    report = prepare(Options("tfds:stylegan_jax_tiny", dest))
+    assert report.label_names == ("even", "odd") and len(report.written) == 10 and report.size == (16, 16)
+    source = open_source(config(source="zip", path=dest, labels="file"), SHAPE)
+    values = source.gather(np.arange(10))[:, 0, 0, 0]
+    assert sorted(values) == list(range(10))
+    assert np.array_equal(source.labels(np.arange(10)).argmax(1), values % 2)
+    source.close()
+    none = prepare(Options("tfds:stylegan_jax_tiny", dest, labels="none", channels=1, force=True))
+    assert none.labels == [None] * 10 and none.channels == 1
+    with pytest.raises(DataError, match="did you mean 'train'"):
+        prepare(Options("tfds:stylegan_jax_tiny", dest, split="trian", force=True))
+    with pytest.raises(DataError, match="tfds build cifar10"):
+        prepare(Options("tfds:cifar10", dest, force=True))
+
+
+def test_the_data_set_tool_reads_what_tensorflow_writes(tmp_path, smooth):
+    """TFRecord files as the TensorFlow-era StyleGAN tools make them, framed and packed by TensorFlow itself."""
+    tf = pipeline.import_tensorflow()
+    pixels, dest = smooth(5), str(tmp_path / "x.zip")
+    with tf.io.TFRecordWriter(str(tmp_path / "set-r04.tfrecords")) as writer:
+        for image in pixels:
+            chw = image.transpose(2, 0, 1)
+            shape = tf.train.Feature(int64_list=tf.train.Int64List(value=chw.shape))
+            data = tf.train.Feature(bytes_list=tf.train.BytesList(value=[chw.tobytes()]))
+            features = tf.train.Features(feature={"shape": shape, "data": data})
+            writer.write(tf.train.Example(features=features).SerializeToString())
+    report = prepare(Options(str(tmp_path / "set-r04.tfrecords"), dest))
+    assert [made.sha256 for made in map(make_rgb, pixels)] == [digest for _, _, digest in report.written]
+
+
+def make_rgb(pixels):
+    return convert.make(pixels, convert.Recipe(3))
 
 
 def test_tfds_errors_name_the_fix(prepared, config, monkeypatch, tmp_path):

@@ -65,6 +65,36 @@ def test_float_vectors_are_labels(four, write, config, tmp_path):
     source.close()
 
 
+KINDS = {
+    "classes": ([2, 0, 1, 2], [[0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]]),
+    "multi-hot": ([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]], None),
+    "vectors": ([[0.5, -3.0], [0.0, 1.0], [1e6, 0.0], [2.0, 2.0]], None),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_label_kinds(kind, four, write, config, tmp_path):
+    """Class numbers become one-hot vectors, lists are taken as they are; the kind is reported."""
+    values, expected = KINDS[kind]
+    names = sorted(NAMES)
+    content = {"labels": [[n, v] for n, v in zip(names, values, strict=True)]}
+    digests = []
+    for where in ("zip", "folder"):
+        source = open_source(config(source=where, path=write(tmp_path, where, four[0], content), labels="file"), SHAPE)
+        info = source.info()
+        assert info.label_kind == kind and info.label_dim == len((expected or values)[0])
+        assert np.array_equal(source.labels(np.arange(4)), np.array(expected or values, np.float32))
+        digests.append(info.label_digest)
+        source.close()
+    content["labels"][0][1] = values[1]  # one label changes
+    source = open_source(config(source="zip", path=write(tmp_path, "zip", four[0], content), labels="file"), SHAPE)
+    assert digests[0] == digests[1] != source.info().label_digest
+    source.close()
+    plain = open_source(config(source="zip", path=str(tmp_path / "set.zip")), SHAPE)
+    assert plain.info().label_kind == "none" and plain.info().label_dim == 0
+    plain.close()
+
+
 def test_subfolders_are_classes(four, write, config, tmp_path):
     path = write(tmp_path, "folder", four[0])
     source = open_source(config(source="folder", path=path, labels="subfolders"), SHAPE)

@@ -39,7 +39,7 @@ def test_r1_of_a_quadratic_critic_and_its_gradient_by_the_weight():
 
 @pytest.mark.parametrize("target", [1.0, 2.0])
 def test_gradient_penalty_of_a_linear_critic(target):
-    penalty, _ = gradient_penalty(linear, jnp.asarray(X), jnp.asarray(-X), jax.random.key(0), target=target)
+    penalty, _ = gradient_penalty(linear, jnp.asarray(X), jnp.asarray(-X), jnp.array([0.1, 0.5, 0.8]), target=target)
     want = (np.sqrt(np.sum(A**2)) - target) ** 2 / target**2
     np.testing.assert_allclose(penalty, np.full(3, want), rtol=1e-5)
 
@@ -51,20 +51,15 @@ def test_gradient_penalty_is_taken_between_the_pair_with_one_weight_each():
         seen.append(jax.lax.stop_gradient(x))
         return jnp.sum(x**2, axis=(1, 2, 3))[:, None] / 2  # gradient x
 
-    real, fake = jnp.zeros((64, 2, 2, 1)), jnp.full((64, 2, 2, 1), 1.0)
-    penalty, values = jax.jit(lambda r, f: gradient_penalty(critic, r, f, jax.random.key(1)))(real, fake)
-    mix = np.sqrt(np.asarray(values)[:, 0] / 2)  # |x|^2 / 2 = 4 mix^2 / 2
+    real, fake, mix = jnp.zeros((4, 2, 2, 1)), jnp.full((4, 2, 2, 1), 1.0), np.array([0.0, 0.25, 0.5, 1.0])
+    penalty, _ = jax.jit(lambda r, f, m: gradient_penalty(critic, r, f, m))(real, fake, mix.astype(np.float32))
     assert len(seen) == 1
-    assert mix.min() >= 0
-    assert mix.max() < 1
-    assert len(np.unique(mix)) == 64
-    assert 0.3 < mix.mean() < 0.7
     np.testing.assert_allclose(penalty, (2 * mix - 1) ** 2, rtol=1e-4, atol=1e-6)
 
 
 def test_gradient_penalty_of_a_flat_critic_has_a_finite_gradient():
     flat = lambda a: lambda x: a * linear(x)
-    of = lambda a: gradient_penalty(flat(a), jnp.asarray(X), jnp.asarray(X), jax.random.key(0))[0].mean()
+    of = lambda a: gradient_penalty(flat(a), jnp.asarray(X), jnp.asarray(X), jnp.zeros(3))[0].mean()
     value, slope = jax.value_and_grad(of)(0.0)
     assert float(value) == pytest.approx(1, abs=1e-5)
     assert np.isfinite(float(slope))

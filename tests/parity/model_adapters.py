@@ -35,6 +35,7 @@ BASE = {
     "conv_clamp": 256.0,
     "compute_dtype": "float32",
     "num_lowp_res": 0,
+    "remat_from": 0,
     "d_mapping_layers": 8,
     "d_mapping_lr_mult": 0.01,
     "cmap_dim": 0,

@@ -26,6 +26,9 @@ def loss_config(c: dict) -> LossConfig:
         pl_batch_shrink=c["pl_batch_shrink"],
         g_reg_interval=c["g_reg_interval"],
         style_mixing_prob=c["style_mixing_prob"],
+        pl_start_kimg=0.0,
+        blur_init_sigma=0.0,
+        blur_fade_kimg=0.0,
     )
 
 

@@ -147,6 +147,18 @@ def test_retention_keeps_latest_best_and_periodic(tmp_path: Path):
             save(checkpointer, step)
         checkpointer.wait()
         assert checkpointer.steps() == [2, 4, 8, 9]
+        assert checkpointer.best() == (2, 3.0)
+
+
+def test_the_best_may_be_the_largest_and_another_name_may_be_asked_for_later(tmp_path: Path):
+    with Checkpointer(tmp_path, keep_latest=1, keep_best="pr", best_mode="max") as checkpointer:
+        assert checkpointer.best() is None
+        for step, pr in [(1, 0.5), (2, 0.7), (3, 0.7), (4, 0.1)]:
+            save(checkpointer, step, metrics={"pr": pr, "fid": -step})
+        assert checkpointer.best() == (2, 0.7)  # the first of equals
+    with Checkpointer(tmp_path, keep_latest=1, keep_best="fid") as checkpointer:
+        assert checkpointer.steps() == [2, 4]
+        assert checkpointer.best() == (4, -4.0)
 
 
 def test_steps_must_grow(workdir: Path):

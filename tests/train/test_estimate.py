@@ -97,3 +97,23 @@ def test_peak_live_bytes_counts_the_inside_of_calls():
     inner = jax.jit(lambda x: jnp.sin(x) + jnp.cos(x))
     # 3 KiB inside (its sum among them) and the 1 KiB result outside
     assert estimate.peak_live_bytes(jax.make_jaxpr(lambda x: inner(x))(X).jaxpr) == 4 * 1024
+
+
+def flops_of(function, *arguments) -> float:
+    traced = jax.jit(function).trace(*arguments)
+    return estimate.program_flops(traced, traced.lower())
+
+
+def test_flops_of_products_and_loops():
+    a = jax.ShapeDtypeStruct((16, 16), jnp.float32)
+    once = 2 * 16**3
+    product = lambda x, _: (x @ x, None)
+    loop = lambda x: jax.lax.scan(product, x, length=5)[0]
+    assert flops_of(lambda x: x @ x, a) == once
+    assert flops_of(loop, a) == pytest.approx(5 * once, rel=0.01)  # and a few for the counter
+    nested = lambda x: jax.lax.scan(lambda x, _: (jax.jit(loop)(x) @ x, None), x, length=3)[0]
+    assert flops_of(nested, a) == pytest.approx(3 * 6 * once, rel=0.01)
+    assert flops_of(lambda x: jax.lax.fori_loop(0, 4, lambda _, x: x @ x, x), a) == pytest.approx(4 * once, rel=0.01)
+    for name, function in {"sum": lambda x: jnp.sum(loop(x)), "grad": jax.grad(lambda x: jnp.sum(loop(x)))}.items():
+        factor = {"sum": 1, "grad": 3}[name]
+        assert flops_of(function, a) == pytest.approx(factor * 5 * once, rel=0.05), name

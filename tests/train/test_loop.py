@@ -19,7 +19,7 @@ from configs import tiny
 from stylegan_jax import data, load_model
 from stylegan_jax.config import ConfigError, from_dict
 from stylegan_jax.tools import sample
-from stylegan_jax.train import loop
+from stylegan_jax.train import loop, startup
 from stylegan_jax.train.workdir import WorkdirBusyError, WorkdirLock
 
 
@@ -134,6 +134,19 @@ def test_incompatible_config_is_refused_with_the_difference(straight, cache):
     assert json.loads((folder / "config.json").read_text())["train"]["g_lr"] == 0.002
 
 
+def test_other_labels_are_refused(straight, cache):
+    config = make_config(cache)
+
+    class Relabelled(data.FittedSource):
+        def info(self):
+            return super().info()._replace(label_digest="another")
+
+    source = data.open_source(config.data, config.model.image_shape)
+    source = Relabelled(source.inner, source.size, source.resize_filter, source.array, source.cache)
+    with pytest.raises(ConfigError, match=r"labels of the images: \w+ -> another"):
+        loop.train(config, straight[0], source)
+
+
 def test_live_workdir_is_refused(cache, tmp_path):
     with WorkdirLock(tmp_path), pytest.raises(WorkdirBusyError, match=str(os.getpid())):
         loop.train(make_config(cache), tmp_path)
@@ -146,7 +159,7 @@ def test_nan_stops_the_run_and_names_term_and_step(cache, tmp_path):
 
 
 def test_no_room_for_checkpoints(cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
+    monkeypatch.setattr(startup.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     with pytest.raises(ConfigError, match=r"MiB free.*keep_latest"):
         loop.train(make_config(cache), tmp_path)
 

@@ -27,6 +27,7 @@ def test_regularisers_are_lazy_and_in_order():
     assert schedule.phases(config, 5) == ["g_main", "d_main"]
     runs = [name for step in range(32) for name in schedule.phases(config, step)]
     assert {name: runs.count(name) for name in set(runs)} == {"g_main": 32, "g_reg": 8, "d_main": 32, "d_reg": 2}
+    assert schedule.cadence(config) == {name: runs.count(name) / 32 for name in set(runs)}
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_a_regulariser_that_is_off_never_runs_nor_is_compiled(changes, absent):
     config = make(**changes)
     assert all(absent not in schedule.phases(config, step) for step in range(20))
     used = schedule.used_programs(config)
-    assert absent not in used
+    assert absent not in used and list(schedule.cadence(config)) == used
     assert set(used) == {name for step in range(20) for name in schedule.phases(config, step)}
 
 

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from stylegan_jax.convert.stream import Budget, RefusedError, Window
+from stylegan_jax.inert.stream import Budget, RefusedError, Window
 
 MAX_OPCODES = 1_000_000  # official files have some ten thousand per network
 MAX_STRING = 1 << 26

@@ -1,0 +1,105 @@
+"""Make a data set for training.
+
+    python -m stylegan_jax.data.prepare --source=photos --dest=photos256.zip --resolution=256 --transform=center-crop
+
+The source is a folder (with its subfolders) or a zip of images, an LSUN *_lmdb, a CIFAR tar.gz, MNIST
+*-images-idx3-ubyte.gz, *.tfrecords of the TensorFlow-era StyleGAN tools, or tfds:NAME. The result is a zip or folder in
+the layout of NVIDIA's tools, with a record of what was done (meta.json). Images that cannot be used are named and left
+out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    p = argparse.ArgumentParser(
+        prog="python -m stylegan_jax.data.prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("--source", required=True, help="folder, zip, *_lmdb, CIFAR tar.gz, idx, tfrecords, or tfds:NAME")
+    p.add_argument("--dest", required=True, help="the .zip to write, or a folder")
+    p.add_argument(
+        "--resolution", type=parse_resolution, metavar="WxH", help="such as 256 or 512x384 (default: as they are)"
+    )
+    p.add_argument(
+        "--transform",
+        default="none",
+        help="none: other aspect ratios are left out (default); stretch: they are distorted; center-crop; "
+        "center-crop-wide or center-crop-tall: crop to WxH and fill up to a square with black",
+    )
+    p.add_argument("--resize-filter", default="lanczos", help="lanczos or box (default: %(default)s)")
+    p.add_argument(
+        "--labels",
+        default="auto",
+        help="file: dataset.json of the source, or the source's own; subfolders: each top-level folder is a class; "
+        "none; auto: file where there are labels (default)",
+    )
+    p.add_argument("--channels", type=int, default=0, help="1 grey, 3 RGB, 4 RGBA (default: 3 for image files)")
+    p.add_argument("--alpha", default="white", help="transparency over white or black, or drop it (default: white)")
+    p.add_argument("--split", default="train", help="of CIFAR and tfds sources (default: train)")
+    p.add_argument("--max-images", type=int, default=0, help="write only the first so many (default: all)")
+    p.add_argument("--duplicates", default="keep", help="keep or drop images of the same pixels (default: keep)")
+    p.add_argument("--workers", type=int, default=os.cpu_count() or 2, help="threads (default: %(default)s)")
+    p.add_argument("--strict", action="store_true", help="write nothing if any image cannot be used")
+    p.add_argument("--force", action="store_true", help="replace an existing zip, or a folder made by this tool")
+    return p
+
+
+def parse_resolution(text: str) -> tuple[int, int]:
+    """Return (width, height) of '512x384' or '256'.
+
+    Raises:
+        ArgumentTypeError: neither.
+    """
+    found = re.fullmatch(r"([0-9]{1,5})(?:[x,]([0-9]{1,5}))?", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r}: write a size such as 256, or WIDTHxHEIGHT such as 512x384")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    arguments: dict[str, Any] = vars(parser().parse_args(argv))
+    from stylegan_jax.data.errors import DataError
+    from stylegan_jax.data.prepare import Options, prepare
+    from stylegan_jax.data.prepare.report import summary
+
+    warnings.filterwarnings("ignore", module="PIL")  # what Pillow warns of, the report names
+    began = time.monotonic()
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the part is removed
+    try:
+        options = Options(**arguments)
+        report = prepare(options, _bar)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"interrupted: {arguments['dest']} was not written", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    print("\n".join(summary(options, report, time.monotonic() - began)))
+    return 0
+
+
+def _bar(results: Iterable[Any], expected: int) -> Iterable[Any]:
+    from tqdm import tqdm
+
+    often = 0.2 if sys.stderr.isatty() else 30.0
+    return tqdm(results, total=expected, unit="image", mininterval=often, maxinterval=often, dynamic_ncols=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,234 @@
+"""Any image that can be read, to 8-bit pixels of one kind and size.
+
+The rules, each counted in the report:
+
+- The content decides the format, not the name. An image with several frames or pages is refused, but of the pairs that
+  phones write (MPO) the first is taken.
+- EXIF orientation is applied. Colour profiles are dropped, not applied; CMYK becomes RGB by the plain formula.
+- 16 bits become 8 by their high byte. 32-bit and floating-point images are refused: nothing says what their white is.
+- Transparency: composited over white or black, or dropped with the colours beneath it kept, by `alpha`; kept when the
+  output has four channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from stylegan_jax.data import images
+from stylegan_jax.data.errors import BadImage
+
+FORMATS = (*images.FORMATS, "GIF", "TIFF", "PPM")
+SUFFIXES = (*images.SUFFIXES, ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+ALPHAS = ("white", "black", "drop")
+TRANSFORMS = ("none", "stretch", "center-crop", "center-crop-wide", "center-crop-tall")
+
+_ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
+_KNOWN_MODES = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV", *_ALPHA_MODES)
+_NO_RANGE = {"I": "32-bit", "F": "floating-point", "I;32": "32-bit", "I;32B": "32-bit"}
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Recipe(NamedTuple):
+    """How every image is made.
+
+    Attributes:
+        channels: 1, 3 or 4.
+        alpha: one of ALPHAS.
+        resolution: (width, height), or None to leave the size.
+        transform: one of TRANSFORMS.
+        resize_filter: 'box' or 'lanczos'.
+    """
+
+    channels: int
+    alpha: str = "white"
+    resolution: tuple[int, int] | None = None
+    transform: str = "none"
+    resize_filter: str = "lanczos"
+
+
+class Made(NamedTuple):
+    """A finished image: the bytes of an uncompressed PNG, their SHA-256, (height, width), and what was changed."""
+
+    png: bytes
+    sha256: str
+    size: tuple[int, int]
+    changes: tuple[str, ...]
+
+
+def make(source: bytes | np.ndarray, recipe: Recipe) -> Made:
+    """Convert, crop, resize and encode one image.
+
+    Args:
+        source: an encoded image, or uint8[h, w, c].
+        recipe: what to make of it.
+
+    Raises:
+        BadImage: it cannot be read, or not be converted.
+    """
+    changes: list[str] = []
+    image = _of_array(source) if isinstance(source, np.ndarray) else decode(source, changes)
+    try:
+        image = fit(to_mode(image, recipe.channels, recipe.alpha, changes), recipe, changes)
+    except BadImage:
+        raise
+    except ValueError as error:  # Pillow has no such conversion
+        raise BadImage(f"pixels of the kind {image.mode} cannot be converted: {images.first_line(error)}") from error
+    image.info = {}  # else the colour profile and the text of the source are written too
+    out = io.BytesIO()
+    image.save(out, "PNG", compress_level=0)
+    png = out.getvalue()
+    return Made(png, hashlib.sha256(png).hexdigest(), (image.height, image.width), tuple(changes))
+
+
+def _of_array(pixels: np.ndarray) -> Image.Image:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in images.MODES or 0 in pixels.shape:
+        raise BadImage(f"an array {pixels.dtype}{list(pixels.shape)}, not uint8[h, w, c] with 1, 3 or 4 channels")
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+
+
+def decode(data: bytes, changes: list[str]) -> Image.Image:
+    """Decode a file completely and turn it upright; notes what that changed.
+
+    Raises:
+        BadImage: not an image, damaged, too large, or with several frames.
+    """
+    file = io.BytesIO(data)
+    if data[:256].lstrip()[:1] == b"<":
+        raise BadImage("text such as HTML or SVG, not an image")
+    image = images.open_image(file, FORMATS)
+    try:
+        several = getattr(image, "is_animated", False)
+        deep = image.format == "PNG" and image.mode != "I;16" and images.png_bits(file) == 16
+    except Exception as error:
+        raise BadImage(f"damaged header: {images.first_line(error)}") from error
+    if several and image.format != "MPO":
+        raise BadImage("several frames or pages; keep one")
+    if image.format == "PNG":
+        images.check_png_chunks(data)
+    try:
+        image.load()
+    except Exception as error:  # Pillow's decoders raise almost anything on damaged bytes
+        raise BadImage(f"damaged or truncated {image.format}: {images.first_line(error)}") from error
+    if several:
+        changes.append("first of several pictures (MPO)")
+    if deep:
+        changes.append("16 bits to 8")
+    try:
+        turn = image.getexif().get(images.EXIF_ORIENTATION, 1)
+    except Exception:  # metadata that nobody can read does not make the picture bad
+        turn = 1
+        changes.append("damaged EXIF left aside")
+    if turn in _TURNS:
+        changes.append("turned upright by EXIF")
+        return image.transpose(_TURNS[turn])
+    return image
+
+
+def to_mode(image: Image.Image, channels: int, alpha: str, changes: list[str]) -> Image.Image:
+    """Return the image as 8-bit grey, RGB or RGBA; notes what that changed.
+
+    Raises:
+        BadImage: a kind of pixels without a known range or conversion.
+    """
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # PPM is scaled to 16 bits
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+        changes.append("16 bits to 8")
+    if image.mode in _NO_RANGE:
+        raise BadImage(
+            f"{_NO_RANGE[image.mode]} pixels, whose black and white are not known; save it with 8 or 16 bits"
+        )
+    if image.mode not in _KNOWN_MODES:
+        raise BadImage(f"pixels of the kind {image.mode}, which are not converted; save it as RGB")
+    wanted, was_grey = images.MODES[channels], image.mode in ("1", "L", "LA", "La")
+    see_through = image.mode in _ALPHA_MODES or "transparency" in image.info
+    if image.mode == wanted and not see_through:
+        return image
+    if see_through:
+        image = image.convert("RGBA")
+        if channels == 4:
+            return image
+        image = _opaque(image, alpha, changes)
+    if not was_grey and image.mode != "RGB":
+        changes.append(f"{'palette' if image.mode == 'P' else image.mode} to RGB")
+        image = image.convert("RGB")
+    if channels == 1 and not was_grey:
+        changes.append("colour to grey")
+    elif channels != 1 and was_grey:
+        changes.append("grey to RGB")
+    return image.convert(wanted)
+
+
+def _opaque(image: Image.Image, alpha: str, changes: list[str]) -> Image.Image:
+    """Return RGBA as RGB, by the rule `alpha`."""
+    lowest, _ = image.getchannel("A").getextrema()
+    if lowest == 255:
+        return image.convert("RGB")
+    changes.append("transparency dropped" if alpha == "drop" else f"transparency over {alpha}")
+    if alpha == "drop":
+        return image.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, alpha), image).convert("RGB")
+
+
+def fit(image: Image.Image, recipe: Recipe, changes: list[str]) -> Image.Image:
+    """Return the image at the resolution of the recipe; notes enlarging.
+
+    Raises:
+        BadImage: the transform leaves it out.
+    """
+    if recipe.resolution is None:
+        return image
+    width, height = recipe.resolution
+    left, top, right, bottom = box = crop_box(image.width, image.height, recipe.resolution, recipe.transform)
+    if right - left < width or bottom - top < height:
+        changes.append("enlarged")
+    if box != (0, 0, image.width, image.height):
+        image = image.crop(box)  # not `resize(box=…)`, whose filter reaches over the edge
+    if image.size != (width, height):
+        image = image.resize((width, height), images.FILTERS[recipe.resize_filter])
+    if recipe.transform in ("center-crop-wide", "center-crop-tall"):
+        side = max(width, height)
+        canvas = Image.new(image.mode, (side, side), 0 if image.mode == "L" else "black")
+        canvas.paste(image, ((side - width) // 2, (side - height) // 2))
+        return canvas
+    return image
+
+
+def crop_box(width: int, height: int, resolution: tuple[int, int], transform: str) -> tuple[int, int, int, int]:
+    """Return (left, top, right, bottom) of the part that is resized to (width, height) `resolution`.
+
+    'none' takes everything and refuses another aspect ratio, by more than one pixel; 'stretch' takes everything.
+    'center-crop' takes the largest centred part of that aspect ratio. 'center-crop-wide' takes the full width, and
+    leaves out what is narrower, or flatter than the aspect ratio; 'center-crop-tall' the same by height.
+
+    Raises:
+        BadImage: the transform leaves the image out.
+    """
+    w, h = resolution
+    if transform == "none" and abs(width * h - height * w) > max(w, h):
+        raise BadImage(
+            f"{width}x{height} is another aspect ratio than {w}x{h}; crop with --transform=center-crop, or distort "
+            "with --transform=stretch"
+        )
+    if transform in ("none", "stretch"):
+        return 0, 0, width, height
+    if transform == "center-crop-wide" and (width < w or round(height * w / width) < h):
+        raise BadImage(f"{width}x{height} is narrower or flatter than {w}x{h}")
+    if transform == "center-crop-tall" and (height < h or round(width * h / height) < w):
+        raise BadImage(f"{width}x{height} is lower or slimmer than {w}x{h}")
+    crop_w = max(1, min(width, round(height * w / h)))
+    crop_h = max(1, min(height, round(width * h / w)))
+    left, top = (width - crop_w) // 2, (height - crop_h) // 2
+    return left, top, left + crop_w, top + crop_h

@@ -1,0 +1,79 @@
+"""What a source of the tool gives: named examples, in an order that does not change, and their labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+Label = int | list[float] | None
+"""A class number, a vector, or nothing."""
+
+
+class Example(NamedTuple):
+    """One image of a source.
+
+    Attributes:
+        name: its name there, for the report.
+        label: its label, None without one.
+        load: returns encoded bytes, or pixels uint8[h, w, c]; called in a thread; raises BadImage or OSError.
+    """
+
+    name: str
+    label: Label
+    load: Callable[[], bytes | np.ndarray]
+
+
+@dataclasses.dataclass
+class Examples:
+    """An opened source.
+
+    Attributes:
+        kind: 'folder', 'zip', 'lsun', 'cifar', 'mnist', 'tfrecords' or 'tfds'.
+        name: of the file or folder, without what leads to it.
+        examples: read once, in order.
+        count: how many there are.
+        labelled: whether examples have labels; one without is then bad.
+        label_names: class names, empty when unknown.
+        bad: names and reasons of what was refused while listing.
+        channels: what the images have when nothing else is asked for.
+        close: releases files.
+    """
+
+    kind: str
+    name: str
+    examples: Iterable[Example]
+    count: int
+    labelled: bool = False
+    label_names: tuple[str, ...] = ()
+    bad: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    channels: int = 3
+    close: Callable[[], None] = lambda: None
+
+
+def from_arrays(pixels: np.ndarray, values: np.ndarray | None, name: str, kind: str, names: list[str]) -> Examples:
+    """Return the examples of decoded images.
+
+    Args:
+        pixels: uint8[n, h, w, c].
+        values: int[n] class numbers, or None.
+        name: of the source.
+        kind: of the source.
+        names: class names; empty when unknown.
+    """
+
+    def examples():
+        for i in range(len(pixels)):
+            yield Example(f"{name}[{i}]", None if values is None else int(values[i]), lambda i=i: pixels[i])
+
+    return Examples(
+        kind,
+        name,
+        examples(),
+        len(pixels),
+        labelled=values is not None,
+        label_names=tuple(names) if values is not None else (),
+        channels=pixels.shape[3],
+    )

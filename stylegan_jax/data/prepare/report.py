@@ -1,0 +1,157 @@
+"""What was done: as lines for the user, as dataset.json and as meta.json beside the images."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import json
+import platform
+from typing import Any
+
+import numpy as np
+import PIL
+
+import stylegan_jax
+from stylegan_jax.data.errors import printable
+from stylegan_jax.data.labels import Labels, from_array
+from stylegan_jax.data.prepare import write
+from stylegan_jax.data.prepare.examples import Label
+from stylegan_jax.data.prepare.options import Options
+
+_REASONS, _NAMES = 20, 5  # how many the summary shows
+
+
+@dataclasses.dataclass
+class Report:
+    """What was done.
+
+    Attributes:
+        kind: of the source, see `Examples`.
+        name: of the source.
+        channels: of the images.
+        looked_at: examples read, good or bad.
+        size: (height, width) of the images.
+        written: (member, name in the source, SHA-256 of the member) of each image.
+        labels: of the images written, all None or none of them.
+        label_names: class names, empty when unknown.
+        skipped: (name, reason) of each image left out.
+        duplicates: (name, name of the first with the same pixels).
+        changes: what was changed -> in how many images.
+    """
+
+    kind: str
+    name: str
+    channels: int
+    looked_at: int = 0
+    size: tuple[int, int] = (0, 0)
+    written: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
+    labels: list[Label] = dataclasses.field(default_factory=list)
+    label_names: tuple[str, ...] = ()
+    skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    duplicates: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    changes: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+
+    def training_labels(self) -> Labels | None:
+        """Return the labels as training will read them; None without.
+
+        Raises:
+            DataError: class numbers or vectors out of range.
+        """
+        if not self.labels or self.labels[0] is None:
+            return None
+        values = np.array(self.labels, np.int64 if isinstance(self.labels[0], int) else np.float64)
+        return from_array(values, len(values), self.name)
+
+
+def labels_json(report: Report) -> bytes:
+    """Return dataset.json as the official tools write it, with `label_names` where they are known."""
+    tree: dict[str, Any] = {"labels": None}
+    if report.training_labels() is not None:
+        names = [name for name, _, _ in report.written]
+        tree["labels"] = [[name, label] for name, label in zip(names, report.labels, strict=True)]
+        if report.label_names:
+            tree["label_names"] = list(report.label_names)
+    return json.dumps(tree).encode()
+
+
+def meta_json(options: Options, report: Report) -> bytes:
+    """Return meta.json: where the images are from, how they were made, what was left out; no times, no paths."""
+    labels = report.training_labels()
+    asked = dataclasses.asdict(options)
+    for key in ("source", "dest", "strict", "force", "workers"):  # do not change what is written
+        del asked[key]
+    tree = {
+        "format": write.FORMAT,
+        "format_version": 1,
+        "source": {"kind": report.kind, "name": report.name},
+        "options": asked,
+        "image_shape": [*report.size, report.channels],
+        "labels": {"kind": labels.kind, "length": labels.dim} if labels else {"kind": "none", "length": 0},
+        "counts": {
+            "looked_at": report.looked_at,
+            "written": len(report.written),
+            "skipped": len(report.skipped),
+            "duplicates": len(report.duplicates),
+        },
+        "changes": dict(sorted(report.changes.items())),
+        "versions": {
+            "stylegan_jax": stylegan_jax.__version__,
+            "pillow": PIL.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "sha256_of_images": hashlib.sha256("".join(sha for _, _, sha in report.written).encode()).hexdigest(),
+        "skipped": report.skipped,
+        "duplicates": report.duplicates,
+        "images": report.written,
+    }
+    return json.dumps(tree).encode()
+
+
+def summary(options: Options, report: Report, seconds: float) -> list[str]:
+    """Return the lines printed at the end; `seconds` is how long it took."""
+    labels = report.training_labels()
+    height, width = report.size
+    what = "no labels" if labels is None else f"labels: {labels.kind} of length {labels.dim}"
+    lines = [
+        f"{options.dest}: {len(report.written)} images of {width}x{height}, {report.channels} channels, {what}",
+        f"{report.looked_at} images looked at in {seconds:.1f} s ({report.looked_at / seconds:.0f} per second)",
+    ]
+    lines += [f"changed: {n} x {change}" for change, n in report.changes.most_common()]
+    lines += left_out(report.skipped)
+    if report.duplicates:
+        did = "left out" if options.duplicates == "drop" else "kept; --duplicates=drop leaves them out"
+        name, first = (printable(n) for n in report.duplicates[0])
+        lines.append(f"same pixels as an earlier image: {len(report.duplicates)} ({did}), such as {name} = {first}")
+    return [*lines, _next_step(options, report, labels)]
+
+
+def left_out(skipped: list[tuple[str, str]]) -> list[str]:
+    """Return lines that name bad images by reason."""
+    if not skipped:
+        return []
+    by_reason = collections.defaultdict(list)
+    for name, reason in skipped:
+        by_reason[reason].append(printable(name))
+    lines = [f"left out: {len(skipped)} ({write.META_NAME} lists all)"]
+    for reason, names in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))[:_REASONS]:
+        more = f" … and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+        lines.append(f"  {len(names)} x {reason}: {', '.join(names[:_NAMES])}{more}")
+    if len(by_reason) > _REASONS:
+        lines.append(f"  … and {len(by_reason) - _REASONS} more reasons")
+    return lines
+
+
+def _next_step(options: Options, report: Report, labels: Labels | None) -> str:
+    height, width = report.size
+    if height != width or height & (height - 1):
+        return (
+            f"note: {width}x{height} is not a square power of two; set config.model.base_size so that the model can "
+            "make it, or use --resolution and --transform"
+        )
+    kind = "zip" if write.is_zip(options.dest) else "folder"
+    flags = f"--config.data.source={kind} --config.data.path={options.dest}"
+    flags += " --config.data.labels=file" * (labels is not None)
+    flags += f" --config.model.img_channels={report.channels}" * (report.channels != 3)
+    return f"train: python -m stylegan_jax.main --config=configs/auto.py:{height} --workdir=runs/mine {flags}"

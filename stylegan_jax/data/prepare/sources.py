@@ -1,0 +1,63 @@
+"""Which kind a source is; its content decides, not its name."""
+
+from __future__ import annotations
+
+import os
+
+from stylegan_jax.data.errors import DataError, missing_path_error
+from stylegan_jax.data.prepare import cifar, image_files, lsun, mnist, tfds_examples, tfrecords
+from stylegan_jax.data.prepare.examples import Examples
+from stylegan_jax.data.prepare.options import Options
+
+_TFDS = "tfds:"
+
+
+def open_examples(options: Options) -> Examples:
+    """Open the source of `options`.
+
+    Raises:
+        DataError: it does not exist, is of no known kind or damaged, or lacks the labels asked for.
+    """
+    path, labels = options.source, options.labels
+    try:
+        kind = _kind(path)
+    except OSError as error:
+        raise DataError(f"--source={path} cannot be read: {error.strerror or error}") from error
+    if labels == "subfolders" and kind != "files":
+        raise DataError(f"--labels=subfolders needs a folder or zip of images; {path} is neither")
+    if kind == "tfds":
+        return tfds_examples.open_tfds_examples(path.removeprefix(_TFDS), options.split, labels)
+    if kind == "lsun":
+        return lsun.open_lsun(path)
+    if kind == "tfrecords":
+        return tfrecords.open_tfrecords(path, labels)
+    if kind == "files":
+        return image_files.open_files(path, labels)
+    if kind == "mnist":
+        return mnist.open_mnist(path, labels)
+    return cifar.open_cifar(path, options.split, labels != "none")
+
+
+def _kind(path: str) -> str:
+    if path.startswith(_TFDS):
+        return "tfds"
+    if not os.path.exists(path):
+        raise missing_path_error(path, "file or folder", "--source")
+    names = os.listdir(path) if os.path.isdir(path) else [path]
+    if "data.mdb" in names or path.endswith(".mdb"):
+        return "lsun"
+    if any(name.endswith(".tfrecords") for name in names):
+        return "tfrecords"
+    if os.path.isdir(path):
+        return "files"
+    with open(path, "rb") as file:
+        if file.read(2) == b"PK":
+            return "files"
+    if mnist.is_idx(path):
+        return "mnist"
+    if cifar.is_tar(path):
+        return "cifar"
+    raise DataError(
+        f"--source={path}: of no known kind, which are a folder or zip of images, an LSUN *_lmdb, a CIFAR tar.gz, "
+        "MNIST *-images-idx3-ubyte(.gz), *.tfrecords, and tfds:NAME"
+    )

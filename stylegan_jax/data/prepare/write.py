@@ -1,0 +1,193 @@
+"""The finished set, as a zip or a folder: put in place in one piece, or not at all.
+
+Everything is written beside the destination, as `.NAME.prepare-part`, and renamed when it is complete. The part is
+locked while it is written; what a killed run left is taken over by the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from typing import Protocol
+
+from stylegan_jax.data.errors import DataError
+
+META_NAME = "meta.json"
+FORMAT = "stylegan_jax prepared data set"
+_OTHER_ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".mdb", ".tfrecords", ".h5", ".hdf5", ".npz")
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can state: the same input gives the same bytes
+_UNIX = 3
+
+
+class Writer(Protocol):
+    """Takes the images one after another; a context manager that removes the part unless `finish` was called."""
+
+    def add(self, name: str, data: bytes) -> None:
+        """Write one member."""
+        ...
+
+    def finish(self) -> None:
+        """Put the set in place."""
+        ...
+
+    def __enter__(self) -> Writer: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+def member_name(index: int) -> str:
+    """Return the name of image `index`: 00000/img00000000.png, a thousand to a folder, as official tools do."""
+    return f"{index:08d}"[:5] + f"/img{index:08d}.png"
+
+
+def check_dest(dest: str, source: str, force: bool) -> None:
+    """Refuse a destination that cannot or should not be written, before anything is read.
+
+    Raises:
+        DataError: it exists, is not ours to replace, or lies in the source.
+    """
+    if not dest:
+        raise DataError("--dest is empty; give a .zip or a folder")
+    real, real_source = os.path.realpath(dest), os.path.realpath(source)
+    if os.path.exists(source):
+        for inner, outer in ((real, real_source), (real_source, real)):
+            if inner == outer or inner.startswith(outer.rstrip(os.sep) + os.sep):
+                raise DataError(f"--dest={dest} and --source={source} lie in each other; choose another --dest")
+    if is_zip(dest):
+        if os.path.isdir(dest):
+            raise DataError(f"--dest={dest} is a folder; choose a name without .zip for a folder")
+        if os.path.exists(dest) and not force:
+            raise DataError(f"--dest={dest} exists; choose another, or replace it with --force")
+        return
+    if dest.lower().endswith(_OTHER_ARCHIVES):
+        raise DataError(f"--dest={dest}: only .zip files and folders are written")
+    if not os.path.lexists(dest) or (os.path.isdir(dest) and not os.listdir(dest)):
+        return
+    if not os.path.isdir(dest):
+        raise DataError(f"--dest={dest} is a file; give a .zip or a folder")
+    if not force:
+        raise DataError(f"--dest={dest} is not empty; choose another, or replace it with --force")
+    if not _is_ours(dest):
+        raise DataError(
+            f"--dest={dest} was not made by this tool (no {META_NAME} of it), so --force does not delete it"
+        )
+
+
+def is_zip(dest: str) -> bool:
+    """Say whether a destination is a zip (else it is a folder)."""
+    return dest.lower().endswith(".zip")
+
+
+def _is_ours(folder: str) -> bool:
+    try:
+        with open(os.path.join(folder, META_NAME), "rb") as file:
+            return json.load(file).get("format") == FORMAT
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
+
+
+def open_writer(dest: str) -> Writer:
+    """Begin to write a .zip or a folder.
+
+    Raises:
+        DataError: it cannot be created, or another run writes it.
+    """
+    folder, name = os.path.split(os.path.abspath(dest))
+    dest, part = os.path.join(folder, name), os.path.join(folder, f".{name}.prepare-part")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        return _ZipWriter(dest, part) if is_zip(dest) else _FolderWriter(dest, part)
+    except BlockingIOError as error:
+        raise DataError(f"{part} is being written by another run; wait for it, or choose another --dest") from error
+    except OSError as error:
+        raise DataError(f"{part} cannot be written: {error.strerror or error}; choose another --dest") from error
+
+
+def _lock(fd: int, path: str) -> None:
+    """Lock an open file or folder, or close it and raise BlockingIOError; a file system without locks goes without."""
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # a file system without locks
+            pass
+        if not os.path.samestat(os.fstat(fd), os.stat(path)):  # another run has just put it in place
+            raise BlockingIOError
+    except OSError as error:
+        os.close(fd)
+        raise BlockingIOError from error
+
+
+class _ZipWriter:
+    def __init__(self, dest: str, part: str):
+        self._dest, self._part, self._done = dest, part, False
+        fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        _lock(fd, part)
+        self._file = os.fdopen(fd, "r+b")
+        self._file.truncate()
+        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
+
+    def add(self, name: str, data: bytes) -> None:
+        info = zipfile.ZipInfo(name, _EPOCH)
+        info.create_system, info.external_attr = _UNIX, 0o644 << 16
+        self._zip.writestr(info, data)
+
+    def finish(self) -> None:
+        self._zip.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        os.replace(self._part, self._dest)
+        self._done = True
+
+    def __enter__(self) -> _ZipWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if not self._done:
+            with contextlib.suppress(OSError):
+                os.unlink(self._part)
+            with contextlib.suppress(OSError, ValueError):
+                self._zip.close()  # writes a directory, which may not fit on the disk; the file has no name any more
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+class _FolderWriter:
+    def __init__(self, dest: str, part: str):
+        self._dest, self._part, self._done = dest, part, False
+        os.makedirs(part, exist_ok=True)
+        self._fd = os.open(part, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        _lock(self._fd, part)
+        for left in os.scandir(part):  # of a run that was killed
+            shutil.rmtree(left.path) if left.is_dir(follow_symlinks=False) else os.unlink(left.path)
+
+    def add(self, name: str, data: bytes) -> None:
+        path = os.path.join(self._part, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(data)
+
+    def finish(self) -> None:
+        os.sync()
+        if os.path.isdir(self._dest):
+            old = tempfile.mkdtemp(prefix=f".{os.path.basename(self._dest)}.old-", dir=os.path.dirname(self._dest))
+            os.rename(self._dest, old)
+            os.rename(self._part, self._dest)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.rename(self._part, self._dest)
+        self._done = True
+
+    def __enter__(self) -> _FolderWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if not self._done:
+            shutil.rmtree(self._part, ignore_errors=True)
+        os.close(self._fd)

@@ -1,0 +1,10 @@
+"""Read pickles as data: nothing in them is imported, looked up or called, and time and memory are bounded.
+
+`machine` runs the opcodes, `stream` bounds the bytes, `arrays` knows how NumPy pickles arrays, `plain` puts them
+together for files of containers, numbers, strings and arrays. `stylegan_jax.convert` adds the names of network files.
+"""
+
+from stylegan_jax.inert.plain import load_plain
+from stylegan_jax.inert.stream import RefusedError
+
+__all__ = ["RefusedError", "load_plain"]

@@ -1,0 +1,141 @@
+"""Stand-ins for names and for NumPy arrays in a pickle: recorded, and read as bytes when asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from stylegan_jax.inert.stream import Budget, RefusedError, Window, show
+
+_NUMPY_DTYPE = re.compile(r"(b1|[iu][1248]|f[248])")
+
+
+class HasBudget(Protocol):
+    """What the calls below need to know of a world."""
+
+    budget: Budget
+
+
+class Global:
+    """A name in a file: `qualified` is `module.name`."""
+
+    is_stand_in = True
+
+    def __init__(self, module: str, name: str):
+        """Remember the name."""
+        self.qualified = f"{module}.{name}"
+
+
+@dataclasses.dataclass(eq=False)
+class DtypeRecord:
+    """A NumPy dtype: `code` such as 'f4', `order` one of '<', '>'."""
+
+    code: str
+    order: str = "<"
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype itself."""
+        return np.dtype(self.order + self.code)
+
+
+@dataclasses.dataclass(eq=False)
+class ArrayRecord:
+    """A NumPy array that is still in the file; `shape` is None before BUILD."""
+
+    shape: tuple[int, ...] | None = None
+    dtype: DtypeRecord | None = None
+    fortran: bool = False
+    raw: str | bytes | Window = b""
+
+    def fill(self, state: Any) -> None:
+        """Take the state that NumPy pickles: (version, shape, dtype, is_fortran, raw bytes).
+
+        Raises:
+            RefusedError: an array of objects, or a shape that the bytes do not fill.
+        """
+        _, shape, dtype, fortran, raw = state if len(state) == 5 else (0, *state)
+        if isinstance(raw, list) or not isinstance(raw, str | bytes | Window):
+            raise RefusedError("a NumPy array of Python objects")
+        self.shape, self.dtype, self.fortran, self.raw = (
+            array_shape(shape),
+            expect(dtype, DtypeRecord),
+            bool(fortran),
+            raw,
+        )
+
+    def read(self, budget: Budget) -> np.ndarray:
+        """Return the array, native byte order, C-contiguous, read-only."""
+        if self.shape is None or self.dtype is None:
+            raise RefusedError("a NumPy array without content")
+        count, dtype = math.prod(self.shape), self.dtype.dtype
+        raw = self.raw.encode("latin1") if isinstance(self.raw, str) else self.raw
+        nbytes = raw.remaining if isinstance(raw, Window) else len(raw)
+        if nbytes != count * dtype.itemsize:
+            raise RefusedError(f"a NumPy array of shape {self.shape} and {nbytes} bytes")
+        budget.charge(2 * nbytes)
+        flat = raw.copy().array(dtype, count, budget) if isinstance(raw, Window) else np.frombuffer(raw, dtype)
+        array = flat.reshape(self.shape, order="F" if self.fortran else "C")
+        array = np.require(array, dtype.newbyteorder("="), ["C", "A"])
+        array.flags.writeable = False
+        return array
+
+
+def array_shape(shape: Any) -> tuple[int, ...]:
+    """Return `shape` if it is a tuple of at most 8 sizes."""
+    if type(shape) not in (tuple, list) or len(shape) > 8:
+        raise RefusedError("an array shape that is not a short tuple")
+    if not all(type(s) is int and 0 <= s < 1 << 40 for s in shape):
+        raise RefusedError("an array shape with a size that is no count")
+    return tuple(shape)
+
+
+def expect(value: Any, kind: Any) -> Any:
+    """Return `value` if it has the type `kind`, else raise RefusedError."""
+    if not isinstance(value, kind):
+        raise RefusedError(f"a {type(value).__name__} where a {getattr(kind, '__name__', kind)} belongs")
+    return value
+
+
+def _codecs_encode(world: HasBudget, text: Any, encoding: Any = "latin1") -> bytes:
+    """The way protocol 2 writes bytes."""
+    if encoding not in ("latin1", "latin-1"):
+        raise RefusedError(f"the text encoding {show(encoding)}")
+    world.budget.charge(len(expect(text, str)))
+    return text.encode("latin1")
+
+
+def _numpy_dtype(world: HasBudget, code: Any, *rest: Any) -> DtypeRecord:
+    """Only numbers: 'O' arrays hold pickles of their own."""
+    if isinstance(code, str) and (code in ("?", "bool") or _NUMPY_DTYPE.fullmatch(code)):
+        return DtypeRecord("b1" if code in ("?", "bool") else code)
+    raise RefusedError(f"the NumPy dtype {show(code)}")
+
+
+def _numpy_reconstruct(world: HasBudget, cls: Any, *rest: Any) -> ArrayRecord:
+    if expect(cls, Global).qualified != "numpy.ndarray":
+        raise RefusedError("a NumPy array of a special class")
+    return ArrayRecord()
+
+
+def _numpy_scalar(world: HasBudget, dtype: Any, raw: Any) -> ArrayRecord:
+    return ArrayRecord((), expect(dtype, DtypeRecord), False, expect(raw, str | bytes))
+
+
+def _numpy_frombuffer(world: HasBudget, raw: Any, dtype: Any, shape: Any, order: Any) -> ArrayRecord:
+    return ArrayRecord(array_shape(shape), expect(dtype, DtypeRecord), order == "F", expect(raw, bytes | Window))
+
+
+ARRAY_CALLS: dict[str, Callable[..., Any]] = {
+    "_codecs.encode": _codecs_encode,
+    "numpy.dtype": _numpy_dtype,
+    **{f"{name}.multiarray._reconstruct": _numpy_reconstruct for name in ("numpy.core", "numpy._core")},
+    **{f"{name}.multiarray.scalar": _numpy_scalar for name in ("numpy.core", "numpy._core")},
+    **{f"{name}.numeric._frombuffer": _numpy_frombuffer for name in ("numpy.core", "numpy._core")},
+}
+"""Qualified name -> handler(world, *arguments), for what pickled NumPy arrays call."""

@@ -1,0 +1,145 @@
+"""Pickles of containers, numbers, strings and NumPy arrays, as plain data."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from stylegan_jax.inert.arrays import ARRAY_CALLS, ArrayRecord, DtypeRecord, Global, expect
+from stylegan_jax.inert.machine import Machine
+from stylegan_jax.inert.stream import Budget, RefusedError, Window
+
+DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What running a damaged pickle can raise besides RefusedError."""
+
+MAX_DEPTH = 40
+_MAX_NODES = 1_000_000
+
+
+class PlainWorld:
+    """Answers the machine for pickles that need no classes but NumPy's arrays.
+
+    Args:
+        budget: charged with everything that is read.
+    """
+
+    def __init__(self, budget: Budget):
+        self.budget = budget
+
+    def find_class(self, module: str, name: str) -> Global:
+        """Return the stand-in of an allowed name.
+
+        Raises:
+            RefusedError: the name is not on the list.
+        """
+        qualified = f"{module}.{name}"
+        if qualified != "numpy.ndarray" and qualified not in ARRAY_CALLS:
+            raise RefusedError(f"it asks for {qualified[:200]!r}, which plain data does not need; it was not run")
+        return Global(module, name)
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Refuse: plain data has no persistent ids."""
+        raise RefusedError("a persistent id")
+
+    def reduce(self, function: Any, args: tuple[Any, ...]) -> Any:
+        """Return what stands for `function(*args)`."""
+        name = expect(function, Global).qualified
+        if name not in ARRAY_CALLS:
+            raise RefusedError(f"a call of {name}")
+        return ARRAY_CALLS[name](self, *args)
+
+    def new(self, cls: Any, args: Any, kwargs: Any) -> Any:
+        """Refuse: plain data has no instances."""
+        raise RefusedError("an instance of a class")
+
+    def build(self, obj: Any, state: Any) -> Any:
+        """Record the state of an array or dtype."""
+        if isinstance(obj, ArrayRecord):
+            obj.fill(expect(state, tuple))
+        elif isinstance(obj, DtypeRecord):
+            obj.order = ">" if expect(state, tuple)[1] == ">" else "<"
+        else:
+            raise RefusedError(f"sets the state of a {type(obj).__name__}")
+        return obj
+
+
+class Reader:
+    """Turns what the machine left into plain data, within limits on depth, number and bytes.
+
+    Args:
+        budget: charged with the arrays.
+    """
+
+    def __init__(self, budget: Budget):
+        self.budget = budget
+        self.nodes = _MAX_NODES
+
+    def plain(self, value: Any, depth: int = 0, *, shallow: bool = False) -> Any:
+        """Return `value` as plain data; `shallow` leaves only the class name of instances."""
+        self.nodes -= 1
+        if depth > MAX_DEPTH or self.nodes < 0:
+            raise RefusedError("data nested too deeply or repeated too often")
+
+        def inner(item: Any) -> Any:
+            return self.plain(item, depth + 1, shallow=shallow)
+
+        if value is None or isinstance(value, bool | int | float | str | bytes):
+            return value
+        if isinstance(value, dict):
+            return {k if not hasattr(k, "is_stand_in") else str(inner(k)): inner(v) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(inner(v) for v in value)
+        if isinstance(value, set | frozenset):
+            return sorted((inner(v) for v in value), key=repr)
+        if isinstance(value, ArrayRecord):
+            array = value.read(self.budget)
+            return array.item() if value.shape == () else array
+        if isinstance(value, Global):
+            return value.qualified
+        if isinstance(value, DtypeRecord):
+            return value.dtype.str
+        if isinstance(value, Window):
+            self.budget.charge(value.remaining)
+            return value.copy().read(value.remaining)
+        return self.record(value, inner, shallow)
+
+    def record(self, value: Any, inner: Callable[[Any], Any], shallow: bool) -> Any:
+        """Return any other kind of record as plain data; here there is none."""
+        raise RefusedError(f"a {type(value).__name__} where plain data belongs")
+
+
+def file_budget(size: int) -> Budget:
+    """Return the bytes that reading a file of `size` bytes may allocate."""
+    return Budget(8 * size + (64 << 20))
+
+
+def load_plain(file: BinaryIO) -> Any:
+    """Read a pickle of containers, numbers, strings and NumPy arrays; nothing in it is executed.
+
+    Args:
+        file: seekable; read from its start.
+
+    Returns:
+        dicts, lists, tuples, scalars, strings (those of Python 2 as latin-1), bytes and read-only arrays.
+
+    Raises:
+        RefusedError: damaged, hostile, or it holds anything else.
+    """
+    size = file.seek(0, os.SEEK_END)
+    budget = file_budget(size)
+    try:
+        return Reader(budget).plain(Machine(Window(file, 0, size), PlainWorld(budget), budget).load())
+    except DAMAGE as error:
+        raise RefusedError(f"damaged, or not a pickle ({type(error).__name__}: {str(error)[:200]})") from None

@@ -1,0 +1,111 @@
+"""Measure a recipe: `python -m stylegan_jax.tools.benchmark --config=configs/quickstart.py --json=FILE`.
+
+Synthetic images on the device: no data set is needed, except for --what=data. Any key of the recipe can be overridden,
+such as --config.train.batch_size=16. Progress goes to the error output, the table to the output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the tool's own arguments."""
+    head, _, rest = (__doc__ or "").partition("\n\n")
+    p = argparse.ArgumentParser("python -m stylegan_jax.tools.benchmark", None, head, rest, allow_abbrev=False)
+    p.usage = "%(prog)s --config=FILE [--config.KEY=VALUE ...] [options]"
+    p.add_argument(
+        "--what",
+        default="train,sample,compile",
+        help="some of train, sample, data, compile (default: %(default)s); with compile, compilation is cold; compile "
+        "alone executes nothing",
+    )
+    p.add_argument("--json", metavar="FILE", help="also write every figure, the machine and the configuration")
+    p.add_argument("--repeats", type=int, default=3, help="timings of everything (default: %(default)s)")
+    p.add_argument("--steps", type=int, default=32, help="iterations of the training loop (default: %(default)s)")
+    p.add_argument(
+        "--batch",
+        default="",
+        help="images per call of sample, such as 8 or 8,32 (default: config.train.batch_size, the batch of training)",
+    )
+    p.add_argument("--noise", choices=("const", "random", "none"), default="const", help="of sample (default: const)")
+    p.add_argument("--device", default="", help="cpu, gpu, tpu, or one of them as gpu:1 (default: what JAX finds)")
+    p.add_argument("--force", action="store_true", help="go on although a program seems too large for the memory")
+    return p
+
+
+def read_options(args: argparse.Namespace) -> Any:
+    """Return the checked `run.Options`.
+
+    Raises:
+        ConfigError: a value that breaks a rule.
+    """
+    from stylegan_jax.config import ConfigError, suggest
+    from stylegan_jax.tools.benchmark.run import WHAT, Options
+
+    what = args.what.split(",")
+    for name in what:
+        if name not in WHAT:
+            raise ConfigError(f"--what={args.what}: {name!r} is not known; {suggest(name, WHAT)}")
+    batches = args.batch.split(",") if args.batch else []
+    for n in batches:
+        if not n.isdigit() or int(n) < 1:
+            raise ConfigError(f"--batch={args.batch}: {n!r} is not a batch size; write 8 or 8,32")
+    for name in ("repeats", "steps"):
+        if getattr(args, name) < 1:
+            raise ConfigError(f"--{name}={getattr(args, name)} must be at least 1")
+    if args.json and not Path(args.json).absolute().parent.is_dir():
+        raise ConfigError(f"--json={args.json}: there is no folder {Path(args.json).absolute().parent}")
+    return Options(what, args.repeats, args.steps, [int(n) for n in batches], args.noise, args.force)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    args, rest = parser().parse_known_args(argv)
+    from absl import flags
+    from ml_collections import config_flags
+
+    from stylegan_jax.tools.command_line import keep_freed_memory, parse_flags
+
+    keep_freed_memory()
+    values, words = flags.FlagValues(), ["benchmark", *rest]
+    config_flags.DEFINE_config_file("config", None, "Recipe.", flag_values=values, lock_config=True, sys_argv=words)
+    parse_flags(words, values)
+    if values["config"].value is None:
+        print("error: --config is missing; such as --config=configs/quickstart.py", file=sys.stderr)
+        return 2
+    import jax
+
+    from stylegan_jax.config import ConfigError, from_dict
+    from stylegan_jax.data import DataError
+    from stylegan_jax.tools.benchmark import machine, report, run
+
+    try:
+        options = read_options(args)
+        config = from_dict(values["config"].value)
+        devices = machine.find_devices(args.device)
+        record = run.benchmark(config, options, devices, run.progress())
+        common = sys.modules.get("configs.common")  # imported by every recipe of the project
+        if common is not None:
+            record["config_diff"] = run.config_diff(record["config"], common.get_config().to_dict())
+        print(report.table(record))
+        if args.json:
+            Path(args.json).write_text(json.dumps(record, indent=2) + "\n")
+    except (ConfigError, DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print(f"error: out of memory: {str(error).splitlines()[0]}; lower config.train.batch_size", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

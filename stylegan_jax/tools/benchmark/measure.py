@@ -1,0 +1,204 @@
+"""Timings of the programs of one configuration, and the rates that follow from them."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from stylegan_jax import models, rng
+from stylegan_jax.config import ExperimentConfig
+from stylegan_jax.models.stylegan2 import lowp_dtype
+from stylegan_jax.spec import Variables
+from stylegan_jax.tools.benchmark import machine, peaks, programs
+from stylegan_jax.tools.benchmark.timing import spread, time_in_turn
+from stylegan_jax.train import estimate, schedule, step as steps
+from stylegan_jax.train.sharding import Layout
+from stylegan_jax.train.state import ema_model
+
+
+class Options(NamedTuple):
+    """What to measure.
+
+    Attributes:
+        what: some of `WHAT`. 'compile' alone executes nothing; with it, compilation is cold.
+        repeats: timings of everything; median, min and max are reported.
+        steps: iterations of the training loop, rounded up to a whole cycle of the regularisers.
+        batches: images per call of sampling; empty: config.train.batch_size.
+        noise: of sampling: const, random or none.
+        force: compile and run what seems too large.
+    """
+
+    what: Sequence[str] = ("train", "sample", "compile")
+    repeats: int = 3
+    steps: int = 32
+    batches: Sequence[int] = ()
+    noise: str = "const"
+    force: bool = False
+
+
+class Measurement:
+    """What one benchmark holds; `go` makes the record.
+
+    Args:
+        config: the whole experiment.
+        options: what to measure.
+        layout: over which devices.
+        say: called with a line of progress.
+
+    Raises:
+        ConfigError: a batch that the devices do not divide, or labels of unknown length.
+    """
+
+    def __init__(self, config: ExperimentConfig, options: Options, layout: Layout, say: Callable[[str], None]):
+        self.config = estimate.without_data(config, "the benchmark of programs")
+        self.options, self.layout, self.say = options, layout, say
+        self.gan, self.device = models.build(self.config.model), layout.mesh.devices.flat[0]
+        self.shared = layout.mesh.size if self.device.platform == "cpu" else 1  # CPU devices share memory and cores
+        self.kinds = [kind for kind in ("train", "sample") if kind in options.what]
+        self.key = jax.device_put(rng.root(config.train.seed), layout.replicated)
+        self.jobs: dict[str, programs.Job] = {}
+        if "train" in self.kinds or not self.kinds:
+            self.jobs |= programs.training_jobs(self.gan, self.config, layout)
+        if "sample" in self.kinds or not self.kinds:
+            batches = options.batches or [config.train.batch_size]
+            self.jobs |= programs.sampling_jobs(self.gan, layout, batches, options.noise)
+        self.compiled: dict[str, Any] = {}
+        self.costs: dict[str, dict[str, Any]] = {}
+
+    def go(self) -> dict[str, Any]:
+        """Trace, compile and time; return this part of the record.
+
+        Raises:
+            ConfigError: a program does not fit in memory.
+        """
+        size = lambda init: estimate.count(jax.eval_shape(init, self.key)["params"])
+        record: dict[str, Any] = {
+            "parameters": {"generator": size(self.gan.init_g), "discriminator": size(self.gan.init_d)},
+            "noise": self.options.noise,
+            "programs": self.costs,
+        }
+        traced = programs.trace(self.jobs, self.layout, self.say)
+        self._refuse_large({name: t.estimate for name, t in traced.items()}, "estimated before compiling")
+        if self.kinds:
+            self.say("measuring the peaks of this machine")
+            dtype = compute_dtype(self.config)
+            record["peaks"] = peaks.measure(self.device, dtype, machine.free_bytes(self.device))
+        for name, job in self.jobs.items():
+            self.say(f"compiling {name}")
+            cold = "compile" in self.options.what
+            self.compiled[name], self.costs[name] = programs.compile_one(job, traced[name], cold)
+        if self.kinds:
+            needs = {name: cost.get("memory", {}).get("peak", 0) for name, cost in self.costs.items()}
+            self._refuse_large(needs, "after compiling")
+            model, others = None, machine.OtherWork()
+            if "train" in self.kinds:
+                record["train"], model = self._train()
+            if "sample" in self.kinds:
+                self._sample(model or programs.new_generator(self.gan, self.layout, self.key))
+            record["other_work"] = others.fraction()
+            for cost in self.costs.values():
+                add_rates(cost, record["peaks"], self.layout.mesh.size, self.shared)
+        if stats := self.device.memory_stats():
+            record["device_memory"] = {k: int(v) for k, v in stats.items() if isinstance(v, int | float)}
+        return record
+
+    def _refuse_large(self, needs: Mapping[str, int], what: str) -> None:
+        needs = {name: size * self.shared for name, size in needs.items()}
+        programs.refuse_large(needs, machine.free_bytes(self.device), what, self.options.force, self.say)
+
+    def _train(self) -> tuple[dict[str, Any], Variables]:
+        """Time the training programs and the loop; return the rates and the averaged generator."""
+        config, names = self.config, schedule.used_programs(self.config)
+        self.say("initialising the state")
+        state = steps.create_state(self.gan, config, self.layout, self.key)
+        batch = programs.synthetic(self.jobs[names[0]].arguments[1], rng.stream(self.key, "benchmark/batch"))
+        call = lambda run, state: run(state, batch, self.key)
+        calls = {name: functools.partial(call, self.compiled[name]) for name in names}
+        state = self._time(calls, state)
+        length = loop_length(config, self.options.steps)
+        self.say(f"training loop: {self.options.repeats} x {length} iterations")
+        speeds, state = time_loop(config, calls, state, length, self.options.repeats)
+        rates = {
+            "batch": config.train.batch_size,
+            "img_per_sec_cadence": cadence_speed({name: self.costs[name] for name in names}),
+            "img_per_sec_loop": spread(speeds),
+            "loop_steps": length,
+        }
+        model = ema_model(state)
+        return rates, {"params": model["params"], "buffers": model["buffers"]}
+
+    def _sample(self, model: Variables) -> None:
+        """Time the sampling programs, waiting for every call: they do not depend on each other and could overlap."""
+        calls = {}
+        for name, job in self.jobs.items():
+            if job.kind == "sample":
+                z, cond = programs.synthetic(job.arguments[1:3], rng.stream(self.key, "benchmark/latents"))
+                call = lambda run, z, cond, _: jax.block_until_ready(run(model, z, cond, self.key))
+                calls[name] = functools.partial(call, self.compiled[name], z, cond)
+        self._time(calls, None)
+
+    def _time(self, calls: Mapping[str, Callable[[Any], Any]], state: Any) -> Any:
+        """Write milliseconds of a call and images per second into the records; return the last state."""
+        times, state = time_in_turn(calls, state, self.options.repeats, self.say)
+        for name, (seconds, count) in times.items():
+            cost = self.costs[name]
+            cost["ms"] = spread([1000 * s for s in seconds])
+            cost["img_per_sec"] = 1000 * cost["images"] / cost["ms"]["median"]
+            cost["calls_per_repeat"] = count
+        return state
+
+
+def compute_dtype(config: ExperimentConfig) -> jnp.dtype:
+    """Return the dtype of the block that costs most: the highest resolution."""
+    return lowp_dtype(config.model, 4 * 2 ** (config.model.num_blocks - 1)) or jnp.dtype("float32")
+
+
+def loop_length(config: ExperimentConfig, least: int) -> int:
+    """Return the iterations of a timed loop: whole cycles of the regularisers, so that each has its share."""
+    cycle = math.lcm(*every(config).values())
+    return -(-least // cycle) * cycle
+
+
+def every(config: ExperimentConfig) -> dict[str, int]:
+    """Return after how many iterations each program runs again."""
+    return {name: round(1 / share) for name, share in schedule.cadence(config).items()}
+
+
+def time_loop(config, calls: Mapping[str, Callable], state, length: int, repeats: int) -> tuple[list[float], Any]:
+    """Run iterations as training does, on one batch that stays on the devices; return (img/s per repeat, state)."""
+    speeds, intervals = [], every(config)
+    for _ in range(repeats):
+        start = time.perf_counter()
+        for step in range(length):
+            for name, interval in intervals.items():
+                if step % interval == 0:
+                    state = calls[name](state)
+        jax.block_until_ready(state)
+        speeds.append(length * config.train.batch_size / (time.perf_counter() - start))
+    return speeds, state
+
+
+def cadence_speed(costs: Mapping[str, Mapping[str, Any]]) -> float:
+    """Return images per second from the median times of the programs and how often each runs."""
+    seconds = sum(cost["runs_per_step"] * cost["ms"]["median"] / 1000 for cost in costs.values())
+    return next(iter(costs.values()))["images"] / seconds
+
+
+def add_rates(cost: dict[str, Any], peak: Mapping[str, Any], devices: int, shared: int) -> None:
+    """Write the fractions of the machine's peaks that a timed program reaches into its record.
+
+    Args:
+        cost: the record.
+        peak: of one device.
+        devices: over how many the program ran.
+        shared: how many of them are one piece of hardware.
+    """
+    seconds, machines = cost["ms"]["median"] / 1000, devices / shared
+    cost["fraction_of_matmul"] = cost["flops"] / seconds / (peak["matmul_flops"] * machines)
+    cost["fraction_of_copy"] = cost["bytes_accessed"] * devices / seconds / (peak["copy_bytes"] * machines)

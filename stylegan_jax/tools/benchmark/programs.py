@@ -1,0 +1,188 @@
+"""The programs of a configuration: traced, estimated, refused or compiled, with their costs by the compiler's count."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.compilation_cache import compilation_cache
+
+from stylegan_jax import rng
+from stylegan_jax.config import ConfigError, ExperimentConfig
+from stylegan_jax.models import Gan
+from stylegan_jax.spec import Variables
+from stylegan_jax.train import estimate, schedule, step as steps
+from stylegan_jax.train.sharding import Layout
+
+GIB = 2**30
+
+
+class Job(NamedTuple):
+    """A program to compile.
+
+    Attributes:
+        kind: 'train' or 'sample'.
+        jitted: the function under `jax.jit`.
+        arguments: their abstract shapes, with shardings.
+        images: images of one call, over all devices.
+        per_step: calls per training iteration; 0 for sampling.
+    """
+
+    kind: str
+    jitted: Any
+    arguments: tuple
+    images: int
+    per_step: float
+
+
+def training_jobs(gan: Gan, config: ExperimentConfig, layout: Layout) -> dict[str, Job]:
+    """Return the training programs that a run of this configuration uses."""
+    jitted = steps.jit_programs(steps.make_programs(gan, config, layout), layout)
+    arguments = (
+        steps.state_shapes(gan, config, layout),
+        steps.batch_shapes(gan, config, layout),
+        jax.eval_shape(lambda: rng.root(0)),
+    )
+    return {
+        name: Job("train", jitted[name], arguments, config.train.batch_size, share)
+        for name, share in schedule.cadence(config).items()
+    }
+
+
+def sampling_jobs(gan: Gan, layout: Layout, batches: Sequence[int], noise: str) -> dict[str, Job]:
+    """Return one program per batch size: mapping without truncation, and synthesis.
+
+    Raises:
+        ConfigError: a batch that the devices do not divide.
+    """
+    for n in batches:
+        if n % layout.mesh.size:
+            raise ConfigError(f"--batch={n}: the {layout.mesh.size} devices must divide it")
+    replicated, split = layout.replicated, layout.batch
+
+    def draw(model, z, cond, key):
+        ws = gan.map_latents(model, z, cond)
+        return gan.synthesize(model, ws, noise=noise, key=key if noise == "random" else None)
+
+    jitted = jax.jit(draw, in_shardings=(replicated, split, split, replicated), out_shardings=split)
+    model = jax.tree.map(lambda x: shaped(x.shape, x.dtype, replicated), jax.eval_shape(gan.init_g, jax.random.key(0)))
+    key = jax.eval_shape(lambda: rng.root(0))
+    jobs = {}
+    for n in batches:
+        z = shaped((n, gan.spec.z_dim), jnp.float32, split)
+        cond = shaped((n, gan.spec.label_dim), jnp.float32, split)
+        jobs[f"sample_{n}"] = Job("sample", jitted, (model, z, cond, key), n, 0.0)
+    return jobs
+
+
+def shaped(shape: tuple[int, ...], dtype: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+    """Return an abstract array."""
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+
+class Traced(NamedTuple):
+    """A traced program, the seconds it took, and its memory estimate in bytes per device."""
+
+    traced: Any
+    seconds: float
+    estimate: int
+
+
+def trace(jobs: dict[str, Job], layout: Layout, say: Callable[[str], None]) -> dict[str, Traced]:
+    """Trace every job; estimate its memory as `--dry_run` does: arguments plus what is alive at once if not fused."""
+    traced = {}
+    for name, job in jobs.items():
+        say(f"tracing {name}")
+        start = time.perf_counter()
+        made = job.jitted.trace(*job.arguments)
+        seconds = time.perf_counter() - start
+        live = estimate.peak_live_bytes(made.jaxpr.jaxpr) // layout.mesh.size
+        traced[name] = Traced(made, seconds, estimate.tree_bytes(job.arguments) + live)
+    return traced
+
+
+def refuse_large(needs: dict[str, int], free: int | None, what: str, force: bool, say: Callable[[str], None]) -> None:
+    """Stop if a program needs more bytes than the device has left; with `force`, only say so.
+
+    Raises:
+        ConfigError: it does not fit; the text has the figures.
+    """
+    name, most = max(needs.items(), key=lambda item: item[1])
+    if free is None or most <= free:
+        return
+    text = (
+        f"{name} needs about {most / GIB:.2f} GiB on each device ({what}); {free / GIB:.2f} GiB are free. Lower "
+        "config.train.batch_size or --batch, use more devices or a smaller model, or go on with --force"
+    )
+    if not force:
+        raise ConfigError(text)
+    say(f"warning: {text}")
+
+
+@contextlib.contextmanager
+def no_compilation_cache() -> Iterator[None]:
+    """Compile anew, whatever folder of compiled programs is configured."""
+    before = jax.config.values["jax_enable_compilation_cache"]
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()  # whether it is in use is decided once, at the first compilation
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()
+
+
+def compile_one(job: Job, traced: Traced, cold: bool) -> tuple[Any, dict[str, Any]]:
+    """Compile a traced job; return it with its record, of bytes, seconds and counts."""
+    start = time.perf_counter()
+    lowered = traced.traced.lower()
+    lowering = time.perf_counter() - start
+    start = time.perf_counter()
+    compiled = lowered.compile()
+    compiling = time.perf_counter() - start
+    cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
+    record = {
+        "kind": job.kind,
+        "images": job.images,
+        "runs_per_step": job.per_step,
+        "trace_lower_seconds": traced.seconds + lowering,
+        "compile_seconds": compiling,
+        "compile_cold": cold,
+        "flops": estimate.program_flops(traced.traced, lowered),
+        "flops_compiled": float(cost.get("flops", 0.0)),
+        "bytes_accessed": float(cost.get("bytes accessed", 0.0)),
+        "memory_estimate": traced.estimate,
+    }
+    if memory is not None:
+        sizes = {
+            kind: getattr(memory, f"{kind}_size_in_bytes")
+            for kind in ("argument", "output", "alias", "temp", "generated_code")
+        }
+        record["memory"] = sizes | {"peak": sizes["argument"] + sizes["output"] - sizes["alias"] + sizes["temp"]}
+    return compiled, record
+
+
+def synthetic(shapes: Any, key: jax.Array) -> Any:
+    """Return arrays on the devices for a tree of abstract ones.
+
+    Integers are random bits (pixels), floats normally distributed (latents, labels).
+    """
+
+    def fill(key, like):
+        if jnp.issubdtype(like.dtype, jnp.integer):
+            return jax.random.bits(key, like.shape, like.dtype)
+        return jax.random.normal(key, like.shape, like.dtype)
+
+    leaves, tree = jax.tree.flatten(shapes)
+    make = lambda key: [fill(k, x) for k, x in zip(jax.random.split(key, len(leaves)), leaves, strict=True)]
+    return tree.unflatten(jax.jit(make, out_shardings=[x.sharding for x in leaves])(key))
+
+
+def new_generator(gan: Gan, layout: Layout, key: jax.Array) -> Variables:
+    """Return an untrained generator on the devices."""
+    lowered = jax.jit(gan.init_g, out_shardings=layout.replicated).lower(key)
+    return lowered.compile(compiler_options=steps.quick_options())(key)

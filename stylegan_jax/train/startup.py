@@ -1,0 +1,131 @@
+"""Before a run starts: its folder, its settings against data and earlier runs, room on the disk, what is printed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+
+import jax
+
+from stylegan_jax.config import ConfigError, ExperimentConfig, ModelConfig, resume_conflicts, suggest
+from stylegan_jax.data import describe_data
+from stylegan_jax.spec import SourceInfo
+from stylegan_jax.train import schedule
+from stylegan_jax.train.restore import committed_steps
+from stylegan_jax.train.sharding import Layout
+from stylegan_jax.train.state import TrainState
+
+
+def use_compilation_cache(where: str) -> None:
+    """Keep compiled programs on disk: 'auto' in the user's cache folder, 'off' not at all, else in that folder."""
+    if where == "off":
+        return
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = home / "stylegan_jax" / "xla" if where == "auto" else Path(where)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def make_folder(folder: Path) -> None:
+    """Create the run's folder.
+
+    Raises:
+        ConfigError: it cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--workdir={folder} cannot be created: {error}; choose a folder you can write to") from None
+
+
+def resolve_labels(config: ExperimentConfig, info: SourceInfo) -> ExperimentConfig:
+    """Fill in `model.label_dim` from the data.
+
+    Raises:
+        ConfigError: the data's labels have another length than the configuration says.
+    """
+    wanted = config.model.label_dim
+    if wanted not in (-1, info.label_dim):
+        raise ConfigError(
+            f"config.model.label_dim is {wanted}; the labels of {info.name} have length {info.label_dim}; "
+            "use -1 to take it from the data, or set config.data.labels"
+        )
+    return dataclasses.replace(config, model=with_labels(config.model, info.label_dim))
+
+
+def with_labels(model: ModelConfig, label_dim: int) -> ModelConfig:
+    """Return the model with its label length decided (an undecided -1 becomes `label_dim`)."""
+    return dataclasses.replace(model, label_dim=label_dim) if model.label_dim == -1 else model
+
+
+def check_workdir(folder: Path, config: ExperimentConfig) -> None:
+    """Compare with the config.json of an earlier run here, then write ours.
+
+    Raises:
+        ConfigError: there is a checkpoint, made with another model, loss, data or optimiser; the text shows the diff.
+    """
+    path = folder / "config.json"
+    if path.exists() and committed_steps(folder / "checkpoints"):
+        try:
+            bad, fine = resume_conflicts(json.loads(path.read_text()), config.to_dict())
+        except ValueError:
+            bad, fine = [], []  # a damaged file; the checkpoint holds the configuration too
+        refuse(folder, bad)
+        for line in fine:
+            print(f"changed since the last start: {line}", flush=True)
+    if jax.process_index() == 0:
+        part = path.with_name("config.json.part")
+        part.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+        part.replace(path)
+
+
+def refuse(folder: Path, differences: list[str]) -> None:
+    """Raise ConfigError with the list, if there are differences to what `folder` was made with."""
+    if differences:
+        raise ConfigError(
+            f"{folder} holds a run made with another configuration:\n  " + "\n  ".join(differences) + "\nUse the same "
+            "values to resume it, or another --workdir to start anew"
+        )
+
+
+def check_keep_best(config: ExperimentConfig) -> None:
+    """Refuse a `log.keep_best` that this run never reports.
+
+    Raises:
+        ConfigError: the text lists the names.
+    """
+    name, known = config.log.keep_best, schedule.reported_terms(config)
+    if name and name not in known:
+        raise ConfigError(f"config.log.keep_best is {name!r}, which this run does not report; {suggest(name, known)}")
+
+
+def check_space(folder: Path, state: TrainState, keep: int) -> None:
+    """Refuse to start without room for the checkpoints.
+
+    Raises:
+        ConfigError: less free space than `keep` + 1 checkpoints need.
+    """
+    one = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) * 1.3
+    free = shutil.disk_usage(folder).free
+    if free < one * (keep + 1):
+        raise ConfigError(
+            f"{folder} has {free / 2**20:.0f} MiB free; {keep} + 1 checkpoints need {one * (keep + 1) / 2**20:.0f} "
+            "MiB; free some, choose another --workdir, or lower config.log.keep_latest"
+        )
+
+
+def describe(config: ExperimentConfig, info: SourceInfo, layout: Layout) -> str:
+    """Return the lines printed at the start of a run."""
+    h, w, c = config.model.image_shape
+    device = layout.mesh.devices.flat[0]
+    lines = [
+        f"{config.name}: {config.model.arch} {h}x{w}x{c}, labels {config.model.label_dim}, "
+        f"batch {config.train.batch_size}, {config.train.total_kimg:g} kimg",
+        f"data: {describe_data(config.data, info)}",
+        f"devices: {layout.mesh.size} x {device.device_kind} ({device.platform})",
+    ]
+    lines += [f"  skipped {name}: {why}" for name, why in info.skipped[:20]]
+    return "\n".join(lines)

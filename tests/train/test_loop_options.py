@@ -1,0 +1,167 @@
+"""The loop with a toy model: rollback, skipped steps, the best checkpoint, early stopping; each across a restart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import toy
+
+from stylegan_jax import models
+from stylegan_jax.config import ConfigError
+from stylegan_jax.train import loop, step as steps
+from stylegan_jax.train.checkpoint import Checkpointer
+from stylegan_jax.train.restore import committed_steps
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def toy_model(monkeypatch):
+    monkeypatch.setattr(models, "build", lambda config: toy.GAN)
+
+
+def make_config(cache, **changes):
+    own = {"train__compilation_cache": cache, "train__num_devices": 1, "log__progress_bar": False}
+    return toy.make_config(**own, **changes)  # a report and a checkpoint every 8 steps, 64 in all
+
+
+def rows(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
+
+
+def same_bits(a, b) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, jax.device_get((a, b))), strict=True))
+
+
+@pytest.fixture
+def poison(monkeypatch):
+    """Return a function that makes programs write NaN: at chosen steps, as long as the root key is the first one."""
+
+    def install(at: set[int], *, always: bool = False, phase: str = "d_main"):
+        make = steps.jit_programs
+
+        def jit_programs(programs, layout):
+            sound = programs[phase]
+
+            def program(state, batch, root_key):
+                hit = np.isin(np.arange(1000), list(at))
+                first = (jax.random.key_data(root_key) == jax.random.key_data(loop.rng.root(0))).all()
+                bad = jax.numpy.asarray(hit)[state.step] & (first | always)
+                broken = jax.tree.map(lambda x: jax.numpy.where(bad, np.nan, x), state.g["params"])
+                after = sound(state.replace(g=state.g | {"params": broken}), batch, root_key)
+                return after.replace(g=state.g)
+
+            return make(programs | {phase: program}, layout)
+
+        monkeypatch.setattr(steps, "jit_programs", jit_programs)
+
+    return install
+
+
+def test_rollback_goes_on_from_the_last_checkpoint_with_other_numbers(cache, tmp_path, poison, capsys):
+    poison({20})
+    config = make_config(cache, train__on_nan="rollback", train__max_rollbacks=1)
+    state = loop.train(config, tmp_path / "a")
+    text = capsys.readouterr().out
+    assert "rollback 1 of 1: loss/d_adversarial is not finite at step 20" in text
+    assert "going on from step 16 with other random numbers" in text
+    assert int(state.step) == 64
+    told = rows(tmp_path / "a")
+    assert [row["step"] for row in told] == list(range(8, 65, 8))
+    assert [row.get("rollbacks", 0) for row in told] == [0, 0, 1, 1, 1, 1, 1, 1]
+    with Checkpointer(tmp_path / "a") as checkpointer:
+        found = checkpointer.restore(jax.device_get(state))
+    assert found is not None and found[1]["rollbacks"] == 1
+    # A restart after the rollback goes on with the same numbers.
+    half = make_config(cache, train__on_nan="rollback", train__max_rollbacks=1, train__total_kimg=0.256)
+    loop.train(half, tmp_path / "b")
+    assert same_bits(loop.train(config, tmp_path / "b"), state)
+    assert [r["mean"] for r in rows(tmp_path / "b")] == [r["mean"] for r in told]
+
+
+def test_rollbacks_come_to_an_end(cache, tmp_path, poison):
+    poison({3}, always=True)  # before the first checkpoint: back to the start, each time
+    config = make_config(cache, train__on_nan="rollback", train__max_rollbacks=2)
+    with pytest.raises(loop.DivergedError, match=r"not finite at step 3 .*none yet.*\(after 2 rollbacks\)"):
+        loop.train(config, tmp_path)
+    assert committed_steps(tmp_path / "checkpoints") == []
+
+
+def test_other_numbers_after_a_rollback():
+    assert loop.after_rollbacks(7, 0) == 7
+    assert len({loop.after_rollbacks(7, n) for n in range(9)} | {loop.after_rollbacks(8, n) for n in range(9)}) == 18
+
+
+def test_skipped_steps_are_told_and_training_goes_on(cache, tmp_path, poison, capsys):
+    poison({9, 11, 30})
+    state = loop.train(make_config(cache, train__on_nan="skip", train__total_kimg=0.256), tmp_path)
+    assert int(state.step) == 32 and all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(state.g)))
+    text = capsys.readouterr().out
+    assert "warning: 2 of 8 steps of d_main were not finite and were skipped" in text
+    assert [round(r["mean"]["nonfinite/d_main"] * 8) for r in rows(tmp_path)] == [0, 2, 0, 1]
+
+
+def test_nothing_but_bad_steps_ends_the_run(cache, tmp_path, poison):
+    poison(set(range(10, 1000)))
+    with pytest.raises(loop.DivergedError, match="the last 16 steps of d_main before step 32 were not finite"):
+        loop.train(make_config(cache, train__on_nan="skip"), tmp_path)
+    assert committed_steps(tmp_path / "checkpoints")[-1] == 24  # its averages are as good as before
+
+
+@pytest.fixture
+def scores(monkeypatch):
+    """Return a function that replaces a reported mean by a series, one value per tick."""
+
+    def install(name: str, values: list[float]):
+        means = loop.terms.means
+        after = {8 * (i + 1): v for i, v in enumerate(values)}
+        report = loop.Run._report
+
+        def replaced(self, state, step, tick):
+            monkeypatch.setattr(loop.terms, "means", lambda stats: means(stats) | {name: after[step]})
+            return report(self, state, step, tick)
+
+        monkeypatch.setattr(loop.Run, "_report", replaced)
+
+    return install
+
+
+def test_the_best_checkpoint_stays_and_training_stops_early(cache, tmp_path, scores, capsys):
+    scores("scores/real", [3, 5, 1, 4, 4, 4, 4, 4])
+    own = {"log__keep_best": "scores/real", "log__best_mode": "max", "log__keep_latest": 1}
+    limited = make_config(cache, **own, train__early_stop_kimg=0.25)  # 31.25 steps
+    stopped = loop.train(limited, tmp_path)
+    assert int(stopped.step) == 48
+    assert committed_steps(tmp_path / "checkpoints") == [16, 48]
+    line = "scores/real has not been better than 5 (checkpoint of step 16, kept) for 0.25 kimg"
+    assert f"stopped at step 48: {line}" in capsys.readouterr().out
+    # The command again does nothing, as the best value is known from its checkpoint.
+    assert same_bits(loop.train(limited, tmp_path), stopped)
+    assert f"nothing to do: {line}" in capsys.readouterr().out
+    # With more patience it goes on.
+    assert int(loop.train(make_config(cache, **own, train__early_stop_kimg=9.0), tmp_path).step) == 64
+    assert committed_steps(tmp_path / "checkpoints") == [16, 64]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"log__keep_best": "signs/reel"}, r"keep_best is 'signs/reel', .*did you mean 'signs/real'"),
+        (
+            {"log__keep_best": "loss/d_penalty", "loss__d_reg": "none"},
+            "'loss/d_penalty', which this run does not report",
+        ),
+        ({"train__freeze_d": 3}, "freeze_d is 3"),
+    ],
+)
+def test_refused_before_anything_is_written(cache, tmp_path, changes, text):
+    with pytest.raises(ConfigError, match=text):
+        loop.train(make_config(cache, **changes), tmp_path)
+    assert not (tmp_path / "config.json").exists()

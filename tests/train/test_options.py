@@ -1,0 +1,227 @@
+"""Options of the programs on a toy model: Freeze-D, warm-up, blur, and what a bad step does."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+
+from stylegan_jax.config import ConfigError
+from stylegan_jax.models import stylegan2
+from stylegan_jax.spec import PHASES
+from stylegan_jax.train import guard, state as states, terms, views
+
+
+@functools.cache
+def run(**changes) -> toy.Run:
+    return toy.Run(toy.make_config(**changes))
+
+
+def same(a, b) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
+
+
+def moved(old, new) -> set[str]:
+    flags = jax.tree.map(lambda a, b: bool(np.any(a != b)), old, new)
+    return {"/".join(k.key for k in path) for path, flag in jax.tree.leaves_with_path(flags) if flag}
+
+
+# Freeze-D and the mapping network
+
+
+def test_frozen_layers_stay_bit_equal_and_have_no_moments():
+    frozen, free = run(train__freeze_d=1, train__freeze_mapping="all"), run()
+    start = frozen.start()
+    after, whole = frozen.after(start, *PHASES), free.after(free.start(), *PHASES)
+    assert moved(start.d["params"], after.d["params"]) == {"b8/conv0/weight", "b4/out/bias"}
+    assert moved(start.g["params"], after.g["params"]) == {"synthesis/b8/weight"}
+    assert "b8/fromrgb/weight" in moved(start.d["params"], whole.d["params"])
+    sizes = lambda opt: sum(x.size for x in jax.tree.leaves(opt))
+    assert sizes(whole.d_opt) - sizes(after.d_opt) == 2 * 192 * 4
+    assert sizes(whole.g_opt) - sizes(after.g_opt) == 2 * 16 * 16
+
+
+def test_what_is_not_frozen_moves_as_without_freezing():
+    first, second = run(train__freeze_d=1), run()
+    after, whole = (r.after(r.start(), "d_main") for r in (first, second))
+    for path in (("b8", "conv0"), ("b4", "out")):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
+            *(s.d["params"][path[0]][path[1]] for s in (after, whole)),
+        )
+
+
+@pytest.mark.parametrize(
+    ("arch", "names"),
+    [
+        ("resnet", ["b16/fromrgb", "b16/conv0", "b16/conv1", "b16/skip", "b8/conv0", "b8/conv1", "b8/skip"]),
+        ("skip", ["b16/fromrgb", "b16/conv0", "b16/conv1", "b8/fromrgb", "b8/conv0", "b8/conv1"]),
+        ("orig", ["b16/fromrgb", "b16/conv0", "b16/conv1", "b8/conv0", "b8/conv1"]),
+    ],
+)
+def test_layers_are_counted_as_in_the_official_code(arch, names):
+    model = toy.make_config(model__d_arch=arch, model__resolution=16, model__channel_base=64).model
+    spec = stylegan2.build(model).spec
+    assert list(spec.d_layers) == names
+    params = jax.eval_shape(stylegan2.build(model).init_d, jax.random.key(0))["params"]
+    assert all(layer in params[block] for block, layer in (name.split("/") for name in names))
+
+
+def test_more_layers_than_there_are_is_an_error():
+    with pytest.raises(ConfigError, match=r"freeze_d is 3; .* has 2 layers .*: b8/fromrgb, b8/conv0"):
+        states.check_frozen(toy.make_config(train__freeze_d=3), toy.SPEC)
+    with pytest.raises(ConfigError, match="'embed' and this model has no labels"):
+        states.check_frozen(toy.make_config(train__freeze_mapping="embed"), toy.SPEC)
+    states.check_frozen(toy.make_config(train__freeze_mapping="embed"), toy.SPEC._replace(label_dim=2))
+
+
+# learning-rate warm-up
+
+
+def flat(params) -> np.ndarray:
+    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(params)])
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_warm_up_scales_the_step_by_the_images_shown(phase):
+    warm, cold = run(train__lr_warmup_kimg=0.04), run()  # 40 images, batch 8
+    start, net = jax.device_get(cold.start()), phase[0]
+    for shown, part in ((0, 0.2), (16, 0.6), (32, 1.0), (800, 1.0)):
+        counted = shown + 8 * (phase == "d_reg")  # it follows d_main, which counts the iteration
+        here = start.replace(nimg=np.int32(counted))
+        scaled, whole = (flat(getattr(r.after(here, phase), net)["params"]) for r in (warm, cold))
+        before = flat(getattr(start, net)["params"])
+        np.testing.assert_allclose(scaled - before, part * (whole - before), rtol=1e-3, atol=1e-7)
+
+
+# blur
+
+
+def official_blur(image, sigma):
+    """The published definition: taps of size floor(3 sigma), zeros outside."""
+    size = int(np.floor(sigma * 3))
+    if size == 0:
+        return image
+    f = np.exp2(-((np.arange(-size, size + 1) / sigma) ** 2))
+    f /= f.sum()
+    for axis in (1, 2):
+        image = np.apply_along_axis(lambda row: np.convolve(row, f)[size : size + len(row)], axis, image)
+    return image
+
+
+def test_blur_equals_the_published_one_at_every_sigma():
+    x = np.random.default_rng(0).standard_normal((2, 9, 12, 3)).astype(np.float32)
+    blur = jax.jit(lambda x, s: views.blur(x, s, 3.0))
+    for sigma in (3.0, 2.34, 1.0, 0.5, 0.34):
+        np.testing.assert_allclose(blur(x, np.float32(sigma)), official_blur(x, sigma), atol=2e-6)
+    for sigma in (0.33, 0.1, 0.0):
+        np.testing.assert_array_equal(blur(x, np.float32(sigma)), x)
+
+
+def test_blur_fades_linearly():
+    loss = toy.make_config(loss__blur_init_sigma=4.0, loss__blur_fade_kimg=2.0).loss
+    sigmas = [float(views.blur_sigma(loss, jnp.int32(n))) for n in (0, 500, 1000, 2000, 9000)]
+    np.testing.assert_allclose(sigmas, [4, 3, 2, 0, 0], rtol=1e-6)
+
+
+def test_every_image_of_the_discriminator_is_blurred():
+    changes = {"loss__blur_init_sigma": 2.0, "loss__blur_fade_kimg": 0.016}
+    blurred, sharp = run(**changes), run()
+    start = jax.device_get(sharp.start())
+    for nimg, equal in ((0, False), (8, False), (16, True)):  # sigma 2, 1, 0
+        here = start.replace(nimg=np.int32(nimg))
+        for phases in (("g_main",), ("d_main",), ("d_main", "d_reg")):
+            a, b = (terms.means(r.after(here, *phases).stats) for r in (blurred, sharp))
+            told = {k: pytest.approx(v, rel=1e-5) == b[k] for k, v in a.items()}
+            assert all(v == equal for k, v in told.items() if k.startswith(("loss/", "scores/"))), (nimg, phases, told)
+
+
+# bad steps
+
+
+def broken(phase: str):
+    """Return a state in which a program meets NaN: the network that it reads, not the one it trains, is broken."""
+    state = jax.device_get(run().start())
+    if phase.startswith("g"):
+        bad = jax.tree.map(lambda x: np.full_like(x, np.nan), state.d)
+        return state.replace(d=bad) if phase == "g_main" else state.replace(pl_mean=np.float32(np.inf))
+    bad = jax.tree.map(lambda x: np.full_like(x, np.nan), state.g)
+    return state.replace(g=bad)
+
+
+@pytest.mark.parametrize("phase", ["g_main", "g_reg", "d_main"])
+def test_a_bad_step_is_skipped_whole_and_counted(phase):
+    start = broken(phase)
+    after = run(train__on_nan="skip").after(start, phase)
+    for field in ("g", "d", "g_ema", "w_avg", "pl_mean", "g_opt", "d_opt"):
+        assert np.array_equal(
+            *[
+                np.nan_to_num(np.concatenate([np.ravel(x) for x in jax.tree.leaves(getattr(s, field))]))
+                for s in (start, after)
+            ]
+        ), field
+    assert int(after.step) == int(after.nimg) / 8 == (phase == "d_main")
+    assert terms.first_bad(after.stats) is None
+    assert guard.bad_steps(after.stats) == {phase: (1, 1)}
+    assert all(np.isfinite(v) for v in terms.means(after.stats).values())
+
+
+def test_a_bad_penalty_is_skipped():
+    start = jax.device_get(run().start())
+    large = lambda path, x: np.full_like(x, 1e25) if "conv0" in jax.tree_util.keystr(path) else x
+    start = start.replace(d=jax.tree.map_with_path(large, start.d))  # the penalty overflows
+    after = run(train__on_nan="skip").after(start, "d_reg")
+    assert same(after.d, start.d) and same(after.d_opt, start.d_opt)
+    assert guard.bad_steps(after.stats) == {"d_reg": (1, 1)}
+
+
+def test_good_steps_are_the_same_under_every_policy():
+    start = run().start()
+    want = run().after(start, *PHASES)
+    for policy in ("skip", "scrub", "rollback"):
+        got = run(train__on_nan=policy).after(start, *PHASES)
+        assert guard.bad_steps(got.stats) == {}
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7),
+            got.replace(stats=0),
+            want.replace(stats=0),
+        )
+
+
+def test_scrubbing_takes_the_step_with_a_repaired_gradient():
+    start, r = broken("g_main"), run(train__on_nan="scrub")
+    after = r.after(start, "g_main")
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((after.g, after.g_opt)))
+    count = lambda s: [int(x) for x in jax.tree.leaves(s.g_opt) if x.dtype == np.int32]
+    assert max(count(after)) == 1  # Adam counted it
+    assert guard.bad_steps(after.stats) == {"g_main": (1, 1)}
+    after = r.after(broken("g_reg"), "g_reg")
+    assert np.isinf(after.pl_mean)  # as it was: a statistic does not take a bad value
+    after = r.after(broken("d_main"), "d_main")
+    assert np.isfinite(after.w_avg).all() and int(after.step) == 1
+
+
+def test_scrubbed_values_are_those_of_the_official_code():
+    got = guard.scrub({"a": jnp.array([jnp.nan, jnp.inf, -jnp.inf, 2.0])})
+    np.testing.assert_array_equal(got["a"], [0, 1e5, -1e5, 2])
+
+
+def test_halting_lets_the_bad_value_through():
+    after = run().after(broken("g_main"), "g_main")
+    assert terms.first_bad(after.stats) == ("loss/g_adversarial", 0)
+
+
+def test_path_length_may_start_later():
+    from stylegan_jax.train import schedule
+
+    config = toy.make_config(loss__pl_start_kimg=0.1)  # 12.5 iterations of 8
+    ran = [step for step in range(32) if "g_reg" in schedule.phases(config, step)]
+    assert ran == [16, 20, 24, 28]
+    assert "g_reg" in schedule.used_programs(config)
+    off = dataclasses.replace(config, loss=dataclasses.replace(config.loss, pl_weight=0.0))
+    assert schedule.used_programs(off) == ["g_main", "d_main", "d_reg"]
