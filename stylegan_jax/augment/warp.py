@@ -132,11 +132,11 @@ def _resampler(h: int, w: int, margin: Margins, dtype: Any, lowering: str) -> tu
         return down(fine.reshape(*planes.shape[:2], fine_h, fine_w))
 
     def transpose(planes: jax.Array, g_inv: jax.Array) -> jax.Array:
-        like = lambda *shape: jax.ShapeDtypeStruct((*planes.shape[:2], *shape), planes.dtype)
-        (fine,) = jax.linear_transpose(down, like(fine_h, fine_w))(planes)
+        like = lambda *shape: jnp.zeros((*planes.shape[:2], *shape), planes.dtype)
+        (fine,) = jax.vjp(down, like(fine_h, fine_w))[1](planes)
         stored = axis.up_length(h), axis.up_length(w)
         spread = _spread(fine.reshape(*planes.shape[:2], -1), *neighbours(g_inv), *stored)
-        return jax.linear_transpose(up, like(h, w))(spread)[0]
+        return jax.vjp(up, like(h, w))[1](spread)[0]
 
     return forward, transpose
 
