@@ -116,6 +116,14 @@ def test_nothing_but_bad_steps_ends_the_run(cache, tmp_path, poison):
     assert committed_steps(tmp_path / "checkpoints")[-1] == 24  # its averages are as good as before
 
 
+def test_a_restart_goes_on_with_the_same_augmentation(cache, tmp_path):
+    steered = {"augment__mode": "ada", "augment__pipe": "blit", "augment__p": 0.3, "augment__kimg": 0.5}
+    state = loop.train(make_config(cache, **steered), tmp_path / "a")
+    assert float(state.augment.p) != np.float32(0.3)
+    loop.train(make_config(cache, **steered, train__total_kimg=0.192), tmp_path / "b")
+    assert same_bits(loop.train(make_config(cache, **steered), tmp_path / "b"), state)
+
+
 @pytest.fixture
 def scores(monkeypatch):
     """Return a function that replaces a reported mean by a series, one value per tick."""
