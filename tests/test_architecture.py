@@ -54,7 +54,7 @@ CONFINED = {
     "absl": (("stylegan_jax.main", "stylegan_jax.config", "stylegan_jax.tools", "configs"), False),
     "torch": ((), False),
 }
-PURE = ("ops", "layers", "losses", "models")
+PURE = ("ops", "layers", "losses", "augment", "models")
 MAX_FILE, MAX_FUNCTION = 500, 90
 
 Imports = list[tuple[str, int, bool]]

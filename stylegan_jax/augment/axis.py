@@ -60,7 +60,7 @@ def reflect(at: Any, size: int, xp: Any = jnp) -> Any:
 
 def _sources(j: Any, xp: Any = jnp) -> tuple[Any, Any]:
     """Return (source pixels before reflection [r, TAPS], which taps meet a pixel [r, TAPS]) of upsampled positions."""
-    at = j[:, None] + np.arange(TAPS) - TAPS // 2
+    at = j[:, None] + np.arange(TAPS)[None] - TAPS // 2
     return at >> 1, (at & 1) == 0
 
 

@@ -114,8 +114,10 @@ def _image_key(tfds: Any, features: Any, path: str) -> str:
 def _label_key(tfds: Any, features: Any, path: str, wanted: str) -> str:
     """Return the name of the class feature; '' when there is none to use and 'file' did not ask for it."""
     keys = [k for k, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
-    if wanted == "none" or "label" in keys or len(keys) == 1:
-        return "" if wanted == "none" else "label" if "label" in keys else keys[0]
+    if wanted == "none":
+        return ""
+    if "label" in keys or len(keys) == 1:
+        return "label" if "label" in keys else keys[0]
     if wanted == "file":
         raise DataError(f"tfds {path}: labels='file' needs one class feature, found {keys}; use labels='none'")
     return ""

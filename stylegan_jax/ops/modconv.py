@@ -6,6 +6,8 @@ convolution (design decision 7). `d` is computed in float32 whatever the activat
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -40,6 +42,9 @@ def modulated_conv2d(
 ) -> jax.Array:
     """Convolve with weights scaled per image by its style.
 
+    In float16, weights are first divided by their largest value per output channel and the root of the fan-in, styles by
+    their largest value per image, against overflow (ADA App. C); demodulation undoes both.
+
     Args:
         x: float[n, h, w, c_in].
         w: float[kh, kw, c_in, c_out].
@@ -56,6 +61,10 @@ def modulated_conv2d(
         float[n, h', w', c_out], dtype of `x`.
     """
     dtype = x.dtype
+    if dtype == jnp.float16 and demodulate:
+        largest = lambda v, axis: jax.lax.stop_gradient(jnp.max(jnp.abs(v), axis=axis, keepdims=True))
+        w = w / (largest(w, (0, 1, 2)) * math.sqrt(math.prod(w.shape[:3])))
+        s = s / largest(s, 1)
     x = x * s[:, None, None].astype(dtype)
     x = conv.conv2d_resample(x, w.astype(dtype), f, up=up, down=down, padding=padding, flip_weight=flip_weight)
     if demodulate:

@@ -294,6 +294,16 @@ class Run:
                 "config.train.g_lr and d_lr, or set config.model.compute_dtype='float32', and run in a new workdir"
             )
 
+    def _check_augment(self, means: dict[str, float]) -> None:
+        """Warn while the augmentation can get no stronger."""
+        a = self.config.augment
+        if a.mode == "ada" and means["augment/p"] >= a.p_max * (1 - 1e-6):
+            self.bar.line(
+                f"warning: the augmentation is at its ceiling augment.p_max={a.p_max:g} and the discriminator still "
+                f"knows reals too well (mean sign {means['augment/r_t']:.2f}, target {a.target:g}); more images or a "
+                "larger loss.r1_gamma would help"
+            )
+
     def _report(self, state: TrainState, step: int, tick: int) -> TrainState:
         """Fetch the sums of the tick, write them, and return the state with empty sums."""
         stats = jax.device_get(state.stats)
@@ -303,6 +313,7 @@ class Run:
         timing, memory = self.clock.tick(nimg), report.memory_gib()
         means = terms.means(stats)
         self.reported = step, means
+        self._check_augment(means)
         if self.is_chief:
             row = {"step": step, "nimg": nimg, "tick": tick, "mean": means, "std": terms.stds(stats)}
             row |= {"rollbacks": self.rollbacks} if self.rollbacks else {}

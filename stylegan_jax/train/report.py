@@ -191,6 +191,7 @@ def progress_line(tick: int, nimg: int, timing: dict[str, float], memory: dict[s
         "loss/g_path_length": "pl",
         "loss/d_penalty": "r1",
         "signs/real": "sign",
+        "augment/p": "p",
     }
     losses = " ".join(f"{short[k]} {v:.3f}" for k, v in terms.items() if k in short)
     peak = memory.get("device_peak_gib", memory["host_peak_gib"])

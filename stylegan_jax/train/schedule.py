@@ -29,12 +29,9 @@ def used_programs(config: ExperimentConfig) -> list[str]:
 
 def reported_terms(config: ExperimentConfig) -> list[str]:
     """Return the terms that a run of this configuration reports per tick."""
-    used, repairs = used_programs(config), config.train.on_nan in ("skip", "scrub")
-    return [
-        term
-        for term, program in terms.REPORTED_BY.items()
-        if program in used and (repairs or not term.startswith("nonfinite/"))
-    ]
+    used = used_programs(config)
+    on = {"nonfinite": config.train.on_nan in ("skip", "scrub"), "augment": config.augment.mode != "none"}
+    return [term for term, program in terms.REPORTED_BY.items() if program in used and on.get(term.split("/")[0], True)]
 
 
 def cadence(config: ExperimentConfig) -> dict[str, float]:

@@ -8,7 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from stylegan_jax import rng
+from stylegan_jax import augment, rng
 from stylegan_jax.config import ConfigError, ExperimentConfig
 from stylegan_jax.models import Gan, GanSpec
 from stylegan_jax.spec import Variables
@@ -28,6 +28,7 @@ class TrainState(flax.struct.PyTreeNode):
         pl_mean: float32[], moving average of the path length.
         g_opt: Adam state of the generator.
         d_opt: Adam state of the discriminator.
+        augment: strength of the augmentation, and what steers it.
         stats: sums of the reported terms since the last report (`terms`).
     """
 
@@ -40,6 +41,7 @@ class TrainState(flax.struct.PyTreeNode):
     pl_mean: jax.Array
     g_opt: Any
     d_opt: Any
+    augment: augment.Control
     stats: terms.Stats
 
 
@@ -92,6 +94,7 @@ def create(gan: Gan, config: ExperimentConfig, root_key: jax.Array) -> TrainStat
         pl_mean=jnp.zeros([]),
         g_opt=g_optimizer(config, gan.spec).init(g["params"]),
         d_opt=d_optimizer(config, gan.spec).init(d["params"]),
+        augment=augment.controller.init(config.augment),
         stats=terms.empty(),
     )
 

@@ -16,13 +16,15 @@ import jax.numpy as jnp
 import optax
 
 from stylegan_jax import rng
+from stylegan_jax.augment import controller
 from stylegan_jax.config import ExperimentConfig
 from stylegan_jax.models import Gan, merge
 from stylegan_jax.spec import PHASES, Batch
-from stylegan_jax.train import accumulate, ema, guard, objective, state as states, terms, views
+from stylegan_jax.train import accumulate, ema, guard, objective, state as states, terms
 from stylegan_jax.train.optim import LazyAdam
 from stylegan_jax.train.sharding import Layout
 from stylegan_jax.train.state import TrainState
+from stylegan_jax.train.views import Views
 
 Program = Callable[[TrainState, Batch, jax.Array], TrainState]
 
@@ -119,14 +121,15 @@ class Programs:
         self.gan, self.config, self.layout = gan, config, layout
         self.g_net = Network("g", config, states.g_optimizer(config, gan.spec))
         self.d_net = Network("d", config, states.d_optimizer(config, gan.spec))
+        self.views = Views(config, gan.spec.image_shape, layout)
 
     def g_main(self, state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
         """Take a step of the generator against the discriminator."""
         data: dict[str, Any] = {"latents": self._latents("g_main", state, root_key, gen_label(batch, "g_main"))}
-        view = views.make_view(self.config.loss, state.nimg)
+        data["fake"] = self._drawn("g_main/augment/fake", state, root_key)
 
         def of(params, part):
-            g = self.g_net.variables(state, params)
+            g, view = self.g_net.variables(state, params), self.views.of(part["fake"], state.nimg)
             return objective.g_main(self.gan, self.config.loss, g, state.d, part["latents"], view)
 
         grads, aux = self._gradients(of, state.g["params"], data)
@@ -155,22 +158,21 @@ class Programs:
 
     def d_main(self, state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
         """Take a step of the discriminator and end the iteration's accounting."""
-        t = self.config.train
-        data: dict[str, Any] = {"latents": self._latents("d_main", state, root_key, gen_label(batch, "d_main"))}
-        data |= {"pixels": batch.pixels, "label": batch.label}
-        view = views.make_view(self.config.loss, state.nimg)
-
-        def of(params, part):
-            d, image = self.d_net.variables(state, params), to_image(part["pixels"])
-            rest = part["latents"], image, part["label"], view, view, t.batch_size
+            sides = [self.views.of(part[side], state.nimg) for side in ("fake", "real")]
+            rest = part["latents"], image, part["label"], *sides, t.batch_size
             return objective.d_main(self.gan, self.config.loss, d, state.g, *rest)
 
         grads, aux = self._gradients(of, state.d["params"], data)
+        control = state.augment
+        if steered.mode != "none":
+            control = controller.observe(control, aux.store["real"])
+            aux.report["augment/p"], aux.report["augment/r_t"] = control.p, control.sign_sum / control.count
         beta = ema.ema_beta(t.batch_size, state.nimg, t.ema_kimg, t.ema_rampup)
         new = self.d_net.updated(state, "d_main", state.nimg, grads) | {
             "g": merge(state.g, {"buffers": moved}) if (moved := aux.store["moved"]) else state.g,
             "w_avg": ema.update_w_avg(state.w_avg, aux.store["w"], t.w_avg_beta),
             "g_ema": ema.update(state.g_ema, state.g["params"], beta),
+            "augment": controller.update(steered, control, state.step + 1, t.batch_size),
         }
         counters = {"step": state.step + 1, "nimg": state.nimg + t.batch_size}
         return settle(self.config, state, "d_main", grads, aux.report, new, counters)
@@ -183,19 +185,24 @@ class Programs:
         if loss.d_reg == "wgan_gp":
             mix = jax.random.uniform(rng.stream(root_key, "d_reg/mix", state.step), batch.label.shape[:1])
             data["mix"] = self.layout.split(mix)
-        view = views.make_view(loss, shown)
+        data["real"] = self._drawn("d_reg/augment/real", state, root_key)
 
         def of(params, part):
             d, image = self.d_net.variables(state, params), to_image(part["pixels"])
-            rest = part["latents"], image, part["label"], view, part.get("mix")
+            rest = part["latents"], image, part["label"], self.views.of(part["real"], shown), part.get("mix")
             return objective.d_reg(self.gan, loss, d, state.g, *rest)
 
         grads, aux = self._gradients(of, state.d["params"], data)
         new = self.d_net.updated(state, "d_reg", shown, grads)
+        if self.config.augment.mode == "ada" and loss.d_reg == "r1":
+            new["augment"] = controller.observe(state.augment, aux.store["logits"])
         return settle(self.config, state, "d_reg", grads, aux.report, new)
 
     def _latents(self, phase: str, state: TrainState, root_key: jax.Array, cond: jax.Array) -> objective.Latents:
         return draw_latents(self.gan, self.layout, root_key, phase, state.step, cond)
+
+    def _drawn(self, name: str, state: TrainState, root_key: jax.Array) -> Any:
+        return self.views.draw(root_key, name, state, self.config.train.batch_size)
 
     def _gradients(self, of: accumulate.Objective, params: Any, data: Any) -> tuple[Any, objective.Aux]:
         return accumulate.gradients(of, params, data, self.config.train.grad_accum, self.layout)

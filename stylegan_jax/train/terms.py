@@ -24,9 +24,12 @@ REPORTED_BY = {
     "signs/fake": "d_main",
     "signs/real": "d_main",
     "path_length/mean": "g_reg",
+    "augment/p": "d_main",
+    "augment/r_t": "d_main",
 } | {f"nonfinite/{phase}": phase for phase in PHASES}
-"""Which program reports a term; nonfinite/… is the share of a program's steps whose loss or gradient was not finite
-(`config.train.on_nan` skip or scrub)."""
+"""Which program reports a term. augment/p is the strength of the augmentation, augment/r_t what steers it: the mean
+sign of the discriminator on reals since p last moved (`config.augment.mode` fixed or ada). nonfinite/… is the share of
+a program's steps whose loss or gradient was not finite (`config.train.on_nan` skip or scrub)."""
 
 TERMS = tuple(REPORTED_BY)
 

@@ -1,14 +1,19 @@
-"""What the discriminator sees of an image: blurred at the start of training (as in StyleGAN3-R), then as it is."""
+"""What the discriminator sees of an image: blurred at the start of training (as in StyleGAN3-R), augmented (ADA)."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from stylegan_jax.config import LossConfig
+from stylegan_jax import rng
+from stylegan_jax.augment import make_augment
+from stylegan_jax.config import ExperimentConfig, LossConfig
 from stylegan_jax.train.objective import View, plain
+from stylegan_jax.train.sharding import Layout
+from stylegan_jax.train.state import TrainState
 
 
 def blur(image: jax.Array, sigma: jax.Array, max_sigma: float) -> jax.Array:
@@ -43,9 +48,30 @@ def blur_sigma(loss: LossConfig, nimg: jax.Array) -> jax.Array:
     return loss.blur_init_sigma * jnp.maximum(1 - nimg / (loss.blur_fade_kimg * 1000), 0)
 
 
-def make_view(loss: LossConfig, nimg: jax.Array) -> View:
-    """Return what happens to every image that enters the discriminator after `nimg` images have been shown."""
-    if not loss.blur_init_sigma:
-        return plain
-    sigma = blur_sigma(loss, nimg)
-    return lambda image: blur(image, sigma, loss.blur_init_sigma)
+class Views:
+    """What happens to every image that enters the discriminator: blur, then augmentation.
+
+    Args:
+        config: the experiment.
+        image_shape: (h, w, c).
+        layout: spreads the draws over the devices.
+    """
+
+    def __init__(self, config: ExperimentConfig, image_shape: tuple[int, int, int], layout: Layout):
+        self._loss, self._layout = config.loss, layout
+        self._augment = make_augment(config.augment, image_shape, layout.mesh.size)
+
+    def draw(self, root_key: jax.Array, name: str, state: TrainState, n: int) -> Any:
+        """Return the augmentation's random parameters of n images, a tree of rows; `name` is their own stream."""
+        drawn = self._augment.draw(rng.stream(root_key, name, state.step), n, state.augment.p)
+        return jax.tree.map(self._layout.split, drawn)
+
+    def of(self, drawn: Any, nimg: jax.Array) -> View:
+        """Return the view of images with these parameters, once `nimg` images have been shown."""
+
+        def view(image: jax.Array) -> jax.Array:
+            if self._loss.blur_init_sigma:
+                image = blur(image, blur_sigma(self._loss, nimg), self._loss.blur_init_sigma)
+            return self._augment.apply(drawn, image)
+
+        return view

@@ -109,9 +109,10 @@ def test_labels_matter_to_both_networks(arch):
 
 
 @each_arch
-def test_bfloat16_blocks_stay_near_float32(arch):
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_low_precision_blocks_stay_near_float32(arch, dtype):
     b, (_, (ws, image, logits)) = variants.build(arch, variants.MAIN[arch]), results(arch, variants.MAIN[arch])
-    gan = models.build(variants.make_config(arch, compute_dtype="bfloat16", num_lowp_res=1))
+    gan = models.build(variants.make_config(arch, compute_dtype=dtype, num_lowp_res=1))
     ws2, image2, logits2 = jax.jit(functools.partial(variants.forward, gan))(b.g, b.d, b.z, b.cond)
     assert {x.dtype for x in (ws2, image2, logits2)} == {jnp.dtype(jnp.float32)}
     np.testing.assert_allclose(ws2, ws, rtol=1e-5, atol=1e-6)  # the mapping network is never in low precision

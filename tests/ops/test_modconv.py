@@ -75,6 +75,24 @@ def test_noise_is_added_after_demodulation(draw):
     np.testing.assert_allclose(run(noise), run(np.zeros_like(noise)) + noise, atol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1.0, 3e3])
+def test_float16_neither_overflows_nor_strays(draw, scale):
+    x, w, s = (jnp.asarray(v, jnp.float32) for v in (draw((2, 6, 6, 64)), draw((3, 3, 64, 8)), draw((2, 64))))
+    x, w, s = 30 * x, w * scale, s * scale  # with 3e3 neither x * s nor the sums of the convolution fit float16
+
+    def run(x):
+        return jax.value_and_grad(
+            lambda s: jnp.sum(jnp.sin(modulated_conv2d(x, w, s, padding=1).astype(jnp.float32) / 30))
+        )(s)
+
+    half = modulated_conv2d(x.astype(jnp.float16), w, s, padding=1)
+    full = modulated_conv2d(x, w, s, padding=1)
+    assert half.dtype == jnp.float16
+    np.testing.assert_allclose(half, full, atol=5e-3 * float(jnp.max(jnp.abs(full))))
+    for got, want in zip(run(x.astype(jnp.float16)), run(x), strict=True):
+        np.testing.assert_allclose(got, want, atol=2e-2 * float(jnp.max(jnp.abs(want))))
+
+
 def test_bfloat16_is_within_two_percent_of_the_largest_value(draw):
     x, w, s = (jnp.asarray(v, jnp.float32) for v in (draw((2, 6, 6, 16)), draw((3, 3, 16, 8)), 1 + 0.3 * draw((2, 16))))
     full = modulated_conv2d(x, w, s, padding=1)

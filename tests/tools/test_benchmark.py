@@ -185,6 +185,7 @@ def test_too_large_is_refused_before_anything_is_compiled(monkeypatch):
     monkeypatch.setattr(programs, "compile_one", lambda *_: pytest.fail("compiled"))
     with pytest.raises(ConfigError, match=r"sample_8 needs about 0\.00 GiB .*estimated before compiling.*--force"):
         measurement(("sample",)).go()
+    measurement(("compile",))._refuse_large({"a": 2**50}, "here")  # what is only compiled is only warned of
     said = []
     programs.refuse_large({"a": 2 * 2**30, "b": 1}, 2**30, "here", True, said.append)
     assert said[0].startswith("warning: a needs about 2.00 GiB on each device (here); 1.00 GiB are free")

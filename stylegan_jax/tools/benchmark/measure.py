@@ -110,7 +110,8 @@ class Measurement:
 
     def _refuse_large(self, needs: Mapping[str, int], what: str) -> None:
         needs = {name: size * self.shared for name, size in needs.items()}
-        programs.refuse_large(needs, machine.free_bytes(self.device), what, self.options.force, self.say)
+        go_on = self.options.force or not self.kinds  # what is only compiled needs no memory of the device
+        programs.refuse_large(needs, machine.free_bytes(self.device), what, go_on, self.say)
 
     def _train(self) -> tuple[dict[str, Any], Variables]:
         """Time the training programs and the loop; return the rates and the averaged generator."""

@@ -114,13 +114,13 @@ def refuse_large(needs: dict[str, int], free: int | None, what: str, force: bool
     name, most = max(needs.items(), key=lambda item: item[1])
     if free is None or most <= free:
         return
-    text = (
-        f"{name} needs about {most / GIB:.2f} GiB on each device ({what}); {free / GIB:.2f} GiB are free. Lower "
-        "config.train.batch_size or --batch, use more devices or a smaller model, or go on with --force"
-    )
+    fact = f"{name} needs about {most / GIB:.2f} GiB on each device ({what}); {free / GIB:.2f} GiB are free"
     if not force:
-        raise ConfigError(text)
-    say(f"warning: {text}")
+        raise ConfigError(
+            f"{fact}. Lower config.train.batch_size or --batch, use more devices or a smaller model, or go on with "
+            "--force"
+        )
+    say(f"warning: {fact}")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,126 @@
+"""The geometric resampling against NumPy and SciPy, its transpose, its derivatives, its blocks and its devices."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.test_util import check_grads
+
+from stylegan_jax.augment import axis, warp as warps
+from stylegan_jax.augment.warp import warp
+
+from . import references
+from .references import affine
+
+CASES = {  # (h, w), matrices: what each sample needs of the reflection, the zeros and the margins
+    "turned": ((9, 12), [affine(0.4), affine(-2.0, 1.2, 0.8, 1.3, -0.7)]),
+    "enlarged": ((16, 11), [affine(0.1, 0.3, 0.4), affine(0, 0.5, 0.5)]),  # no margin at all
+    "far away": ((8, 10), [affine(0.3, 1, 1, 40.0, 0), affine(0, 1, 1, 0, -13.0)]),  # black beyond one reflection
+    "shrunk": ((7, 7), [affine(0.7, 3.0, 2.0), affine(np.pi / 2)]),  # seen beyond the margins on all sides
+    "tiny": ((2, 3), [affine(0.5), affine(0, 2.0, 1.0, 0.3, 0.2)]),
+    "mirrored": ((10, 8), [affine(0, -1, 1), affine(np.pi)]),
+}
+
+
+def images_of(name, normal):
+    (h, w), matrices = CASES[name]
+    return normal((len(matrices), h, w, 2)), np.array(matrices)
+
+
+@functools.cache
+def compiled(lowering=None, transpose=False):
+    run = functools.partial(warp, lowering=lowering)
+    if transpose:
+        return jax.jit(lambda x, g, y: jax.vjp(lambda v: run(v, g), x)[1](y)[0])
+    return jax.jit(run)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_image_is_that_of_padding_filtering_and_interpolation(name, normal):
+    x, g = images_of(name, normal)
+    np.testing.assert_allclose(compiled()(x, g), references.warp(x, g), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["far away", "tiny"])
+def test_lowerings_agree_forward_and_back(name, normal):
+    x, g = images_of(name, normal)
+    np.testing.assert_allclose(compiled("filter")(x, g), references.warp(x, g), atol=1e-12)
+    back = [compiled(lowering, True)(x, g, x) for lowering in warps.LOWERINGS]
+    np.testing.assert_allclose(back[0], back[1], atol=1e-12)
+
+
+def test_the_gradient_is_the_transpose(normal):
+    x, g = images_of("turned", normal)
+    y = normal(x.shape)
+    left = np.vdot(compiled()(x, g), y)
+    np.testing.assert_allclose(left, np.vdot(x, compiled(None, True)(x, g, y)), rtol=1e-12)
+
+
+def test_first_and_second_derivatives_by_finite_differences(normal):
+    g = jnp.asarray([affine(0.4, 1.1, 0.9, 0.5, 0.2)])
+    check_grads(jax.jit(lambda x: jnp.sum(jnp.sin(warp(x, g)))), (normal((1, 3, 4, 1)),), order=2, modes=["rev"])
+
+
+def test_the_matrices_get_no_gradient(normal):
+    x, g = images_of("tiny", normal)
+    assert not np.any(jax.jit(jax.grad(lambda g: jnp.sum(warp(x, g) ** 2)))(g))
+
+
+def test_the_low_pass_filter_is_an_orthonormal_wavelet():
+    f = references.TAPS * np.sqrt(2)
+    for shift in range(0, 12, 2):
+        np.testing.assert_allclose(np.dot(f[shift:], f[: 12 - shift]), float(shift == 0), atol=1e-6)
+    np.testing.assert_allclose(np.sum(np.arange(12) ** 2 * (-1.0) ** np.arange(12) * f), 0, atol=1e-4)  # smooth
+
+
+def test_margins_follow_the_whole_batch_and_stop_at_one_image():
+    g = jnp.asarray([affine(), affine(0, 1, 1, 3.5, 0), affine(0, 1, 1, 0, -100.0)])
+    assert [int(m) for m in warps.margins(g, 20, 30)] == [6, 19, 10, 6]
+    assert [int(m) for m in warps.margins(g[:1] * 0.1, 20, 30)] == [0, 0, 0, 0]
+
+
+def test_blocks_do_not_change_the_result(normal, monkeypatch):
+    x, g = normal((4, 6, 5, 3)), np.array([affine(a) for a in range(4)])
+    results = []
+    for scratch in (0, 2**15, 2**20):
+        monkeypatch.setattr(warps, "SCRATCH", {"cpu": scratch})
+        results.append((warps.block_size(4, 6, 5, 3, 8), jax.jit(lambda x, g: warp(x, g))(x, g)))
+    assert [size for size, _ in results] == [(1, 1), (1, 3), (4, 3)]
+    np.testing.assert_allclose(results[1][1], results[0][1], atol=1e-14)
+    np.testing.assert_allclose(results[2][1], results[0][1], atol=1e-14)
+
+
+def test_a_block_divides_the_samples_and_is_no_larger_than_the_images():
+    plane = axis.up_length(64) ** 2
+    for n in (1, 6, 8, 100, 1024):
+        b, k = warps.block_size(n, 64, 64, 3, 4)
+        assert n % b == 0 and b * k * plane <= max(n * 64 * 64 * 3, plane)
+
+
+def test_eight_devices_do_their_own_images_and_agree_with_one(normal):
+    x, g = normal((16, 6, 5, 3)), np.array([affine(a, 1, 1, a) for a in range(16)])
+    sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
+    both = lambda x, g, **kw: jax.vjp(lambda v: warp(v, g, **kw), x)
+    whole = jax.jit(lambda x, g: (lambda y, pull: (y, pull(y)[0]))(*both(x, g)))
+    split = jax.jit(lambda x, g: (lambda y, pull: (y, pull(y)[0]))(*both(x, g, shards=8)), in_shardings=sharding)
+    program = split.lower(x, g).compile()
+    text = program.as_text()
+    assert "all-reduce" in text  # of the margins
+    assert not any(word in text for word in ("all-gather", "all-to-all", "collective-permute"))
+    for got, want in zip(program(*jax.device_put((x, g), sharding)), whole(x, g), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-13)
+
+
+def test_errors_name_the_value():
+    g = jnp.eye(3)[None]
+    with pytest.raises(ValueError, match="images are 1x4; reflection needs at least 2 pixels"):
+        warp(jnp.zeros((1, 1, 4, 3)), g)
+    with pytest.raises(ValueError, match="3 images cannot be split over 2 shards"):
+        warp(jnp.zeros((3, 4, 4, 3)), jnp.tile(g, (3, 1, 1)), shards=2)
+    with pytest.raises(ValueError, match="lowering 'fft'; known: matrix, filter"):
+        warp(jnp.zeros((1, 4, 4, 3)), g, lowering="fft")

@@ -1,0 +1,126 @@
+"""Augmentation inside the programs, on a toy model: what it reaches, how p moves, accumulation."""
+
+from __future__ import annotations
+
+import functools
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+
+from stylegan_jax.train import loop, objective, schedule, terms
+
+CHEAP = {"augment__pipe": "color", "augment__ops__hue": 0.0, "augment__ops__saturation": 0.0}
+
+
+@functools.cache
+def run(**changes) -> toy.Run:
+    return toy.Run(toy.make_config(**(CHEAP | changes)))
+
+
+def fixed(p: float, **changes) -> toy.Run:
+    return run(augment__mode="fixed", augment__p=p, **changes)
+
+
+def ada(**changes) -> toy.Run:
+    return run(augment__mode="ada", augment__p=0.5, augment__kimg=0.128, **changes)  # 4 iterations of 8 move p by 0.25
+
+
+def start(r: toy.Run, bias: float = 0.0):
+    """Return a first state whose discriminator adds `bias` to every logit."""
+    state = jax.device_get(r.start())
+    add = lambda path, x: x + np.float32(bias) if "out" in jax.tree_util.keystr(path) else x
+    return state.replace(d=jax.tree.map_with_path(add, state.d))
+
+
+@pytest.mark.parametrize(
+    ("phases", "reached"),
+    [
+        (("g_main",), {"loss/g_adversarial"}),
+        (("g_reg",), set()),
+        (("d_main",), {"loss/d_adversarial", "scores/fake", "scores/real"}),
+        (("d_reg",), {"loss/d_penalty"}),
+    ],
+)
+def test_it_reaches_every_image_of_the_discriminator_and_nothing_else(phases, reached):
+    off, on = run(), fixed(1.0)
+    a, b = (terms.means(r.after(start(off), *phases).stats) for r in (off, on))
+    told = {k for k, v in a.items() if not k.startswith("signs/")}
+    assert {k for k in told if abs(a[k] - b[k]) > 1e-4 * abs(a[k])} == reached
+    assert "augment/p" not in a and ("augment/p" in b) == (phases == ("d_main",))
+
+
+def test_terms_that_a_run_reports():
+    reported = {name: set(schedule.reported_terms(r.config)) for name, r in {"off": run(), "on": fixed(1.0)}.items()}
+    assert reported["on"] - reported["off"] == {"augment/p", "augment/r_t"}
+
+
+def test_the_penalty_is_by_the_image_before_the_view():
+    r = run()
+    state, batch = start(r), r.batch()
+    image, latents = jnp.asarray(np.random.default_rng(2).standard_normal((8, *toy.SHAPE)), jnp.float32), None
+    of = lambda image, view: objective.d_reg(
+        r.gan, r.config.loss, state.d, state.g, latents, image, batch.label, real_view=view
+    )[0]
+    halved = jax.jit(lambda x: of(x, lambda image: image / 2))(image)
+    direct = jax.jit(lambda x: of(x, objective.plain))(image / 2)
+    np.testing.assert_allclose(halved, direct / 4, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("bias", "p"), [(100.0, 0.75), (-100.0, 0.25)])
+def test_p_follows_the_sign_of_the_discriminator_on_reals(bias, p):
+    r = ada()
+    state = start(r, bias)
+    for i in range(4):
+        assert float(state.augment.p) == 0.5 and float(state.augment.count) == 8 * i
+        before = state
+        state = r.after(before.replace(d=start(r, bias).d), "d_main")
+    assert float(state.augment.p) == p and float(state.augment.count) == 0
+    means = terms.means(state.stats)
+    assert means["augment/p"] == 0.5 and means["augment/r_t"] == np.sign(bias)
+
+
+def test_p_stays_within_its_bounds():
+    r = ada()
+    for bias, p in ((100.0, 1.0), (-100.0, 0.0)):
+        state = start(r, bias)
+        state = state.replace(augment=state.augment._replace(p=np.float32(p)), step=np.int32(3))
+        assert float(r.after(state, "d_main").augment.p) == p
+
+
+def test_reals_of_the_penalty_count_too():
+    state = ada().after(start(ada(), 100.0), "d_main", "d_reg")
+    assert float(state.augment.count) == float(state.augment.sign_sum) == 16
+
+
+def test_a_fixed_p_stays():
+    state = fixed(0.7).after(start(fixed(0.7), 100.0).replace(step=np.int32(3)), "d_main")
+    assert float(state.augment.p) == np.float32(0.7)
+
+
+def test_a_skipped_step_does_not_steer():
+    r = ada(train__on_nan="skip")
+    bad = start(r).replace(g=jax.tree.map(lambda x: np.full_like(x, np.nan), start(r).g))
+    state = r.after(bad, "d_main")
+    assert float(state.augment.p) == 0.5 and float(state.augment.count) == 0
+
+
+@pytest.mark.parametrize("phase", ["g_main", "d_main", "d_reg"])
+def test_micro_batches_see_what_the_whole_batch_sees(phase):
+    whole, parts = (fixed(0.7, train__batch_size=16, train__grad_accum=k) for k in (1, 2))
+    a, b = (terms.means(r.after(start(whole), phase).stats) for r in (whole, parts))
+    for name, value in a.items():
+        assert b[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
+
+
+@pytest.mark.parametrize(("p", "warned"), [(1.0, True), (0.98, False)])
+def test_a_ceiling_is_told(p, warned):
+    lines = []
+    me = SimpleNamespace(config=ada().config, bar=SimpleNamespace(line=lines.append))
+    loop.Run._check_augment(me, {"augment/p": p, "augment/r_t": 0.83})
+    assert bool(lines) == warned
+    if warned:
+        assert "ceiling augment.p_max=1" in lines[0] and "mean sign 0.83, target 0.6" in lines[0]
