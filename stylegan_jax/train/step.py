@@ -158,13 +158,8 @@ class Programs:
 
     def d_main(self, state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
         """Take a step of the discriminator and end the iteration's accounting."""
-<<<<<<< HEAD
-        t = self.config.train
-        data: dict[str, Any] = {"latents": self._latents("d_main", state, root_key, gen_label(batch, "d_main"))}
-=======
         t, steered = self.config.train, self.config.augment
-        data = {"latents": self._latents("d_main", state, root_key, gen_label(batch, "d_main"))}
->>>>>>> opts
+        data: dict[str, Any] = {"latents": self._latents("d_main", state, root_key, gen_label(batch, "d_main"))}
         data |= {"pixels": batch.pixels, "label": batch.label}
         data |= {side: self._drawn(f"d_main/augment/{side}", state, root_key) for side in ("fake", "real")}
 
