@@ -42,8 +42,8 @@ def modulated_conv2d(
 ) -> jax.Array:
     """Convolve with weights scaled per image by its style.
 
-    In float16, weights are first divided by their largest value per output channel and the root of the fan-in, styles by
-    their largest value per image, against overflow (ADA App. C); demodulation undoes both.
+    In float16, weights are first divided by their largest value per output channel and the root of the fan-in, and
+    styles by their largest value per image, against overflow (ADA App. C); demodulation undoes both.
 
     Args:
         x: float[n, h, w, c_in].

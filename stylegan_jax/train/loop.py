@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from stylegan_jax import __version__, models, rng
-from stylegan_jax.config import ConfigError, ExperimentConfig, check_devices, resume_conflicts, validate
+from stylegan_jax.config import ExperimentConfig, check_devices, resume_conflicts, validate
 from stylegan_jax.data import FittedSource, open_batches, open_source
 from stylegan_jax.load import LoadedModel, load_model
 from stylegan_jax.train import guard, report, schedule, state as states, step as steps, terms, transfer
@@ -62,10 +62,6 @@ def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: Fit
         CheckpointError: a checkpoint could not be written or none can be read.
     """
     validate(config)
-    if config.augment.mode != "none":
-        raise ConfigError(
-            f"config.augment.mode is {config.augment.mode!r}; the training step does not augment yet: use 'none'"
-        )
     use_compilation_cache(config.train.compilation_cache)
     folder = Path(workdir)
     layout = make_layout(config.train.num_devices)

@@ -158,6 +158,13 @@ class Programs:
 
     def d_main(self, state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
         """Take a step of the discriminator and end the iteration's accounting."""
+        t, steered = self.config.train, self.config.augment
+        data: dict[str, Any] = {"latents": self._latents("d_main", state, root_key, gen_label(batch, "d_main"))}
+        data |= {"pixels": batch.pixels, "label": batch.label}
+        data |= {side: self._drawn(f"d_main/augment/{side}", state, root_key) for side in ("fake", "real")}
+
+        def of(params, part):
+            d, image = self.d_net.variables(state, params), to_image(part["pixels"])
             sides = [self.views.of(part[side], state.nimg) for side in ("fake", "real")]
             rest = part["latents"], image, part["label"], *sides, t.batch_size
             return objective.d_main(self.gan, self.config.loss, d, state.g, *rest)
