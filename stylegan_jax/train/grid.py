@@ -9,9 +9,9 @@ import numpy as np
 from stylegan_jax import images, rng
 from stylegan_jax.config import ExperimentConfig
 from stylegan_jax.models import Gan
+from stylegan_jax.train import compiling
 from stylegan_jax.train.sharding import Layout
 from stylegan_jax.train.state import TrainState, ema_model
-from stylegan_jax.train.step import quick_options
 
 
 def grid_size(config: ExperimentConfig) -> int:
@@ -53,7 +53,8 @@ class Grid:
         """Compile the program from a state or its abstract shapes."""
         z, label = self._z[: self._chunk], self._label[: self._chunk]
         shape = lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32, sharding=self._batch)
-        self._draw = self._jitted.lower(_drawn(state), shape(z), shape(label)).compile(compiler_options=quick_options())
+        lowered = compiling.lower(self._jitted, _drawn(state), shape(z), shape(label))
+        self._draw = lowered.compile(compiler_options=compiling.quick_options())
 
     def draw(self, state: TrainState) -> np.ndarray:
         """Return uint8[cells, h, w, c]; waits for the device."""

@@ -16,7 +16,7 @@ from stylegan_jax import __version__, models, rng
 from stylegan_jax.config import ExperimentConfig, check_devices, resume_conflicts, validate
 from stylegan_jax.data import FittedSource, open_batches, open_source
 from stylegan_jax.load import LoadedModel, load_model
-from stylegan_jax.train import guard, report, schedule, state as states, step as steps, terms, transfer
+from stylegan_jax.train import compiling, guard, report, schedule, state as states, step as steps, terms, transfer
 from stylegan_jax.train.checkpoint import Checkpointer, NonFiniteError
 from stylegan_jax.train.grid import Grid, grid_size
 from stylegan_jax.train.sharding import Layout, make_layout
@@ -158,6 +158,8 @@ class Run:
             if step == first:
                 jax.block_until_ready(state.step)
                 self.bar.line(f"first step done {report.process_seconds():.1f} s after the start of the process")
+                if self.board is not None:
+                    self.board.start()
             self.bar.update(self.config.train.batch_size / 1000)
             due = schedule.due(self.config, step + 1)
             if due.report:
@@ -250,7 +252,7 @@ class Run:
         shapes = steps.state_shapes(self.gan, self.config, self.layout)
         with ThreadPoolExecutor(1) as pool:
             grid = pool.submit(self.grid.compile, shapes)
-            programs = steps.compile_programs(jitted, names, shapes, batch, self.root_key)
+            programs = compiling.compile_programs(jitted, names, shapes, batch, self.root_key)
             grid.result()
         return programs
 

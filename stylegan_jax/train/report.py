@@ -64,6 +64,9 @@ class TensorBoard:
         self._failed = False
         self._folder = folder
         self._thread = threading.Thread(target=self._import, daemon=True)
+
+    def start(self) -> None:
+        """Begin the import; called once nobody waits for this process any more."""
         self._thread.start()
 
     def _import(self) -> None:
@@ -107,7 +110,10 @@ class TensorBoard:
 
     def close(self) -> None:
         """Wait for the writer, write what is left, close."""
-        self._thread.join()
+        if self._waiting and not self._thread.ident:
+            self.start()
+        if self._thread.ident:
+            self._thread.join()
         if self._writer is not None and not self._failed:
             self._drain()
         if self._writer is not None:

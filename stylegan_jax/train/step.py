@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -20,7 +19,7 @@ from stylegan_jax.augment import controller
 from stylegan_jax.config import ExperimentConfig
 from stylegan_jax.models import Gan, merge
 from stylegan_jax.spec import PHASES, Batch
-from stylegan_jax.train import accumulate, ema, guard, objective, state as states, terms
+from stylegan_jax.train import accumulate, compiling, ema, guard, objective, state as states, terms
 from stylegan_jax.train.optim import LazyAdam
 from stylegan_jax.train.sharding import Layout
 from stylegan_jax.train.state import TrainState
@@ -235,16 +234,6 @@ def jit_programs(programs: Mapping[str, Program], layout: Layout) -> dict[str, P
     }
 
 
-def compile_programs(jitted: Mapping[str, Program], names: list[str], state, batch, root_key) -> dict:
-    """Compile the named programs, several at a time, from arrays or their abstract shapes."""
-
-    def compile_one(name: str):
-        return name, jitted[name].lower(state, batch, root_key).compile()
-
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        return dict(pool.map(compile_one, names))
-
-
 def batch_shapes(gan: Gan, config: ExperimentConfig, layout: Layout) -> Batch:
     """Return the abstract global batch of a run."""
     n, k = config.train.batch_size, gan.spec.label_dim
@@ -267,16 +256,12 @@ def create_state(gan: Gan, config: ExperimentConfig, layout: Layout, root_key: j
 
     It runs once, so on CPU it is compiled without optimisation, in a quarter of the time.
     """
-    lowered = _creation(gan, config, layout).lower(root_key)
-    return lowered.compile(compiler_options=quick_options())(root_key)
-
-
-def quick_options() -> dict[str, Any] | None:
-    """Return compiler options for programs that run rarely: on CPU, compile fast rather than well."""
-    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    lowered = compiling.lower(_creation(gan, config, layout), root_key)
+    return lowered.compile(compiler_options=compiling.quick_options())(root_key)
 
 
 def state_shapes(gan: Gan, config: ExperimentConfig, layout: Layout) -> TrainState:
     """Return the abstract state with its shardings: the target of a restore."""
-    shapes = _creation(gan, config, layout).eval_shape(jax.random.key(0))
+    with compiling.tracing():
+        shapes = _creation(gan, config, layout).eval_shape(jax.random.key(0))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.replicated), shapes)
