@@ -24,4 +24,6 @@ def get_config(resolution: str = "1024"):
     c.model.stylegan3.use_radial_filters = True
     c.model.stylegan3.channel_base = 2 * c.model.channel_base
     c.model.stylegan3.channel_max = 2 * c.model.channel_max
+    c.loss.blur_init_sigma = 10.0
+    c.loss.blur_fade_kimg = c.train.batch_size * 200 / 32
     return c
