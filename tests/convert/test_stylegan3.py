@@ -94,9 +94,7 @@ def test_round_trip_is_exact(tmp_path, kind, c_dim):
         assert set(states[net]) == set(want)
         for name, value in want.items():
             np.testing.assert_allclose(states[net][name], value, atol=1e-7 * ("filter" in name), rtol=0, err_msg=name)
-    again = forge.network(
-        "Generator", states["G_ema"], {k: v for k, v in net_kwargs(config, "g_ema").items()}, buffers=BUFFERS
-    )
+    again = forge.network("Generator", states["G_ema"], net_kwargs(config, "g_ema"), buffers=BUFFERS)
     assert convert(tmp_path, {"G_ema": again, "D": d_net})[0] == config
     assert provenance["nets"]["G_ema"]["notes"]["magnitude_ema_beta"] == 0.999
 
