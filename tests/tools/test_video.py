@@ -125,7 +125,23 @@ def real(tmp_path_factory):
     tree["stylegan3"] = tree["stylegan3"] | {"num_layers": 3, "num_critical": 1, "margin_size": 2, "filter_size": 3}
     tree["base_size"], tree["resample_filter"] = [4, 4], [1, 3, 3, 1]
     gan = models.build(model_from_dict(tree))
-    g = jax.device_get(jax.jit(gan.init_g)(jax.random.key(0))) | {"w_avg": np.zeros(4, np.float32)}
+    rng = np.random.default_rng(0)
+
+    def drawn(path, x):
+        names = [p.key for p in path]
+        if names[-1] == "transform":
+            return np.eye(3, dtype=np.float32)
+        still = names[-2:] == ["affine", "weight"] and "input" in names
+        if names[-1] in ("bias", "magnitude_ema"):  # styles near one, and a canvas that w does not turn
+            return (
+                np.array([1, 0, 0, 0], np.float32)
+                if "input" in names
+                else np.ones(x.shape, np.float32) * ("fc0" not in names)
+            )
+        return (0 if still else 100 if "fc0" in names else 1) * rng.standard_normal(x.shape).astype(np.float32)
+
+    g = jax.tree.map_with_path(drawn, jax.eval_shape(gan.init_g, jax.random.key(0)))
+    g |= {"w_avg": np.zeros(4, np.float32)}
     folder = tmp_path_factory.mktemp("real") / "model"
     write_model_folder(folder, tree, {"g_ema": g}, {})
     return folder
