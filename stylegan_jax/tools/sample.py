@@ -73,17 +73,17 @@ def sample(model: Any, seeds: Sequence[int], args: argparse.Namespace) -> np.nda
     cond = inputs.labels(model.gan.spec.label_dim, args.label, args.batch)
 
     @jax.jit
-    def draw(z, psi, keys):
+    def draw(g, z, psi, keys):  # weights as arguments: as constants they would be folded, and compiled in
         noise = {"noise": args.noise, "key": keys if args.noise == "random" else None}
-        return load.generate(model, z, cond, psi, args.cutoff, **noise)
+        return load.generate(model._replace(g_ema=g), z, cond, psi, args.cutoff, **noise)
 
-    out = []
+    out, g = [], jax.device_put(model.g_ema)
     for start in range(0, len(seeds), args.batch):
         chunk = list(seeds[start : start + args.batch])
         padded = chunk + [chunk[-1]] * (args.batch - len(chunk))
         z = inputs.latents(padded, model.gan.spec.z_dim)
         keys = jax.vmap(lambda s: rng.stream(rng.root(0), "sample/noise", s))(np.asarray(padded, np.uint32))
-        out.append(images.to_pixels(jax.device_get(draw(z, args.psi, keys)))[: len(chunk)])
+        out.append(images.to_pixels(jax.device_get(draw(g, z, args.psi, keys)))[: len(chunk)])
     return np.concatenate(out)
 
 

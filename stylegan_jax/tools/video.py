@@ -106,29 +106,29 @@ def frames(model: Any, seeds: list[int], args: argparse.Namespace) -> Iterator[n
 
     from stylegan_jax import images, models
 
-    gan, g = model.gan, model.g_ema
+    gan, g = model.gan, jax.device_put(model.g_ema)
     height, width, _ = gan.spec.image_shape
     cond = inputs.labels(gan.spec.label_dim, args.label, args.batch)
     with_transform = None if args.path == "latent" else inputs.transformable(model, f"--path={args.path}")
 
     @jax.jit
-    def map_latents(z):
+    def map_latents(g, z):  # weights as arguments: as constants they would be folded, and compiled in
         return models.truncate(gan.map_latents(g, z, cond), jnp.asarray(model.w_avg), args.psi, args.cutoff)
 
     @jax.jit
-    def draw(ws, transform):
+    def draw(g, ws, transform):
         moved = g if with_transform is None else with_transform(g, transform)
         return gan.synthesize(moved, ws, noise=args.noise)
 
     z = inputs.latents(seeds, gan.spec.z_dim)
     if args.path == "latent" and args.space == "z":
-        styles = lambda t: map_latents(slerp(z, t))
+        styles = lambda t: map_latents(g, slerp(z, t))
     else:
-        keys = np.concatenate([jax.device_get(map_latents(part))[:n] for part, n in in_chunks(z, args.batch)])
+        keys = np.concatenate([jax.device_get(map_latents(g, part))[:n] for part, n in in_chunks(z, args.batch)])
         styles = spline(keys) if args.path == "latent" else lambda t: keys[np.floor(t).astype(int)]
     times = np.arange(len(seeds) * args.frames) / args.frames
     for t, n in in_chunks(times, args.batch):
-        image = draw(styles(t), transforms(args.path, t, args.radius, width / height))
+        image = draw(g, styles(t), transforms(args.path, t, args.radius, width / height))
         yield from images.to_pixels(jax.device_get(image))[:n]
 
 
