@@ -193,7 +193,7 @@ def translate_whole(x: jax.Array, tx: jax.Array, ty: jax.Array) -> tuple[jax.Arr
     steps = [jnp.round(ty * h).astype(int), jnp.round(tx * w).astype(int)]
     inside = [_within(size, jnp.maximum(s, 0), size + jnp.minimum(s, 0)) for size, s in zip((h, w), steps, strict=True)]
     mask = (inside[0][:, None] & inside[1][None]).astype(x.dtype)
-    return jnp.roll(x, steps, axis=(1, 2)) * mask[None, :, :, None], mask
+    return jnp.roll(x, jnp.stack(steps), axis=(1, 2)) * mask[None, :, :, None], mask
 
 
 def _within(size: int, first: jax.Array, end: jax.Array) -> jax.Array:
