@@ -11,6 +11,7 @@ and stores nothing but the matrices. Matrices get no gradient.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -85,7 +86,7 @@ def _interpolate(image: jax.Array, rows: Pairs, columns: Pairs) -> jax.Array:
     flat = image.reshape(*image.shape[:2], -1)
     read = jax.vmap(lambda planes, at: planes.at[:, at].get(mode="promise_in_bounds"))
     corners = [(wy[a] * wx[b], iy * width + ix + (a * width + b)) for a in (0, 1) for b in (0, 1)]
-    return sum(w[:, None] * read(flat, at) for w, at in corners)
+    return functools.reduce(jnp.add, [w[:, None] * read(flat, at) for w, at in corners])
 
 
 def _spread(values: jax.Array, rows: Pairs, columns: Pairs, height: int, width: int) -> jax.Array:

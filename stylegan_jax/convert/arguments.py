@@ -349,7 +349,7 @@ def _check_types(arguments: Mapping[str, Any], defaults: Mapping[str, Any], pref
             raise BadCheckpointError("", f"argument {prefix}{key} is {value!r:.80}, not of the type {want.__name__}")
         if (want is int and not 0 <= value < 1 << 31) or (want is float and not math.isfinite(value)):
             raise BadCheckpointError("", f"argument {prefix}{key} is {value}")
-        if want is dict:
+        if isinstance(value, dict):
             _check_types(value, default, f"{prefix}{key}.")
 
 

@@ -321,5 +321,6 @@ def _check_shapes(have: Mapping[str, tuple[int, ...]], want: Mapping[str, tuple[
 
 
 def _check_fixed(name: str, value: np.ndarray, slot: Slot) -> None:
+    assert slot.fixed is not None
     if not np.allclose(value, slot.fixed, rtol=1e-5, atol=1e-6 if value.dtype == np.float32 else 1e-3):
         raise BadCheckpointError("", f"{name} is not {slot.name}")

@@ -26,7 +26,7 @@ def design_lowpass(taps: int, cutoff: float, width: float, rate: float, radial: 
     if taps == 1:
         return None
     if not radial:
-        f = signal.firwin(taps, cutoff, width=width, fs=rate)
+        f = np.asarray(signal.firwin(taps, cutoff, width=width, fs=rate))
     else:
         x = (np.arange(taps) - (taps - 1) / 2) / rate
         r = np.pi * np.hypot(x[:, None], x[None, :])
