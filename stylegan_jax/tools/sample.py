@@ -45,7 +45,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seeds", default="0-15", help="such as 0-15 or 1,5,8-10 (default: %(default)s)")
     p.add_argument("--psi", type=float, default=1.0, help="truncation: 1 none, 0 the average image (default: 1)")
     p.add_argument("--cutoff", type=int, default=None, help="truncate only the first so many style slots")
-    p.add_argument("--class", type=int, default=None, dest="label", metavar="K", help="class of a conditional model")
+    p.add_argument("--class", type=int, default=None, dest="class_index", metavar="K", help="class, from 0")
+    p.add_argument("--label", default=None, metavar="X,Y,…", help="label as numbers, for multi-hot and vector labels")
     p.add_argument("--noise", choices=("const", "random", "none"), default="const", help="default: const")
     p.add_argument("--translate", default=None, metavar="X,Y", help="move right by X widths and down by Y heights")
     p.add_argument("--rotate", type=float, default=0.0, metavar="DEG", help="turn counter-clockwise about the centre")
@@ -97,20 +98,44 @@ def move_canvas(model: Any, args: argparse.Namespace) -> Any:
     return model._replace(g_ema=model.gan.with_transform(model.g_ema, transform))
 
 
-def labels(label_dim: int, label: int | None, count: int) -> np.ndarray:
-    """Return one-hot labels float32[count, label_dim].
+def make_label(label_dim: int, kind: str, class_index: int | None, numbers: str | None) -> np.ndarray:
+    """Return the label float32[label_dim] that the arguments ask for; of a class, its one-hot vector.
+
+    Args:
+        label_dim: length of the model's labels.
+        kind: what labels it was trained with (`SourceInfo.label_kind`); '' when unknown.
+        class_index: --class.
+        numbers: --label, separated by commas.
 
     Raises:
-        ValueError: a class for a model without, none for one with, or one that does not exist.
+        ValueError: a label for a model without, none for one with, both ways at once, or one that does not fit.
     """
-    if label_dim == 0 and label is not None:
-        raise ValueError(f"--class={label}: this model has no classes; leave --class out")
-    if label_dim and (label is None or not 0 <= label < label_dim):
-        raise ValueError(f"--class={label}: this model has the classes 0 to {label_dim - 1}; choose one")
-    out = np.zeros((count, label_dim), np.float32)
-    if label is not None:
-        out[:, label] = 1
-    return out
+    given = f"--class={class_index}" if numbers is None else f"--label={numbers}"
+    as_numbers = (
+        f"give all {label_dim} numbers, as --label={','.join(['0'] * min(label_dim, 4))}{',…' * (label_dim > 4)}"
+    )
+    if class_index is None and numbers is None:
+        if label_dim:
+            choose = as_numbers if kind in ("multi-hot", "vectors") else f"choose one with --class=0 … {label_dim - 1}"
+            raise ValueError(f"this model draws by label; {choose}")
+        return np.zeros(0, np.float32)
+    if label_dim == 0:
+        raise ValueError(f"{given}: this model has no labels; leave it out")
+    if numbers is None:
+        if kind == "vectors":
+            raise ValueError(f"{given}: the labels of this model are vectors, not classes; {as_numbers}")
+        if not 0 <= class_index < label_dim:
+            raise ValueError(f"{given}: this model has the classes 0 to {label_dim - 1}; choose one")
+        return (np.arange(label_dim) == class_index).astype(np.float32)
+    if class_index is not None:
+        raise ValueError(f"--class={class_index} {given}: give one of them")
+    try:
+        label = np.array([float(x) for x in numbers.split(",")], np.float32)
+    except ValueError:
+        label = np.zeros(0, np.float32)
+    if label.shape != (label_dim,) or not np.isfinite(label).all():
+        raise ValueError(f"{given}: the labels of this model have {label_dim} entries; {as_numbers}")
+    return label
 
 
 def sample(model: Any, seeds: Sequence[int], args: argparse.Namespace) -> np.ndarray:
@@ -119,7 +144,8 @@ def sample(model: Any, seeds: Sequence[int], args: argparse.Namespace) -> np.nda
 
     from stylegan_jax import images, load, rng
 
-    cond = labels(model.gan.spec.label_dim, args.label, args.batch)
+    label = make_label(model.gan.spec.label_dim, model.label_kind, args.class_index, args.label)
+    cond = np.tile(label, (args.batch, 1))
 
     @jax.jit
     def draw(z, psi, keys):
