@@ -19,6 +19,8 @@ from stylegan_jax.ops import fir
 Pads = tuple[tuple[int, int], tuple[int, int]]
 NO_PADS: Pads = ((0, 0), (0, 0))
 LOWERINGS = ("library", "products")
+DEFAULT: str | None = None
+"""Lowering where a call names none; None: 'products' on CPU, 'library' elsewhere."""
 
 
 def conv2d(
@@ -38,7 +40,7 @@ def conv2d(
         padding: ((top, bottom), (left, right)) zeros; negative crops.
         stride: step in both axes.
         groups: channel groups.
-        lowering: one of `LOWERINGS`; by default 'products' on CPU and 'library' elsewhere.
+        lowering: one of `LOWERINGS`; None: `DEFAULT`.
 
     Returns:
         float[n, (h + pads - kh) // stride + 1, (w + pads - kw) // stride + 1, c_out].
@@ -60,7 +62,7 @@ def conv2d_transposed(x: jax.Array, w: jax.Array, stride: int, *, lowering: str 
         x: float[n, h, w, c_in].
         w: float[kh, kw, c_in, c_out].
         stride: growth of both axes.
-        lowering: one of `LOWERINGS`; by default 'products' on CPU and 'library' elsewhere.
+        lowering: one of `LOWERINGS`; None: `DEFAULT`.
 
     Returns:
         float[n, (h - 1) * stride + kh, (w - 1) * stride + kw, c_out].
@@ -74,6 +76,7 @@ def conv2d_transposed(x: jax.Array, w: jax.Array, stride: int, *, lowering: str 
 
 
 def _choose(lowering: str | None) -> str:
+    lowering = lowering or DEFAULT
     if lowering is None:
         return "products" if jax.default_backend() == "cpu" else "library"
     if lowering not in LOWERINGS:

@@ -23,8 +23,10 @@ from stylegan_jax.ops import fir
 from stylegan_jax.ops.bias_act import bias_act, spread_bias
 
 LOWERINGS = ("lean", "plain")
+DEFAULT: str | None = None
+"""Lowering where a call names none; None: 'lean' where the enlarged image has `LEAN_BYTES` or more, else 'plain'."""
 LEAN_BYTES = 64 << 20
-"""From this size of the enlarged image on, 'lean' is the default."""
+"""See `DEFAULT`."""
 PARTS = 8
 """Of the channels in the lean lowering, if that leaves each at least `MIN_CHANNELS`, so that inner loops stay long."""
 MIN_CHANNELS = 16
@@ -63,14 +65,15 @@ def filtered_lrelu(
         slope: of the negative side.
         clamp: bound of the absolute value after the gain, before downsampling; None: no bound.
         flip_filter: correlate with both filters rather than convolve.
-        lowering: one of `LOWERINGS`; by default 'lean' where the enlarged image has `LEAN_BYTES` or more. 'lean' needs
-            constant filters.
+        lowering: one of `LOWERINGS`; None: `DEFAULT`. 'lean' needs constant filters.
 
     Returns:
         float[n, (h' - fd_h) // down + 1, (w' - fd_w) // down + 1, c], dtype of `x`, where the enlarged image has
         h' = h*up + pad_y - fu_h + 1 and w' = w*up + pad_x - fu_w + 1.
     """
     constant = all(f is None or isinstance(f, np.ndarray) for f in (fu, fd))
+    if lowering is None and constant:
+        lowering = DEFAULT
     if lowering is None:
         enlarged = up > 1 and x.size * up**2 * x.dtype.itemsize >= LEAN_BYTES
         lowering = "lean" if enlarged and constant else "plain"

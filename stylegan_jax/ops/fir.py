@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 LOWERINGS = ("shifted", "banded")
+DEFAULT = "shifted"
+"""Lowering where a call names none."""
 ONE_PASS_TAPS = 16
 ONE_PASS_SAMPLES = 16
 """A 1-D filter whose outer product has no more taps than this is applied in one pass over both axes, to images of at
@@ -106,11 +108,15 @@ def upfirdn2d(
         padding: zeros around the upsampled image; negative values crop.
         flip_filter: correlate rather than convolve.
         gain: multiplies the output.
-        lowering: 'shifted' adds (the default) or 'banded' matrix products; the latter only for constant filters.
+        lowering: one of `LOWERINGS`, sums of shifted images or products with banded matrices; None: `DEFAULT`. A traced
+            filter is always 'shifted'.
 
     Returns:
         float[n, (h*up_y + pad - fh) // down_y + 1, (w*up_x + pad - fw) // down_x + 1, c], in the dtype of `x`.
     """
+    lowering = lowering or DEFAULT
+    if lowering not in LOWERINGS:
+        raise ValueError(f"lowering is {lowering!r}; known: {', '.join(LOWERINGS)}")
     (ux, uy), (dx, dy) = pair(up), pair(down)
     x0, x1, y0, y1 = padding4(padding)
     g = np.ones([1], np.float64) if f is None else f  # float64 takes any gain exactly
@@ -169,7 +175,7 @@ def _axis(name: str, size: int, taps: int, up: int, down: int, pad: tuple[int, i
     return _Axis(size, up, down, pad[0], length)
 
 
-def _filter(x: jax.Array, g: Any, rows: _Axis, columns: _Axis, lowering: str | None) -> jax.Array:
+def _filter(x: jax.Array, g: Any, rows: _Axis, columns: _Axis, lowering: str) -> jax.Array:
     """Resample both axes with taps g[fh, fw]."""
     if not isinstance(g, np.ndarray):
         return _shifted_sum(x, jnp.asarray(g), rows, columns)

@@ -10,9 +10,9 @@ from stylegan_jax import images, rng
 from stylegan_jax.config import ExperimentConfig
 from stylegan_jax.data import FittedSource
 from stylegan_jax.models import Gan
+from stylegan_jax.train import compiling
 from stylegan_jax.train.sharding import Layout
 from stylegan_jax.train.state import TrainState, ema_model
-from stylegan_jax.train.step import quick_options
 
 
 def grid_size(config: ExperimentConfig) -> int:
@@ -46,18 +46,18 @@ class Grid:
 
     def __init__(self, gan: Gan, layout: Layout, root_key: jax.Array, label: np.ndarray):
         self._count = len(label)
-        devices = layout.mesh.size
+        devices = layout.shards
         self._chunk = -(-min(self._count, 16) // devices) * devices
         padded = -(-self._count // self._chunk) * self._chunk
         z = jax.random.normal(rng.stream(root_key, "grid"), (padded, gan.spec.z_dim))
         self._label = label[np.arange(padded) % self._count]
-        self._z, self._batch = np.asarray(z), layout.batch
+        self._z, self._batch, self._place = np.asarray(z), layout.batch, layout.place
 
         def draw(model, z, label):
             ws = gan.map_latents(model, z, label)
             return gan.synthesize({"params": model["params"], "buffers": model["buffers"]}, ws, noise="const")
 
-        shardings = (layout.replicated, layout.batch, layout.batch)
+        shardings = (None, layout.batch, layout.batch)  # None: as the given model lies
         self._jitted = jax.jit(draw, in_shardings=shardings, out_shardings=layout.replicated)
         self._draw = None
 
@@ -65,7 +65,8 @@ class Grid:
         """Compile the program from a state or its abstract shapes."""
         z, label = self._z[: self._chunk], self._label[: self._chunk]
         shape = lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32, sharding=self._batch)
-        self._draw = self._jitted.lower(_drawn(state), shape(z), shape(label)).compile(compiler_options=quick_options())
+        lowered = compiling.lower(self._jitted, _drawn(state), shape(z), shape(label))
+        self._draw = lowered.compile(compiler_options=compiling.quick_options())
 
     def draw(self, state: TrainState) -> np.ndarray:
         """Return uint8[cells, h, w, c]; waits for the device."""
@@ -73,7 +74,7 @@ class Grid:
         model, out = _drawn(state), []
         for start in range(0, len(self._z), self._chunk):
             part = slice(start, start + self._chunk)
-            z, label = (jax.device_put(x[part], self._batch) for x in (self._z, self._label))
+            z, label = self._place([self._z[part], self._label[part]], [self._batch] * 2)
             out.append(images.to_pixels(jax.device_get(draw(model, z, label))))
         return np.concatenate(out)[: self._count]
 

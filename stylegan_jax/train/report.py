@@ -64,6 +64,9 @@ class TensorBoard:
         self._failed = False
         self._folder = folder
         self._thread = threading.Thread(target=self._import, daemon=True)
+
+    def start(self) -> None:
+        """Begin the import; called once nobody waits for this process any more."""
         self._thread.start()
 
     def _import(self) -> None:
@@ -107,7 +110,10 @@ class TensorBoard:
 
     def close(self) -> None:
         """Wait for the writer, write what is left, close."""
-        self._thread.join()
+        if self._waiting and not self._thread.ident:
+            self.start()
+        if self._thread.ident:
+            self._thread.join()
         if self._writer is not None and not self._failed:
             self._drain()
         if self._writer is not None:
@@ -116,11 +122,11 @@ class TensorBoard:
 
 
 class Bar:
-    """A live bar on a terminal; nothing elsewhere."""
+    """A live bar on a terminal, lines elsewhere, nothing on any process but the first."""
 
-    def __init__(self, enabled: bool, total_kimg: float, done_kimg: float):
-        self._bar = None
-        if enabled and sys.stderr.isatty():
+    def __init__(self, enabled: bool, is_chief: bool, total_kimg: float, done_kimg: float):
+        self._bar, self._is_chief = None, is_chief
+        if enabled and is_chief and sys.stderr.isatty():
             from tqdm import tqdm
 
             form = "{l_bar}{bar}| {n:.2f}/{total:.0f} kimg [{elapsed}<{remaining}]"
@@ -132,6 +138,8 @@ class Bar:
 
     def line(self, text: str) -> None:
         """Print a line above the bar."""
+        if not self._is_chief:
+            return
         if self._bar is None:
             print(text, flush=True)
         else:

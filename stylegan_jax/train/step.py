@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -20,7 +19,7 @@ from stylegan_jax.augment import controller
 from stylegan_jax.config import ExperimentConfig
 from stylegan_jax.models import Gan, merge
 from stylegan_jax.spec import PHASES, Batch
-from stylegan_jax.train import accumulate, ema, guard, objective, state as states, terms
+from stylegan_jax.train import accumulate, compiling, ema, guard, objective, state as states, terms
 from stylegan_jax.train.optim import LazyAdam
 from stylegan_jax.train.sharding import Layout
 from stylegan_jax.train.state import TrainState
@@ -165,7 +164,7 @@ class Programs:
 
         def of(params, part):
             sides = [self.views.of(part[side], state.nimg) for side in ("fake", "real")]
-            rest = part["latents"], to_image(part["pixels"]), part["label"], *sides, t.batch_size
+            rest = part["latents"], self._image(part["pixels"]), part["label"], *sides, t.batch_size
             variables = functools.partial(self.d_net.variables, state)
             return objective.d_main(self.gan, self.config.loss, variables, params, state.g, *rest)
 
@@ -195,7 +194,7 @@ class Programs:
         data["real"] = self._drawn("d_reg/augment/real", state, root_key)
 
         def of(params, part):
-            d, image = self.d_net.variables(state, params), to_image(part["pixels"])
+            d, image = self.d_net.variables(state, params), self._image(part["pixels"])
             rest = part["latents"], image, part["label"], self.views.of(part["real"], shown), part.get("mix")
             return objective.d_reg(self.gan, loss, d, state.g, *rest)
 
@@ -207,6 +206,9 @@ class Programs:
 
     def _latents(self, phase: str, state: TrainState, root_key: jax.Array, cond: jax.Array) -> objective.Latents:
         return draw_latents(self.gan, self.layout, root_key, phase, state.step, cond)
+
+    def _image(self, pixels: jax.Array) -> jax.Array:
+        return self.layout.spread(to_image(pixels))
 
     def _drawn(self, name: str, state: TrainState, root_key: jax.Array) -> Any:
         return self.views.draw(root_key, name, state, self.config.train.batch_size)
@@ -227,22 +229,18 @@ def make_programs(gan: Gan, config: ExperimentConfig, layout: Layout) -> dict[st
 
 
 def jit_programs(programs: Mapping[str, Program], layout: Layout) -> dict[str, Program]:
-    """Return the programs under `jax.jit`: state replicated and donated, batch split over the devices."""
-    shardings = (layout.replicated, layout.batch_shardings(), layout.replicated)
+    """Return the programs under `jax.jit`: state laid out by `layout` and donated, batch split over the devices."""
+    whole = layout.mesh.shape["fsdp"] == 1
+    state = layout.replicated if whole else None  # None: as the given state lies
+    shardings = (state, layout.batch_shardings(), layout.replicated)
+
+    def held(program: Program) -> Program:
+        return program if whole else lambda *args: layout.hold(program(*args))
+
     return {
-        name: jax.jit(program, in_shardings=shardings, out_shardings=layout.replicated, donate_argnums=(0,))
+        name: jax.jit(held(program), in_shardings=shardings, out_shardings=state, donate_argnums=(0,))
         for name, program in programs.items()
     }
-
-
-def compile_programs(jitted: Mapping[str, Program], names: list[str], state, batch, root_key) -> dict:
-    """Compile the named programs, several at a time, from arrays or their abstract shapes."""
-
-    def compile_one(name: str):
-        return name, jitted[name].lower(state, batch, root_key).compile()
-
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        return dict(pool.map(compile_one, names))
 
 
 def batch_shapes(gan: Gan, config: ExperimentConfig, layout: Layout) -> Batch:
@@ -267,16 +265,14 @@ def create_state(gan: Gan, config: ExperimentConfig, layout: Layout, root_key: j
 
     It runs once, so on CPU it is compiled without optimisation, in a quarter of the time.
     """
-    lowered = _creation(gan, config, layout).lower(root_key)
-    return lowered.compile(compiler_options=quick_options())(root_key)
-
-
-def quick_options() -> dict[str, Any] | None:
-    """Return compiler options for programs that run rarely: on CPU, compile fast rather than well."""
-    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    lowered = compiling.lower(_creation(gan, config, layout), root_key)
+    state = lowered.compile(compiler_options=compiling.quick_options())(root_key)
+    return state if layout.mesh.shape["fsdp"] == 1 else jax.jit(layout.hold)(state)
 
 
 def state_shapes(gan: Gan, config: ExperimentConfig, layout: Layout) -> TrainState:
     """Return the abstract state with its shardings: the target of a restore."""
-    shapes = _creation(gan, config, layout).eval_shape(jax.random.key(0))
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.replicated), shapes)
+    with compiling.tracing():
+        shapes = _creation(gan, config, layout).eval_shape(jax.random.key(0))
+    place = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+    return jax.tree.map(place, shapes, layout.state(shapes))

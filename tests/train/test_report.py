@@ -119,6 +119,7 @@ def test_without_clu_tensorboard_warns_once_and_never_raises(tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "clu", None)
     with caplog.at_level(logging.WARNING):
         board = report.TensorBoard(tmp_path / "tensorboard")
+        board.start()
         board.scalars(1, {"a": 1.0})  # the import may or may not have failed by now
         board._thread.join()
         board.scalars(2, {"a": 2.0})

@@ -15,7 +15,7 @@ from stylegan_jax import rng
 from stylegan_jax.config import ConfigError, ExperimentConfig
 from stylegan_jax.models import Gan
 from stylegan_jax.spec import Variables
-from stylegan_jax.train import estimate, schedule, step as steps
+from stylegan_jax.train import compiling, estimate, schedule, step as steps
 from stylegan_jax.train.sharding import Layout
 
 GIB = 2**30
@@ -185,4 +185,4 @@ def synthetic(shapes: Any, key: jax.Array) -> Any:
 def new_generator(gan: Gan, layout: Layout, key: jax.Array) -> Variables:
     """Return an untrained generator on the devices."""
     lowered = jax.jit(gan.init_g, out_shardings=layout.replicated).lower(key)
-    return lowered.compile(compiler_options=steps.quick_options())(key)
+    return lowered.compile(compiler_options=compiling.quick_options())(key)
