@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stylegan_jax.tools import sample
+from stylegan_jax.tools import inputs
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from stylegan_jax.tools import sample
     ],
 )
 def test_labels(dim, kind, class_index, numbers, label):
-    got = sample.make_label(dim, kind, class_index, numbers)
+    got = inputs.make_label(dim, kind, class_index, numbers)
     np.testing.assert_array_equal(got, np.array(label, np.float32))
     assert got.dtype == np.float32
 
@@ -44,4 +44,4 @@ def test_labels(dim, kind, class_index, numbers, label):
 )
 def test_labels_that_do_not_fit(dim, kind, class_index, numbers, text):
     with pytest.raises(ValueError, match=text):
-        sample.make_label(dim, kind, class_index, numbers)
+        inputs.make_label(dim, kind, class_index, numbers)
