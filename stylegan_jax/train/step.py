@@ -163,8 +163,8 @@ class Programs:
         data |= {side: self._drawn(f"d_main/augment/{side}", state, root_key) for side in ("fake", "real")}
 
         def of(params, part):
-            sides = [self.views.of(part[side], state.nimg) for side in ("fake", "real")]
-            rest = part["latents"], self._image(part["pixels"]), part["label"], *sides, t.batch_size
+            fake_view, real_view = (self.views.of(part[side], state.nimg) for side in ("fake", "real"))
+            rest = part["latents"], self._image(part["pixels"]), part["label"], fake_view, real_view, t.batch_size
             variables = functools.partial(self.d_net.variables, state)
             return objective.d_main(self.gan, self.config.loss, variables, params, state.g, *rest)
 
