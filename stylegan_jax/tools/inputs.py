@@ -76,6 +76,7 @@ def make_label(label_dim: int, kind: str, class_index: int | None, numbers: str 
     if numbers is None:
         if kind == "vectors":
             raise ValueError(f"{given}: the labels of this model are vectors, not classes; {as_numbers}")
+        assert class_index is not None
         if not 0 <= class_index < label_dim:
             raise ValueError(f"{given}: this model has the classes 0 to {label_dim - 1}; choose one")
         return (np.arange(label_dim) == class_index).astype(np.float32)
