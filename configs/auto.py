@@ -1,9 +1,12 @@
 """Reasonable settings for any data set, from its resolution and the number of devices (StyleGAN2-ADA's `auto`).
 
+The augmentation is steered, as there; `--config.augment.mode=none` may do better with 100,000 images or more.
+
 Command:  python -m stylegan_jax.main --config=configs/auto.py:256 --workdir=runs/mine --config.data.path=mine.zip
           after the colon: resolution, or resolution,devices (default: as many as there are)
 Hardware: any; batch = max(min(devices * min(4096 // resolution, 32), 64), devices), in multiples of two per device.
 Expected: a good start; tune `config.loss.r1_gamma` first, by factors of two.
+Sources: train.py of NVlabs/stylegan2-ada-pytorch; on large data sets docs/configs.md of NVlabs/stylegan3.
 """
 
 from configs import common
@@ -29,6 +32,7 @@ def get_config(argument: str = "256"):
     c.model.mbstd_group = 4 if batch % 4 == 0 and batch // devices >= 4 else 2
     c.model.channel_base = 32768 if resolution >= 512 else 16384
     c.loss.r1_gamma = 0.0002 * resolution**2 / batch
+    c.augment.mode = "ada"
     c.train.g_lr = c.train.d_lr = 0.002 if resolution >= 1024 else 0.0025
     c.train.ema_kimg = batch * 10 / 32
     c.train.ema_rampup = 0.05

@@ -8,18 +8,13 @@ Parameters: generator 30,370,060; discriminator 29,012,513.
 Expected: FID 2.84 ± 0.03 (NVIDIA's StyleGAN2 README, fid50k); not reproduced by us.
 """
 
-from configs import common
+from configs import stylegan2
 
 
 def get_config():
-    c = common.get_config()
+    c = stylegan2.get_config("1024")
     c.name = "ffhq"
-    c.model.resolution = 1024
     c.data.path = "datasets/ffhq-1024x1024.zip"
     c.data.xflip = True
     c.data.cache = "off"
-    c.data.workers = 8
-    c.loss.r1_gamma = 10.0
-    c.train.batch_size = 32
-    c.train.total_kimg = 25000.0
     return c

@@ -6,8 +6,9 @@ Command:
 Hardware: 8 accelerators. NVIDIA states 4.01 s/kimg on 8 V100 and 2.47 on 8 A100 for its own implementation
 (docs/configs.md of NVlabs/stylegan3); ours: not measured.
 Parameters: generator 24,767,458; discriminator 24,001,089.
-Expected: FID 4.30 on FFHQ-70k and 3.81 on FFHQ-140k, reals resized with a box filter (issue 283 of
-NVlabs/stylegan2-ada-pytorch); not reproduced by us.
+Expected: FID 4.30 on FFHQ-70k and 3.81 on FFHQ-140k (paper, figure 7), reals resized with a box filter (issue 283 of
+NVlabs/stylegan2-ada-pytorch); 21.29 with 1,000 images, where users report 24 (issue 14 of NVlabs/stylegan2-ada). Not
+reproduced by us.
 """
 
 from configs import common

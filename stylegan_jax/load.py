@@ -28,6 +28,7 @@ class LoadedModel(NamedTuple):
         g: generator that was being trained, or None (a workdir's sampling checkpoint and many files lack it).
         d: discriminator variables, or None.
         provenance: where it comes from, as text to print or store.
+        label_kind: what labels a workdir's data has: 'none', 'classes', 'multi-hot', 'vectors'; '' when unknown.
     """
 
     config: ModelConfig
@@ -37,6 +38,7 @@ class LoadedModel(NamedTuple):
     g: Variables | None
     d: Variables | None
     provenance: dict[str, Any]
+    label_kind: str = ""
 
 
 def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: bool = False) -> LoadedModel:
@@ -79,7 +81,8 @@ def _from_workdir(path: Path, step: int | None, whole: bool) -> LoadedModel:
         target = state_shapes(models.build(config), experiment, make_layout(1))
         state, _, _ = restore_state(path, target, step)
         nets |= {"g": state.g | {"w_avg": state.w_avg}, "d": state.d}
-    return _from_nets(config, nets, {"workdir": str(path), "step": step, "nimg": meta["nimg"]})
+    model = _from_nets(config, nets, {"workdir": str(path), "step": step, "nimg": meta["nimg"]})
+    return model._replace(label_kind=meta.get("label_kind", ""))
 
 
 def _from_nets(config: ModelConfig, nets: dict[str, Any], provenance: dict[str, Any]) -> LoadedModel:

@@ -13,7 +13,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--run", required=True, help="workdir of a run, model folder, or official .pkl")
     p.add_argument("--psi", type=float, default=1.0, help="truncation: 1 none, 0 the average image (default: 1)")
     p.add_argument("--cutoff", type=int, default=None, help="truncate only the first so many style slots")
-    p.add_argument("--class", type=int, default=None, dest="label", metavar="K", help="class of a conditional model")
+    p.add_argument("--class", type=int, default=None, dest="class_index", metavar="K", help="class, from 0")
+    p.add_argument("--label", default=None, metavar="X,Y,…", help="label as numbers, for multi-hot and vector labels")
     p.add_argument("--step", type=int, default=None, help="checkpoint of a run (default: the newest)")
     p.add_argument("--batch", type=int, default=8, help="images per call (default: 8)")
 
@@ -43,20 +44,51 @@ def latents(seeds: list[int], z_dim: int) -> np.ndarray:
     return np.concatenate([np.random.RandomState(s).randn(1, z_dim) for s in seeds]).astype(np.float32)
 
 
-def labels(label_dim: int, label: int | None, count: int) -> np.ndarray:
-    """Return one-hot labels float32[count, label_dim].
+def labels(model: Any, args: argparse.Namespace, count: int) -> np.ndarray:
+    """Return the label that the arguments ask for, float32[count, k]; see `make_label` for the errors."""
+    label = make_label(model.gan.spec.label_dim, model.label_kind, args.class_index, args.label)
+    return np.tile(label, (count, 1))
+
+
+def make_label(label_dim: int, kind: str, class_index: int | None, numbers: str | None) -> np.ndarray:
+    """Return the label float32[label_dim] that the arguments ask for; of a class, its one-hot vector.
+
+    Args:
+        label_dim: length of the model's labels.
+        kind: what labels it was trained with (`SourceInfo.label_kind`); '' when unknown.
+        class_index: --class.
+        numbers: --label, separated by commas.
 
     Raises:
-        ValueError: a class for a model without, none for one with, or one that does not exist.
+        ValueError: a label for a model without, none for one with, both ways at once, or one that does not fit.
     """
-    if label_dim == 0 and label is not None:
-        raise ValueError(f"--class={label}: this model has no classes; leave --class out")
-    if label_dim and (label is None or not 0 <= label < label_dim):
-        raise ValueError(f"--class={label}: this model has the classes 0 to {label_dim - 1}; choose one")
-    out = np.zeros((count, label_dim), np.float32)
-    if label is not None:
-        out[:, label] = 1
-    return out
+    given = f"--class={class_index}" if numbers is None else f"--label={numbers}"
+    as_numbers = (
+        f"give all {label_dim} numbers, as --label={','.join(['0'] * min(label_dim, 4))}{',…' * (label_dim > 4)}"
+    )
+    if class_index is None and numbers is None:
+        if label_dim:
+            choose = as_numbers if kind in ("multi-hot", "vectors") else f"choose one with --class=0 … {label_dim - 1}"
+            raise ValueError(f"this model draws by label; {choose}")
+        return np.zeros(0, np.float32)
+    if label_dim == 0:
+        raise ValueError(f"{given}: this model has no labels; leave it out")
+    if numbers is None:
+        if kind == "vectors":
+            raise ValueError(f"{given}: the labels of this model are vectors, not classes; {as_numbers}")
+        assert class_index is not None
+        if not 0 <= class_index < label_dim:
+            raise ValueError(f"{given}: this model has the classes 0 to {label_dim - 1}; choose one")
+        return (np.arange(label_dim) == class_index).astype(np.float32)
+    if class_index is not None:
+        raise ValueError(f"--class={class_index} {given}: give one of them")
+    try:
+        label = np.array([float(x) for x in numbers.split(",")], np.float32)
+    except ValueError:
+        label = np.zeros(0, np.float32)
+    if label.shape != (label_dim,) or not np.isfinite(label).all():
+        raise ValueError(f"{given}: the labels of this model have {label_dim} entries; {as_numbers}")
+    return label
 
 
 def make_transform(x: float, y: float, degrees: float, aspect: float) -> np.ndarray:

@@ -70,7 +70,7 @@ def sample(model: Any, seeds: Sequence[int], args: argparse.Namespace) -> np.nda
 
     from stylegan_jax import images, load, rng
 
-    cond = inputs.labels(model.gan.spec.label_dim, args.label, args.batch)
+    cond = inputs.labels(model, args, args.batch)
 
     @jax.jit
     def draw(g, z, psi, keys):  # weights as arguments: as constants they would be folded, and compiled in

@@ -108,7 +108,7 @@ def frames(model: Any, seeds: list[int], args: argparse.Namespace) -> Iterator[n
 
     gan, g = model.gan, jax.device_put(model.g_ema)
     height, width, _ = gan.spec.image_shape
-    cond = inputs.labels(gan.spec.label_dim, args.label, args.batch)
+    cond = inputs.labels(model, args, args.batch)
     with_transform = None if args.path == "latent" else inputs.transformable(model, f"--path={args.path}")
 
     @jax.jit

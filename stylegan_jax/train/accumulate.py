@@ -19,6 +19,7 @@ from stylegan_jax.train.sharding import Layout
 
 Tree = Any
 Objective = Callable[[Tree, Tree], tuple[jax.Array, Aux]]
+Gradient = Callable[[Tree, Tree], tuple[Tree, Aux]]
 
 
 def gradients(of: Objective, params: Tree, data: Tree, count: int, layout: Layout) -> tuple[Tree, Aux]:
@@ -34,7 +35,11 @@ def gradients(of: Objective, params: Tree, data: Tree, count: int, layout: Layou
     Returns:
         The gradient, and aux with rows in the order of `data` and scalars averaged.
     """
-    of_part = jax.grad(of, has_aux=True)
+    return average(jax.grad(of, has_aux=True), params, data, count, layout)
+
+
+def average(of_part: Gradient, params: Tree, data: Tree, count: int, layout: Layout) -> tuple[Tree, Aux]:
+    """Return the mean over the micro-batches of what `of_part` returns, as `gradients` does of a loss's gradient."""
     if count == 1:
         return of_part(params, data)
 

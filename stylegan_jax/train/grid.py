@@ -8,6 +8,7 @@ import numpy as np
 
 from stylegan_jax import images, rng
 from stylegan_jax.config import ExperimentConfig
+from stylegan_jax.data import FittedSource
 from stylegan_jax.models import Gan
 from stylegan_jax.train import compiling
 from stylegan_jax.train.sharding import Layout
@@ -19,27 +20,38 @@ def grid_size(config: ExperimentConfig) -> int:
     return config.log.grid_columns * config.log.grid_rows
 
 
+def grid_labels(config: ExperimentConfig, source: FittedSource) -> np.ndarray:
+    """Return the label of each cell, float32[cells, k].
+
+    Classes go by rows. Other labels, of which not every combination means something, are those of the data's first
+    images, which the grid of reals shows in the same cells.
+    """
+    cells, info = np.arange(grid_size(config)), source.info()
+    if info.label_kind != "classes":
+        return source.labels(cells % info.num_images)
+    label = np.zeros((len(cells), info.label_dim), np.float32)
+    label[cells, cells // config.log.grid_columns % info.label_dim] = 1
+    return label
+
+
 class Grid:
-    """Draws the averaged generator at fixed latents, `noise='const'`, no truncation; labels go by rows.
+    """Draws the averaged generator at fixed latents, `noise='const'`, no truncation.
 
     Args:
         gan: the model.
-        config: gives the number of columns and rows.
         layout: cells are split over its devices.
         root_key: the run's root key.
+        label: float32[cells, k].
     """
 
-    def __init__(self, gan: Gan, config: ExperimentConfig, layout: Layout, root_key: jax.Array):
-        self._count = grid_size(config)
+    def __init__(self, gan: Gan, layout: Layout, root_key: jax.Array, label: np.ndarray):
+        self._count = len(label)
         devices = layout.shards
         self._chunk = -(-min(self._count, 16) // devices) * devices
         padded = -(-self._count // self._chunk) * self._chunk
         z = jax.random.normal(rng.stream(root_key, "grid"), (padded, gan.spec.z_dim))
-        rows = np.arange(padded) // config.log.grid_columns
-        label = np.zeros((padded, gan.spec.label_dim), np.float32)
-        if gan.spec.label_dim:
-            label[np.arange(padded), rows % gan.spec.label_dim] = 1
-        self._z, self._label, self._batch, self._place = np.asarray(z), label, layout.batch, layout.place
+        self._label = label[np.arange(padded) % self._count]
+        self._z, self._batch, self._place = np.asarray(z), layout.batch, layout.place
 
         def draw(model, z, label):
             ws = gan.map_latents(model, z, label)

@@ -19,7 +19,7 @@ from stylegan_jax.load import LoadedModel, load_model
 from stylegan_jax.train import compiling, guard, report, schedule, state as states, step as steps, terms, transfer
 from stylegan_jax.train.checkpoint import Checkpointer, NonFiniteError
 from stylegan_jax.train.distributed import check_agreement, together
-from stylegan_jax.train.grid import Grid, grid_size
+from stylegan_jax.train.grid import Grid, grid_labels, grid_size
 from stylegan_jax.train.sharding import Layout, layout_of
 from stylegan_jax.train.signals import StopSignal
 from stylegan_jax.train.startup import (
@@ -96,7 +96,7 @@ class Run:
         self.gan = models.build(config.model)
         self.root_key = layout.root_key(config.train.seed)
         self.is_chief = jax.process_index() == 0
-        self.grid = Grid(self.gan, config, layout, self.root_key)
+        self.grid = Grid(self.gan, layout, self.root_key, grid_labels(config, source))
         self.rollbacks = 0
         self.bad_streak: dict[str, int] = {}
         self.reported: tuple[int, dict[str, float]] = (-1, {})  # step and means of the last report
@@ -357,6 +357,7 @@ class Run:
             "config": self.config.to_dict(),
             "num_images": self.source.info().num_images,
             "labels": self.source.info().label_digest,
+            "label_kind": self.source.info().label_kind,
             "rollbacks": self.rollbacks,
             "versions": {"stylegan_jax": __version__, "jax": jax.__version__},
         }

@@ -1,8 +1,8 @@
 """What each of the four programs minimises: scalar losses of parameters, from `losses` and a `Gan`.
 
 The functions take every random draw as an argument, so that a test can fix them and a batch can be split. Each returns
-(loss to differentiate, aux); regularisers are multiplied by their interval, since they run that much more rarely
-(SG2 App. B). A `View` maps images to what the discriminator sees of them.
+(loss to differentiate, aux), but `d_main` the gradient; regularisers are multiplied by their interval, since they run
+that much more rarely (SG2 App. B). A `View` maps images to what the discriminator sees of them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 
 from stylegan_jax.config import LossConfig
 from stylegan_jax.losses import regularizers
@@ -105,7 +106,8 @@ def g_reg(
 def d_main(
     gan: Gan,
     loss: LossConfig,
-    d: Variables,
+    variables: Callable[[Any], Variables],
+    params: Any,
     g: Variables,
     latents: Latents,
     image: jax.Array,
@@ -113,23 +115,35 @@ def d_main(
     fake_view: View = plain,
     real_view: View = plain,
     batch: int | None = None,
-) -> tuple[jax.Array, Aux]:
-    """Adversarial loss of the discriminator; fakes and reals pass it separately, with their own stddev groups.
+) -> tuple[Any, Aux]:
+    """Return (gradient of the discriminator's adversarial loss by `params`, aux).
 
-    The generator's statistics move with these fakes, which may be a part of a batch of `batch` images.
+    Fakes, then reals pass the discriminator, each with stddev groups of their own. A loop sees to it that only one of
+    them has activations in memory at a time. The generator's statistics move with these fakes, which may be a part of a
+    batch of `batch` images. `variables` makes the discriminator's variables of `params`.
     """
     ws, w = styles(gan, g, latents, loss.style_mixing_prob)
     made = gan.synthesize_and_track(g, ws, noise=latents.noise, key=latents.noise_key, batch=batch)
     fake_image, moved = jax.lax.stop_gradient(made)
-    fake = gan.discriminate(d, fake_view(fake_image), latents.cond)
-    real = gan.discriminate(d, real_view(image), label)
     kind = LOSSES[loss.adversarial]
-    fake_loss, real_loss = kind.fake(fake), kind.real(real)
-    report = {"loss/d_adversarial": fake_loss.mean() + real_loss.mean(), "scores/fake": fake, "scores/real": real}
-    report |= {"signs/fake": jax.numpy.sign(fake), "signs/real": jax.numpy.sign(real)}
-    store = {"w": jax.lax.stop_gradient(w), "fake": fake, "real": real, "losses": fake_loss + real_loss}
+
+    def mean_loss(params: Any, image: jax.Array, cond: jax.Array, is_real: jax.Array) -> tuple[jax.Array, Any]:
+        logits = gan.discriminate(variables(params), image, cond)
+        values = jnp.where(is_real, kind.real(logits), kind.fake(logits))
+        return values.mean(), (values, logits)
+
+    def add(total: Any, side: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Any, Any]:
+        grads, out = jax.grad(mean_loss, has_aux=True)(params, *side)
+        return jax.tree.map(jnp.add, total, grads), out
+
+    images = jnp.stack([fake_view(fake_image), real_view(image)])
+    sides = images, jnp.stack([latents.cond, label]), jnp.array([False, True])
+    grads, (losses, (fake, real)) = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), sides)
+    report = {"loss/d_adversarial": losses.sum(axis=0).mean(), "scores/fake": fake, "scores/real": real}
+    report |= {"signs/fake": jnp.sign(fake), "signs/real": jnp.sign(real)}
+    store = {"w": jax.lax.stop_gradient(w), "fake": fake, "real": real, "losses": losses.sum(axis=0)}
     store["moved"] = moved
-    return fake_loss.mean() + real_loss.mean(), Aux(report, store)
+    return grads, Aux(report, store)
 
 
 def d_reg(

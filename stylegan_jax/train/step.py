@@ -163,12 +163,12 @@ class Programs:
         data |= {side: self._drawn(f"d_main/augment/{side}", state, root_key) for side in ("fake", "real")}
 
         def of(params, part):
-            d, image = self.d_net.variables(state, params), self._image(part["pixels"])
-            sides = [self.views.of(part[side], state.nimg) for side in ("fake", "real")]
-            rest = part["latents"], image, part["label"], *sides, t.batch_size
-            return objective.d_main(self.gan, self.config.loss, d, state.g, *rest)
+            fake_view, real_view = (self.views.of(part[side], state.nimg) for side in ("fake", "real"))
+            rest = part["latents"], self._image(part["pixels"]), part["label"], fake_view, real_view, t.batch_size
+            variables = functools.partial(self.d_net.variables, state)
+            return objective.d_main(self.gan, self.config.loss, variables, params, state.g, *rest)
 
-        grads, aux = self._gradients(of, state.d["params"], data)
+        grads, aux = accumulate.average(of, state.d["params"], data, t.grad_accum, self.layout)
         control = state.augment
         if steered.mode != "none":
             control = controller.observe(control, aux.store["real"])

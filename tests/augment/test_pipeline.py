@@ -48,7 +48,7 @@ def test_multipliers_replace_what_the_pipe_says():
 
 
 def test_errors_come_before_anything_is_compiled():
-    with pytest.raises(ConfigError, match=r"leaves no operation for images of 3 channel.* augment.mode='none'"):
+    with pytest.raises(ConfigError, match=r"leaves no operation for images of 3 channel.* config.augment.mode='none'"):
         make_augment(configure(ops={}), SHAPE)
     with pytest.raises(ConfigError, match=r"img_channels is 2; brightness, .*saturation need .* pipe='bg'"):
         make_augment(configure(), (8, 8, 2))
@@ -113,15 +113,17 @@ def test_low_precision_images_come_back_as_they_were(normal):
 def test_r1_passes_through_to_second_order(normal):
     """For D(x) = w |x|^2 / 2, R1 of a linear map A is |A'A x|^2 w^2, with the gradient 2 w |A'A x|^2 by w."""
     x, augment = normal((2, *SHAPE)), program("bg")
-    params = augment.draw(jax.random.key(1), 2, 0.9)
+    params = jax.jit(lambda key: augment.draw(key, 2, 0.9))(jax.random.key(1))
 
     def penalty(w):
         critic = lambda image: jnp.sum(augment.apply(params, image) ** 2, axis=(1, 2, 3))[:, None] * w / 2
         return jnp.sum(r1_penalty(critic, x)[0])
 
-    value, slope = jax.jit(jax.value_and_grad(penalty))(3.0)
-    y, pull = jax.vjp(lambda v: augment.apply(params, v), x)
-    squares = np.sum(pull(y)[0] ** 2)
+    def there_and_back(x):
+        y, pull = jax.vjp(lambda v: augment.apply(params, v), x)
+        return jnp.sum(pull(y)[0] ** 2)
+
+    (value, slope), squares = jax.jit(lambda w, x: (jax.value_and_grad(penalty)(w), there_and_back(x)))(3.0, x)
     np.testing.assert_allclose(value, 9 * squares, rtol=1e-10)
     np.testing.assert_allclose(slope, 6 * squares, rtol=1e-10)
 

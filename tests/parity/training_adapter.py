@@ -65,8 +65,8 @@ class Trainer:
         self.record(tag, grads, self.g["params"])
         return aux.store
 
-    def d_step(self, tag: str, of, update):
-        grads, aux = jax.grad(of, has_aux=True)(self.d["params"])
+    def d_step(self, tag: str, grads_of, update):
+        grads, aux = grads_of(self.d["params"])
         updates, self.d_opt = update(grads, self.d_opt, self.d["params"])
         self.d = self.d | {"params": optax.apply_updates(self.d["params"], updates)}
         self.record(tag, grads, self.d["params"])
@@ -93,15 +93,15 @@ class Trainer:
             out |= {f"out/{tag}/pl_penalty": store["penalty"], f"out/{tag}/pl_mean_after": self.pl_mean}
             out[f"out/{tag}/G_reg"] = store["penalty"] * loss.pl_weight
         tag, fakes = f"it{it}_Dmain", self.latents(it, "Dmain", n)
-        of = lambda p: objective.d_main(gan, loss, {"params": p}, self.g, fakes, image, label)
-        store = self.d_step(tag, of, self.d_tx.update_main)
+        grads_of = lambda p: objective.d_main(gan, loss, lambda p: {"params": p}, p, self.g, fakes, image, label)
+        store = self.d_step(tag, grads_of, self.d_tx.update_main)
         self.w_avg = ema.update_w_avg(self.w_avg, store["w"], self.c["generator"].get("w_avg_beta", 0.998))
         out |= {f"out/{tag}/scores_fake": store["fake"], f"out/{tag}/scores_real": store["real"]}
         out |= {f"out/{tag}/D_loss": store["losses"], f"out/{tag}/w_avg": self.w_avg}
         if regularise:
             tag = f"it{it}_Dreg"
             of = lambda p: objective.d_reg(gan, loss, {"params": p}, self.g, fakes, image, label)
-            store = self.d_step(tag, of, self.d_tx.update_reg)
+            store = self.d_step(tag, jax.grad(of, has_aux=True), self.d_tx.update_reg)
             out |= {f"out/{tag}/r1_penalty": store["penalty"], f"out/{tag}/scores_real": store["logits"]}
             out[f"out/{tag}/D_reg"] = store["penalty"] * (loss.r1_gamma / 2)
         self.average(it)

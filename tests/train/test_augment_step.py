@@ -47,7 +47,7 @@ def start(r: toy.Run, bias: float = 0.0):
 )
 def test_it_reaches_every_image_of_the_discriminator_and_nothing_else(phases, reached):
     off, on = run(), fixed(1.0)
-    a, b = (terms.means(r.after(start(off), *phases).stats) for r in (off, on))
+    a, b = (terms.means(r.after(start(r), *phases).stats) for r in (off, on))
     told = {k for k, v in a.items() if not k.startswith("signs/")}
     assert {k for k in told if abs(a[k] - b[k]) > 1e-4 * abs(a[k])} == reached
     assert "augment/p" not in a and ("augment/p" in b) == (phases == ("d_main",))

@@ -185,11 +185,12 @@ def test_sampling_a_run(straight, tmp_path, capsys):
     assert np.asarray(Image.open(tmp_path / "a/grid.png")).shape == (16, 24, 3)
     assert json.loads((tmp_path / "a/sample.json").read_text())["model"]["step"] == 64
     assert sample.main([*run, "--seeds", "0", "--out", str(tmp_path / "c"), "--class", "1"]) == 2
-    assert "no classes" in capsys.readouterr().err
+    assert "no labels" in capsys.readouterr().err
 
 
 def test_an_image_depends_only_on_its_seed(straight, tmp_path):
     model = load_model(straight[0])
+    assert model.label_kind == "none"
     args = sample.parser().parse_args(["--run=x", "--out=y", "--noise=random"])
     alone = sample.sample(model, [5], args)
     among = sample.sample(model, list(range(12)), args)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import toy
 
-from stylegan_jax import models
+from stylegan_jax import data, models
 from stylegan_jax.config import ConfigError
 from stylegan_jax.train import loop, step as steps
 from stylegan_jax.train.checkpoint import Checkpointer
@@ -122,6 +122,39 @@ def test_a_restart_goes_on_with_the_same_augmentation(cache, tmp_path):
     assert float(state.augment.p) != np.float32(0.3)
     loop.train(make_config(cache, **steered, train__total_kimg=0.192), tmp_path / "b")
     assert same_bits(loop.train(make_config(cache, **steered), tmp_path / "b"), state)
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "cell"),
+    [
+        (np.arange(12) % 3, "classes", [1, 0, 0]),
+        (np.tile(np.float32([[1, 1, 0], [0, 1, 1], [0, 0, 1]]), (4, 1)), "multi-hot", [1, 1, 0]),
+        (np.linspace(0, 1, 36, dtype=np.float32).reshape(12, 3), "vectors", np.linspace(0, 1, 36)[:3]),
+    ],
+)
+def test_labels_of_every_kind(cache, tmp_path, monkeypatch, labels, kind, cell):
+    """They reach the discriminator with reals and fakes, the grid and, by the checkpoint, what samples from it."""
+    weights = np.float32([100, 200, 400])  # far more than what the toy adds
+    gan = toy.GAN._replace(
+        spec=toy.SPEC._replace(label_dim=3),
+        discriminate=lambda v, image, cond: toy.discriminate(v, image, cond) + (cond @ weights)[:, None],
+    )
+    monkeypatch.setattr(models, "build", lambda config: gan)
+    config = make_config(cache, model__label_dim=-1, train__total_kimg=0.064)
+    pixels = np.random.default_rng(0).integers(0, 256, (12, *toy.SHAPE), np.uint8)
+    source = data.fit_source(data.MemorySource(pixels, labels), config.data, config.model.image_shape)
+    drawn, cells = loop.Grid, []
+    monkeypatch.setattr(loop, "Grid", lambda *args: cells.append(args[-1]) or drawn(*args))
+    state = loop.train(config, tmp_path, source)
+    np.testing.assert_allclose(cells[0][0], cell, rtol=1e-6)
+    added = float((source.labels(np.arange(12)) @ weights).mean())
+    means = rows(tmp_path)[0]["mean"]
+    assert means["scores/real"] == pytest.approx(added, rel=0.1) and means["scores/fake"] == pytest.approx(
+        added, rel=0.3
+    )
+    with Checkpointer(tmp_path) as checkpointer:
+        found = checkpointer.restore(jax.device_get(state))
+    assert found is not None and found[1]["label_kind"] == kind and found[1]["config"]["model"]["label_dim"] == 3
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ def test_data_parallel_reduces_the_gradient_once_and_moves_no_activation(phase):
     found = collectives(run, phase)
     reduced = sum(size for name, _, size in found if name == "all-reduce")
     other = [entry for entry in found if entry[0] != "all-reduce"]
-    # XLA adds the gradients of fakes and reals before it reduces them on TPU and GPU, after it on CPU.
+    # Fakes and reals pass in a loop, each with a reduction of its own, which stands once or twice in the text.
     gradients = sum(sizes) * (2 if phase == "d_main" else 1)
     (height, width), group = run.config.model.base_size, run.config.model.mbstd_group
     statistic = 6 * (N // group) * height * width * run.config.model.channel_max * 4  # of the minibatch stddev

@@ -80,11 +80,21 @@ def test_more_layers_than_there_are_is_an_error():
     states.check_frozen(toy.make_config(train__freeze_mapping="embed"), toy.SPEC._replace(label_dim=2))
 
 
-# learning-rate warm-up
+# learning rates and their warm-up
 
 
 def flat(params) -> np.ndarray:
     return np.concatenate([np.ravel(x) for x in jax.tree.leaves(params)])
+
+
+def test_each_network_has_its_own_learning_rate():
+    other, equal = run(train__g_lr=0.006, train__d_lr=0.001), run()  # 0.002 each
+    start = jax.device_get(equal.start())
+    for phase, net, times in (("g_main", "g", 3), ("d_main", "d", 0.5)):
+        before = flat(getattr(start, net)["params"])
+        fast, plain = (flat(getattr(r.after(start, phase), net)["params"]) - before for r in (other, equal))
+        np.testing.assert_allclose(fast, times * plain, rtol=1e-3, atol=1e-7)
+        assert np.abs(plain).max() > 1e-4
 
 
 @pytest.mark.parametrize("phase", PHASES)

@@ -14,6 +14,7 @@ import numpy as np
 from configs import tiny
 from stylegan_jax import models, rng
 from stylegan_jax.config import ExperimentConfig, from_dict
+from stylegan_jax.models.gan import without_tracking
 from stylegan_jax.ops.norm import minibatch_std
 from stylegan_jax.spec import PHASES, Batch
 from stylegan_jax.train import sharding, step
@@ -58,7 +59,7 @@ def discriminate(variables, image, cond):
     return x @ block["conv0"]["weight"] + variables["params"]["b4"]["out"]["bias"][None]
 
 
-GAN = models.Gan(SPEC, init_g, init_d, map_latents, synthesize, discriminate)
+GAN = models.Gan(SPEC, init_g, init_d, map_latents, synthesize, without_tracking(synthesize), discriminate)
 
 
 def make_config(**changes) -> ExperimentConfig:

@@ -1,0 +1,53 @@
+"""Labels of the sample grid, and that each cell is drawn with its own."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+import toy
+
+from stylegan_jax import data
+from stylegan_jax.models.gan import without_tracking
+from stylegan_jax.train import grid, sharding
+
+VECTORS = np.random.default_rng(0).standard_normal((5, 3))
+
+
+def source_of(labels) -> data.FittedSource:
+    config, count = toy.make_config(), len(labels)
+    pixels = np.zeros((count, *toy.SHAPE), np.uint8)
+    return data.fit_source(data.MemorySource(pixels, labels), config.data, config.model.image_shape)
+
+
+@pytest.mark.parametrize(
+    ("labels", "cells"),
+    [
+        (np.arange(20) % 3, np.eye(3)[[0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]]),  # a row per class
+        (np.arange(20) % 2, np.eye(2)[[0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0]]),
+        (VECTORS > 0, (VECTORS > 0)[[0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]]),  # as the reals in the same cells
+        (VECTORS, VECTORS[[0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]]),
+    ],
+)
+def test_classes_go_by_rows_and_other_labels_are_those_of_the_reals(labels, cells):
+    config = toy.make_config(log__grid_columns=4, log__grid_rows=3)
+    labels = labels.astype(np.float32) if labels.ndim == 2 else labels
+    got = grid.grid_labels(config, source_of(labels))
+    np.testing.assert_array_equal(got, cells.astype(np.float32))
+    assert got.dtype == np.float32
+
+
+def test_each_cell_is_drawn_with_its_label():
+    values = np.linspace(-1, 1, 21, dtype=np.float32)[:, None]  # more than one chunk, and a rest
+    paint = lambda variables, ws, **_: jax.numpy.broadcast_to(ws[:, :1, :1, None], (len(ws), *toy.SHAPE))
+    gan = toy.GAN._replace(
+        spec=toy.SPEC._replace(label_dim=1),
+        map_latents=lambda variables, z, cond: jax.numpy.broadcast_to(cond[:, None], (len(z), 2, 16)),
+        synthesize=paint,
+        synthesize_and_track=without_tracking(paint),
+    )
+    r = toy.Run(toy.make_config(), gan)
+    for devices in (1, 8):
+        drawn = grid.Grid(gan, sharding.make_layout(devices), toy.KEY, values).draw(r.start())
+        assert drawn.shape == (21, *toy.SHAPE)
+        np.testing.assert_allclose(drawn[:, 0, 0, 0], (values[:, 0] + 1) * 127.5, atol=1)
