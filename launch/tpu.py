@@ -120,7 +120,7 @@ class Tpu:
         """Put the checkout on all workers and install it; mount the storage; run --prepare."""
         o = self.options
         archive = Path(tempfile.gettempdir()) / f"{FOLDER}-{o.name}.tar.gz"
-        left_out = ("./.git", "./.venv", "./runs", "./build", "./dist", "__pycache__")
+        left_out = ("./.git", "./.venv", "./runs", "./build", "./dist", "./tests", "__pycache__")
         pack = ["tar", "--create", "--gzip", f"--file={archive}", *(f"--exclude={name}" for name in left_out)]
         self.runner.check([*pack, f"--directory={ROOT}", "."])
         send = [str(archive), f"{o.name}:{FOLDER}.tar.gz", "--worker=all"]
