@@ -156,6 +156,20 @@ def get_config() -> ml_collections.ConfigDict:
     t.num_devices = 0  # 0: all; else the first so many
     t.compilation_cache = "auto"  # folder of compiled programs; auto: in the user's cache folder; off
 
+    c.mesh = x = ml_collections.ConfigDict()  # devices = data x fsdp x spatial, data being what is left
+    x.fsdp = 1  # share of devices over which parameters, optimiser moments and averages are split, the batch too
+    x.spatial = 1  # devices over which the height of images and activations is split, for large images
+
+    c.distributed = n = ml_collections.ConfigDict()
+    n.mode = (
+        "auto"  # auto: find the other processes of a TPU slice, SLURM, Open MPI or GKE job; off: this process alone
+    )
+    n.coordinator = ""  # elsewhere: host:port of process 0, the same on every process
+    n.num_processes = 0  # elsewhere: how many processes
+    n.process_id = -1  # elsewhere: number of this process, from 0
+    n.start_timeout_s = 300  # seconds to wait for all processes at the start
+    n.heartbeat_s = 100  # a process silent for so many seconds ends the run on all
+
     c.log = g = ml_collections.ConfigDict()
     g.tick_kimg = 4.0  # thousands of images per progress line
     g.grid_ticks = 50  # ticks between image grids

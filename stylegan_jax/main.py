@@ -6,6 +6,7 @@ Running the same command again resumes. Any key can be overridden: `--config.tra
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 from absl import app, flags
@@ -42,15 +43,20 @@ def main(argv: list[str]) -> int:
 
             print(dry_run(config))
             return 0
+        from stylegan_jax.train.distributed import LostProcessError, joined
         from stylegan_jax.train.loop import DivergedError, train
     except (ConfigError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     try:
-        train(config, _WORKDIR.value)
+        with joined(config.distributed):
+            train(config, _WORKDIR.value)
     except (ConfigError, DataError, WorkdirBusyError, BadCheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except LostProcessError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
     except (CheckpointError, DivergedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

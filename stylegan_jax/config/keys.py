@@ -206,6 +206,26 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How devices share the work; see `configs/common.py`."""
+
+    fsdp: int
+    spatial: int
+
+
+@dataclasses.dataclass(frozen=True)
+class DistributedConfig:
+    """The processes of a run on many hosts; see `configs/common.py`."""
+
+    mode: str
+    coordinator: str
+    num_processes: int
+    process_id: int
+    start_timeout_s: int
+    heartbeat_s: int
+
+
+@dataclasses.dataclass(frozen=True)
 class LogConfig:
     """Reports, grids and checkpoints; see `configs/common.py`."""
 
@@ -232,6 +252,8 @@ class ExperimentConfig:
     loss: LossConfig
     augment: AugmentConfig
     train: TrainConfig
+    mesh: MeshConfig
+    distributed: DistributedConfig
     log: LogConfig
 
     def to_dict(self) -> dict[str, Any]:
@@ -259,5 +281,6 @@ CHOICES = {
     ),
     "train.on_nan": ("halt", "skip", "scrub", "rollback"),
     "train.freeze_mapping": ("none", "embed", "all"),
+    "distributed.mode": ("auto", "off"),
     "log.best_mode": ("min", "max"),
 }

@@ -21,6 +21,8 @@ RESUMABLE_KEYS = (
     "data.cache",
     "data.cache_limit_mb",
     "data.workers",
+    "mesh.",
+    "distributed.",
     "log.",
 )
 

@@ -7,7 +7,14 @@ import math
 from typing import Any
 
 from stylegan_jax.config.errors import ConfigError, suggest
-from stylegan_jax.config.keys import CHOICES, AugmentConfig, DataConfig, ExperimentConfig, ModelConfig
+from stylegan_jax.config.keys import (
+    CHOICES,
+    AugmentConfig,
+    DataConfig,
+    DistributedConfig,
+    ExperimentConfig,
+    ModelConfig,
+)
 from stylegan_jax.config.stylegan3 import make_plan
 
 
@@ -26,6 +33,7 @@ def validate(config: ExperimentConfig) -> None:
     _check_options(config)
     _check_data(config.data)
     _check_augment(config.augment)
+    _check_distributed(config.distributed)
 
 
 def _check_choices(group: str, values: Any) -> None:
@@ -94,6 +102,10 @@ def _check_numbers(config: ExperimentConfig) -> None:
         "loss.pl_batch_shrink": loss.pl_batch_shrink,
         "data.workers": config.data.workers,
         "data.synthetic_images": config.data.synthetic_images,
+        "mesh.fsdp": config.mesh.fsdp,
+        "mesh.spatial": config.mesh.spatial,
+        "distributed.start_timeout_s": config.distributed.start_timeout_s,
+        "distributed.heartbeat_s": config.distributed.heartbeat_s,
         "log.tick_kimg": log.tick_kimg,
         "log.grid_ticks": log.grid_ticks,
         "log.checkpoint_ticks": log.checkpoint_ticks,
@@ -234,6 +246,30 @@ def _check_augment(augment: AugmentConfig) -> None:
                 f"config.augment.diffaugment.policy is {diff.policy!r}; {name.strip()!r} is no policy; "
                 f"{suggest(name.strip(), known)}; separate several by commas"
             )
+
+
+def _check_distributed(d: DistributedConfig) -> None:
+    """Check that processes are given whole or not at all."""
+    _check_choices("distributed", d)
+    if not (d.coordinator or d.num_processes or d.process_id != -1):
+        return
+    if d.mode == "off":
+        raise ConfigError(
+            "config.distributed.mode is 'off' with other keys of the group set; use 'auto', or clear them"
+        )
+    if not d.coordinator:
+        raise ConfigError(
+            f"config.distributed.coordinator is empty with num_processes={d.num_processes}, process_id={d.process_id}; "
+            "set it to host:port of process 0, the same on every process"
+        )
+    port = d.coordinator.rpartition(":")[2]
+    if ":" not in d.coordinator or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ConfigError(f"config.distributed.coordinator is {d.coordinator!r}; write host:port, as 10.0.0.2:8476")
+    if d.num_processes < 1 or not 0 <= d.process_id < d.num_processes:
+        raise ConfigError(
+            f"config.distributed.process_id is {d.process_id} of num_processes={d.num_processes}; processes are "
+            "numbered from 0 to num_processes - 1"
+        )
 
 
 def check_devices(config: ExperimentConfig, num_devices: int) -> None:

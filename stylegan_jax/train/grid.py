@@ -31,7 +31,7 @@ class Grid:
 
     def __init__(self, gan: Gan, config: ExperimentConfig, layout: Layout, root_key: jax.Array):
         self._count = grid_size(config)
-        devices = layout.mesh.size
+        devices = layout.shards
         self._chunk = -(-min(self._count, 16) // devices) * devices
         padded = -(-self._count // self._chunk) * self._chunk
         z = jax.random.normal(rng.stream(root_key, "grid"), (padded, gan.spec.z_dim))
@@ -39,13 +39,13 @@ class Grid:
         label = np.zeros((padded, gan.spec.label_dim), np.float32)
         if gan.spec.label_dim:
             label[np.arange(padded), rows % gan.spec.label_dim] = 1
-        self._z, self._label, self._batch = np.asarray(z), label, layout.batch
+        self._z, self._label, self._batch, self._place = np.asarray(z), label, layout.batch, layout.place
 
         def draw(model, z, label):
             ws = gan.map_latents(model, z, label)
             return gan.synthesize({"params": model["params"], "buffers": model["buffers"]}, ws, noise="const")
 
-        shardings = (layout.replicated, layout.batch, layout.batch)
+        shardings = (None, layout.batch, layout.batch)  # None: as the given model lies
         self._jitted = jax.jit(draw, in_shardings=shardings, out_shardings=layout.replicated)
         self._draw = None
 
@@ -62,7 +62,7 @@ class Grid:
         model, out = _drawn(state), []
         for start in range(0, len(self._z), self._chunk):
             part = slice(start, start + self._chunk)
-            z, label = (jax.device_put(x[part], self._batch) for x in (self._z, self._label))
+            z, label = self._place([self._z[part], self._label[part]], [self._batch] * 2)
             out.append(images.to_pixels(jax.device_get(draw(model, z, label))))
         return np.concatenate(out)[: self._count]
 

@@ -12,20 +12,22 @@ from typing import Any
 import jax
 import numpy as np
 
-from stylegan_jax import __version__, models, rng
+from stylegan_jax import __version__, models
 from stylegan_jax.config import ExperimentConfig, check_devices, resume_conflicts, validate
 from stylegan_jax.data import FittedSource, open_batches, open_source
 from stylegan_jax.load import LoadedModel, load_model
 from stylegan_jax.train import compiling, guard, report, schedule, state as states, step as steps, terms, transfer
 from stylegan_jax.train.checkpoint import Checkpointer, NonFiniteError
+from stylegan_jax.train.distributed import check_agreement, together
 from stylegan_jax.train.grid import Grid, grid_size
-from stylegan_jax.train.sharding import Layout, make_layout
+from stylegan_jax.train.sharding import Layout, layout_of
 from stylegan_jax.train.signals import StopSignal
 from stylegan_jax.train.startup import (
     check_keep_best,
     check_space,
     check_workdir,
     describe,
+    facts_of,
     make_folder,
     refuse,
     resolve_labels,
@@ -64,19 +66,26 @@ def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: Fit
     validate(config)
     use_compilation_cache(config.train.compilation_cache)
     folder = Path(workdir)
-    layout = make_layout(config.train.num_devices)
-    check_devices(config, layout.mesh.size)
-    make_folder(folder)
+    layout = layout_of(config)
+    check_devices(config, layout.shards)
     with contextlib.ExitStack() as stack:
-        if jax.process_index() == 0:
-            stack.enter_context(WorkdirLock(folder))
-        if source is None:
-            source = stack.enter_context(contextlib.closing(open_source(config.data, config.model.image_shape)))
-        config = resolve_labels(config, source.info())
-        check_keep_best(config)
-        states.check_frozen(config, models.build(config.model).spec)
-        check_workdir(folder, config)
-        return Run(config, folder, layout, source).go()
+
+        def prepare() -> tuple[ExperimentConfig, FittedSource]:
+            make_folder(folder)
+            if jax.process_index() == 0:
+                stack.enter_context(WorkdirLock(folder))
+            opened = source or stack.enter_context(
+                contextlib.closing(open_source(config.data, config.model.image_shape))
+            )
+            resolved = resolve_labels(config, opened.info())
+            check_keep_best(resolved)
+            states.check_frozen(resolved, models.build(resolved.model).spec)
+            check_workdir(folder, resolved)
+            return resolved, opened
+
+        whole, opened = together(prepare)
+        check_agreement(whole, facts_of(opened.info()))
+        return Run(whole, folder, layout, opened).go()
 
 
 class Run:
@@ -85,7 +94,7 @@ class Run:
     def __init__(self, config: ExperimentConfig, folder: Path, layout: Layout, source: FittedSource):
         self.config, self.folder, self.layout, self.source = config, folder, layout, source
         self.gan = models.build(config.model)
-        self.root_key = jax.device_put(rng.root(config.train.seed), layout.replicated)
+        self.root_key = layout.root_key(config.train.seed)
         self.is_chief = jax.process_index() == 0
         self.grid = Grid(self.gan, config, layout, self.root_key)
         self.rollbacks = 0
@@ -96,18 +105,23 @@ class Run:
         best = {"keep_best": log.keep_best or None, "best_mode": log.best_mode}
         self.checkpoints = Checkpointer(folder, keep_latest=log.keep_latest, keep_every_steps=every, **best)
 
+    def say(self, text: str) -> None:
+        """Print, on one process of the run."""
+        if self.is_chief:
+            print(text, flush=True)
+
     def go(self) -> TrainState:
         """Compile, initialise or restore, and train to the end or to a signal."""
         config = self.config
-        print(describe(config, self.source.info(), self.layout), flush=True)
+        self.say(describe(config, self.source.info(), self.layout))
         with StopSignal() as stop, self.checkpoints:  # signals are held until the last checkpoint is on the disk
             total = schedule.total_steps(config)
             restored = self._restore()
             if restored is not None and restored[1] >= total:
-                print(f"nothing to do: {config.train.total_kimg:g} kimg are done; raise config.train.total_kimg")
+                self.say(f"nothing to do: {config.train.total_kimg:g} kimg are done; raise config.train.total_kimg")
                 return restored[0]
             if restored is not None and self._is_stale(restored[1]):
-                print(f"nothing to do: {self._stale_line()}; raise config.train.early_stop_kimg, or set it to 0")
+                self.say(f"nothing to do: {self._stale_line()}; raise config.train.early_stop_kimg, or set it to 0")
                 return restored[0]
             source = self._transfer_source() if restored is None else None
             with ThreadPoolExecutor(1) as pool:  # the programs compile while the state is made
@@ -149,7 +163,7 @@ class Run:
 
     def _loop(self, state: TrainState, first: int, total: int, programs: dict, batches: Any, stop: StopSignal):
         seed = after_rollbacks(self.config.train.seed, self.rollbacks)
-        root_key = jax.device_put(rng.root(seed), self.layout.replicated)
+        root_key = self.layout.root_key(seed)
         for step in range(first, total):
             batch = next(batches)
             with jax.transfer_guard_device_to_host("disallow"):  # a step never waits for the host
@@ -166,12 +180,12 @@ class Run:
                 state = self._report(state, step + 1, due.tick)
             if due.grid:
                 self._draw_grids(state, step + 1)
-            stopped = stop.requested is not None if jax.process_count() == 1 else due.report and stop.agreed()
+            stopped = stop.agreed(step + 1)
             if due.checkpoint or stopped:
                 self._save(state, step + 1)
             if stopped:
                 self.checkpoints.wait()
-                self.bar.line(f"{stop.requested or 'a signal elsewhere'}: saved step {step + 1}; run again to go on")
+                self.bar.line(f"{stop.reason()}: saved step {step + 1}; run again to go on")
                 break
             if due.checkpoint and self._is_stale(step + 1):
                 self.bar.line(f"stopped at step {step + 1}: {self._stale_line()}")
@@ -196,10 +210,9 @@ class Run:
         used = self.rollbacks + 1
         state, first = self._restore() or (self._create(self._transfer_source()), 0)
         self.rollbacks, self.bad_streak = used, {}
-        print(
+        self.say(
             f"rollback {used} of {self.config.train.max_rollbacks}: {problem}\n"
-            f"going on from step {first} with other random numbers",
-            flush=True,
+            f"going on from step {first} with other random numbers"
         )
         return state, first
 
@@ -223,7 +236,7 @@ class Run:
             bad.append(f"labels of the images: {meta['labels']} -> {info.label_digest} (digests)")
         refuse(self.folder, bad)
         self.rollbacks = meta.get("rollbacks", 0)
-        print(f"resuming from step {step} ({meta['nimg'] / 1000:.2f} kimg) of {self.folder}", flush=True)
+        self.say(f"resuming from step {step} ({meta['nimg'] / 1000:.2f} kimg) of {self.folder}")
         return state, step
 
     def _transfer_source(self) -> LoadedModel | None:
@@ -241,8 +254,8 @@ class Run:
         if source is None:
             return state
         state, lines = transfer.transfer(state, self.config.model, source, self.config.train.init_from)
-        print("\n".join(lines), flush=True)
-        return jax.device_put(state, self.layout.replicated)
+        self.say("\n".join(lines))
+        return self.layout.place(state, self.layout.state(state))
 
     def _compile(self) -> dict:
         """Compile every program of the run, several at a time."""
@@ -259,7 +272,7 @@ class Run:
     def _open_reports(self, first: int, total: int, stack: contextlib.ExitStack) -> None:
         log, batch = self.config.log, self.config.train.batch_size
         self.clock = report.Clock(first * batch, total * batch)
-        self.bar = report.Bar(log.progress_bar and self.is_chief, total * batch / 1000, first * batch / 1000)
+        self.bar = report.Bar(log.progress_bar, self.is_chief, total * batch / 1000, first * batch / 1000)
         self.stats = report.StatsFile(self.folder / "stats.jsonl", first) if self.is_chief else None
         self.board = report.TensorBoard(self.folder / "tensorboard") if log.tensorboard and self.is_chief else None
         for opened in (self.board, self.stats, self.bar):
@@ -320,7 +333,7 @@ class Run:
             if self.board is not None:
                 self.board.scalars(step, means | {f"timing/{k}": v for k, v in timing.items()} | {"kimg": nimg / 1000})
             self.bar.line(report.progress_line(tick, nimg, timing, memory, means))
-        return state.replace(stats=jax.device_put(terms.empty(), self.layout.replicated))
+        return state.replace(stats=self.layout.place(terms.empty()))
 
     def _draw_grids(self, state: TrainState, step: int) -> None:
         pixels = self.grid.draw(state)

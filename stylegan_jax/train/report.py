@@ -122,11 +122,11 @@ class TensorBoard:
 
 
 class Bar:
-    """A live bar on a terminal; nothing elsewhere."""
+    """A live bar on a terminal, lines elsewhere, nothing on any process but the first."""
 
-    def __init__(self, enabled: bool, total_kimg: float, done_kimg: float):
-        self._bar = None
-        if enabled and sys.stderr.isatty():
+    def __init__(self, enabled: bool, is_chief: bool, total_kimg: float, done_kimg: float):
+        self._bar, self._is_chief = None, is_chief
+        if enabled and is_chief and sys.stderr.isatty():
             from tqdm import tqdm
 
             form = "{l_bar}{bar}| {n:.2f}/{total:.0f} kimg [{elapsed}<{remaining}]"
@@ -138,6 +138,8 @@ class Bar:
 
     def line(self, text: str) -> None:
         """Print a line above the bar."""
+        if not self._is_chief:
+            return
         if self._bar is None:
             print(text, flush=True)
         else:

@@ -9,7 +9,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from stylegan_jax.train.manifest import all_processes
+import jax
+from jax.experimental import multihost_utils
 
 _NAMES = ("SIGTERM", "SIGINT", "SIGUSR1")  # a scheduler's preemption, Ctrl-C, Slurm's early warning
 
@@ -19,31 +20,38 @@ class StopSignal:
 
     A second SIGINT raises KeyboardInterrupt at once. The former handlers come back on exit. Outside the main thread
     (where Python takes no handlers) nothing is installed and nothing is ever requested.
+
+    With several processes, a signal to one of them stops all at the same step. JAX's coordination service sees to
+    that, without waiting for a device; it watches SIGTERM itself, so that the other signals become one.
     """
 
     def __init__(self) -> None:
-        """Install nothing yet."""
+        """Install nothing yet; JAX has been told of the other processes."""
         self._requested: str | None = None
         self._interrupted = False
         self._former: dict[signal.Signals, Any] = {}
+        self._several = jax.process_count() > 1
 
     @property
     def requested(self) -> str | None:
         """The name of the first signal that this process got, or None."""
         return self._requested
 
-    def agreed(self) -> bool:
-        """Return whether any process of the run was asked to stop, the same answer on all of them.
+    def agreed(self, step: int) -> bool:
+        """Return whether to stop after `step`, the same answer on all processes; call it after every step."""
+        if not self._several:
+            return self._requested is not None
+        return multihost_utils.reached_preemption_sync_point(step)
 
-        With several processes this is a collective: call it at the same steps everywhere.
-        """
-        return not all_processes(self._requested is None)
+    def reason(self) -> str:
+        """Return what asked for the stop."""
+        return self._requested or "a signal to a process of the run"
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
             for name in _NAMES:
                 number = getattr(signal, name, None)  # Windows has no SIGUSR1
-                if number is not None:
+                if number is not None and not (self._several and name == "SIGTERM"):
                     self._former[number] = signal.signal(number, self._handle)
         return self
 
@@ -64,3 +72,5 @@ class StopSignal:
         # Not print or logging: their locks may be held by the code that was interrupted.
         with contextlib.suppress(OSError):
             os.write(2, f"{name}: finishing this step, then saving and stopping{hint}\n".encode())
+        if self._several:
+            os.kill(os.getpid(), signal.SIGTERM)

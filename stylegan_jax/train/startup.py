@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -74,7 +75,7 @@ def check_workdir(folder: Path, config: ExperimentConfig) -> None:
         except ValueError:
             bad, fine = [], []  # a damaged file; the checkpoint holds the configuration too
         refuse(folder, bad)
-        for line in fine:
+        for line in fine if jax.process_index() == 0 else ():
             print(f"changed since the last start: {line}", flush=True)
     if jax.process_index() == 0:
         part = path.with_name("config.json.part")
@@ -115,6 +116,11 @@ def check_space(folder: Path, state: TrainState, keep: int) -> None:
             f"{folder} has {free / 2**20:.0f} MiB free; {keep} + 1 checkpoints need {one * (keep + 1) / 2**20:.0f} "
             "MiB; free some, choose another --workdir, or lower config.log.keep_latest"
         )
+
+
+def facts_of(info: SourceInfo) -> dict[str, Any]:
+    """Return what has to be equal about the data on every process, by the name to show."""
+    return {"images in the data set": info.num_images, "labels of the images (digest)": info.label_digest}
 
 
 def describe(config: ExperimentConfig, info: SourceInfo, layout: Layout) -> str:

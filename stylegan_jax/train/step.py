@@ -163,7 +163,7 @@ class Programs:
         data |= {side: self._drawn(f"d_main/augment/{side}", state, root_key) for side in ("fake", "real")}
 
         def of(params, part):
-            d, image = self.d_net.variables(state, params), to_image(part["pixels"])
+            d, image = self.d_net.variables(state, params), self._image(part["pixels"])
             sides = [self.views.of(part[side], state.nimg) for side in ("fake", "real")]
             rest = part["latents"], image, part["label"], *sides, t.batch_size
             return objective.d_main(self.gan, self.config.loss, d, state.g, *rest)
@@ -194,7 +194,7 @@ class Programs:
         data["real"] = self._drawn("d_reg/augment/real", state, root_key)
 
         def of(params, part):
-            d, image = self.d_net.variables(state, params), to_image(part["pixels"])
+            d, image = self.d_net.variables(state, params), self._image(part["pixels"])
             rest = part["latents"], image, part["label"], self.views.of(part["real"], shown), part.get("mix")
             return objective.d_reg(self.gan, loss, d, state.g, *rest)
 
@@ -206,6 +206,9 @@ class Programs:
 
     def _latents(self, phase: str, state: TrainState, root_key: jax.Array, cond: jax.Array) -> objective.Latents:
         return draw_latents(self.gan, self.layout, root_key, phase, state.step, cond)
+
+    def _image(self, pixels: jax.Array) -> jax.Array:
+        return self.layout.spread(to_image(pixels))
 
     def _drawn(self, name: str, state: TrainState, root_key: jax.Array) -> Any:
         return self.views.draw(root_key, name, state, self.config.train.batch_size)
@@ -226,10 +229,16 @@ def make_programs(gan: Gan, config: ExperimentConfig, layout: Layout) -> dict[st
 
 
 def jit_programs(programs: Mapping[str, Program], layout: Layout) -> dict[str, Program]:
-    """Return the programs under `jax.jit`: state replicated and donated, batch split over the devices."""
-    shardings = (layout.replicated, layout.batch_shardings(), layout.replicated)
+    """Return the programs under `jax.jit`: state laid out by `layout` and donated, batch split over the devices."""
+    whole = layout.mesh.shape["fsdp"] == 1
+    state = layout.replicated if whole else None  # None: as the given state lies
+    shardings = (state, layout.batch_shardings(), layout.replicated)
+
+    def held(program: Program) -> Program:
+        return program if whole else lambda *args: layout.hold(program(*args))
+
     return {
-        name: jax.jit(program, in_shardings=shardings, out_shardings=layout.replicated, donate_argnums=(0,))
+        name: jax.jit(held(program), in_shardings=shardings, out_shardings=state, donate_argnums=(0,))
         for name, program in programs.items()
     }
 
@@ -257,11 +266,13 @@ def create_state(gan: Gan, config: ExperimentConfig, layout: Layout, root_key: j
     It runs once, so on CPU it is compiled without optimisation, in a quarter of the time.
     """
     lowered = compiling.lower(_creation(gan, config, layout), root_key)
-    return lowered.compile(compiler_options=compiling.quick_options())(root_key)
+    state = lowered.compile(compiler_options=compiling.quick_options())(root_key)
+    return state if layout.mesh.shape["fsdp"] == 1 else jax.jit(layout.hold)(state)
 
 
 def state_shapes(gan: Gan, config: ExperimentConfig, layout: Layout) -> TrainState:
     """Return the abstract state with its shardings: the target of a restore."""
     with compiling.tracing():
         shapes = _creation(gan, config, layout).eval_shape(jax.random.key(0))
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.replicated), shapes)
+    place = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+    return jax.tree.map(place, shapes, layout.state(shapes))

@@ -59,7 +59,7 @@ class Views:
 
     def __init__(self, config: ExperimentConfig, image_shape: tuple[int, int, int], layout: Layout):
         self._loss, self._layout = config.loss, layout
-        self._augment = make_augment(config.augment, image_shape, layout.mesh.size)
+        self._augment = make_augment(config.augment, image_shape, layout.shards)
 
     def draw(self, root_key: jax.Array, name: str, state: TrainState, n: int) -> Any:
         """Return the augmentation's random parameters of n images, a tree of rows; `name` is their own stream."""
@@ -70,6 +70,7 @@ class Views:
         """Return the view of images with these parameters, once `nimg` images have been shown."""
 
         def view(image: jax.Array) -> jax.Array:
+            image = self._layout.spread(image)
             if self._loss.blur_init_sigma:
                 image = blur(image, blur_sigma(self._loss, nimg), self._loss.blur_init_sigma)
             return self._augment.apply(drawn, image)

@@ -7,6 +7,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 
 import jax
 import numpy as np
@@ -65,7 +66,10 @@ def main() -> None:
     with StopSignal() as stop:
         if process == 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        report["stop"] = stop.agreed()
+        step = 0
+        while not stop.agreed(step):  # it takes the coordination service about a second
+            step, _ = step + 1, time.sleep(0.05)
+        report["stop"] = step == int(multihost_utils.broadcast_one_to_all(np.asarray(step)))
     print(json.dumps(report))
 
 

@@ -19,10 +19,10 @@ def send(number: signal.Signals) -> None:
 def test_a_signal_is_a_request(name: str, capfd: pytest.CaptureFixture[str]):
     with StopSignal() as stop:
         assert stop.requested is None
-        assert not stop.agreed()
+        assert not stop.agreed(1)
         send(signal.Signals[name])
         assert stop.requested == name
-        assert stop.agreed()
+        assert stop.agreed(2)
     assert f"{name}: finishing this step" in capfd.readouterr().err
 
 

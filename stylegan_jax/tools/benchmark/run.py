@@ -12,7 +12,7 @@ from typing import Any
 from stylegan_jax.config import ExperimentConfig, check_devices, flatten
 from stylegan_jax.tools.benchmark import data, machine, programs
 from stylegan_jax.tools.benchmark.measure import Measurement, Options, compute_dtype
-from stylegan_jax.train.sharding import make_layout
+from stylegan_jax.train.sharding import layout_of
 from stylegan_jax.train.startup import use_compilation_cache
 
 WHAT = ("train", "sample", "data", "compile")
@@ -45,8 +45,8 @@ def benchmark(
         ConfigError: a batch does not divide, labels of unknown length, or a program that does not fit in memory.
         DataError: the source of 'data' cannot be opened.
     """
-    layout = make_layout(config.train.num_devices, devices)
-    check_devices(config, layout.mesh.size)
+    layout = layout_of(config, devices)
+    check_devices(config, layout.shards)
     record: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "what": list(options.what),

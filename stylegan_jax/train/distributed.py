@@ -1,0 +1,154 @@
+"""The processes of a run on many hosts: joining at the start, agreeing, failing together."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+import stylegan_jax
+from stylegan_jax.config import ConfigError, DistributedConfig, ExperimentConfig, flatten
+
+T = TypeVar("T")
+
+_LOST = ("gloo", "connection", "heartbeat", "coordination service", "unavailable", "deadline")
+"""Words of the errors that collectives end with when a process is gone."""
+
+
+class LostProcessError(Exception):
+    """Another process of the run died or cannot be reached."""
+
+
+@contextlib.contextmanager
+def joined(config: DistributedConfig) -> Iterator[None]:
+    """Join the other processes of the run, to be called before JAX touches a device, and part at the end.
+
+    With `mode='auto'` and no address, JAX finds the processes of a TPU slice, SLURM, Open MPI or GKE job; where it
+    finds none, this process is alone.
+
+    Raises:
+        ConfigError: the others were not there in time.
+        LostProcessError: one of them is gone. Leave without Python's exit hooks, which would wait for it.
+    """
+    if config.mode == "off" or not _join(config):
+        yield
+        return
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1 or not any(word in str(error).lower() for word in _LOST):
+            raise
+        raise LostProcessError(
+            f"another process of this run is gone or cannot be reached ({_first_line(error)}); the last checkpoint is "
+            "kept: run the same command on every host to go on from it"
+        ) from error
+    jax.distributed.shutdown()  # not after an error: parting waits for the others, which may be gone
+
+
+def _join(config: DistributedConfig) -> bool:
+    where: dict[str, Any] = {}
+    if config.coordinator:
+        where = {"coordinator_address": config.coordinator}
+        where |= {"num_processes": config.num_processes, "process_id": config.process_id}
+    try:
+        jax.distributed.initialize(
+            **where,
+            initialization_timeout=config.start_timeout_s,
+            heartbeat_timeout_seconds=config.heartbeat_s,
+            shutdown_timeout_seconds=config.heartbeat_s,
+        )
+    except ValueError as error:
+        if where:
+            raise ConfigError(f"config.distributed does not fit: {error}") from None
+        return False  # no cluster found
+    except RuntimeError as error:
+        raise ConfigError(
+            f"the processes of this run did not meet within config.distributed.start_timeout_s="
+            f"{config.start_timeout_s} s ({_first_line(error)}); start the same command on every host, and check that "
+            f"they reach {config.coordinator or 'process 0'}"
+        ) from None
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+def together(action: Callable[[], T]) -> T:
+    """Run an action on every process; where it fails on one, fail on all.
+
+    Raises:
+        Exception: what the action raised here.
+        ConfigError: it failed elsewhere.
+    """
+    if jax.process_count() == 1:
+        return action()
+    error, result = None, None
+    try:
+        result = action()
+    except Exception as e:
+        error = e
+    failed = np.flatnonzero(multihost_utils.process_allgather(np.asarray(error is not None)))
+    if error is not None:
+        raise error
+    if len(failed):
+        raise ConfigError(f"process {failed[0]} could not start; its own output says why")
+    return result  # type: ignore[return-value]
+
+
+def check_agreement(config: ExperimentConfig, facts: dict[str, Any]) -> None:
+    """Refuse to go on when processes differ in what decides the computation.
+
+    Args:
+        config: the experiment; where programs are cached and which process this is may differ.
+        facts: what else has to be equal, by the name to show.
+
+    Raises:
+        ConfigError: on every process; where it differs from process 0, the text names the fields.
+    """
+    if jax.process_count() == 1:
+        return
+    mine = {f"config.{key}": value for key, value in flatten(config.to_dict()).items()}
+    for key in ("config.distributed.process_id", "config.train.compilation_cache"):
+        del mine[key]
+    mine |= facts | code_version()
+    first = json.loads(_of_process_0(json.dumps(mine).encode()))
+    mine = json.loads(json.dumps(mine))
+    keys = sorted(mine.keys() | first.keys())
+    differing = [f"{k}: {first.get(k)!r} there, {mine.get(k)!r} here" for k in keys if first.get(k) != mine.get(k)]
+
+    def refuse() -> None:
+        if differing:
+            raise ConfigError(
+                f"process {jax.process_index()} was not started like process 0:\n  "
+                + "\n  ".join(differing)
+                + "\nUse the same command, data and installation on every host"
+            )
+
+    together(refuse)
+
+
+def _of_process_0(content: bytes) -> bytes:
+    """Return the bytes that process 0 gave; collectives, of one size on all processes."""
+    size = int(multihost_utils.broadcast_one_to_all(np.asarray(len(content), np.int32)))
+    padded = np.frombuffer(content[:size].ljust(size, b"\0"), np.uint8)
+    return np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes()
+
+
+def code_version() -> dict[str, str]:
+    """Return a digest of this package's source and the versions that decide what is computed."""
+    root = Path(os.path.dirname(stylegan_jax.__file__))
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    versions = {f"version of {name}": importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")}
+    return {"source of stylegan_jax (digest)": digest.hexdigest()[:16]} | versions

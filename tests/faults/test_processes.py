@@ -1,0 +1,142 @@
+"""The training command as two processes on one machine: equal to one process, stopped by a signal, a process lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BATCH = 8
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("programs")
+
+
+class Command:
+    """The training command on `count` processes with `devices` devices each."""
+
+    def __init__(self, cache: Path, workdir: Path, count: int, devices: int, steps: int):
+        with socket.socket() as probe:
+            probe.bind(("localhost", 0))
+            self.address = f"localhost:{probe.getsockname()[1]}"
+        self.count, self.workdir = count, workdir
+        self.environment = os.environ | {
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
+            "PYTHONPATH": os.fspath(ROOT),
+            "PYTHONUNBUFFERED": "1",
+        }
+        own = {"train.compilation_cache": cache, "train.batch_size": BATCH, "train.total_kimg": steps * BATCH / 1000}
+        own |= {"log.tick_kimg": 4 * BATCH / 1000, "log.tensorboard": False, "model.compute_dtype": "float32"}
+        self.arguments = [f"--config.{key}={value}" for key, value in own.items()]
+
+    @contextlib.contextmanager
+    def running(self, *each: tuple[str, ...], **distributed: int) -> Iterator[list[subprocess.Popen]]:
+        """Start it; `each` has more arguments for every process."""
+        command = [sys.executable, "-m", "stylegan_jax.main", f"--config={ROOT}/configs/tiny.py"]
+        command += [f"--workdir={self.workdir}", *self.arguments]
+        command += [f"--config.distributed.{key}={value}" for key, value in distributed.items()]
+        processes = []
+        for number in range(self.count):
+            own = list(each[number]) if each else []
+            if self.count > 1:
+                where = {"coordinator": self.address, "num_processes": self.count, "process_id": number}
+                own += [f"--config.distributed.{key}={value}" for key, value in where.items()]
+            with self._out(number).open("w") as out:
+                processes.append(
+                    subprocess.Popen([*command, *own], env=self.environment, stdout=out, stderr=subprocess.STDOUT)
+                )
+        try:
+            yield processes
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+
+    def _out(self, number: int) -> Path:
+        return self.workdir.parent / f"{self.workdir.name}.out{number}"
+
+    def output(self, number: int = 0) -> str:
+        return self._out(number).read_text()
+
+    def wait_for(self, text: str, seconds: float = 120) -> None:
+        end = time.monotonic() + seconds
+        while text not in self.output():
+            assert time.monotonic() < end, self.output()
+            time.sleep(0.1)
+
+    def finish(self, processes: list[subprocess.Popen], seconds: float = 120) -> list[int]:
+        return [process.wait(timeout=seconds) for process in processes]
+
+    def run(self) -> None:
+        with self.running() as processes:
+            codes = self.finish(processes)
+        assert codes == [0] * self.count, [self.output(n) for n in range(self.count)]
+
+    def means(self) -> list[dict[str, float]]:
+        return [json.loads(line)["mean"] for line in (self.workdir / "stats.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does_and_each_resumes_the_other(cache, tmp_path):
+    one, two = (Command(cache, tmp_path / f"{n}", n, 4 // n, 12) for n in (1, 2))
+    one.run()
+    two.run()
+    assert len(one.means()) == len(two.means()) == 3
+    Command(cache, tmp_path / "1", 2, 2, 16).run()
+    Command(cache, tmp_path / "2", 1, 4, 16).run()
+    assert len(one.means()) == 4
+    for a, b in zip(one.means(), two.means(), strict=True):
+        for name, value in a.items():
+            assert b[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
+    assert "resuming from step 12" in Command(cache, tmp_path / "2", 1, 4, 16).output()
+    assert "tick" not in Command(cache, tmp_path / "1", 2, 2, 16).output(1)  # process 0 alone tells
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_to_one_process_stops_and_saves_all(cache, tmp_path, name):
+    command = Command(cache, tmp_path / "run", 2, 2, 100_000)
+    with command.running() as processes:
+        command.wait_for("first step done")
+        processes[1].send_signal(signal.Signals[name])
+        assert command.finish(processes, 60) == [0, 0]
+    saved = re.search(r"saved step (\d+); run again to go on", command.output())
+    assert saved and [p.name for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit()] == [saved[1]]
+
+
+@pytest.mark.slow
+def test_the_loss_of_a_process_ends_the_run_with_a_clear_message(cache, tmp_path):
+    command = Command(cache, tmp_path / "run", 2, 2, 100_000)
+    with command.running(heartbeat_s=10) as processes:
+        command.wait_for("first step done")
+        processes[1].kill()
+        start = time.monotonic()
+        codes = command.finish(processes, 60)
+    assert codes[0] not in (0, None) and codes[1] == -signal.SIGKILL
+    assert time.monotonic() - start < 30
+    assert "another process of this run" in command.output() and "run the same command" in command.output()
+
+
+@pytest.mark.slow
+def test_processes_that_differ_are_refused(cache, tmp_path):
+    command = Command(cache, tmp_path / "run", 2, 2, 100)
+    with command.running((), ("--config.train.g_lr=0.003",)) as processes:
+        assert command.finish(processes, 60) == [2, 2]
+    assert "process 1 could not start" in command.output(0)
+    assert "process 1 was not started like process 0:\n  config.train.g_lr: 0.002 there, 0.003 here" in command.output(
+        1
+    )
