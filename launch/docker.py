@@ -1,8 +1,8 @@
 """Images with the package: python -m launch.docker VERB --on=cpu|cuda|tpu [options] [-- ...]
 
-  build    the image from launch/docker/ON.Dockerfile
-  push     it to its registry, for GKE
-  run      train in it on this machine:   ... run --on=cuda -- --config=... --workdir=/mnt/shared/...
+build    the image from launch/docker/ON.Dockerfile
+push     it to its registry, for GKE
+run      train in it on this machine:   ... run --on=cuda -- --config=... --workdir=/mnt/shared/...
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def main(argv: Sequence[str]) -> int:
     o = parser.parse_args(argv[:cut])
     image, runner = o.image or f"stylegan_jax:{o.on}", Runner(o.dry_run)
     if not re.fullmatch(r"[a-z0-9][-_./:@a-zA-Z0-9]*", image):
-        raise LaunchError(f"--image={image} is not the name of an image, such as us-docker.pkg.dev/me/repo/stylegan_jax:tpu")
+        raise LaunchError(
+            f"--image={image} is not the name of an image, such as us-docker.pkg.dev/me/repo/stylegan_jax:tpu"
+        )
     if o.verb != "run" and rest:
         raise LaunchError(f"{o.verb} takes nothing after --")
     if o.verb == "build":

@@ -5,8 +5,8 @@
   status, logs
   delete   the JobSet (needs --yes); what is on the storage stays
 
-kubectl's current context is the cluster. The image is made with launch/docker/tpu.Dockerfile. A preempted slice is started
-again by the cluster and resumes; so does a failed training, --max_restarts times in all.
+kubectl's current context is the cluster. The image is made with `python -m launch.docker build --on=tpu`. The cluster
+starts a preempted slice or a failed training again, --max_restarts times in all, and it resumes.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def xpk(o: argparse.Namespace, arguments: Sequence[str]) -> list[str]:
 
 def _require(o: argparse.Namespace, *names: str) -> None:
     why = {
-        "image": "the image made with launch/docker/tpu.Dockerfile, such as us-docker.pkg.dev/PROJECT/REPO/stylegan_jax:tpu",
+        "image": "made by `python -m launch.docker build --on=tpu`, such as us-docker.pkg.dev/ME/REPO/stylegan_jax:tpu",
         "type": "the slice, such as v5litepod-16",
         "storage": "what all pods share, gs://BUCKET or the name of a claim; local disks end with their pods",
         "cluster": "the name of a cluster made by `xpk cluster create`",
@@ -149,7 +149,9 @@ def main(argv: Sequence[str]) -> int:
         raise LaunchError(f"{o.verb} takes nothing after --, and got {shlex.join(rest)}")
     if o.verb == "status":
         runner.check([*kubectl, "get", "jobset", o.name])
-        return runner.run([*kubectl, "get", "pods", f"--selector=jobset.sigs.k8s.io/jobset-name={o.name}", "--output=wide"])
+        return runner.run(
+            [*kubectl, "get", "pods", f"--selector=jobset.sigs.k8s.io/jobset-name={o.name}", "--output=wide"]
+        )
     if o.verb == "logs":
         first = f"jobset.sigs.k8s.io/jobset-name={o.name},batch.kubernetes.io/job-completion-index=0"
         return runner.run([*kubectl, "logs", "--follow", f"--selector={first}", "--container=train", "--tail=100"])

@@ -1,8 +1,8 @@
 """Train on the GPUs of this machine: python -m launch.gpu_node [options] -- --config=... --workdir=runs/...
 
-One process with all GPUs of --devices. Several machines without a scheduler: the same command on each, with the address of the
-first and --process_id=0, 1, ...:
-  python -m launch.gpu_node --coordinator=10.0.0.1:8476 --num_processes=2 --process_id=0 -- --config=... --workdir=/shared/...
+One process with all GPUs of --devices. Several machines without a scheduler: the same command on each, with the address
+of the first and --process_id=0, 1, ...:
+  ... --coordinator=10.0.0.1:8476 --num_processes=2 --process_id=0 -- --config=... --workdir=/shared/...
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def distributed(coordinator: str | None, num_processes: int | None, process_id: 
     if not re.fullmatch(r"[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", coordinator or ""):
         raise LaunchError(f"--coordinator={coordinator} is not HOST:PORT, such as 10.0.0.1:8476")
     if num_processes is None or process_id is None or not 0 <= process_id < num_processes:
-        raise LaunchError(f"--process_id={process_id} must be from 0 to --num_processes - 1 = {(num_processes or 0) - 1}")
+        raise LaunchError(
+            f"--process_id={process_id} must be from 0 to --num_processes - 1 = {(num_processes or 0) - 1}"
+        )
     return [f"--config.distributed.{name}={value}" for name, value in given.items()]
 
 

@@ -1,9 +1,9 @@
 """Train through SkyPilot: python -m launch.skypilot VERB --name=NAME [options] [-- ...]
 
-  launch   a managed job from launch/skypilot/train.yaml, which starts again after preemptions:
-           ... launch --name=ffhq --accelerators=tpu-v5litepod-8 --bucket=BUCKET -- --config=... --workdir=/mnt/shared/...
-  status, logs
-  delete   the job and its machines (needs --yes); the bucket stays
+launch   a managed job from launch/skypilot/train.yaml, which starts again after preemptions:
+         ... launch --name=ffhq --accelerators=tpu-v5litepod-8 --bucket=BUCKET -- --config=... --workdir=/mnt/shared/...
+status, logs
+delete   the job and its machines (needs --yes); the bucket stays
 """
 
 from __future__ import annotations
@@ -61,11 +61,13 @@ def launch(o: commands.argparse.Namespace, arguments: Sequence[str]) -> list[str
         raise LaunchError(f"--accelerators={o.accelerators} is not NAME or NAME:COUNT, such as H100:8")
     if not re.fullmatch(r"[a-z0-9][-_.a-z0-9]+", o.bucket or ""):
         raise LaunchError(
-            f"--bucket={o.bucket or ''} is not the name of a bucket (without gs://); checkpoints have to outlive machines"
+            f"--bucket={o.bucket or ''} is not the name of a bucket (without gs://); checkpoints must outlive machines"
         )
     tpu = o.accelerators.startswith("tpu-")
     if tpu and o.accelerators.split("-")[1] not in FAMILIES:
-        raise LaunchError(f"--accelerators={o.accelerators}: known slices are " + ", ".join(f"tpu-{f}-N" for f in FAMILIES))
+        raise LaunchError(
+            f"--accelerators={o.accelerators}: known slices are " + ", ".join(f"tpu-{f}-N" for f in FAMILIES)
+        )
     if o.nodes < 1 or (tpu and o.nodes > 1):
         raise LaunchError(f"--nodes={o.nodes}: at least 1, and 1 for a TPU, whose hosts come with the slice")
     command = ["sky", "jobs", "launch", f"--name={o.name}", f"--gpus={o.accelerators}", f"--num-nodes={o.nodes}"]

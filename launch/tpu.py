@@ -76,7 +76,9 @@ class Tpu:
         field = "state.state" if self.options.queued else "state"
         describe = self.gcloud(self.group, "describe", self.options.name, f"--format=value({field})")
         for attempt in range(1, 6):
-            code, state, error = self.runner.read(describe, "until READY" if not self.options.queued else "until ACTIVE")
+            code, state, error = self.runner.read(
+                describe, "until READY" if not self.options.queued else "until ACTIVE"
+            )
             if self.runner.dry_run:
                 return READY[0]
             if code == 0 and state:
@@ -93,7 +95,9 @@ class Tpu:
         Raises:
             LaunchError: it will not become ready, or not in time.
         """
-        commands.wait_until(self._is_ready, f"slice {self.options.name}", self.options.poll_seconds, self.options.wait_hours)
+        commands.wait_until(
+            self._is_ready, f"slice {self.options.name}", self.options.poll_seconds, self.options.wait_hours
+        )
 
     def _is_ready(self) -> bool:
         state = self.state()
@@ -171,8 +175,8 @@ class Tpu:
             say(f"exit code {code}: failure {failures} of {o.max_failures} in a row")
             if failures >= o.max_failures:
                 raise LaunchError(
-                    f"{failures} failures in a row, each within --fast_minutes={o.fast_minutes:g} of its start; see the "
-                    f"messages above and ~/.stylegan_jax/log on the workers. The slice {o.name} still runs, and costs"
+                    f"{failures} failures in a row, each within --fast_minutes={o.fast_minutes:g} of its start; see "
+                    f"above, and ~/.stylegan_jax/log on the workers. The slice {o.name} still runs, and costs"
                 )
             time.sleep(o.poll_seconds)
         raise LaunchError(f"--max_hours={o.max_hours:g} are over; the training goes on; the same command follows it")
@@ -271,7 +275,9 @@ def check(o: argparse.Namespace) -> None:
     if not re.fullmatch(r"[a-z]+-[a-z]+[0-9]+-[a-z]", o.zone):
         raise LaunchError(f"--zone={o.zone} is not a zone; zones look like us-west4-a (a region is not enough)")
     if o.spot and o.reserved:
-        raise LaunchError("--spot and --reserved exclude each other: spot capacity is what reservations leave; choose one")
+        raise LaunchError(
+            "--spot and --reserved exclude each other: spot capacity is what reservations leave; choose one"
+        )
     if o.valid_until and not o.queued:
         raise LaunchError(f"--valid_until={o.valid_until} is for queued resources; add --queued")
     if o.storage and not re.fullmatch(r"gs://[a-z0-9][-_.a-z0-9]+/?|[^\s/:]+:/\S*", o.storage):

@@ -23,7 +23,7 @@ train() {
   fi
   # shellcheck source=/dev/null
   . "$preset"
-  [ -n "${PYTHON:-}" ] || [ ! -x "$HOME/venv/bin/python" ] || python="$HOME/venv/bin/python"
+  [ -n "${PYTHON:-}${VIRTUAL_ENV:-}" ] || [ ! -x "$HOME/venv/bin/python" ] || python="$HOME/venv/bin/python"
   trap 'asked=TERM; kill -TERM "$child" 2>/dev/null || true' TERM INT
   trap 'asked=USR1; kill -USR1 "$child" 2>/dev/null || true' USR1
   "$python" -m stylegan_jax.main "$@" &
@@ -53,12 +53,13 @@ running() { [ -e "$job/lock" ] && ! flock --nonblock "$job/lock" true; }
 
 stop() {
   running || return 0
-  local pid second
+  local pid
   pid="$(cat "$job/pid")"
   kill -TERM "$pid" 2>/dev/null || true
-  for ((second = 0; second < ${STYLEGAN_JAX_GRACE:-120}; second++)); do
+  local end=$((SECONDS + ${STYLEGAN_JAX_GRACE:-120}))
+  while [ "$SECONDS" -lt "$end" ]; do
     running || return 0
-    sleep 1
+    sleep 0.2
   done
   kill -KILL -- "-$pid" 2>/dev/null || true
   flock "$job/lock" true
@@ -92,7 +93,7 @@ case "${1:-}" in
       echo "error: nothing was started on $(hostname); use: launch/worker.sh start PRESET ARGUMENTS" >&2
       exit 3
     fi
-    tail -n "${STYLEGAN_JAX_LINES:-20}" -f --pid="$(cat "$job/pid")" "$job/log"
+    tail -n "${STYLEGAN_JAX_LINES:-20}" -s 0.5 -f --pid="$(cat "$job/pid")" "$job/log"
     flock "$job/lock" true
     exit "$(cat "$job/code" 2>/dev/null || echo "$lost")"
     ;;

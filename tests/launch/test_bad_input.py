@@ -31,7 +31,11 @@ BAD = [
     ("tpu", ["train", *WHO], "no --config; end the line with: -- --config=configs/ffhq.py"),
     ("tpu", ["train", *WHO, "--", "--config=configs/ffhq.py"], "no --workdir; .*--workdir=/mnt/shared/ffhq"),
     ("tpu", ["train", *WHO, *TRAIN[:2], "--workdir=gs://b/run"], "gs://b/run is an address, and a workdir is a folder"),
-    ("tpu", ["train", *WHO, *TRAIN[:2], "--workdir=runs/a"], "runs/a is not in /mnt/shared.*use --workdir=/mnt/shared/a"),
+    (
+        "tpu",
+        ["train", *WHO, *TRAIN[:2], "--workdir=runs/a"],
+        "runs/a is not in /mnt/shared.*use --workdir=/mnt/shared/a",
+    ),
     ("tpu", ["watch", *WHO, "--max_failures=0", *TRAIN], "--max_failures=0 is too small"),
     ("gke", ["delete", "--name=a"], "deletes the JobSet a .*add --yes"),
     ("gke", ["apply", "--name=a", *TRAIN], "--image is missing: the image made with"),

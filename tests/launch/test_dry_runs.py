@@ -26,7 +26,7 @@ LAUNCHERS = {
     "slurm": (),
     "gpu_node": (),
 }
-TRICKY = ["--config=configs/ffhq.py:a b", "--workdir=/mnt/shared/it's \"a\" run", "--config.name=$HOME `id` \\n;*"]
+TRICKY = ["--config=configs/ffhq.py:a b", '--workdir=/mnt/shared/it\'s "a" run', "--config.name=$HOME `id` \\n;*"]
 
 
 def command_of(golden: Path) -> tuple[str, list[str]]:

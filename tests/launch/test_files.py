@@ -18,7 +18,7 @@ from launch.commands import ROOT
 
 LAUNCH = ROOT / "launch"
 SHELL = sorted([*LAUNCH.rglob("*.sh"), *LAUNCH.rglob("*.sbatch")])
-TRICKY = ["--config=configs/ffhq.py", "--workdir=/mnt/shared/it's \"a\": {run}", "--config.name=$(HOME) #\n- x"]
+TRICKY = ["--config=configs/ffhq.py", '--workdir=/mnt/shared/it\'s "a": {run}', "--config.name=$(HOME) #\n- x"]
 APPLY = ["apply", "--name=ffhq", "--image=me/i:tpu", "--grace_seconds=90", "--max_restarts=7"]
 
 
@@ -87,7 +87,9 @@ def test_skypilot_runs_the_training_with_its_arguments(stubs, extra, nodes, adde
     assert stubs.calls() == [["bash", "launch/worker.sh", "exec", preset, *expected]]
 
 
-@pytest.mark.parametrize(("on", "extra", "preset"), [("cpu", ".", "cpu"), ("cuda", ".[cuda]", "gpu"), ("tpu", ".[tpu]", "tpu")])
+@pytest.mark.parametrize(
+    ("on", "extra", "preset"), [("cpu", ".", "cpu"), ("cuda", ".[cuda]", "gpu"), ("tpu", ".[tpu]", "tpu")]
+)
 def test_images_install_as_the_readme_says_and_run_without_root(on, extra, preset):
     lines = (LAUNCH / "docker" / f"{on}.Dockerfile").read_text().splitlines()
     words = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]

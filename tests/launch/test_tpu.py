@@ -165,7 +165,10 @@ def test_the_checkout_is_packed_without_what_is_not_needed(stubs, tmp_path):
     """The real tar: what arrives can be installed and holds neither history nor runs."""
     (stubs.folder / "tar").unlink()
     tpu.main(["copy", *WHO])
-    packed = tarfile.open(tmp_path / "stylegan_jax-ffhq.tar.gz").getnames()
-    assert {"./setup.py", "./README.md", "./launch/worker.sh", "./launch/flags/tpu.sh", "./configs/common.py"} <= set(packed)
+    with tarfile.open(tmp_path / "stylegan_jax-ffhq.tar.gz") as archive:
+        packed = archive.getnames()
+    assert {"./setup.py", "./README.md", "./launch/worker.sh", "./launch/flags/tpu.sh", "./configs/common.py"} <= set(
+        packed
+    )
     assert not [name for name in packed if name.startswith(("./.git/", "./runs", "./tests")) or "__pycache__" in name]
     assert [call[4] for call in stubs.calls()] == ["scp", "ssh"]

@@ -56,7 +56,7 @@ def ends_with(folder: Path, code: int) -> None:
 @pytest.mark.parametrize("code", [0, 1, 2])
 def test_exec_keeps_arguments_flags_and_exit_code(training, code):
     ends_with(training, code)
-    tricky = ["--config=a b.py", "--workdir=it's \"x\"", "--config.name=$HOME `id` *;\n"]
+    tricky = ["--config=a b.py", '--workdir=it\'s "x"', "--config.name=$HOME `id` *;\n"]
     assert worker("exec", "tpu", *tricky).returncode == code
     assert (training / "argv").read_text().split("\0")[:-1] == ["-m", "stylegan_jax.main", *tricky]
     assert "LIBTPU_INIT_ARGS=--xla_tpu" in (training / "environment").read_text()
