@@ -29,13 +29,17 @@ from launch.slices import family
 
 FOLDER = "stylegan_jax"  # of the checkout, in the home of every worker
 MOUNTED = "/mnt/shared"
-REFUSED, NOT_COPIED, SSH_FAILED, COPY_FAILED = 2, 127, 255, 1000  # exit codes; the last is our own
-READY = ("READY", "ACTIVE")
+REFUSED, NOT_COPIED, SSH_FAILED, COPY_FAILED, CREATE_FAILED = 2, 127, 255, 1000, 1001  # exit codes; two of our own
+READY, ACTIVE, SUSPENDING = "READY", "ACTIVE", "SUSPENDING"
 GONE = ("PREEMPTED", "TERMINATED", "SUSPENDED")
 COMING = ("CREATING", "ACCEPTED", "PROVISIONING", "WAITING_FOR_RESOURCES", "STARTING", "RESTARTING", "REIMAGING")
-LEAVING = ("SUSPENDING", "DELETING", "STOPPING", "REPAIRING")
+LEAVING = (SUSPENDING, "DELETING", "STOPPING", "REPAIRING")
 ABSENT = "absent"
 VERBS = ("create", "copy", "run", "train", "watch", "follow", "stop", "status", "delete")
+
+
+class NotCreatedError(LaunchError):
+    """The slice could not be had, or not for long; later it may."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,6 @@ class Tpu:
     def create(self) -> None:
         """Ask for the slice; wait until it is ready."""
         o = self.options
-        if not o.type:
-            raise LaunchError("--type is missing; name the slice to create, such as --type=v5litepod-64")
         runtime = o.runtime or family(o.type).runtime
         tier = [f"--{name}" for name in ("spot", "reserved") if getattr(o, name)]
         if o.queued:
@@ -68,19 +70,29 @@ class Tpu:
         else:
             kind = [f"--version={runtime}"]
         create = self.gcloud(self.group, "create", o.name, f"--accelerator-type={o.type}", *kind, *tier)
-        self.runner.check([*create, *o.create_flag])
+        if self.runner.run([*create, *o.create_flag]):
+            raise NotCreatedError(f"{o.name} could not be created, see above; without capacity, --queued waits for it")
         self.wait()
 
     def state(self) -> str:
-        """Return the slice's state in gcloud's words, or `ABSENT`."""
-        field = "state.state" if self.options.queued else "state"
-        describe = self.gcloud(self.group, "describe", self.options.name, f"--format=value({field})")
+        """Return the slice's state in gcloud's words, or `ABSENT`.
+
+        A queued resource that is ACTIVE is as good as its slice, which may have been preempted a moment ago.
+        """
+        if not self.options.queued:
+            return self._describe("tpu-vm", "state", READY)
+        state = self._describe("queued-resources", "state.state", ACTIVE)
+        if state != ACTIVE:
+            return state
+        node = self._describe("tpu-vm", "state", READY)
+        return SUSPENDING if node == ABSENT else node
+
+    def _describe(self, group: str, field: str, wanted: str) -> str:
+        describe = self.gcloud(group, "describe", self.options.name, f"--format=value({field})")
         for attempt in range(1, 6):
-            code, state, error = self.runner.read(
-                describe, "until READY" if not self.options.queued else "until ACTIVE"
-            )
+            code, state, error = self.runner.read(describe, f"until {wanted}")
             if self.runner.dry_run:
-                return READY[0]
+                return wanted
             if code == 0 and state:
                 return state
             if "NOT_FOUND" in error or "was not found" in error:
@@ -101,12 +113,13 @@ class Tpu:
 
     def _is_ready(self) -> bool:
         state = self.state()
-        if state in READY:
+        if state == READY:
             return True
         if state in (*COMING, *LEAVING):
             say(f"{self.options.name} is {state}")
             return False
-        raise LaunchError(
+        error = NotCreatedError if state in GONE else LaunchError
+        raise error(
             f"{self.options.name} is {state} and will not become ready; see why with `"
             + shlex.join(self.gcloud(self.group, "describe", self.options.name))
             + "`, then delete it and create it again"
@@ -154,29 +167,30 @@ class Tpu:
         o, failures, copy, verb = self.options, 0, False, "ensure"
         deadline = time.monotonic() + o.max_hours * 3600
         while time.monotonic() < deadline:
-            copy = self._ensure_slice() or copy
             began = time.monotonic()
-            code = self._attempt(verb, arguments, copy)
+            try:
+                copy = self._ensure_slice() or copy
+                code = self._attempt(verb, arguments, copy)
+            except NotCreatedError as error:
+                say(str(error))
+                code = CREATE_FAILED
             if code == 0:
                 say(f"the training has ended; the slice {o.name} still costs: delete it with --yes")
                 return 0
-            state = self.state()
-            if state not in READY:
+            if code != CREATE_FAILED and (state := self.state()) != READY:
                 say(f"{o.name} is {state}")
                 failures = 0
                 continue
             if code == REFUSED:
                 raise LaunchError("exit code 2: what was given is wrong, and would be the next time; see above")
             copy = code in (NOT_COPIED, COPY_FAILED)
-            verb = "ensure" if copy or code == SSH_FAILED else "start"
-            if code == NOT_COPIED:
-                continue
+            verb = "ensure" if copy or code in (SSH_FAILED, CREATE_FAILED) else "start"
             failures = failures + 1 if time.monotonic() - began < o.fast_minutes * 60 else 1
             say(f"exit code {code}: failure {failures} of {o.max_failures} in a row")
             if failures >= o.max_failures:
                 raise LaunchError(
                     f"{failures} failures in a row, each within --fast_minutes={o.fast_minutes:g} of its start; see "
-                    f"above, and ~/.stylegan_jax/log on the workers. The slice {o.name} still runs, and costs"
+                    f"above, and ~/.stylegan_jax/log on the workers. If the slice {o.name} exists, it costs"
                 )
             time.sleep(o.poll_seconds)
         raise LaunchError(f"--max_hours={o.max_hours:g} are over; the training goes on; the same command follows it")
@@ -203,7 +217,7 @@ class Tpu:
                 self.options.wait_hours,
             )
             state = self.state()
-        if state in READY:
+        if state == READY:
             return False
         if state in GONE:
             say(f"{self.options.name} is {state}; making it again")
@@ -274,6 +288,15 @@ def check(o: argparse.Namespace) -> None:
     commands.check_name(o.name)
     if not re.fullmatch(r"[a-z]+-[a-z]+[0-9]+-[a-z]", o.zone):
         raise LaunchError(f"--zone={o.zone} is not a zone; zones look like us-west4-a (a region is not enough)")
+    if o.verb in ("create", "watch"):
+        if not o.type:
+            raise LaunchError("--type is missing; name the slice to create, such as --type=v5litepod-64")
+        family(o.type)
+    if o.verb == "watch" and not (o.storage or o.prepare):
+        raise LaunchError(
+            f"--storage is missing: a new slice has only what {MOUNTED} brings; give gs://BUCKET or HOST:/EXPORT, or "
+            f"mount it yourself with --prepare"
+        )
     if o.spot and o.reserved:
         raise LaunchError(
             "--spot and --reserved exclude each other: spot capacity is what reservations leave; choose one"

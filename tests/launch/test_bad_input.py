@@ -13,6 +13,7 @@ from launch.commands import ROOT, LaunchError
 
 WHO = ["--name=ffhq", "--zone=us-west4-a"]
 TRAIN = ["--", "--config=configs/ffhq.py", "--workdir=/mnt/shared/ffhq"]
+WATCH = ["watch", *WHO, "--type=v4-8", "--storage=gs://bb"]
 APPLY = ["apply", "--name=a", "--image=i", "--storage=gs://bb", "--type=v5litepod-16"]
 SKY = ["launch", "--name=a", "--accelerators=H100:8", "--bucket=bb"]
 BAD = [
@@ -36,9 +37,15 @@ BAD = [
         ["train", *WHO, *TRAIN[:2], "--workdir=runs/a"],
         "runs/a is not in /mnt/shared.*use --workdir=/mnt/shared/a",
     ),
-    ("tpu", ["watch", *WHO, "--max_failures=0", *TRAIN], "--max_failures=0 is too small"),
+    ("tpu", ["watch", *WHO, *TRAIN], "--type is missing"),
+    (
+        "tpu",
+        ["watch", *WHO, "--type=v4-8", *TRAIN],
+        "--storage is missing: a new slice has only what /mnt/shared brings",
+    ),
+    ("tpu", [*WATCH, "--max_failures=0", *TRAIN], "--max_failures=0 is too small"),
     ("gke", ["delete", "--name=a"], "deletes the JobSet a .*add --yes"),
-    ("gke", ["apply", "--name=a", *TRAIN], "--image is missing: the image made with"),
+    ("gke", ["apply", "--name=a", *TRAIN], "--image is missing: made by"),
     ("gke", [*APPLY[:3], "--type=v5litepod-16", *TRAIN], "--storage is missing: what all pods share"),
     ("gke", [*APPLY, "--type=v5litepod-24", *TRAIN], "is not a slice on GKE; known: v5litepod-1, v5litepod-4"),
     ("gke", [*APPLY, "--type=v3-8", *TRAIN], "known: none of v3"),

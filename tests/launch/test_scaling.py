@@ -11,7 +11,7 @@ from launch.commands import ROOT
 from launch.slices import gke_slice
 
 TEXT = (ROOT / "docs" / "scaling.md").read_text()
-G, D, FLOP = 30_370_060, 29_012_513, 2025.48e9
+G, D, FLOP = 30_370_060, 29_012_513, 2037.46e9
 CHIP = {"v5e": (197e12, 16e9, 50e9), "v5p": (459e12, 95 * 2**30, 100e9), "8xH100": (989.4e12, 80e9, 450e9)}
 GIB = 2**30
 ROWS = [line.strip("| ").split(" | ") for line in TEXT.splitlines() if re.match(r"\| (v5\w-\d+|8xH100) \|", line)]
@@ -58,5 +58,5 @@ def test_table(row):
     c, t = b * FLOP / (0.1 * peak), 2 * (n - 1) / n * gradients / link
     assert [c_ms, t_ms, share] == [f"{c * 1e3:.1f}", f"{t * 1e3:.1f}", f"{100 * t / c:.1f} %"]
     assert int(speed) == round(n * b / (c + t))
-    least, most = 0.787 + b * 2 * 2 * outputs() / GIB, 0.787 + b * 5.39
+    least, most = 0.787 + b * 2 * 2 * outputs() / GIB, 0.787 + b * 3.30
     assert memory == f"{least:.1f} to {most:.1f} GiB of {room / GIB:.1f}"

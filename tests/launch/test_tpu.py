@@ -19,8 +19,13 @@ def state(*states: str) -> list:
     return [ABSENT if s == "absent" else (0, s + "\n", "") for s in states]
 
 
+def queued(*states: str, node: list | None = None) -> dict:
+    """Replies for a queued resource, and for its slice (READY)."""
+    return {"queued-resources describe": state(*states), "tpu-vm describe": node or state("READY")}
+
+
 def watch(*options: str) -> int:
-    return tpu.main(["watch", *WHO, "--type=v5litepod-16", "--spot", *options, *TRAIN])
+    return tpu.main(["watch", *WHO, "--type=v5litepod-16", "--spot", "--storage=gs://bucket", *options, *TRAIN])
 
 
 def steps(stubs) -> list[str]:
@@ -34,9 +39,9 @@ def steps(stubs) -> list[str]:
 
 
 def test_create_polls_until_active(stubs):
-    stubs.reply(describe=state("WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE"))
+    stubs.reply(**queued("WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE"))
     assert tpu.main(["create", *WHO, "--type=v5litepod-64", "--queued", "--spot"]) == 0
-    assert [call[4] for call in stubs.calls()] == ["create", "describe", "describe", "describe"]
+    assert [call[4] for call in stubs.calls()] == ["create", "describe", "describe", "describe", "describe"]
 
 
 @pytest.mark.parametrize("bad", ["FAILED", "SUSPENDED", "PREEMPTED", "STOPPED", "UNHEARD_OF"])
@@ -55,7 +60,7 @@ def test_waiting_has_an_end(stubs):
 
 def test_a_failing_create_is_an_error(stubs):
     stubs.reply(create=[(1, "", "quota exceeded")])
-    with pytest.raises(LaunchError, match=r"create ffhq .* ended with exit code 1"):
+    with pytest.raises(LaunchError, match="ffhq could not be created, see above; .*--queued waits for it"):
         tpu.main(["create", *WHO, "--type=v5litepod-64"])
 
 
@@ -73,29 +78,50 @@ def test_watch_from_nothing_to_the_end(stubs):
     assert steps(stubs) == ["create", "setup.sh", "ensure", "follow"]
 
 
-@pytest.mark.parametrize(
-    ("options", "gone"), [([], "PREEMPTED"), ([], "TERMINATED"), (["--queued"], "SUSPENDED")], ids=lambda p: str(p)
-)
-def test_watch_makes_a_preempted_slice_again(stubs, options, gone):
-    ready = "ACTIVE" if options else "READY"
-    stubs.reply(
-        describe=state(ready, gone, gone, "CREATING", ready),
-        follow=[(255, "", "connection lost"), OK],
-    )
-    assert watch(*options) == 0
-    # after the loss: delete, create, copy, start, as from nothing
-    assert steps(stubs) == ["ensure", "follow", "delete", "create", "setup.sh", "ensure", "follow"]
-    deletes = [call for call in stubs.calls() if "delete" in call]
-    assert ("--force" in deletes[0]) == bool(options) and "--quiet" in deletes[0]
+AGAIN = ["ensure", "follow", "delete", "create", "setup.sh", "ensure", "follow"]
+
+
+@pytest.mark.parametrize("gone", ["PREEMPTED", "TERMINATED"])
+def test_watch_makes_a_preempted_slice_again(stubs, gone):
+    stubs.reply(describe=state("READY", gone, gone, "CREATING", "READY"), follow=[(255, "", "lost"), OK])
+    assert watch() == 0
+    assert steps(stubs) == AGAIN
+    deleted = next(call for call in stubs.calls() if "delete" in call)
+    assert "--quiet" in deleted and "--force" not in deleted
+
+
+def test_watch_makes_a_suspended_queued_resource_again(stubs):
+    stubs.reply(**queued("ACTIVE", "SUSPENDED", "SUSPENDED", "PROVISIONING", "ACTIVE"), follow=[(255, "", "lost"), OK])
+    assert watch("--queued") == 0
+    assert steps(stubs) == AGAIN
+    assert "--force" in next(call for call in stubs.calls() if "delete" in call)
 
 
 def test_watch_waits_while_a_slice_is_going(stubs):
-    stubs.reply(
-        describe=state("ACTIVE", "SUSPENDING", "SUSPENDING", "SUSPENDED", "SUSPENDED", "ACTIVE"),
-        follow=[(1, "", ""), OK],
-    )
+    states = ("ACTIVE", "SUSPENDING", "SUSPENDING", "SUSPENDED", "SUSPENDED", "ACTIVE")
+    stubs.reply(**queued(*states), follow=[(1, "", ""), OK])
     assert watch("--queued") == 0
-    assert steps(stubs) == ["ensure", "follow", "delete", "create", "setup.sh", "ensure", "follow"]
+    assert steps(stubs) == AGAIN
+
+
+def test_a_queued_resource_may_look_active_after_its_slice_is_gone(stubs):
+    node = state("READY", "PREEMPTED", "PREEMPTED", "READY")
+    stubs.reply(**queued("ACTIVE", node=node), follow=[(1, "", ""), OK])
+    assert watch("--queued", "--max_failures=1") == 0
+    assert steps(stubs) == AGAIN
+
+
+def test_watch_tries_again_when_there_is_no_capacity(stubs):
+    stubs.reply(
+        **{"vm create": [(1, "", "no capacity"), OK, OK]},
+        describe=state("absent", "absent", "CREATING", "PREEMPTED", "PREEMPTED", "READY"),
+        follow=[OK],
+    )
+    assert watch() == 0
+    assert steps(stubs) == ["create", "create", "delete", "create", "setup.sh", "ensure", "follow"]
+    stubs.reply(**{"vm create": [(1, "", "no capacity")]}, describe=state("absent"), follow=[OK])
+    with pytest.raises(LaunchError, match="3 failures in a row"):
+        watch()
 
 
 def test_watch_survives_preemption_during_the_installation(stubs):
