@@ -60,7 +60,7 @@ def test_waiting_has_an_end(stubs):
 
 def test_a_failing_create_is_an_error(stubs):
     stubs.reply(create=[(1, "", "quota exceeded")])
-    with pytest.raises(LaunchError, match="ffhq could not be created, see above; .*--queued waits for it"):
+    with pytest.raises(LaunchError, match=r"ffhq could not be created, see above; .*--queued waits for it"):
         tpu.main(["create", *WHO, "--type=v5litepod-64"])
 
 
