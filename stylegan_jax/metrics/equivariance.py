@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stylegan_jax import rng
+from stylegan_jax.config import suggest
 from stylegan_jax.models import Gan
 from stylegan_jax.ops import fir
 from stylegan_jax.spec import Variables
@@ -55,7 +56,7 @@ def draw_moves(key: jax.Array, height: int, width: int) -> Moves:
 
 
 def equivariance(
-    generate: Generate, root_key: jax.Array, *, num_images: int = 50_000, batch: int = 4, kinds: tuple = KINDS
+    generate: Generate, root_key: jax.Array, *, num_images: int = 50_000, batch: int = 4, kinds: Sequence[str] = KINDS
 ) -> dict[str, float]:
     """Return the PSNR in dB of each kind of equivariance.
 
@@ -65,7 +66,15 @@ def equivariance(
         num_images: images to compare, in whole batches.
         batch: images per call of `generate`, which draws them.
         kinds: of `KINDS`.
+
+    Raises:
+        ValueError: no images, or a kind that does not exist.
     """
+    if num_images < 1:
+        raise ValueError(f"num_images is {num_images}; it must be at least 1")
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ValueError(f"kind {kind!r}: {suggest(kind, KINDS)}")
 
     @jax.jit
     def step(key):
@@ -116,7 +125,7 @@ def psnr(error: float, weight: float) -> float:
 
 
 def errors(
-    draw: Callable[[jax.Array], jax.Array], moves: Moves, shape: tuple[int, ...], kinds: tuple = KINDS
+    draw: Callable[[jax.Array], jax.Array], moves: Moves, shape: tuple[int, ...], kinds: Sequence[str] = KINDS
 ) -> Mapping[str, jax.Array]:
     """Return {kind: [sum of squared errors where they count, number of values that count]}.
 
@@ -126,7 +135,7 @@ def errors(
         shape: (n, h, w, c) of the images.
         kinds: of `KINDS`.
     """
-    n, height, width, c = shape
+    height, width = shape[1:3]
     aspect = jnp.array([width / height, 1])  # transforms are in units of the height
     inverse = {
         "eqt_int": lambda: _shift(-moves.whole * aspect),
@@ -135,8 +144,19 @@ def errors(
     }
     transforms = jnp.stack([jnp.eye(3), *(inverse[kind]() for kind in kinds)])
     plain, *moved = jax.lax.map(draw, transforms)  # one program for all
+    return compare(plain, dict(zip(kinds, moved, strict=True)), moves)
+
+
+def compare(plain: jax.Array, moved: Mapping[str, jax.Array], moves: Moves) -> Mapping[str, jax.Array]:
+    """Return the sums of `errors` of images that are drawn already.
+
+    Args:
+        plain: float[n, h, w, c], nothing moved.
+        moved: {kind: float[n, h, w, c]}, drawn under the transform of that kind.
+        moves: what it was moved by.
+    """
     sums = {}
-    for kind, image in zip(kinds, moved, strict=True):
+    for kind, image in moved.items():
         if kind == "eqr":
             want, mask = rotate(plain, moves.angle)
             image, mask_too = pseudo_rotate(image, moves.angle)
@@ -144,7 +164,7 @@ def errors(
         else:
             want, mask = translate_whole(plain, *moves.whole) if kind == "eqt_int" else translate(plain, *moves.part)
         error = jnp.sum(jnp.square(want - image) * mask[None, :, :, None])
-        sums[kind] = jnp.stack([error, jnp.sum(mask) * n * c])
+        sums[kind] = jnp.stack([error, jnp.sum(mask) * plain.shape[0] * plain.shape[3]])
     return sums
 
 
@@ -173,7 +193,7 @@ def translate_whole(x: jax.Array, tx: jax.Array, ty: jax.Array) -> tuple[jax.Arr
     steps = [jnp.round(ty * h).astype(int), jnp.round(tx * w).astype(int)]
     inside = [_within(size, jnp.maximum(s, 0), size + jnp.minimum(s, 0)) for size, s in zip((h, w), steps, strict=True)]
     mask = (inside[0][:, None] & inside[1][None]).astype(x.dtype)
-    return jnp.roll(x, steps, axis=(1, 2)) * mask[None, :, :, None], mask
+    return jnp.roll(x, jnp.stack(steps), axis=(1, 2)) * mask[None, :, :, None], mask
 
 
 def _within(size: int, first: jax.Array, end: jax.Array) -> jax.Array:

@@ -91,9 +91,9 @@ class Gan(NamedTuple):
             a batch of `batch` images (None: all of it); the mean of the parts' statistics is then the batch's.
             Training calls it once per iteration, for the discriminator's fakes.
         discriminate: (variables, image float[n, h, w, c], cond float[n, k]) -> logits float32[n, heads].
-        with_transform: (variables, transform float[3, 3]) -> generator variables that sample the image plane at
-            transform @ (x, y, 1), in units of the image height from the centre, x to the right and y down: the inverse
-            of how the picture moves. None: the architecture draws on a fixed grid.
+        with_transform: (variables, transform float[3, 3], or float[n, 3, 3] for one per image) -> generator variables
+            that sample the image plane at transform @ (x, y, 1), in units of the image height from the centre, x to the
+            right and y down: the inverse of how the picture moves. None: the architecture draws on a fixed grid.
     """
 
     spec: GanSpec

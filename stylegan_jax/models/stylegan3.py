@@ -132,7 +132,9 @@ class Synthesis(nn.Module):
         x = FourierFeatures(plan.input, name="input")(ws[:, 0])
         self.sow("intermediates", "features", x)
         for layer in plan.layers:
-            x = SynthesisLayer(self.config, layer, name=f"L{layer.index}")(x, ws[:, layer.index + 1], batch)
+            recomputed = 0 < self.config.remat_from <= layer.out.rate  # the gradient keeps the layer's input only
+            make: Any = nn.remat(SynthesisLayer, static_argnums=(3,)) if recomputed else SynthesisLayer
+            x = make(self.config, layer, name=f"L{layer.index}")(x, ws[:, layer.index + 1], batch)
             self.sow("intermediates", f"x{layer.index}", x)  # "L…" names the layer itself
         return cast(x, None) * self.config.stylegan3.output_scale
 

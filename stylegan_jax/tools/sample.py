@@ -16,68 +16,35 @@ from typing import Any
 
 import numpy as np
 
-
-def parse_seeds(text: str) -> list[int]:
-    """Return the seeds of '0-15', '3', '1,5,8-10'.
-
-    Raises:
-        ValueError: not of that form, negative, or a range that runs backwards.
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise ValueError(f"--seeds={text!r}: {part!r} is not a seed or a range; write 7, 0-15 or 1,5,8-10")
-        numbers = range(int(first), int(last if dash else first) + 1)
-        if not numbers:
-            raise ValueError(f"--seeds={text!r}: the range {part!r} runs backwards; write {last}-{first}")
-        seeds += numbers
-    if max(seeds) >= 2**32:
-        raise ValueError(f"--seeds={text!r}: {max(seeds)} is too large; seeds are below 2**32")
-    return seeds
+from stylegan_jax.tools import inputs
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.sample", description=(__doc__ or "").split("\n")[0])
-    p.add_argument("--run", required=True, help="workdir of a run, model folder, or official .pkl")
+    inputs.add_arguments(p)
     p.add_argument("--out", required=True, help="folder for the PNGs, grid.png and sample.json; created if absent")
     p.add_argument("--seeds", default="0-15", help="such as 0-15 or 1,5,8-10 (default: %(default)s)")
-    p.add_argument("--psi", type=float, default=1.0, help="truncation: 1 none, 0 the average image (default: 1)")
-    p.add_argument("--cutoff", type=int, default=None, help="truncate only the first so many style slots")
-    p.add_argument("--class", type=int, default=None, dest="label", metavar="K", help="class of a conditional model")
     p.add_argument("--noise", choices=("const", "random", "none"), default="const", help="default: const")
     p.add_argument("--translate", default=None, metavar="X,Y", help="move right by X widths and down by Y heights")
     p.add_argument("--rotate", type=float, default=0.0, metavar="DEG", help="turn counter-clockwise about the centre")
-    p.add_argument("--step", type=int, default=None, help="checkpoint of a run (default: the newest)")
-    p.add_argument("--batch", type=int, default=8, help="images per call (default: 8)")
     p.add_argument("--columns", type=int, default=0, help="columns of the grid (default: about square)")
     return p
 
 
-def make_transform(translate: str | None, rotate: float, height: int, width: int) -> np.ndarray:
-    """Return the float32[3, 3] for `Gan.with_transform` that turns the picture and then moves it.
-
-    Args:
-        translate: 'X,Y', shares of the width to the right and of the height down; None: nowhere.
-        rotate: degrees, counter-clockwise about the centre.
-        height: of the picture in pixels.
-        width: likewise.
+def parse_translation(text: str | None) -> tuple[float, float]:
+    """Return (x, y) of 'X,Y'; None: nowhere.
 
     Raises:
-        ValueError: `translate` is not two numbers.
+        ValueError: not two finite numbers.
     """
     try:
-        x, y = (float(v) for v in (translate or "0,0").split(","))
-        if not np.isfinite([x, y, rotate]).all():
-            raise ValueError
+        x, y = (float(v) for v in (text or "0,0").split(","))
+        if np.isfinite([x, y]).all():
+            return x, y
     except ValueError:
-        raise ValueError(
-            f"--translate={translate} --rotate={rotate}: write numbers, such as 0.1,-0.25 and 30"
-        ) from None
-    cos, sin = np.cos(np.radians(rotate)), np.sin(np.radians(rotate))
-    moved = np.array([[cos, sin, x * width / height], [-sin, cos, y], [0, 0, 1]])
-    return np.linalg.inv(moved).astype(np.float32)
+        pass
+    raise ValueError(f"--translate={text}: write two numbers, such as --translate=0.1,-0.25")
 
 
 def move_canvas(model: Any, args: argparse.Namespace) -> Any:
@@ -88,29 +55,13 @@ def move_canvas(model: Any, args: argparse.Namespace) -> Any:
     """
     if args.translate is None and not args.rotate:
         return model
+    x, y = parse_translation(args.translate)
+    if not np.isfinite(args.rotate):
+        raise ValueError(f"--rotate={args.rotate}: write a number of degrees, such as --rotate=30")
     height, width, _ = model.gan.spec.image_shape
-    transform = make_transform(args.translate, args.rotate, height, width)
-    if model.gan.with_transform is None:
-        raise ValueError(
-            f"--translate, --rotate: arch {model.config.arch!r} draws on a fixed grid; use a model such as stylegan3"
-        )
-    return model._replace(g_ema=model.gan.with_transform(model.g_ema, transform))
-
-
-def labels(label_dim: int, label: int | None, count: int) -> np.ndarray:
-    """Return one-hot labels float32[count, label_dim].
-
-    Raises:
-        ValueError: a class for a model without, none for one with, or one that does not exist.
-    """
-    if label_dim == 0 and label is not None:
-        raise ValueError(f"--class={label}: this model has no classes; leave --class out")
-    if label_dim and (label is None or not 0 <= label < label_dim):
-        raise ValueError(f"--class={label}: this model has the classes 0 to {label_dim - 1}; choose one")
-    out = np.zeros((count, label_dim), np.float32)
-    if label is not None:
-        out[:, label] = 1
-    return out
+    with_transform = inputs.transformable(model, "--translate, --rotate")
+    transform = inputs.make_transform(x, y, args.rotate, width / height)
+    return model._replace(g_ema=with_transform(model.g_ema, transform))
 
 
 def sample(model: Any, seeds: Sequence[int], args: argparse.Namespace) -> np.ndarray:
@@ -119,20 +70,20 @@ def sample(model: Any, seeds: Sequence[int], args: argparse.Namespace) -> np.nda
 
     from stylegan_jax import images, load, rng
 
-    cond = labels(model.gan.spec.label_dim, args.label, args.batch)
+    cond = inputs.labels(model.gan.spec.label_dim, args.label, args.batch)
 
     @jax.jit
-    def draw(z, psi, keys):
+    def draw(g, z, psi, keys):  # weights as arguments: as constants they would be folded, and compiled in
         noise = {"noise": args.noise, "key": keys if args.noise == "random" else None}
-        return load.generate(model, z, cond, psi, args.cutoff, **noise)
+        return load.generate(model._replace(g_ema=g), z, cond, psi, args.cutoff, **noise)
 
-    out = []
+    out, g = [], jax.device_put(model.g_ema)
     for start in range(0, len(seeds), args.batch):
         chunk = list(seeds[start : start + args.batch])
         padded = chunk + [chunk[-1]] * (args.batch - len(chunk))
-        z = np.concatenate([np.random.RandomState(s).randn(1, model.gan.spec.z_dim) for s in padded])
+        z = inputs.latents(padded, model.gan.spec.z_dim)
         keys = jax.vmap(lambda s: rng.stream(rng.root(0), "sample/noise", s))(np.asarray(padded, np.uint32))
-        out.append(images.to_pixels(jax.device_get(draw(z.astype(np.float32), args.psi, keys)))[: len(chunk)])
+        out.append(images.to_pixels(jax.device_get(draw(g, z, args.psi, keys)))[: len(chunk)])
     return np.concatenate(out)
 
 
@@ -150,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from stylegan_jax.train.startup import use_compilation_cache
 
     try:
-        seeds = parse_seeds(args.seeds)
+        seeds = inputs.parse_seeds(args.seeds)
         use_compilation_cache("auto")
         model = move_canvas(load_model(args.run, args.step), args)
         pixels = sample(model, seeds, args)

@@ -7,6 +7,8 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +24,8 @@ T = TypeVar("T")
 
 _LOST = ("gloo", "connection", "heartbeat", "coordination service", "unavailable", "deadline")
 """Words of the errors that collectives end with when a process is gone."""
+_GONE = "another process of this run is gone or cannot be reached"
+_RESUME = "the last checkpoint is kept: run the same command on every host to go on from it"
 
 
 class LostProcessError(Exception):
@@ -42,15 +46,13 @@ def joined(config: DistributedConfig) -> Iterator[None]:
     if config.mode == "off" or not _join(config):
         yield
         return
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1 or not any(word in str(error).lower() for word in _LOST):
-            raise
-        raise LostProcessError(
-            f"another process of this run is gone or cannot be reached ({_first_line(error)}); the last checkpoint is "
-            "kept: run the same command on every host to go on from it"
-        ) from error
+    with _last_words():
+        try:
+            yield
+        except jax.errors.JaxRuntimeError as error:
+            if jax.process_count() == 1 or not any(word in str(error).lower() for word in _LOST):
+                raise
+            raise LostProcessError(f"{_GONE} ({_first_line(error)}); {_RESUME}") from error
     jax.distributed.shutdown()  # not after an error: parting waits for the others, which may be gone
 
 
@@ -77,6 +79,24 @@ def _join(config: DistributedConfig) -> bool:
             f"they reach {config.coordinator or 'process 0'}"
         ) from None
     return True
+
+
+@contextlib.contextmanager
+def _last_words() -> Iterator[None]:
+    """Have a small process say what to do if this one ends without leaving the block.
+
+    When a process of the run is silent for too long, JAX aborts all others from a thread of its own, past Python.
+    """
+    script = "import sys; sys.stdin.read() or sys.stderr.write(sys.argv[1])"
+    text = f"error: this process was ended from outside or because {_GONE} (see above); {_RESUME}\n"
+    command = [sys.executable, "-S", "-c", script, text]
+    # In a session of its own, so that Ctrl-C does not reach it.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True) as witness:
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                witness.communicate("left in order")
 
 
 def _first_line(error: Exception) -> str:

@@ -128,7 +128,8 @@ def test_the_loss_of_a_process_ends_the_run_with_a_clear_message(cache, tmp_path
         codes = command.finish(processes, 60)
     assert codes[0] not in (0, None) and codes[1] == -signal.SIGKILL
     assert time.monotonic() - start < 30
-    assert "another process of this run" in command.output() and "run the same command" in command.output()
+    command.wait_for("another process of this run is gone", 10)
+    command.wait_for("run the same command on every host", 10)
 
 
 @pytest.mark.slow

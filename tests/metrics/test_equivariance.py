@@ -31,26 +31,49 @@ def waves(key, transform, shape=(24, 20)):
     return jnp.sin(2 * jnp.pi * turns).mean(axis=-1, keepdims=True) * 2
 
 
+@functools.cache
+def step():
+    """Return the compiled sums of errors of `waves` under a transform that is right (0), ignored (1), mirrored (2)."""
+    flip = jnp.diag(jnp.array([1.0, -1.0, 1.0]))
+
+    def of(key, fault):
+        draw = lambda t: waves(key, jnp.stack([t, jnp.eye(3), flip @ t @ flip])[fault])
+        return eq.errors(draw, eq.draw_moves(key, 24, 20), (N, 24, 20, 1))
+
+    return jax.jit(of)
+
+
+def figures(fault):
+    sums = [jax.device_get(step()(jax.random.key(seed), fault)) for seed in range(3)]
+    return {kind: eq.psnr(*sum(s[kind] for s in sums)) for kind in eq.KINDS}
+
+
 def test_a_canvas_that_moves_is_equivariant():
-    found = eq.equivariance(waves, jax.random.key(3), num_images=12, batch=N)
+    found = figures(0)
     assert found["eqt_int"] > 90 and found["eqt_frac"] > 40 and found["eqr"] > 40, found
 
 
-def test_a_fixed_canvas_and_one_that_moves_the_wrong_way_are_not():
-    flip = jnp.diag(jnp.array([1.0, -1.0, 1.0]))
+@pytest.mark.parametrize("fault", [1, 2])
+def test_a_fixed_canvas_and_one_that_moves_the_wrong_way_are_not(fault):
+    found = figures(fault)
+    assert max(found.values()) < 25, found
 
-    @jax.jit
-    def step(key):
-        def of(is_fixed):
-            draw = lambda t: waves(key, jnp.where(is_fixed, jnp.eye(3), flip @ t @ flip))
-            return eq.errors(draw, eq.draw_moves(key, 24, 20), (N, 24, 20, 1))
 
-        return jax.lax.map(of, jnp.array([True, False]))
+def test_the_metric_covers_all_images_and_follows_its_key():
+    drawn = []
 
-    sums = [jax.device_get(step(jax.random.key(seed))) for seed in range(3)]
-    for i in range(2):
-        found = {kind: eq.psnr(*sum(s[kind][i] for s in sums)) for kind in eq.KINDS}
-        assert max(found.values()) < 25, found
+    def generate(key, transform):
+        jax.debug.callback(lambda k: drawn.append(k.tobytes()), jax.random.key_data(key))
+        return waves(key, transform) + 0.1 * jnp.sign(transform[0, 2])  # an error of the size 0.1, never 0
+
+    measure = functools.partial(eq.equivariance, generate, num_images=5, batch=N, kinds=["eqt_int"])
+    found = measure(jax.random.key(3))
+    assert set(found) == {"eqt_int"} and len(set(drawn)) == 2  # two batches
+    assert found["eqt_int"] == pytest.approx(20 * np.log10(2 / 0.1), abs=0.01)
+    with pytest.raises(ValueError, match="num_images is 0"):
+        eq.equivariance(waves, jax.random.key(0), num_images=0)
+    with pytest.raises(ValueError, match="kind 'eqt': did you mean"):
+        eq.equivariance(waves, jax.random.key(0), kinds=["eqt"])
 
 
 def test_translations_move_right_and_down_and_say_what_is_known():
@@ -131,18 +154,25 @@ def moves(i):
     return z, eq.Moves(np.round(whole * 32) / 32, part, np.float32((draw.rand() * 2 - 1) * np.pi))
 
 
+compare = jax.jit(eq.compare)
+
+
 @pytest.mark.parametrize("kind", OFFICIAL)
 def test_random_networks_have_the_official_figures(kind):
     config = model(kind)
     gan, g = models.build(config), weights(config)
 
     @jax.jit
-    def step(z, moves):
+    def draw(z, transforms):
         ws = gan.map_latents(g, z, jnp.zeros((N, 0)))
-        draw = lambda t: gan.synthesize(gan.with_transform(g, t), ws)
-        return eq.errors(draw, moves, (N, *config.image_shape))
+        return jax.lax.map(lambda t: gan.synthesize(gan.with_transform(g, t), ws), transforms)
 
-    sums = [jax.device_get(step(*moves(i))) for i in range(4)]
+    sums = []
+    for z, by in map(moves, range(4)):
+        part = lambda t: np.array([[1, 0, t[0]], [0, 1, t[1]], [0, 0, 1]], np.float32)
+        turned = np.asarray(eq.rotation_matrix(-by.angle))
+        plain, *moved = draw(z, np.stack([np.eye(3, dtype=np.float32), part(-by.whole), part(-by.part), turned]))
+        sums.append(jax.device_get(compare(plain, dict(zip(eq.KINDS, moved, strict=True)), by)))
     found = [eq.psnr(*np.sum([s[kind] for s in sums], axis=0, dtype=np.float64)) for kind in eq.KINDS]
     print(found)
     np.testing.assert_allclose(found, OFFICIAL[kind], atol=0.1)

@@ -1,0 +1,167 @@
+"""Make a video: `python -m stylegan_jax.tools.video --run=DIR --path=rotate --seeds=3 --out=rotate.mp4`.
+
+Every path is a loop, so the video can be played round and round. Frames are drawn in chunks of one size, by one
+compiled program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stylegan_jax.tools import inputs
+
+PATHS = ("latent", "translate", "rotate")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.video", description=(__doc__ or "").split("\n")[0])
+    inputs.add_arguments(p)
+    p.add_argument(
+        "--out", required=True, metavar="FILE", help=".mp4 (needs PyAV), .webp or .gif; without ending: best"
+    )
+    p.add_argument(
+        "--path",
+        choices=PATHS,
+        default="latent",
+        help="latent: from seed to seed (default); translate, rotate: each seed on a canvas that moves (StyleGAN3)",
+    )
+    p.add_argument("--seeds", default="0-3", help="in this order, such as 0-15 or 1,5,8-10 (default: %(default)s)")
+    p.add_argument("--frames", type=int, default=60, help="per seed (default: %(default)s)")
+    p.add_argument("--fps", type=float, default=30.0, help="frames per second (default: 30)")
+    p.add_argument(
+        "--space",
+        choices=("w", "z"),
+        default="w",
+        help="latent: cubic spline through the styles w (default), or great circles through the latents z",
+    )
+    p.add_argument(
+        "--radius", type=float, default=0.125, help="translate: of the circle, in image heights (default: %(default)s)"
+    )
+    p.add_argument("--noise", choices=("const", "none"), default="const", help="default: const")
+    return p
+
+
+def check(args: argparse.Namespace, seeds: Sequence[int]) -> None:
+    """Check the numbers that the paths need.
+
+    Raises:
+        ValueError: a value that breaks a rule.
+    """
+    for name in ("frames", "batch"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name}={getattr(args, name)} must be at least 1")
+    if not np.isfinite(args.radius):
+        raise ValueError(f"--radius={args.radius}: write a number, such as 0.125")
+    if args.path == "latent" and len(seeds) < 2:
+        raise ValueError(f"--seeds={args.seeds} is one seed; --path=latent goes from seed to seed, such as --seeds=0-3")
+
+
+def slerp(z: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Return float32[n, z] on the closed path of great circles through latents float[k, z]; t float[n] in [0, k)."""
+    at = np.floor(t).astype(int)
+    a, b, share = z[at % len(z)], z[(at + 1) % len(z)], (t - at)[:, None]
+    unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)
+    angle = np.arccos(np.clip(np.sum(unit(a) * unit(b), axis=1, keepdims=True), -1, 1))
+    angle = np.maximum(angle, 1e-6)  # a seed that follows itself
+    return ((np.sin((1 - share) * angle) * a + np.sin(share * angle) * b) / np.sin(angle)).astype(np.float32)
+
+
+def spline(ws: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return t float[n] in [0, k) -> float32[n, l, w], the closed cubic spline through ws float[k, l, w]."""
+    from scipy.interpolate import CubicSpline
+
+    through = CubicSpline(np.arange(len(ws) + 1), np.concatenate([ws, ws[:1]]), bc_type="periodic")
+    return lambda t: through(t).astype(np.float32)
+
+
+def transforms(path: str, t: np.ndarray, radius: float, aspect: float) -> np.ndarray:
+    """Return float32[n, 3, 3] for `Gan.with_transform`: one loop per whole step of t float[n].
+
+    Args:
+        path: 'translate', a circle about the centre that starts on the right and goes down; 'rotate', a turn
+            counter-clockwise; anything else stays where it is.
+        t: times.
+        radius: of the circle, in image heights.
+        aspect: width / height.
+    """
+    x, y, degrees = (np.zeros_like(t) for _ in range(3))
+    if path == "translate":
+        x, y = radius / aspect * np.cos(2 * np.pi * t), radius * np.sin(2 * np.pi * t)
+    if path == "rotate":
+        degrees = 360 * (t % 1)
+    return np.stack([inputs.make_transform(*move, aspect) for move in zip(x, y, degrees, strict=True)])
+
+
+def frames(model: Any, seeds: list[int], args: argparse.Namespace) -> Iterator[np.ndarray]:
+    """Yield len(seeds) * args.frames frames, uint8[h, w, c]."""
+    import jax
+    import jax.numpy as jnp
+
+    from stylegan_jax import images, models
+
+    gan, g = model.gan, jax.device_put(model.g_ema)
+    height, width, _ = gan.spec.image_shape
+    cond = inputs.labels(gan.spec.label_dim, args.label, args.batch)
+    with_transform = None if args.path == "latent" else inputs.transformable(model, f"--path={args.path}")
+
+    @jax.jit
+    def map_latents(g, z):  # weights as arguments: as constants they would be folded, and compiled in
+        return models.truncate(gan.map_latents(g, z, cond), jnp.asarray(model.w_avg), args.psi, args.cutoff)
+
+    @jax.jit
+    def draw(g, ws, transform):
+        moved = g if with_transform is None else with_transform(g, transform)
+        return gan.synthesize(moved, ws, noise=args.noise)
+
+    z = inputs.latents(seeds, gan.spec.z_dim)
+    if args.path == "latent" and args.space == "z":
+        styles = lambda t: map_latents(g, slerp(z, t))
+    else:
+        keys = np.concatenate([jax.device_get(map_latents(g, part))[:n] for part, n in in_chunks(z, args.batch)])
+        styles = spline(keys) if args.path == "latent" else lambda t: keys[np.floor(t).astype(int)]
+    times = np.arange(len(seeds) * args.frames) / args.frames
+    for t, n in in_chunks(times, args.batch):
+        image = draw(g, styles(t), transforms(args.path, t, args.radius, width / height))
+        yield from images.to_pixels(jax.device_get(image))[:n]
+
+
+def in_chunks(x: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield (rows of x, how many of them count): always `size` rows, the last chunk filled up with its last row."""
+    for start in range(0, len(x), size):
+        part = x[start : start + size]
+        yield np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)]), len(part)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    args = parser().parse_args(argv)
+    from stylegan_jax.config import ConfigError
+    from stylegan_jax.convert import BadCheckpointError
+    from stylegan_jax.load import load_model
+    from stylegan_jax.tools import video_file
+    from stylegan_jax.train.checkpoint import CheckpointError
+    from stylegan_jax.train.startup import use_compilation_cache
+
+    try:
+        seeds = inputs.parse_seeds(args.seeds)
+        check(args, seeds)
+        out = video_file.choose(Path(args.out), args.fps)
+        use_compilation_cache("auto")
+        model = load_model(args.run, args.step)
+        count = video_file.write(out, frames(model, seeds, args), args.fps)
+    except (ValueError, ConfigError, BadCheckpointError, CheckpointError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{count} frames, {count / args.fps:.1f} s, in {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
