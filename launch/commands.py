@@ -165,10 +165,13 @@ def command_line(main: Callable[[Sequence[str]], int], on_interrupt: str = "") -
         sys.exit(INTERRUPTED)
 
 
-def parser(doc: str | None) -> argparse.ArgumentParser:
-    """Return an option parser that shows a module's docstring and takes no abbreviations."""
+def parser(name: str, doc: str | None) -> argparse.ArgumentParser:
+    """Return the option parser of `python -m launch.NAME` that shows its docstring and takes no abbreviations."""
     return argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog=f"python -m launch.{name}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
 
 

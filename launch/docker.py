@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     argv = list(argv)
     cut = argv.index("--") if "--" in argv else len(argv)
     rest = argv[cut + 1 :]
-    parser = commands.parser(__doc__)
+    parser = commands.parser("docker", __doc__)
     parser.add_argument("verb", choices=("build", "push", "run"))
     parser.add_argument("--on", required=True, choices=sorted(DEVICES))
     parser.add_argument("--image", help="name; default: stylegan_jax:ON")

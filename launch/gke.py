@@ -106,7 +106,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """
     argv = list(argv)
     cut = argv.index("--") if "--" in argv else len(argv)
-    parser = commands.parser(__doc__)
+    parser = commands.parser("gke", __doc__)
     parser.add_argument("verb", choices=VERBS)
     parser.add_argument("--name", required=True, help="of the JobSet or workload")
     parser.add_argument("--type", help="slice, such as v5litepod-64 (64 chips) or v5p-256 (256 cores: 128 chips)")

@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command line; return the training's exit code."""
     argv = list(argv)
     cut = argv.index("--") if "--" in argv else len(argv)
-    parser = commands.parser(__doc__)
+    parser = commands.parser("gpu_node", __doc__)
     parser.add_argument("--devices", help="GPUs to use, such as 0,1,2,3; default: all")
     parser.add_argument("--flags", default="gpu", help="preset of launch/flags")
     parser.add_argument("--coordinator", help="several machines: HOST:PORT of the first")

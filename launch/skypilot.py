@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     argv = list(argv)
     cut = argv.index("--") if "--" in argv else len(argv)
     rest = argv[cut + 1 :]
-    parser = commands.parser(__doc__)
+    parser = commands.parser("skypilot", __doc__)
     parser.add_argument("verb", choices=("launch", "status", "logs", "delete"))
     parser.add_argument("--name", required=True, help="of the job")
     parser.add_argument("--accelerators", help="such as tpu-v5litepod-8, tpu-v5p-256 or H100:8")

@@ -18,7 +18,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command line; return its exit code."""
     argv = list(argv)
     cut = argv.index("--") if "--" in argv else len(argv)
-    parser = commands.parser(__doc__)
+    parser = commands.parser("slurm", __doc__)
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--gpus", type=int, default=8, help="per node; one process each")
     parser.add_argument("--cpus", type=int, default=8, help="per GPU, for decoding images")

@@ -253,7 +253,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return the checked options and what follows `--`."""
     argv = list(argv)
     cut = argv.index("--") if "--" in argv else len(argv)
-    parser = commands.parser(__doc__)
+    parser = commands.parser("tpu", __doc__)
     parser.add_argument("verb", choices=VERBS)
     parser.add_argument("--name", required=True, help="name of the slice")
     parser.add_argument("--zone", required=True, help="such as us-west4-a")
