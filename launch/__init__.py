@@ -1,0 +1,1 @@
+"""Command lines that start training elsewhere; `docs/launch.md`. Standard library only."""
