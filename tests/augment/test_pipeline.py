@@ -50,7 +50,7 @@ def test_multipliers_replace_what_the_pipe_says():
 def test_errors_come_before_anything_is_compiled():
     with pytest.raises(ConfigError, match=r"leaves no operation for images of 3 channel.* config.augment.mode='none'"):
         make_augment(configure(ops={}), SHAPE)
-    with pytest.raises(ConfigError, match=r"img_channels is 2; brightness, .*saturation need .* pipe='bg'"):
+    with pytest.raises(ConfigError, match=r"img_channels is 2; brightness, .*saturation need .*pipe='bg'"):
         make_augment(configure(), (8, 8, 2))
     with pytest.raises(ConfigError, match=r"policy='translation,cutout'"):
         make_augment(configure(method="diffaugment"), (8, 8, 2))

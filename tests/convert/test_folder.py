@@ -78,9 +78,9 @@ def test_overwriting_needs_permission(tmp_path, pickle_file, folder):
 
 def test_other_architectures_are_stored_without_a_table(tmp_path):
     nets = {"g_ema": {"params": {"layer": {"weight": np.ones((2, 3), np.float32)}}}}
-    write_model_folder(tmp_path / "m", {"arch": "stylegan3", "resolution": 32, "base_size": (4, 4)}, nets, {})
+    write_model_folder(tmp_path / "m", {"arch": "mine", "resolution": 32, "base_size": (4, 4)}, nets, {})
     model, got = read_model_folder(tmp_path / "m")
-    assert model["architecture"] == "stylegan3" and got["g_ema"]["params"]["layer"]["weight"].shape == (2, 3)
+    assert model["architecture"] == "mine" and got["g_ema"]["params"]["layer"]["weight"].shape == (2, 3)
 
 
 def _edit(folder: Path, **changes: object) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import toy
 
-from stylegan_jax import data, models
+from stylegan_jax import data, models, rng
 from stylegan_jax.config import ConfigError
 from stylegan_jax.train import loop, step as steps
 from stylegan_jax.train.checkpoint import Checkpointer
@@ -53,7 +53,7 @@ def poison(monkeypatch):
 
             def program(state, batch, root_key):
                 hit = np.isin(np.arange(1000), list(at))
-                first = (jax.random.key_data(root_key) == jax.random.key_data(loop.rng.root(0))).all()
+                first = (jax.random.key_data(root_key) == jax.random.key_data(rng.root(0))).all()
                 bad = jax.numpy.asarray(hit)[state.step] & (first | always)
                 broken = jax.tree.map(lambda x: jax.numpy.where(bad, np.nan, x), state.g["params"])
                 after = sound(state.replace(g=state.g | {"params": broken}), batch, root_key)
