@@ -165,7 +165,8 @@ class Run:
         seed = after_rollbacks(self.config.train.seed, self.rollbacks)
         root_key = self.layout.root_key(seed)
         for step in range(first, total):
-            batch = next(batches)
+            with self.clock.waiting():
+                batch = next(batches)
             with jax.transfer_guard_device_to_host("disallow"):  # a step never waits for the host
                 for name in schedule.phases(self.config, step):
                     state = programs[name](state, batch, root_key)

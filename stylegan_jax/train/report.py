@@ -10,6 +10,7 @@ import resource
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,16 +158,31 @@ class Clock:
         self._start = self._last = time.monotonic()
         self._first_nimg = self._last_nimg = nimg
         self._total = total_nimg
+        self._waited = 0.0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time inside as waiting for data."""
+        start = time.monotonic()
+        yield
+        self._waited += time.monotonic() - start
 
     def tick(self, nimg: int) -> dict[str, float]:
-        """Return img_per_sec, sec_per_kimg, elapsed_sec and eta_sec (from the whole run's mean speed)."""
+        """Return the figures of a tick.
+
+        Returns:
+            img_per_sec, sec_per_kimg, data_wait (share of the time, in [0, 1], that the loop waited for a batch),
+            elapsed_sec and eta_sec (from the whole run's mean speed).
+        """
         now = time.monotonic()
         shown, seconds = nimg - self._last_nimg, max(now - self._last, 1e-9)
         mean = max(nimg - self._first_nimg, 1) / max(now - self._start, 1e-9)
         self._last, self._last_nimg = now, nimg
+        waited, self._waited = self._waited, 0.0
         return {
             "img_per_sec": shown / seconds,
             "sec_per_kimg": seconds / max(shown, 1) * 1000,
+            "data_wait": waited / seconds,
             "elapsed_sec": now - self._start,
             "eta_sec": max(self._total - nimg, 0) / mean,
         }

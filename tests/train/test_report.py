@@ -152,3 +152,14 @@ def test_pixels_are_truncated_not_rounded():
     pixels = images.to_pixels(values)
     assert pixels.dtype == np.uint8
     assert pixels.tolist() == [0, 255, 128, 0, 255, 128, 127]
+
+
+def test_the_clock_tells_the_share_of_time_spent_waiting_for_data(monkeypatch):
+    now = iter([0.0, 1.0, 3.0, 8.0, 9.0, 10.0])
+    monkeypatch.setattr(report.time, "monotonic", lambda: next(now))
+    clock = report.Clock(0, 100)
+    with clock.waiting():
+        pass
+    first = clock.tick(16)
+    assert first["data_wait"] == pytest.approx(2 / 8) and first["img_per_sec"] == pytest.approx(2)
+    assert clock.tick(20)["data_wait"] == 0
