@@ -146,7 +146,7 @@ def get_config() -> ml_collections.ConfigDict:
     t.ema_rampup = 0.0  # half-life is at most this times the images shown so far; 0: no ramp
     t.w_avg_beta = 0.995  # decay of the w average, per iteration (SG2, ADA; stylegan3 repository: 0.998)
     t.init_from = ""  # start from these weights: a workdir, a model folder or an official .pkl (G, D and average)
-    t.grad_accum = 1  # micro-batches per step, one after the other, for less memory; same result; 1: off
+    t.grad_accum = 1  # micro-batches per step, for less memory; same result, stylegan3 (docs) nearly; 1: off
     t.lr_warmup_kimg = 0.0  # both learning rates rise linearly over this many thousands of images; 0: off
     t.on_nan = "halt"  # NaN or infinity: halt, skip the step, scrub the gradient, rollback to the last checkpoint
     t.max_rollbacks = 3  # on_nan='rollback': halt after this many in one run

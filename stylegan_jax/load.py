@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -78,7 +79,7 @@ def _from_workdir(path: Path, step: int | None, whole: bool) -> LoadedModel:
     nets = {"g_ema": g_ema}
     if whole:
         experiment = from_dict(meta["config"])
-        target = state_shapes(models.build(config), experiment, make_layout(1))
+        target = state_shapes(models.build(config), experiment, make_layout(1, jax.local_devices()))
         state, _, _ = restore_state(path, target, step)
         nets |= {"g": state.g | {"w_avg": state.w_avg}, "d": state.d}
     model = _from_nets(config, nets, {"workdir": str(path), "step": step, "nimg": meta["nimg"]})

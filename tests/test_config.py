@@ -109,7 +109,7 @@ RULES = [  # (changes, what the text must name: key, value, fix)
             "train__batch_size": 0,
             "train__total_kimg": -1.0,
             "train__g_lr": 0.0,
-            "train__d_lr": math.nan,
+            "train__d_lr": -0.001,
             "train__eps": 0.0,
             "train__grad_accum": 0,
             "loss__pl_batch_shrink": 0,
@@ -319,3 +319,18 @@ def test_auto_is_valid_for_any_resolution_and_devices(argument, resolution):
     config = config_lib.from_dict(tree)
     config_lib.check_devices(config, int(argument.split(",")[1]))
     assert config.model.resolution == resolution
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_numbers_are_finite(value):
+    tree = common.get_config()
+    tree.augment.p_max = value
+    with pytest.raises(ConfigError, match=r"config.augment.p_max is .*; it must be a finite number"):
+        config_lib.from_dict(tree)
+
+
+def test_a_stddev_group_that_is_off_asks_nothing_of_the_batch():
+    tree = common.get_config()
+    tree.data.path, tree.loss.pl_weight = "x.zip", 0.0
+    tree.train.batch_size, tree.model.mbstd_channels = 6, 0
+    assert config_lib.from_dict(tree).train.batch_size == 6

@@ -53,7 +53,7 @@ def adjust(
         count: float[], how many; 0 leaves p.
         target: of r_t = sign_sum / count, 0.6 in the paper.
         step: how far p moves: images shown between two moves / images to go from 0 to 1.
-        p_max: ceiling; inf for none, as in the official code.
+        p_max: ceiling; the official code has none.
     """
     low, high = _neighbours(target, sign_sum.dtype)
     direction = (sign_sum > low * count).astype(p.dtype) - (sign_sum < high * count).astype(p.dtype)

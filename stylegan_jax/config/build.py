@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -61,6 +62,8 @@ def _convert(value: Any, hint: Any, key: str) -> Any:
         return float(value)
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"config.{key} is {value!r}; it must be a finite number; for no limit use a large one")
     if type(value) is not hint:
         raise ConfigError(f"config.{key} is {value!r} ({type(value).__name__}); it must be {hint.__name__}")
     return value

@@ -157,7 +157,7 @@ def _check_numbers(config: ExperimentConfig) -> None:
     if loss.d_reg != "none" and loss.d_reg_interval == 0:
         raise ConfigError("config.loss.d_reg_interval is 0; use 16, or set d_reg='none'")
     group = min(config.model.mbstd_group, t.batch_size)
-    if t.batch_size % group:
+    if config.model.mbstd_channels and t.batch_size % group:
         raise ConfigError(
             f"config.train.batch_size is {t.batch_size}; the minibatch-stddev group (config.model.mbstd_group={group}) "
             f"must divide it; use {t.batch_size // group * group or group} or {(t.batch_size // group + 1) * group}"

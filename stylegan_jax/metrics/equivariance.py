@@ -102,6 +102,8 @@ def from_gan(gan: Gan, variables: Variables, batch: int = 4, label: jax.Array | 
 
     Raises:
         ValueError: the architecture cannot move its canvas, or labels are missing.
+
+    The papers measure in float32: build `gan` with compute_dtype='float32' on GPU and TPU.
     """
     with_transform = gan.with_transform
     if with_transform is None:

@@ -88,7 +88,7 @@ class Gan(NamedTuple):
             'random' (fresh, from `key`: one, or [n] for one per image), 'const' or 'none'.
         synthesize_and_track: as `synthesize`, but returns (image, moved): the statistics in `variables['buffers']`
             that follow the activations, a subtree of it with float[] leaves, one step further. `ws` may be a part of
-            a batch of `batch` images (None: all of it); the mean of the parts' statistics is then the batch's.
+            a batch of `batch` images (None: all of it); the mean of the parts' statistics is then nearly the batch's.
             Training calls it once per iteration, for the discriminator's fakes.
         discriminate: (variables, image float[n, h, w, c], cond float[n, k]) -> logits float32[n, heads].
         with_transform: (variables, transform float[3, 3], or float[n, 3, 3] for one per image) -> generator variables

@@ -44,3 +44,9 @@ def bad_steps(stats: terms.Stats) -> dict[str, tuple[int, int]]:
         if stats.total[i]:
             found[phase] = (round(float(stats.total[i])), round(float(np.asarray(stats.count)[i])))
     return found
+
+
+def counted(stats: terms.Stats) -> list[str]:
+    """Return the programs whose steps were checked since the last report; `stats` must be on the host."""
+    ran = np.asarray(stats.count)
+    return [phase for phase in PHASES if ran[terms.TERMS.index(f"nonfinite/{phase}")]]

@@ -101,7 +101,7 @@ class Run:
         self.bad_streak: dict[str, int] = {}
         self.reported: tuple[int, dict[str, float]] = (-1, {})  # step and means of the last report
         log, batch = config.log, config.train.batch_size
-        every = round(log.keep_every_kimg * 1000 / batch) if log.keep_every_kimg else None
+        every = max(1, round(log.keep_every_kimg * 1000 / batch)) if log.keep_every_kimg else None
         best = {"keep_best": log.keep_best or None, "best_mode": log.best_mode}
         self.checkpoints = Checkpointer(folder, keep_latest=log.keep_latest, keep_every_steps=every, **best)
 
@@ -295,7 +295,9 @@ class Run:
     def _check_bad_steps(self, stats: terms.Stats, step: int) -> None:
         """Tell of steps that were skipped or scrubbed; give up when nothing else happens any more."""
         found = guard.bad_steps(stats)
-        self.bad_streak = {p: self.bad_streak.get(p, 0) + bad for p, (bad, all_) in found.items() if bad == all_}
+        for program in guard.counted(stats):  # a program that did not run in this tick keeps its streak
+            bad, all_ = found.get(program, (0, 1))
+            self.bad_streak[program] = self.bad_streak.get(program, 0) + bad if bad == all_ else 0
         done = "skipped" if self.config.train.on_nan == "skip" else "taken with a scrubbed gradient"
         for program, (bad, all_) in found.items():
             self.bar.line(f"warning: {bad} of {all_} steps of {program} were not finite and were {done}")
@@ -309,7 +311,7 @@ class Run:
     def _check_augment(self, means: dict[str, float]) -> None:
         """Warn while the augmentation can get no stronger."""
         a = self.config.augment
-        if a.mode == "ada" and means["augment/p"] >= a.p_max * (1 - 1e-6):
+        if a.mode == "ada" and means["augment/p"] >= a.p_max * (1 - 1e-4):
             self.bar.line(
                 f"warning: the augmentation is at its ceiling augment.p_max={a.p_max:g} and the discriminator still "
                 f"knows reals too well (mean sign {means['augment/r_t']:.2f}, target {a.target:g}); more images or a "

@@ -69,7 +69,7 @@ class Network:
         update = self.tx.update_main if phase.endswith("main") else self.tx.update_reg
         updates, moments = update(grads, getattr(state, opt), network["params"])
         if t.lr_warmup_kimg:  # Adam's step is its learning rate times a direction
-            rate = optax.linear_schedule(0.0, 1.0, round(t.lr_warmup_kimg * 1000))(shown + t.batch_size)
+            rate = optax.linear_schedule(0.0, 1.0, max(1, round(t.lr_warmup_kimg * 1000)))(shown + t.batch_size)
             updates = jax.tree.map(lambda u: u * rate, updates)
         return {self.name: network | {"params": optax.apply_updates(network["params"], updates)}, opt: moments}
 

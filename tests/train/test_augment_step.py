@@ -124,3 +124,13 @@ def test_a_ceiling_is_told(p, warned):
     assert bool(lines) == warned
     if warned:
         assert "ceiling augment.p_max=1" in lines[0] and "mean sign 0.83, target 0.6" in lines[0]
+
+
+def test_a_ceiling_is_told_through_the_rounding_of_the_sums():
+    lines = []
+    me = SimpleNamespace(
+        config=toy.make_config(augment__mode="ada", augment__p_max=0.7), bar=SimpleNamespace(line=lines.append)
+    )
+    mean = float(np.float32(sum(np.float32(0.7) for _ in range(250))) / np.float32(250)) * (1 - 2e-6)
+    loop.Run._check_augment(me, {"augment/p": mean, "augment/r_t": 0.83})
+    assert len(lines) == 1

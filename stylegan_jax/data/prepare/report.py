@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import platform
+import shlex
 from typing import Any
 
 import numpy as np
@@ -151,7 +152,7 @@ def _next_step(options: Options, report: Report, labels: Labels | None) -> str:
             "make it, or use --resolution and --transform"
         )
     kind = "zip" if write.is_zip(options.dest) else "folder"
-    flags = f"--config.data.source={kind} --config.data.path={options.dest}"
+    flags = f"--config.data.source={kind} --config.data.path={shlex.quote(options.dest)}"
     flags += " --config.data.labels=file" * (labels is not None)
     flags += f" --config.model.img_channels={report.channels}" * (report.channels != 3)
     return f"train: python -m stylegan_jax.main --config=configs/auto.py:{height} --workdir=runs/mine {flags}"

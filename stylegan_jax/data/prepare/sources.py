@@ -28,6 +28,8 @@ def open_examples(options: Options) -> Examples:
     if kind == "tfds":
         return tfds_examples.open_tfds_examples(path.removeprefix(_TFDS), options.split, labels)
     if kind == "lsun":
+        if labels == "file":
+            raise DataError(f"--labels=file with {path}: an LSUN lmdb has no labels; use --labels=none")
         return lsun.open_lsun(path)
     if kind == "tfrecords":
         return tfrecords.open_tfrecords(path, labels)
