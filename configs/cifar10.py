@@ -26,9 +26,7 @@ def get_config(argument: str = "conditional"):
     c.augment.mode = "ada"
     c.train.batch_size = 64
     c.train.total_kimg = 100000.0
-    c.train.g_lr = (
-        0.002  # 0.0025 * 4/5: the source corrects for lazy path length even at weight 0 (beta2 too; not here)
-    )
+    c.train.g_lr = 0.002  # 0.0025 * 4/5: the source corrects for lazy path length even at weight 0 (its beta2 too)
     c.train.d_lr = 0.0025
     c.train.ema_kimg = 500.0
     c.train.ema_rampup = 0.05
