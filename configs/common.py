@@ -11,8 +11,20 @@ def get_config() -> ml_collections.ConfigDict:
     """Return StyleGAN2 config F at 256x256 with no data set chosen."""
     c = ml_collections.ConfigDict()
     c.name = "stylegan2"  # used in logs and figure titles
+    c.model = _model()
+    c.data = _data()
+    c.loss = _loss()
+    c.augment = _augment()
+    c.train = _train()
+    c.mesh = _mesh()
+    c.distributed = _distributed()
+    c.log = _log()
+    return c
 
-    c.model = m = ml_collections.ConfigDict()
+
+def _model() -> ml_collections.ConfigDict:
+    """Architecture of both networks."""
+    m = ml_collections.ConfigDict()
     m.arch = "stylegan2"  # which entry of models.ARCHS
     m.resolution = 256  # image height in pixels: base height times a power of two
     m.base_size = (4, 4)  # (h, w) of the learned constant and of the last block of D; width = resolution * w / h
@@ -40,8 +52,13 @@ def get_config() -> ml_collections.ConfigDict:
     m.cmap_dim = 0  # size of the mapped label in the discriminator; 0: its channel count at 4x4
     m.mbstd_group = 4  # images per minibatch-stddev group; must divide the batch
     m.mbstd_channels = 1  # statistics channels appended by minibatch stddev; 0: none
+    m.stylegan3 = _stylegan3()
+    return m
 
-    m.stylegan3 = s = ml_collections.ConfigDict()  # arch 'stylegan3' only; g_arch, use_noise mean nothing there
+
+def _stylegan3() -> ml_collections.ConfigDict:
+    """Of arch 'stylegan3' only; model.g_arch and use_noise mean nothing there."""
+    s = ml_collections.ConfigDict()
     s.num_layers = 14  # synthesis layers before the RGB one
     s.num_critical = 2  # of them, critically sampled ones at the end
     s.first_cutoff = 2.0  # cutoff frequency of the first layer, cycles per image height
@@ -56,8 +73,12 @@ def get_config() -> ml_collections.ConfigDict:
     s.channel_base = 0  # of the generator: channels(cutoff) = min(channel_base / 2 / cutoff, channel_max);
     s.channel_max = 0  # 0: model.channel_base, model.channel_max, which are those of the discriminator
     s.magnitude_ema_kimg = 20.0  # half-life of the average of input magnitudes, thousands of images
+    return s
 
-    c.data = d = ml_collections.ConfigDict()
+
+def _data() -> ml_collections.ConfigDict:
+    """Where images come from."""
+    d = ml_collections.ConfigDict()
     d.source = "zip"  # zip, folder, tfds, memory (npy/npz uint8), synthetic
     d.path = ""  # file or folder; for tfds the data set name, such as 'cifar10'
     d.split = "train"  # tfds only
@@ -73,8 +94,12 @@ def get_config() -> ml_collections.ConfigDict:
     d.workers = 2  # decoding threads of the tf.data pipeline
     d.synthetic_images = 1024  # data.source='synthetic': how many
     d.synthetic_labels = 0  # data.source='synthetic': classes; 0 = none
+    return d
 
-    c.loss = q = ml_collections.ConfigDict()
+
+def _loss() -> ml_collections.ConfigDict:
+    """Adversarial loss and regularisers."""
+    q = ml_collections.ConfigDict()
     q.adversarial = "logistic"  # logistic (non-saturating), hinge, minimax (saturating), wasserstein
     q.d_reg = "r1"  # r1, wgan_gp, none
     q.r1_gamma = 10.0  # R1 weight: gamma/2 * |grad|^2
@@ -88,8 +113,12 @@ def get_config() -> ml_collections.ConfigDict:
     q.style_mixing_prob = 0.9  # probability of two latents per batch
     q.blur_init_sigma = 0.0  # pixels; blur of all images that the discriminator sees, at the start; 0: none
     q.blur_fade_kimg = 0.0  # the blur fades linearly to none over this many thousands of images
+    return q
 
-    c.augment = a = ml_collections.ConfigDict()  # of reals and fakes, before the discriminator (StyleGAN2-ADA)
+
+def _augment() -> ml_collections.ConfigDict:
+    """What happens to reals and fakes before the discriminator (StyleGAN2-ADA)."""
+    a = ml_collections.ConfigDict()
     a.mode = "none"  # none; fixed: strength p; ada: p is steered (ADA §3.3)
     a.method = "ada"  # ada: the pipe below; diffaugment
     a.pipe = "bgc"  # ada: blit, geom, color, filter, noise, cutout, bg, bgc, bgcf, bgcfn, bgcfnc
@@ -98,7 +127,15 @@ def get_config() -> ml_collections.ConfigDict:
     a.target = 0.6  # of mean(sign(D(real))), which p is steered to
     a.interval = 4  # iterations between two moves of p
     a.kimg = 500.0  # thousands of images in which p can go from 0 to 1 (100 when fine-tuning)
-    a.ops = o = ml_collections.ConfigDict()  # multiplier of p per operation; 0: off, -1: as the pipe says (0 or 1)
+    a.ops = _ops()
+    a.strength = _strength()
+    a.diffaugment = _diffaugment()
+    return a
+
+
+def _ops() -> ml_collections.ConfigDict:
+    """Multiplier of p per operation; 0: off, -1: as the pipe says (0 or 1)."""
+    o = ml_collections.ConfigDict()
     o.xflip = -1.0
     o.rotate90 = -1.0
     o.xint = -1.0
@@ -114,7 +151,12 @@ def get_config() -> ml_collections.ConfigDict:
     o.imgfilter = -1.0
     o.noise = -1.0
     o.cutout = -1.0
-    a.strength = s = ml_collections.ConfigDict()  # distributions of the operations (ADA App. B)
+    return o
+
+
+def _strength() -> ml_collections.ConfigDict:
+    """Distributions of the operations (ADA App. B)."""
+    s = ml_collections.ConfigDict()
     s.xint_max = 0.125  # whole-pixel translation: uniform in ±this, in image sizes
     s.scale_std = 0.2  # of the log2 of the scale
     s.rotate_max = 1.0  # rotation: uniform in ±this, 1 = 180 degrees
@@ -128,12 +170,21 @@ def get_config() -> ml_collections.ConfigDict:
     s.imgfilter_bands = (1.0, 1.0, 1.0, 1.0)  # multipliers per band, lowest frequencies first
     s.noise_std = 0.1  # the noise's standard deviation is half-normal with this scale
     s.cutout_size = 0.5  # sides of the rectangle, in image sizes
-    a.diffaugment = f = ml_collections.ConfigDict()
+    return s
+
+
+def _diffaugment() -> ml_collections.ConfigDict:
+    """Policies and sizes of DiffAugment."""
+    f = ml_collections.ConfigDict()
     f.policy = "color,translation,cutout"  # any of these
     f.translation = 0.125  # largest shift, in image sizes
     f.cutout = 0.5  # sides of the rectangle, in image sizes (StyleGAN-XL: 0.2)
+    return f
 
-    c.train = t = ml_collections.ConfigDict()
+
+def _train() -> ml_collections.ConfigDict:
+    """Length, optimisers and averages."""
+    t = ml_collections.ConfigDict()
     t.batch_size = 32  # images per iteration, over all devices
     t.total_kimg = 25000.0  # length of training in thousands of images shown
     t.seed = 0
@@ -155,12 +206,20 @@ def get_config() -> ml_collections.ConfigDict:
     t.freeze_mapping = "none"  # what of the mapping network is not trained: none, embed (the label embedding), all
     t.num_devices = 0  # 0: all; else the first so many
     t.compilation_cache = "auto"  # folder of compiled programs; auto: in the user's cache folder; off
+    return t
 
-    c.mesh = x = ml_collections.ConfigDict()  # devices = data x fsdp x spatial, data being what is left
+
+def _mesh() -> ml_collections.ConfigDict:
+    """How devices share the work: devices = data x fsdp x spatial, data being what is left."""
+    x = ml_collections.ConfigDict()
     x.fsdp = 1  # share of devices over which parameters, optimiser moments and averages are split, the batch too
     x.spatial = 1  # devices over which the height of images and activations is split, for large images
+    return x
 
-    c.distributed = n = ml_collections.ConfigDict()
+
+def _distributed() -> ml_collections.ConfigDict:
+    """The processes of a run on many hosts."""
+    n = ml_collections.ConfigDict()
     n.mode = (
         "auto"  # auto: find the other processes of a TPU slice, SLURM, Open MPI or GKE job; off: this process alone
     )
@@ -169,8 +228,12 @@ def get_config() -> ml_collections.ConfigDict:
     n.process_id = -1  # elsewhere: number of this process, from 0
     n.start_timeout_s = 300  # seconds to wait for all processes at the start
     n.heartbeat_s = 100  # a process silent for so many seconds ends the run on all
+    return n
 
-    c.log = g = ml_collections.ConfigDict()
+
+def _log() -> ml_collections.ConfigDict:
+    """Reports, grids and checkpoints."""
+    g = ml_collections.ConfigDict()
     g.tick_kimg = 4.0  # thousands of images per progress line
     g.grid_ticks = 50  # ticks between image grids
     g.checkpoint_ticks = 50  # ticks between checkpoints
@@ -182,4 +245,4 @@ def get_config() -> ml_collections.ConfigDict:
     g.grid_columns = 8
     g.grid_rows = 6
     g.progress_bar = True  # live bar when the error output is a terminal
-    return c
+    return g
