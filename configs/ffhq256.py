@@ -8,22 +8,13 @@ Parameters: generator 24,767,458; discriminator 24,001,089.
 Expected: not reproduced by us; FID at this size depends on the resize filter of the data set.
 """
 
-from configs import common
+from configs import paper256
 
 
 def get_config():
-    c = common.get_config()
+    c = paper256.get_config()
     c.name = "ffhq256"
-    c.model.resolution = 256
-    c.model.channel_base = 16384
-    c.model.mbstd_group = 8
     c.data.path = "datasets/ffhq-256x256.zip"
     c.data.xflip = True
-    c.data.cache = "off"
-    c.data.workers = 8
-    c.loss.r1_gamma = 1.0
-    c.train.batch_size = 64
-    c.train.total_kimg = 25000.0
-    c.train.g_lr = c.train.d_lr = 0.0025
-    c.train.ema_kimg = 20.0
+    c.augment.mode = "none"
     return c

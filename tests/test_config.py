@@ -212,7 +212,8 @@ def test_a_missing_key_points_to_the_defaults():
     ids=str,
 )
 def test_these_are_allowed(changes):
-    config_lib.from_dict(make_tree(**changes))
+    values = config_lib.flatten(dataclasses.asdict(config_lib.from_dict(make_tree(**changes))))
+    assert {key: values[key.replace("__", ".")] for key in changes} == changes
 
 
 def test_whole_numbers_and_lists_are_taken_for_their_type():

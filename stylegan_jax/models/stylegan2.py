@@ -156,16 +156,8 @@ class Generator(nn.Module):
     config: ModelConfig
 
     def setup(self) -> None:
-        c = self.config
-        self.mapping = Mapping(
-            c.w_dim,
-            c.mapping_layers,
-            label_dim=max(c.label_dim, 0),
-            embed_dim=c.mapping_embed_dim,
-            layer_dim=c.mapping_layer_dim,
-            lr_mult=c.mapping_lr_mult,
-        )
-        self.synthesis = Synthesis(c)
+        self.mapping = make_mapping(self.config)
+        self.synthesis = Synthesis(self.config)
 
     def map_latents(self, z: jax.Array, cond: jax.Array) -> jax.Array:
         """Map z float[n, z] and cond float[n, k] to ws float[n, l, w]."""
@@ -179,6 +171,18 @@ class Generator(nn.Module):
 
     def __call__(self, z: jax.Array, cond: jax.Array) -> jax.Array:
         return self.synthesize(self.map_latents(z, cond))
+
+
+def make_mapping(config: ModelConfig) -> Mapping:
+    """Return the generator's mapping network."""
+    return Mapping(
+        config.w_dim,
+        config.mapping_layers,
+        label_dim=max(config.label_dim, 0),
+        embed_dim=config.mapping_embed_dim,
+        layer_dim=config.mapping_layer_dim,
+        lr_mult=config.mapping_lr_mult,
+    )
 
 
 class DiscriminatorBlock(nn.Module):

@@ -17,10 +17,9 @@ import numpy as np
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.config.stylegan3 import InputPlan, LayerPlan, make_plan
 from stylegan_jax.layers.dense import Dense, scaled_normal
-from stylegan_jax.layers.mapping import Mapping
 from stylegan_jax.models.gan import Gan, GanSpec, check_noise, merge
 from stylegan_jax.models.precision import cast, low_dtype
-from stylegan_jax.models.stylegan2 import Discriminator, discriminator_layers
+from stylegan_jax.models.stylegan2 import Discriminator, discriminator_layers, make_mapping
 from stylegan_jax.ops.filtered_lrelu import filtered_lrelu
 from stylegan_jax.ops.lowpass import design_lowpass
 from stylegan_jax.ops.modconv import modulated_conv2d_prenorm
@@ -145,16 +144,8 @@ class Generator(nn.Module):
     config: ModelConfig
 
     def setup(self) -> None:
-        c = self.config
-        self.mapping = Mapping(
-            c.w_dim,
-            c.mapping_layers,
-            label_dim=max(c.label_dim, 0),
-            embed_dim=c.mapping_embed_dim,
-            layer_dim=c.mapping_layer_dim,
-            lr_mult=c.mapping_lr_mult,
-        )
-        self.synthesis = Synthesis(c)
+        self.mapping = make_mapping(self.config)
+        self.synthesis = Synthesis(self.config)
 
     def map_latents(self, z: jax.Array, cond: jax.Array) -> jax.Array:
         """Map z float[n, z] and cond float[n, k] to ws float[n, l, w]."""

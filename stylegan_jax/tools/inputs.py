@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def latents(seeds: list[int], z_dim: int) -> np.ndarray:
-    """Return float32[len(seeds), z_dim], `numpy.random.RandomState(seed).randn(1, z_dim)` as the official tools do."""
+def latents(seeds: Iterable[int], z_dim: int) -> np.ndarray:
+    """Return float32[n, z_dim] of seeds, `numpy.random.RandomState(seed).randn(1, z_dim)`, as official tools do."""
     return np.concatenate([np.random.RandomState(s).randn(1, z_dim) for s in seeds]).astype(np.float32)
 
 
@@ -114,3 +115,10 @@ def transformable(model: Any, what: str) -> Any:
     if model.gan.with_transform is None:
         raise ValueError(f"{what}: arch {model.config.arch!r} draws on a fixed grid; use a model such as stylegan3")
     return model.gan.with_transform
+
+
+def in_chunks(x: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield (rows of x, how many of them count): always `size` rows, the last chunk filled up with its last row."""
+    for start in range(0, len(x), size):
+        part = x[start : start + size]
+        yield np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)]), len(part)

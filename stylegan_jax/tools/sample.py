@@ -78,12 +78,10 @@ def sample(model: Any, seeds: Sequence[int], args: argparse.Namespace) -> np.nda
         return load.generate(model._replace(g_ema=g), z, cond, psi, args.cutoff, **noise)
 
     out, g = [], jax.device_put(model.g_ema)
-    for start in range(0, len(seeds), args.batch):
-        chunk = list(seeds[start : start + args.batch])
-        padded = chunk + [chunk[-1]] * (args.batch - len(chunk))
-        z = inputs.latents(padded, model.gan.spec.z_dim)
-        keys = jax.vmap(lambda s: rng.stream(rng.root(0), "sample/noise", s))(np.asarray(padded, np.uint32))
-        out.append(images.to_pixels(jax.device_get(draw(g, z, args.psi, keys)))[: len(chunk)])
+    for chunk, n in inputs.in_chunks(np.asarray(seeds, np.uint32), args.batch):
+        z = inputs.latents(chunk, model.gan.spec.z_dim)
+        keys = jax.vmap(lambda s: rng.stream(rng.root(0), "sample/noise", s))(chunk)
+        out.append(images.to_pixels(jax.device_get(draw(g, z, args.psi, keys)))[:n])
     return np.concatenate(out)
 
 

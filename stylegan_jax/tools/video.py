@@ -124,19 +124,12 @@ def frames(model: Any, seeds: list[int], args: argparse.Namespace) -> Iterator[n
     if args.path == "latent" and args.space == "z":
         styles = lambda t: map_latents(g, slerp(z, t))
     else:
-        keys = np.concatenate([jax.device_get(map_latents(g, part))[:n] for part, n in in_chunks(z, args.batch)])
+        keys = np.concatenate([jax.device_get(map_latents(g, part))[:n] for part, n in inputs.in_chunks(z, args.batch)])
         styles = spline(keys) if args.path == "latent" else lambda t: keys[np.floor(t).astype(int)]
     times = np.arange(len(seeds) * args.frames) / args.frames
-    for t, n in in_chunks(times, args.batch):
+    for t, n in inputs.in_chunks(times, args.batch):
         image = draw(g, styles(t), transforms(args.path, t, args.radius, width / height))
         yield from images.to_pixels(jax.device_get(image))[:n]
-
-
-def in_chunks(x: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield (rows of x, how many of them count): always `size` rows, the last chunk filled up with its last row."""
-    for start in range(0, len(x), size):
-        part = x[start : start + size]
-        yield np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)]), len(part)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -141,13 +141,21 @@ def test_dataset_json_of_random_structure():
             return VALUES[int(rng.integers(len(VALUES)))]
         return [build(depth - 1) for _ in range(int(rng.integers(0, 4)))]
 
+    read = 0
     for _ in range(300):
-        entries = [["a.png", build(2)], ["b.png", build(2)]] if rng.random() < 0.7 else build(3)
-        tree = {"labels": entries, "label_names": build(1)}
+        a, b = build(2), build(2)
+        if rng.random() < 0.5:  # or hardly any is valid
+            a = int(rng.integers(-1, 9)) if rng.random() < 0.5 else [0.0, float(rng.integers(9))]
+            b = a
+        entries = [["a.png", a], ["b.png", b]] if rng.random() < 0.7 else build(3)
+        tree = {"labels": entries} | ({"label_names": build(1)} if rng.random() < 0.5 else {})
         try:
-            labels.parse_json(json.dumps(tree).encode(), ["a.png", "b.png"], "dataset.json")
+            found = labels.parse_json(json.dumps(tree).encode(), ["a.png", "b.png"], "dataset.json")
         except DataError:
             continue
+        assert len(found.values) == 2 and np.isfinite(found.values).all()
+        read += 1
+    assert 30 < read < 270
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.npz"])
@@ -155,13 +163,17 @@ def test_mutated_arrays(name, smooth, config, tmp_path):
     rng = np.random.default_rng(4)
     path = tmp_path / name
     np.save(path, smooth(2)) if name == "x.npy" else np.savez(path, images=smooth(2), labels=np.array([0, 1]))
-    whole = path.read_bytes()
+    whole, outcomes = path.read_bytes(), []
     for trial in range(100):
         head = 128 if name == "x.npy" and trial % 2 else len(whole)
         path.write_bytes(mutate(whole[:head], rng) + whole[head:])
         labelled = "file" if name == "x.npz" else "none"
         try:
             source = open_source(config(path=str(path), labels=labelled), SHAPE)
-            source.gather(np.arange(source.info().num_images))
+            pixels = source.gather(np.arange(source.info().num_images))
         except (DataError, ConfigError):
-            continue
+            outcomes.append("refused")
+        else:
+            assert pixels.shape[1:] == SHAPE and pixels.dtype == np.uint8
+            outcomes.append("read")
+    assert set(outcomes) == ({"refused"} if name == "x.npz" else {"refused", "read"})  # a zip has checksums

@@ -9,6 +9,7 @@ import struct
 import tarfile
 import zipfile
 
+import lmdb
 import numpy as np
 import pytest
 from PIL import Image
@@ -324,7 +325,6 @@ def test_damaged_tfrecords(tfrecords, read, tmp_path):
 
 
 def test_lsun(smooth, encode, read, tmp_path):
-    lmdb = pytest.importorskip("lmdb")
     pixels = smooth(4, 32)
     path = tmp_path / "church_train_lmdb"
     with lmdb.open(str(path), map_size=1 << 22) as database, database.begin(write=True) as transaction:
