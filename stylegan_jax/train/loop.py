@@ -18,7 +18,7 @@ from stylegan_jax.data import FittedSource, open_batches, open_source
 from stylegan_jax.load import LoadedModel, load_model
 from stylegan_jax.train import compiling, guard, report, schedule, state as states, step as steps, terms, transfer
 from stylegan_jax.train.checkpoint import Checkpointer, NonFiniteError
-from stylegan_jax.train.distributed import check_agreement, together
+from stylegan_jax.train.distributed import check_agreement, check_shared, together
 from stylegan_jax.train.grid import Grid, grid_labels, grid_size
 from stylegan_jax.train.sharding import Layout, layout_of
 from stylegan_jax.train.signals import StopSignal
@@ -84,6 +84,7 @@ def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: Fit
             return resolved, opened
 
         whole, opened = together(prepare)
+        check_shared(folder)
         check_agreement(whole, facts_of(opened.info()))
         return Run(whole, folder, layout, opened).go()
 
@@ -123,7 +124,7 @@ class Run:
             if restored is not None and self._is_stale(restored[1]):
                 self.say(f"nothing to do: {self._stale_line()}; raise config.train.early_stop_kimg, or set it to 0")
                 return restored[0]
-            source = self._transfer_source() if restored is None else None
+            source = together(self._transfer_source) if restored is None else None
             with ThreadPoolExecutor(1) as pool:  # the programs compile while the state is made
                 compiling = pool.submit(self._compile)
                 state, first = restored or (self._create(source), 0)
@@ -181,7 +182,7 @@ class Run:
                 state = self._report(state, step + 1, due.tick)
             if due.grid:
                 self._draw_grids(state, step + 1)
-            stopped = stop.agreed(step + 1)
+            stopped = stop.agreed()
             if due.checkpoint or stopped:
                 self._save(state, step + 1)
             if stopped:
@@ -224,7 +225,8 @@ class Run:
             ConfigError: no room, or the checkpoint was made with another configuration or data set.
         """
         target = steps.state_shapes(self.gan, self.config, self.layout)
-        check_space(self.folder, target, self.config.log.keep_latest + bool(self.config.log.keep_best))
+        log = self.config.log
+        together(lambda: check_space(self.folder, target, log.keep_latest + bool(log.keep_best)))
         restored = self.checkpoints.restore(target)
         if restored is None:
             return None
