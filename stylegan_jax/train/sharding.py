@@ -119,7 +119,9 @@ def make_layout(num_devices: int = 0, among: Sequence[Any] | None = None, *, fsd
     owners = np.vectorize(lambda d: d.process_index)(mesh.devices)
     if (owners != owners[:, :, :1]).any():
         local = int(np.bincount(owners.flat).min())
-        raise ConfigError(f"config.mesh.spatial is {spatial}; an image must stay within one process; use at most {local}")
+        raise ConfigError(
+            f"config.mesh.spatial is {spatial}; an image must stay within one process; use at most {local}"
+        )
     named = lambda *spec: NamedSharding(mesh, PartitionSpec(*spec))
     return Layout(mesh, named(), named(ROWS), named(None, ROWS), named(ROWS, "spatial"))
 
