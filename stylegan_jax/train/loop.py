@@ -15,7 +15,7 @@ import numpy as np
 from stylegan_jax import __version__, models
 from stylegan_jax.config import ExperimentConfig, check_devices, resume_conflicts, validate
 from stylegan_jax.data import FittedSource, open_batches, open_source
-from stylegan_jax.load import LoadedModel, load_model
+from stylegan_jax.load import load_model
 from stylegan_jax.train import compiling, guard, report, schedule, state as states, step as steps, terms, transfer
 from stylegan_jax.train.checkpoint import Checkpointer, NonFiniteError
 from stylegan_jax.train.distributed import check_agreement, check_shared, together
@@ -35,6 +35,7 @@ from stylegan_jax.train.startup import (
 )
 from stylegan_jax.train.state import TrainState, ema_model
 from stylegan_jax.train.workdir import WorkdirLock
+from stylegan_jax.trained import LoadedModel
 
 BAD_STEPS = 16
 """With on_nan 'skip' or 'scrub', this many bad steps of a program in a row, counted in whole ticks, end the run."""
