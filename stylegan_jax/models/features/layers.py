@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stylegan_jax.models.features import bands
 from stylegan_jax.models.features.network import Tensors
 from stylegan_jax.ops.conv import NO_PADS, Pads, conv2d
 
@@ -31,20 +32,12 @@ def conv(x: jax.Array, layer: Layer, *, stride: int = 1, padding: Pads | None = 
     kernel = layer["kernel"]
     if padding is None:
         padding = half(kernel.shape)
-    if stride > 1 and groups == 1 and jax.default_backend() == "cpu":  # there the library is half as fast
-        y = _conv_of_patches(x, kernel, stride, padding)
+    rows = (x.shape[1] + sum(padding[0]) - kernel.shape[0]) // stride + 1
+    if bands.better(rows, kernel.shape, stride, groups):
+        y = bands.conv(x, kernel, stride, padding)
     else:
         y = conv2d(x, kernel, padding=padding, stride=stride, groups=groups, lowering="library")
     return y + _row(layer["bias"], y)
-
-
-def _conv_of_patches(x: jax.Array, kernel: jax.Array, stride: int, padding: Pads) -> jax.Array:
-    """Return the convolution as one matrix product of all taps side by side."""
-    kh, kw = kernel.shape[:2]
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    height, width = ((size - k) // stride * stride + 1 for size, k in zip(x.shape[1:3], (kh, kw), strict=True))
-    taps = [x[:, i : i + height : stride, j : j + width : stride] for i in range(kh) for j in range(kw)]
-    return jnp.matmul(jnp.concatenate(taps, axis=-1), kernel.reshape(-1, kernel.shape[-1]))
 
 
 def dense(x: jax.Array, layer: Layer) -> jax.Array:

