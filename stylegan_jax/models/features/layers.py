@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax.models.features import bands
+from stylegan_jax.models.features import convolutions
 from stylegan_jax.models.features.network import Tensors
-from stylegan_jax.ops.conv import NO_PADS, Pads, conv2d
+from stylegan_jax.ops.conv import NO_PADS, Pads
 
 Layer = Mapping[str, jax.Array]
 """'kernel' float32[kh, kw, c_in / groups, c_out], or float32[c_in, c_out], and 'bias' float32[c_out]."""
@@ -32,11 +32,7 @@ def conv(x: jax.Array, layer: Layer, *, stride: int = 1, padding: Pads | None = 
     kernel = layer["kernel"]
     if padding is None:
         padding = half(kernel.shape)
-    rows = (x.shape[1] + sum(padding[0]) - kernel.shape[0]) // stride + 1
-    if bands.better(rows, kernel.shape, stride, groups):
-        y = bands.conv(x, kernel, stride, padding)
-    else:
-        y = conv2d(x, kernel, padding=padding, stride=stride, groups=groups, lowering="library")
+    y = convolutions.conv(x, kernel, stride, padding, groups)
     return y + _row(layer["bias"], y)
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax.models.features import bands, layers
+from stylegan_jax.models.features import convolutions, layers
 from stylegan_jax.ops.conv import conv2d
 
 
@@ -22,13 +22,26 @@ def random(*shape):
     ],
 )
 def test_bands_equal_the_library(size, kernel, stride, padding, band_bytes, monkeypatch):
-    monkeypatch.setattr(bands, "BAND_BYTES", band_bytes)
+    monkeypatch.setattr(convolutions, "BAND_BYTES", band_bytes)
     x, w = random(2, *size, 3), random(*kernel, 3, 4)
-    expected, back = jax.vjp(lambda x, w: conv2d(x, w, stride=stride, padding=padding, lowering="library"), x, w)
-    got, banded_back = jax.vjp(lambda x, w: bands.conv(x, w, stride, padding), x, w)
-    np.testing.assert_allclose(got, expected, atol=1e-5)
-    for one, other in zip(banded_back(expected), back(expected), strict=True):
+
+    def value_and_gradients(conv):
+        value, back = jax.vjp(conv, x, w)
+        return value, *back(value)
+
+    library = lambda x, w: conv2d(x, w, stride=stride, padding=padding, lowering="library")
+    banded = lambda x, w: convolutions.banded(x, w, stride, padding)
+    for one, other in zip(*(jax.jit(value_and_gradients, static_argnums=0)(f) for f in (banded, library)), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [((3, 3), 1, ((1, 1), (1, 1))), ((5, 3), 2, ((1, 2), (0, 1)))]
+)
+def test_a_filter_per_channel_equals_the_library(kernel, stride, padding):
+    x, w = random(2, 9, 8, 6), random(*kernel, 1, 6)
+    expected = conv2d(x, w, stride=stride, padding=padding, groups=6, lowering="library")
+    np.testing.assert_allclose(convolutions.by_channel(x, w, stride, padding), expected, atol=1e-5)
 
 
 def test_average_pool_leaves_the_padding_out():

@@ -59,10 +59,19 @@ def test_inception_equals_the_module_tree_of_the_official_archive(inception, res
 
 
 def test_only_what_is_asked_for_comes_out(inception):
-    net, got = inception
-    alone = run(net, inputs.images("inception"), "spatial")
-    assert list(alone) == ["spatial"]
-    assert_close(alone["spatial"], got["spatial"])
+    net, _ = inception
+    shapes = jax.eval_shape(lambda p: net.apply(p, inputs.images("inception"), ("spatial", "pool")), net.params)
+    assert {name: value.shape for name, value in shapes.items()} == {"spatial": (2, 2023), "pool": (2, 2048)}
+
+
+def test_a_batch_that_is_split_over_devices_stays_split():
+    """No device needs another one's images: the compiled program communicates nothing."""
+    net = random_features("alexnet_lpips", inputs.SEED)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows, whole = (jax.sharding.NamedSharding(mesh, jax.P(*axes)) for axes in (("data",), ()))
+    apply = jax.jit(lambda p, x: net.apply(p, x, ("lpips",)), in_shardings=(whole, rows), out_shardings=rows)
+    text = apply.lower(net.params, np.zeros((8, 160, 150, 3), np.float32)).compile().as_text()
+    assert not [word for word in ("all-gather", "all-reduce", "all-to-all", "collective-permute") if word in text]
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "vgg16"])
