@@ -38,7 +38,7 @@ def load_features(name: str, path: str | os.PathLike[str] | None = None) -> Feat
     tensors, source = weights.read_weights(name, path)
     try:
         return build(name, network, tensors, source)
-    except FeatureError as error:
+    except ValueError as error:  # a FeatureError, or a tensor with another number of axes
         raise FeatureError(f"weights of {name!r} from {source}: {error}") from None
 
 

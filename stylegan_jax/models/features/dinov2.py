@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stylegan_jax.models.features import layers
-from stylegan_jax.models.features.network import FeatureError, Network, Params, Tensors, check
+from stylegan_jax.models.features.network import FeatureError, Network, Params, Tensors, check, full_precision
 from stylegan_jax.models.features.vgg import MEAN, STD
 
 SIZE, PATCH, HEAD, EPS = 224, 14, 64, 1e-6
@@ -50,14 +50,16 @@ def convert(tensors: Tensors) -> Params:
         FeatureError: the tensors are not those of a DINOv2 model with patches of 14 and plain MLPs.
     """
     positions = tensors.get("pos_embed", np.zeros((0, 0)))
-    depth = 1 + max((int(n.split(".")[1]) for n in tensors if n.startswith("blocks.") and n[7:8].isdigit()), default=-1)
+    depth = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
     grid = math.isqrt(max(positions.shape[1] - 1, 0)) if positions.ndim == 3 else 0
     width = positions.shape[-1]
-    check(tensors, shapes(width, max(depth, 1), grid))
+    registers = tensors.get("register_tokens")
+    expected = shapes(width, max(depth, 1), grid)
+    check(tensors, expected | ({} if registers is None else {"register_tokens": (1, *registers.shape[1:2], width)}))
     if width % HEAD:
         raise FeatureError(f"the width is {width}; attention heads of {HEAD} do not divide it")
     tokens = tensors["cls_token"][0] + positions[0, :1]
-    if (registers := tensors.get("register_tokens")) is not None:
+    if registers is not None:
         tokens = np.concatenate([tokens, registers[0]])
     params = {
         "patch": layers.conv_layer(tensors["patch_embed.proj.weight"], tensors["patch_embed.proj.bias"]),
@@ -126,6 +128,7 @@ def _block(x: jax.Array, params: Params) -> jax.Array:
     return x + layers.dense(y, params["mlp.fc2"])
 
 
+@full_precision
 def apply(params: Params, images: jax.Array, outputs: tuple[str, ...]) -> dict[str, jax.Array]:
     """Run the network.
 

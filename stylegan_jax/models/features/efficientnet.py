@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from stylegan_jax.models.features import layers
-from stylegan_jax.models.features.network import Network, Params, Tensors, check
+from stylegan_jax.models.features.network import Network, Params, Tensors, check, full_precision
 
 SIZE, EPS, STEM, HEAD, CLASSES = 224, 1e-3, 32, 1280, 1000
 OUTPUTS = {"pool": HEAD, "probs": CLASSES}
@@ -96,6 +96,7 @@ def _apply_block(x: jax.Array, params: Params, block: Block) -> jax.Array:
     return x + y if block.stride == 1 and block.inside == block.outside else y
 
 
+@full_precision
 def apply(params: Params, images: jax.Array, outputs: tuple[str, ...]) -> dict[str, jax.Array]:
     """Run the network.
 

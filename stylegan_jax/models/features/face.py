@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stylegan_jax.models.features import layers
-from stylegan_jax.models.features.network import FeatureError, Network, Params, Tensors, check
+from stylegan_jax.models.features.network import FeatureError, Network, Params, Tensors, check, full_precision
 
 SIZE, LENGTH, FIRST = 150, 128, "conv32_down"
 MEAN = (122.782, 117.001, 104.298)
@@ -112,6 +112,7 @@ def _residual_down(x: jax.Array, params: Params, name: str) -> jax.Array:
     return jax.nn.relu(x + y)
 
 
+@full_precision
 def apply(params: Params, images: jax.Array, outputs: tuple[str, ...]) -> dict[str, jax.Array]:
     """Run the network.
 

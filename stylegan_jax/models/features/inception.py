@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stylegan_jax.models.features import layers
-from stylegan_jax.models.features.network import Network, Params, Tensors, check
+from stylegan_jax.models.features.network import Network, Params, Tensors, check, full_precision
 
 SIZE, CLASSES, WIDTH, EPS = 299, 1008, 2048, 1e-3
 SPATIAL_CHANNELS, SPATIAL_SIZE = 7, 17
@@ -222,6 +222,7 @@ def _block(x: jax.Array, params: Params, block: str) -> list[jax.Array]:
     return ends
 
 
+@full_precision
 def apply(params: Params, images: jax.Array, outputs: tuple[str, ...]) -> dict[str, jax.Array]:
     """Run the network.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import zlib
 from collections.abc import Callable, Mapping
@@ -58,6 +59,17 @@ class Network(NamedTuple):
     convert: Callable[[Tensors], Params]
     apply: Apply
     outputs: Callable[[Params], Mapping[str, int]]
+
+
+def full_precision(apply: Apply) -> Apply:
+    """Return `apply` with products in full float32, as the official metrics run; accelerators default to less."""
+
+    @functools.wraps(apply)
+    def run(params: Params, images: jax.Array, outputs: tuple[str, ...]) -> dict[str, jax.Array]:
+        with jax.default_matmul_precision("highest"):
+            return apply(params, images, outputs)
+
+    return run
 
 
 def build(name: str, network: Network, tensors: Tensors, source: str) -> FeatureNet:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stylegan_jax.models.features import layers
-from stylegan_jax.models.features.network import FeatureError, Network, Params, Tensors, check
+from stylegan_jax.models.features.network import FeatureError, Network, Params, Tensors, check, full_precision
 
 SIZE, WIDTH, CLASSES = 224, 4096, 1000
 OUTPUTS = {"fc2": WIDTH, "logits": CLASSES}
@@ -147,6 +147,7 @@ def _run(stack: Stack, params: Params, x: jax.Array) -> tuple[jax.Array, list[ja
     return x, taken
 
 
+@full_precision
 def apply_vgg(params: Params, images: jax.Array, outputs: tuple[str, ...]) -> dict[str, jax.Array]:
     """Run VGG16.
 
@@ -184,7 +185,7 @@ def _lpips(stack: Stack) -> Network:
         shapes=lambda: _lpips_shapes(stack),
         canonical=lambda tensors: _canonical(stack, tensors),
         convert=lambda tensors: _convert_lpips(stack, tensors),
-        apply=lambda params, images, outputs: _apply_lpips(stack, params, images, outputs),
+        apply=full_precision(lambda params, images, outputs: _apply_lpips(stack, params, images, outputs)),
         outputs=lambda params: {"lpips": -1},
     )
 

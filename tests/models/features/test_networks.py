@@ -131,6 +131,14 @@ def test_transformer_with_registers_has_more_tokens():
     assert shape["cls"].shape == (2, 128)
 
 
+@pytest.mark.parametrize("name", ["alexnet_lpips", "efficientnet_lite0", "face"])
+def test_products_are_in_full_precision(name):
+    """On accelerators the default is less, which a metric would show."""
+    net = random_features(name, 0)
+    program = str(jax.make_jaxpr(lambda p: net.apply(p, np.zeros((1, 64, 64, 3)), tuple(net.outputs)))(net.params))
+    assert "Precision.HIGHEST" in program and "precision=None" not in program
+
+
 def test_face_network_shapes():
     net = random_features("face", 0)
     shape = jax.eval_shape(lambda p: net.apply(p, inputs.images("face"), ("embedding",)), net.params)
