@@ -42,7 +42,7 @@ def attribute_entropy(latents: np.ndarray, logits: np.ndarray, keep: int = KEEP)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the official figures stop at 1000 iterations too
         svm = LinearSVC(random_state=0).fit(x, truth)
-    return conditional_entropy(truth, svm.predict(x))
+    return conditional_entropy(truth, np.asarray(svm.predict(x)))
 
 
 def separability(latents: np.ndarray, logits: np.ndarray, keep: int = KEEP) -> tuple[float, np.ndarray]:
