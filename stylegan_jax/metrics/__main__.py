@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from stylegan_jax.metrics.definitions import METRICS, OUTPUTS, Chosen, choose
+from stylegan_jax.metrics.definitions import METRICS, OUTPUTS, Chosen, choose, paths_of, split
 from stylegan_jax.metrics.errors import MetricError
 
 
@@ -74,28 +74,6 @@ def check(args: argparse.Namespace) -> list[Chosen]:
     if args.data2 and args.psi != 1:
         raise MetricError(f"--psi={args.psi:g} truncates what a model draws; leave it out with --data2")
     return choose(split(args.metrics), split(args.features), args.num_images, args.psi)
-
-
-def split(text: str) -> list[str]:
-    """Return the parts of 'a,b'."""
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def paths_of(text: str, nets: Sequence[str]) -> dict[str, str]:
-    """Return {network: path} of --features_path.
-
-    Raises:
-        MetricError: one path for several networks, or a network that is not used.
-    """
-    if "=" not in text:
-        if text and len(nets) > 1:
-            raise MetricError(f"--features_path={text}: the metrics use {', '.join(nets)}; write {nets[0]}=PATH,…")
-        return dict.fromkeys(nets, text) if text else {}
-    found = dict(part.split("=", 1) for part in split(text) if "=" in part)
-    for name in found:
-        if name not in nets:
-            raise MetricError(f"--features_path names {name!r}, which is not used; used: {', '.join(nets)}")
-    return found
 
 
 def evaluate(args: argparse.Namespace, chosen: Sequence[Chosen], stack: contextlib.ExitStack) -> list[dict[str, Any]]:

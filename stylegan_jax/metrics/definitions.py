@@ -187,3 +187,25 @@ def _printed(metric: Metric, net: str, count: int, psi: float) -> str:
 def short(count: int) -> str:
     """Return 50000 as '50k', 1234 as '1234'."""
     return f"{count // 1000}k" if count % 1000 == 0 else str(count)
+
+
+def split(text: str) -> list[str]:
+    """Return the parts of 'a,b'."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def paths_of(text: str, nets: Sequence[str]) -> dict[str, str]:
+    """Return {network: path} of `features_path`.
+
+    Raises:
+        MetricError: one path for several networks, or a network that is not used.
+    """
+    if "=" not in text:
+        if text and len(nets) > 1:
+            raise MetricError(f"features_path={text}: the metrics use {', '.join(nets)}; write {nets[0]}=PATH,…")
+        return dict.fromkeys(nets, text) if text else {}
+    found = dict(part.split("=", 1) for part in split(text) if "=" in part)
+    for name in found:
+        if name not in nets:
+            raise MetricError(f"features_path names {name!r}, which is not used; used: {', '.join(nets)}")
+    return found

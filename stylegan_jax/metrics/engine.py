@@ -24,6 +24,10 @@ SAVE_SECONDS = 300.0
 """How often an unfinished pass is written to disk."""
 
 
+class StoppedError(Exception):
+    """A pass was asked to stop before its end."""
+
+
 class Job(NamedTuple):
     """A pass.
 
@@ -57,7 +61,22 @@ def agreed(number: int) -> int:
     return int(multihost_utils.broadcast_one_to_all(np.asarray(number, np.int32)))
 
 
-def run(job: Job, collectors: Mapping[str, list[Collector]], store: Store, *, progress: bool = True) -> float:
+def agreed_values(values: np.ndarray) -> np.ndarray:
+    """Return the float64[n] that the first process gives, to the bit."""
+    if jax.process_count() == 1:
+        return values
+    bits = np.asarray(values, np.float64).view(np.uint32)  # float64 itself would arrive as float32
+    return np.asarray(multihost_utils.broadcast_one_to_all(bits)).view(np.float64)
+
+
+def run(
+    job: Job,
+    collectors: Mapping[str, list[Collector]],
+    store: Store,
+    *,
+    progress: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+) -> float:
     """Run a pass to its end, from where an earlier one of the same identity was left.
 
     Args:
@@ -65,12 +84,14 @@ def run(job: Job, collectors: Mapping[str, list[Collector]], store: Store, *, pr
         collectors: {name of an output: those that want it}.
         store: where it is written every `SAVE_SECONDS`.
         progress: show a bar with the time left, when the error output is a terminal.
+        stop: asked after every chunk whether to give up; the same answer on all processes.
 
     Returns:
         Seconds.
 
     Raises:
         MetricError: an output is NaN or infinite.
+        StoppedError: `stop` said so.
     """
     began = saved = time.monotonic()
     done = agreed(_resume(job, collectors, store) if is_first() else 0)
@@ -95,6 +116,8 @@ def run(job: Job, collectors: Mapping[str, list[Collector]], store: Store, *, pr
                     _collect(job, first, outputs, collectors)
                     bar.update(min(first + job.chunk, job.count) - done)
                     done, whole = min(first + job.chunk, job.count), True
+                if stop():
+                    raise StoppedError(job.title)
                 if keep and time.monotonic() - saved > SAVE_SECONDS:
                     _save(job, done, collectors, store)
                     saved = time.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -70,12 +70,23 @@ class Evaluation:
         progress: bool = True,
     ):
         self.chosen, self.subject, self.reals, self.nets = chosen, subject, reals, nets
-        self.extractor, self.store, self.seed, self.progress = extractor, store, seed, progress
+        self.extractor, self.store, self.seed = extractor, store, seed
+        self.options: dict[str, Any] = {"progress": progress}
         for metric in chosen:
             _check(metric, subject, reals)
 
-    def run(self, variables: Variables | None = None) -> list[Result]:
-        """Compute everything; `variables` are the generator's, with 'w_avg'. Only the first process has results."""
+    def run(self, variables: Variables | None = None, stop: Callable[[], bool] = lambda: False) -> list[Result]:
+        """Compute everything; only the first process of a run has results.
+
+        Args:
+            variables: of the generator, with 'w_avg'.
+            stop: as `engine.run`.
+
+        Raises:
+            MetricError: an output of a network is NaN or infinite.
+            StoppedError: `stop` said so.
+        """
+        self.options["stop"] = stop
         comparing = [c for c in self.chosen if c.metric.family in families.FAMILIES]
         found = {c.name: r for c, r in self._compare(comparing, variables)}
         rest = [c for c in self.chosen if c not in comparing]
@@ -95,7 +106,7 @@ class Evaluation:
         of_reals, seconds = self._collect_reals(chosen)
         of_fakes = {c.name: families.FAMILIES[c.metric.family].fake(c.count) for c in chosen}
         job = self._subject_job(chosen, of_fakes, variables)
-        seconds += engine.run(job, _by_output(chosen, of_fakes), self.store, progress=self.progress)
+        seconds += engine.run(job, _by_output(chosen, of_fakes), self.store, **self.options)
         for c in chosen:
             began, real = time.monotonic(), of_reals.get(c.name)
             values = []
@@ -127,7 +138,7 @@ class Evaluation:
             return out, 0.0
         wanted = {c.name: out[c.name] for c in missing}
         job = self._images_job("reals", self.reals, wanted, missing, {"reals": [identities[c.name] for c in missing]})
-        seconds = engine.run(job, _by_output(missing, wanted), self.store, progress=self.progress)
+        seconds = engine.run(job, _by_output(missing, wanted), self.store, **self.options)
         for c in missing if engine.is_first() else ():
             self.store.save("real", identities[c.name], out[c.name].arrays())
         engine.forget(job, self.store)
@@ -189,7 +200,7 @@ class Evaluation:
         assert isinstance(self.subject, Generator) and variables is not None
         compute, rows = fakes.path(self.subject, variables, self.extractor, c), Rows(c.count)
         job = self._drawing_job(c.name, c.count, {"path": c.name, "weights": self.nets[c.net].digest}, compute)
-        seconds = engine.run(job, {"distance": [rows]}, self.store, progress=self.progress)
+        seconds = engine.run(job, {"distance": [rows]}, self.store, **self.options)
         values = families.path(rows.rows[:, 0], self.seed) if engine.is_first() else []
         engine.forget(job, self.store)
         return self._results(c, values, seconds, {"evaluated": c.count})
@@ -199,7 +210,7 @@ class Evaluation:
         compute = fakes.attributes(self.subject, variables, self.extractor, c)
         rows = {name: Rows(c.count) for name in ("z", "w", "logits")}
         job = self._drawing_job(c.name, c.count, {"ls": c.name, "weights": self.nets[c.net].digest}, compute)
-        seconds = engine.run(job, {name: [x] for name, x in rows.items()}, self.store, progress=self.progress)
+        seconds = engine.run(job, {name: [x] for name, x in rows.items()}, self.store, **self.options)
         began = time.monotonic()
         values = families.attributes(*(x.rows for x in rows.values())) if engine.is_first() else []
         engine.forget(job, self.store)
@@ -212,7 +223,7 @@ class Evaluation:
         rows = {c.metric.variant: Rows(-(-c.count // batch)) for c in chosen}
         count = max(x.count for x in rows.values())
         job = self._drawing_job("equivariance", count, {"equivariance": list(kinds)}, compute, per=batch)
-        seconds = engine.run(job, {name: [x] for name, x in rows.items()}, self.store, progress=self.progress)
+        seconds = engine.run(job, {name: [x] for name, x in rows.items()}, self.store, **self.options)
         for c in chosen:
             sums = rows[c.metric.variant].rows
             values = families.moved(sums, self.seed) if engine.is_first() else []
@@ -238,7 +249,7 @@ class Evaluation:
 
         load = lambda index: [images.pixels(extractor.own(index)) for images in (first, second)]
         job = engine.Job(c.name, {}, count, extractor.chunk, load, compute)
-        seconds = engine.run(job, {"pair": [rows]}, self.store, progress=self.progress)
+        seconds = engine.run(job, {"pair": [rows]}, self.store, **self.options)
         values = families.pairs(rows.rows[:, 0]) if engine.is_first() else []
         return self._results(c, values, seconds, {"pairs": count})
 
@@ -263,6 +274,11 @@ def _check(c: Chosen, subject: Generator | Images, reals: Images | None) -> None
     drawn = isinstance(subject, Generator)
     if family in MODEL_ONLY and not drawn:
         raise MetricError(f"{c.name} looks into the generator; give --model rather than a second set of images")
+    if family == "equivariance" and isinstance(subject, Generator) and subject.exact.with_transform is None:
+        raise MetricError(
+            f"{c.name} needs a generator that takes a transform, such as stylegan3; {subject.config.arch!r} draws on a "
+            "fixed grid"
+        )
     if c.metric.real and reals is None:
         raise MetricError(f"{c.name} compares with real images; give --data")
     if family == "pairs":

@@ -183,17 +183,9 @@ def moved(model: Generator, variables: Variables, extractor: Extractor, kinds: t
     """Return (numbers of batches, labels [n, 4, k]) -> {kind: [n, 2]}, errors and weights (`equivariance.errors`).
 
     Every device takes whole batches on its own: the images of one share a move.
-
-    Raises:
-        MetricError: the architecture draws on a fixed grid.
     """
-    gan = model.exact
-    with_transform = gan.with_transform
-    if with_transform is None:
-        raise MetricError(
-            f"equivariance needs a generator that takes a transform, such as stylegan3; {model.config.arch!r} draws on "
-            "a fixed grid"
-        )
+    gan, with_transform = model.exact, model.exact.with_transform
+    assert with_transform is not None
     shape = (EQUIVARIANCE_BATCH, *gan.spec.image_shape)
 
     def one(variables, index, label):

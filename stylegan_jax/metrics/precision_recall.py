@@ -75,7 +75,7 @@ def _tiles(x: np.ndarray, radii: np.ndarray | None, center: np.ndarray, tile: in
 
 @jax.jit
 def _centered(rows: jax.Array, center: jax.Array) -> jax.Array:
-    return rows.astype(center.dtype) - center
+    return rows.astype(center.dtype) - center[None]
 
 
 def _squared(a: jax.Array, b: jax.Array) -> jax.Array:
