@@ -29,6 +29,7 @@ class Evaluator:
 
     Attributes:
         names: under which values are reported, 'metric/fid5k'.
+        facts: what has to be equal on every process, by the name to show.
     """
 
     def __init__(self, config: ExperimentConfig, gan: Gan, source: FittedSource, layout: Layout, folder: Path):
@@ -49,6 +50,7 @@ class Evaluator:
         self._evaluation = Evaluation(chosen, subject, reals, self._nets, extractor, store, progress=False)
         self._path = folder / "metrics.jsonl"
         self._about = {"data": report.describe(reals, config.data.path), "psi": 1.0, "seed": 0} | report.machine()
+        self.facts = {"feature networks (digests)": {name: net.digest for name, net in self._nets.items()}}
         self.names = [f"metric/{name}" for c in chosen for name in c.results]
 
     def __call__(

@@ -93,7 +93,7 @@ def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: Fit
             return resolved, opened, evaluator
 
         whole, opened, evaluator = together(prepare)
-        check_agreement(whole, facts_of(opened.info()))
+        check_agreement(whole, facts_of(opened.info()) | (evaluator.facts if evaluator else {}))
         return Run(whole, folder, layout, opened, evaluator).go()
 
 
