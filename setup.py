@@ -28,9 +28,11 @@ INSTALL = [
 ]
 LSUN = ["lmdb>=1.4"]
 VIDEO = ["av>=14.0"]
+METRICS = ["scikit-learn>=1.6"]  # for linear separability only
 TEST = [
     *LSUN,
     *VIDEO,
+    *METRICS,
     "pytest>=9.0",
     "pytest-xdist>=3.6",
     "ruff>=0.14",
@@ -59,7 +61,11 @@ setup(
         "tpu": ["jax[tpu]>=0.10.0"],
         "lsun": LSUN,
         "video": VIDEO,
-        "peers": ["torch>=2.6"],  # only to compare with other implementations; nothing in the package imports it
+        "metrics": METRICS,
+        "peers": [
+            "torch>=2.6",
+            "torch-fidelity>=0.4",
+        ],  # only to compare with other implementations; nothing in the package imports it
     },
     classifiers=[
         "Development Status :: 3 - Alpha",
