@@ -12,7 +12,7 @@ import dataclasses
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from stylegan_jax.metrics.definitions import METRICS, OUTPUTS, Chosen, choose, paths_of, split
@@ -76,8 +76,10 @@ def check(args: argparse.Namespace) -> list[Chosen]:
     return choose(split(args.metrics), split(args.features), args.num_images, args.psi)
 
 
-def evaluate(args: argparse.Namespace, chosen: Sequence[Chosen], stack: contextlib.ExitStack) -> list[dict[str, Any]]:
-    """Load everything, compute, and return the records."""
+def evaluate(
+    args: argparse.Namespace, chosen: Sequence[Chosen], stack: contextlib.ExitStack
+) -> Iterator[dict[str, Any]]:
+    """Load everything, compute, and yield the records as they come."""
     from stylegan_jax.load import load_model
     from stylegan_jax.metrics import detectors, fakes, opening, report
     from stylegan_jax.metrics.evaluate import Evaluation
@@ -119,8 +121,8 @@ def evaluate(args: argparse.Namespace, chosen: Sequence[Chosen], stack: contextl
     about |= {"psi": args.psi, "seed": args.seed} | report.machine()
     store = Store({"auto": default_folder(), "off": None}.get(args.cache, args.cache))
     extractor = Extractor(nets, layout, args.batch * layout.shards)
-    results = Evaluation(chosen, subject, reals, nets, extractor, store, seed=args.seed).run(variables)
-    return [report.record(result, nets, about) for result in results]
+    for result in Evaluation(chosen, subject, reals, nets, extractor, store, seed=args.seed).run(variables):
+        yield report.record(result, nets, about)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -140,13 +142,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         with contextlib.ExitStack() as stack:
-            rows = evaluate(args, chosen, stack)
-        for row in rows:
-            print(json.dumps(row), flush=True)
-            if args.out:
-                from stylegan_jax.metrics.report import append
-
-                append(args.out, row)
+            out = stack.enter_context(open(args.out, "a", encoding="utf-8")) if args.out else None
+            for row in evaluate(args, chosen, stack):
+                print(json.dumps(row), flush=True)
+                if out is not None:
+                    print(json.dumps(row), file=out, flush=True)
     except (MetricError, ConfigError, DataError, BadCheckpointError, CheckpointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -75,8 +75,8 @@ class Evaluation:
         for metric in chosen:
             _check(metric, subject, reals)
 
-    def run(self, variables: Variables | None = None, stop: Callable[[], bool] = lambda: False) -> list[Result]:
-        """Compute everything; only the first process of a run has results.
+    def run(self, variables: Variables | None = None, stop: Callable[[], bool] = lambda: False) -> Iterator[Result]:
+        """Compute everything, and yield results as they come; only the first process of a run has any.
 
         Args:
             variables: of the generator, with 'w_avg'.
@@ -88,21 +88,18 @@ class Evaluation:
         """
         self.options["stop"] = stop
         comparing = [c for c in self.chosen if c.metric.family in families.FAMILIES]
-        found = {c.name: r for c, r in self._compare(comparing, variables)}
-        rest = [c for c in self.chosen if c not in comparing]
-        moving = [c for c in rest if c.metric.family == "equivariance"]
-        found |= {c.name: r for c, r in self._move(moving, variables)} if moving else {}
-        for c in rest:
-            if c not in moving:
-                found[c.name] = {"path": self._path, "separability": self._attributes, "pairs": self._pairs}[
-                    c.metric.family
-                ](c, variables)
-        return [result for c in self.chosen for result in found[c.name]]
+        moving = [c for c in self.chosen if c.metric.family == "equivariance"]
+        single = {"path": self._path, "separability": self._attributes, "pairs": self._pairs}
+        if comparing:
+            yield from self._compare(comparing, variables)
+        for c in self.chosen:
+            if c.metric.family in single:
+                yield from single[c.metric.family](c, variables)
+        if moving:
+            yield from self._move(moving, variables)
 
-    def _compare(self, chosen: Sequence[Chosen], variables: Variables | None) -> Iterator[tuple[Chosen, list[Result]]]:
+    def _compare(self, chosen: Sequence[Chosen], variables: Variables | None) -> Iterator[Result]:
         """Collect features of the reals and of the evaluated images, each image once, and compare."""
-        if not chosen:
-            return
         of_reals, seconds = self._collect_reals(chosen)
         of_fakes = {c.name: families.FAMILIES[c.metric.family].fake(c.count) for c in chosen}
         job = self._subject_job(chosen, of_fakes, variables)
@@ -113,7 +110,7 @@ class Evaluation:
             if engine.is_first():
                 values = families.FAMILIES[c.metric.family].compute(real, of_fakes[c.name], self.seed)
             counts = {"evaluated": c.count} | ({} if real is None else {"real": real.count})
-            yield c, self._results(c, values, seconds + time.monotonic() - began, counts)
+            yield from self._results(c, values, seconds + time.monotonic() - began, counts)
         engine.forget(job, self.store)
 
     def _collect_reals(self, chosen: Sequence[Chosen]) -> tuple[dict[str, Collector], float]:
@@ -216,7 +213,7 @@ class Evaluation:
         engine.forget(job, self.store)
         return self._results(c, values, seconds + time.monotonic() - began, {"evaluated": c.count})
 
-    def _move(self, chosen: Sequence[Chosen], variables: Variables | None) -> Iterator[tuple[Chosen, list[Result]]]:
+    def _move(self, chosen: Sequence[Chosen], variables: Variables | None) -> Iterator[Result]:
         assert isinstance(self.subject, Generator) and variables is not None
         batch, kinds = fakes.EQUIVARIANCE_BATCH, tuple(c.metric.variant for c in chosen)
         compute = fakes.moved(self.subject, variables, self.extractor, kinds)
@@ -227,7 +224,7 @@ class Evaluation:
         for c in chosen:
             sums = rows[c.metric.variant].rows
             values = families.moved(sums, self.seed) if engine.is_first() else []
-            yield c, self._results(c, values, seconds, {"evaluated": len(sums) * batch})
+            yield from self._results(c, values, seconds, {"evaluated": len(sums) * batch})
         engine.forget(job, self.store)
 
     def _pairs(self, c: Chosen, variables: Variables | None) -> list[Result]:

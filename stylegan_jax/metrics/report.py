@@ -8,7 +8,6 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -65,9 +64,3 @@ def digest_of(tree: Any, config: Mapping[str, Any]) -> str:
         x = np.ascontiguousarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)} {x.dtype} {x.shape}".encode() + x.tobytes())
     return digest.hexdigest()[:32]
-
-
-def append(path: str | Path, row: Mapping[str, Any]) -> None:
-    """Add a line of JSON to a file."""
-    with Path(path).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")

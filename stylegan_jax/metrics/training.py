@@ -70,10 +70,11 @@ class Evaluator:
         """
         began, alone = time.monotonic(), jax.process_count() == 1
         try:
-            results = self._evaluation.run(variables, lambda: alone and stop.requested is not None)
+            results = list(self._evaluation.run(variables, lambda: alone and stop.requested is not None))
         except (MetricError, engine.StoppedError) as error:
             return {}, [f"warning: no metrics at step {step}: {error}"]
-        own = np.array([r.value for r in results]) if engine.is_first() else np.zeros(len(self.names))
+        found = {f"metric/{r.name}": r.value for r in results}
+        own = np.array([found.get(name, 0.0) for name in self.names])  # the first process has them
         values = dict(zip(self.names, engine.agreed_values(own).tolist(), strict=True))
         if engine.is_first():
             self._write(results, step, step * batch_size)

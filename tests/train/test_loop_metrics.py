@@ -82,6 +82,7 @@ def test_training_is_the_same_with_and_without_metrics(cache, tmp_path):
 def test_a_metric_that_fails_does_not_end_the_training(cache, tmp_path, monkeypatch, capsys):
     def run(self, variables, stop):
         raise MetricError("pool of item 3 is NaN")
+        yield
 
     monkeypatch.setattr(Evaluation, "run", run)
     state = loop.train(make_config(cache, train__total_kimg=0.128), tmp_path)
