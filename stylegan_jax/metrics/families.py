@@ -49,7 +49,8 @@ def _frechet(real: Sums, fake: Sums, seed: int) -> Values:
 def _kernel(real: Rows, fake: Rows, seed: int) -> Values:
     subsets = kernel_distance.draw_subsets(real.count, fake.count, seed)
     found = kernel_distance.kernel_distances(real.rows, fake.rows, subsets)
-    return [(float(found.mean()), intervals.of_mean(found))]
+    varied = fake.count > kernel_distance.SUBSET_SIZE  # else every subset holds all images, and nothing spreads
+    return [(float(found.mean()), intervals.of_mean(found) if varied else None)]
 
 
 def _precision_recall(real: Rows, fake: Rows, seed: int) -> Values:
