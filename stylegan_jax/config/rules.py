@@ -112,6 +112,8 @@ def _check_numbers(config: ExperimentConfig) -> None:
         "log.keep_latest": log.keep_latest,
         "log.grid_columns": log.grid_columns,
         "log.grid_rows": log.grid_rows,
+        "eval.ticks": config.eval.ticks,
+        "eval.batch": config.eval.batch,
     }
     for key, value in positive.items():
         if not value > 0:
@@ -142,6 +144,7 @@ def _check_numbers(config: ExperimentConfig) -> None:
         ),
         "data": ("cache_limit_mb", "synthetic_labels", "subset"),
         "log": ("keep_every_kimg",),
+        "eval": ("num_images",),
     }
     for group, keys in not_negative.items():
         for key in keys:
@@ -183,6 +186,12 @@ def _check_options(config: ExperimentConfig) -> None:
         raise ConfigError(
             f"config.train.early_stop_kimg is {t.early_stop_kimg} without config.log.keep_best; name the value that "
             "has to improve"
+        )
+    if config.log.keep_best.startswith("metric/") and config.log.checkpoint_ticks % config.eval.ticks:
+        raise ConfigError(
+            f"config.log.keep_best is {config.log.keep_best!r} with checkpoint_ticks={config.log.checkpoint_ticks} and "
+            f"config.eval.ticks={config.eval.ticks}; a checkpoint needs a value of its own step: make checkpoint_ticks "
+            "a multiple of eval.ticks"
         )
     if t.on_nan == "rollback" and t.max_rollbacks < 1:
         raise ConfigError("config.train.max_rollbacks is 0 with on_nan='rollback'; use 1 or more, or on_nan='halt'")

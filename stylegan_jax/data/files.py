@@ -41,6 +41,10 @@ class Files(Protocol):
         """Return one file, seekable; raises BadImage or OSError."""
         ...
 
+    def digest(self, index: int) -> bytes:
+        """Return what changes when the content of one file does; raises BadImage or OSError."""
+        ...
+
     def close(self) -> None:
         """Release what is open."""
         ...
@@ -188,6 +192,10 @@ class FileSource:
             raise BadImage(error.reason, self._files.names[number]) from error
         except OSError as error:
             raise BadImage(f"cannot be read: {error.strerror or error}", self._files.names[number]) from error
+
+    def digest(self, index: int) -> bytes:
+        """Return what changes when the stored bytes of one image do."""
+        return self._files.digest(int(self._keep[index]))
 
     def pixels(self, index: int) -> np.ndarray:
         """Decode one image: uint8[h, w, c].

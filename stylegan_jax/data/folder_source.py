@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Sequence
@@ -53,6 +54,10 @@ class FolderFiles:
         if status.st_size > images.MAX_BYTES:
             raise BadImage(f"{status.st_size} bytes; the limit is {images.MAX_BYTES}")
         return open(path, "rb")
+
+    def digest(self, index: int) -> bytes:
+        """Return a digest of one file's bytes."""
+        return hashlib.sha256(self.read(index)).digest()
 
     def close(self) -> None:
         """Do nothing: no file stays open."""

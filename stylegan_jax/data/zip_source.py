@@ -75,6 +75,11 @@ class ZipFiles:
             return io.BytesIO(self.read(index))
         return io.BufferedReader(_Slice(self._fd, self._data_offset(offset), packed), 4096)  # type: ignore[return-value]
 
+    def digest(self, index: int) -> bytes:
+        """Return checksum and size of one member, as the directory has them."""
+        _, _, size, _, crc = self._infos[index]
+        return struct.pack("<QI", size, crc)
+
     @property
     def has_labels(self) -> bool:
         """Say whether there is a dataset.json at the root."""

@@ -135,7 +135,7 @@ def check_agreement(config: ExperimentConfig, facts: dict[str, Any]) -> None:
     """Refuse to go on when processes differ in what decides the computation.
 
     Args:
-        config: the experiment; where programs are cached and which process this is may differ.
+        config: the experiment; where files lie and which process this is may differ.
         facts: what else has to be equal, by the name to show.
 
     Raises:
@@ -144,7 +144,8 @@ def check_agreement(config: ExperimentConfig, facts: dict[str, Any]) -> None:
     if jax.process_count() == 1:
         return
     mine = {f"config.{key}": value for key, value in flatten(config.to_dict()).items()}
-    for key in ("config.distributed.process_id", "config.train.compilation_cache"):
+    own = ("distributed.process_id", "train.compilation_cache", "eval.cache", "eval.features_path")
+    for key in (f"config.{key}" for key in own):
         del mine[key]
     mine |= facts | code_version()
     first = json.loads(_of_process_0(json.dumps(mine).encode()))

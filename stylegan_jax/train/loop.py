@@ -7,7 +7,7 @@ import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -36,6 +36,9 @@ from stylegan_jax.train.startup import (
 from stylegan_jax.train.state import TrainState, ema_model
 from stylegan_jax.train.workdir import WorkdirLock
 from stylegan_jax.trained import LoadedModel
+
+if TYPE_CHECKING:
+    from stylegan_jax.metrics.training import Evaluator
 
 BAD_STEPS = 16
 """With on_nan 'skip' or 'scrub', this many bad steps of a program in a row, counted in whole ticks, end the run."""
@@ -71,7 +74,7 @@ def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: Fit
     check_devices(config, layout.shards)
     with contextlib.ExitStack() as stack:
 
-        def prepare() -> tuple[ExperimentConfig, FittedSource]:
+        def prepare() -> tuple[ExperimentConfig, FittedSource, Evaluator | None]:
             make_folder(folder)
             if jax.process_index() == 0:
                 stack.enter_context(WorkdirLock(folder))
@@ -79,22 +82,36 @@ def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: Fit
                 contextlib.closing(open_source(config.data, config.model.image_shape))
             )
             resolved = resolve_labels(config, opened.info())
-            check_keep_best(resolved)
-            states.check_frozen(resolved, models.build(resolved.model).spec)
-            check_workdir(folder, resolved)
-            return resolved, opened
+            gan = models.build(resolved.model)
+            evaluator = None
+            if resolved.eval.metrics:
+                from stylegan_jax.metrics.training import make_evaluator  # SciPy is a second of the start
 
-        whole, opened = together(prepare)
+                evaluator = make_evaluator(resolved, gan, opened, layout, folder)
+            check_keep_best(resolved, evaluator.names if evaluator else ())
+            states.check_frozen(resolved, gan.spec)
+            check_workdir(folder, resolved)
+            return resolved, opened, evaluator
+
+        whole, opened, evaluator = together(prepare)
         check_shared(folder)
-        check_agreement(whole, facts_of(opened.info()))
-        return Run(whole, folder, layout, opened).go()
+        check_agreement(whole, facts_of(opened.info()) | (evaluator.facts if evaluator else {}))
+        return Run(whole, folder, layout, opened, evaluator).go()
 
 
 class Run:
     """What one call of `train` holds; `go` is the loop."""
 
-    def __init__(self, config: ExperimentConfig, folder: Path, layout: Layout, source: FittedSource):
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        folder: Path,
+        layout: Layout,
+        source: FittedSource,
+        evaluator: Evaluator | None = None,
+    ):
         self.config, self.folder, self.layout, self.source = config, folder, layout, source
+        self.evaluator = evaluator
         self.gan = models.build(config.model)
         self.root_key = layout.root_key(config.train.seed)
         self.is_chief = jax.process_index() == 0
@@ -179,8 +196,9 @@ class Run:
                     self.board.start()
             self.bar.update(self.config.train.batch_size / 1000)
             due = schedule.due(self.config, step + 1)
+            metrics = self._evaluate(state, step + 1, stop) if due.metrics else {}
             if due.report:
-                state = self._report(state, step + 1, due.tick)
+                state = self._report(state, step + 1, due.tick, metrics)
             if due.grid:
                 self._draw_grids(state, step + 1)
             stopped = stop.agreed()
@@ -321,7 +339,16 @@ class Run:
                 "larger loss.r1_gamma would help"
             )
 
-    def _report(self, state: TrainState, step: int, tick: int) -> TrainState:
+    def _evaluate(self, state: TrainState, step: int, stop: StopSignal) -> dict[str, float]:
+        """Return the metrics of the averaged generator by name, the same on all processes; none if that fails."""
+        assert self.evaluator is not None
+        with self.clock.apart():
+            values, lines = self.evaluator(ema_model(state), step, self.config.train.batch_size, stop)
+        for line in lines:
+            self.bar.line(line)
+        return values
+
+    def _report(self, state: TrainState, step: int, tick: int, metrics: dict[str, float]) -> TrainState:
         """Fetch the sums of the tick, write them, and return the state with empty sums."""
         stats = jax.device_get(state.stats)
         self._check_finite(stats, step)
@@ -329,15 +356,18 @@ class Run:
         nimg = step * self.config.train.batch_size
         timing, memory = self.clock.tick(nimg), report.memory_gib()
         means = terms.means(stats)
-        self.reported = step, means
+        self.reported = step, means | metrics
         self._check_augment(means)
         if self.is_chief:
             row = {"step": step, "nimg": nimg, "tick": tick, "mean": means, "std": terms.stds(stats)}
             row |= {"rollbacks": self.rollbacks} if self.rollbacks else {}
+            row |= {"metrics": metrics} if metrics else {}
             assert self.stats is not None
             self.stats.write(row | {"timing": timing, "memory": memory})
             if self.board is not None:
-                self.board.scalars(step, means | {f"timing/{k}": v for k, v in timing.items()} | {"kimg": nimg / 1000})
+                self.board.scalars(
+                    step, means | metrics | {f"timing/{k}": v for k, v in timing.items()} | {"kimg": nimg / 1000}
+                )
             self.bar.line(report.progress_line(tick, nimg, timing, memory, means))
         return state.replace(stats=self.layout.place(terms.empty()))
 

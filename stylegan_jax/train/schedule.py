@@ -57,12 +57,14 @@ class Due(NamedTuple):
         report: a progress line and a row of statistics.
         grid: an image grid.
         checkpoint: a checkpoint.
+        metrics: an evaluation.
     """
 
     tick: int
     report: bool
     grid: bool
     checkpoint: bool
+    metrics: bool
 
 
 def due(config: ExperimentConfig, steps_done: int) -> Due:
@@ -72,4 +74,6 @@ def due(config: ExperimentConfig, steps_done: int) -> Due:
     tick, last = ticks(steps_done), steps_done >= total_steps(config)
     before = ticks(steps_done - 1)
     passed = lambda every: tick // every > before // every  # a large batch may pass several ticks at once
-    return Due(tick, passed(1) or last, passed(log.grid_ticks) or last, passed(log.checkpoint_ticks) or last)
+    when = lambda every: passed(every) or last
+    metrics = bool(config.eval.metrics) and when(config.eval.ticks)
+    return Due(tick, when(1), when(log.grid_ticks), when(log.checkpoint_ticks), metrics)

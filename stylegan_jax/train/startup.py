@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +93,17 @@ def refuse(folder: Path, differences: list[str]) -> None:
         )
 
 
-def check_keep_best(config: ExperimentConfig) -> None:
+def check_keep_best(config: ExperimentConfig, metrics: Sequence[str] = ()) -> None:
     """Refuse a `log.keep_best` that this run never reports.
+
+    Args:
+        config: the experiment.
+        metrics: names under which its metrics are reported.
 
     Raises:
         ConfigError: the text lists the names.
     """
-    name, known = config.log.keep_best, schedule.reported_terms(config)
+    name, known = config.log.keep_best, [*schedule.reported_terms(config), *metrics]
     if name and name not in known:
         raise ConfigError(f"config.log.keep_best is {name!r}, which this run does not report; {suggest(name, known)}")
 

@@ -11,12 +11,13 @@ import pytest
 from . import cases
 from .augment_adapters import ADAPTERS as AUGMENT
 from .equivariance_adapter import ADAPTERS as EQUIVARIANCE
+from .metrics_adapters import ADAPTERS as METRICS
 from .model_adapters import ADAPTERS as MODELS
 from .ops_adapters import ADAPTERS as OPS
 from .stylegan3_adapters import ADAPTERS as STYLEGAN3
 from .training_adapter import ADAPTERS as TRAINING
 
-ADAPTERS = OPS | MODELS | STYLEGAN3 | TRAINING | AUGMENT | EQUIVARIANCE
+ADAPTERS = OPS | MODELS | STYLEGAN3 | TRAINING | AUGMENT | EQUIVARIANCE | METRICS
 
 # Families whose architecture or feature does not exist here yet; the only cases that are not compared.
 NOT_YET = {
@@ -28,11 +29,6 @@ NOT_YET = {
     "video/stylegan-v video discriminator": "StyleGAN-V",
     "video/stylegan-v generator": "StyleGAN-V",
     "video/stylegan-v motion mapping and aligned time encoder": "StyleGAN-V",
-    "metrics/Frechet distance": "metrics",
-    "metrics/inception score": "metrics",
-    "metrics/kernel distance": "metrics",
-    "metrics/perceptual path length pieces": "metrics",
-    "metrics/k-NN precision and recall": "metrics",
 }
 
 

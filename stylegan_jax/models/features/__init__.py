@@ -17,10 +17,6 @@ FEATURES: dict[str, Network] = {
     "face": face.NETWORK,
     "dinov2": dinov2.NETWORK,
 }
-FEATURE_OUTPUTS = {"inception": "pool", "vgg16": "fc2", "efficientnet_lite0": "pool", "dinov2": "cls"}
-"""What a Fréchet or kernel distance, precision and recall take from a network, where they are defined."""
-PROB_OUTPUTS = {"inception": "probs_no_bias", "efficientnet_lite0": "probs"}
-"""What the Inception Score takes from a network."""
 
 
 def load_features(name: str, path: str | os.PathLike[str] | None = None) -> FeatureNet:
@@ -56,8 +52,6 @@ def _network(name: str) -> Network:
 
 __all__ = [
     "FEATURES",
-    "FEATURE_OUTPUTS",
-    "PROB_OUTPUTS",
     "FeatureError",
     "FeatureNet",
     "load_features",

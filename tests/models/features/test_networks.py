@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from stylegan_jax.metrics import definitions
 from stylegan_jax.models import features
 from stylegan_jax.models.features import FeatureError, dinov2, load_features, random_features
 from stylegan_jax.models.features.network import build, random_tensors
@@ -150,9 +151,8 @@ def test_weights_decide_the_digest():
     assert len(one.digest) == 64 and one.digest == same.digest != other.digest
 
 
-def test_registry_names_outputs_that_exist():
-    for choice in (features.FEATURE_OUTPUTS, features.PROB_OUTPUTS):
-        for name, output in choice.items():
-            network = features.FEATURES[name]
-            known = network.outputs({"positions": np.zeros((256, 384))})
-            assert output in known
+def test_metrics_ask_for_outputs_that_exist():
+    for nets in definitions.OUTPUTS.values():
+        for name, output in nets.items():
+            if name != "celeba_attributes":  # given from Python only
+                assert output in features.FEATURES[name].outputs({"positions": np.zeros((256, 384))})

@@ -1,0 +1,38 @@
+"""A digest of the images of a source, cheap where the storage has checksums."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from stylegan_jax.data.files import FileSource, parallel
+from stylegan_jax.data.fitted import FittedSource
+from stylegan_jax.data.memory_source import MemorySource
+
+
+def fingerprint(source: FittedSource, workers: int = 2) -> str:
+    """Return 32 hexadecimal digits that change when an image, its order or the chosen subset does.
+
+    Of a zip the checksums in its directory are taken, of a folder the files' bytes, else the pixels. Neither the size
+    that images are brought to nor their labels count.
+    """
+    inner, digest = source.inner, hashlib.sha256()
+    count = inner.info().num_images
+    if isinstance(inner, MemorySource):
+        digest.update(f"array {inner.array.shape}".encode() + np.ascontiguousarray(inner.array).tobytes())
+    else:
+        parts = [b""] * count
+
+        def look(i: int) -> None:
+            parts[i] = inner.digest(i) if isinstance(inner, FileSource) else _of_pixels(inner.pixels(i))
+
+        parallel(look, count, workers, f"fingerprint of {inner.info().name}")
+        digest.update(b"files " + b" ".join(parts))
+    if source.keep is not None:
+        digest.update(b"subset" + np.asarray(source.keep, np.int64).tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _of_pixels(pixels: np.ndarray) -> bytes:
+    return hashlib.sha256(f"{pixels.shape}".encode() + np.ascontiguousarray(pixels).tobytes()).digest()

@@ -1,0 +1,157 @@
+"""Compute metrics: `python -m stylegan_jax.metrics --model=PATH --data=PATH --metrics=fid50k_full,pr50k3_full`.
+
+Each result is a line of JSON. `--data2` in place of `--model` evaluates a second set of images. docs/metrics.md defines
+every metric.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from stylegan_jax.metrics.definitions import METRICS, OUTPUTS, Chosen, choose, paths_of, split
+from stylegan_jax.metrics.errors import MetricError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's arguments."""
+    p = argparse.ArgumentParser(
+        prog="python -m stylegan_jax.metrics",
+        description="Compute metrics of a model, or of a set of images, against real images; a line of JSON each.",
+        epilog=f"metrics: {', '.join(METRICS)}",
+    )
+    p.add_argument("--metrics", required=True, metavar="NAME,…", help="which; see the list below and docs/metrics.md")
+    p.add_argument("--model", metavar="PATH", help="workdir of a run, model folder, or official .pkl")
+    p.add_argument("--data", default="", metavar="PATH", help=_DATA)
+    p.add_argument("--data2", default="", metavar="PATH", help="images to evaluate in place of a model's, or the pairs")
+    p.add_argument("--out", metavar="FILE", help="append the lines of JSON to this file too")
+    p.add_argument("--num_images", type=int, default=0, metavar="N", help="evaluate N images; changes the printed name")
+    nets = sorted({net for group in OUTPUTS.values() for net in group})
+    text = f"other feature networks, of {', '.join(nets)}; changes the printed name"
+    p.add_argument("--features", default="", metavar="NET,…", help=text)
+    text = "weights of the feature network: a path, or NET=PATH,… for several"
+    p.add_argument("--features_path", default="", metavar="PATH", help=text)
+    p.add_argument("--psi", type=float, default=1.0, help="truncation; other than 1 (none) changes the printed name")
+    text = "count mirrored copies as reals where the definition allows it (default: as the run was trained)"
+    p.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=None, help=text)
+    p.add_argument("--labels", choices=("none", "file", "subfolders"), help="labels of --data (default: if needed)")
+    p.add_argument(
+        "--resize_filter", choices=("box", "lanczos"), help="for images of another size (default: the run's)"
+    )
+    p.add_argument("--channels", type=int, choices=(1, 3), default=3, help="of the images, without a model")
+    p.add_argument("--step", type=int, help="checkpoint of a run (default: the newest)")
+    p.add_argument("--seed", type=int, default=0, help="of latents, labels and subsets (default: 0)")
+    p.add_argument("--batch", type=int, default=16, help="images per device at a time (default: 16)")
+    p.add_argument("--num_devices", type=int, default=0, help="use the first so many devices (default: all)")
+    text = (
+        "folder of real statistics and unfinished passes, or 'off' (default: $STYLEGAN_JAX_METRICS_CACHE or ~/.cache)"
+    )
+    p.add_argument("--cache", default="auto", metavar="DIR", help=text)
+    return p
+
+
+_DATA = "real images: folder, zip, npy, npz, tfds:NAME (default: the data of the run)"
+
+
+def check(args: argparse.Namespace) -> list[Chosen]:
+    """Return the chosen metrics.
+
+    Raises:
+        MetricError: arguments that do not fit together.
+    """
+    if args.batch < 1 or args.num_images < 0:
+        raise MetricError(
+            f"--batch={args.batch} and --num_images={args.num_images}; use 1 or more (0 images: as defined)"
+        )
+    if bool(args.model) == bool(args.data2):
+        raise MetricError("give --model or --data2: what to evaluate")
+    if args.data2 and args.psi != 1:
+        raise MetricError(f"--psi={args.psi:g} truncates what a model draws; leave it out with --data2")
+    return choose(split(args.metrics), split(args.features), args.num_images, args.psi)
+
+
+def evaluate(
+    args: argparse.Namespace, chosen: Sequence[Chosen], stack: contextlib.ExitStack
+) -> Iterator[dict[str, Any]]:
+    """Load everything, compute, and yield the records as they come."""
+    from stylegan_jax.load import load_model
+    from stylegan_jax.metrics import detectors, fakes, opening, report
+    from stylegan_jax.metrics.evaluate import Evaluation
+    from stylegan_jax.metrics.images import Extractor, Images, make_images
+    from stylegan_jax.metrics.store import Store, default_folder
+    from stylegan_jax.train.sharding import make_layout
+    from stylegan_jax.train.startup import use_compilation_cache
+
+    use_compilation_cache("auto")
+    layout = make_layout(args.num_devices)
+    names = sorted({c.net for c in chosen if c.net})
+    nets = detectors.load(names, paths_of(args.features_path, names))
+    model = load_model(args.model, args.step) if args.model else None
+    shape, run = (None, None) if model is None else (model.gan.spec.image_shape, opening.run_data(args.model))
+
+    def images(path: str, labelled: bool) -> Images:
+        data = opening.data_config(path, run)
+        labels = args.labels or ("file" if data.labels == "none" else data.labels) if labelled else "none"
+        data = dataclasses.replace(data, labels=labels, resize_filter=args.resize_filter or data.resize_filter)
+        source = opening.open_images(data, shape, args.channels)
+        stack.callback(source.close)
+        return make_images(source, (data.xflip if args.mirror is None else args.mirror, data.yflip))
+
+    labelled = model is not None and model.gan.spec.label_dim > 0
+    needed = labelled or any(c.metric.real for c in chosen)
+    reals = images(args.data, labelled) if needed and (args.data or run) else None
+    about: dict[str, Any] = {"data": None if reals is None else report.describe(reals, args.data)}
+    variables = None
+    if model is None:
+        subject = images(args.data2, False)
+        about["evaluated"] = report.describe(subject, args.data2)
+    else:
+        variables = {**model.g_ema, "w_avg": model.w_avg}
+        identity = {"digest": report.digest_of(variables, dataclasses.asdict(model.config))}
+        about["model"] = {"path": args.model, **identity, "provenance": model.provenance}
+        labels = reals.source if reals is not None and labelled else None
+        subject = fakes.make_generator(model.config, model.gan, labels, args.psi, args.seed, identity)
+        variables = layout.place(variables)
+    about |= {"psi": args.psi, "seed": args.seed} | report.machine()
+    store = Store({"auto": default_folder(), "off": None}.get(args.cache, args.cache))
+    extractor = Extractor(nets, layout, args.batch * layout.shards)
+    for result in Evaluation(chosen, subject, reals, nets, extractor, store, seed=args.seed).run(variables):
+        yield report.record(result, nets, about)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    args = parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    try:
+        chosen = check(args)
+    except MetricError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    from stylegan_jax.config import ConfigError
+    from stylegan_jax.convert import BadCheckpointError
+    from stylegan_jax.data import DataError
+    from stylegan_jax.train.checkpoint import CheckpointError
+
+    try:
+        with contextlib.ExitStack() as stack:
+            out = stack.enter_context(open(args.out, "a", encoding="utf-8")) if args.out else None
+            for row in evaluate(args, chosen, stack):
+                print(json.dumps(row), flush=True)
+                if out is not None:
+                    print(json.dumps(row), file=out, flush=True)
+    except (MetricError, ConfigError, DataError, BadCheckpointError, CheckpointError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

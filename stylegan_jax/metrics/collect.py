@@ -1,0 +1,122 @@
+"""What is kept of the features that a pass computes: sums for moments, or the features themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from stylegan_jax.metrics import moments
+from stylegan_jax.metrics.moments import Moments
+
+BLOCK = 512
+"""Rows per update of moments: one by one they would be a pass over the whole matrix each."""
+
+
+class Collector(Protocol):
+    """Takes rows in order; what it holds can be written as arrays and read back, to the bit.
+
+    Attributes:
+        count: rows it wants; further ones are ignored.
+        kind: short name of what it keeps, part of the keys of stored entries.
+    """
+
+    count: int
+    kind: str
+
+    def add(self, start: int, rows: np.ndarray) -> None:
+        """Take rows float[m, …], the first of which has number `start`."""
+        ...
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what is held."""
+        ...
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take back what `arrays` returned."""
+        ...
+
+
+class Sums:
+    """Moments of consecutive groups of rows, to the bit the same whatever the chunks they come in.
+
+    Args:
+        count: rows.
+        groups: how many groups of about the same size.
+    """
+
+    def __init__(self, count: int, groups: int = 1):
+        self.count, self.kind, self.groups = count, f"sums{groups}", groups
+        self._parts: list[Moments] = []
+        self._waiting: list[np.ndarray] = []  # rows of one group, fewer than BLOCK
+        self._group = 0
+
+    def add(self, start: int, rows: np.ndarray) -> None:
+        for i, row in enumerate(rows[: max(self.count - start, 0)]):
+            group = (start + i) * self.groups // self.count
+            if group != self._group or len(self._waiting) == BLOCK:
+                self._fold(row.shape[0])
+            self._group = group
+            self._waiting.append(row)
+
+    def _fold(self, dim: int) -> None:
+        self._parts = self._parts or [moments.empty(dim) for _ in range(self.groups)]
+        if self._waiting:
+            self._parts[self._group] = moments.update(self._parts[self._group], np.stack(self._waiting))
+        self._waiting = []
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        out = {"group": np.asarray(self._group)}
+        if self._waiting:
+            out["waiting"] = np.stack(self._waiting)
+        if self._parts:
+            counts, totals, outers = zip(*self._parts, strict=True)
+            out |= {"counts": np.array(counts), "totals": np.array(totals), "outers": np.array(outers)}
+        return out
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._group, self._waiting = int(arrays["group"]), list(arrays.get("waiting", ()))
+        stored = zip(*(arrays.get(key, ()) for key in ("counts", "totals", "outers")), strict=True)
+        self._parts = [Moments(int(n), total, outer) for n, total, outer in stored]
+
+    def parts(self) -> list[Moments]:
+        """Return the moments of each group, once all rows are there."""
+        if self._waiting:
+            self._fold(len(self._waiting[0]))
+        return self._parts
+
+    def whole(self) -> Moments:
+        """Return the moments of all rows."""
+        return moments.merge_all(self.parts())
+
+
+class Rows:
+    """The rows themselves.
+
+    Args:
+        count: rows.
+        dtype: that they are kept in.
+    """
+
+    def __init__(self, count: int, dtype: str = "float32"):
+        self.count, self.kind, self.dtype = count, f"rows-{dtype}", np.dtype(dtype)
+        self.rows = np.zeros((0,), self.dtype)
+        self.done = 0
+
+    def add(self, start: int, rows: np.ndarray) -> None:
+        rows = rows[: max(self.count - start, 0)]
+        if self.rows.ndim == 1:
+            self.rows = np.zeros((self.count, *rows.shape[1:]), self.dtype)
+        with np.errstate(over="ignore"):
+            self.rows[start : start + len(rows)] = rows
+        self.done = start + len(rows) if len(rows) else self.done
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"rows": self.rows[: self.done]}
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        kept = arrays["rows"]
+        self.rows = np.zeros((self.count, *kept.shape[1:]), self.dtype)
+        self.rows[: len(kept)] = kept
+        self.done = len(kept)

@@ -1,0 +1,211 @@
+"""The metrics by their published names, and the names that variants of them are printed under. No JAX.
+
+A number is printed under a published name only when it is computed by that definition. Another feature network, number
+of images or truncation changes the name (`choose`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from stylegan_jax.config import suggest
+from stylegan_jax.metrics.errors import MetricError
+
+OUTPUTS: dict[str, dict[str, str]] = {
+    "pool": {"inception": "pool", "vgg16": "fc2", "efficientnet_lite0": "pool", "dinov2": "cls"},
+    "probs": {"inception": "probs_no_bias", "efficientnet_lite0": "probs"},
+    "spatial": {"inception": "spatial"},
+    "lpips": {"vgg16_lpips": "lpips", "alexnet_lpips": "lpips"},
+    "embedding": {"face": "embedding"},
+    "attributes": {"celeba_attributes": "logits"},
+}
+"""What a metric needs of a network -> networks that have it -> their output of that kind."""
+
+
+class Metric(NamedTuple):
+    """A definition; docs/metrics.md has them in words, with sources.
+
+    Attributes:
+        template: the printed name; {n} stands for the number of images.
+        family: how it is computed (`families.FAMILIES`, or a pass of its own).
+        need: what it asks of a feature network, a key of `OUTPUTS`; '' for none.
+        net: the network of the definition.
+        count: images that are evaluated (steps, pairs or latents).
+        real: how many real images at most; 0: none needed, -1: as many as are evaluated.
+        mirrors: whether mirrored copies count as reals where the user trains with them.
+        other: the template with another network than the definition's; '': the same.
+        variant: which member of the family.
+        higher_is_better: which values are better.
+    """
+
+    template: str
+    family: str
+    need: str
+    net: str
+    count: int = 50_000
+    real: int = 0
+    mirrors: bool = False
+    other: str = ""
+    variant: str = ""
+    higher_is_better: bool = False
+
+
+ALL = 1 << 62
+"""All reals there are."""
+
+
+def _fid(template: str, count: int, real: int, mirrors: bool = False) -> Metric:
+    return Metric(template, "frechet", "pool", "inception", count, real, mirrors, template.replace("fid", "fd"))
+
+
+def _kid(template: str, count: int, real: int, mirrors: bool = False) -> Metric:
+    return Metric(template, "kernel", "pool", "inception", count, real, mirrors, template.replace("kid", "kd"))
+
+
+def _pr(template: str, count: int, real: int, mirrors: bool = False) -> Metric:
+    return Metric(template, "precision_recall", "pool", "vgg16", count, real, mirrors, higher_is_better=True)
+
+
+def _ppl(template: str) -> Metric:
+    return Metric(template, "path", "lpips", "vgg16_lpips", variant=template)
+
+
+def _eq(template: str, variant: str) -> Metric:
+    return Metric(template, "equivariance", "", "", variant=variant, higher_is_better=True)
+
+
+METRICS: dict[str, Metric] = {
+    "fid50k_full": _fid("fid{n}_full", 50_000, ALL),
+    "fid50k": _fid("fid{n}", 50_000, -1, mirrors=True),
+    "fid10k_full": _fid("fid{n}_full", 10_000, ALL),
+    "fid5k": _fid("fid{n}", 5_000, -1, mirrors=True),
+    "kid50k_full": _kid("kid{n}_full", 50_000, 1_000_000),
+    "kid50k": _kid("kid{n}", 50_000, -1, mirrors=True),
+    "kid1k": _kid("kid{n}", 1_000, -1, mirrors=True),
+    "pr50k3_full": _pr("pr{n}3_full", 50_000, 200_000),
+    "pr50k3": _pr("pr{n}3", 50_000, -1, mirrors=True),
+    "is50k": Metric(
+        "is{n}", "inception_score", "probs", "inception", other="classifier_score{n}", higher_is_better=True
+    ),
+    "ppl2_wend": _ppl("ppl2_wend"),
+    "ppl_wend": _ppl("ppl_wend"),
+    "ppl_zend": _ppl("ppl_zend"),
+    "ppl_wfull": _ppl("ppl_wfull"),
+    "ppl_zfull": _ppl("ppl_zfull"),
+    "ls": Metric("ls", "separability", "attributes", "celeba_attributes", 200_000),
+    "eqt50k_int": _eq("eqt{n}_int", "eqt_int"),
+    "eqt50k_frac": _eq("eqt{n}_frac", "eqt_frac"),
+    "eqr50k": _eq("eqr{n}", "eqr"),
+    "sfid50k_full": Metric("sfid{n}_full", "frechet", "spatial", "inception", 50_000, ALL),
+    "lpips": Metric("lpips", "pairs", "lpips", "vgg16_lpips", ALL, -1),
+    "id_similarity": Metric("id_similarity_face", "pairs", "embedding", "face", ALL, -1, higher_is_better=True),
+}
+
+RESULTS = {"precision_recall": ("_precision", "_recall"), "inception_score": ("_mean", "_std")}
+RESULTS |= {"separability": ("_z", "_w")}
+"""Families with more than one value: what is appended to the metric's name."""
+
+MODEL_ONLY = ("path", "separability", "equivariance")
+"""Families that need the generator itself, not only its images."""
+
+
+class Chosen(NamedTuple):
+    """A metric to compute.
+
+    Attributes:
+        metric: its definition.
+        name: what it is printed under.
+        net: feature network.
+        output: of the network.
+        count: images that are evaluated; of pairs `ALL`.
+    """
+
+    metric: Metric
+    name: str
+    net: str
+    output: str
+    count: int
+
+    @property
+    def real(self) -> int:
+        """How many reals at most."""
+        return self.count if self.metric.real == -1 else self.metric.real
+
+    @property
+    def results(self) -> list[str]:
+        """The names of its values."""
+        return [self.name + end for end in RESULTS.get(self.metric.family, ("",))]
+
+
+def choose(names: Sequence[str], features: Sequence[str] = (), num_images: int = 0, psi: float = 1.0) -> list[Chosen]:
+    """Look metrics up, and decide on their networks and printed names.
+
+    Args:
+        names: keys of `METRICS`.
+        features: networks to use in place of the definitions'; each metric takes the first that has what it needs.
+        num_images: evaluate so many images instead of the definitions' number; 0: as they say.
+        psi: truncation of what is evaluated.
+
+    Raises:
+        MetricError: a name that does not exist, or a network that no chosen metric can use.
+    """
+    for name in features:
+        if not any(name in nets for nets in OUTPUTS.values()):
+            known = sorted({net for nets in OUTPUTS.values() for net in nets})
+            raise MetricError(f"feature network {name!r}: {suggest(name, known)}")
+    chosen: dict[str, Chosen] = {}
+    for name in names:
+        if name not in METRICS:
+            raise MetricError(f"metric {name!r}: {suggest(name, METRICS)}")
+        metric = METRICS[name]
+        nets = OUTPUTS.get(metric.need, {})
+        net = next((f for f in features if f in nets), metric.net)
+        count = num_images if num_images and metric.count != ALL else metric.count
+        printed = _printed(metric, net, count, psi)
+        chosen[printed] = Chosen(metric, printed, net, nets.get(net, ""), count)
+    unused = [f for f in features if f not in {c.net for c in chosen.values()}]
+    if unused:
+        able = [n for n, m in METRICS.items() if unused[0] in OUTPUTS.get(m.need, {})]
+        raise MetricError(
+            f"feature network {unused[0]!r} is used by none of the metrics {', '.join(names)}; it can serve "
+            f"{', '.join(able)}"
+        )
+    return list(chosen.values())
+
+
+def _printed(metric: Metric, net: str, count: int, psi: float) -> str:
+    template = metric.template if net == metric.net else metric.other or metric.template
+    name = template.format(n=short(count))
+    if "{n}" not in template and count != metric.count:
+        name += f"_{short(count)}"
+    if net != metric.net:
+        name += "_" + net.removesuffix("_lpips")
+    return name + (f"_psi{psi:g}" if psi != 1 and metric.family != "pairs" else "")
+
+
+def short(count: int) -> str:
+    """Return 50000 as '50k', 1234 as '1234'."""
+    return f"{count // 1000}k" if count % 1000 == 0 else str(count)
+
+
+def split(text: str) -> list[str]:
+    """Return the parts of 'a,b'."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def paths_of(text: str, nets: Sequence[str]) -> dict[str, str]:
+    """Return {network: path} of `features_path`.
+
+    Raises:
+        MetricError: one path for several networks, or a network that is not used.
+    """
+    if "=" not in text:
+        if text and len(nets) > 1:
+            raise MetricError(f"features_path={text}: the metrics use {', '.join(nets)}; write {nets[0]}=PATH,…")
+        return dict.fromkeys(nets, text) if text else {}
+    found = dict(part.split("=", 1) for part in split(text) if "=" in part)
+    for name in found:
+        if name not in nets:
+            raise MetricError(f"features_path names {name!r}, which is not used; used: {', '.join(nets)}")
+    return found

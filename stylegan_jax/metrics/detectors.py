@@ -1,0 +1,38 @@
+"""The feature networks that metrics use: loaded by name, and what a result says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from stylegan_jax.metrics.errors import MetricError
+from stylegan_jax.models import features
+from stylegan_jax.models.features import FeatureNet
+
+
+def load(names: Iterable[str], paths: Mapping[str, str]) -> dict[str, FeatureNet]:
+    """Load feature networks.
+
+    Args:
+        names: which; '' stands for none.
+        paths: {name: file or folder to load it from}.
+
+    Raises:
+        MetricError: weights that are not there or damaged; the text says which file, where from and where to put it.
+    """
+    wanted = sorted({name for name in names if name})
+    if not wanted:
+        return {}
+    if "celeba_attributes" in wanted:
+        raise MetricError(
+            "ls needs the 40 CelebA-HQ attribute classifiers of the StyleGAN release, which this version cannot read; "
+            "from Python, give evaluate() a network 'celeba_attributes' whose output 'logits' has one per attribute"
+        )
+    try:
+        return {name: features.load_features(name, paths.get(name)) for name in wanted}
+    except features.FeatureError as error:
+        raise MetricError(str(error)) from error
+
+
+def record(net: FeatureNet) -> dict[str, str]:
+    """Return what a result says of its network."""
+    return {"name": net.name, "digest": net.digest, "source": net.source}

@@ -1,0 +1,177 @@
+"""A pass over numbered items: chunks of one size over all devices, collected in order, resumed where it stopped.
+
+All processes of a run take part. What decides the course (what is stored, how far a pass has come) is read by the first
+process and told to the others; it alone collects.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from stylegan_jax.metrics.collect import Collector
+from stylegan_jax.metrics.errors import MetricError
+from stylegan_jax.metrics.store import Store
+
+SAVE_SECONDS = 300.0
+"""How often an unfinished pass is written to disk."""
+
+
+class StoppedError(Exception):
+    """A pass was asked to stop before its end."""
+
+
+class Job(NamedTuple):
+    """A pass.
+
+    Attributes:
+        title: what the progress bar says.
+        identity: plain nested dict that decides every number; {} for a pass that is not to be resumed.
+        count: items, numbered from 0.
+        chunk: items per call, a multiple of the devices' share of a batch.
+        load: int64[chunk] item numbers -> what the host prepares (in a thread, one chunk ahead). The last chunk is
+            filled up with the last item.
+        compute: what `load` returned -> {name: float[chunk, …]} on the devices, whole on each; returns at once.
+    """
+
+    title: str
+    identity: Mapping[str, Any]
+    count: int
+    chunk: int
+    load: Callable[[np.ndarray], Any]
+    compute: Callable[[Any], Mapping[str, jax.Array]]
+
+
+def is_first() -> bool:
+    """Return whether this process is the one that collects."""
+    return jax.process_index() == 0
+
+
+def agreed(number: int) -> int:
+    """Return the number that the first process gives."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.broadcast_one_to_all(np.asarray(number, np.int32)))
+
+
+def agreed_values(values: np.ndarray) -> np.ndarray:
+    """Return the float64[n] that the first process gives, to the bit."""
+    if jax.process_count() == 1:
+        return values
+    bits = np.asarray(values, np.float64).view(np.uint32)  # float64 itself would arrive as float32
+    return np.asarray(multihost_utils.broadcast_one_to_all(bits)).view(np.float64)
+
+
+def run(
+    job: Job,
+    collectors: Mapping[str, list[Collector]],
+    store: Store,
+    *,
+    progress: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+) -> float:
+    """Run a pass to its end, from where an earlier one of the same identity was left.
+
+    Args:
+        job: the pass.
+        collectors: {name of an output: those that want it}.
+        store: where it is written every `SAVE_SECONDS`.
+        progress: show a bar with the time left, when the error output is a terminal.
+        stop: asked after every chunk whether to give up; the same answer on all processes.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        MetricError: an output is NaN or infinite.
+        StoppedError: `stop` said so.
+    """
+    began = saved = time.monotonic()
+    done = agreed(_resume(job, collectors, store) if is_first() else 0)
+    keep = is_first() and bool(job.identity)
+
+    def load(start: int) -> Any:
+        return job.load(np.minimum(np.arange(start, start + job.chunk), job.count - 1)) if start < job.count else None
+
+    whole = True
+    with ThreadPoolExecutor(1) as pool, _bar(job, done, progress) as bar:
+        ahead = pool.submit(load, done)
+        pending: list[tuple[int, Mapping[str, jax.Array]]] = []
+        try:
+            for start in [*range(done, job.count, job.chunk), None]:
+                if start is not None:  # the devices work on this chunk while the one before is collected
+                    inputs = ahead.result()
+                    ahead = pool.submit(load, start + job.chunk)
+                    pending.append((start, job.compute(inputs)))
+                if len(pending) == 2 or (start is None and pending):
+                    first, outputs = pending.pop(0)
+                    whole = False
+                    _collect(job, first, outputs, collectors)
+                    bar.update(min(first + job.chunk, job.count) - done)
+                    done, whole = min(first + job.chunk, job.count), True
+                if stop():
+                    raise StoppedError(job.title)
+                if keep and time.monotonic() - saved > SAVE_SECONDS:
+                    _save(job, done, collectors, store)
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            if keep and whole:
+                _save(job, done, collectors, store)
+            raise
+    if keep and time.monotonic() - began > SAVE_SECONDS:  # what comes next may take memory, and fail
+        _save(job, done, collectors, store)
+    return time.monotonic() - began
+
+
+def forget(job: Job, store: Store) -> None:
+    """Delete what is stored of a pass whose results are out."""
+    if is_first() and job.identity:
+        store.remove("pass", job.identity)
+
+
+def _collect(job: Job, start: int, outputs: Mapping[str, jax.Array], collectors: Mapping[str, list[Collector]]) -> None:
+    count = min(job.chunk, job.count - start)
+    for name, rows in jax.device_get(outputs).items():
+        rows = rows[:count]
+        good = np.isfinite(rows).reshape(count, -1).all(axis=1)
+        if not good.all():
+            raise MetricError(
+                f"{job.title}: {name} of item {start + int(np.argmin(good))} is NaN or infinite; look at the images "
+                "(a diverged model?) and at the network's weights"
+            )
+        for collector in collectors.get(name, ()) if is_first() else ():
+            if start < collector.count:
+                collector.add(start, rows)
+
+
+def _each(collectors: Mapping[str, list[Collector]]) -> list[tuple[str, Collector]]:
+    return [(f"{name}/{i}", c) for name in sorted(collectors) for i, c in enumerate(collectors[name])]
+
+
+def _save(job: Job, done: int, collectors: Mapping[str, list[Collector]], store: Store) -> None:
+    arrays = {f"{name}/{key}": x for name, c in _each(collectors) for key, x in c.arrays().items()}
+    store.save("pass", job.identity, {"done": np.asarray(done)} | arrays)
+
+
+def _resume(job: Job, collectors: Mapping[str, list[Collector]], store: Store) -> int:
+    """Fill the collectors with what is stored of this pass; return how far it came."""
+    found = store.load("pass", job.identity) if job.identity else None
+    if found is None:
+        return 0
+    for name, collector in _each(collectors):
+        collector.load({key.removeprefix(name + "/"): x for key, x in found.items() if key.startswith(name + "/")})
+    return int(found["done"])
+
+
+def _bar(job: Job, done: int, progress: bool) -> Any:
+    from tqdm import tqdm
+
+    shown = progress and is_first() and sys.stderr.isatty()
+    return tqdm(total=job.count, initial=done, desc=job.title, unit="img", disable=not shown, leave=False)

@@ -1,0 +1,307 @@
+"""`evaluate`: metrics of a generator, or of a set of images, against real images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from stylegan_jax.metrics import engine, fakes, families
+from stylegan_jax.metrics.collect import Collector, Rows
+from stylegan_jax.metrics.definitions import MODEL_ONLY, Chosen
+from stylegan_jax.metrics.detectors import FeatureNet
+from stylegan_jax.metrics.errors import MetricError
+from stylegan_jax.metrics.fakes import Generator
+from stylegan_jax.metrics.images import Extractor, Images
+from stylegan_jax.metrics.intervals import Interval
+from stylegan_jax.metrics.store import Store
+from stylegan_jax.spec import Variables
+
+
+class Result(NamedTuple):
+    """A number.
+
+    Attributes:
+        name: of the metric, with what sets it apart from the published one.
+        value: the number.
+        interval: of 95%, over draws of the evaluated images; None where nothing can be said.
+        seconds: that its passes and its own computation took; metrics of one call share passes.
+        net: the feature network; ''.
+        counts: images of each kind.
+    """
+
+    name: str
+    value: float
+    interval: Interval
+    seconds: float
+    net: str
+    counts: dict[str, int]
+
+
+class Evaluation:
+    """What one call of `evaluate` holds, and its compiled programs for the next.
+
+    Args:
+        chosen: the metrics.
+        subject: the generator, or the images that are evaluated.
+        reals: images to compare with; None where no metric needs them.
+        nets: the networks of `chosen`.
+        extractor: of these networks.
+        store: of statistics and unfinished passes.
+        progress: show bars.
+
+    Raises:
+        MetricError: too few images, or a metric that does not fit the subject.
+    """
+
+    def __init__(
+        self,
+        chosen: Sequence[Chosen],
+        subject: Generator | Images,
+        reals: Images | None,
+        nets: Mapping[str, FeatureNet],
+        extractor: Extractor,
+        store: Store,
+        *,
+        seed: int = 0,
+        progress: bool = True,
+    ):
+        self.chosen, self.subject, self.reals, self.nets = chosen, subject, reals, nets
+        self.extractor, self.store, self.seed = extractor, store, seed
+        self.options: dict[str, Any] = {"progress": progress}
+        for metric in chosen:
+            _check(metric, subject, reals)
+
+    def run(self, variables: Variables | None = None, stop: Callable[[], bool] = lambda: False) -> Iterator[Result]:
+        """Compute everything, and yield results as they come; only the first process of a run has any.
+
+        Args:
+            variables: of the generator, with 'w_avg'.
+            stop: as `engine.run`.
+
+        Raises:
+            MetricError: an output of a network is NaN or infinite.
+            StoppedError: `stop` said so.
+        """
+        self.options["stop"] = stop
+        comparing = [c for c in self.chosen if c.metric.family in families.FAMILIES]
+        moving = [c for c in self.chosen if c.metric.family == "equivariance"]
+        single = {"path": self._path, "separability": self._attributes, "pairs": self._pairs}
+        if comparing:
+            yield from self._compare(comparing, variables)
+        for c in self.chosen:
+            if c.metric.family in single:
+                yield from single[c.metric.family](c, variables)
+        if moving:
+            yield from self._move(moving, variables)
+
+    def _compare(self, chosen: Sequence[Chosen], variables: Variables | None) -> Iterator[Result]:
+        """Collect features of the reals and of the evaluated images, each image once, and compare."""
+        of_reals, seconds = self._collect_reals(chosen)
+        of_fakes = {c.name: families.FAMILIES[c.metric.family].fake(c.count) for c in chosen}
+        job = self._subject_job(chosen, of_fakes, variables)
+        seconds += engine.run(job, _by_output(chosen, of_fakes), self.store, **self.options)
+        for c in chosen:
+            began, real = time.monotonic(), of_reals.get(c.name)
+            values = []
+            if engine.is_first():
+                values = families.FAMILIES[c.metric.family].compute(real, of_fakes[c.name], self.seed)
+            counts = {"evaluated": c.count} | ({} if real is None else {"real": real.count})
+            yield from self._results(c, values, seconds + time.monotonic() - began, counts)
+        engine.forget(job, self.store)
+
+    def _collect_reals(self, chosen: Sequence[Chosen]) -> tuple[dict[str, Collector], float]:
+        """Return what is known of the reals by metric, from the store or computed, and the seconds it took."""
+        out: dict[str, Collector] = {}
+        identities: dict[str, dict[str, Any]] = {}
+        missing: list[Chosen] = []
+        for c in chosen:
+            make = families.FAMILIES[c.metric.family].real
+            if make is None:
+                continue
+            assert self.reals is not None
+            mirrors = c.metric.mirrors and any(self.reals.flips)
+            out[c.name] = make(min(c.real, self.reals.count(mirrors)))
+            identities[c.name] = self._identity_of_reals(c, out[c.name], mirrors)
+            stored = self.store.load("real", identities[c.name]) if engine.is_first() else None
+            if stored is not None:
+                out[c.name].load(stored)
+            if not engine.agreed(int(stored is not None)):
+                missing.append(c)
+        if not missing:
+            return out, 0.0
+        wanted = {c.name: out[c.name] for c in missing}
+        job = self._images_job("reals", self.reals, wanted, missing, {"reals": [identities[c.name] for c in missing]})
+        seconds = engine.run(job, _by_output(missing, wanted), self.store, **self.options)
+        for c in missing if engine.is_first() else ():
+            self.store.save("real", identities[c.name], out[c.name].arrays())
+        engine.forget(job, self.store)
+        return out, seconds
+
+    def _identity_of_reals(self, c: Chosen, collector: Collector, mirrors: bool) -> dict[str, Any]:
+        assert self.reals is not None
+        flips = list(self.reals.flips) if mirrors else [False, False]
+        own = {"flips": flips, "count": collector.count, "kept": collector.kind, "output": c.output}
+        return self.reals.identity | own | {"net": c.net, "weights": self.nets[c.net].digest}
+
+    def _subject_job(
+        self, chosen: Sequence[Chosen], collectors: Mapping[str, Collector], variables: Variables | None
+    ) -> engine.Job:
+        kept = {c.name: [collectors[c.name].kind, c.count, c.output, self.nets[c.net].digest] for c in chosen}
+        if isinstance(self.subject, Images):
+            identity = {"evaluated": self.subject.identity, "kept": kept}
+            return self._images_job("evaluated images", self.subject, collectors, chosen, identity)
+        assert variables is not None
+        compute = fakes.features(self.subject, variables, self.extractor, _wanted(chosen))
+        return self._drawing_job("generated images", max(c.count for c in chosen), {"kept": kept}, compute)
+
+    def _images_job(
+        self,
+        title: str,
+        images: Images | None,
+        collectors: Mapping[str, Collector],
+        chosen: Sequence[Chosen],
+        identity: dict[str, Any],
+    ) -> engine.Job:
+        assert images is not None
+        wanted, extractor = _wanted(chosen), self.extractor
+        return engine.Job(
+            title,
+            identity,
+            max(collectors[c.name].count for c in chosen),
+            extractor.chunk,
+            lambda index: images.pixels(extractor.own(index)),
+            lambda pixels: extractor.of_pixels(wanted, pixels),
+        )
+
+    def _drawing_job(self, title: str, count: int, kept: dict[str, Any], compute: fakes.Compute, per: int = 0):
+        """Return a pass over what a generator draws; with `per`, an item has so many images."""
+        model, extractor = self.subject, self.extractor
+        assert isinstance(model, Generator)
+        identity = {}
+        if model.identity:
+            labels = model.labels.info().label_digest if model.labels is not None else ""
+            identity = {"model": model.identity, "psi": model.psi, "seed": model.seed, "labels": labels} | kept
+
+        def load(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            own = extractor.own(index)
+            images = own[:, None] * per + np.arange(per) if per else own
+            return own.astype(np.int32), model.label(images)
+
+        return engine.Job(title, identity, count, extractor.chunk, load, compute)
+
+    def _path(self, c: Chosen, variables: Variables | None) -> list[Result]:
+        assert isinstance(self.subject, Generator) and variables is not None
+        compute, rows = fakes.path(self.subject, variables, self.extractor, c), Rows(c.count)
+        job = self._drawing_job(c.name, c.count, {"path": c.name, "weights": self.nets[c.net].digest}, compute)
+        seconds = engine.run(job, {"distance": [rows]}, self.store, **self.options)
+        values = families.path(rows.rows[:, 0], self.seed) if engine.is_first() else []
+        engine.forget(job, self.store)
+        return self._results(c, values, seconds, {"evaluated": c.count})
+
+    def _attributes(self, c: Chosen, variables: Variables | None) -> list[Result]:
+        assert isinstance(self.subject, Generator) and variables is not None
+        compute = fakes.attributes(self.subject, variables, self.extractor, c)
+        rows = {name: Rows(c.count) for name in ("z", "w", "logits")}
+        job = self._drawing_job(c.name, c.count, {"ls": c.name, "weights": self.nets[c.net].digest}, compute)
+        seconds = engine.run(job, {name: [x] for name, x in rows.items()}, self.store, **self.options)
+        began = time.monotonic()
+        values = families.attributes(*(x.rows for x in rows.values())) if engine.is_first() else []
+        engine.forget(job, self.store)
+        return self._results(c, values, seconds + time.monotonic() - began, {"evaluated": c.count})
+
+    def _move(self, chosen: Sequence[Chosen], variables: Variables | None) -> Iterator[Result]:
+        assert isinstance(self.subject, Generator) and variables is not None
+        batch, kinds = fakes.EQUIVARIANCE_BATCH, tuple(c.metric.variant for c in chosen)
+        compute = fakes.moved(self.subject, variables, self.extractor, kinds)
+        rows = {c.metric.variant: Rows(-(-c.count // batch)) for c in chosen}
+        count = max(x.count for x in rows.values())
+        job = self._drawing_job("equivariance", count, {"equivariance": list(kinds)}, compute, per=batch)
+        seconds = engine.run(job, {name: [x] for name, x in rows.items()}, self.store, **self.options)
+        for c in chosen:
+            sums = rows[c.metric.variant].rows
+            values = families.moved(sums, self.seed) if engine.is_first() else []
+            yield from self._results(c, values, seconds, {"evaluated": len(sums) * batch})
+        engine.forget(job, self.store)
+
+    def _pairs(self, c: Chosen, variables: Variables | None) -> list[Result]:
+        first, second, extractor = self.reals, self.subject, self.extractor
+        assert isinstance(second, Images) and first is not None
+        wanted, key, count = {c.net: [c.output]}, f"{c.net}/{c.output}", first.count(False)
+        rows = Rows(count)
+
+        def compare(a: jax.Array, b: jax.Array) -> jax.Array:
+            if c.metric.need == "lpips":
+                return ((a - b) ** 2).sum(axis=1, keepdims=True)
+            size = jax.numpy.linalg.norm(a, axis=1) * jax.numpy.linalg.norm(b, axis=1)
+            return ((a * b).sum(axis=1) / size)[:, None]
+
+        compare = jax.jit(compare)
+
+        def compute(both: list[np.ndarray]) -> dict[str, jax.Array]:
+            return {"pair": compare(*(extractor.of_pixels(wanted, x)[key] for x in both))}
+
+        load = lambda index: [images.pixels(extractor.own(index)) for images in (first, second)]
+        job = engine.Job(c.name, {}, count, extractor.chunk, load, compute)
+        seconds = engine.run(job, {"pair": [rows]}, self.store, **self.options)
+        values = families.pairs(rows.rows[:, 0]) if engine.is_first() else []
+        return self._results(c, values, seconds, {"pairs": count})
+
+    def _results(self, c: Chosen, values: families.Values, seconds: float, counts: dict[str, int]) -> list[Result]:
+        ends = zip(c.results, values, strict=True) if values else ()
+        return [Result(name, value, interval, seconds, c.net, counts) for name, (value, interval) in ends]
+
+
+def _wanted(chosen: Sequence[Chosen]) -> dict[str, list[str]]:
+    return {net: sorted({c.output for c in chosen if c.net == net}) for net in sorted({c.net for c in chosen})}
+
+
+def _by_output(chosen: Sequence[Chosen], collectors: Mapping[str, Collector]) -> dict[str, list[Collector]]:
+    out: dict[str, list[Collector]] = {}
+    for c in chosen:
+        out.setdefault(f"{c.net}/{c.output}", []).append(collectors[c.name])
+    return out
+
+
+def _check(c: Chosen, subject: Generator | Images, reals: Images | None) -> None:
+    family = c.metric.family
+    drawn = isinstance(subject, Generator)
+    if family in MODEL_ONLY and not drawn:
+        raise MetricError(f"{c.name} looks into the generator; give --model rather than a second set of images")
+    if family == "equivariance" and isinstance(subject, Generator) and subject.exact.with_transform is None:
+        raise MetricError(
+            f"{c.name} needs a generator that takes a transform, such as stylegan3; {subject.config.arch!r} draws on a "
+            "fixed grid"
+        )
+    if c.metric.real and reals is None:
+        raise MetricError(f"{c.name} compares with real images; give --data")
+    if family == "pairs":
+        if drawn:
+            raise MetricError(f"{c.name} compares pairs of images; give them as --data and --data2, in the same order")
+        assert reals is not None
+        _check_pairs(c, subject, reals)
+    if family not in families.FAMILIES:
+        return
+    least = families.FAMILIES[family].least
+    if c.count < least:
+        raise MetricError(f"{c.name} of {c.count} images; {family} needs at least {least}")
+    if not drawn and subject.count(False) < c.count:
+        have = subject.count(False)
+        raise MetricError(
+            f"{c.name} evaluates {c.count} images; {subject.source.info().name} has {have}; add --num_images={have} "
+            "(which changes the printed name), or give more"
+        )
+    if c.metric.real and reals is not None and reals.count(False) < least:
+        raise MetricError(f"{c.name} needs at least {least} real images; there are {reals.count(False)}")
+
+
+def _check_pairs(c: Chosen, second: Images, first: Images) -> None:
+    counts = first.count(False), second.count(False)
+    if counts[0] != counts[1]:
+        raise MetricError(f"{c.name} compares pairs; --data has {counts[0]} images and --data2 {counts[1]}")
+    if c.metric.need == "lpips" and first.source.size != second.source.size:
+        (h, w), (h2, w2) = first.source.size, second.source.size
+        raise MetricError(f"{c.name} compares pixel by pixel; --data has {w}x{h} images and --data2 {w2}x{h2}")

@@ -1,0 +1,225 @@
+"""What is asked of a generator: its images' features, and the passes that need the generator itself.
+
+Latent, label and noise of an image depend on the seed and the image's number alone: not on the batch, the devices, or
+where a pass was interrupted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from stylegan_jax import models, rng
+from stylegan_jax.config import ModelConfig
+from stylegan_jax.data import FittedSource, order
+from stylegan_jax.metrics import equivariance, path_length
+from stylegan_jax.metrics.definitions import Chosen
+from stylegan_jax.metrics.errors import MetricError
+from stylegan_jax.metrics.images import Extractor, Wanted, key_of
+from stylegan_jax.spec import Variables
+from stylegan_jax.train.sharding import ROWS
+
+EQUIVARIANCE_BATCH = 4
+"""Images that share a move, as officially."""
+PATHS = {
+    "ppl2_wend": path_length.PathKind("w", False, False),
+    "ppl_wend": path_length.PathKind("w", False, True),
+    "ppl_zend": path_length.PathKind("z", False, True),
+    "ppl_wfull": path_length.PathKind("w", True, True),
+    "ppl_zfull": path_length.PathKind("z", True, True),
+}
+
+
+class Generator(NamedTuple):
+    """A generator to evaluate.
+
+    Attributes:
+        config: its architecture.
+        gan: its functions, for variables that hold 'w_avg' too; styles are truncated.
+        exact: the same, computing in float32.
+        labels: where labels are drawn from; None without.
+        psi: truncation.
+        seed: of the latents.
+        identity: what decides the weights, as a plain dict; {}: passes are not to be resumed.
+    """
+
+    config: ModelConfig
+    gan: models.Gan
+    exact: models.Gan
+    labels: FittedSource | None
+    psi: float
+    seed: int
+    identity: dict[str, Any]
+
+    def label(self, index: np.ndarray) -> np.ndarray:
+        """Return float32[*index.shape, k]: the label of an image of the data set, drawn anew for each number."""
+        dim = self.gan.spec.label_dim
+        if not dim:
+            return np.zeros((*index.shape, 0), np.float32)
+        assert self.labels is not None
+        drawn = order.label_index(self.seed, index.reshape(-1), 1, self.labels.info().num_images)[0]
+        return self.labels.labels(drawn).reshape(*index.shape, dim)
+
+
+def make_generator(
+    config: ModelConfig, gan: models.Gan, labels: FittedSource | None, psi: float, seed: int, identity: dict[str, Any]
+) -> Generator:
+    """Return a generator to evaluate.
+
+    Raises:
+        MetricError: it has labels and the data has not, or of another length, or it draws with transparency.
+    """
+    dim = gan.spec.label_dim
+    if gan.spec.image_shape[2] not in (1, 3):
+        raise MetricError(f"the model draws {gan.spec.image_shape[2]} channels; feature networks see grey or RGB")
+    if dim and labels is None:
+        raise MetricError(f"the model has labels of length {dim}, which are drawn from a data set; give --data")
+    if dim and labels is not None and labels.info().label_dim != dim:
+        raise MetricError(
+            f"the model has labels of length {dim}, {labels.info().name} of length {labels.info().label_dim}; give the "
+            "data set it was trained on, and --labels=file or subfolders if its labels were not read"
+        )
+    lowp = config.compute_dtype != "float32" and (config.compute_dtype != "auto" or jax.default_backend() != "cpu")
+    exact = models.build(dataclasses.replace(config, compute_dtype="float32")) if lowp else gan
+    return Generator(config, _sampling(gan, psi), _sampling(exact, psi), labels, psi, seed, identity)
+
+
+Compute = Callable[[tuple[np.ndarray, np.ndarray]], dict[str, jax.Array]]
+
+
+def _sampling(gan: models.Gan, psi: float) -> models.Gan:
+    """Return the bundle for variables that hold 'w_avg' too, with truncation."""
+    net = lambda variables: {key: value for key, value in variables.items() if key != "w_avg"}
+    moves = gan.with_transform
+
+    def map_latents(variables: Variables, z: jax.Array, cond: jax.Array) -> jax.Array:
+        ws = gan.map_latents(net(variables), z, cond)
+        return ws if psi == 1 else models.truncate(ws, variables["w_avg"], psi)
+
+    return gan._replace(
+        map_latents=map_latents,
+        synthesize=lambda variables, ws, **noise: gan.synthesize(net(variables), ws, **noise),
+        with_transform=None if moves is None else lambda variables, transform: moves(net(variables), transform),
+    )
+
+
+def _keys(seed: int, name: str, index: jax.Array) -> jax.Array:
+    return rng.per_example(rng.stream(rng.root(seed), name), index)
+
+
+def _draw(gan: models.Gan, variables: Variables, keys: jax.Array, label: jax.Array):
+    """Return (z, ws, images) of keys [n]; noise is random."""
+    z = jax.vmap(lambda key: jax.random.normal(rng.stream(key, "z"), (gan.spec.z_dim,)))(keys)
+    ws = gan.map_latents(variables, z, label)
+    noise = jax.vmap(lambda key: rng.stream(key, "noise"))(keys)
+    return z, ws, gan.synthesize(variables, ws, noise="random", key=noise)
+
+
+def _rgb(image: jax.Array) -> jax.Array:
+    return jnp.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
+
+
+def quantize(image: jax.Array) -> jax.Array:
+    """Return what a viewer sees of images about in [-1, 1]: whole numbers in [0, 255], by truncation, as float."""
+    return jnp.floor(jnp.clip(image * 127.5 + 128, 0, 255))
+
+
+def features(model: Generator, variables: Variables, extractor: Extractor, wanted: Wanted) -> Compute:
+    """Return (numbers, labels) -> features of the images of these numbers."""
+
+    def make() -> Callable:
+        apply = extractor.features(wanted)
+
+        def draw(variables, params, index, label):
+            keys = _keys(model.seed, "metrics/images", index)
+            image = _draw(model.gan, variables, keys, label)[2]
+            return apply(params, _rgb(quantize(image)))
+
+        return draw
+
+    return _call(extractor, ("fakes", model.gan, model.seed, key_of(wanted)), make, variables)
+
+
+def path(model: Generator, variables: Variables, extractor: Extractor, chosen: Chosen) -> Compute:
+    """Return (numbers, labels) -> distances, each of a pair of images."""
+
+    def make() -> Callable:
+        apply = extractor.features({chosen.net: [chosen.output]})
+        embed = lambda params, image: apply(params, image)[f"{chosen.net}/{chosen.output}"]
+        distances = path_length.make_distances(model.exact, PATHS[chosen.metric.variant], embed)
+
+        def draw(variables, params, index, label):
+            return {"distance": distances(variables, params, _keys(model.seed, "metrics/path", index), label)[:, None]}
+
+        return draw
+
+    return _call(extractor, ("path", model.exact, model.seed, chosen.metric.variant, chosen.net), make, variables)
+
+
+def attributes(model: Generator, variables: Variables, extractor: Extractor, chosen: Chosen) -> Compute:
+    """Return (numbers, labels) -> latents z and w, and the logits of the attributes of their images."""
+
+    def make() -> Callable:
+        apply = extractor.features({chosen.net: [chosen.output]})
+        factor = model.gan.spec.image_shape[0] // path_length.FULL_HEIGHT
+
+        def draw(variables, params, index, label):
+            z, ws, image = _draw(model.gan, variables, _keys(model.seed, "metrics/ls", index), label)
+            found = apply(params, path_length.prepare(image, False, factor))
+            return {"z": z, "w": ws[:, -1], "logits": found[f"{chosen.net}/{chosen.output}"]}
+
+        return draw
+
+    return _call(extractor, ("ls", model.gan, model.seed, chosen.net), make, variables)
+
+
+def moved(model: Generator, variables: Variables, extractor: Extractor, kinds: tuple[str, ...]) -> Compute:
+    """Return (numbers of batches, labels [n, 4, k]) -> {kind: [n, 2]}, errors and weights (`equivariance.errors`).
+
+    Every device takes whole batches on its own: the images of one share a move.
+    """
+    gan, with_transform = model.exact, model.exact.with_transform
+    assert with_transform is not None
+    shape = (EQUIVARIANCE_BATCH, *gan.spec.image_shape)
+
+    def one(variables, index, label):
+        key = rng.stream(rng.root(model.seed), "metrics/equivariance", index)
+        z = jax.random.normal(rng.stream(key, "z"), (shape[0], gan.spec.z_dim))
+        ws = gan.map_latents(variables, z, label)
+        noise = rng.per_example(rng.stream(key, "noise"), jnp.arange(shape[0]))
+
+        def draw(transform):
+            return gan.synthesize(with_transform(variables, transform), ws, noise="random", key=noise)
+
+        moves = equivariance.draw_moves(rng.stream(key, "moves"), *shape[1:3])
+        return equivariance.errors(draw, moves, shape, kinds)
+
+    def make() -> Callable:
+        def draw(variables, params, index, label):
+            del params
+            each = lambda v, i, c: jax.lax.map(lambda x: one(v, *x), (i, c))
+            rows = PartitionSpec(ROWS)
+            mesh = extractor.layout.mesh
+            return jax.shard_map(
+                each, mesh=mesh, in_specs=(PartitionSpec(), rows, rows), out_specs=rows, check_vma=False
+            )(variables, index, label)
+
+        return draw
+
+    return _call(extractor, ("equivariance", model.exact, model.seed, kinds), make, variables)
+
+
+def _call(extractor: Extractor, key: tuple, make: Callable[[], Callable], variables: Variables) -> Compute:
+    program = extractor.program(key, make, trees=2, arrays=2)
+
+    def compute(inputs: tuple[np.ndarray, np.ndarray]) -> dict[str, jax.Array]:
+        index, label = inputs
+        return program(variables, extractor.params, extractor.place(index), extractor.place(label))
+
+    return compute

@@ -1,0 +1,136 @@
+"""Sets of images as passes: real ones, or those of a folder that is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stylegan_jax.data import FittedSource
+from stylegan_jax.data.fingerprint import fingerprint
+from stylegan_jax.metrics.detectors import FeatureNet
+from stylegan_jax.metrics.errors import MetricError
+from stylegan_jax.train.sharding import Layout
+
+_THREADS = 4
+
+Wanted = Mapping[str, Sequence[str]]
+"""{network: its outputs}."""
+
+
+class Images(NamedTuple):
+    """A set of images.
+
+    Attributes:
+        source: 1 or 3 channels.
+        flips: (xflip, yflip): mirrored copies are numbered after the images themselves.
+        identity: what decides the pixels, as a plain dict.
+    """
+
+    source: FittedSource
+    flips: tuple[bool, bool]
+    identity: dict[str, Any]
+
+    def count(self, mirrored: bool) -> int:
+        """Return how many images there are, with or without the copies."""
+        n = self.source.info().num_images
+        return n * (1 + self.flips[0]) * (1 + self.flips[1]) if mirrored else n
+
+    def pixels(self, index: np.ndarray) -> np.ndarray:
+        """Return uint8[m, h, w, 3] for int64[m]; grey is repeated."""
+        copy, number = np.divmod(index, self.source.info().num_images)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            found = list(pool.map(lambda i: self.source.pixels(int(i)), number))
+        axes = [a for a, on in ((1, self.flips[0]), (0, self.flips[1])) if on]
+        for i, c in enumerate(copy):
+            along = tuple(axis for bit, axis in enumerate(axes) if c >> bit & 1)
+            found[i] = np.flip(found[i], along) if along else found[i]
+        pixels = np.stack(found)
+        return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
+
+
+def make_images(source: FittedSource, flips: tuple[bool, bool] = (False, False)) -> Images:
+    """Return a set of images.
+
+    Raises:
+        MetricError: images with transparency.
+    """
+    info = source.info()
+    if info.image_shape[2] not in (1, 3):
+        raise MetricError(
+            f"{info.name}: images have {info.image_shape[2]} channels; feature networks see grey or RGB; convert them, "
+            "for example with python -m stylegan_jax.data.prepare --channels=3"
+        )
+    size, resized = list(source.size), tuple(source.size) != info.image_shape[:2]
+    identity = {"images": fingerprint(source), "size": size, "resize": source.resize_filter if resized else "none"}
+    return Images(source, flips, identity)
+
+
+class Extractor:
+    """Compiled programs from pixels to features, one per set of outputs.
+
+    Args:
+        nets: the networks.
+        layout: images are split over its devices.
+        chunk: images per call.
+    """
+
+    def __init__(self, nets: Mapping[str, FeatureNet], layout: Layout, chunk: int):
+        self.nets, self.layout, self.chunk = nets, layout, chunk
+        self.params = layout.place({name: net.params for name, net in nets.items()})
+        self._programs: dict[Any, Callable] = {}
+
+    def features(self, wanted: Wanted) -> Callable[[Any, jax.Array], dict[str, jax.Array]]:
+        """Return the pure (params, float[n, h, w, 3] in [0, 255]) -> {'network/output': float32[n, k]}."""
+
+        def apply(params: Any, image: jax.Array) -> dict[str, jax.Array]:
+            out = {}
+            for name, outputs in wanted.items():
+                found = self.nets[name].apply(params[name], image, tuple(outputs))
+                out |= {f"{name}/{key}": x for key, x in found.items()}
+            return out
+
+        return apply
+
+    def program(self, key: Any, make: Callable[[], Callable], *, trees: int, arrays: int) -> Callable:
+        """Return the compiled form of a function, made once per key.
+
+        Args:
+            key: what tells programs apart.
+            make: returns the function; its results come out whole on every device.
+            trees: its first so many arguments, trees that lie as they are given.
+            arrays: the other ones, arrays that are split over the devices by their first axis.
+        """
+        if key not in self._programs:
+            split = (*[None] * trees, *[self.layout.batch] * arrays)
+            self._programs[key] = jax.jit(make(), in_shardings=split, out_shardings=self.layout.replicated)
+        return self._programs[key]
+
+    def of_pixels(self, wanted: Wanted, pixels: np.ndarray) -> dict[str, jax.Array]:
+        """Return features of this process's rows of a chunk, uint8[chunk / processes, h, w, 3]; for all of them."""
+
+        def make() -> Callable:
+            apply = self.features(wanted)
+            return lambda params, x: apply(params, x.astype(jnp.float32))
+
+        program = self.program(("pixels", key_of(wanted)), make, trees=1, arrays=1)
+        return program(self.params, self.place(pixels))
+
+    def place(self, rows: np.ndarray) -> jax.Array:
+        """Return the global array of which these are this process's rows."""
+        shape = (self.chunk, *rows.shape[1:])
+        return jax.make_array_from_process_local_data(self.layout.batch, rows, shape)
+
+    def own(self, index: np.ndarray) -> np.ndarray:
+        """Return this process's part of a chunk's numbers."""
+        rows = self.chunk // jax.process_count()
+        return index[jax.process_index() * rows :][:rows]
+
+
+def key_of(wanted: Wanted) -> tuple:
+    """Return outputs in a form that a dict takes as a key."""
+    return tuple((name, tuple(outputs)) for name, outputs in wanted.items())

@@ -1,0 +1,108 @@
+"""Perceptual path length (SG1 §4.1; SG2 App. A): how far an image moves per step of its latent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stylegan_jax import rng
+from stylegan_jax.models import Gan
+from stylegan_jax.spec import Array, Variables
+
+EPSILON = 1e-4
+FULL_HEIGHT = 256
+"""Larger images are made this high by averaging whole blocks."""
+
+
+class PathKind(NamedTuple):
+    """A variant of the metric.
+
+    Attributes:
+        space: 'w' (linear steps) or 'z' (along the great circle).
+        full: steps anywhere on the path between two latents; else at its start.
+        crop: compare the face region only, as for FFHQ.
+    """
+
+    space: str
+    full: bool
+    crop: bool
+
+
+def slerp(a: Array, b: Array, t: Array) -> Array:
+    """Return the points at shares t float[n, 1] of the great circles from a to b float[n, z], of length 1."""
+    unit = lambda x: x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+    a, b = unit(a), unit(b)
+    cos = jnp.sum(a * b, axis=-1, keepdims=True)
+    angle = t * jnp.arccos(cos)
+    return unit(a * jnp.cos(angle) + unit(b - cos * a) * jnp.sin(angle))
+
+
+def crop_face(image: Array) -> Array:
+    """Return rows 3/8 to 7/8 and columns 2/8 to 6/8 of [n, h, w, c]."""
+    h, w = image.shape[1] // 8, image.shape[2] // 8
+    return image[:, h * 3 : h * 7, w * 2 : w * 6]
+
+
+def shrink(image: Array, factor: int) -> Array:
+    """Return [n, h / factor, w / factor, c], means of blocks."""
+    n, h, w, c = image.shape
+    return image.reshape(n, h // factor, factor, w // factor, factor, c).mean(axis=(2, 4))
+
+
+def trimmed_mean(distances: np.ndarray) -> float:
+    """Return the mean without what is below the 1% or above the 99% quantile; these two, both samples, stay."""
+    low = np.percentile(distances, 1, method="lower")
+    high = np.percentile(distances, 99, method="higher")
+    return float(np.mean(distances[(distances >= low) & (distances <= high)], dtype=np.float64))
+
+
+def make_distances(gan: Gan, kind: PathKind, embed: Callable[[Any, jax.Array], jax.Array]) -> Callable[..., jax.Array]:
+    """Return (variables, detector, keys [n], label float[n, k]) -> distances float[n], one pair of images per key.
+
+    Args:
+        gan: computing in float32.
+        kind: the variant.
+        embed: (detector, images float[n, h, w, 3] in [0, 255]) -> features float[n, d]; the square of their
+            difference is LPIPS.
+
+    Both ends of a pair share label and noise; the noise is drawn anew for each pair.
+    """
+
+    def distances(variables: Variables, detector: Any, keys: jax.Array, label: jax.Array) -> jax.Array:
+        draw = lambda name, sampler: jax.vmap(lambda key: sampler(rng.stream(key, name)))(keys)
+        z0, z1 = (draw(name, lambda k: jax.random.normal(k, (gan.spec.z_dim,))) for name in ("z0", "z1"))
+        t = draw("t", jax.random.uniform) * float(kind.full)
+        twice = lambda x: jnp.concatenate([x, x])
+        if kind.space == "w":
+            w0, w1 = jnp.split(gan.map_latents(variables, jnp.concatenate([z0, z1]), twice(label)), 2)
+            ws = jnp.concatenate([lerp(w0, w1, s[:, None, None]) for s in (t, t + EPSILON)])
+        else:
+            ends = jnp.concatenate([slerp(z0, z1, s[:, None]) for s in (t, t + EPSILON)])
+            ws = gan.map_latents(variables, ends, twice(label))
+        noise = twice(jax.vmap(lambda key: rng.stream(key, "noise"))(keys))
+        image = gan.synthesize(variables, ws, noise="random", key=noise)
+        a, b = jnp.split(embed(detector, prepare(image, kind.crop, gan.spec.image_shape[0] // FULL_HEIGHT)), 2)
+        return jnp.square(a - b).sum(axis=1) / EPSILON**2
+
+    return distances
+
+
+def lerp(a: Array, b: Array, t: Array) -> Array:
+    """Return a + (b - a) t."""
+    return a + (b - a) * t
+
+
+def prepare(image: Array, crop: bool, factor: int) -> Array:
+    """Return what the detector sees, float[n, h, w, 3] in [0, 255], of images [n, h, w, c] about in [-1, 1]."""
+    image = crop_face(image) if crop else image
+    image = to_255(shrink(image, factor) if factor > 1 else image)
+    return jnp.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
+
+
+def to_255(image: Array) -> Array:
+    """Map [-1, 1] to [0, 255]; nothing is rounded or clamped."""
+    return (image + 1) * (255 / 2)

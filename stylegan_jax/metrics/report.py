@@ -1,0 +1,66 @@
+"""What is written of a result: one JSON object, with everything that decided the number."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+import stylegan_jax
+from stylegan_jax.metrics import detectors
+from stylegan_jax.metrics.detectors import FeatureNet
+from stylegan_jax.metrics.evaluate import Result
+from stylegan_jax.metrics.images import Images
+
+
+def record(result: Result, nets: Mapping[str, FeatureNet], about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result as a dict for JSON.
+
+    Args:
+        result: the number.
+        nets: networks by name.
+        about: what is the same for all results of a command: model, data, seed.
+    """
+    own = {
+        "metric": result.name,
+        "value": result.value,
+        "interval": None if result.interval is None else list(result.interval),
+        "seconds": round(result.seconds, 2),
+        "counts": result.counts,
+        "detector": detectors.record(nets[result.net]) if result.net else None,
+    }
+    return own | dict(about) | {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+
+
+def machine() -> dict[str, Any]:
+    """Return devices and versions."""
+    device = jax.devices()[0]
+    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "scipy")}
+    return {
+        "devices": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
+        "versions": {"stylegan_jax": stylegan_jax.__version__, "python": platform.python_version()} | versions,
+    }
+
+
+def describe(images: Images, path: str) -> dict[str, Any]:
+    """Return what is said of a set of images."""
+    info = images.source.info()
+    stored = "x".join(map(str, info.image_shape))
+    flips = {"xflip": images.flips[0], "yflip": images.flips[1]}
+    return {"path": path, "name": info.name, "num_images": info.num_images, "stored": stored} | images.identity | flips
+
+
+def digest_of(tree: Any, config: Mapping[str, Any]) -> str:
+    """Return 32 hexadecimal digits of a tree of arrays (names, shapes, types, bytes) and of a plain dict."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        x = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {x.dtype} {x.shape}".encode() + x.tobytes())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,97 @@
+"""Arrays on disk under the digest of what they were computed from: statistics of real images, and unfinished passes.
+
+An entry is one .npz, sealed with a digest of its content. It is written beside its place and renamed, so that a reader
+never sees half of one; one that cannot be read is computed again, with a note.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+log = logging.getLogger(__name__)
+
+VARIABLE = "STYLEGAN_JAX_METRICS_CACHE"
+"""Environment variable that names the folder."""
+_FORMAT = 1  # part of every key: raise it when what an entry means changes
+
+
+def default_folder() -> Path:
+    """Return the folder that `VARIABLE` names, else one in the user's cache folder."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get(VARIABLE) or home / "stylegan_jax" / "metrics")
+
+
+def digest_of(identity: Mapping[str, Any]) -> str:
+    """Return 32 hexadecimal digits that change when any part of a nested dict of plain values does."""
+    return hashlib.sha256(json.dumps([_FORMAT, identity], sort_keys=True).encode()).hexdigest()[:32]
+
+
+class Store:
+    """Entries in a folder.
+
+    Args:
+        folder: created when the first entry is written; None: nothing is kept.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None):
+        self.folder = None if folder is None else Path(folder)
+
+    def load(self, kind: str, identity: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
+        """Return an entry's arrays; None when there is none, or it is damaged."""
+        path = self._path(kind, identity)
+        if path is None or not path.exists():
+            return None
+        try:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            seal = arrays.pop("seal").tobytes()
+            if seal != _seal(identity, arrays):
+                raise ValueError("its content is not what was written")
+            return arrays
+        except Exception as error:  # damaged zips raise almost anything
+            log.warning("%s is damaged (%s) and is computed again", path, str(error)[:120] or type(error).__name__)
+            return None
+
+    def save(self, kind: str, identity: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Write an entry. A folder that cannot be written costs the entry, not the metric."""
+        path = self._path(kind, identity)
+        if path is None:
+            return
+        part = path.with_name(f"{path.stem}.{os.getpid()}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                seal = np.frombuffer(_seal(identity, arrays), np.uint8)
+                np.savez(file, allow_pickle=False, seal=seal, **arrays)
+            part.replace(path)
+        except OSError as error:
+            log.warning("%s cannot be written (%s); it will be computed again", path, error.strerror or error)
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+    def remove(self, kind: str, identity: Mapping[str, Any]) -> None:
+        """Delete an entry, if it is there."""
+        path = self._path(kind, identity)
+        if path is not None:
+            path.unlink(missing_ok=True)
+
+    def _path(self, kind: str, identity: Mapping[str, Any]) -> Path | None:
+        return None if self.folder is None else self.folder / f"{kind}-{digest_of(identity)}.npz"
+
+
+def _seal(identity: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
+    for name in sorted(arrays):
+        x = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {x.dtype.str} {arrays[name].shape} ".encode())
+        digest.update(x.data)
+    return digest.digest()

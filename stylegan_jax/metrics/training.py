@@ -1,0 +1,102 @@
+"""Metrics of a run while it trains."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from stylegan_jax.config import ConfigError, ExperimentConfig
+from stylegan_jax.data import FittedSource
+from stylegan_jax.metrics import detectors, engine, fakes, report
+from stylegan_jax.metrics.definitions import choose, paths_of, split
+from stylegan_jax.metrics.errors import MetricError
+from stylegan_jax.metrics.evaluate import Evaluation
+from stylegan_jax.metrics.images import Extractor, make_images
+from stylegan_jax.metrics.store import Store, default_folder
+from stylegan_jax.models import Gan
+from stylegan_jax.spec import Variables
+from stylegan_jax.train.report import StatsFile, duration
+from stylegan_jax.train.sharding import Layout
+from stylegan_jax.train.signals import StopSignal
+
+
+class Evaluator:
+    """Computes `config.eval.metrics`; its programs are compiled by the first call.
+
+    Attributes:
+        names: under which values are reported, 'metric/fid5k'.
+        facts: what has to be equal on every process, by the name to show.
+    """
+
+    def __init__(self, config: ExperimentConfig, gan: Gan, source: FittedSource, layout: Layout, folder: Path):
+        """Load networks and look at the data; see `make_evaluator`."""
+        e = config.eval
+        chosen = choose(split(e.metrics), split(e.features), e.num_images)
+        for c in chosen:
+            wanted = "max" if c.metric.higher_is_better else "min"
+            best = config.log.keep_best.removeprefix("metric/")
+            if best in c.results and config.log.best_mode != wanted:
+                raise MetricError(f"config.log.best_mode is {config.log.best_mode!r}; of {best} use {wanted!r}")
+        nets = sorted({c.net for c in chosen if c.net})
+        self._nets = detectors.load(nets, paths_of(e.features_path, nets))
+        reals = make_images(source, (config.data.xflip, config.data.yflip))
+        subject = fakes.make_generator(config.model, gan, source, 1.0, 0, {})
+        extractor = Extractor(self._nets, layout, e.batch * layout.shards)
+        store = Store({"auto": default_folder(), "off": None}.get(e.cache, e.cache))
+        self._evaluation = Evaluation(chosen, subject, reals, self._nets, extractor, store, progress=False)
+        self._path = folder / "metrics.jsonl"
+        self._about = {"data": report.describe(reals, config.data.path), "psi": 1.0, "seed": 0} | report.machine()
+        self.facts = {"feature networks (digests)": {name: net.digest for name, net in self._nets.items()}}
+        self.names = [f"metric/{name}" for c in chosen for name in c.results]
+
+    def __call__(
+        self, variables: Variables, step: int, batch_size: int, stop: StopSignal
+    ) -> tuple[dict[str, float], Sequence[str]]:
+        """Evaluate the averaged generator.
+
+        Args:
+            variables: of the generator, with 'w_avg', as they lie on the devices.
+            step: iterations done.
+            batch_size: images per iteration.
+            stop: a signal ends the evaluation, in a run of one process.
+
+        Returns:
+            (values by name, the same on all processes; lines to show). Nothing is raised for a generator whose images
+            break a metric: the lines say so, and there are no values.
+        """
+        began, alone = time.monotonic(), jax.process_count() == 1
+        try:
+            results = list(self._evaluation.run(variables, lambda: alone and stop.requested is not None))
+        except (MetricError, engine.StoppedError) as error:
+            return {}, [f"warning: no metrics at step {step}: {error}"]
+        found = {f"metric/{r.name}": r.value for r in results}
+        own = np.array([found.get(name, 0.0) for name in self.names])  # the first process has them
+        values = dict(zip(self.names, engine.agreed_values(own).tolist(), strict=True))
+        if engine.is_first():
+            self._write(results, step, step * batch_size)
+        shown = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
+        return values, [f"step {step}: {shown} in {duration(time.monotonic() - began)}"]
+
+    def _write(self, results: Sequence, step: int, nimg: int) -> None:
+        file = StatsFile(self._path, step - 1)  # drops what a run wrote that was resumed from before
+        try:
+            for result in results:
+                file.write({"step": step, "nimg": nimg} | report.record(result, self._nets, self._about))
+        finally:
+            file.close()
+
+
+def make_evaluator(config: ExperimentConfig, gan: Gan, source: FittedSource, layout: Layout, folder: Path) -> Evaluator:
+    """Return what computes the metrics that a run asks for.
+
+    Raises:
+        ConfigError: an unknown metric, one that does not fit model or data, or a network whose weights are missing.
+    """
+    try:
+        return Evaluator(config, gan, source, layout, folder)
+    except MetricError as error:
+        raise ConfigError(f"config.eval.metrics={config.eval.metrics}: {error}") from None

@@ -1,0 +1,142 @@
+"""`python -m stylegan_jax.metrics` on made-up models, sets of images and networks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from configs import common
+from stylegan_jax import images, load, models
+from stylegan_jax.config import model_from_dict
+from stylegan_jax.convert import write_model_folder
+from stylegan_jax.metrics import __main__ as command, detectors
+
+from . import toys
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """Return a function from arguments to (exit code, records, error text)."""
+    monkeypatch.setattr(detectors, "load", lambda names, paths: {n: toys.net(n) for n in names})
+    monkeypatch.setattr("stylegan_jax.train.startup.use_compilation_cache", lambda where: None)
+    if not (tmp_path / "reals.npy").exists():
+        np.save(tmp_path / "reals.npy", toys.pixels(30))
+
+    def call(*arguments):
+        base = [f"--cache={tmp_path / 'cache'}", "--num_devices=1", "--num_images=24"]
+        given = {a.split("=")[0] for a in arguments}
+        arguments = [a.replace("DIR", str(tmp_path)) for a in arguments]
+        code = command.main([*arguments, *(a for a in base if a.split("=")[0] not in given)])
+        out, err = capsys.readouterr()
+        return code, [json.loads(line) for line in out.splitlines()], err
+
+    return call
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    monkeypatch.setattr(load, "load_model", lambda path, step: toys.model())
+
+
+def test_a_model_against_a_data_set(run, toy, tmp_path):
+    arguments = ("--model=x", "--data=DIR/reals.npy", "--metrics=fid50k_full,is50k", "--out=DIR/out.jsonl")
+    code, rows, _ = run(*arguments)
+    assert code == 0 and [r["metric"] for r in rows] == ["fid24_full", "is24_mean", "is24_std"]
+    first = rows[0]
+    assert first["interval"][0] < first["value"] < first["interval"][1] and first["seconds"] > 0
+    assert first["counts"] == {"evaluated": 24, "real": 30}
+    assert first["detector"] == {"name": "inception", "digest": "inception-0", "source": "made up"}
+    assert len(first["data"]["images"]) == 32 and first["data"]["num_images"] == 30
+    assert first["versions"].keys() >= {"stylegan_jax", "jax", "numpy"} and first["model"]["provenance"] == {
+        "toy": True
+    }
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == rows
+    again = run(*arguments)[1]
+    assert [r["value"] for r in again] == [r["value"] for r in rows]
+    other = run(*arguments, "--seed=1")[1]
+    assert other[0]["value"] != rows[0]["value"] and other[0]["data"] == first["data"]
+    assert other[0]["model"]["digest"] == first["model"]["digest"]
+
+
+def test_other_networks_are_named(run, toy):
+    found = run("--model=x", "--data=DIR/reals.npy", "--metrics=fid50k_full", "--features=efficientnet_lite0")
+    assert found[1][0]["metric"] == "fd24_full_efficientnet_lite0"
+    assert found[1][0]["detector"]["name"] == "efficientnet_lite0"
+
+
+def test_a_folder_of_images_against_a_data_set(run, tmp_path):
+    for i, pixels in enumerate(toys.pixels(30)):
+        (tmp_path / "made").mkdir(exist_ok=True)
+        images.save_png(tmp_path / "made" / f"{i:03d}.png", pixels)
+    code, rows, err = run("--data=DIR/reals.npy", "--data2=DIR/made", "--metrics=fid50k_full,lpips", "--num_images=30")
+    assert code == 0, err
+    values = {r["metric"]: r["value"] for r in rows}
+    assert values["lpips"] == 0 and abs(values["fid30_full"]) < 1e-6
+    assert rows[0]["evaluated"]["name"] == "made" and "model" not in rows[0]
+    images.save_png(tmp_path / "made" / "000.png", 255 - toys.pixels(1)[0])  # the stored statistics are not these
+    changed = run("--data=DIR/made", "--data2=DIR/reals.npy", "--metrics=fid50k_full", "--num_images=30")[1]
+    assert changed[0]["value"] > 1e-3
+
+
+def test_a_model_on_disk(run, tmp_path):
+    tree = common.get_config().model.to_dict() | {"resolution": 8, "z_dim": 8, "w_dim": 8, "mapping_layers": 1}
+    tree |= {"channel_base": 64, "channel_max": 4, "label_dim": 2}
+    gan = models.build(model_from_dict(tree))
+    net = jax.device_get(gan.init_g(jax.random.key(0))) | {"w_avg": np.zeros(8, np.float32)}
+    write_model_folder(tmp_path / "model", tree, {"g_ema": net}, {"from": "a test"})
+    np.savez(tmp_path / "classes.npz", images=toys.pixels(30), labels=np.arange(30) % 2)
+    code, rows, err = run("--model=DIR/model", "--data=DIR/classes.npz", "--metrics=kid1k")
+    assert code == 0, err
+    assert [r["metric"] for r in rows] == ["kid24"]
+    assert rows[0]["data"]["size"] == [8, 8] and rows[0]["data"]["resize"] == "box"
+    assert rows[0]["model"]["provenance"] == {"from": "a test"}
+    missing = run("--model=DIR/model", "--data=DIR/reals.npy", "--metrics=kid1k")
+    assert missing[0] == 2 and "labels" in missing[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--model=x", "--metrics=fit50k"), "error: metric 'fit50k': did you mean 'fid50k'"),
+        (("--metrics=fid50k",), "give --model or --data2"),
+        (("--model=x", "--data2=y", "--metrics=fid50k"), "give --model or --data2"),
+        (("--model=x", "--metrics=fid50k_full"), "fid24_full compares with real images; give --data"),
+        (("--model=x", "--metrics=fid50k", "--data=DIR/no.zip"), "no.zip'; there is no such zip"),
+        (("--model=x", "--metrics=fid50k", "--data=DIR/no"), "neither a folder that exists nor the name of a zip"),
+        (("--data2=DIR/reals.npy", "--metrics=is50k", "--num_images=31"), "has 30; add --num_images=30"),
+        (("--data2=DIR/reals.npy", "--metrics=is50k", "--psi=0.5"), "--psi=0.5 truncates what a model draws"),
+        (("--model=x", "--metrics=fid50k", "--batch=0"), "--batch=0"),
+        (("--model=x", "--metrics=fid50k", "--out=DIR/no/out.jsonl"), "No such file or directory"),
+        (
+            ("--model=x", "--metrics=fid50k,ppl2_wend", "--data=DIR/reals.npy", "--features_path=a"),
+            "the metrics use inception, vgg16_lpips; write inception=PATH",
+        ),
+    ],
+)
+def test_mistakes_end_with_one_line(run, toy, arguments, text):
+    code, rows, err = run(*arguments)
+    assert code == 2 and rows == [] and text in err and len(err.splitlines()) == 1, err
+
+
+def test_attributes_need_a_network_that_is_not_here():
+    with pytest.raises(detectors.MetricError, match="40 CelebA-HQ attribute classifiers"):
+        detectors.load(["celeba_attributes"], {})
+
+
+def test_help_comes_at_once_without_jax():
+    watch = "import sys, runpy; sys.argv = ['m', '--help']\n"
+    watch += "try: runpy.run_module('stylegan_jax.metrics', run_name='__main__')\n"
+    watch += "except SystemExit: print('heavy:', {'jax', 'tensorflow', 'scipy'} & sys.modules.keys())"
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", watch], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "heavy: set()" in done.stdout and "fid50k_full, fid50k, fid10k_full" in done.stdout
+    assert time.monotonic() - began < 10

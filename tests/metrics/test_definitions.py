@@ -1,0 +1,62 @@
+"""The printed names: published ones for the published definitions, others for everything else."""
+
+from __future__ import annotations
+
+import pytest
+
+from stylegan_jax.metrics.definitions import METRICS, choose
+from stylegan_jax.metrics.errors import MetricError
+
+
+def names(text: str, features: str = "", **options) -> list[str]:
+    chosen = choose(text.split(","), [f for f in features.split(",") if f], **options)
+    return [name for c in chosen for name in c.results]
+
+
+def test_published_names_are_kept_by_the_published_definitions():
+    whole = [c for c in choose(list(METRICS)) if c.metric.template != "id_similarity_face"]
+    assert {c.name for c in whole} == METRICS.keys() - {"id_similarity"}
+    assert names("is50k,pr50k3,ls") == ["is50k_mean", "is50k_std", "pr50k3_precision", "pr50k3_recall", "ls_z", "ls_w"]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "options", "printed"),
+    [
+        ("fid50k_full", {"features": "efficientnet_lite0"}, "fd50k_full_efficientnet_lite0"),
+        ("fid50k_full", {"features": "inception"}, "fid50k_full"),
+        ("kid1k", {"features": "vgg16"}, "kd1k_vgg16"),
+        ("sfid50k_full", {"num_images": 2000}, "sfid2k_full"),
+        ("pr50k3", {"features": "inception"}, "pr50k3_inception_precision"),
+        ("is50k", {"features": "efficientnet_lite0"}, "classifier_score50k_efficientnet_lite0_mean"),
+        ("ppl2_wend", {"features": "alexnet_lpips"}, "ppl2_wend_alexnet"),
+        ("fid50k", {"num_images": 1234}, "fid1234"),
+        ("fid50k_full", {"num_images": 10_000}, "fid10k_full"),
+        ("ppl_zfull", {"num_images": 500}, "ppl_zfull_500"),
+        ("eqt50k_int", {"num_images": 64}, "eqt64_int"),
+        ("fid50k", {"psi": 0.7}, "fid50k_psi0.7"),
+        ("lpips", {"num_images": 9}, "lpips"),
+        ("id_similarity", {}, "id_similarity_face"),  # published figures are those of another network
+        ("fid50k,ppl2_wend", {"features": "alexnet_lpips,vgg16"}, "fd50k_vgg16"),
+    ],
+)
+def test_everything_else_is_printed_under_another_name(metrics, options, printed):
+    assert names(metrics, **options)[0] == printed
+
+
+def test_real_images_follow_the_number_of_evaluated_ones_where_the_definition_says_so():
+    of = lambda name, **options: choose([name], **options)[0].real
+    assert of("fid50k") == 50_000 and of("fid50k", num_images=300) == 300 and of("kid1k") == 1000
+    assert of("pr50k3_full") == of("pr50k3_full", num_images=300) == 200_000 and of("fid50k_full") > 10**9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((["fid50"],), "metric 'fid50': did you mean 'fid50k'.*known: fid50k_full, fid50k"),
+        ((["fid50k"], ["inceptoin"]), "feature network 'inceptoin': did you mean 'inception'"),
+        ((["ppl2_wend"], ["dinov2"]), "'dinov2' is used by none of the metrics ppl2_wend; it can serve fid50k_full"),
+    ],
+)
+def test_mistakes_are_answered(arguments, text):
+    with pytest.raises(MetricError, match=text):
+        choose(*arguments)

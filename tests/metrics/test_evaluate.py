@@ -1,0 +1,358 @@
+"""Metrics of a toy generator and of images with toy networks, against computing them image by image."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stylegan_jax import data, images as pixels_of, models, rng
+from stylegan_jax.data import order
+from stylegan_jax.metrics import (
+    engine,
+    equivariance,
+    fakes,
+    families,
+    frechet,
+    inception_score,
+    kernel_distance,
+    moments,
+    opening,
+    path_length,
+    precision_recall,
+)
+from stylegan_jax.metrics.definitions import choose
+from stylegan_jax.metrics.errors import MetricError
+from stylegan_jax.metrics.evaluate import Evaluation
+from stylegan_jax.metrics.images import Extractor, make_images
+from stylegan_jax.metrics.store import Store
+from stylegan_jax.train.sharding import make_layout
+
+from . import toys
+
+COUNT = 52
+VARIABLES = toys.VARIABLES | {"w_avg": np.full(6, 0.1, np.float32)}
+
+
+def source(count=40, seed=0, labels=None, shape=toys.SHAPE):
+    inner = data.MemorySource(toys.pixels(count, seed, shape), labels)
+    return data.fit_source(inner, opening.data_config("synthetic:1"), shape)
+
+
+@functools.cache
+def layout(devices):
+    return make_layout(devices)
+
+
+@functools.cache
+def extractor(names, devices=1, per_device=8):
+    return Extractor({n: toys.net(n) for n in names}, layout(devices), per_device * devices)
+
+
+def evaluate(
+    metrics,
+    subject=None,
+    reals=None,
+    store=None,
+    devices=1,
+    per_device=8,
+    features=(),
+    count=COUNT,
+    variables=VARIABLES,
+):
+    psi = getattr(subject, "psi", 1.0)
+    chosen = choose(metrics.split(","), features, count, psi)
+    nets = toys.nets(chosen)
+    of = extractor(tuple(sorted(nets)), devices, per_device)
+    run = Evaluation(chosen, subject, reals, nets, of, Store(store), progress=False)
+    return {r.name: r for r in run.run(of.layout.place(variables))}
+
+
+def generator(label_dim=0, moves=True, psi=1.0, labels=None, identity=None):
+    toy = toys.model(label_dim, moves)
+    return fakes.make_generator(toy.config, toy.gan, labels, psi, 0, identity or {})
+
+
+def drawn(count=COUNT, psi=1.0, label=None) -> np.ndarray:
+    """Return uint8[count, h, w, c], image by image, quantized on the host."""
+    out, root = [], rng.stream(rng.root(0), "metrics/images")
+    for i in range(count):
+        key = jax.random.fold_in(root, i)
+        z = jax.random.normal(rng.stream(key, "z"), (1, 6))
+        cond = jnp.zeros((1, 0)) if label is None else jnp.asarray(label[i : i + 1])
+        ws = models.truncate(toys.map_latents(VARIABLES, z, cond), jnp.asarray(VARIABLES["w_avg"]), psi)
+        image = toys.synthesize(VARIABLES, ws, noise="random", key=rng.stream(key, "noise")[None])
+        out.append(pixels_of.to_pixels(jax.device_get(image)))
+    return np.concatenate(out)
+
+
+def features(pixels, name, output):
+    net = toys.net(name)
+    return np.asarray(net.apply(net.params, jnp.asarray(pixels, jnp.float32), (output,))[output])
+
+
+def sums(x):
+    return moments.update(moments.empty(x.shape[1]), x)
+
+
+@pytest.fixture(scope="module")
+def fake_pixels():
+    return drawn()
+
+
+def test_metrics_of_a_generator_are_those_of_its_images_one_by_one(fake_pixels):
+    reals = make_images(source())
+    found = evaluate("fid50k_full,kid50k_full,pr50k3_full,is50k,sfid50k_full", generator(), reals)
+    names = "fid52_full kid52_full pr523_full_precision pr523_full_recall is52_mean is52_std sfid52_full"
+    assert list(found) == names.split()
+    real = toys.pixels(40)
+    pool = [features(x, "inception", "pool") for x in (real, fake_pixels)]
+    want = {"fid52_full": frechet.frechet(*map(sums, pool))}
+    want["kid52_full"] = kernel_distance.kernel_distances(*pool, kernel_distance.draw_subsets(40, COUNT)).mean()
+    vgg = [features(x, "vgg16", "fc2").astype(np.float16) for x in (real, fake_pixels)]
+    manifolds = precision_recall.precision_recall(*vgg)
+    want["pr523_full_precision"], want["pr523_full_recall"] = (h.mean() for h in manifolds[:2])
+    scores = inception_score.split_scores(features(fake_pixels, "inception", "probs_no_bias"))
+    want |= {"is52_mean": scores.mean(), "is52_std": scores.std()}
+    spatial = [sums(features(x, "inception", "spatial")) for x in (real, fake_pixels)]
+    want["sfid52_full"] = frechet.frechet(*spatial)
+    for name, value in want.items():
+        assert found[name].value == pytest.approx(value, rel=2e-4), name
+        if name in ("is52_std", "kid52_full"):  # a subset of KID is everything here
+            assert found[name].interval is None
+        else:
+            low, high = found[name].interval
+            assert low <= found[name].value <= high and low < high
+    assert found["fid52_full"].counts == {"evaluated": COUNT, "real": 40}
+    assert 0 < want["pr523_full_precision"] < 1 and want["fid52_full"] > 0.1
+
+
+def test_any_number_of_devices_and_any_batch_give_the_same():
+    reals = make_images(source())
+    one, eight = (evaluate("fid5k,kid1k", generator(), reals, devices=d, per_device=b) for d, b in ((1, 8), (8, 2)))
+    for name, result in one.items():
+        assert eight[name].value == pytest.approx(result.value, rel=1e-5)
+
+
+def test_truncation_and_labels(fake_pixels):
+    classes = np.arange(40) % 3
+    labelled = source(labels=classes)
+    label = np.eye(3, dtype=np.float32)[classes[order.label_index(0, np.arange(COUNT), 1, 40)[0]]]
+    reals = make_images(labelled)
+    real = sums(features(toys.pixels(40), "inception", "pool"))
+    found = evaluate("fid50k_full", generator(3, psi=0.5, labels=labelled), reals)
+    want = frechet.frechet(real, sums(features(drawn(psi=0.5, label=label), "inception", "pool")))
+    assert found["fid52_full_psi0.5"].value == pytest.approx(want, rel=2e-4)
+    plain = frechet.frechet(real, sums(features(fake_pixels, "inception", "pool")))
+    assert want != pytest.approx(plain, rel=1e-2)
+    assert len(set(label.argmax(axis=1))) == 3
+
+
+def test_mirrored_copies_are_reals_only_where_the_definition_has_them():
+    reals, flipped = toys.pixels(40), toys.pixels(40)[:, :, ::-1]
+    subject = make_images(source(60, 5))
+    found = evaluate("fid50k,fid50k_full", subject, make_images(source(), (True, False)))
+    fake = sums(features(toys.pixels(60, 5)[:COUNT], "inception", "pool"))
+    both = np.concatenate([reals, flipped])
+    want = {"fid52": both[:COUNT], "fid52_full": reals}
+    for name, pixels in want.items():
+        got, expected = found[name], frechet.frechet(sums(features(pixels, "inception", "pool")), fake)
+        assert got.value == pytest.approx(expected, rel=2e-4) and got.counts["real"] == len(pixels)
+
+
+def test_copies_are_numbered_after_the_images():
+    both = make_images(source(5), (True, True))
+    assert both.count(True) == 20 and both.count(False) == 5
+    x = toys.pixels(5)
+    want = [x, x[:, :, ::-1], x[:, ::-1], x[:, ::-1, ::-1]]
+    np.testing.assert_array_equal(both.pixels(np.arange(20)), np.concatenate(want))
+
+
+def test_reals_are_read_once(tmp_path, monkeypatch):
+    class Counted:
+        def __init__(self, inner):
+            self.inner, self.read = inner, 0
+
+        def __getattr__(self, name):
+            return getattr(self.inner, name)
+
+        def pixels(self, index):
+            self.read += 1
+            return self.inner.pixels(index)
+
+    def read(metrics, **changes):
+        of = make_images(source(**changes))
+        counted = Counted(of.source)
+        found = evaluate(metrics, generator(), of._replace(source=counted), store=tmp_path)
+        return counted.read, {name: r.value for name, r in found.items()}
+
+    first, values = read("fid50k_full,pr50k3_full")
+    assert first >= 40
+    again, same = read("fid50k_full,pr50k3_full")
+    assert again == 0 and same == values
+    assert read("pr50k3_full")[0] == 0
+    assert read("kid50k_full")[0] >= 40  # needs the features themselves
+    assert read("fid50k_full", seed=9)[0] >= 40  # other images
+    monkeypatch.setattr(toys, "net", functools.partial(toys.net, seed=1))
+    assert read("fid50k_full")[0] >= 40  # other weights
+    entries = list(tmp_path.iterdir())
+    assert entries and not [p for p in entries if not p.name.startswith("real-")]
+
+
+def test_an_interrupted_evaluation_is_resumed(tmp_path, monkeypatch):
+    reals = make_images(source())
+    straight = evaluate("fid50k_full,kid50k_full", generator(identity={"of": "toy"}), reals)
+    collect, left = engine._collect, [8]
+
+    def interrupted(*args):
+        left[0] -= 1
+        if left[0] == 0:
+            raise MetricError("pulled the plug")
+        collect(*args)
+
+    monkeypatch.setattr(engine, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(engine, "_collect", interrupted)
+    with pytest.raises(MetricError, match="pulled"):
+        evaluate("fid50k_full,kid50k_full", generator(identity={"of": "toy"}), reals, store=tmp_path)
+    assert [p for p in tmp_path.iterdir() if p.name.startswith("pass-")]
+    left[0] = 6  # chunks: two were computed before, five are left
+    again = evaluate("fid50k_full,kid50k_full", generator(identity={"of": "toy"}), reals, store=tmp_path)
+    assert {n: r.value for n, r in again.items()} == {n: r.value for n, r in straight.items()}
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith("pass-")]
+
+
+def test_equivariance_is_that_of_the_same_moves():
+    found = evaluate("eqt50k_int,eqt50k_frac", generator(psi=0.9), count=24, devices=8, per_device=1)
+
+    @jax.jit
+    def sums(i):
+        key = rng.stream(rng.root(0), "metrics/equivariance", i)
+        z = jax.random.normal(rng.stream(key, "z"), (4, 6))
+        ws = models.truncate(toys.map_latents(VARIABLES, z, jnp.zeros((4, 0))), jnp.asarray(VARIABLES["w_avg"]), 0.9)
+        noise = rng.per_example(rng.stream(key, "noise"), jnp.arange(4))
+        draw = lambda t: toys.synthesize(toys.with_transform(VARIABLES, t), ws, noise="random", key=noise)
+        moves = equivariance.draw_moves(rng.stream(key, "moves"), 16, 16)
+        return equivariance.errors(draw, moves, (4, *toys.SHAPE), ("eqt_int", "eqt_frac"))
+
+    each = [jax.device_get(sums(i)) for i in range(6)]
+    for kind, name in (("eqt_int", "eqt24_int_psi0.9"), ("eqt_frac", "eqt24_frac_psi0.9")):
+        assert found[name].value == pytest.approx(equivariance.psnr(*sum(x[kind] for x in each)), abs=0.01)
+        low, high = found[name].interval
+        assert low < found[name].value < high and found[name].counts == {"evaluated": 24}
+    with pytest.raises(MetricError, match="needs a generator that takes a transform"):
+        evaluate("eqt50k_int", generator(moves=False))
+
+
+@pytest.mark.parametrize("kind", fakes.PATHS.values(), ids=fakes.PATHS)
+def test_path_length_of_a_linear_generator(kind):
+    """Images linear in w move by a constant times the step: the distance is the squared length of that move."""
+    size = 8 if kind.crop else 4
+    matrix = np.random.default_rng(2).standard_normal((6, size * size * 3)).astype(np.float32)
+    spec = models.GanSpec(6, 6, 1, (size, size, 3), 0)
+
+    def synthesize(variables, ws, *, noise, key):
+        return jnp.matmul(ws[:, 0], matrix, precision="highest").reshape(-1, size, size, 3)
+
+    gan = toys.gan()._replace(spec=spec, map_latents=lambda v, z, c: 2 * z[:, None], synthesize=synthesize)
+    embed = lambda params, image: (image / 127.5 - 1).reshape(len(image), -1) * params
+    keys = jax.random.split(jax.random.key(0), 300)
+    with jax.enable_x64(True):
+        distances = path_length.make_distances(gan, kind, embed)
+        got = jax.jit(distances)({}, 3.0, keys, jnp.zeros((300, 0)))
+        latents = lambda name: jax.vmap(lambda k: jax.random.normal(rng.stream(k, name), (6,)))(keys)
+        z0, z1 = latents("z0"), latents("z1")
+        step = 2 * (z1 - z0)
+        if kind.space == "z":  # the speed on the circle is the angle, at right angles to where it is
+            t = jax.vmap(lambda k: jax.random.uniform(rng.stream(k, "t")))(keys)[:, None] * kind.full
+            a, b = (z / jnp.linalg.norm(z, axis=1, keepdims=True) for z in (z0, z1))
+            angle = jnp.arccos((a * b).sum(axis=1, keepdims=True))
+            c = (b - jnp.cos(angle) * a) / jnp.sin(angle)
+            step = 2 * angle * (c * jnp.cos(t * angle) - a * jnp.sin(t * angle))
+        moved = (np.asarray(step) @ matrix).reshape(-1, size, size, 3)
+        if kind.crop:
+            moved = moved[:, 3:7, 2:6]
+        np.testing.assert_allclose(got, 9 * np.square(moved).sum(axis=(1, 2, 3)), rtol=2e-3)
+
+
+def test_path_length_metric_is_the_trimmed_mean():
+    found = evaluate("ppl2_wend", generator())
+    (result,) = found.values()
+    low, high = result.interval
+    assert result.name == "ppl2_wend_52" and low < result.value < high
+    distances = np.r_[np.full(100, 2.0), 1e9, 1e8, np.full(97, 2.0), 0]
+    assert families.path(distances, 0)[0][0] == pytest.approx(np.r_[np.full(197, 2.0), 1e8].mean())
+
+
+def test_pairs():
+    first, second = toys.pixels(11, 1), toys.pixels(11, 2)
+    sets = [make_images(source(11, seed)) for seed in (1, 2)]
+    found = evaluate("lpips,id_similarity", sets[1], sets[0])
+    a, b = (features(x, "vgg16_lpips", "lpips") for x in (first, second))
+    assert found["lpips"].value == pytest.approx(np.square(a - b).sum(axis=1).mean(), rel=1e-4)
+    a, b = (features(x, "face", "embedding") for x in (first, second))
+    cosines = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    assert found["id_similarity_face"].value == pytest.approx(cosines.mean(), rel=1e-4)
+    same = evaluate("lpips,id_similarity", sets[0], sets[0])
+    assert same["lpips"].value == 0 and same["id_similarity_face"].value == pytest.approx(1)
+
+
+def test_linear_separability_of_a_generator():
+    found = evaluate("ls", generator(), count=200)
+    assert 1 <= found["ls_200_z"].value <= 4 and 1 <= found["ls_200_w"].value <= 4
+    assert found["ls_200_w"].value == pytest.approx(found["ls_200_z"].value, rel=0.1)  # w is a multiple of z here
+
+
+def test_grey_images_are_repeated():
+    grey = make_images(source(6, shape=(16, 16, 1)))
+    x = grey.pixels(np.arange(6))
+    assert x.shape == (6, 16, 16, 3) and (x == toys.pixels(6, shape=(16, 16, 1))).all()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "subject", "reals", "text"),
+    [
+        ("fid50k_full", lambda: generator(), lambda: None, "fid52_full compares with real images; give --data"),
+        ("fid50k", lambda: make_images(source(30)), lambda: make_images(source()), "has 30; add --num_images=30"),
+        ("ppl2_wend", lambda: make_images(source()), lambda: None, "looks into the generator; give --model"),
+        ("lpips", lambda: generator(), lambda: make_images(source()), "compares pairs of images; give them as --data"),
+        ("lpips", lambda: make_images(source(7)), lambda: make_images(source()), "has 40 images and --data2 7"),
+        ("pr50k3_full", lambda: generator(), lambda: make_images(source(3)), "at least 4 real images; there are 3"),
+        ("fid50k", lambda: generator(3), lambda: None, "labels of length 3, which are drawn from a data set"),
+        (
+            "fid50k",
+            lambda: generator(3, labels=source(labels=np.arange(40) % 2)),
+            lambda: None,
+            "the model has labels of length 3, memory of length 2",
+        ),
+        ("fid50k", lambda: make_images(source(shape=(16, 16, 4))), lambda: None, "4 channels; feature networks see"),
+    ],
+)
+def test_what_does_not_fit_is_answered(metrics, subject, reals, text):
+    with pytest.raises(MetricError, match=text):
+        evaluate(metrics, subject(), reals())
+
+
+def test_sets_of_other_sizes_are_no_pairs():
+    small = make_images(source(40, shape=(8, 8, 3)))
+    with pytest.raises(MetricError, match="--data has 8x8 images and --data2 16x16"):
+        evaluate("lpips", make_images(source()), small)
+
+
+def test_a_diverged_model_is_noticed():
+    broken = {**VARIABLES, "params": {"scale": np.full(6, np.nan, np.float32)}}
+    with pytest.raises(MetricError, match="generated images: inception/pool of item 0 is NaN or infinite"):
+        evaluate("fid5k", generator(), make_images(source()), variables=broken)
+
+
+def test_low_precision_is_only_for_metrics_of_images():
+    low = dataclasses.replace(
+        toys.config(), compute_dtype="bfloat16", arch="stylegan2", channel_base=256, channel_max=16
+    )
+    model = fakes.make_generator(low, models.build(low), None, 1.0, 0, {})
+    assert model.exact.synthesize is not model.gan.synthesize
+    fine = fakes.make_generator(toys.config(), toys.gan(), None, 1.0, 0, {})
+    assert fine.exact.spec == fine.gan.spec
