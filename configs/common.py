@@ -40,6 +40,9 @@ def _model() -> ml_collections.ConfigDict:
     m.channel_max = 512
     m.g_arch = "skip"  # generator: skip, resnet, orig (SG2 fig. 7)
     m.d_arch = "resnet"  # discriminator: resnet, skip, orig
+    m.grows = (
+        False  # RGB layers at every resolution, for progressive growing; stylegan1, or stylegan2 with orig and orig
+    )
     m.use_noise = True  # per-layer noise inputs
     m.activation = "lrelu"  # of the convolutions; see ops/bias_act.py
     m.resample_filter = (1.0, 3.0, 3.0, 1.0)  # FIR taps of every up- and downsampling
@@ -52,8 +55,20 @@ def _model() -> ml_collections.ConfigDict:
     m.cmap_dim = 0  # size of the mapped label in the discriminator; 0: its channel count at 4x4
     m.mbstd_group = 4  # images per minibatch-stddev group; must divide the batch
     m.mbstd_channels = 1  # statistics channels appended by minibatch stddev; 0: none
+    m.stylegan1 = _stylegan1()
     m.stylegan3 = _stylegan3()
     return m
+
+
+def _stylegan1() -> ml_collections.ConfigDict:
+    """Of arch 'stylegan1' only: the switches of SG1 table 1 (F here); model.g_arch and d_arch mean nothing there."""
+    s = ml_collections.ConfigDict()
+    s.use_styles = True  # AdaIN after every layer; without, w is the input of the first layer only
+    s.const_input = True  # a learned constant instead of a dense layer on w
+    s.use_pixel_norm = False  # normalise every pixel's feature vector (ProGAN)
+    s.use_instance_norm = True  # normalise every feature map, the first half of AdaIN
+    s.blur_filter = (1.0, 2.0, 1.0)  # FIR taps after upsampling and before downsampling; (1,): none, as in ProGAN
+    return s
 
 
 def _stylegan3() -> ml_collections.ConfigDict:
@@ -104,7 +119,8 @@ def _loss() -> ml_collections.ConfigDict:
     q.d_reg = "r1"  # r1, wgan_gp, none
     q.r1_gamma = 10.0  # R1 weight: gamma/2 * |grad|^2
     q.gp_weight = 10.0  # WGAN-GP weight (lambda)
-    q.d_reg_interval = 16  # iterations between discriminator regularisations (lazy)
+    q.d_reg_interval = 16  # iterations between discriminator regularisations (lazy); 0: part of every step (SG1)
+    q.drift_weight = 0.0  # weight of the squared logits of reals, which keeps a Wasserstein critic near 0 (PG: 0.001)
     q.pl_weight = 2.0  # path-length weight; 0: off
     q.pl_decay = 0.01  # running mean of the path length
     q.pl_batch_shrink = 2  # path length uses batch_size / this

@@ -19,6 +19,7 @@ from stylegan_jax.config.keys import (
     LossConfig,
     MeshConfig,
     ModelConfig,
+    StyleGAN1Config,
     StyleGAN3Config,
     TrainConfig,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "LossConfig",
     "MeshConfig",
     "ModelConfig",
+    "StyleGAN1Config",
     "StyleGAN3Config",
     "TrainConfig",
     "check_devices",

@@ -62,7 +62,7 @@ def check_model(model: ModelConfig) -> None:
         )
     if (model.resolution * base_w) % base_h:
         raise ConfigError(f"config.model.base_size is {model.base_size}; resolution * width / height must be whole")
-    for key in ("img_channels", "z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max", "mbstd_group"):
+    for key in ("img_channels", "z_dim", "w_dim", "channel_base", "channel_max", "mbstd_group"):
         if getattr(model, key) < 1:
             raise ConfigError(f"config.model.{key} is {getattr(model, key)}; it must be at least 1")
     for key in ("mapping_embed_dim", "mapping_layer_dim", "num_lowp_res", "d_mapping_layers", "cmap_dim"):
@@ -86,8 +86,32 @@ def check_model(model: ModelConfig) -> None:
     first = min(model.channel_base // 4, model.channel_max)
     if model.mbstd_channels and first % model.mbstd_channels:
         raise ConfigError(f"config.model.mbstd_channels is {model.mbstd_channels}; it must divide {first} channels")
+    _check_layout(model)
     if model.arch == "stylegan3":
         make_plan(model)
+
+
+def _check_layout(model: ModelConfig) -> None:
+    """Check what depends on the architecture's name: layers of the mapping network, growing, the first blur."""
+    least = 0 if model.arch == "stylegan1" else 1
+    if model.mapping_layers < least:
+        raise ConfigError(f"config.model.mapping_layers is {model.mapping_layers}; it must be at least {least}")
+    if model.mapping_layers == 0 and model.label_dim != -1:
+        width = model.z_dim * (2 if model.label_dim else 1)
+        if model.w_dim != width:
+            raise ConfigError(
+                f"config.model.w_dim is {model.w_dim}; with mapping_layers=0 w is z"
+                f"{' and the embedded label' if model.label_dim else ''}, so set w_dim={width}"
+            )
+    can_grow = model.arch == "stylegan1" or (model.arch, model.g_arch, model.d_arch) == ("stylegan2", "orig", "orig")
+    if model.grows and not can_grow:
+        raise ConfigError(
+            f"config.model.grows is True with arch={model.arch!r}, g_arch={model.g_arch!r}, d_arch={model.d_arch!r}; "
+            "networks that grow are arch='stylegan1', or 'stylegan2' with g_arch='orig' and d_arch='orig'"
+        )
+    blur = model.stylegan1.blur_filter
+    if not blur or sum(blur) == 0:
+        raise ConfigError(f"config.model.stylegan1.blur_filter is {blur}; its taps must not sum to zero; (1,) is none")
 
 
 def _check_numbers(config: ExperimentConfig) -> None:
@@ -124,6 +148,7 @@ def _check_numbers(config: ExperimentConfig) -> None:
             "r1_gamma",
             "gp_weight",
             "d_reg_interval",
+            "drift_weight",
             "pl_weight",
             "pl_start_kimg",
             "g_reg_interval",
@@ -150,6 +175,11 @@ def _check_numbers(config: ExperimentConfig) -> None:
                 raise ConfigError(f"config.{group}.{key} is {value}; it must not be negative")
     if not 0 <= loss.pl_decay <= 1:
         raise ConfigError(f"config.loss.pl_decay is {loss.pl_decay}; it must be in [0, 1]; SG2 uses 0.01")
+    if loss.style_mixing_prob and config.model.arch == "stylegan1" and not config.model.stylegan1.use_styles:
+        raise ConfigError(
+            f"config.loss.style_mixing_prob is {loss.style_mixing_prob} with model.stylegan1.use_styles=False, where "
+            "there are no styles to mix; set it to 0"
+        )
     if loss.style_mixing_prob > 1:
         raise ConfigError(f"config.loss.style_mixing_prob is {loss.style_mixing_prob}; it is a probability")
     if loss.pl_weight and loss.g_reg_interval == 0:

@@ -36,6 +36,7 @@ DEFAULTS: dict[str, Any] = {
     "channel_max": 512,
     "g_arch": "skip",
     "d_arch": "resnet",
+    "grows": False,
     "use_noise": True,
     "activation": "lrelu",
     "resample_filter": list(DEFAULT_FIR),
@@ -48,6 +49,13 @@ DEFAULTS: dict[str, Any] = {
     "cmap_dim": 0,
     "mbstd_group": 4,
     "mbstd_channels": 1,
+    "stylegan1": {
+        "use_styles": True,
+        "const_input": True,
+        "use_pixel_norm": False,
+        "use_instance_norm": True,
+        "blur_filter": [1.0, 2.0, 1.0],
+    },
     "stylegan3": {
         "num_layers": 14,
         "num_critical": 2,
