@@ -16,6 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.loss = _loss()
     c.augment = _augment()
     c.train = _train()
+    c.growing = _growing()
     c.mesh = _mesh()
     c.distributed = _distributed()
     c.log = _log()
@@ -223,6 +224,18 @@ def _train() -> ml_collections.ConfigDict:
     t.num_devices = 0  # 0: all; else the first so many
     t.compilation_cache = "auto"  # folder of compiled programs; auto: in the user's cache folder; off
     return t
+
+
+def _growing() -> ml_collections.ConfigDict:
+    """Progressive growing (PG §2; values of SG1): needs model.grows."""
+    g = ml_collections.ConfigDict()
+    g.start = 0  # image height to begin with, as 8; 0: no growing
+    g.train_kimg = 600.0  # thousands of images per height before the next is faded in
+    g.fade_kimg = 600.0  # thousands of images over which it is
+    g.batch_sizes = ()  # one for each height below the last, whose is train.batch_size; (): that everywhere
+    g.learning_rates = ()  # the same, of both networks; (): train.g_lr and d_lr
+    g.reset_moments = True  # Adam starts anew when a fade begins and when it is over, as in the original
+    return g
 
 
 def _mesh() -> ml_collections.ConfigDict:

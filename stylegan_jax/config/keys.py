@@ -220,6 +220,18 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class GrowingConfig:
+    """Progressive growing; see `configs/common.py`."""
+
+    start: int
+    train_kimg: float
+    fade_kimg: float
+    batch_sizes: tuple[int, ...]
+    learning_rates: tuple[float, ...]
+    reset_moments: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class MeshConfig:
     """How devices share the work; see `configs/common.py`."""
 
@@ -266,6 +278,7 @@ class ExperimentConfig:
     loss: LossConfig
     augment: AugmentConfig
     train: TrainConfig
+    growing: GrowingConfig
     mesh: MeshConfig
     distributed: DistributedConfig
     log: LogConfig

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 from stylegan_jax.config.errors import ConfigError, suggest
+from stylegan_jax.config.growing import at_level, check_growing, levels
 from stylegan_jax.config.keys import (
     CHOICES,
     AugmentConfig,
@@ -30,10 +33,23 @@ def validate(config: ExperimentConfig) -> None:
     _check_choices("train", config.train)
     _check_choices("log", config.log)
     _check_numbers(config)
+    check_growing(config)
+    _at_each_level(config, _check_batch)
     _check_options(config)
     _check_data(config.data)
     _check_augment(config.augment)
     _check_distributed(config.distributed)
+
+
+def _at_each_level(config: ExperimentConfig, check: Callable[[ExperimentConfig], None]) -> None:
+    """Check the configuration of every level; name the height where a smaller one fails."""
+    *below, last = levels(config)
+    for level in below:
+        try:
+            check(at_level(config, level))
+        except ConfigError as error:
+            raise ConfigError(f"{error} (at height {level.height}, by config.growing.batch_sizes)") from None
+    check(at_level(config, last))
 
 
 def _check_choices(group: str, values: Any) -> None:
@@ -184,8 +200,13 @@ def _check_numbers(config: ExperimentConfig) -> None:
         raise ConfigError(f"config.loss.style_mixing_prob is {loss.style_mixing_prob}; it is a probability")
     if loss.pl_weight and loss.g_reg_interval == 0:
         raise ConfigError("config.loss.g_reg_interval is 0 with pl_weight > 0; use 4, or set pl_weight=0")
-    if loss.d_reg != "none" and loss.d_reg_interval == 0:
-        raise ConfigError("config.loss.d_reg_interval is 0; use 16, or set d_reg='none'")
+    if config.model.conv_clamp == 0 and config.model.compute_dtype == "float16":
+        raise ConfigError("config.model.compute_dtype='float16' overflows without conv_clamp; set conv_clamp=256")
+
+
+def _check_batch(config: ExperimentConfig) -> None:
+    """Check that the batch divides into stddev groups, path length's part and micro-batches."""
+    t, loss = config.train, config.loss
     group = min(config.model.mbstd_group, t.batch_size)
     if config.model.mbstd_channels and t.batch_size % group:
         raise ConfigError(
@@ -197,25 +218,6 @@ def _check_numbers(config: ExperimentConfig) -> None:
             f"config.train.batch_size is {t.batch_size}; with path length it must be at least "
             f"config.loss.pl_batch_shrink={loss.pl_batch_shrink}"
         )
-    if config.model.conv_clamp == 0 and config.model.compute_dtype == "float16":
-        raise ConfigError("config.model.compute_dtype='float16' overflows without conv_clamp; set conv_clamp=256")
-
-
-def _check_options(config: ExperimentConfig) -> None:
-    """Check gradient accumulation, blur and early stopping."""
-    t, loss = config.train, config.loss
-    if (loss.blur_init_sigma > 0) != (loss.blur_fade_kimg > 0):
-        raise ConfigError(
-            f"config.loss.blur_init_sigma is {loss.blur_init_sigma} and blur_fade_kimg is {loss.blur_fade_kimg}; set "
-            "both (StyleGAN3-R: 10 pixels over 200 kimg), or both to 0"
-        )
-    if t.early_stop_kimg and not config.log.keep_best:
-        raise ConfigError(
-            f"config.train.early_stop_kimg is {t.early_stop_kimg} without config.log.keep_best; name the value that "
-            "has to improve"
-        )
-    if t.on_nan == "rollback" and t.max_rollbacks < 1:
-        raise ConfigError("config.train.max_rollbacks is 0 with on_nan='rollback'; use 1 or more, or on_nan='halt'")
     micro, group = t.batch_size // t.grad_accum, min(config.model.mbstd_group, t.batch_size)
     if t.batch_size % t.grad_accum or (config.model.mbstd_channels and micro % group):
         whole = t.batch_size // group
@@ -229,6 +231,23 @@ def _check_options(config: ExperimentConfig) -> None:
             f"config.train.grad_accum is {t.grad_accum}; path length uses batch / {loss.pl_batch_shrink} = "
             f"{t.batch_size // loss.pl_batch_shrink} images, which it must divide"
         )
+
+
+def _check_options(config: ExperimentConfig) -> None:
+    """Check blur and early stopping."""
+    t, loss = config.train, config.loss
+    if (loss.blur_init_sigma > 0) != (loss.blur_fade_kimg > 0):
+        raise ConfigError(
+            f"config.loss.blur_init_sigma is {loss.blur_init_sigma} and blur_fade_kimg is {loss.blur_fade_kimg}; set "
+            "both (StyleGAN3-R: 10 pixels over 200 kimg), or both to 0"
+        )
+    if t.early_stop_kimg and not config.log.keep_best:
+        raise ConfigError(
+            f"config.train.early_stop_kimg is {t.early_stop_kimg} without config.log.keep_best; name the value that "
+            "has to improve"
+        )
+    if t.on_nan == "rollback" and t.max_rollbacks < 1:
+        raise ConfigError("config.train.max_rollbacks is 0 with on_nan='rollback'; use 1 or more, or on_nan='halt'")
 
 
 def _check_data(data: DataConfig) -> None:
@@ -308,6 +327,10 @@ def check_devices(config: ExperimentConfig, num_devices: int) -> None:
     Raises:
         ConfigError: the batch, a micro-batch, or the path-length part does not divide.
     """
+    _at_each_level(config, functools.partial(_check_shares, num_devices=num_devices))
+
+
+def _check_shares(config: ExperimentConfig, num_devices: int) -> None:
     batch, shrink, accum = config.train.batch_size, config.loss.pl_batch_shrink, config.train.grad_accum
     if batch % num_devices:
         raise ConfigError(
