@@ -63,13 +63,13 @@ def levels(config: ExperimentConfig) -> tuple[Level, ...]:
     for k, height in enumerate(sizes):
         is_last = k == len(sizes) - 1
         batch = t.batch_size if is_last or not g.batch_sizes else g.batch_sizes[k]
-        rates = (t.g_lr, t.d_lr) if is_last or not g.learning_rates else (g.learning_rates[k],) * 2
+        g_lr, d_lr = (t.g_lr, t.d_lr) if is_last or not g.learning_rates else (g.learning_rates[k],) * 2
         begin, end = k * (train + fade) - fade * (k > 0), total if is_last else k * (train + fade) + train
         count = lambda until, nimg=nimg, batch=batch: max(0, math.ceil((until - nimg) / batch))
         restarts = {step, step + count(begin + fade)} if k and g.reset_moments else set()
         last = step + count(min(end, total))
         restarts = tuple(sorted(s for s in restarts if s < last))
-        out.append(Level(height, step, last, nimg, batch, *rates, begin, fade if k else 0, restarts))
+        out.append(Level(height, step, last, nimg, batch, g_lr, d_lr, begin, fade if k else 0, restarts))
         step, nimg = last, out[-1].nimg(last)
     return tuple(out)
 

@@ -258,18 +258,18 @@ class DiscriminatorBlock(nn.Module):
         config, dtype = self.config, lowp_dtype(self.config, self.res)
         size, out = channels(config, self.res), channels(config, max(self.res // 2, 4))
         layer: Any = nn.remat(PlainLayer) if recomputed(config, self.res) else PlainLayer
-        x = None if x is None else cast(x, dtype)
-        if x is None or alpha is not None:
-            y = layer(config, size, 1, name="fromrgb")(cast(image, dtype))
-            x = y if x is None else growing.fade(y, x, alpha)
+        y = x if x is None else cast(x, dtype)
+        if y is None or alpha is not None:
+            seen = layer(config, size, 1, name="fromrgb")(cast(image, dtype))
+            y = seen if y is None or alpha is None else growing.fade(seen, y, alpha)
         if self.res > 4:
-            x = layer(config, size, name="conv0")(x)
-            return layer(config, out, down=2, name="conv1")(x)
+            y = layer(config, size, name="conv0")(y)
+            return layer(config, out, down=2, name="conv1")(y)
         if config.mbstd_channels:
-            x = minibatch_std(x, config.mbstd_group, config.mbstd_channels)
-        x = layer(config, size, name="conv")(x).reshape(x.shape[0], -1)
-        x = PlainLayer(config, size, 0, name="fc")(x)
-        return Dense(max(config.label_dim, 1), name="out")(x)
+            y = minibatch_std(y, config.mbstd_group, config.mbstd_channels)
+        y = layer(config, size, name="conv")(y).reshape(y.shape[0], -1)
+        y = PlainLayer(config, size, 0, name="fc")(y)
+        return Dense(max(config.label_dim, 1), name="out")(y)
 
 
 class Discriminator(nn.Module):
@@ -286,6 +286,7 @@ class Discriminator(nn.Module):
         for res in reversed(block_resolutions(config)[:blocks]):
             x = DiscriminatorBlock(config, res, name=f"b{res}")(x, image, fades.get(res))
             image = growing.halve(image) if res > 4 else image
+        assert x is not None
         return jnp.sum(x * cond, axis=1, keepdims=True) if config.label_dim > 0 else x
 
 
