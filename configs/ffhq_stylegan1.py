@@ -8,9 +8,10 @@ Command:
     C mapping network and styles; D a constant as input; E noise inputs; F mixing regularisation
 Hardware: 8 accelerators of 11 GB or more. NVIDIA states 6 d 14 h on 8 V100 for its own implementation (README of
 NVlabs/stylegan); ours: not measured.
-Parameters: generator 26,219,627; discriminator 23,087,249 (F).
-Expected: FID 8.04, 5.25, 4.85, 4.88, 4.42 and 4.40 for A to F (paper, table 1; truncated images are no part of it);
-4.4159 for the official network (README). Not reproduced by us.
+Parameters: generator 26,219,627; discriminator 23,087,249 (E and F); generators of A and B 23,079,115, C 30,400,651,
+D 26,214,539. An RGB layer at every resolution is included, as in the official printout.
+Expected: FID 8.04, 5.25, 4.85, 4.88, 4.42 and 4.40 for A to F, without truncation (paper, table 1); 4.4159 for the
+official network (README). Not reproduced by us.
 """
 
 from configs import common

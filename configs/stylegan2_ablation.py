@@ -8,7 +8,9 @@ Command:
     generator and a residual discriminator; F larger networks
   or the layout of the generator and of the discriminator, each orig, skip or resnet, as :skip-resnet; these are E
 Hardware: 8 accelerators of 16 GB or more; ours: not measured.
-Parameters: generator 26,219,627 (A), 26,170,091 (B to D), 24,767,458 (E at 256), 30,370,060 (F).
+Parameters: generator 30,370,060; discriminator 29,012,513 (F); A 26,219,627 and 23,087,249, B to D 24,900,764 and
+23,087,249, E 24,900,764 and 24,038,161; generators of the layouts orig 23,596,292, skip 24,900,764, resnet 24,557,316,
+discriminators 23,077,137, 23,087,249, 24,038,161.
 Expected: FID 4.40, 4.39, 4.38, 4.34, 3.31 and 2.84, path length (PPL) 212.1, 175.4, 158.0, 122.5, 124.5 and 145.0 for A
 to F (paper, table 1). Not reproduced by us.
 """
