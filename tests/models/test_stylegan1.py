@@ -11,6 +11,8 @@ import pytest
 
 from stylegan_jax import models
 from stylegan_jax.models import stylegan1
+from stylegan_jax.ops.modconv import modulated_conv2d
+from stylegan_jax.ops.norm import instance_norm
 
 from . import variants
 
@@ -113,3 +115,21 @@ def test_a_label_chooses_its_row_in_both_networks():
     logits = jax.jit(lambda cond: b.gan.discriminate(b.d, image, cond))
     every = sum(logits(jnp.tile(jnp.eye(3)[k], (8, 1))) for k in range(3))
     np.testing.assert_allclose(every, logits(jnp.ones((8, 3))), rtol=1e-4, atol=1e-5)
+
+
+def rest_after_spike(layer, height):
+    """Return the deviation, far from a spike in one pixel of one map, of a layer's output for 64x64 unit normal maps."""
+    x = np.random.default_rng(0).standard_normal((1, 64, 64, 4)).astype(np.float32)
+    x[0, 8, 8, 0] += height
+    return float(np.asarray(layer(jnp.asarray(x)))[0, 16:, 16:, 0].std())
+
+
+def test_a_spike_scales_the_rest_of_its_map_under_adain_and_not_under_demodulation():
+    """SG2 §2: AdaIN divides by what is in the map, demodulation by what is expected of it."""
+    adain = lambda x: stylegan1.modulate(instance_norm(x), jnp.zeros((1, 8)))
+    weight = jax.random.normal(jax.random.key(0), (3, 3, 4, 4))
+    demodulated = lambda x: modulated_conv2d(x, weight, jnp.ones((1, 4)), padding=1)
+    for height in (10.0, 100.0, 1000.0):
+        fall = rest_after_spike(adain, height) / rest_after_spike(adain, 0.0)
+        assert fall == pytest.approx(1 / math.sqrt(1 + height**2 / 64**2), rel=0.02)
+        assert rest_after_spike(demodulated, height) == pytest.approx(rest_after_spike(demodulated, 0.0), rel=1e-5)
