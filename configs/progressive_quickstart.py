@@ -2,7 +2,7 @@
 
 Command:  python -m stylegan_jax.main --config=configs/progressive_quickstart.py --workdir=runs/progressive
 Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download.
-Expected: figures in docs/performance.md. A run this short shows a generator that learns, not a good one.
+Expected: see docs/story.md. A run this short shows a generator that learns, not a good one.
 """
 
 from configs import quickstart

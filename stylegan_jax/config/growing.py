@@ -130,6 +130,10 @@ def check_growing(config: ExperimentConfig) -> None:
             f"config.growing.start is {g.start} and config.model.grows is False: the model lacks the RGB layers of "
             "smaller images; set config.model.grows=True (arch 'stylegan1', or 'stylegan2' with both layouts 'orig')"
         )
+    if g.start % config.mesh.spatial:
+        raise ConfigError(
+            f"config.growing.start is {g.start} and config.mesh.spatial is {config.mesh.spatial}, which must divide it"
+        )
     if g.train_kimg <= 0 or g.fade_kimg < 0:
         raise ConfigError(
             f"config.growing.train_kimg is {g.train_kimg} and fade_kimg {g.fade_kimg}; the first must be greater than "

@@ -118,7 +118,7 @@ def test_a_label_chooses_its_row_in_both_networks():
 
 
 def rest_after_spike(layer, height):
-    """Return the deviation, far from a spike in one pixel of one map, of a layer's output for 64x64 unit normal maps."""
+    """Return the deviation of a layer's output for 64x64 unit normal maps, far from a spike in one of them."""
     x = np.random.default_rng(0).standard_normal((1, 64, 64, 4)).astype(np.float32)
     x[0, 8, 8, 0] += height
     return float(np.asarray(layer(jnp.asarray(x)))[0, 16:, 16:, 0].std())

@@ -96,6 +96,7 @@ GROW |= {"log__grid_ticks": 1, "train__num_devices": 1, "log__progress_bar": Fal
     [
         ({"growing__start": 6}, r"growing.start is 6; the way to height 8 .* begins at one of \[4\]; 0 is no growing"),
         ({"growing__start": 8}, "growing.start is 8"),
+        ({"mesh__spatial": 8}, "start is 4 and config.mesh.spatial is 8, which must divide it"),
         ({"model__grows": False}, "model.grows is False: the model lacks the RGB layers"),
         ({"growing__batch_sizes": (16, 8)}, r"batch_sizes is \(16, 8\), 2 entries; .* each height below 8: \[4\]"),
         ({"growing__learning_rates": (0.001, 0.002)}, "learning_rates is .* 2 entries"),
