@@ -8,11 +8,10 @@ convolution ('fused', from 128x128 on by default), the kernel is stored the othe
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from stylegan_jax.convert.arguments import check_arguments, clamp_bound, fir_taps
 from stylegan_jax.convert.errors import BadCheckpointError
@@ -39,7 +38,7 @@ def prepared(net: OfficialNet) -> OfficialNet:
     fused = net.init_kwargs.get("fused_scale", "auto")
     if fused not in (True, False, "auto"):
         raise BadCheckpointError("", f"{net.class_name}: fused_scale is {fused!r:.80}; known are True, False, 'auto'")
-    least = {True: 0, False: 1 << 30}.get(fused, 128)
+    least = 128 if fused == "auto" else 0 if fused else math.inf
     params = {}
     for name, value in net.params.items():
         if name.rpartition("/")[2] == "lod":
@@ -198,4 +197,4 @@ def _layer(theirs: str, ours: str, *shape: int, layout: str = "same") -> dict[st
 
 def _lod(last: int, resolution: int) -> int:
     """Return the level of detail of a resolution: 0 for the last, one more per halving."""
-    return int(np.log2(last // resolution))
+    return int(math.log2(last // resolution))

@@ -106,8 +106,9 @@ class SynthesisBlock(nn.Module):
         if self.has_rgb:
             rgb = ToRGB(config.img_channels, clamp=config.conv_clamp, name="torgb")(x, styles[self.num_conv])
         if config.grows:
-            is_fading = image is not None and rgb is not None and alpha is not None
-            return x, growing.fade(growing.double(image), rgb, alpha) if is_fading else rgb
+            if image is None or rgb is None or alpha is None:
+                return x, rgb
+            return x, growing.fade(growing.double(image), rgb, alpha)
         if image is not None:
             image = fir.upsample2d(image, resample_filter(config.resample_filter))
             rgb = image if rgb is None else image + rgb

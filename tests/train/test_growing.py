@@ -66,7 +66,7 @@ def test_steps_and_images_follow_each_other_without_gaps():
         step, nimg = level.end, level.nimg(level.end)
         at = at_level(config, level).train
         assert (at.batch_size, at.g_lr) == (level.batch_size, level.g_lr)
-    assert images_shown(config, step) == nimg == 12000
+    assert images_shown(config, step) == nimg == 24000
     last = levels(config)[-1]
     assert last.restarts[0] == last.first and images_shown(config, last.restarts[1]) == 9600
 
