@@ -4,43 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError, ModelConfig, from_dict, model_from_dict
-from stylegan_jax.spec import Array, Variables
 from stylegan_jax.train import growing
 from stylegan_jax.train.restore import committed_steps, restore_g_ema, restore_state
 from stylegan_jax.train.sharding import make_layout
 from stylegan_jax.train.step import state_shapes
-
-
-class LoadedModel(NamedTuple):
-    """A trained model.
-
-    Attributes:
-        config: its architecture.
-        gan: its functions; of a run that grows, at the height and fade of the checkpoint.
-        g_ema: averaged generator variables {'params', 'buffers'}, NumPy.
-        w_avg: float32[w], centre of truncation.
-        g: generator that was being trained, or None (a workdir's sampling checkpoint and many files lack it).
-        d: discriminator variables, or None.
-        provenance: where it comes from, as text to print or store.
-        label_kind: what labels a workdir's data has: 'none', 'classes', 'multi-hot', 'vectors'; '' when unknown.
-    """
-
-    config: ModelConfig
-    gan: models.Gan
-    g_ema: Variables
-    w_avg: np.ndarray
-    g: Variables | None
-    d: Variables | None
-    provenance: dict[str, Any]
-    label_kind: str = ""
+from stylegan_jax.trained import LoadedModel
 
 
 def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: bool = False) -> LoadedModel:
@@ -98,10 +72,3 @@ def _from_nets(config: ModelConfig, nets: dict[str, Any], provenance: dict[str, 
     g_ema.setdefault("buffers", {})
     gan = models.build(config)
     return LoadedModel(config, gan, g_ema, chosen["w_avg"], split(nets.get("g")), nets.get("d"), provenance)
-
-
-def generate(model: LoadedModel, z: Array, label: Array, psi: float, cutoff: int | None, **noise: Any) -> jnp.ndarray:
-    """Map latents float[n, z] and labels float[n, k] to images float32[n, h, w, c] with truncation psi."""
-    ws = model.gan.map_latents(model.g_ema, z, label)
-    ws = models.truncate(ws, jnp.asarray(model.w_avg), psi, cutoff)
-    return model.gan.synthesize(model.g_ema, ws, **noise)

@@ -27,6 +27,7 @@ RANKS = {
     "stylegan_jax.data": 5,
     "stylegan_jax.convert": 5,
     "stylegan_jax.train": 5,
+    "stylegan_jax.trained": 4,
     "stylegan_jax.load": 6,
     "stylegan_jax.metrics": 6,
     "stylegan_jax.tools": 7,

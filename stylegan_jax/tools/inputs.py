@@ -1,23 +1,31 @@
-"""What the drawing tools share: their arguments, and latents, labels and transforms made of them. No JAX."""
+"""What the drawing tools share: their arguments, and seeds, slots, labels and transforms made of them. No JAX."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 
-def add_arguments(p: argparse.ArgumentParser) -> None:
+def add_arguments(p: argparse.ArgumentParser, psi: bool = True) -> None:
     """Add which model to draw from, and how."""
     p.add_argument("--run", required=True, help="workdir of a run, model folder, or official .pkl")
-    p.add_argument("--psi", type=float, default=1.0, help="truncation: 1 none, 0 the average image (default: 1)")
+    if psi:
+        p.add_argument("--psi", type=float, default=1.0, help="truncation: 1 none, 0 the average image (default: 1)")
     p.add_argument("--cutoff", type=int, default=None, help="truncate only the first so many style slots")
-    p.add_argument("--class", type=int, default=None, dest="class_index", metavar="K", help="class, from 0")
+    p.add_argument(
+        "--class", default=None, dest="classes", metavar="K,…", help="class or classes from 0, as 3, 0-4, 1,7, or all"
+    )
     p.add_argument("--label", default=None, metavar="X,Y,…", help="label as numbers, for multi-hot and vector labels")
     p.add_argument("--step", type=int, default=None, help="checkpoint of a run (default: the newest)")
     p.add_argument("--batch", type=int, default=8, help="images per call (default: 8)")
+
+
+def add_output(p: argparse.ArgumentParser, what: str) -> None:
+    """Add where the pictures go."""
+    p.add_argument("--out", required=True, help=f"{what}; created if absent")
+    p.add_argument("--overwrite", action="store_true", help="also where --out was made with other arguments")
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -26,29 +34,95 @@ def parse_seeds(text: str) -> list[int]:
     Raises:
         ValueError: not of that form, negative, or a range that runs backwards.
     """
-    seeds: list[int] = []
+    return parse_numbers("--seeds", text, 2**32, "seed")
+
+
+def parse_numbers(flag: str, text: str, below: int, what: str) -> list[int]:
+    """Return the whole numbers of '0-15', '3', '1,5,8-10'.
+
+    Raises:
+        ValueError: not of that form, negative, too large, or a range that runs backwards.
+    """
+    found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if not first.isdigit() or (dash and not last.isdigit()):
-            raise ValueError(f"--seeds={text!r}: {part!r} is not a seed or a range; write 7, 0-15 or 1,5,8-10")
-        numbers = range(int(first), int(last if dash else first) + 1)
-        if not numbers:
-            raise ValueError(f"--seeds={text!r}: the range {part!r} runs backwards; write {last}-{first}")
-        seeds += numbers
-    if max(seeds) >= 2**32:
-        raise ValueError(f"--seeds={text!r}: {max(seeds)} is too large; seeds are below 2**32")
-    return seeds
+            raise ValueError(f"{flag}={text!r}: {part!r} is not a {what} or a range; write 7, 0-15 or 1,5,8-10")
+        ends = int(first), int(last if dash else first)
+        if ends[1] < ends[0]:
+            raise ValueError(f"{flag}={text!r}: the range {part!r} runs backwards; write {last}-{first}")
+        if ends[1] >= below:
+            raise ValueError(f"{flag}={text!r}: {ends[1]} is too large; each {what} is below {below}")
+        found += range(ends[0], ends[1] + 1)
+    return found
 
 
-def latents(seeds: Iterable[int], z_dim: int) -> np.ndarray:
-    """Return float32[n, z_dim] of seeds, `numpy.random.RandomState(seed).randn(1, z_dim)`, as official tools do."""
-    return np.concatenate([np.random.RandomState(s).randn(1, z_dim) for s in seeds]).astype(np.float32)
+def parse_floats(flag: str, text: str) -> list[float]:
+    """Return the numbers of '0,0.5,1'.
+
+    Raises:
+        ValueError: not finite numbers with commas between.
+    """
+    try:
+        found = [float(x) for x in text.split(",")]
+    except ValueError:
+        found = [np.nan]
+    if not np.isfinite(found).all():
+        raise ValueError(f"{flag}={text}: write numbers with commas, such as {flag}=0,0.5,1")
+    return found
 
 
-def labels(model: Any, args: argparse.Namespace, count: int) -> np.ndarray:
-    """Return the label that the arguments ask for, float32[count, k]; see `make_label` for the errors."""
-    label = make_label(model.gan.spec.label_dim, model.label_kind, args.class_index, args.label)
-    return np.tile(label, (count, 1))
+def parse_layers(text: str, model: Any) -> list[int]:
+    """Return the style slots of 'coarse', 'middle', 'fine', 'all', or of numbers such as '0-3,7'.
+
+    Coarse slots are those of images up to 8x8, middle ones up to 32x32, fine ones the rest, as in the StyleGAN paper
+    (section 3.1); where a model's layers have no resolutions of their own (StyleGAN3), thirds.
+
+    Raises:
+        ValueError: neither a name nor slots of this model.
+    """
+    num_ws = model.gan.spec.num_ws
+    by_resolution = model.config.arch != "stylegan3"  # two slots each, from 4x4 on
+    ends = (min(4, num_ws), min(8, num_ws)) if by_resolution else (num_ws // 3, 2 * num_ws // 3)
+    named = {"coarse": (0, ends[0]), "middle": ends, "fine": (ends[1], num_ws), "all": (0, num_ws)}
+    found: list[int] = []
+    for part in text.split(","):
+        if part in named:
+            slots = list(range(*named[part]))
+            if not slots:
+                raise ValueError(f"--layers={text}: this model has no {part} slots; it has {num_ws} in all")
+            found += slots
+        elif part and not part[0].isdigit():
+            raise ValueError(f"--layers={text}: {part!r} is not known; write {', '.join(named)}, or slots as 0-3,7")
+        else:
+            found += parse_numbers("--layers", part, num_ws, "style slot")
+    return sorted(set(found))
+
+
+def labels(model: Any, args: argparse.Namespace) -> np.ndarray:
+    """Return the labels that the arguments ask for, float32[m, k], one row per class; errors as `make_label`."""
+    spec = model.gan.spec
+    if args.classes is None:
+        return make_label(spec.label_dim, model.label_kind, None, args.label)[None]
+    if not spec.label_dim:
+        raise ValueError(f"--class={args.classes}: this model has no labels; leave it out")
+    if args.classes == "all":
+        chosen = list(range(spec.label_dim))
+    else:
+        chosen = parse_numbers("--class", args.classes, 2**31, "class")
+    return np.stack([make_label(spec.label_dim, model.label_kind, c, args.label) for c in chosen])
+
+
+def one_label(model: Any, args: argparse.Namespace) -> np.ndarray | None:
+    """Return the single label float32[k] that the arguments ask for; None without labels.
+
+    Raises:
+        ValueError: several classes; see also `make_label`.
+    """
+    found = labels(model, args)
+    if len(found) > 1:
+        raise ValueError(f"--class={args.classes}: this tool draws one class at a time; choose one")
+    return found[0] if found.shape[1] else None
 
 
 def make_label(label_dim: int, kind: str, class_index: int | None, numbers: str | None) -> np.ndarray:
@@ -115,10 +189,3 @@ def transformable(model: Any, what: str) -> Any:
     if model.gan.with_transform is None:
         raise ValueError(f"{what}: arch {model.config.arch!r} draws on a fixed grid; use a model such as stylegan3")
     return model.gan.with_transform
-
-
-def in_chunks(x: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield (rows of x, how many of them count): always `size` rows, the last chunk filled up with its last row."""
-    for start in range(0, len(x), size):
-        part = x[start : start + size]
-        yield np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)]), len(part)

@@ -2,33 +2,39 @@
 
 An image depends only on its seed (and label, psi, noise), not on the other seeds, the batch or the devices. Latents
 are `numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so that official weights give
-the known pictures.
+the known pictures. With several classes every seed is drawn in each. `--out=FILE.zip` writes a data set in the
+training layout, with labels.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stylegan_jax.tools import inputs
+from stylegan_jax.tools import inputs, runner
+
+MAX_GRID = 4096
+"""Above this number of images no grid is made of them."""
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.sample", description=(__doc__ or "").split("\n")[0])
     inputs.add_arguments(p)
-    p.add_argument("--out", required=True, help="folder for the PNGs, grid.png and sample.json; created if absent")
+    inputs.add_output(p, "folder for the PNGs, grid.png and sample.json, or a data set FILE.zip")
     p.add_argument("--seeds", default="0-15", help="such as 0-15 or 1,5,8-10 (default: %(default)s)")
     p.add_argument("--noise", choices=("const", "random", "none"), default="const", help="default: const")
     p.add_argument("--translate", default=None, metavar="X,Y", help="move right by X widths and down by Y heights")
     p.add_argument("--rotate", type=float, default=0.0, metavar="DEG", help="turn counter-clockwise about the centre")
     p.add_argument("--columns", type=int, default=0, help="columns of the grid (default: about square)")
+    p.add_argument("--files", choices=("both", "images", "grid"), default="both", help="what a folder gets")
     return p
 
 
@@ -59,63 +65,78 @@ def move_canvas(model: Any, args: argparse.Namespace) -> Any:
     if not np.isfinite(args.rotate):
         raise ValueError(f"--rotate={args.rotate}: write a number of degrees, such as --rotate=30")
     height, width, _ = model.gan.spec.image_shape
-    with_transform = inputs.transformable(model, "--translate, --rotate")
-    transform = inputs.make_transform(x, y, args.rotate, width / height)
-    return model._replace(g_ema=with_transform(model.g_ema, transform))
+    inputs.transformable(model, "--translate, --rotate")
+    return model.moved(inputs.make_transform(x, y, args.rotate, width / height))
 
 
-def sample(model: Any, seeds: Sequence[int], args: argparse.Namespace) -> np.ndarray:
-    """Return uint8[len(seeds), h, w, c], drawn in chunks of one size so that one program is compiled."""
-    import jax
+def draw(model: Any, seeds: Sequence[int], labels: np.ndarray, args: argparse.Namespace) -> Iterator[np.ndarray]:
+    """Yield uint8[h, w, c] for every seed in turn, in each of the labels float32[m, k]."""
+    for first in range(0, len(seeds), args.batch):
+        some = seeds[first : first + args.batch]
+        own, cond = np.repeat(some, len(labels)), np.tile(labels, (len(some), 1))
+        options = {"psi": args.psi, "cutoff": args.cutoff, "noise": args.noise, "chunk": args.batch}
+        yield from model.sample(own, label=cond if labels.shape[1] else None, **options)
 
-    from stylegan_jax import images, load, rng
 
-    cond = inputs.labels(model, args, args.batch)
+def to_folder(args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray], names: list[str]) -> str:
+    """Write PNGs and a grid; return the sentence to print."""
+    from stylegan_jax import images
 
-    @jax.jit
-    def draw(g, z, psi, keys):  # weights as arguments: as constants they would be folded, and compiled in
-        noise = {"noise": args.noise, "key": keys if args.noise == "random" else None}
-        return load.generate(model._replace(g_ema=g), z, cond, psi, args.cutoff, **noise)
+    out, kept = Path(args.out), []
+    path = runner.claim(out, "sample.json", args)
+    has_grid = args.files != "images" and len(names) <= MAX_GRID
+    for name, picture in zip(names, runner.progress(pictures, len(names), "image"), strict=True):
+        if args.files != "grid":
+            images.save_png(out / name, picture)
+        if has_grid:
+            kept.append(picture)
+    if has_grid:
+        columns = args.columns or int(np.ceil(np.sqrt(len(kept))))
+        images.save_png(out / "grid.png", images.make_grid(np.stack(kept), columns))
+    runner.write_record(path, runner.record(args, model))
+    return f"{len(names)} images{' and grid.png' * has_grid} in {out}"
 
-    out, g = [], jax.device_put(model.g_ema)
-    for chunk, n in inputs.in_chunks(np.asarray(seeds, np.uint32), args.batch):
-        z = inputs.latents(chunk, model.gan.spec.z_dim)
-        keys = jax.vmap(lambda s: rng.stream(rng.root(0), "sample/noise", s))(chunk)
-        out.append(images.to_pixels(jax.device_get(draw(g, z, args.psi, keys)))[:n])
-    return np.concatenate(out)
+
+def to_zip(args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray], labels: np.ndarray, count: int) -> str:
+    """Write a data set; return the sentence to print."""
+    from PIL import Image
+
+    from stylegan_jax.data.prepare.write import check_dest, member_name, open_writer
+
+    check_dest(args.out, "", args.overwrite)
+    entries: list[list[Any]] = []
+    with open_writer(args.out) as writer:
+        for i, picture in enumerate(runner.progress(pictures, count, "image")):
+            data = io.BytesIO()
+            Image.fromarray(picture[:, :, 0] if picture.shape[-1] == 1 else picture).save(data, format="PNG")
+            writer.add(member_name(i), data.getvalue())
+            label = labels[i % len(labels)]
+            entries.append([member_name(i), int(label.argmax()) if args.classes else [float(x) for x in label]])
+        tree = {"labels": entries if labels.shape[1] else None}
+        writer.add("dataset.json", json.dumps(tree).encode())
+        writer.add("sample.json", json.dumps(runner.record(args, model), indent=2, default=str).encode())
+        writer.finish()
+    return f"{count} images in {args.out}"
+
+
+def act(args: argparse.Namespace) -> str:
+    """Draw; return the sentence to print."""
+    from stylegan_jax.load import load_model
+
+    seeds = inputs.parse_seeds(args.seeds)
+    model = move_canvas(load_model(args.run, args.step), args)
+    labels = inputs.labels(model, args)
+    pictures, count = draw(model, seeds, labels, args), len(seeds) * len(labels)
+    if args.out.lower().endswith(".zip"):
+        return to_zip(args, model, pictures, labels, count)
+    classes = [f"_class{label.argmax():03d}" if len(labels) > 1 else "" for label in labels]
+    names = [f"seed{seed:04d}{which}.png" for seed in seeds for which in classes]
+    return to_folder(args, model, pictures, names)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
-    args = parser().parse_args(argv)
-    if args.batch < 1:
-        print(f"error: --batch={args.batch} must be at least 1", file=sys.stderr)
-        return 2
-    from stylegan_jax import images
-    from stylegan_jax.config import ConfigError
-    from stylegan_jax.convert import BadCheckpointError
-    from stylegan_jax.load import load_model
-    from stylegan_jax.train.checkpoint import CheckpointError
-    from stylegan_jax.train.startup import use_compilation_cache
-
-    try:
-        seeds = inputs.parse_seeds(args.seeds)
-        use_compilation_cache("auto")
-        model = move_canvas(load_model(args.run, args.step), args)
-        pixels = sample(model, seeds, args)
-        out = Path(args.out)
-        out.mkdir(parents=True, exist_ok=True)
-        for seed, image in zip(seeds, pixels, strict=True):
-            images.save_png(out / f"seed{seed:04d}.png", image)
-        columns = args.columns or int(np.ceil(np.sqrt(len(seeds))))
-        images.save_png(out / "grid.png", images.make_grid(pixels, columns))
-        record = {"arguments": vars(args), "model": model.provenance}
-        (out / "sample.json").write_text(json.dumps(record, indent=2, default=str) + "\n")
-    except (ValueError, ConfigError, BadCheckpointError, CheckpointError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{len(seeds)} images and grid.png in {out}")
-    return 0
+    return runner.run(parser(), act, argv)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.tools import inputs
+from stylegan_jax.tools import inputs, runner
 
 PATHS = ("latent", "translate", "rotate")
 
@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--radius", type=float, default=0.125, help="translate: of the circle, in image heights (default: %(default)s)"
     )
+    p.add_argument("--grid", default="1x1", metavar="CxR", help="columns x rows; the seeds are dealt to the cells")
     p.add_argument("--noise", choices=("const", "none"), default="const", help="default: const")
     return p
 
@@ -54,13 +55,11 @@ def check(args: argparse.Namespace, seeds: Sequence[int]) -> None:
     Raises:
         ValueError: a value that breaks a rule.
     """
-    for name in ("frames", "batch"):
-        if getattr(args, name) < 1:
-            raise ValueError(f"--{name}={getattr(args, name)} must be at least 1")
+    if args.frames < 1:
+        raise ValueError(f"--frames={args.frames} must be at least 1")
     if not np.isfinite(args.radius):
         raise ValueError(f"--radius={args.radius}: write a number, such as 0.125")
-    if args.path == "latent" and len(seeds) < 2:
-        raise ValueError(f"--seeds={args.seeds} is one seed; --path=latent goes from seed to seed, such as --seeds=0-3")
+    keyframes(args, seeds)
 
 
 def slerp(z: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -99,61 +98,92 @@ def transforms(path: str, t: np.ndarray, radius: float, aspect: float) -> np.nda
     return np.stack([inputs.make_transform(*move, aspect) for move in zip(x, y, degrees, strict=True)])
 
 
-def frames(model: Any, seeds: list[int], args: argparse.Namespace) -> Iterator[np.ndarray]:
-    """Yield len(seeds) * args.frames frames, uint8[h, w, c]."""
-    import jax
-    import jax.numpy as jnp
+def keyframes(args: argparse.Namespace, seeds: Sequence[int]) -> tuple[int, int, np.ndarray]:
+    """Return (rows, columns, seeds int[cells, k]) of the grid: each cell goes through k seeds of its own.
 
-    from stylegan_jax import images, models
+    Raises:
+        ValueError: the grid is not of the form 3x2 or does not divide the seeds.
+    """
+    parts = args.grid.split("x")
+    if len(parts) != 2 or not all(x.isdigit() and int(x) for x in parts):
+        raise ValueError(f"--grid={args.grid}: write COLUMNSxROWS, such as 3x2")
+    columns, rows = map(int, parts)
+    count, rest = divmod(len(seeds), columns * rows)
+    if rest or not count:
+        raise ValueError(f"--grid={args.grid} has {columns * rows} cells; {len(seeds)} seeds are no multiple of it")
+    if args.path == "latent" and count < 2:
+        raise ValueError(
+            f"--seeds={args.seeds} is one seed per cell; --path=latent goes from seed to seed, such as --seeds=0-"
+            f"{4 * columns * rows - 1}"
+        )
+    return rows, columns, np.asarray(seeds).reshape(-1, count)
+
+
+def cell(model: Any, seeds: np.ndarray, cond: np.ndarray, args: argparse.Namespace) -> Iterator[np.ndarray]:
+    """Yield len(seeds) * args.frames frames, uint8[h, w, c], of one cell; labels float32[m, k] take turns."""
+    import jax
+
+    from stylegan_jax import images, trained
 
     gan, g = model.gan, jax.device_put(model.g_ema)
     height, width, _ = gan.spec.image_shape
-    cond = inputs.labels(model, args, args.batch)
     with_transform = None if args.path == "latent" else inputs.transformable(model, f"--path={args.path}")
 
     @jax.jit
-    def map_latents(g, z):  # weights as arguments: as constants they would be folded, and compiled in
-        return models.truncate(gan.map_latents(g, z, cond), jnp.asarray(model.w_avg), args.psi, args.cutoff)
-
-    @jax.jit
-    def draw(g, ws, transform):
+    def draw(g, ws, transform):  # weights as arguments: as constants they would be folded, and compiled in
         moved = g if with_transform is None else with_transform(g, transform)
         return gan.synthesize(moved, ws, noise=args.noise)
 
-    z = inputs.latents(seeds, gan.spec.z_dim)
+    z, cond = trained.latents(seeds, gan.spec.z_dim), cond[np.arange(len(seeds)) % len(cond)]
+    to_styles = lambda z, cond: model.map(
+        z, cond if cond.shape[1] else None, psi=args.psi, cutoff=args.cutoff, chunk=args.batch
+    )
     if args.path == "latent" and args.space == "z":
-        styles = lambda t: map_latents(g, slerp(z, t))
+        styles = lambda t: to_styles(slerp(z, t), blend(cond, t))
     else:
-        keys = np.concatenate([jax.device_get(map_latents(g, part))[:n] for part, n in inputs.in_chunks(z, args.batch)])
+        keys = to_styles(z, cond)
         styles = spline(keys) if args.path == "latent" else lambda t: keys[np.floor(t).astype(int)]
     times = np.arange(len(seeds) * args.frames) / args.frames
-    for t, n in inputs.in_chunks(times, args.batch):
+    for t, n in trained.in_chunks(times, args.batch):
         image = draw(g, styles(t), transforms(args.path, t, args.radius, width / height))
         yield from images.to_pixels(jax.device_get(image))[:n]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; return its exit code."""
-    args = parser().parse_args(argv)
-    from stylegan_jax.config import ConfigError
-    from stylegan_jax.convert import BadCheckpointError
+def blend(labels: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Return float32[n, k] on the closed path of straight lines through labels float32[m, k]; t float[n] in [0, m)."""
+    at = np.floor(t).astype(int)
+    share = (t - at)[:, None]
+    return ((1 - share) * labels[at % len(labels)] + share * labels[(at + 1) % len(labels)]).astype(np.float32)
+
+
+def frames(model: Any, seeds: list[int], args: argparse.Namespace) -> Iterator[np.ndarray]:
+    """Yield the frames uint8[rows * h, columns * w, c]: keyframes per cell times args.frames."""
+    from stylegan_jax import images
+
+    rows, columns, own = keyframes(args, seeds)
+    cells = [cell(model, some, inputs.labels(model, args), args) for some in own]
+    for pictures in zip(*cells, strict=True):
+        yield images.make_grid(np.stack(pictures), columns) if rows * columns > 1 else pictures[0]
+
+
+def act(args: argparse.Namespace) -> str:
+    """Make the video; return the sentence to print."""
     from stylegan_jax.load import load_model
     from stylegan_jax.tools import video_file
-    from stylegan_jax.train.checkpoint import CheckpointError
-    from stylegan_jax.train.startup import use_compilation_cache
 
-    try:
-        seeds = inputs.parse_seeds(args.seeds)
-        check(args, seeds)
-        out = video_file.choose(Path(args.out), args.fps)
-        use_compilation_cache("auto")
-        model = load_model(args.run, args.step)
-        count = video_file.write(out, frames(model, seeds, args), args.fps)
-    except (ValueError, ConfigError, BadCheckpointError, CheckpointError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{count} frames, {count / args.fps:.1f} s, in {out}")
-    return 0
+    seeds = inputs.parse_seeds(args.seeds)
+    check(args, seeds)
+    out = video_file.choose(Path(args.out), args.fps)
+    model = load_model(args.run, args.step)
+    total = keyframes(args, seeds)[2].shape[1] * args.frames
+    count = video_file.write(out, iter(runner.progress(frames(model, seeds, args), total, "frame")), args.fps)
+    runner.write_record(out.with_name(out.name + ".json"), runner.record(args, model))
+    return f"{count} frames, {count / args.fps:.1f} s, in {out}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    return runner.run(parser(), act, argv)
 
 
 if __name__ == "__main__":

@@ -37,13 +37,13 @@ def joined(config: DistributedConfig) -> Iterator[None]:
     """Join the other processes of the run, to be called before JAX touches a device, and part at the end.
 
     With `mode='auto'` and no address, JAX finds the processes of a TPU slice, SLURM, Open MPI or GKE job; where it
-    finds none, this process is alone.
+    finds none, or the job has one process, this process is alone and has all devices of its machine.
 
     Raises:
         ConfigError: the others were not there in time.
         LostProcessError: one of them is gone. Leave without Python's exit hooks, which would wait for it.
     """
-    if config.mode == "off" or not _join(config):
+    if config.mode == "off" or _is_single_task(config) or not _join(config):
         yield
         return
     with _last_words():
@@ -56,10 +56,16 @@ def joined(config: DistributedConfig) -> Iterator[None]:
     jax.distributed.shutdown()  # not after an error: parting waits for the others, which may be gone
 
 
+def _is_single_task(config: DistributedConfig) -> bool:
+    """Return whether SLURM or Open MPI started one process; JAX would give it the first GPU only."""
+    tasks = os.environ.get("SLURM_NTASKS") or os.environ.get("OMPI_COMM_WORLD_SIZE")
+    return config.mode == "auto" and not config.coordinator and tasks == "1"
+
+
 def _join(config: DistributedConfig) -> bool:
     where: dict[str, Any] = {}
     if config.coordinator:
-        where = {"coordinator_address": config.coordinator}
+        where = {"coordinator_address": config.coordinator, "cluster_detection_method": "deactivate"}
         where |= {"num_processes": config.num_processes, "process_id": config.process_id}
     try:
         jax.distributed.initialize(
@@ -72,7 +78,7 @@ def _join(config: DistributedConfig) -> bool:
         if where:
             raise ConfigError(f"config.distributed does not fit: {error}") from None
         return False  # no cluster found
-    except RuntimeError as error:
+    except jax.errors.JaxRuntimeError as error:
         raise ConfigError(
             f"the processes of this run did not meet within config.distributed.start_timeout_s="
             f"{config.start_timeout_s} s ({_first_line(error)}); start the same command on every host, and check that "
@@ -155,6 +161,35 @@ def check_agreement(config: ExperimentConfig, facts: dict[str, Any]) -> None:
             )
 
     together(refuse)
+
+
+def check_shared(folder: Path) -> None:
+    """Refuse a folder that is not one and the same for all processes: each would keep its part of a checkpoint.
+
+    Raises:
+        ConfigError: on every process.
+    """
+    if jax.process_count() == 1:
+        return
+    mark = folder / f".shared-{_of_process_0(os.urandom(8)).hex()}"
+
+    def write() -> None:
+        if jax.process_index() == 0:
+            mark.touch()
+
+    def look() -> None:
+        if not mark.exists():
+            raise ConfigError(
+                f"--workdir={folder} of process {jax.process_index()} is not that of process 0; give all processes one "
+                "folder on a file system that they share"
+            )
+
+    together(write)
+    try:
+        together(look)
+    finally:
+        if jax.process_index() == 0:
+            mark.unlink(missing_ok=True)
 
 
 def _of_process_0(content: bytes) -> bytes:

@@ -23,7 +23,7 @@ from stylegan_jax.config import (
     validate,
 )
 from stylegan_jax.data import Batches, FittedSource, open_batches, open_source
-from stylegan_jax.load import LoadedModel, load_model
+from stylegan_jax.load import load_model
 from stylegan_jax.train import (
     compiling,
     growing,
@@ -37,7 +37,7 @@ from stylegan_jax.train import (
 )
 from stylegan_jax.train.ahead import Ahead
 from stylegan_jax.train.checkpoint import Checkpointer, NonFiniteError
-from stylegan_jax.train.distributed import check_agreement, together
+from stylegan_jax.train.distributed import check_agreement, check_shared, together
 from stylegan_jax.train.grid import Grid, grid_labels, grid_size
 from stylegan_jax.train.sharding import Layout, layout_of
 from stylegan_jax.train.signals import StopSignal
@@ -54,6 +54,7 @@ from stylegan_jax.train.startup import (
 )
 from stylegan_jax.train.state import TrainState, ema_model
 from stylegan_jax.train.workdir import WorkdirLock
+from stylegan_jax.trained import LoadedModel
 
 BAD_STEPS = 16
 """With on_nan 'skip' or 'scrub', this many bad steps of a program in a row, counted in whole ticks, end the run."""
@@ -103,6 +104,7 @@ def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: Fit
             return resolved, opened
 
         whole, opened = together(prepare)
+        check_shared(folder)
         check_agreement(whole, facts_of(opened.info()))
         return Run(whole, folder, layout, opened).go()
 
@@ -152,7 +154,7 @@ class Run:
             if restored is not None and self._is_stale(restored[1]):
                 self.say(f"nothing to do: {self._stale_line()}; raise config.train.early_stop_kimg, or set it to 0")
                 return restored[0]
-            source = self._transfer_source() if restored is None else None
+            source = together(self._transfer_source) if restored is None else None
             number = level_at(config, restored[1] if restored else 0)
             self.ahead.start(number)  # the programs compile while the state is made
             state, first = restored or (self._create(source), 0)
@@ -228,7 +230,7 @@ class Run:
                 state = self._report(state, step + 1, due.tick)
             if due.grid:
                 self._draw_grids(state, step + 1)
-            stopped = stop.agreed(step + 1)
+            stopped = stop.agreed()
             if due.checkpoint or stopped:
                 self._save(state, step + 1)
             if stopped:
@@ -274,7 +276,8 @@ class Run:
             ConfigError: no room, or the checkpoint was made with another configuration or data set.
         """
         target = steps.state_shapes(self.gan, self.config, self.layout)
-        check_space(self.folder, target, self.config.log.keep_latest + bool(self.config.log.keep_best))
+        log = self.config.log
+        together(lambda: check_space(self.folder, target, log.keep_latest + bool(log.keep_best)))
         restored = self.checkpoints.restore(target)
         if restored is None:
             return None

@@ -96,13 +96,18 @@ def make_layout(num_devices: int = 0, among: Sequence[Any] | None = None, *, fsd
     """Return the layout over all devices (or those of `among`), or over the first `num_devices`.
 
     Raises:
-        ConfigError: more devices asked for than there are, `fsdp` x `spatial` does not divide them, or the devices that
-            share an image belong to several processes.
+        ConfigError: more devices asked for than there are, or with several processes fewer; `fsdp` x `spatial` does not
+            divide them; or the devices that share an image belong to several processes.
     """
     devices = jax.devices() if among is None else among
     if num_devices > len(devices):
         have = "this machine has" if among is None else "chosen are"
         raise ConfigError(f"config.train.num_devices is {num_devices}; {have} {len(devices)}; use 0 for all")
+    if among is None and 0 < num_devices < len(devices) and jax.process_count() > 1:
+        raise ConfigError(
+            f"config.train.num_devices is {num_devices}; the {jax.process_count()} processes of this run have "
+            f"{len(devices)} devices, which all take part; use 0"
+        )
     devices = devices[: num_devices or len(devices)]
     data, rest = divmod(len(devices), fsdp * spatial)
     if rest:
@@ -114,7 +119,9 @@ def make_layout(num_devices: int = 0, among: Sequence[Any] | None = None, *, fsd
     owners = np.vectorize(lambda d: d.process_index)(mesh.devices)
     if (owners != owners[:, :, :1]).any():
         local = int(np.bincount(owners.flat).min())
-        raise ConfigError(f"config.mesh.spatial is {spatial}; an image must stay on one host; use at most {local}")
+        raise ConfigError(
+            f"config.mesh.spatial is {spatial}; an image must stay within one process; use at most {local}"
+        )
     named = lambda *spec: NamedSharding(mesh, PartitionSpec(*spec))
     return Layout(mesh, named(), named(ROWS), named(None, ROWS), named(ROWS, "spatial"))
 

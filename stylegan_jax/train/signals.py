@@ -29,6 +29,7 @@ class StopSignal:
         """Install nothing yet; JAX has been told of the other processes."""
         self._requested: str | None = None
         self._interrupted = False
+        self._steps = 0
         self._former: dict[signal.Signals, Any] = {}
         self._several = jax.process_count() > 1
 
@@ -37,11 +38,12 @@ class StopSignal:
         """The name of the first signal that this process got, or None."""
         return self._requested
 
-    def agreed(self, step: int) -> bool:
-        """Return whether to stop after `step`, the same answer on all processes; call it after every step."""
+    def agreed(self) -> bool:
+        """Return whether to stop now, the same answer on all processes; call it after every step."""
         if not self._several:
             return self._requested is not None
-        return multihost_utils.reached_preemption_sync_point(step)
+        self._steps += 1  # not the step of the state, which a rollback takes back
+        return multihost_utils.reached_preemption_sync_point(self._steps)
 
     def reason(self) -> str:
         """Return what asked for the stop."""

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from stylegan_jax.config import ConfigError, ModelConfig
 from stylegan_jax.convert.stylegan2 import flatten, unflatten
-from stylegan_jax.load import LoadedModel
 from stylegan_jax.train.state import TrainState
+from stylegan_jax.trained import LoadedModel
 
 LABEL_LAYERS = ("mapping/embed/weight",)
 """Arrays whose shape depends on the number of classes; they start anew when it differs."""

@@ -133,11 +133,34 @@ def test_the_loss_of_a_process_ends_the_run_with_a_clear_message(cache, tmp_path
 
 
 @pytest.mark.slow
-def test_processes_that_differ_are_refused(cache, tmp_path):
+def test_two_processes_start_from_another_model_as_one_does(cache, tmp_path):
+    Command(cache, tmp_path / "source", 1, 4, 4).run()
+    one, two = (Command(cache, tmp_path / f"{n}", n, 4 // n, 4) for n in (1, 2))
+    for command in (one, two):
+        command.arguments.append(f"--config.train.init_from={tmp_path / 'source'}")
+        command.run()
+    assert two.means()[0] == pytest.approx(one.means()[0], rel=1e-5, abs=1e-6)
+
+
+REFUSED = {
+    "a key": (
+        ((), ("--config.train.g_lr=0.003",)),
+        "process 1 was not started like process 0:\n  config.train.g_lr: 0.002 there, 0.003 here",
+    ),
+    "the folder": ((("--workdir={}/a",), ("--workdir={}/b",)), "b of process 1 is not that of process 0"),
+    "devices": (
+        (("--config.train.num_devices=2",),) * 2,
+        "config.train.num_devices is 2; the 2 processes of this run have 4 devices, which all take part; use 0",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REFUSED)
+def test_processes_that_do_not_fit_are_refused(cache, tmp_path, name):
+    each, text = REFUSED[name]
     command = Command(cache, tmp_path / "run", 2, 2, 100)
-    with command.running((), ("--config.train.g_lr=0.003",)) as processes:
+    with command.running(*(tuple(a.format(tmp_path) for a in own) for own in each)) as processes:
         assert command.finish(processes, 60) == [2, 2]
-    assert "process 1 could not start" in command.output(0)
-    assert "process 1 was not started like process 0:\n  config.train.g_lr: 0.002 there, 0.003 here" in command.output(
-        1
-    )
+    assert text in command.output(1)
+    assert name == "devices" or "process 1 could not start" in command.output(0)

@@ -67,7 +67,7 @@ def main() -> None:
         if process == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         step = 0
-        while not stop.agreed(step):  # it takes the coordination service about a second
+        while not stop.agreed():  # it takes the coordination service about a second
             step, _ = step + 1, time.sleep(0.05)
         report["stop"] = step == int(multihost_utils.broadcast_one_to_all(np.asarray(step)))
     print(json.dumps(report))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,8 @@ from configs import common
 from stylegan_jax import models
 from stylegan_jax.config import model_from_dict
 from stylegan_jax.convert import write_model_folder
-from stylegan_jax.load import LoadedModel
 from stylegan_jax.tools import inputs, sample, video, video_file
+from stylegan_jax.trained import LoadedModel
 
 H, W = 12, 16
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,13 +105,28 @@ def test_chunks_are_of_one_size_and_change_nothing():
     assert np.abs(whole - parts).max() <= 1
 
 
+def test_a_grid_deals_the_seeds_to_its_cells():
+    frames = draw("--seeds=1-6", "--grid=1x3", "--frames=2", "--path=rotate")
+    assert frames.shape == (4, 3 * H, W, 3)
+    for i in range(3):
+        alone = draw(f"--seeds={2 * i + 1},{2 * i + 2}", "--frames=2", "--path=rotate")
+        np.testing.assert_array_equal(frames[:, i * H : (i + 1) * H], alone)
+
+
+def test_labels_blend_along_the_path():
+    labels = np.eye(3, dtype=np.float32)
+    np.testing.assert_allclose(
+        video.blend(labels, np.array([0.0, 0.25, 2.5])), [[1, 0, 0], [0.75, 0.25, 0], [0.5, 0, 0.5]]
+    )
+
+
 def test_a_single_picture_moves_the_same_way():
     args = sample.parser().parse_args(["--run=x", "--out=y", "--translate=0.125,-0.25"])
-    (still,) = sample.sample(TOY, [3], args).astype(int)
-    (moved,) = sample.sample(sample.move_canvas(TOY, args), [3], args).astype(int)
+    (still,) = TOY.sample([3]).astype(int)
+    (moved,) = sample.move_canvas(TOY, args).sample([3]).astype(int)
     assert np.abs(moved[:-3, 2:] - still[3:, :-2]).max() <= 1  # two pixels right, three up
     args = sample.parser().parse_args(["--run=x", "--out=y", "--translate=0.0625,0", "--rotate=90"])
-    (turned,) = sample.sample(sample.move_canvas(TOY, args), [3], args).astype(int)
+    (turned,) = sample.move_canvas(TOY, args).sample([3]).astype(int)
     want = np.rot90(still[:, (W - H) // 2 : (W + H) // 2])  # turned first, then moved
     assert np.abs(turned[:, (W - H) // 2 + 1 : (W + H) // 2 + 1] - want).max() <= 1
     assert sample.move_canvas(TOY, sample.parser().parse_args(["--run=x", "--out=y"])) is TOY
@@ -156,7 +172,8 @@ def test_the_command_on_a_real_model(real, tmp_path, capsys):
     same = np.square(right[:, 6:-2] - left[:, 2:-6]).mean() / right.var()
     other = np.square(right[:, 2:-6] - left[:, 6:-2]).mean() / right.var()
     assert same < 0.1 < 0.5 < other, (same, other, right.std())
-    assert [p.name for p in tmp_path.iterdir()] == ["circle.webp"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["circle.webp", "circle.webp.json"]
+    assert json.loads((tmp_path / "circle.webp.json").read_text())["arguments"]["radius"] == 0.125
 
 
 def read(path: Path) -> np.ndarray:
@@ -230,10 +247,14 @@ def test_without_pyav_webp_is_written_and_mp4_refused(tmp_path, monkeypatch):
     [
         (["--frames=0"], "--frames=0 must be at least 1"),
         (["--batch=0"], "--batch=0 must be at least 1"),
-        (["--seeds=3"], "--seeds=3 is one seed; --path=latent goes from seed to seed"),
+        (["--seeds=3"], "--seeds=3 is one seed per cell; --path=latent goes from seed to seed"),
         (["--seeds=3-1"], "the range '3-1' runs backwards; write 1-3"),
         (["--seeds=a"], "'a' is not a seed or a range"),
         (["--seeds=4294967296"], "too large"),
+        (["--grid=3"], "--grid=3: write COLUMNSxROWS, such as 3x2"),
+        (["--grid=3x2"], "--grid=3x2 has 6 cells; 4 seeds are no multiple of it"),
+        (["--grid=4x1"], "--seeds=0-3 is one seed per cell"),
+        (["--batch=0"], "--batch=0 must be at least 1"),
         (["--fps=0"], "--fps=0: .webp holds more than 0 and at most 240"),
         (["--fps=60", "--out=x.gif"], "--fps=60: .gif holds more than 0 and at most 50"),
         (["--radius=nan", "--path=translate"], "--radius=nan: write a number"),

@@ -191,9 +191,8 @@ def test_sampling_a_run(straight, tmp_path, capsys):
 def test_an_image_depends_only_on_its_seed(straight, tmp_path):
     model = load_model(straight[0])
     assert model.label_kind == "none"
-    args = sample.parser().parse_args(["--run=x", "--out=y", "--noise=random"])
-    alone = sample.sample(model, [5], args)
-    among = sample.sample(model, list(range(12)), args)
+    alone = model.sample([5], noise="random")
+    among = model.sample(range(12), noise="random")
     np.testing.assert_array_equal(alone[0], among[5])
 
 

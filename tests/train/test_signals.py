@@ -19,10 +19,10 @@ def send(number: signal.Signals) -> None:
 def test_a_signal_is_a_request(name: str, capfd: pytest.CaptureFixture[str]):
     with StopSignal() as stop:
         assert stop.requested is None
-        assert not stop.agreed(1)
+        assert not stop.agreed()
         send(signal.Signals[name])
         assert stop.requested == name
-        assert stop.agreed(2)
+        assert stop.agreed()
     assert f"{name}: finishing this step" in capfd.readouterr().err
 
 

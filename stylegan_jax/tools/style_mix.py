@@ -1,0 +1,84 @@
+"""Mix styles: `python -m stylegan_jax.tools.style_mix --run=DIR --rows=0-3 --columns=8-12 --layers=coarse --out=DIR`.
+
+Each picture of the grid is its row's, with the chosen style slots of its column's (StyleGAN, section 3.1 and figure 3).
+The first row and the first column show the sources.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stylegan_jax.tools import inputs, runner
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    head = (__doc__ or "").split("\n")[0]
+    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.style_mix", description=head)
+    inputs.add_arguments(p)
+    inputs.add_output(p, "folder for grid.png, the PNGs and style_mix.json")
+    p.add_argument("--rows", default="0-3", metavar="SEEDS", help="that keep the other slots (default: %(default)s)")
+    p.add_argument("--columns", default="8-12", metavar="SEEDS", help="that give the slots (default: %(default)s)")
+    p.add_argument(
+        "--layers", default="coarse", help="coarse, middle, fine, all, or slots from 0 as 0-3,7 (default: %(default)s)"
+    )
+    return p
+
+
+def mix(rows: np.ndarray, columns: np.ndarray, layers: Sequence[int]) -> np.ndarray:
+    """Return float32[r, c, l, w]: styles [r, l, w] with the slots `layers` of styles [c, l, w]."""
+    mixed = np.repeat(rows[:, None], len(columns), axis=1)
+    mixed[:, :, layers] = columns[None][:, :, layers]
+    return mixed
+
+
+def draw(model: Any, rows: np.ndarray, columns: np.ndarray, layers: Sequence[int], chunk: int) -> np.ndarray:
+    """Return uint8[r + 1, c + 1, h, w, c]: sources in the first row and column, white in the corner."""
+    from stylegan_jax import images
+
+    mixed = mix(rows, columns, layers)
+    ws = np.concatenate([rows, columns, mixed.reshape(-1, *mixed.shape[2:])])
+    total = -(-len(ws) // chunk)
+    pictures = [images.to_pixels(x) for x in runner.progress(model.stream(ws, chunk=chunk), total, "batch")]
+    pixels, r, c = np.concatenate(pictures), len(rows), len(columns)
+    grid = np.full((r + 1, c + 1, *pixels.shape[1:]), 255, np.uint8)
+    grid[1:, 0], grid[0, 1:] = pixels[:r], pixels[r : r + c]
+    grid[1:, 1:] = pixels[r + c :].reshape(r, c, *pixels.shape[1:])
+    return grid
+
+
+def act(args: argparse.Namespace) -> str:
+    """Draw; return the sentence to print."""
+    from stylegan_jax import images
+    from stylegan_jax.load import load_model
+
+    seeds = [inputs.parse_numbers(f, x, 2**32, "seed") for f, x in (("--rows", args.rows), ("--columns", args.columns))]
+    model = load_model(args.run, args.step)
+    layers = inputs.parse_layers(args.layers, model)
+    label = inputs.one_label(model, args)
+    options = {"psi": args.psi, "cutoff": args.cutoff, "chunk": args.batch}
+    rows, columns = (model.map(some, label, **options) for some in seeds)
+    out = Path(args.out)
+    path = runner.claim(out, "style_mix.json", args)
+    grid = draw(model, rows, columns, layers, args.batch)
+    for i, row in enumerate(seeds[0]):
+        for j, column in enumerate(seeds[1]):
+            images.save_png(out / f"{row:04d}-{column:04d}.png", grid[i + 1, j + 1])
+    images.save_png(out / "grid.png", images.make_grid(grid.reshape(-1, *grid.shape[2:]), grid.shape[1]))
+    runner.write_record(path, runner.record(args, model, layers=layers))
+    return f"{rows.shape[0]} x {columns.shape[0]} mixtures of slots {layers} and grid.png in {out}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    return runner.run(parser(), act, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""What truncation does: `python -m stylegan_jax.tools.truncation --run=DIR --seeds=0-3 --psis=-1,0,0.5,1 --out=DIR`.
+
+One row per seed, one column per psi (StyleGAN, appendix B; negative values give the opposite of a picture, figure 8).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stylegan_jax.tools import inputs, runner
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    head = (__doc__ or "").split("\n")[0]
+    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.truncation", description=head)
+    inputs.add_arguments(p, psi=False)
+    inputs.add_output(p, "folder for grid.png and truncation.json")
+    p.add_argument("--seeds", default="0-3", help="such as 0-15 or 1,5,8-10 (default: %(default)s)")
+    p.add_argument("--psis", default="-1,-0.5,0,0.5,0.7,1", help="numbers with commas (default: %(default)s)")
+    return p
+
+
+def act(args: argparse.Namespace) -> str:
+    """Draw; return the sentence to print."""
+    from stylegan_jax import images
+    from stylegan_jax.load import load_model
+
+    seeds, psis = inputs.parse_seeds(args.seeds), inputs.parse_floats("--psis", args.psis)
+    model = load_model(args.run, args.step)
+    label = inputs.one_label(model, args)
+    path = runner.claim(Path(args.out), "truncation.json", args)
+    ws = np.stack([model.map(seeds, label, psi=psi, cutoff=args.cutoff, chunk=args.batch) for psi in psis], axis=1)
+    ws = ws.reshape(-1, *ws.shape[2:])
+    chunks = runner.progress(model.stream(ws, chunk=args.batch), -(-len(ws) // args.batch), "batch")
+    pixels = np.concatenate([images.to_pixels(x) for x in chunks])
+    images.save_png(Path(args.out) / "grid.png", images.make_grid(pixels, len(psis)))
+    runner.write_record(path, runner.record(args, model))
+    return f"{len(seeds)} seeds x {len(psis)} psis: grid.png in {args.out}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    return runner.run(parser(), act, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
