@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import importlib
+import itertools
 import json
 import math
 import threading
@@ -171,9 +172,10 @@ def test_the_run_shows_the_images_that_were_asked_for_at_each_height(grown):
 def test_a_run_resumes_from_inside_a_fade_bit_for_bit(grown, tmp_path, monkeypatch):
     """Stopped where the fade begins, and inside it."""
     config, folder, state, _, _ = grown
+    done = itertools.count(1)  # of both runs together
     for step, height in ((8, 4), (15, 8)):
         with monkeypatch.context() as patch:
-            patch.setattr(StopSignal, "agreed", lambda self, done, step=step: done == step)
+            patch.setattr(StopSignal, "agreed", lambda self, step=step: next(done) == step)
             patch.setattr(StopSignal, "reason", lambda self: "test")
             assert int(loop.train(config, tmp_path).step) == step
         assert load_model(tmp_path).gan.spec.image_shape == (height, height, 3)
