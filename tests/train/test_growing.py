@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from stylegan_jax import load_model, models
-from stylegan_jax.config import ConfigError, at_level, from_dict, images_shown, level_at, levels
+from stylegan_jax.config import ConfigError, at_level, check_devices, from_dict, images_shown, level_at, levels
 from stylegan_jax.train import compiling, growing, loop, schedule
 from stylegan_jax.train.signals import StopSignal
 
@@ -111,6 +111,13 @@ GROW |= {"log__grid_ticks": 1, "train__num_devices": 1, "log__progress_bar": Fal
 def test_schedules_that_lead_nowhere_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         recipe("tiny", **(GROW | changes))
+
+
+def test_every_height_has_to_divide_over_the_devices():
+    config = recipe("tiny", **(GROW | {"growing__batch_sizes": (12,)}))
+    check_devices(config, 4)
+    with pytest.raises(ConfigError, match=r"batch_size is 12; the 8 devices must divide it.* \(at height 4, by config"):
+        check_devices(config, 8)
 
 
 def same_bits(a, b) -> bool:
