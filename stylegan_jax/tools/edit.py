@@ -1,0 +1,124 @@
+"""Edit styles: `python -m stylegan_jax.tools.edit --run=DIR --method=sefa --layers=0-3 --seeds=0-3 --out=DIR`.
+
+Finds directions in W (`--method`), or takes those of a file, and draws one grid per direction: a row per seed (or
+style of `--styles`), a column per strength. docs/tools.md has the methods and their sources.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stylegan_jax.tools import directions, inputs, runner
+
+METHODS = ("sefa", "ganspace", "boundary", "difference", "file")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.edit", description=(__doc__ or "").split("\n")[0])
+    inputs.add_arguments(p)
+    inputs.add_output(p, "folder for direction00.png …, directions.npz and edit.json")
+    p.add_argument(
+        "--method",
+        choices=METHODS,
+        default="sefa",
+        help="sefa: eigenvectors of the affine weights (default); ganspace: principal components of W; boundary: "
+        "linear SVM between --positive and --negative; difference: of their means; file: --directions",
+    )
+    p.add_argument("--count", type=int, default=5, help="directions of sefa and ganspace (default: %(default)s)")
+    p.add_argument("--samples", type=int, default=10_000, help="latents of ganspace (default: %(default)s)")
+    p.add_argument("--positive", metavar="FILE", help="styles as .npz with 'w', such as projected_w.npz")
+    p.add_argument("--negative", metavar="FILE", help="styles of the other group")
+    p.add_argument("--directions", metavar="FILE", help="directions.npz of an earlier call")
+    p.add_argument(
+        "--layers", default="all", help="slots that move: coarse, middle, fine, all, or 0-3,7 (default: all)"
+    )
+    p.add_argument("--strengths", default="-3,-1.5,0,1.5,3", help="numbers with commas (default: %(default)s)")
+    p.add_argument("--seeds", default="0-3", help="to edit, such as 0-15 or 1,5,8-10 (default: %(default)s)")
+    p.add_argument("--styles", metavar="FILE", help="edit these styles instead, such as projected_w.npz")
+    return p
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check that the files a method needs are given.
+
+    Raises:
+        ValueError: one is missing, or given to a method that has no use for it.
+    """
+    needs = {"boundary": ("positive", "negative"), "difference": ("positive", "negative"), "file": ("directions",)}
+    for name in ("positive", "negative", "directions"):
+        wanted = name in needs.get(args.method, ())
+        if wanted != (getattr(args, name) is not None):
+            raise ValueError(f"--method={args.method} {'needs' if wanted else 'does not use'} --{name}=FILE")
+
+
+def find(model: Any, layers: Sequence[int], label: Any, args: argparse.Namespace) -> directions.Directions:
+    """Return the directions that the arguments ask for; errors as the functions of `directions`."""
+    w_dim = model.gan.spec.w_dim
+    if args.method == "sefa":
+        return directions.sefa(model, layers, args.count)
+    if args.method == "ganspace":
+        return directions.ganspace(model, label, args.count, args.samples)
+    if args.method == "file":
+        return directions.load(args.directions, w_dim)
+    groups = [directions.load_styles(f"--{n}", getattr(args, n), w_dim) for n in ("positive", "negative")]
+    return (directions.boundary if args.method == "boundary" else directions.difference)(*groups)
+
+
+def move(ws: np.ndarray, step: np.ndarray, layers: Sequence[int], strengths: Sequence[float]) -> np.ndarray:
+    """Return float32[n, s, l, w]: styles [n, l, w], their slots `layers` moved by each strength times step [w]."""
+    moved = np.repeat(ws[:, None], len(strengths), axis=1)
+    moved[:, :, layers] += np.asarray(strengths, np.float32)[None, :, None, None] * step
+    return moved
+
+
+def styles_to_edit(model: Any, label: Any, args: argparse.Namespace) -> np.ndarray:
+    """Return ws float32[n, l, w] of --styles, or of the seeds."""
+    from stylegan_jax import trained
+
+    if args.styles is None:
+        seeds = inputs.parse_seeds(args.seeds)
+        return model.map(seeds, label, psi=args.psi, cutoff=args.cutoff, chunk=args.batch)
+    try:
+        with np.load(args.styles, allow_pickle=False) as file:
+            return trained.as_styles(file["w"], model.gan.spec)
+    except (OSError, KeyError) as error:
+        raise ValueError(f"--styles={args.styles} is no .npz with an array 'w': {error}") from None
+
+
+def act(args: argparse.Namespace) -> str:
+    """Find, draw; return the sentence to print."""
+    from stylegan_jax import images
+    from stylegan_jax.load import load_model
+
+    check(args)
+    strengths = inputs.parse_floats("--strengths", args.strengths)
+    model = load_model(args.run, args.step)
+    layers, label = inputs.parse_layers(args.layers, model), inputs.one_label(model, args)
+    ws, found = styles_to_edit(model, label, args), find(model, layers, label, args)
+    out = Path(args.out)
+    path = runner.claim(out, "edit.json", args)
+    directions.save(out / "directions.npz", found)
+    steps = found.vectors * found.unit[:, None]
+    for i, step in enumerate(runner.progress(steps, len(steps), "direction")):
+        moved = move(ws, step, layers, strengths)
+        pictures = model.stream(moved.reshape(-1, *ws.shape[1:]), chunk=args.batch)
+        pixels = np.concatenate([images.to_pixels(x) for x in pictures])
+        images.save_png(out / f"direction{i:02d}.png", images.make_grid(pixels, len(strengths)))
+    runner.write_record(path, runner.record(args, model, layers=layers, values=found.values.tolist()))
+    return f"{len(steps)} directions, {len(ws)} pictures x {len(strengths)} strengths each, in {out}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    return runner.run(parser(), act, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

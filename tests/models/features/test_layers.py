@@ -1,0 +1,72 @@
+"""Pooling, resizing and the banded convolution against formulas and the library."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stylegan_jax.models.features import convolutions, layers
+from stylegan_jax.ops.conv import conv2d
+
+
+def random(*shape):
+    return jnp.asarray(np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding", "band_bytes"),
+    [
+        ((9, 8), (3, 3), 1, ((1, 1), (1, 1)), 1),
+        ((9, 8), (3, 3), 2, ((0, 0), (0, 0)), 4000),
+        ((11, 7), (5, 1), 3, ((2, 1), (0, 0)), 1 << 20),
+    ],
+)
+def test_bands_equal_the_library(size, kernel, stride, padding, band_bytes, monkeypatch):
+    monkeypatch.setattr(convolutions, "BAND_BYTES", band_bytes)
+    x, w = random(2, *size, 3), random(*kernel, 3, 4)
+
+    def value_and_gradients(conv):
+        value, back = jax.vjp(conv, x, w)
+        return value, *back(value)
+
+    library = lambda x, w: conv2d(x, w, stride=stride, padding=padding, lowering="library")
+    banded = lambda x, w: convolutions.banded(x, w, stride, padding)
+    for one, other in zip(*(jax.jit(value_and_gradients, static_argnums=0)(f) for f in (banded, library)), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [((3, 3), 1, ((1, 1), (1, 1))), ((5, 3), 2, ((1, 2), (0, 1)))]
+)
+def test_a_filter_per_channel_equals_the_library(kernel, stride, padding):
+    x, w = random(2, 9, 8, 6), random(*kernel, 1, 6)
+    expected = conv2d(x, w, stride=stride, padding=padding, groups=6, lowering="library")
+    np.testing.assert_allclose(convolutions.by_channel(x, w, stride, padding), expected, atol=1e-5)
+
+
+def test_average_pool_leaves_the_padding_out():
+    x = random(1, 4, 5, 2)
+    expected = np.zeros(x.shape)
+    for i in range(4):
+        for j in range(5):
+            expected[0, i, j] = np.asarray(x)[0, max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2].mean((0, 1))
+    np.testing.assert_allclose(layers.average_pool(x), expected, atol=1e-6)
+    np.testing.assert_allclose(layers.average_pool(jnp.ones((1, 1, 3, 1))), np.ones((1, 1, 3, 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(3, 10), (7, 4), (5, 6)])
+def test_resize_takes_sample_i_at_i_times_the_ratio(size):
+    x = np.asarray(random(1, 5, 6, 2))
+    rows, columns = (np.arange(new) * old / new for old, new in zip((5, 6), size, strict=True))
+    r0, c0 = rows.astype(int), columns.astype(int)
+    r1, c1 = np.minimum(r0 + 1, 4), np.minimum(c0 + 1, 5)
+    a, b = (rows - r0)[:, None, None], (columns - c0)[:, None]
+    top = x[0][r0][:, c0] * (1 - b) + x[0][r0][:, c1] * b
+    bottom = x[0][r1][:, c0] * (1 - b) + x[0][r1][:, c1] * b
+    np.testing.assert_allclose(layers.resize(jnp.asarray(x), size)[0], top * (1 - a) + bottom * a, atol=1e-5)
+
+
+def test_same_padding_is_tensorflows():
+    assert layers.same((224, 7), 3, 2) == ((0, 1), (1, 1))
+    assert layers.same((10, 10), 5, 1) == ((2, 2), (2, 2))
+    assert layers.same((4, 4), 1, 2) == ((0, 0), (0, 0))
