@@ -16,6 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.loss = _loss()
     c.augment = _augment()
     c.train = _train()
+    c.growing = _growing()
     c.mesh = _mesh()
     c.distributed = _distributed()
     c.log = _log()
@@ -41,6 +42,9 @@ def _model() -> ml_collections.ConfigDict:
     m.channel_max = 512
     m.g_arch = "skip"  # generator: skip, resnet, orig (SG2 fig. 7)
     m.d_arch = "resnet"  # discriminator: resnet, skip, orig
+    m.grows = (
+        False  # RGB layers at every resolution, for progressive growing; stylegan1, or stylegan2 with orig and orig
+    )
     m.use_noise = True  # per-layer noise inputs
     m.activation = "lrelu"  # of the convolutions; see ops/bias_act.py
     m.resample_filter = (1.0, 3.0, 3.0, 1.0)  # FIR taps of every up- and downsampling
@@ -53,8 +57,20 @@ def _model() -> ml_collections.ConfigDict:
     m.cmap_dim = 0  # size of the mapped label in the discriminator; 0: its channel count at 4x4
     m.mbstd_group = 4  # images per minibatch-stddev group; must divide the batch
     m.mbstd_channels = 1  # statistics channels appended by minibatch stddev; 0: none
+    m.stylegan1 = _stylegan1()
     m.stylegan3 = _stylegan3()
     return m
+
+
+def _stylegan1() -> ml_collections.ConfigDict:
+    """Of arch 'stylegan1' only: the switches of SG1 table 1 (F here); model.g_arch and d_arch mean nothing there."""
+    s = ml_collections.ConfigDict()
+    s.use_styles = True  # AdaIN after every layer; without, w is the input of the first layer only
+    s.const_input = True  # a learned constant instead of a dense layer on w
+    s.use_pixel_norm = False  # normalise every pixel's feature vector (ProGAN)
+    s.use_instance_norm = True  # normalise every feature map, the first half of AdaIN
+    s.blur_filter = (1.0, 2.0, 1.0)  # FIR taps after upsampling and before downsampling; (1,): none, as in ProGAN
+    return s
 
 
 def _stylegan3() -> ml_collections.ConfigDict:
@@ -105,7 +121,8 @@ def _loss() -> ml_collections.ConfigDict:
     q.d_reg = "r1"  # r1, wgan_gp, none
     q.r1_gamma = 10.0  # R1 weight: gamma/2 * |grad|^2
     q.gp_weight = 10.0  # WGAN-GP weight (lambda)
-    q.d_reg_interval = 16  # iterations between discriminator regularisations (lazy)
+    q.d_reg_interval = 16  # iterations between discriminator regularisations (lazy); 0: part of every step (SG1)
+    q.drift_weight = 0.0  # weight of the squared logits of reals, which keeps a Wasserstein critic near 0 (PG: 0.001)
     q.pl_weight = 2.0  # path-length weight; 0: off
     q.pl_decay = 0.01  # running mean of the path length
     q.pl_batch_shrink = 2  # path length uses batch_size / this
@@ -208,6 +225,18 @@ def _train() -> ml_collections.ConfigDict:
     t.num_devices = 0  # 0: all; else the first so many
     t.compilation_cache = "auto"  # folder of compiled programs; auto: in the user's cache folder; off
     return t
+
+
+def _growing() -> ml_collections.ConfigDict:
+    """Progressive growing (PG §2; values of SG1): needs model.grows."""
+    g = ml_collections.ConfigDict()
+    g.start = 0  # image height to begin with, as 8; 0: no growing
+    g.train_kimg = 600.0  # thousands of images per height before the next is faded in
+    g.fade_kimg = 600.0  # thousands of images over which it is
+    g.batch_sizes = ()  # one for each height below the last, whose is train.batch_size; (): that everywhere
+    g.learning_rates = ()  # the same, of both networks; (): train.g_lr and d_lr
+    g.reset_moments = True  # Adam starts anew when a fade begins and when it is over, as in the original
+    return g
 
 
 def _mesh() -> ml_collections.ConfigDict:

@@ -10,6 +10,7 @@ import jax
 
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError, ModelConfig, from_dict, model_from_dict
+from stylegan_jax.train import growing
 from stylegan_jax.train.restore import committed_steps, restore_g_ema, restore_state
 from stylegan_jax.train.sharding import make_layout
 from stylegan_jax.train.step import state_shapes
@@ -57,7 +58,8 @@ def _from_workdir(path: Path, step: int | None, whole: bool) -> LoadedModel:
         state, _, _ = restore_state(path, target, step)
         nets |= {"g": state.g | {"w_avg": state.w_avg}, "d": state.d}
     model = _from_nets(config, nets, {"workdir": str(path), "step": step, "nimg": meta["nimg"]})
-    return model._replace(label_kind=meta.get("label_kind", ""))
+    gan = growing.after(model.gan, from_dict(meta["config"]), step) if config.grows else model.gan
+    return model._replace(gan=gan, label_kind=meta.get("label_kind", ""))
 
 
 def _from_nets(config: ModelConfig, nets: dict[str, Any], provenance: dict[str, Any]) -> LoadedModel:

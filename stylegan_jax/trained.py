@@ -31,7 +31,7 @@ class LoadedModel(NamedTuple):
 
     Attributes:
         config: its architecture.
-        gan: its functions.
+        gan: its functions; of a run that grows, at the height and fade of the checkpoint.
         g_ema: averaged generator variables {'params', 'buffers'}.
         w_avg: float32[w], centre of truncation.
         g: generator that was being trained, or None (a workdir's sampling checkpoint and many files lack it).

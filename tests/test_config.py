@@ -157,7 +157,6 @@ RULES = [  # (changes, what the text must name: key, value, fix)
     ({"loss__pl_decay": 1.5}, ["config.loss.pl_decay is 1.5", "in [0, 1]"]),
     ({"loss__style_mixing_prob": 1.1}, ["config.loss.style_mixing_prob is 1.1", "probability"]),
     ({"loss__g_reg_interval": 0}, ["config.loss.g_reg_interval is 0", "use 4, or set pl_weight=0"]),
-    ({"loss__d_reg_interval": 0}, ["config.loss.d_reg_interval is 0", "use 16, or set d_reg='none'"]),
     ({"train__batch_size": 30}, ["config.train.batch_size is 30", "mbstd_group=4", "use 28 or 32"]),
     ({"train__batch_size": 4, "loss__pl_batch_shrink": 8}, ["config.train.batch_size is 4", "pl_batch_shrink=8"]),
     # options

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import math
 
+import jax
 import pytest
+
+from stylegan_jax import models
+from stylegan_jax.config import from_dict
 
 TABLE = {  # kimg, batch, stddev group, channel base, learning rate, gamma, EMA kimg, ramp, mapping layers, augmentation
     "auto:128,2": (25000, 64, 4, 16384, 0.0025, 0.0512, 20, 0.05, 2, "ada"),
@@ -45,7 +50,88 @@ def test_published_settings(recipe):
     assert (m.num_lowp_res, m.conv_clamp, m.channel_max, t.w_avg_beta) == (4, 256, 512, 0.995)
 
 
-@pytest.mark.parametrize("recipe", ["stylegan2:big", "stylegan2:4", "auto:4", "afhq:cow", "cifar10:grey"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "stylegan2:big",
+        "stylegan2:4",
+        "auto:4",
+        "afhq:cow",
+        "cifar10:grey",
+        "ffhq_stylegan1:G",
+        "stylegan2_ablation:skip",
+    ],
+)
 def test_an_argument_that_means_nothing_is_refused(recipe):
     with pytest.raises(ValueError, match=recipe.replace(":", r"\.py:")):
         load(recipe)
+
+
+ABLATIONS = {  # generator, discriminator
+    "ffhq_stylegan1:A": (23_079_115, 23_087_249),
+    "ffhq_stylegan1:B": (23_079_115, 23_087_249),
+    "ffhq_stylegan1:C": (30_400_651, 23_087_249),
+    "ffhq_stylegan1:D": (26_214_539, 23_087_249),
+    "ffhq_stylegan1:F": (26_219_627, 23_087_249),
+    "stylegan2_ablation:A": (26_219_627, 23_087_249),
+    "stylegan2_ablation:D": (24_900_764, 23_087_249),
+    "stylegan2_ablation:E": (24_900_764, 24_038_161),
+    "stylegan2_ablation:orig-skip": (23_596_292, 23_087_249),
+    "stylegan2_ablation:skip-resnet": (24_900_764, 24_038_161),
+    "stylegan2_ablation:resnet-orig": (24_557_316, 23_077_137),
+}
+
+
+@pytest.mark.parametrize("recipe", ABLATIONS)
+def test_ablations_have_the_parameters_that_their_docstring_states(recipe):
+    config = experiment(recipe)
+    gan = models.build(config.model)
+    shapes = [jax.eval_shape(init, jax.random.key(0))["params"] for init in (gan.init_g, gan.init_d)]
+    found = tuple(sum(math.prod(x.shape) for x in jax.tree.leaves(tree)) for tree in shapes)
+    assert found == ABLATIONS[recipe]
+    text = importlib.import_module(f"configs.{recipe.partition(':')[0]}").__doc__
+    assert all(f"{number:,}" in text for number in found)
+
+
+def experiment(recipe: str):
+    tree = load(recipe)
+    tree.model.label_dim = 0
+    return from_dict(tree)
+
+
+LAYOUTS = ("orig", "skip", "resnet")
+
+
+@pytest.mark.parametrize("g_arch", LAYOUTS)
+@pytest.mark.parametrize("d_arch", LAYOUTS)
+def test_the_nine_pairs_of_layouts_are_config_e(g_arch, d_arch):
+    config, e = experiment(f"stylegan2_ablation:{g_arch}-{d_arch}"), experiment("stylegan2_ablation:E")
+    assert (config.model.g_arch, config.model.d_arch) == (g_arch, d_arch)
+    assert (config.loss, config.train, config.growing) == (e.loss, e.train, e.growing)
+    assert (e.loss.r1_gamma, e.model.channel_base, e.growing.start) == (100, 16384, 0)
+
+
+def test_stylegan2s_ablation_adds_one_thing_at_a_time():
+    a, b, c, d, e, f = (experiment(f"stylegan2_ablation:{row}") for row in "ABCDEF")
+    assert [x.model.arch for x in (a, b, f)] == ["stylegan1", "stylegan2", "stylegan2"]
+    assert [x.loss.d_reg_interval for x in (a, b, c, d)] == [0, 0, 16, 16]
+    assert [x.loss.pl_weight for x in (a, b, c, d, e)] == [0, 0, 0, 2, 2]
+    assert [x.growing.start for x in (a, b, c, d, e, f)] == [8, 8, 8, 8, 0, 0]
+    assert [x.loss.r1_gamma for x in (a, d, e, f)] == [10, 10, 100, 10]
+    assert a.growing == b.growing == d.growing and (b.model.g_arch, b.model.d_arch) == ("orig", "orig")
+    assert (d.train.g_lr, e.train.g_lr, f.model.channel_base) == (0.003, 0.002, 32768)
+
+
+def test_table_1_of_stylegan_adds_one_thing_at_a_time():
+    rows = [experiment(f"ffhq_stylegan1:{row}") for row in "ABCDEF"]
+    switches = [x.model.stylegan1 for x in rows]
+    assert [s.blur_filter for s in switches] == [(1.0,)] + [(1.0, 2.0, 1.0)] * 5
+    assert [s.use_styles for s in switches] == [False, False, True, True, True, True]
+    assert [s.const_input for s in switches] == [False, False, False, True, True, True]
+    assert [x.model.use_noise for x in rows] == [False] * 4 + [True] * 2
+    assert [x.loss.style_mixing_prob for x in rows] == [0.0] * 5 + [0.9]
+    assert [x.loss.d_reg for x in rows] == ["wgan_gp"] + ["r1"] * 5
+    assert (rows[0].loss.adversarial, rows[0].loss.drift_weight, rows[0].loss.gp_weight) == ("wasserstein", 0.001, 10)
+    assert {(x.loss.d_reg_interval, x.loss.pl_weight, x.train.ema_kimg, x.train.total_kimg) for x in rows[1:]} == {
+        (0, 0.0, 10.0, 25000.0)
+    }

@@ -6,6 +6,7 @@ names the value, the rule and the fix, before anything is compiled.
 
 from stylegan_jax.config.build import from_dict, model_from_dict
 from stylegan_jax.config.errors import ConfigError, suggest
+from stylegan_jax.config.growing import Level, at_level, describe_levels, images_shown, level_at, levels
 from stylegan_jax.config.keys import (
     CHOICES,
     AugmentConfig,
@@ -16,10 +17,12 @@ from stylegan_jax.config.keys import (
     DistributedConfig,
     EvalConfig,
     ExperimentConfig,
+    GrowingConfig,
     LogConfig,
     LossConfig,
     MeshConfig,
     ModelConfig,
+    StyleGAN1Config,
     StyleGAN3Config,
     TrainConfig,
 )
@@ -38,16 +41,24 @@ __all__ = [
     "DistributedConfig",
     "EvalConfig",
     "ExperimentConfig",
+    "GrowingConfig",
+    "Level",
     "LogConfig",
     "LossConfig",
     "MeshConfig",
     "ModelConfig",
+    "StyleGAN1Config",
     "StyleGAN3Config",
     "TrainConfig",
+    "at_level",
     "check_devices",
     "check_model",
+    "describe_levels",
     "flatten",
     "from_dict",
+    "images_shown",
+    "level_at",
+    "levels",
     "model_from_dict",
     "resume_conflicts",
     "suggest",

@@ -9,6 +9,17 @@ from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
+class StyleGAN1Config:
+    """What only StyleGAN's first networks have; see `configs/common.py`."""
+
+    use_styles: bool
+    const_input: bool
+    use_pixel_norm: bool
+    use_instance_norm: bool
+    blur_filter: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class StyleGAN3Config:
     """What only StyleGAN3's generator has; see `configs/common.py`."""
 
@@ -47,6 +58,7 @@ class ModelConfig:
     channel_max: int
     g_arch: str
     d_arch: str
+    grows: bool
     use_noise: bool
     activation: str
     resample_filter: tuple[float, ...]
@@ -59,6 +71,7 @@ class ModelConfig:
     cmap_dim: int
     mbstd_group: int
     mbstd_channels: int
+    stylegan1: StyleGAN1Config
     stylegan3: StyleGAN3Config
 
     @property
@@ -102,6 +115,7 @@ class LossConfig:
     r1_gamma: float
     gp_weight: float
     d_reg_interval: int
+    drift_weight: float
     pl_weight: float
     pl_decay: float
     pl_batch_shrink: int
@@ -206,6 +220,18 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class GrowingConfig:
+    """Progressive growing; see `configs/common.py`."""
+
+    start: int
+    train_kimg: float
+    fade_kimg: float
+    batch_sizes: tuple[int, ...]
+    learning_rates: tuple[float, ...]
+    reset_moments: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class MeshConfig:
     """How devices share the work; see `configs/common.py`."""
 
@@ -265,6 +291,7 @@ class ExperimentConfig:
     loss: LossConfig
     augment: AugmentConfig
     train: TrainConfig
+    growing: GrowingConfig
     mesh: MeshConfig
     distributed: DistributedConfig
     log: LogConfig

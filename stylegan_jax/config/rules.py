@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 from stylegan_jax.config.errors import ConfigError, suggest
+from stylegan_jax.config.growing import at_level, check_growing, levels
 from stylegan_jax.config.keys import (
     CHOICES,
     AugmentConfig,
@@ -30,10 +33,23 @@ def validate(config: ExperimentConfig) -> None:
     _check_choices("train", config.train)
     _check_choices("log", config.log)
     _check_numbers(config)
+    check_growing(config)
+    _at_each_level(config, _check_batch)
     _check_options(config)
     _check_data(config.data)
     _check_augment(config.augment)
     _check_distributed(config.distributed)
+
+
+def _at_each_level(config: ExperimentConfig, check: Callable[[ExperimentConfig], None]) -> None:
+    """Check the configuration of every level; name the height where a smaller one fails."""
+    *below, last = levels(config)
+    for level in below:
+        try:
+            check(at_level(config, level))
+        except ConfigError as error:
+            raise ConfigError(f"{error} (at height {level.height}, by config.growing.batch_sizes)") from None
+    check(at_level(config, last))
 
 
 def _check_choices(group: str, values: Any) -> None:
@@ -62,7 +78,7 @@ def check_model(model: ModelConfig) -> None:
         )
     if (model.resolution * base_w) % base_h:
         raise ConfigError(f"config.model.base_size is {model.base_size}; resolution * width / height must be whole")
-    for key in ("img_channels", "z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max", "mbstd_group"):
+    for key in ("img_channels", "z_dim", "w_dim", "channel_base", "channel_max", "mbstd_group"):
         if getattr(model, key) < 1:
             raise ConfigError(f"config.model.{key} is {getattr(model, key)}; it must be at least 1")
     for key in ("mapping_embed_dim", "mapping_layer_dim", "num_lowp_res", "d_mapping_layers", "cmap_dim"):
@@ -86,8 +102,32 @@ def check_model(model: ModelConfig) -> None:
     first = min(model.channel_base // 4, model.channel_max)
     if model.mbstd_channels and first % model.mbstd_channels:
         raise ConfigError(f"config.model.mbstd_channels is {model.mbstd_channels}; it must divide {first} channels")
+    _check_layout(model)
     if model.arch == "stylegan3":
         make_plan(model)
+
+
+def _check_layout(model: ModelConfig) -> None:
+    """Check what depends on the architecture's name: layers of the mapping network, growing, the first blur."""
+    least = 0 if model.arch == "stylegan1" else 1
+    if model.mapping_layers < least:
+        raise ConfigError(f"config.model.mapping_layers is {model.mapping_layers}; it must be at least {least}")
+    if model.mapping_layers == 0 and model.label_dim != -1:
+        width = model.z_dim * (2 if model.label_dim else 1)
+        if model.w_dim != width:
+            raise ConfigError(
+                f"config.model.w_dim is {model.w_dim}; with mapping_layers=0 w is z"
+                f"{' and the embedded label' if model.label_dim else ''}, so set w_dim={width}"
+            )
+    can_grow = model.arch == "stylegan1" or (model.arch, model.g_arch, model.d_arch) == ("stylegan2", "orig", "orig")
+    if model.grows and not can_grow:
+        raise ConfigError(
+            f"config.model.grows is True with arch={model.arch!r}, g_arch={model.g_arch!r}, d_arch={model.d_arch!r}; "
+            "networks that grow are arch='stylegan1', or 'stylegan2' with g_arch='orig' and d_arch='orig'"
+        )
+    blur = model.stylegan1.blur_filter
+    if not blur or sum(blur) == 0:
+        raise ConfigError(f"config.model.stylegan1.blur_filter is {blur}; its taps must not sum to zero; (1,) is none")
 
 
 def _check_numbers(config: ExperimentConfig) -> None:
@@ -126,6 +166,7 @@ def _check_numbers(config: ExperimentConfig) -> None:
             "r1_gamma",
             "gp_weight",
             "d_reg_interval",
+            "drift_weight",
             "pl_weight",
             "pl_start_kimg",
             "g_reg_interval",
@@ -153,12 +194,22 @@ def _check_numbers(config: ExperimentConfig) -> None:
                 raise ConfigError(f"config.{group}.{key} is {value}; it must not be negative")
     if not 0 <= loss.pl_decay <= 1:
         raise ConfigError(f"config.loss.pl_decay is {loss.pl_decay}; it must be in [0, 1]; SG2 uses 0.01")
+    if loss.style_mixing_prob and config.model.arch == "stylegan1" and not config.model.stylegan1.use_styles:
+        raise ConfigError(
+            f"config.loss.style_mixing_prob is {loss.style_mixing_prob} with model.stylegan1.use_styles=False, where "
+            "there are no styles to mix; set it to 0"
+        )
     if loss.style_mixing_prob > 1:
         raise ConfigError(f"config.loss.style_mixing_prob is {loss.style_mixing_prob}; it is a probability")
     if loss.pl_weight and loss.g_reg_interval == 0:
         raise ConfigError("config.loss.g_reg_interval is 0 with pl_weight > 0; use 4, or set pl_weight=0")
-    if loss.d_reg != "none" and loss.d_reg_interval == 0:
-        raise ConfigError("config.loss.d_reg_interval is 0; use 16, or set d_reg='none'")
+    if config.model.conv_clamp == 0 and config.model.compute_dtype == "float16":
+        raise ConfigError("config.model.compute_dtype='float16' overflows without conv_clamp; set conv_clamp=256")
+
+
+def _check_batch(config: ExperimentConfig) -> None:
+    """Check that the batch divides into stddev groups, path length's part and micro-batches."""
+    t, loss = config.train, config.loss
     group = min(config.model.mbstd_group, t.batch_size)
     if config.model.mbstd_channels and t.batch_size % group:
         raise ConfigError(
@@ -170,12 +221,23 @@ def _check_numbers(config: ExperimentConfig) -> None:
             f"config.train.batch_size is {t.batch_size}; with path length it must be at least "
             f"config.loss.pl_batch_shrink={loss.pl_batch_shrink}"
         )
-    if config.model.conv_clamp == 0 and config.model.compute_dtype == "float16":
-        raise ConfigError("config.model.compute_dtype='float16' overflows without conv_clamp; set conv_clamp=256")
+    micro, group = t.batch_size // t.grad_accum, min(config.model.mbstd_group, t.batch_size)
+    if t.batch_size % t.grad_accum or (config.model.mbstd_channels and micro % group):
+        whole = t.batch_size // group
+        fitting = [k for k in range(1, whole + 1) if whole % k == 0]
+        raise ConfigError(
+            f"config.train.grad_accum is {t.grad_accum}; it must cut the batch of {t.batch_size} into micro-batches of "
+            f"whole minibatch-stddev groups (config.model.mbstd_group={group}); use one of {fitting}"
+        )
+    if loss.pl_weight and (t.batch_size // loss.pl_batch_shrink) % t.grad_accum:
+        raise ConfigError(
+            f"config.train.grad_accum is {t.grad_accum}; path length uses batch / {loss.pl_batch_shrink} = "
+            f"{t.batch_size // loss.pl_batch_shrink} images, which it must divide"
+        )
 
 
 def _check_options(config: ExperimentConfig) -> None:
-    """Check gradient accumulation, blur and early stopping."""
+    """Check blur and early stopping."""
     t, loss = config.train, config.loss
     if (loss.blur_init_sigma > 0) != (loss.blur_fade_kimg > 0):
         raise ConfigError(
@@ -195,19 +257,6 @@ def _check_options(config: ExperimentConfig) -> None:
         )
     if t.on_nan == "rollback" and t.max_rollbacks < 1:
         raise ConfigError("config.train.max_rollbacks is 0 with on_nan='rollback'; use 1 or more, or on_nan='halt'")
-    micro, group = t.batch_size // t.grad_accum, min(config.model.mbstd_group, t.batch_size)
-    if t.batch_size % t.grad_accum or (config.model.mbstd_channels and micro % group):
-        whole = t.batch_size // group
-        fitting = [k for k in range(1, whole + 1) if whole % k == 0]
-        raise ConfigError(
-            f"config.train.grad_accum is {t.grad_accum}; it must cut the batch of {t.batch_size} into micro-batches of "
-            f"whole minibatch-stddev groups (config.model.mbstd_group={group}); use one of {fitting}"
-        )
-    if loss.pl_weight and (t.batch_size // loss.pl_batch_shrink) % t.grad_accum:
-        raise ConfigError(
-            f"config.train.grad_accum is {t.grad_accum}; path length uses batch / {loss.pl_batch_shrink} = "
-            f"{t.batch_size // loss.pl_batch_shrink} images, which it must divide"
-        )
 
 
 def _check_data(data: DataConfig) -> None:
@@ -287,6 +336,10 @@ def check_devices(config: ExperimentConfig, num_devices: int) -> None:
     Raises:
         ConfigError: the batch, a micro-batch, or the path-length part does not divide.
     """
+    _at_each_level(config, functools.partial(_check_shares, num_devices=num_devices))
+
+
+def _check_shares(config: ExperimentConfig, num_devices: int) -> None:
     batch, shrink, accum = config.train.batch_size, config.loss.pl_batch_shrink, config.train.grad_accum
     if batch % num_devices:
         raise ConfigError(

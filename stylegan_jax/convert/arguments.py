@@ -36,6 +36,7 @@ DEFAULTS: dict[str, Any] = {
     "channel_max": 512,
     "g_arch": "skip",
     "d_arch": "resnet",
+    "grows": False,
     "use_noise": True,
     "activation": "lrelu",
     "resample_filter": list(DEFAULT_FIR),
@@ -48,6 +49,13 @@ DEFAULTS: dict[str, Any] = {
     "cmap_dim": 0,
     "mbstd_group": 4,
     "mbstd_channels": 1,
+    "stylegan1": {
+        "use_styles": True,
+        "const_input": True,
+        "use_pixel_norm": False,
+        "use_instance_norm": True,
+        "blur_filter": [1.0, 2.0, 1.0],
+    },
     "stylegan3": {
         "num_layers": 14,
         "num_critical": 2,
@@ -65,7 +73,7 @@ DEFAULTS: dict[str, Any] = {
         "magnitude_ema_kimg": 20.0,
     },
 }
-SHARED = ("resolution", "img_channels", "label_dim", "activation", "conv_clamp", "resample_filter")
+SHARED = ("resolution", "img_channels", "label_dim", "activation", "conv_clamp", "resample_filter", "grows")
 HARMLESS = ("class_name", "fp16_channels_last", "fused_modconv_default", "freeze_layers", "num_ws", "use_fp16")
 _MISSING = object()
 
@@ -161,13 +169,18 @@ def merge_arguments(g: Mapping[str, Any] | None, d: Mapping[str, Any] | None) ->
         BadCheckpointError: the two describe images or blocks that one configuration cannot hold.
     """
     if g and d:
-        clash = [key for key in SHARED if key in g and g[key] != d[key]]
+        clash = [key for key in SHARED if key in g and g[key] != d.get(key, DEFAULTS[key])]
+        clash += ["stylegan1"] * ("stylegan1" in g and _blur(g) != _blur(d))
         if "channel_base" in g and any(channels(g, r) != channels(d, r) for r in resolutions(g)):
             clash.append("channel_base")
         if clash:
-            pairs = ", ".join(f"{key} ({g[key]} and {d[key]})" for key in clash)
+            pairs = ", ".join(f"{key} ({g[key]} and {d.get(key, DEFAULTS[key])})" for key in clash)
             raise BadCheckpointError("", f"generator and discriminator differ in {pairs}; convert one with --nets")
     return {**DEFAULTS, **(d or {}), **(g or {})}
+
+
+def _blur(arguments: Mapping[str, Any]) -> list[float]:
+    return arguments["stylegan1"]["blur_filter"]
 
 
 def official_kwargs(arguments: Mapping[str, Any], net: str, w_avg_beta: float = 0.998) -> dict[str, Any]:
@@ -338,6 +351,8 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     fir_taps(full["resample_filter"])
     if full["arch"] == "stylegan3":
         check_stylegan3(full)
+    if full["arch"] == "stylegan1":
+        _check_model(full)
 
 
 def _check_types(arguments: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str) -> None:
@@ -367,6 +382,10 @@ def check_stylegan3(arguments: Mapping[str, Any]) -> None:
     for key, limit in LIMITS.items():
         if own[key] > limit:
             raise BadCheckpointError("", f"argument stylegan3.{key} is {own[key]}; at most {limit}")
+    _check_model(arguments)
+
+
+def _check_model(arguments: Mapping[str, Any]) -> None:
     try:
         model_from_dict(arguments)
     except ConfigError as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.convert import stylegan2, stylegan3
+from stylegan_jax.convert import stylegan1, stylegan2, stylegan3
 from stylegan_jax.convert.arguments import (
     check_arguments,
     discriminator_arguments,
@@ -24,8 +24,10 @@ from stylegan_jax.convert.stylegan2 import Slot, export_net, import_net
 from stylegan_jax.convert.tf_names import tf_discriminator, tf_generator
 
 OURS = {"G_ema": "g_ema", "G": "g", "D": "d"}
-CONVERTIBLE = ("stylegan2", "stylegan3")
-"""Architectures with name tables; the discriminator of all of them is StyleGAN2's."""
+CONVERTIBLE = ("stylegan1", "stylegan2", "stylegan3")
+"""Architectures with name tables; the discriminator of StyleGAN3 is StyleGAN2's."""
+EXPORTABLE = ("stylegan2", "stylegan3")
+"""Those with official networks in PyTorch."""
 
 
 def net_slots(config: Mapping[str, Any], net: str, *, with_fir: bool = True) -> dict[str, Slot]:
@@ -41,6 +43,8 @@ def net_slots(config: Mapping[str, Any], net: str, *, with_fir: bool = True) -> 
     """
     if net not in OURS.values():
         raise BadCheckpointError("", f"unknown network {net!r:.40}; known are {', '.join(sorted(OURS.values()))}")
+    if config["arch"] == "stylegan1":
+        return stylegan1.discriminator_slots(config) if net == "d" else stylegan1.generator_slots(config)
     if net == "d":
         return stylegan2.discriminator_slots(config, with_fir=with_fir)
     module = stylegan3 if config["arch"] == "stylegan3" else stylegan2
@@ -114,8 +118,10 @@ def official_state_dicts(config: Mapping[str, Any], nets: Mapping[str, Any]) -> 
     Raises:
         BadCheckpointError: a tree does not fit the configuration, or the architecture is not available.
     """
-    if config.get("arch") not in CONVERTIBLE:
-        raise BadCheckpointError("", f"architecture {config.get('arch')!r} is not available yet")
+    if config.get("arch") not in EXPORTABLE:
+        raise BadCheckpointError(
+            "", f"architecture {config.get('arch')!r} has no official PyTorch networks; {', '.join(EXPORTABLE)} have"
+        )
     check_arguments(config)
     if list(config["base_size"]) != [4, 4]:
         raise BadCheckpointError("", f"base_size is {config['base_size']}; official networks start at 4x4")
@@ -126,13 +132,18 @@ def official_state_dicts(config: Mapping[str, Any], nets: Mapping[str, Any]) -> 
 
 def _arguments(official: OfficialPickle, arch: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Translate TensorFlow networks in place, and return (model configuration, notes)."""
-    of_generator = stylegan3.generator_arguments if arch == "stylegan3" else generator_arguments
+    of_generator = {"stylegan1": stylegan1.generator_arguments, "stylegan3": stylegan3.generator_arguments}.get(
+        arch, generator_arguments
+    )
+    of_discriminator = stylegan1.discriminator_arguments if arch == "stylegan1" else discriminator_arguments
     parts: dict[str, dict[str, Any]] = {}
     notes: dict[str, Any] = {}
     for name, net in official.nets.items():
-        if official.kind == "tf":
+        if arch == "stylegan1":
+            net = official.nets[name] = stylegan1.prepared(net)
+        elif official.kind == "tf":
             net = official.nets[name] = tf_discriminator(net) if name == "D" else tf_generator(net)
-        found, note = discriminator_arguments(net) if name == "D" else of_generator(net)
+        found, note = of_discriminator(net) if name == "D" else of_generator(net)
         notes[name] = note
         kind = "D" if name == "D" else "G"
         if parts.setdefault(kind, found) != found:

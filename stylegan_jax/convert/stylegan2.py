@@ -57,6 +57,12 @@ LAYOUTS = {
     ),
     "const": Layout(lambda x: x.transpose(1, 2, 0), lambda x: x.transpose(2, 0, 1), lambda s: (*s[1:], s[0])),
     "flat": Layout(_flat_to_ours, _flat_to_official, lambda s: s[::-1]),
+    "tf_const": Layout(
+        lambda x: x[0].transpose(1, 2, 0), lambda x: x.transpose(2, 0, 1)[None], lambda s: (*s[2:], s[1])
+    ),
+    "tf_map": Layout(lambda x: x[0, 0], lambda x: x[None, None], lambda s: s[2:]),
+    "tf_flat": Layout(lambda x: _flat_to_ours(x.T), lambda x: _flat_to_official(x).T, lambda s: s),
+    "tf_unflat": Layout(lambda x: _flat_to_ours(x).T, lambda x: _flat_to_official(x.T), lambda s: s),
 }
 
 

@@ -86,6 +86,26 @@ class FittedSource:
         """Return label vectors, float32[*index.shape, k]."""
         return self.inner.labels(self.stored(index))
 
+    def at(self, image_shape: tuple[int, int, int], data: DataConfig) -> FittedSource:
+        """Return the same images at another (h, w, c), resized from what is stored, in memory where they fit.
+
+        Closing this source closes it too.
+
+        Raises:
+            DataError: an image cannot be decoded.
+        """
+        size = image_shape[:2]
+        if size == self.size:
+            return self
+        chosen = self.stored(np.arange(self.info().num_images))
+        cache = _choose_cache(data, len(chosen), image_shape)
+        array = None
+        if cache != "off":
+            array, bad = _decode(self.inner, chosen, size, self.resize_filter, data.workers)
+            if bad:
+                raise bad_images_error(self.info().name, [(e.name, e.reason) for _, e in bad], len(chosen))
+        return FittedSource(self.inner, size, self.resize_filter, array, cache, self.keep)
+
     def close(self) -> None:
         """Release the source and forget the decoded images."""
         self.inner.close()
@@ -107,17 +127,24 @@ def fit_source(source: Source, data: DataConfig, image_shape: tuple[int, int, in
     size = image_shape[:2]
     keep = _choose(info, data)
     num_images = info.num_images if keep is None else len(keep)
-    needed_mb = num_images * int(np.prod(image_shape)) / 2**20
-    cache = data.cache
-    if cache == "auto":
-        cache = "host" if needed_mb <= data.cache_limit_mb else "off"
+    cache = _choose_cache(data, num_images, image_shape)
     array = None
     if isinstance(source, MemorySource) and info.image_shape == image_shape and keep is None:
         array = source.array
     elif cache != "off":
-        log.info("%s: decoding %d images into %.0f MB", info.name, num_images, needed_mb)
         array, keep = decode_all(source, size, data.resize_filter, data.workers, keep)
     return FittedSource(source, size, data.resize_filter, array, cache, keep)
+
+
+def _choose_cache(data: DataConfig, num_images: int, image_shape: tuple[int, int, int]) -> str:
+    """Return where batches come from: 'off', 'host' or 'device'; 'auto' is decided by the size."""
+    needed_mb = num_images * int(np.prod(image_shape)) / 2**20
+    cache = data.cache
+    if cache == "auto":
+        cache = "host" if needed_mb <= data.cache_limit_mb else "off"
+    if cache != "off":
+        log.info("decoding %d images into %.0f MB", num_images, needed_mb)
+    return cache
 
 
 def _choose(info: SourceInfo, data: DataConfig) -> np.ndarray | None:
@@ -172,6 +199,24 @@ def decode_all(
     """
     info = source.info()
     chosen = np.arange(info.num_images) if keep is None else keep
+    array, bad = _decode(source, chosen, size, resize_filter, workers)
+    if not bad:
+        return array, keep
+    assert isinstance(source, FileSource), type(source)
+    stay = source.drop(bad)
+    good = np.flatnonzero(np.isin(chosen, stay))
+    if not len(good):
+        raise bad_images_error(info.name, [(error.name, error.reason) for _, error in bad], len(chosen))
+    for to, i in enumerate(good):  # in place: the set may fill most of the memory
+        array[to] = array[i]
+    return array[: len(good)], None if keep is None else np.searchsorted(stay, chosen[good])
+
+
+def _decode(
+    source: Source, chosen: np.ndarray, size: tuple[int, int], resize_filter: str, workers: int
+) -> tuple[np.ndarray, list[tuple[int, BadImage]]]:
+    """Return (uint8[N, h, w, c] of the chosen images, (number, error) of those that cannot be decoded, ascending)."""
+    info = source.info()
     array = np.empty((len(chosen), *size, info.image_shape[2]), np.uint8)
     bad: list[tuple[int, BadImage]] = []
 
@@ -183,14 +228,4 @@ def decode_all(
             bad.append((number, error))
 
     parallel(decode, len(chosen), workers, f"decoding {info.name}")
-    if not bad:
-        return array, keep
-    assert isinstance(source, FileSource), type(source)
-    bad.sort(key=lambda pair: pair[0])
-    stay = source.drop(bad)
-    good = np.flatnonzero(np.isin(chosen, stay))
-    if not len(good):
-        raise bad_images_error(info.name, [(error.name, error.reason) for _, error in bad], len(chosen))
-    for to, i in enumerate(good):  # in place: the set may fill most of the memory
-        array[to] = array[i]
-    return array[: len(good)], None if keep is None else np.searchsorted(stay, chosen[good])
+    return array, sorted(bad, key=lambda pair: pair[0])

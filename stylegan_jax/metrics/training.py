@@ -54,14 +54,14 @@ class Evaluator:
         self.names = [f"metric/{name}" for c in chosen for name in c.results]
 
     def __call__(
-        self, variables: Variables, step: int, batch_size: int, stop: StopSignal
+        self, variables: Variables, step: int, nimg: int, stop: StopSignal
     ) -> tuple[dict[str, float], Sequence[str]]:
         """Evaluate the averaged generator.
 
         Args:
             variables: of the generator, with 'w_avg', as they lie on the devices.
             step: iterations done.
-            batch_size: images per iteration.
+            nimg: images shown.
             stop: a signal ends the evaluation, in a run of one process.
 
         Returns:
@@ -77,7 +77,7 @@ class Evaluator:
         own = np.array([found.get(name, 0.0) for name in self.names])  # the first process has them
         values = dict(zip(self.names, engine.agreed_values(own).tolist(), strict=True))
         if engine.is_first():
-            self._write(results, step, step * batch_size)
+            self._write(results, step, nimg)
         shown = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
         return values, [f"step {step}: {shown} in {duration(time.monotonic() - began)}"]
 

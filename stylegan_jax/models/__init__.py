@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from stylegan_jax.config import ConfigError, ModelConfig, suggest
 from stylegan_jax.config.stylegan3 import format_plan
-from stylegan_jax.models import stylegan2, stylegan3
+from stylegan_jax.models import stylegan1, stylegan2, stylegan3
 from stylegan_jax.models.gan import Gan, GanSpec, merge, truncate
 
 ARCHS: dict[str, Callable[[ModelConfig], Gan]] = {
+    "stylegan1": stylegan1.build,
     "stylegan2": stylegan2.build,
     "stylegan3": stylegan3.build,
 }

@@ -76,6 +76,12 @@ class Discriminate(Protocol):
     def __call__(self, variables: Variables, image: jax.Array, cond: jax.Array) -> jax.Array: ...
 
 
+class Grown(Protocol):
+    """Return the bundle of a smaller image height, or of one whose last layers are being faded in."""
+
+    def __call__(self, height: int, alpha: jax.Array | float | None = None) -> Gan: ...
+
+
 class Gan(NamedTuple):
     """Pure functions and a static spec; what `GradientTransformation` is to optimisers.
 
@@ -94,6 +100,9 @@ class Gan(NamedTuple):
         with_transform: (variables, transform float[3, 3], or float[n, 3, 3] for one per image) -> generator variables
             that sample the image plane at transform @ (x, y, 1), in units of the image height from the centre, x to the
             right and y down: the inverse of how the picture moves. None: the architecture draws on a fixed grid.
+        grown: (height, alpha) -> the bundle whose networks end at this image height, on the same variables. With
+            `alpha` float[] in [0, 1], traced or not, its layers of this height are being faded in: 0 shows and sees
+            images of half the height, each pixel repeated, 1 is the bundle without alpha. None: it cannot grow.
     """
 
     spec: GanSpec
@@ -104,6 +113,7 @@ class Gan(NamedTuple):
     synthesize_and_track: SynthesizeAndTrack
     discriminate: Discriminate
     with_transform: WithTransform | None = None
+    grown: Grown | None = None
 
 
 def without_tracking(synthesize: Synthesize) -> SynthesizeAndTrack:

@@ -1,4 +1,7 @@
-"""StyleGAN2 (Karras et al. 2020): generator and discriminator with the skip, resnet and plain layouts of its fig. 7."""
+"""StyleGAN2 (Karras et al. 2020): generator and discriminator with the skip, resnet and plain layouts of its fig. 7.
+
+With `config.grows` the plain layouts have RGB layers at every resolution, for progressive growing (its table 1 B to D).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from stylegan_jax.config import ModelConfig
 from stylegan_jax.layers.conv import Conv, ModulatedConv, ToRGB, resample_filter
 from stylegan_jax.layers.dense import Dense
 from stylegan_jax.layers.mapping import Mapping
-from stylegan_jax.models.gan import Gan, GanSpec, check_noise, without_tracking
+from stylegan_jax.models import growing
+from stylegan_jax.models.gan import Gan, GanSpec, check_noise
 from stylegan_jax.models.precision import cast, low_dtype
 from stylegan_jax.ops import fir
 from stylegan_jax.ops.norm import minibatch_std
@@ -60,19 +64,15 @@ class SynthesisBlock(nn.Module):
 
     config: ModelConfig
     res: int
-    is_last: bool
+    has_rgb: bool
 
     @property
     def num_conv(self) -> int:
         return 1 if self.res == 4 else 2
 
-    @property
-    def has_rgb(self) -> bool:
-        return self.is_last or self.config.g_arch == "skip"
-
     @nn.compact
-    def __call__(self, x, image, ws, noise):
-        """Map (features or None, image or None, styles) to (features, image).
+    def __call__(self, x, image, ws, noise, alpha=None):
+        """Map (features or None, image or None, styles) to (features, image); with `alpha`, fade from image to image.
 
         Args:
             x: float[n, h/2, w/2, c] or None in the first block.
@@ -102,12 +102,17 @@ class SynthesisBlock(nn.Module):
             x = layer(out, up=2, name="conv0", **common)(x, styles[0], noise[0], 1.0)
             x = layer(out, name="conv1", **common)(x, styles[1], noise[1], gain)
             x = x if y is None else y + x
-        if image is not None:
-            image = fir.upsample2d(image, resample_filter(config.resample_filter))
+        rgb = None
         if self.has_rgb:
             rgb = ToRGB(config.img_channels, clamp=config.conv_clamp, name="torgb")(x, styles[self.num_conv])
-            image = rgb if image is None else image + rgb
-        return x, image
+        if config.grows:
+            if image is None or rgb is None or alpha is None:
+                return x, rgb
+            return x, growing.fade(growing.double(image), rgb, alpha)
+        if image is not None:
+            image = fir.upsample2d(image, resample_filter(config.resample_filter))
+            rgb = image if rgb is None else image + rgb
+        return x, rgb
 
 
 class Synthesis(nn.Module):
@@ -116,31 +121,36 @@ class Synthesis(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, ws: jax.Array, noise: str, key: jax.Array | None) -> jax.Array:
+    def __call__(
+        self, ws: jax.Array, noise: str, key: jax.Array | None, blocks: int, alpha: jax.Array | float | None
+    ) -> jax.Array:
         """Map ws float[n, l, w] to float32[n, h, w, c]; a block's ToRGB shares its slot with the next block."""
         x = image = None
-        slot = 0
-        resolutions = block_resolutions(self.config)
-        maps = self._noise(ws.shape[0], noise, key)
+        slot, is_skip = 0, self.config.g_arch == "skip"
+        resolutions = block_resolutions(self.config)[:blocks]
+        with_rgb = growing.rgb_resolutions(self.config, blocks, alpha is not None, self.is_initializing())
+        sizes = [res for res in resolutions for _ in range(1 if res == 4 else 2)]
+        maps = layer_noise(self.config, ws.shape[0], noise, key, sizes)
         for res in resolutions:
-            block = SynthesisBlock(self.config, res, is_last=res == resolutions[-1], name=f"b{res}")
+            block = SynthesisBlock(self.config, res, has_rgb=is_skip or res in with_rgb, name=f"b{res}")
             used = ws[:, slot : slot + block.num_conv + block.has_rgb]
-            x, image = block(x, image, used, maps[slot : slot + block.num_conv])
+            fade = alpha if res == resolutions[-1] else None
+            x, image = block(x, image, used, maps[slot : slot + block.num_conv], fade)
             self.sow("intermediates", f"x{res}", x)  # "b…" names the block itself
             slot += block.num_conv
         assert image is not None  # the last block has a ToRGB in every layout
         return image
 
-    def _noise(self, n: int, noise: str, key: jax.Array | None) -> list:
-        """Return the noise of every convolution; fresh noise is one draw cut into the layers' maps."""
-        sizes = [res for res in block_resolutions(self.config) for _ in range(1 if res == 4 else 2)]
-        if noise != "random" or not self.config.use_noise:
-            return [noise] * len(sizes)
-        base_h, base_w = self.config.base_size
-        shapes = [(base_h * res // 4, base_w * res // 4) for res in sizes]
-        ends = np.cumsum([h * w for h, w in shapes])
-        flat = jnp.split(draw_noise(key, n, int(ends[-1])), ends[:-1], axis=1)
-        return [x.reshape(n, *shape, 1) for x, shape in zip(flat, shapes, strict=True)]
+
+def layer_noise(config: ModelConfig, n: int, noise: str, key: jax.Array | None, sizes: list[int]) -> list:
+    """Return the noise of layers of these nominal resolutions; fresh noise is one draw cut into the layers' maps."""
+    if noise != "random" or not config.use_noise:
+        return [noise] * len(sizes)
+    base_h, base_w = config.base_size
+    shapes = [(base_h * res // 4, base_w * res // 4) for res in sizes]
+    ends = np.cumsum([h * w for h, w in shapes])
+    flat = jnp.split(draw_noise(key, n, int(ends[-1])), ends[:-1], axis=1)
+    return [x.reshape(n, *shape, 1) for x, shape in zip(flat, shapes, strict=True)]
 
 
 def draw_noise(key: jax.Array | None, n: int, size: int) -> jax.Array:
@@ -159,18 +169,20 @@ class Generator(nn.Module):
         self.mapping = make_mapping(self.config)
         self.synthesis = Synthesis(self.config)
 
-    def map_latents(self, z: jax.Array, cond: jax.Array) -> jax.Array:
+    def map_latents(self, z: jax.Array, cond: jax.Array, slots: int) -> jax.Array:
         """Map z float[n, z] and cond float[n, k] to ws float[n, l, w]."""
         w = self.mapping(z, cond)
-        return jnp.broadcast_to(w[:, None], (w.shape[0], num_ws(self.config), w.shape[1]))
+        return jnp.broadcast_to(w[:, None], (w.shape[0], slots, w.shape[1]))
 
-    def synthesize(self, ws: jax.Array, noise: str = "const", key: jax.Array | None = None) -> jax.Array:
-        """Map ws float[n, l, w] to images float32[n, h, w, c]."""
+    def synthesize(
+        self, ws: jax.Array, noise: str = "const", key: jax.Array | None = None, blocks: int = 0, alpha=None
+    ) -> jax.Array:
+        """Map ws float[n, l, w] to images float32[n, h, w, c], after so many blocks (0: all)."""
         check_noise(noise)
-        return self.synthesis(ws, noise, key)
+        return self.synthesis(ws, noise, key, blocks or self.config.num_blocks, alpha)
 
     def __call__(self, z: jax.Array, cond: jax.Array) -> jax.Array:
-        return self.synthesize(self.map_latents(z, cond))
+        return self.synthesize(self.map_latents(z, cond, num_ws(self.config)))
 
 
 def make_mapping(config: ModelConfig) -> Mapping:
@@ -192,19 +204,20 @@ class DiscriminatorBlock(nn.Module):
     res: int
 
     @nn.compact
-    def __call__(self, x, image):
-        """Map (features float[n, h, w, c] or None, image or None) to both at half the size."""
+    def __call__(self, x, image, alpha=None):
+        """Map (features float[n, h, w, c] or None, image or None) to both at half the size; see `seen`."""
         config = self.config
         dtype = lowp_dtype(config, self.res)
         common = {"activation": config.activation, "taps": config.resample_filter, "clamp": config.conv_clamp}
         if x is not None:
             x = cast(x, dtype)
-        if x is None or config.d_arch == "skip":
+        if x is None or alpha is not None or config.d_arch == "skip":
             y = plain_layer(config, self.res)(channels(config, self.res), 1, name="fromrgb", **common)(
                 cast(image, dtype), 1.0
             )
-            x = y if x is None else x + y
-            image = fir.downsample2d(image, resample_filter(config.resample_filter))
+            x = seen(x, y, alpha)
+            down = resample_filter(config.resample_filter)
+            image = growing.halve(image) if config.grows else fir.downsample2d(image, down)
         inner, out = channels(config, self.res), channels(config, self.res // 2)
         layer = plain_layer(config, self.res)
         if config.d_arch == "resnet":
@@ -216,6 +229,13 @@ class DiscriminatorBlock(nn.Module):
         return layer(out, 3, down=2, name="conv1", **common)(x, 1.0), image
 
 
+def seen(x: jax.Array | None, y: jax.Array, alpha: jax.Array | float | None) -> jax.Array:
+    """Join the features x of larger images with y of an image: y alone, their sum, or with `alpha` a fade from y."""
+    if x is None:
+        return y
+    return x + y if alpha is None else growing.fade(y, x, alpha)
+
+
 class DiscriminatorEpilogue(nn.Module):
     """The last block, at the base size: minibatch stddev, one convolution, two dense layers."""
 
@@ -223,12 +243,13 @@ class DiscriminatorEpilogue(nn.Module):
     out_dim: int
 
     @nn.compact
-    def __call__(self, x, image) -> jax.Array:
+    def __call__(self, x, image, alpha=None) -> jax.Array:
         """Map features float[n, h, w, c], and the image where the layout has it, to float32[n, out_dim]."""
         config, size = self.config, channels(self.config, 4)
-        x = cast(x, None)
-        if config.d_arch == "skip":
-            x = x + Conv(size, 1, activation=config.activation, name="fromrgb")(cast(image, None))
+        x = None if x is None else cast(x, None)
+        if x is None or alpha is not None or config.d_arch == "skip":
+            y = Conv(size, 1, activation=config.activation, name="fromrgb")(cast(image, None))
+            x = seen(x, y, alpha)
         if config.mbstd_channels:
             x = minibatch_std(x, config.mbstd_group, config.mbstd_channels)
         x = Conv(size, 3, activation=config.activation, clamp=config.conv_clamp, name="conv")(x)
@@ -242,14 +263,18 @@ class Discriminator(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, image: jax.Array, cond: jax.Array) -> jax.Array:
-        """Map images float[n, h, w, c] and labels float[n, k] to logits float32[n, 1]."""
+    def __call__(
+        self, image: jax.Array, cond: jax.Array, blocks: int = 0, alpha: jax.Array | float | None = None
+    ) -> jax.Array:
+        """Map images float[n, h, w, c] and labels float[n, k] to logits float32[n, 1], by the last blocks (0: all)."""
         config, x = self.config, None
         conditional = config.label_dim > 0
         out_dim = (config.cmap_dim or channels(config, 4)) if conditional else 1
-        for res in reversed(block_resolutions(config)[1:]):
-            x, image = DiscriminatorBlock(config, res, name=f"b{res}")(x, image)
-        x = DiscriminatorEpilogue(config, out_dim, name="b4")(x, image)
+        blocks = blocks or config.num_blocks
+        fades = growing.fades(config, blocks, alpha, self.is_initializing())
+        for res in reversed(block_resolutions(config)[1:blocks]):
+            x, image = DiscriminatorBlock(config, res, name=f"b{res}")(x, image, fades.get(res))
+        x = DiscriminatorEpilogue(config, out_dim, name="b4")(x, image, fades.get(4))
         if not conditional:
             return x
         lr_mult = config.d_mapping_lr_mult
@@ -277,24 +302,6 @@ def discriminator_layers(config: ModelConfig) -> tuple[str, ...]:
 
 def build(config: ModelConfig) -> Gan:
     """Return the StyleGAN2 bundle of a model configuration."""
-    generator, discriminator = Generator(config), Discriminator(config)
-    label_dim = max(config.label_dim, 0)
     layers = discriminator_layers(config)
-    spec = GanSpec(config.z_dim, config.w_dim, num_ws(config), config.image_shape, label_dim, layers)
-
-    def init_g(key):
-        return dict(generator.init(key, jnp.zeros((1, spec.z_dim)), jnp.zeros((1, label_dim))))
-
-    def init_d(key):
-        return dict(discriminator.init(key, jnp.zeros((1, *spec.image_shape)), jnp.zeros((1, label_dim))))
-
-    def map_latents(variables, z, cond) -> Any:
-        return generator.apply(variables, z, cond, method="map_latents")
-
-    def synthesize(variables, ws, *, noise="const", key=None) -> Any:
-        return generator.apply(variables, ws, noise, key, method="synthesize")
-
-    def discriminate(variables, image, cond) -> Any:
-        return discriminator.apply(variables, image, cond)
-
-    return Gan(spec, init_g, init_d, map_latents, synthesize, without_tracking(synthesize), discriminate)
+    spec = GanSpec(config.z_dim, config.w_dim, num_ws(config), config.image_shape, max(config.label_dim, 0), layers)
+    return growing.make_gan(config, spec, Generator(config), Discriminator(config))

@@ -1,4 +1,4 @@
-"""Normalisation over the batch (minibatch stddev, PG §3) and over features (second moment, PG §4.2)."""
+"""Normalisation over the batch (minibatch stddev, PG §3), features (second moment, PG §4.2) and pixels (AdaIN)."""
 
 from __future__ import annotations
 
@@ -37,3 +37,20 @@ def minibatch_std(x: jax.Array, group_size: int | None, num_channels: int = 1) -
 def second_moment_normalize(x: jax.Array, axis: int = -1, eps: float = 1e-8) -> jax.Array:
     """Divide by the root mean square over an axis, eps inside the root (PG §4.2, pixel norm)."""
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=axis, keepdims=True) + eps)
+
+
+def instance_norm(x: jax.Array, eps: float = 1e-8) -> jax.Array:
+    """Bring every feature map to mean 0 and standard deviation 1, eps inside the root (Ulyanov et al. 2016).
+
+    Statistics in at least float32; the variance is biased.
+
+    Args:
+        x: float[n, h, w, c].
+        eps: added to the variance.
+
+    Returns:
+        float[n, h, w, c], in the dtype of `x`.
+    """
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = wide - wide.mean(axis=(1, 2), keepdims=True)
+    return (wide * jax.lax.rsqrt(jnp.square(wide).mean(axis=(1, 2), keepdims=True) + eps)).astype(x.dtype)

@@ -12,7 +12,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 
 from stylegan_jax import models
-from stylegan_jax.config import ConfigError, ExperimentConfig
+from stylegan_jax.config import ConfigError, ExperimentConfig, describe_levels
 from stylegan_jax.train import schedule, step as steps
 from stylegan_jax.train.sharding import Layout, make_layout
 from stylegan_jax.train.startup import with_labels
@@ -33,7 +33,7 @@ def dry_run(config: ExperimentConfig) -> str:
     state = steps.state_shapes(gan, config, layout)
     parts = [
         json.dumps(config.to_dict(), indent=2),
-        *filter(None, [models.describe(config.model)]),
+        *filter(None, [models.describe(config.model), "\n".join(describe_levels(config))]),
         parameter_table("generator", state.g["params"]),
         parameter_table("discriminator", state.d["params"]),
         cost_table(gan, config, layout, state),

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from stylegan_jax import images, rng
-from stylegan_jax.config import ExperimentConfig
+from stylegan_jax.config import ExperimentConfig, Level
 from stylegan_jax.data import FittedSource
 from stylegan_jax.models import Gan
-from stylegan_jax.train import compiling
+from stylegan_jax.train import compiling, growing
 from stylegan_jax.train.sharding import Layout
 from stylegan_jax.train.state import TrainState, ema_model
 
@@ -42,9 +42,10 @@ class Grid:
         layout: cells are split over its devices.
         root_key: the run's root key.
         label: float32[cells, k].
+        level: the part of the run that it is for; None: the model as it is.
     """
 
-    def __init__(self, gan: Gan, layout: Layout, root_key: jax.Array, label: np.ndarray):
+    def __init__(self, gan: Gan, layout: Layout, root_key: jax.Array, label: np.ndarray, level: Level | None = None):
         self._count = len(label)
         devices = layout.shards
         self._chunk = -(-min(self._count, 16) // devices) * devices
@@ -54,8 +55,9 @@ class Grid:
         self._z, self._batch, self._place = np.asarray(z), layout.batch, layout.place
 
         def draw(model, z, label):
-            ws = gan.map_latents(model, z, label)
-            return gan.synthesize({"params": model["params"], "buffers": model["buffers"]}, ws, noise="const")
+            here = growing.at(gan, level, model["nimg"]) if level else gan
+            variables = {"params": model["params"], "buffers": model["buffers"]}
+            return here.synthesize(variables, here.map_latents(variables, z, label), noise="const")
 
         shardings = (None, layout.batch, layout.batch)  # None: as the given model lies
         self._jitted = jax.jit(draw, in_shardings=shardings, out_shardings=layout.replicated)
@@ -81,4 +83,4 @@ class Grid:
 
 def _drawn(state: TrainState) -> dict:
     model = ema_model(state)
-    return {"params": model["params"], "buffers": model["buffers"]}
+    return {"params": model["params"], "buffers": model["buffers"], "nimg": state.nimg}

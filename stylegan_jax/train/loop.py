@@ -7,16 +7,35 @@ import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
 
 from stylegan_jax import __version__, models
-from stylegan_jax.config import ExperimentConfig, check_devices, resume_conflicts, validate
-from stylegan_jax.data import FittedSource, open_batches, open_source
+from stylegan_jax.config import (
+    ExperimentConfig,
+    check_devices,
+    images_shown,
+    level_at,
+    levels,
+    resume_conflicts,
+    validate,
+)
+from stylegan_jax.data import Batches, FittedSource, open_batches, open_source
 from stylegan_jax.load import load_model
-from stylegan_jax.train import compiling, guard, report, schedule, state as states, step as steps, terms, transfer
+from stylegan_jax.train import (
+    compiling,
+    growing,
+    guard,
+    report,
+    schedule,
+    state as states,
+    step as steps,
+    terms,
+    transfer,
+)
+from stylegan_jax.train.ahead import Ahead
 from stylegan_jax.train.checkpoint import Checkpointer, NonFiniteError
 from stylegan_jax.train.distributed import check_agreement, check_shared, together
 from stylegan_jax.train.grid import Grid, grid_labels, grid_size
@@ -99,8 +118,15 @@ def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: Fit
         return Run(whole, folder, layout, opened, evaluator).go()
 
 
+class Equipment(NamedTuple):
+    """What a level needs: its compiled programs, and the images at its size."""
+
+    programs: dict
+    source: FittedSource
+
+
 class Run:
-    """What one call of `train` holds; `go` is the loop."""
+    """What one call of `train` holds; `go` is the loop, over one level where nothing grows."""
 
     def __init__(
         self,
@@ -115,7 +141,10 @@ class Run:
         self.gan = models.build(config.model)
         self.root_key = layout.root_key(config.train.seed)
         self.is_chief = jax.process_index() == 0
-        self.grid = Grid(self.gan, layout, self.root_key, grid_labels(config, source))
+        self.levels, label = levels(config), grid_labels(config, source)
+        self.grids = [Grid(self.gan, layout, self.root_key, label, level) for level in self.levels]
+        self.restart = steps.jit_restart(self.gan, config, layout)
+        self.ahead = Ahead(self._equip, len(self.levels))
         self.rollbacks = 0
         self.bad_streak: dict[str, int] = {}
         self.reported: tuple[int, dict[str, float]] = (-1, {})  # step and means of the last report
@@ -133,7 +162,7 @@ class Run:
         """Compile, initialise or restore, and train to the end or to a signal."""
         config = self.config
         self.say(describe(config, self.source.info(), self.layout))
-        with StopSignal() as stop, self.checkpoints:  # signals are held until the last checkpoint is on the disk
+        with StopSignal() as stop, self.checkpoints, self.ahead:  # signals are held until the last checkpoint is saved
             total = schedule.total_steps(config)
             restored = self._restore()
             if restored is not None and restored[1] >= total:
@@ -143,13 +172,13 @@ class Run:
                 self.say(f"nothing to do: {self._stale_line()}; raise config.train.early_stop_kimg, or set it to 0")
                 return restored[0]
             source = together(self._transfer_source) if restored is None else None
-            with ThreadPoolExecutor(1) as pool:  # the programs compile while the state is made
-                compiling = pool.submit(self._compile)
-                state, first = restored or (self._create(source), 0)
-                programs = compiling.result()
+            number = level_at(config, restored[1] if restored else 0)
+            self.ahead.start(number)  # the programs compile while the state is made
+            state, first = restored or (self._create(source), 0)
+            self.ahead.get(number)
             while True:
                 try:
-                    return self._train_from(state, first, total, programs, stop)
+                    return self._train_from(state, first, total, stop)
                 except (DivergedError, NonFiniteError) as error:
                     if config.train.on_nan != "rollback":
                         raise
@@ -159,44 +188,62 @@ class Run:
                 del state  # the error is gone, and with it what it held of the failed state
                 state, first = self._roll_back(problem)
 
-    def _train_from(self, state: TrainState, first: int, total: int, programs: dict, stop: StopSignal) -> TrainState:
-        """Open reports and data at a step, and loop."""
-        config, batch_size = self.config, self.config.train.batch_size
+    def _train_from(self, state: TrainState, first: int, total: int, stop: StopSignal) -> TrainState:
+        """Open reports at a step, and train level after level."""
         with contextlib.ExitStack() as reports:
             self._open_reports(first, total, reports)
             if first == 0:
                 self._draw_grids(state, first)
-            batches = open_batches(
-                self.source,
-                config.data,
-                config.model.image_shape,
-                batch_size=batch_size,
-                seed=after_rollbacks(config.train.seed, self.rollbacks),
-                start=first * batch_size,
-                sharding=self.layout.batch,
-                shard_index=jax.process_index(),
-                shard_count=jax.process_count(),
-            )
-            reports.callback(batches.close)
-            return self._loop(state, first, total, programs, batches, stop)
+            seed = after_rollbacks(self.config.train.seed, self.rollbacks)
+            root_key = self.layout.root_key(seed)
+            for number in range(level_at(self.config, first), len(self.levels)):
+                with self._open_batches(first, number, seed) as batches:
+                    state, is_over = self._loop(state, first, number, batches, root_key, stop)
+                if is_over:
+                    break
+                first = self.levels[number].end
+            return state
 
-    def _loop(self, state: TrainState, first: int, total: int, programs: dict, batches: Any, stop: StopSignal):
-        seed = after_rollbacks(self.config.train.seed, self.rollbacks)
-        root_key = self.layout.root_key(seed)
-        for step in range(first, total):
+    def _open_batches(self, first: int, number: int, seed: int) -> Batches:
+        """Open the data of a level at a step; the next level's programs begin to compile."""
+        config, level = self.config, self.levels[number]
+        source = self.ahead.get(number).source
+        self.ahead.start(number + 1)
+        if len(self.levels) > 1:
+            self.bar.line(f"images of height {level.height} from step {first} on, in batches of {level.batch_size}")
+        return open_batches(
+            source,
+            config.data,
+            growing.plain(self.gan, level).spec.image_shape,
+            batch_size=level.batch_size,
+            seed=seed,
+            start=level.nimg(first),
+            sharding=self.layout.batch,
+            shard_index=jax.process_index(),
+            shard_count=jax.process_count(),
+        )
+
+    def _loop(
+        self, state: TrainState, first: int, number: int, batches: Batches, root_key: jax.Array, stop: StopSignal
+    ) -> tuple[TrainState, bool]:
+        """Train to the end of a level; return (state, whether the run is over)."""
+        level, programs = self.levels[number], self.ahead.get(number).programs
+        for step in range(first, level.end):
+            if step in level.restarts:
+                state = self.restart(state)
             with self.clock.waiting():
                 batch = next(batches)
             with jax.transfer_guard_device_to_host("disallow"):  # a step never waits for the host
                 for name in schedule.phases(self.config, step):
                     state = programs[name](state, batch, root_key)
-            if step == first:
+            if step == self.first:
                 jax.block_until_ready(state.step)
                 self.bar.line(f"first step done {report.process_seconds():.1f} s after the start of the process")
                 if self.board is not None:
                     self.board.start()
-            self.bar.update(self.config.train.batch_size / 1000)
+            self.bar.update(level.batch_size / 1000)
             due = schedule.due(self.config, step + 1)
-            metrics = self._evaluate(state, step + 1, stop) if due.metrics else {}
+            metrics = self._evaluate(state, step + 1, stop) if due.metrics and self._is_grown(step + 1) else {}
             if due.report:
                 state = self._report(state, step + 1, due.tick, metrics)
             if due.grid:
@@ -207,16 +254,24 @@ class Run:
             if stopped:
                 self.checkpoints.wait()
                 self.bar.line(f"{stop.reason()}: saved step {step + 1}; run again to go on")
-                break
+                return state, True
             if due.checkpoint and self._is_stale(step + 1):
                 self.bar.line(f"stopped at step {step + 1}: {self._stale_line()}")
-                break
-        return state
+                return state, True
+        return state, False
+
+    def _nimg(self, step: int) -> int:
+        return images_shown(self.config, step)
+
+    def _is_grown(self, step: int) -> bool:
+        """Return whether all layers are fully in, so that the generator can be evaluated."""
+        last = self.levels[-1]
+        return step > last.first and self._nimg(step) >= last.fade_start + last.fade_length
 
     def _is_stale(self, step: int) -> bool:
         """Return whether `log.keep_best` has gone without improvement for `train.early_stop_kimg`."""
         limit, best = self.config.train.early_stop_kimg, self.checkpoints.best()
-        return bool(limit) and best is not None and (step - best[0]) * self.config.train.batch_size >= limit * 1000
+        return bool(limit) and best is not None and self._nimg(step) - self._nimg(best[0]) >= limit * 1000
 
     def _stale_line(self) -> str:
         best = self.checkpoints.best()
@@ -279,22 +334,31 @@ class Run:
         self.say("\n".join(lines))
         return self.layout.place(state, self.layout.state(state))
 
-    def _compile(self) -> dict:
-        """Compile every program of the run, several at a time."""
-        jitted = steps.jit_programs(steps.make_programs(self.gan, self.config, self.layout), self.layout)
-        batch = steps.batch_shapes(self.gan, self.config, self.layout)
+    def _equip(self, number: int) -> Equipment:
+        """Make what a level needs; in a thread."""
+        level, data = self.levels[number], self.config.data
+        with ThreadPoolExecutor(1) as pool:
+            source = pool.submit(self.source.at, growing.plain(self.gan, level).spec.image_shape, data)
+            return Equipment(self._compile(number), source.result())
+
+    def _compile(self, number: int) -> dict:
+        """Compile every program of a level, several at a time."""
+        level = self.levels[number]
+        jitted = steps.jit_programs(steps.make_programs(self.gan, self.config, self.layout, level), self.layout)
+        batch = steps.batch_shapes(self.gan, self.config, self.layout, level)
         names = schedule.used_programs(self.config)
         shapes = steps.state_shapes(self.gan, self.config, self.layout)
         with ThreadPoolExecutor(1) as pool:
-            grid = pool.submit(self.grid.compile, shapes)
+            grid = pool.submit(self.grids[number].compile, shapes)
             programs = compiling.compile_programs(jitted, names, shapes, batch, self.root_key)
             grid.result()
         return programs
 
     def _open_reports(self, first: int, total: int, stack: contextlib.ExitStack) -> None:
-        log, batch = self.config.log, self.config.train.batch_size
-        self.clock = report.Clock(first * batch, total * batch)
-        self.bar = report.Bar(log.progress_bar, self.is_chief, total * batch / 1000, first * batch / 1000)
+        log, done, end = self.config.log, self._nimg(first), self._nimg(total)
+        self.first = first
+        self.clock = report.Clock(done, end)
+        self.bar = report.Bar(log.progress_bar, self.is_chief, end / 1000, done / 1000)
         self.stats = report.StatsFile(self.folder / "stats.jsonl", first) if self.is_chief else None
         self.board = report.TensorBoard(self.folder / "tensorboard") if log.tensorboard and self.is_chief else None
         for opened in (self.board, self.stats, self.bar):
@@ -307,7 +371,7 @@ class Run:
             return
         kept = self.checkpoints.steps()
         raise DivergedError(
-            f"{bad[0]} is not finite at step {bad[1]} ({bad[1] * self.config.train.batch_size / 1000:.2f} kimg); "
+            f"{bad[0]} is not finite at step {bad[1]} ({self._nimg(bad[1]) / 1000:.2f} kimg); "
             f"the last good checkpoint is {f'step {kept[-1]}' if kept else 'none yet'}. Lower config.train.g_lr and "
             "d_lr, raise config.loss.r1_gamma, or set config.model.compute_dtype='float32', and run in a new workdir"
             + (f" with config.train.init_from={self.folder}" if kept else "")
@@ -343,7 +407,7 @@ class Run:
         """Return the metrics of the averaged generator by name, the same on all processes; none if that fails."""
         assert self.evaluator is not None
         with self.clock.apart():
-            values, lines = self.evaluator(ema_model(state), step, self.config.train.batch_size, stop)
+            values, lines = self.evaluator(ema_model(state), step, self._nimg(step), stop)
         for line in lines:
             self.bar.line(line)
         return values
@@ -353,7 +417,7 @@ class Run:
         stats = jax.device_get(state.stats)
         self._check_finite(stats, step)
         self._check_bad_steps(stats, step)
-        nimg = step * self.config.train.batch_size
+        nimg = self._nimg(step)
         timing, memory = self.clock.tick(nimg), report.memory_gib()
         means = terms.means(stats)
         self.reported = step, means | metrics
@@ -372,10 +436,10 @@ class Run:
         return state.replace(stats=self.layout.place(terms.empty()))
 
     def _draw_grids(self, state: TrainState, step: int) -> None:
-        pixels = self.grid.draw(state)
+        pixels = self.grids[level_at(self.config, max(step - 1, 0))].draw(state)
         if not self.is_chief:
             return
-        nimg, columns = step * self.config.train.batch_size, self.config.log.grid_columns
+        nimg, columns = self._nimg(step), self.config.log.grid_columns
         folder = self.folder / "grids"
         grids = {"fakes": report.save_grid(folder, f"fakes_{nimg:09d}", pixels, columns)}
         if step == 0:
@@ -389,7 +453,7 @@ class Run:
         if step in self.checkpoints.steps():
             return
         meta = {
-            "nimg": step * self.config.train.batch_size,
+            "nimg": self._nimg(step),
             "config": self.config.to_dict(),
             "num_images": self.source.info().num_images,
             "labels": self.source.info().label_digest,

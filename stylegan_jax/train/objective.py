@@ -129,7 +129,10 @@ def d_main(
 
     def mean_loss(params: Any, image: jax.Array, cond: jax.Array, is_real: jax.Array) -> tuple[jax.Array, Any]:
         logits = gan.discriminate(variables(params), image, cond)
-        values = jnp.where(is_real, kind.real(logits), kind.fake(logits))
+        real = kind.real(logits)
+        if loss.drift_weight:  # PG App. A.1
+            real = real + loss.drift_weight * jnp.square(logits)
+        values = jnp.where(is_real, real, kind.fake(logits))
         return values.mean(), (values, logits)
 
     def add(total: Any, side: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Any, Any]:
@@ -172,4 +175,4 @@ def d_reg(
         penalty, logits = regularizers.gradient_penalty(critic, image, fake, mix)
         values = penalty * loss.gp_weight
     store = {"penalty": penalty, "logits": logits}
-    return values.mean() * loss.d_reg_interval, Aux({"loss/d_penalty": values}, store)
+    return values.mean() * max(loss.d_reg_interval, 1), Aux({"loss/d_penalty": values}, store)

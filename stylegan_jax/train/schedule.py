@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
-from stylegan_jax.config import ExperimentConfig
+from stylegan_jax.config import ExperimentConfig, images_shown, levels
 from stylegan_jax.spec import PHASES
 from stylegan_jax.train import terms
 
@@ -14,24 +13,29 @@ def phases(config: ExperimentConfig, step: int) -> list[str]:
     """Return the programs of iteration `step` in order: g_main, (g_reg), d_main, (d_reg) (lazy, SG2 App. B)."""
     loss = config.loss
     due = {"g_main": True, "d_main": True}
-    due["g_reg"] = (
-        step % max(loss.g_reg_interval, 1) == 0 and step * config.train.batch_size >= loss.pl_start_kimg * 1000
-    )
+    due["g_reg"] = step % max(loss.g_reg_interval, 1) == 0 and images_shown(config, step) >= loss.pl_start_kimg * 1000
     due["d_reg"] = step % max(loss.d_reg_interval, 1) == 0
     return [name for name in used_programs(config) if due[name]]
 
 
 def used_programs(config: ExperimentConfig) -> list[str]:
     """Return every program that a run of this configuration ever uses, in their order."""
-    used = {"g_main": True, "g_reg": config.loss.pl_weight > 0, "d_main": True, "d_reg": config.loss.d_reg != "none"}
+    loss = config.loss
+    used = {"g_main": True, "g_reg": loss.pl_weight > 0, "d_main": True, "d_reg": d_reg_is_lazy(config)}
     return [name for name in PHASES if used[name]]
+
+
+def d_reg_is_lazy(config: ExperimentConfig) -> bool:
+    """Return whether the discriminator's regulariser has a program, rather than being none or part of d_main."""
+    return config.loss.d_reg != "none" and config.loss.d_reg_interval > 0
 
 
 def reported_terms(config: ExperimentConfig) -> list[str]:
     """Return the terms that a run of this configuration reports per tick."""
     used = used_programs(config)
     on = {"nonfinite": config.train.on_nan in ("skip", "scrub"), "augment": config.augment.mode != "none"}
-    return [term for term, program in terms.REPORTED_BY.items() if program in used and on.get(term.split("/")[0], True)]
+    due = [term for term, program in terms.REPORTED_BY.items() if program in used and on.get(term.split("/")[0], True)]
+    return due + ["loss/d_penalty"] * (config.loss.d_reg != "none" and "loss/d_penalty" not in due)
 
 
 def cadence(config: ExperimentConfig) -> dict[str, float]:
@@ -46,7 +50,7 @@ def cadence(config: ExperimentConfig) -> dict[str, float]:
 
 def total_steps(config: ExperimentConfig) -> int:
     """Return the iterations of the whole run."""
-    return math.ceil(config.train.total_kimg * 1000 / config.train.batch_size)
+    return levels(config)[-1].end
 
 
 class Due(NamedTuple):
@@ -69,8 +73,8 @@ class Due(NamedTuple):
 
 def due(config: ExperimentConfig, steps_done: int) -> Due:
     """Return what is due once `steps_done` iterations are done; the last step is due for everything."""
-    batch, log = config.train.batch_size, config.log
-    ticks = lambda steps: int(steps * batch / (log.tick_kimg * 1000) + 1e-9)
+    log = config.log
+    ticks = lambda steps: int(images_shown(config, steps) / (log.tick_kimg * 1000) + 1e-9)
     tick, last = ticks(steps_done), steps_done >= total_steps(config)
     before = ticks(steps_done - 1)
     passed = lambda every: tick // every > before // every  # a large batch may pass several ticks at once

@@ -12,7 +12,15 @@ from typing import Any
 
 import jax
 
-from stylegan_jax.config import ConfigError, ExperimentConfig, ModelConfig, resume_conflicts, suggest
+from stylegan_jax.config import (
+    ConfigError,
+    ExperimentConfig,
+    ModelConfig,
+    check_model,
+    describe_levels,
+    resume_conflicts,
+    suggest,
+)
 from stylegan_jax.data import describe_data
 from stylegan_jax.spec import SourceInfo
 from stylegan_jax.train import schedule
@@ -55,7 +63,9 @@ def resolve_labels(config: ExperimentConfig, info: SourceInfo) -> ExperimentConf
             f"config.model.label_dim is {wanted}; the labels of {info.name} have length {info.label_dim}; "
             "use -1 to take it from the data, or set config.data.labels"
         )
-    return dataclasses.replace(config, model=with_labels(config.model, info.label_dim))
+    model = with_labels(config.model, info.label_dim)
+    check_model(model)
+    return dataclasses.replace(config, model=model)
 
 
 def with_labels(model: ModelConfig, label_dim: int) -> ModelConfig:
@@ -135,6 +145,7 @@ def describe(config: ExperimentConfig, info: SourceInfo, layout: Layout) -> str:
     lines = [
         f"{config.name}: {config.model.arch} {h}x{w}x{c}, labels {config.model.label_dim}, "
         f"batch {config.train.batch_size}, {config.train.total_kimg:g} kimg",
+        *describe_levels(config),
         f"data: {describe_data(config.data, info)}",
         f"devices: {layout.mesh.size} x {device.device_kind} ({device.platform})",
     ]

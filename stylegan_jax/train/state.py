@@ -58,7 +58,7 @@ def d_optimizer(config: ExperimentConfig, spec: GanSpec) -> optim.LazyAdam:
     """Return the discriminator's optimiser; gradient penalties do not depend on its last bias."""
     check_frozen(config, spec)
     t, layers = config.train, spec.d_layers
-    interval = config.loss.d_reg_interval if config.loss.d_reg != "none" else 0
+    interval = config.loss.d_reg_interval if config.loss.d_reg != "none" else 0  # 0: also where it is part of d_main
     return optim.adam(t.d_lr, t.beta1, t.beta2, t.eps, interval, ("/b4/out/bias",), layers[: t.freeze_d])
 
 
@@ -97,6 +97,12 @@ def create(gan: Gan, config: ExperimentConfig, root_key: jax.Array) -> TrainStat
         augment=augment.controller.init(config.augment),
         stats=terms.empty(),
     )
+
+
+def restarted(state: TrainState, gan: Gan, config: ExperimentConfig) -> TrainState:
+    """Return the state with both optimisers as they start."""
+    g_opt = g_optimizer(config, gan.spec).init(state.g["params"])
+    return state.replace(g_opt=g_opt, d_opt=d_optimizer(config, gan.spec).init(state.d["params"]))
 
 
 def ema_model(state: TrainState) -> dict[str, Any]:

@@ -16,11 +16,12 @@ import optax
 
 from stylegan_jax import rng
 from stylegan_jax.augment import controller
-from stylegan_jax.config import ExperimentConfig
+from stylegan_jax.config import ExperimentConfig, Level, at_level, levels
 from stylegan_jax.models import Gan, merge
 from stylegan_jax.spec import PHASES, Batch
-from stylegan_jax.train import accumulate, compiling, ema, guard, objective, state as states, terms
+from stylegan_jax.train import accumulate, compiling, ema, growing, guard, objective, state as states, terms
 from stylegan_jax.train.optim import LazyAdam
+from stylegan_jax.train.schedule import d_reg_is_lazy
 from stylegan_jax.train.sharding import Layout
 from stylegan_jax.train.state import TrainState
 from stylegan_jax.train.views import Views
@@ -114,9 +115,12 @@ class Programs:
         gan: the model.
         config: the experiment.
         layout: spreads batches over the devices.
+        level: the part of the run that they are for; None: the last.
     """
 
-    def __init__(self, gan: Gan, config: ExperimentConfig, layout: Layout):
+    def __init__(self, gan: Gan, config: ExperimentConfig, layout: Layout, level: Level | None = None):
+        self._whole, self._level = gan, level or levels(config)[-1]
+        gan, config = growing.plain(gan, self._level), at_level(config, self._level)
         self.gan, self.config, self.layout = gan, config, layout
         self.g_net = Network("g", config, states.g_optimizer(config, gan.spec))
         self.d_net = Network("d", config, states.d_optimizer(config, gan.spec))
@@ -129,7 +133,7 @@ class Programs:
 
         def of(params, part):
             g, view = self.g_net.variables(state, params), self.views.of(part["fake"], state.nimg)
-            return objective.g_main(self.gan, self.config.loss, g, state.d, part["latents"], view)
+            return objective.g_main(self._gan(state.nimg), self.config.loss, g, state.d, part["latents"], view)
 
         grads, aux = self._gradients(of, state.g["params"], data)
         aux.report.pop("scores/fake")  # reported by d_main, after the generator's step
@@ -138,7 +142,7 @@ class Programs:
 
     def g_reg(self, state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
         """Take a path-length step of the generator."""
-        gan, loss = self.gan, self.config.loss
+        gan, loss = self._gan(state.nimg), self.config.loss
         cond = gen_label(batch, "g_reg")
         cond = self.layout.split(cond[: cond.shape[0] // loss.pl_batch_shrink])
         shape = (cond.shape[0], *gan.spec.image_shape)
@@ -164,11 +168,16 @@ class Programs:
 
         def of(params, part):
             fake_view, real_view = (self.views.of(part[side], state.nimg) for side in ("fake", "real"))
-            rest = part["latents"], self._image(part["pixels"]), part["label"], fake_view, real_view, t.batch_size
+            image = self._image(part["pixels"], state.nimg)
+            rest = part["latents"], image, part["label"], fake_view, real_view, t.batch_size
             variables = functools.partial(self.d_net.variables, state)
-            return objective.d_main(self.gan, self.config.loss, variables, params, state.g, *rest)
+            return objective.d_main(self._gan(state.nimg), self.config.loss, variables, params, state.g, *rest)
 
         grads, aux = accumulate.average(of, state.d["params"], data, t.grad_accum, self.layout)
+        if self.config.loss.d_reg != "none" and not d_reg_is_lazy(self.config):
+            more, penalty = self._penalty(state, batch, root_key, state.nimg)
+            grads = jax.tree.map(jnp.add, grads, more)
+            aux.report.update(penalty.report)
         control = state.augment
         if steered.mode != "none":
             control = controller.observe(control, aux.store["real"])
@@ -185,7 +194,18 @@ class Programs:
 
     def d_reg(self, state: TrainState, batch: Batch, root_key: jax.Array) -> TrainState:
         """Take a gradient-penalty step of the discriminator, on the batch of `d_main`."""
-        loss, shown = self.config.loss, state.nimg - self.config.train.batch_size  # d_main has counted this iteration's
+        shown = state.nimg - self.config.train.batch_size  # d_main has counted this iteration's
+        grads, aux = self._penalty(state, batch, root_key, shown)
+        new = self.d_net.updated(state, "d_reg", shown, grads)
+        if self.config.augment.mode == "ada" and self.config.loss.d_reg == "r1":
+            new["augment"] = controller.observe(state.augment, aux.store["logits"])
+        return settle(self.config, state, "d_reg", grads, aux.report, new)
+
+    def _penalty(
+        self, state: TrainState, batch: Batch, root_key: jax.Array, shown: jax.Array
+    ) -> tuple[Any, objective.Aux]:
+        """Return (gradient of the discriminator's regulariser, aux)."""
+        loss = self.config.loss
         data: dict[str, Any] = {"latents": self._latents("d_reg", state, root_key, gen_label(batch, "d_reg"))}
         data |= {"pixels": batch.pixels, "label": batch.label}
         if loss.d_reg == "wgan_gp":
@@ -194,21 +214,21 @@ class Programs:
         data["real"] = self._drawn("d_reg/augment/real", state, root_key)
 
         def of(params, part):
-            d, image = self.d_net.variables(state, params), self._image(part["pixels"])
+            d, image = self.d_net.variables(state, params), self._image(part["pixels"], shown)
             rest = part["latents"], image, part["label"], self.views.of(part["real"], shown), part.get("mix")
-            return objective.d_reg(self.gan, loss, d, state.g, *rest)
+            return objective.d_reg(self._gan(shown), loss, d, state.g, *rest)
 
-        grads, aux = self._gradients(of, state.d["params"], data)
-        new = self.d_net.updated(state, "d_reg", shown, grads)
-        if self.config.augment.mode == "ada" and loss.d_reg == "r1":
-            new["augment"] = controller.observe(state.augment, aux.store["logits"])
-        return settle(self.config, state, "d_reg", grads, aux.report, new)
+        return self._gradients(of, state.d["params"], data)
+
+    def _gan(self, nimg: jax.Array) -> Gan:
+        """Return the model once `nimg` images have been shown."""
+        return growing.at(self._whole, self._level, nimg)
 
     def _latents(self, phase: str, state: TrainState, root_key: jax.Array, cond: jax.Array) -> objective.Latents:
         return draw_latents(self.gan, self.layout, root_key, phase, state.step, cond)
 
-    def _image(self, pixels: jax.Array) -> jax.Array:
-        return self.layout.spread(to_image(pixels))
+    def _image(self, pixels: jax.Array, nimg: jax.Array) -> jax.Array:
+        return growing.fade_reals(self.layout.spread(to_image(pixels)), self._level, nimg)
 
     def _drawn(self, name: str, state: TrainState, root_key: jax.Array) -> Any:
         return self.views.draw(root_key, name, state, self.config.train.batch_size)
@@ -222,9 +242,9 @@ def gen_label(batch: Batch, phase: str) -> jax.Array:
     return batch.gen_label[PHASES.index(phase)]
 
 
-def make_programs(gan: Gan, config: ExperimentConfig, layout: Layout) -> dict[str, Program]:
-    """Return the uncompiled programs by phase name."""
-    programs = Programs(gan, config, layout)
+def make_programs(gan: Gan, config: ExperimentConfig, layout: Layout, level: Level | None = None) -> dict[str, Program]:
+    """Return the uncompiled programs of a level (None: the last) by phase name."""
+    programs = Programs(gan, config, layout, level)
     return {phase: getattr(programs, phase) for phase in PHASES}
 
 
@@ -243,12 +263,20 @@ def jit_programs(programs: Mapping[str, Program], layout: Layout) -> dict[str, P
     }
 
 
-def batch_shapes(gan: Gan, config: ExperimentConfig, layout: Layout) -> Batch:
-    """Return the abstract global batch of a run."""
-    n, k = config.train.batch_size, gan.spec.label_dim
+def jit_restart(gan: Gan, config: ExperimentConfig, layout: Layout) -> Callable[[TrainState], TrainState]:
+    """Return state -> state with both optimisers as they start, under `jax.jit`; the state is donated."""
+    restarted = lambda state: layout.hold(states.restarted(state, gan, config))
+    whole = layout.replicated if layout.mesh.shape["fsdp"] == 1 else None
+    return jax.jit(restarted, out_shardings=whole, donate_argnums=(0,))
+
+
+def batch_shapes(gan: Gan, config: ExperimentConfig, layout: Layout, level: Level | None = None) -> Batch:
+    """Return the abstract global batch of a level (None: the last)."""
+    level = level or levels(config)[-1]
+    n, k = level.batch_size, gan.spec.label_dim
     make = lambda shape, dtype, sharding: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
     return Batch(
-        make((n, *gan.spec.image_shape), jnp.uint8, layout.batch),
+        make((n, *growing.plain(gan, level).spec.image_shape), jnp.uint8, layout.batch),
         make((n, k), jnp.float32, layout.batch),
         make((len(PHASES), n, k), jnp.float32, layout.phases),
     )

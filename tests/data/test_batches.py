@@ -245,3 +245,29 @@ def test_batches_from_memory_need_no_tensorflow(smooth, encode, write, tmp_path)
     command = [sys.executable, "-W", "error::ResourceWarning", "-c", NO_TENSORFLOW, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0 and not done.stderr.strip(), done.stderr
+
+
+@pytest.mark.parametrize("cache", ["off", "host"])
+def test_an_open_source_shows_the_same_images_at_another_size(smooth, config, cache):
+    """For the levels of a run that grows: from what is stored, chosen and ordered alike, kept in memory or not."""
+    stored, data, shape = smooth(21), config(cache=cache, subset=10), (4, 4, 3)
+    whole = fit_source(MemorySource(stored), data, SHAPE)
+    small = whole.at(shape, data)
+    assert small.info() == whole.info() and small.cache == cache and (small.array is None) == (cache == "off")
+    assert whole.at(SHAPE, data) is whole
+    want = stored.astype(np.float64).reshape(21, 4, 4, 4, 4, 3).mean(axis=(2, 4))[small.stored(np.arange(10))]
+    assert np.abs(small.gather(np.arange(10)) - want).max() <= 1  # rounded once per axis
+    with (
+        open_batches(small, data, shape, batch_size=4, seed=3, start=6) as got,
+        open_batches(
+            fit_source(MemorySource(stored), data, shape), data, shape, batch_size=4, seed=3, start=6
+        ) as fresh,
+    ):
+        assert same([next(got)], [next(fresh)])
+
+
+def test_an_image_that_breaks_before_a_level_needs_it_is_named(smooth, config):
+    data = config(cache="host")
+    whole = fit_source(Failing(smooth(8)), data, SHAPE)
+    with pytest.raises(DataError, match=r"(?s)three\.png.*broken"):
+        whole.at((8, 8, 3), data)

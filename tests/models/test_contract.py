@@ -64,7 +64,7 @@ def test_gradients_are_finite_and_reach_every_parameter(arch, variant):
     for path, x in jax.tree.leaves_with_path((by_g, by_d, by_z)):
         name = jax.tree_util.keystr(path)
         assert np.all(np.isfinite(x)), name
-        if "noise_strength" not in name or x != 0:
+        if "noise_strength" not in name:
             assert np.any(x != 0), f"{name} has no gradient"
 
 
@@ -183,7 +183,9 @@ def test_a_model_without_noise_has_no_noise_variables_and_needs_no_key(arch):
     b = variants.build(arch, "grey_no_noise")
     assert "buffers" not in b.g
     assert not [p for p, _ in jax.tree.leaves_with_path(b.g) if "noise" in jax.tree_util.keystr(p)]
-    shape = jax.eval_shape(lambda ws: b.gan.synthesize(b.g, ws, noise="random"), jnp.zeros((1, b.gan.spec.num_ws, 10)))
+    shape = jax.eval_shape(
+        lambda ws: b.gan.synthesize(b.g, ws, noise="random"), jnp.zeros((1, b.gan.spec.num_ws, b.gan.spec.w_dim))
+    )
     assert shape.shape == (1, *b.gan.spec.image_shape)
 
 

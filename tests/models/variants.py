@@ -19,6 +19,23 @@ SMALL |= {"d_mapping_layers": 1, "compute_dtype": "float32", "label_dim": 0}
 SMALL3 = {"num_layers": 3, "num_critical": 1, "margin_size": 2, "filter_size": 3}  # of model.stylegan3
 RADIAL = {"conv_kernel": 1, "use_radial_filters": True, "channel_base": 128, "channel_max": 12}
 VARIANTS = {
+    "stylegan1": {
+        "f": {},
+        "labels_wide": {"label_dim": 3, "base_size": (4, 6), "img_channels": 4, "mbstd_channels": 2},
+        "grey_no_noise": {  # A of SG1 table 1
+            "stylegan1": {
+                "use_styles": False,
+                "const_input": False,
+                "use_pixel_norm": True,
+                "use_instance_norm": False,
+                "blur_filter": (1.0,),
+            },
+            "mapping_layers": 0,
+            "w_dim": 6,
+            "use_noise": False,
+            "img_channels": 1,
+        },
+    },
     "stylegan2": {
         "skip": {},
         "resnet_labels": {"g_arch": "resnet", "d_arch": "skip", "label_dim": 3, "mbstd_channels": 2},
@@ -44,8 +61,8 @@ VARIANTS = {
 }
 MAIN = {arch: next(iter(variants)) for arch, variants in VARIANTS.items()}
 """The plainest variant of each architecture."""
-LABELS = {"stylegan2": "resnet_labels", "stylegan3": "r_labels_wide"}
-NOISY = ("stylegan2",)
+LABELS = {"stylegan1": "labels_wide", "stylegan2": "resnet_labels", "stylegan3": "r_labels_wide"}
+NOISY = ("stylegan1", "stylegan2")
 """Architectures with noise inputs."""
 CASES = [(arch, name) for arch, variants in VARIANTS.items() for name in variants]
 
@@ -53,8 +70,10 @@ CASES = [(arch, name) for arch, variants in VARIANTS.items() for name in variant
 def make_config(arch: str, variant: str | None = None, **changes) -> ModelConfig:
     tree = common.get_config().model.to_dict() | SMALL
     own = VARIANTS[arch][variant or MAIN[arch]] | changes
-    group = tree["stylegan3"] | SMALL3 | own.pop("stylegan3", {}) if arch == "stylegan3" else tree["stylegan3"]
-    return model_from_dict(tree | own | {"arch": arch, "stylegan3": group})
+    if arch in ("stylegan1", "stylegan3"):
+        small = {"stylegan1": {}, "stylegan3": SMALL3}[arch]
+        own |= {arch: tree[arch] | small | own.get(arch, {})}
+    return model_from_dict(tree | own | {"arch": arch})
 
 
 class Built(NamedTuple):

@@ -60,8 +60,8 @@ def straight(cache, tmp_path_factory):
     jax.monitoring.register_event_duration_secs_listener(listen)
     compile_all = loop.Run._compile
 
-    def then_listen(self):
-        programs = compile_all(self)
+    def then_listen(self, number):
+        programs = compile_all(self, number)
         listening["programs"] = len(programs)
         return programs
 

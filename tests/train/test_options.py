@@ -14,7 +14,7 @@ import toy
 from stylegan_jax.config import ConfigError
 from stylegan_jax.models import stylegan2
 from stylegan_jax.spec import PHASES
-from stylegan_jax.train import guard, state as states, terms, views
+from stylegan_jax.train import guard, objective, schedule, sharding, state as states, step, terms, views
 
 
 @functools.cache
@@ -235,3 +235,43 @@ def test_path_length_may_start_later():
     assert "g_reg" in schedule.used_programs(config)
     off = dataclasses.replace(config, loss=dataclasses.replace(config.loss, pl_weight=0.0))
     assert schedule.used_programs(off) == ["g_main", "d_main", "d_reg"]
+
+
+def moved_by(phase, **changes):
+    """Return what a program adds to the discriminator's parameters when the optimiser hands its gradient through."""
+    run = toy.Run(toy.make_config(**changes))
+    programs = step.Programs(toy.GAN, run.config, run.layout)
+    through = lambda grads, state, params: (grads, state)
+    programs.d_net.tx = programs.d_net.tx._replace(update_main=through, update_reg=through)
+    state = run.start()
+    after = jax.jit(getattr(programs, phase))(state, run.batch(), toy.KEY)
+    return jax.tree.map(np.subtract, *jax.device_get((after.d["params"], state.d["params"]))), jax.device_get(after)
+
+
+@pytest.mark.parametrize("penalty", ["r1", "wgan_gp"])
+def test_with_interval_0_the_penalty_is_part_of_every_step(penalty):
+    both, after = moved_by("d_main", loss__d_reg=penalty, loss__d_reg_interval=0)
+    main, _ = moved_by("d_main", loss__d_reg="none")
+    alone, _ = moved_by("d_reg", loss__d_reg=penalty, loss__d_reg_interval=1)
+    for got, a, b in zip(*map(jax.tree.leaves, (both, main, alone)), strict=True):
+        np.testing.assert_allclose(got, a + b, rtol=1e-4, atol=1e-6)
+    assert np.abs(jax.tree.leaves(alone)[1]).max() > 1e-4
+    assert terms.means(after.stats)["loss/d_penalty"] > 0
+    config = toy.make_config(loss__d_reg=penalty, loss__d_reg_interval=0)
+    assert "d_reg" not in schedule.used_programs(config) and "loss/d_penalty" in schedule.reported_terms(config)
+    assert "nonfinite/d_reg" not in schedule.reported_terms(
+        toy.make_config(loss__d_reg_interval=0, train__on_nan="skip")
+    )
+
+
+def test_the_drift_penalty_pulls_the_logits_of_reals_to_zero():
+    """A critic that is one number b: fakes and reals cancel, and of w b^2 the gradient is 2 w b."""
+    gan = toy.GAN._replace(discriminate=lambda variables, image, cond: jnp.full((image.shape[0], 1), variables["b"]))
+    config = toy.make_config(loss__adversarial="wasserstein", loss__drift_weight=0.001)
+    g = toy.init_g(toy.KEY)
+    latents = step.draw_latents(gan, sharding.make_layout(1), toy.KEY, "d_main", 0, jnp.zeros((8, 0)))
+    image = jnp.zeros((8, *toy.SHAPE))
+    grads, _ = objective.d_main(
+        gan, config.loss, lambda b: {"b": b}, jnp.array(3.0), g, latents, image, jnp.zeros((8, 0))
+    )
+    np.testing.assert_allclose(grads, 2 * 0.001 * 3.0, rtol=1e-4)

@@ -1,0 +1,105 @@
+"""What networks that grow share (PG §2): the fade between a level and the one below, and the bundle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from stylegan_jax.config import ModelConfig
+from stylegan_jax.models.gan import Gan, GanSpec, without_tracking
+from stylegan_jax.ops import fir
+
+Alpha = jax.Array | float | None
+_BOX = fir.setup_filter((1, 1), separable=True)
+
+
+def double(image: jax.Array) -> jax.Array:
+    """Repeat every pixel in both directions: float[n, h, w, c] to float[n, 2h, 2w, c]."""
+    return fir.upsample2d(image, _BOX)
+
+
+def halve(image: jax.Array) -> jax.Array:
+    """Average 2x2 pixels: float[n, h, w, c] to float[n, h/2, w/2, c]."""
+    return fir.downsample2d(image, _BOX)
+
+
+def fade(low: jax.Array, high: jax.Array, alpha: jax.Array | float) -> jax.Array:
+    """Return low at alpha = 0, high at 1, exactly; a blend between them."""
+    alpha = jnp.asarray(alpha).astype(high.dtype)
+    return low.astype(high.dtype) * (1 - alpha) + high * alpha
+
+
+def fade_image(image: jax.Array, alpha: jax.Array | float) -> jax.Array:
+    """Blend images float[n, h, w, c] with what half their resolution leaves of them (PG fig. 2)."""
+    return fade(double(halve(image)), image, alpha)
+
+
+def heights(config: ModelConfig) -> list[int]:
+    """Return the image heights that a model grows through, the base height first."""
+    return [config.base_size[0] * 2**i for i in range(config.num_blocks)]
+
+
+def rgb_resolutions(config: ModelConfig, blocks: int, is_fading: bool, is_new: bool) -> list[int]:
+    """Return the nominal resolutions whose RGB layer is used: the last, that below it in a fade, all to initialise."""
+    last = 4 * 2 ** (blocks - 1)
+    if config.grows and is_new:
+        return [4 * 2**i for i in range(blocks)]
+    return [last // 2, last] if is_fading else [last]
+
+
+def fades(config: ModelConfig, blocks: int, alpha: Alpha, is_new: bool) -> dict[int, jax.Array | float]:
+    """Return how far the discriminator's blocks below the last fade in what is above them, by nominal resolution."""
+    used = rgb_resolutions(config, blocks, alpha is not None, is_new)[:-1]
+    return dict.fromkeys(used, 1.0 if alpha is None else alpha)
+
+
+def make_gan(config: ModelConfig, spec: GanSpec, generator: Any, discriminator: Any) -> Gan:
+    """Return the bundle of two networks of blocks, two style slots each.
+
+    Args:
+        config: the model; `config.grows` says whether the networks have an RGB layer at every resolution.
+        spec: its facts.
+        generator: linen module with `map_latents(z, cond, slots)` and `synthesize(ws, noise, key, blocks, alpha)`.
+        discriminator: linen module of (image, cond, blocks, alpha).
+    """
+
+    def init_g(key):
+        return dict(generator.init(key, jnp.zeros((1, spec.z_dim)), jnp.zeros((1, spec.label_dim))))
+
+    def init_d(key):
+        return dict(discriminator.init(key, jnp.zeros((1, *spec.image_shape)), jnp.zeros((1, spec.label_dim))))
+
+    def at(blocks: int, alpha: Alpha) -> Gan:
+        here = _grown_spec(spec, config, blocks)
+
+        def map_latents(variables, z, cond) -> Any:
+            return generator.apply(variables, z, cond, here.num_ws, method="map_latents")
+
+        def synthesize(variables, ws, *, noise="const", key=None) -> Any:
+            return generator.apply(variables, ws, noise, key, blocks, alpha, method="synthesize")
+
+        def discriminate(variables, image, cond) -> Any:
+            return discriminator.apply(variables, image, cond, blocks, alpha)
+
+        grow = grown if config.grows else None
+        track = without_tracking(synthesize)
+        return Gan(here, init_g, init_d, map_latents, synthesize, track, discriminate, grown=grow)
+
+    def grown(height: int, alpha: Alpha = None) -> Gan:
+        known = heights(config)
+        if height not in known:
+            raise ValueError(f"height is {height}; this model grows through {known}")
+        if height == known[0] and alpha is not None:
+            raise ValueError(f"height is {height}, the first; there is nothing below it to fade from")
+        return at(known.index(height) + 1, alpha)
+
+    return at(config.num_blocks, None)
+
+
+def _grown_spec(spec: GanSpec, config: ModelConfig, blocks: int) -> GanSpec:
+    h, w, c = spec.image_shape
+    factor = 2 ** (config.num_blocks - blocks)
+    slots = min(spec.num_ws, 2 * blocks)  # one in all, where there are no styles
+    return spec._replace(num_ws=slots, image_shape=(h // factor, w // factor, c))

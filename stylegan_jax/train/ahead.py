@@ -1,0 +1,39 @@
+"""What a level of a run needs, made before it is needed: that of the next level while one trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+Made = TypeVar("Made")
+
+
+class Ahead(Generic[Made]):
+    """Makes numbered things once each, in a thread of its own; a context manager that waits for the one being made.
+
+    Args:
+        make: number -> thing.
+        count: numbers run from 0 to count - 1.
+    """
+
+    def __init__(self, make: Callable[[int], Made], count: int):
+        self._make, self._count = make, count
+        self._made: dict[int, Future[Made]] = {}
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+
+    def start(self, number: int) -> None:
+        """Begin with a number, unless it has been begun or does not exist."""
+        if number < self._count and number not in self._made:
+            self._made[number] = self._pool.submit(self._make, number)
+
+    def get(self, number: int) -> Made:
+        """Return what a number stands for; wait for it, and raise what making it raised."""
+        self.start(number)
+        return self._made[number].result()
+
+    def __enter__(self) -> Ahead[Made]:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
