@@ -10,7 +10,7 @@ import numpy as np
 
 def add_arguments(p: argparse.ArgumentParser, psi: bool = True) -> None:
     """Add which model to draw from, and how."""
-    p.add_argument("--run", required=True, help="workdir of a run, model folder, or official .pkl")
+    add_model(p)
     if psi:
         p.add_argument("--psi", type=float, default=1.0, help="truncation: 1 none, 0 the average image (default: 1)")
     p.add_argument("--cutoff", type=int, default=None, help="truncate only the first so many style slots")
@@ -18,8 +18,13 @@ def add_arguments(p: argparse.ArgumentParser, psi: bool = True) -> None:
         "--class", default=None, dest="classes", metavar="K,…", help="class or classes from 0, as 3, 0-4, 1,7, or all"
     )
     p.add_argument("--label", default=None, metavar="X,Y,…", help="label as numbers, for multi-hot and vector labels")
-    p.add_argument("--step", type=int, default=None, help="checkpoint of a run (default: the newest)")
     p.add_argument("--batch", type=int, default=8, help="images per call (default: 8)")
+
+
+def add_model(p: argparse.ArgumentParser) -> None:
+    """Add which model it is."""
+    p.add_argument("--run", required=True, help="workdir of a run, model folder, or official .pkl")
+    p.add_argument("--step", type=int, default=None, help="checkpoint of a run (default: the newest)")
 
 
 def add_output(p: argparse.ArgumentParser, what: str) -> None:
