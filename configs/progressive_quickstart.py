@@ -14,7 +14,7 @@ def get_config():
     c.name = "progressive-quickstart"
     c.model.arch = "stylegan1"
     c.model.grows = True
-    c.model.conv_clamp = 0.0
+    c.model.num_lowp_res, c.model.conv_clamp = 0, 0.0
     c.loss.d_reg_interval = 0
     c.loss.pl_weight = 0.0
     c.train.total_kimg = 24.0

@@ -31,6 +31,7 @@ def get_config(argument: str = "F"):
     c = common.get_config()
     c.name = f"stylegan2-{argument}"
     c.model.resolution = 1024
+    c.model.num_lowp_res, c.model.conv_clamp = 0, 0.0  # float32, as the paper
     c.data.path = "datasets/ffhq-1024x1024.zip"
     c.data.xflip = True
     c.data.workers = 8

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from stylegan_jax import models
-from stylegan_jax.config import ConfigError, ModelConfig, from_dict, model_from_dict
+from stylegan_jax.config import ConfigError, ModelConfig, completed, from_dict, model_from_dict
 from stylegan_jax.train import growing
 from stylegan_jax.train.restore import committed_steps, restore_g_ema, restore_state
 from stylegan_jax.train.sharding import make_layout
@@ -53,12 +53,12 @@ def _from_workdir(path: Path, step: int | None, whole: bool) -> LoadedModel:
     config = model_from_dict(meta["config"]["model"])
     nets = {"g_ema": g_ema}
     if whole:
-        experiment = from_dict(meta["config"])
+        experiment = from_dict(completed(meta["config"]))
         target = state_shapes(models.build(config), experiment, make_layout(1, jax.local_devices()))
         state, _, _ = restore_state(path, target, step)
         nets |= {"g": state.g | {"w_avg": state.w_avg}, "d": state.d}
     model = _from_nets(config, nets, {"workdir": str(path), "step": step, "nimg": meta["nimg"]})
-    gan = growing.after(model.gan, from_dict(meta["config"]), step) if config.grows else model.gan
+    gan = growing.after(model.gan, from_dict(completed(meta["config"])), step) if config.grows else model.gan
     return model._replace(gan=gan, label_kind=meta.get("label_kind", ""))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import importlib.util
+import json
 import math
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from configs import common
+from configs import common, tiny
 from stylegan_jax import config as config_lib, models
 from stylegan_jax.config import ConfigError
 
@@ -276,6 +277,25 @@ def test_resume_conflicts_tell_what_changes_the_result():
     assert {line.split(":")[0] for line in fine} == {k.replace("__", ".") for k in harmless}
     assert "train.batch_size: 32 -> 64" in bad
     assert config_lib.resume_conflicts(saved, saved) == ([], [])
+
+
+def test_a_configuration_from_before_a_key_was_added_is_the_same_run():
+    now = config_lib.from_dict(tiny.get_config()).to_dict()
+    known = config_lib.flatten(common.get_config().to_dict())
+    assert {key: known[key] for key in config_lib.ADDED} == config_lib.ADDED
+    before = json.loads(json.dumps(now))
+    for key in config_lib.ADDED:
+        *path, last = key.split(".")
+        node = before
+        for part in path:
+            node = node[part]
+        del node[last]
+    del before["growing"], before["eval"], before["model"]["stylegan1"]
+    assert config_lib.resume_conflicts(before, now) == ([], [])
+    assert config_lib.from_dict(config_lib.completed(before)) == config_lib.from_dict(now)
+    assert config_lib.model_from_dict(before["model"]) == config_lib.from_dict(now).model
+    with pytest.raises(ConfigError, match="missing config key"):
+        config_lib.from_dict(before)  # a recipe has every key
 
 
 def test_resume_names_keys_that_only_one_side_has():

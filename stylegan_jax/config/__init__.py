@@ -26,10 +26,11 @@ from stylegan_jax.config.keys import (
     StyleGAN3Config,
     TrainConfig,
 )
-from stylegan_jax.config.resume import RESUMABLE_KEYS, flatten, resume_conflicts
+from stylegan_jax.config.resume import ADDED, RESUMABLE_KEYS, completed, flatten, resume_conflicts
 from stylegan_jax.config.rules import check_devices, check_model, validate
 
 __all__ = [
+    "ADDED",
     "CHOICES",
     "RESUMABLE_KEYS",
     "AugmentConfig",
@@ -53,6 +54,7 @@ __all__ = [
     "at_level",
     "check_devices",
     "check_model",
+    "completed",
     "describe_levels",
     "flatten",
     "from_dict",

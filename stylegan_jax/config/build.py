@@ -11,6 +11,7 @@ from typing import Any
 
 from stylegan_jax.config.errors import ConfigError, suggest
 from stylegan_jax.config.keys import ExperimentConfig, ModelConfig
+from stylegan_jax.config.resume import completed
 from stylegan_jax.config.rules import check_model, validate
 
 
@@ -27,8 +28,8 @@ def from_dict(tree: Any) -> ExperimentConfig:
 
 
 def model_from_dict(tree: Mapping[str, Any]) -> ModelConfig:
-    """Build and check a `ModelConfig` from a nested dict (of a config.json or a model.json)."""
-    model = _build(ModelConfig, tree, "model.")
+    """Build and check a `ModelConfig` from a stored nested dict (of a config.json or a model.json)."""
+    model = _build(ModelConfig, completed(tree, "model."), "model.")
     check_model(model)
     return model
 

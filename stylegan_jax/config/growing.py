@@ -55,7 +55,7 @@ def levels(config: ExperimentConfig) -> tuple[Level, ...]:
     `growing.train_kimg`; the last is trained to the end. A level begins with the first batch after that many images.
     """
     t, g = config.train, config.growing
-    total = t.total_kimg * 1000
+    total = round(t.total_kimg * 1000)
     sizes = heights(config)
     train, fade = round(g.train_kimg * 1000), round(g.fade_kimg * 1000)
     out: list[Level] = []
@@ -130,6 +130,11 @@ def check_growing(config: ExperimentConfig) -> None:
             f"config.growing.start is {g.start} and config.model.grows is False: the model lacks the RGB layers of "
             "smaller images; set config.model.grows=True (arch 'stylegan1', or 'stylegan2' with both layouts 'orig')"
         )
+    if config.train.freeze_d:
+        raise ConfigError(
+            f"config.train.freeze_d is {config.train.freeze_d} with config.growing.start={g.start}; layers are counted "
+            "from the image, which grows; set one of them to 0"
+        )
     if g.start % config.mesh.spatial:
         raise ConfigError(
             f"config.growing.start is {g.start} and config.mesh.spatial is {config.mesh.spatial}, which must divide it"
@@ -150,7 +155,7 @@ def check_growing(config: ExperimentConfig) -> None:
         if any(not value > 0 for value in table):
             raise ConfigError(f"config.growing.{key} is {table}; every entry must be greater than 0")
     needed = len(below) * (g.train_kimg + g.fade_kimg)
-    if config.train.total_kimg < needed:
+    if round(config.train.total_kimg * 1000) < round(needed * 1000):
         raise ConfigError(
             f"config.train.total_kimg is {config.train.total_kimg:g}; growing from {g.start} to {height} is done after "
             f"{len(below)} x (growing.train_kimg {g.train_kimg:g} + growing.fade_kimg {g.fade_kimg:g}) = {needed:g} "

@@ -32,6 +32,11 @@ class Ahead(Generic[Made]):
         self.start(number)
         return self._made[number].result()
 
+    def drop_below(self, number: int) -> None:
+        """Forget what smaller numbers stand for; it is made again where it is wanted again."""
+        for done in [n for n in self._made if n < number]:
+            del self._made[done]
+
     def __enter__(self) -> Ahead[Made]:
         return self
 

@@ -15,7 +15,7 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -63,7 +63,7 @@ class Checkpointer:
         workdir: PathLike,
         *,
         keep_latest: int = 2,
-        keep_every_steps: int | None = None,
+        keep_every: Callable[[int], int] | None = None,
         keep_best: str | None = None,
         best_mode: str = "min",
     ):
@@ -72,21 +72,19 @@ class Checkpointer:
         Args:
             workdir: the run's directory; created if missing.
             keep_latest: how many of the newest checkpoints stay; 2 leaves one to fall back on.
-            keep_every_steps: the first checkpoint at or after each multiple of this step number stays for ever.
+            keep_every: step -> number of its period, not falling; the first checkpoint of each but period 0 stays for
+                ever.
             keep_best: name of the metric whose best value marks one more checkpoint that stays.
             best_mode: 'min' or 'max': which values are better.
 
         Raises:
             CheckpointError: a number is out of range, or the directory cannot be written.
         """
-        if keep_latest < 1 or (keep_every_steps is not None and keep_every_steps < 1):
-            raise CheckpointError(
-                f"keep_latest={keep_latest} and keep_every_steps={keep_every_steps} must be at least 1; "
-                "use keep_every_steps=None to keep none of the old ones"
-            )
+        if keep_latest < 1:
+            raise CheckpointError(f"keep_latest={keep_latest} must be at least 1; 2 leaves one to fall back on")
         self._root = absolute(workdir) / FOLDER
         self._aside = absolute(workdir) / _ASIDE
-        self._keep_latest, self._keep_every_steps, self._keep_best = keep_latest, keep_every_steps, keep_best
+        self._keep_latest, self._keep_every, self._keep_best = keep_latest, keep_every, keep_best
         self._sign = 1 if best_mode == "min" else -1
         self._scores: dict[int, float] = {}
         self._pending: int | None = None
@@ -241,8 +239,8 @@ class Checkpointer:
             _sweep(self._root)
         self._scores = _read_scores(self._root, self._keep_best)
         policies: list[Any] = [checkpoint_managers.LatestN(self._keep_latest), _KeepBest(self._scores, self._sign)]
-        if self._keep_every_steps is not None:
-            policies.append(_KeepEvery(self._keep_every_steps))
+        if self._keep_every is not None:
+            policies.append(_KeepEvery(self._keep_every))
         options = ocp.CheckpointManagerOptions(
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
             atomicity_options=ocp.options.AtomicityOptions(mode=ocp.options.AtomicityMode.COMMIT_FILE),
@@ -309,15 +307,15 @@ class Checkpointer:
 
 @dataclasses.dataclass
 class _KeepEvery:
-    """Keeps the first checkpoint at or after each multiple of `steps`."""
+    """Keeps the first checkpoint of each period but 0."""
 
-    steps: int
+    period: Callable[[int], int]
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         firsts: dict[int, int] = {}
         for step in sorted(c.step for c in checkpoints):
-            firsts.setdefault(step // self.steps, step)
-        return [c.step >= self.steps and firsts[c.step // self.steps] == c.step for c in checkpoints]
+            firsts.setdefault(self.period(step), step)
+        return [self.period(c.step) > 0 and firsts[self.period(c.step)] == c.step for c in checkpoints]
 
 
 @dataclasses.dataclass(frozen=True)

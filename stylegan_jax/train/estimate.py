@@ -12,7 +12,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 
 from stylegan_jax import models
-from stylegan_jax.config import ConfigError, ExperimentConfig, describe_levels
+from stylegan_jax.config import ConfigError, ExperimentConfig, describe_levels, levels
 from stylegan_jax.train import schedule, step as steps
 from stylegan_jax.train.sharding import Layout, make_layout
 from stylegan_jax.train.startup import with_labels
@@ -93,11 +93,14 @@ def cost_table(gan: models.Gan, config: ExperimentConfig, layout: Layout, state:
         total, peak = total + flops * share, max(peak, live)
         lines.append(f"  {name:<10s}{flops / 1e9:>12,.1f}{live / 2**30:>16,.2f} GiB")
     images = config.train.total_kimg * 1000
+    if len(levels(config)) > 1:
+        lines[0] += f", at the last height, {config.model.image_shape[0]}; smaller ones are not in this table"
     lines += [
         f"  state (parameters, average, Adam, noise): {state_bytes / 2**30:.3f} GiB; a checkpoint is about "
         f"{state_bytes * 1.3 / 2**20:,.0f} MiB",
         f"  per image shown, regularisers at their share: {total / n / 1e9:,.2f} GFLOP",
-        f"  whole run of {images / 1000:,.0f} kimg: {total / n * images / 1e18:,.4f} EFLOP",
+        f"  whole run of {images / 1000:,.0f} kimg: {'less than ' * (len(levels(config)) > 1)}"
+        f"{total / n * images / 1e18:,.4f} EFLOP",
         f"  estimate for one device: {(state_bytes + peak) / 2**30:.2f} GiB before fusion; the batch "
         "part divides by the number of devices",
     ]

@@ -148,10 +148,11 @@ class Run:
         self.rollbacks = 0
         self.bad_streak: dict[str, int] = {}
         self.reported: tuple[int, dict[str, float]] = (-1, {})  # step and means of the last report
-        log, batch = config.log, config.train.batch_size
-        every = max(1, round(log.keep_every_kimg * 1000 / batch)) if log.keep_every_kimg else None
+        log = config.log
+        period = lambda step: int(self._nimg(step) / (log.keep_every_kimg * 1000))
         best = {"keep_best": log.keep_best or None, "best_mode": log.best_mode}
-        self.checkpoints = Checkpointer(folder, keep_latest=log.keep_latest, keep_every_steps=every, **best)
+        every = period if log.keep_every_kimg else None
+        self.checkpoints = Checkpointer(folder, keep_latest=log.keep_latest, keep_every=every, **best)
 
     def say(self, text: str) -> None:
         """Print, on one process of the run."""
@@ -209,6 +210,7 @@ class Run:
         config, level = self.config, self.levels[number]
         source = self.ahead.get(number).source
         self.ahead.start(number + 1)
+        self.ahead.drop_below(number)
         if len(self.levels) > 1:
             self.bar.line(f"images of height {level.height} from step {first} on, in batches of {level.batch_size}")
         return open_batches(
@@ -461,7 +463,7 @@ class Run:
             "rollbacks": self.rollbacks,
             "versions": {"stylegan_jax": __version__, "jax": jax.__version__},
         }
-        values = self.reported[1] if self.reported[0] == step else {}
+        values = self.reported[1] if self.reported[0] == step and self._is_grown(step) else {}  # levels do not compare
         self.checkpoints.save(step, state, ema_model(state), meta, metrics=values)
 
 

@@ -206,7 +206,9 @@ class Programs:
     ) -> tuple[Any, objective.Aux]:
         """Return (gradient of the discriminator's regulariser, aux)."""
         loss = self.config.loss
-        data: dict[str, Any] = {"latents": self._latents("d_reg", state, root_key, gen_label(batch, "d_reg"))}
+        # Fakes that are mixed with reals have their labels.
+        cond = batch.label if loss.d_reg == "wgan_gp" else gen_label(batch, "d_reg")
+        data: dict[str, Any] = {"latents": self._latents("d_reg", state, root_key, cond)}
         data |= {"pixels": batch.pixels, "label": batch.label}
         if loss.d_reg == "wgan_gp":
             mix = jax.random.uniform(rng.stream(root_key, "d_reg/mix", state.step), batch.label.shape[:1])

@@ -39,6 +39,11 @@ def transfer(state: TrainState, config: ModelConfig, source: LoadedModel, path: 
             f"config.train.init_from={path}: its resampling filter is {source.config.resample_filter}, ours is "
             f"{config.resample_filter}; set config.model.resample_filter to the same"
         )
+    if config.arch == source.config.arch == "stylegan1" and source.config.stylegan1 != config.stylegan1:
+        raise ConfigError(
+            f"config.train.init_from={path}: its switches are {source.config.stylegan1}, ours are {config.stylegan1}; "
+            "set config.model.stylegan1 to the same"
+        )
     problems: list[str] = []
     lines = [f"initialised from {path}"]
     g_from = source.g or source.g_ema

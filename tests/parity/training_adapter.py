@@ -21,6 +21,7 @@ def loss_config(c: dict) -> LossConfig:
         r1_gamma=c["r1_gamma"],
         gp_weight=0.0,
         d_reg_interval=c["d_reg_interval"],
+        drift_weight=0.0,
         pl_weight=c["pl_weight"],
         pl_decay=c["pl_decay"],
         pl_batch_shrink=c["pl_batch_shrink"],

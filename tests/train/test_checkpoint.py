@@ -138,10 +138,10 @@ def test_saved_arrays_may_be_donated_and_changed_at_once(tmp_path: Path):
 
 
 def test_retention_keeps_latest_best_and_periodic(tmp_path: Path):
-    with Checkpointer(tmp_path, keep_latest=2, keep_every_steps=4, keep_best="fid") as checkpointer:
+    with Checkpointer(tmp_path, keep_latest=2, keep_every=lambda step: step // 4, keep_best="fid") as checkpointer:
         for step, fid in [(1, 9.0), (2, 3.0), (3, 5.0), (4, math.nan), (5, 7.0)]:
             save(checkpointer, step, metrics={"fid": fid})
-    with Checkpointer(tmp_path, keep_latest=2, keep_every_steps=4, keep_best="fid") as checkpointer:
+    with Checkpointer(tmp_path, keep_latest=2, keep_every=lambda step: step // 4, keep_best="fid") as checkpointer:
         assert checkpointer.steps() == [2, 4, 5]
         for step in (6, 7, 8, 9):  # the best is known after a restart too; no metrics is no claim
             save(checkpointer, step)
@@ -234,7 +234,7 @@ def test_g_ema_reads_while_training_saves(tmp_path: Path):
 def test_a_step_deleted_while_it_is_read_is_not_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    keep: dict[str, Any] = {"keep_latest": 1, "keep_every_steps": 4}
+    keep: dict[str, Any] = {"keep_latest": 1, "keep_every": lambda step: step // 4}
     read_step = restore_lib.read_step
 
     def train_meanwhile(root: Any, step: int, *args: Any) -> Any:

@@ -16,6 +16,7 @@ import pytest
 from stylegan_jax import load_model, models
 from stylegan_jax.config import ConfigError, at_level, check_devices, from_dict, images_shown, level_at, levels
 from stylegan_jax.train import compiling, growing, loop, schedule
+from stylegan_jax.train.ahead import Ahead
 from stylegan_jax.train.signals import StopSignal
 
 
@@ -164,7 +165,7 @@ def test_every_program_is_compiled_once_and_before_it_is_needed(grown):
     _, _, _, compiled, between = grown
     shapes = [(16, 4, 4, 3), (8, 8, 8, 3)]
     assert compiled == {(name, shape): 1 for name in ("g_main", "d_main") for shape in shapes}
-    assert len(between) <= 1  # what starts the optimisers anew
+    assert len(between) == 1  # what starts the optimisers anew
 
 
 def test_the_run_shows_the_images_that_were_asked_for_at_each_height(grown):
@@ -188,6 +189,26 @@ def test_a_run_resumes_from_inside_a_fade_bit_for_bit(grown, tmp_path, monkeypat
         assert load_model(tmp_path).gan.spec.image_shape == (height, height, 3)
     assert same_bits(loop.train(config, tmp_path), state)
     assert rows(tmp_path) == rows(folder)
+
+
+def test_what_is_made_ahead_is_made_once_and_its_errors_are_raised():
+    made = []
+
+    def make(number):
+        made.append(number)
+        if number == 2:
+            raise MemoryError("too large")
+        return number * 10
+
+    with Ahead(make, 3) as ahead:
+        ahead.start(1)
+        assert [ahead.get(n) for n in (0, 1, 0, 1)] == [0, 10, 0, 10]
+        ahead.start(3)  # does not exist
+        with pytest.raises(MemoryError, match="too large"):
+            ahead.get(2)
+        ahead.drop_below(1)
+        assert ahead.get(1) == 10 and ahead.get(0) == 0
+    assert sorted(made) == [0, 0, 1, 2]
 
 
 def test_another_schedule_is_refused_on_resume(grown):

@@ -144,7 +144,7 @@ def test_labels_of_every_kind(cache, tmp_path, monkeypatch, labels, kind, cell):
     pixels = np.random.default_rng(0).integers(0, 256, (12, *toy.SHAPE), np.uint8)
     source = data.fit_source(data.MemorySource(pixels, labels), config.data, config.model.image_shape)
     drawn, cells = loop.Grid, []
-    monkeypatch.setattr(loop, "Grid", lambda *args: cells.append(args[-1]) or drawn(*args))
+    monkeypatch.setattr(loop, "Grid", lambda *args: cells.append(args[3]) or drawn(*args))
     state = loop.train(config, tmp_path, source)
     np.testing.assert_allclose(cells[0][0], cell, rtol=1e-6)
     added = float((source.labels(np.arange(12)) @ weights).mean())
@@ -166,9 +166,9 @@ def scores(monkeypatch):
         after = {8 * (i + 1): v for i, v in enumerate(values)}
         report = loop.Run._report
 
-        def replaced(self, state, step, tick):
+        def replaced(self, state, step, *args):
             monkeypatch.setattr(loop.terms, "means", lambda stats: means(stats) | {name: after[step]})
-            return report(self, state, step, tick)
+            return report(self, state, step, *args)
 
         monkeypatch.setattr(loop.Run, "_report", replaced)
 
