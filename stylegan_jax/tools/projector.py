@@ -21,8 +21,8 @@ RAMP_UP, RAMP_DOWN = 0.05, 0.25
 STYLE_NOISE, STYLE_NOISE_UNTIL = 0.05, 0.75
 """Random moves of the style: their size at the start over the spread of W, and the share of the steps they fade in."""
 NOISE_WEIGHT = 1e5
-MAX_SIZE = 256
-"""Larger images are averaged down to this size for the comparison."""
+MAX_SIZE, MIN_SIZE = 256, 32
+"""For the comparison, larger images are averaged down to this height, and pixels of smaller ones repeated."""
 STEPS_PER_CALL = 10
 
 
@@ -92,7 +92,7 @@ def schedule(step: jax.Array, steps: int) -> tuple[jax.Array, jax.Array]:
 
 
 def shown(image: jax.Array, mask: jax.Array) -> jax.Array:
-    """Return images float[n, h, w, 3] in [0, 255] as the feature network sees them: masked, RGB, at most 256 high.
+    """Return images float[n, h, w, 3] in [0, 255] as the feature network sees them: masked, RGB, 32 to 256 high.
 
     Args:
         image: float[n, h, w, c] in [-1, 1].
@@ -103,6 +103,9 @@ def shown(image: jax.Array, mask: jax.Array) -> jax.Array:
     factor = height // MAX_SIZE if height > MAX_SIZE and height % MAX_SIZE == 0 else 1
     if factor > 1 and width % factor == 0:
         image = image.reshape(len(image), height // factor, factor, width // factor, factor, -1).mean(axis=(2, 4))
+    times = -(-MIN_SIZE // min(height, width))
+    if times > 1:
+        image = jnp.repeat(jnp.repeat(image, times, axis=1), times, axis=2)
     image = jnp.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
     return image * 127.5 + 127.5
 
