@@ -156,7 +156,7 @@ def save(path: Path, found: Directions) -> None:
 
 
 def load_styles(flag: str, path: str, w_dim: int) -> np.ndarray:
-    """Return float32[n, w] of an .npz with `w` [n, w] or [n, l, w] (slots averaged), as the projector writes it.
+    """Return float32[n, w] of an .npz with `w` [n, w] or [n, l, w] (slots averaged).
 
     Raises:
         ValueError: no such file, or another shape.

@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--count", type=int, default=5, help="directions of sefa and ganspace (default: %(default)s)")
     p.add_argument("--samples", type=int, default=10_000, help="latents of ganspace (default: %(default)s)")
-    p.add_argument("--positive", metavar="FILE", help="styles as .npz with 'w', such as projected_w.npz")
+    p.add_argument("--positive", metavar="FILE", help="styles as .npz with 'w', [n, w] or [n, slots, w]")
     p.add_argument("--negative", metavar="FILE", help="styles of the other group")
     p.add_argument("--directions", metavar="FILE", help="directions.npz of an earlier call")
     p.add_argument(
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--strengths", default="-3,-1.5,0,1.5,3", help="numbers with commas (default: %(default)s)")
     p.add_argument("--seeds", default="0-3", help="to edit, such as 0-15 or 1,5,8-10 (default: %(default)s)")
-    p.add_argument("--styles", metavar="FILE", help="edit these styles instead, such as projected_w.npz")
+    p.add_argument("--styles", metavar="FILE", help="edit these styles instead, [n, w] or [n, slots, w]")
     return p
 
 
