@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from stylegan_jax.metrics.collect import Collector
+from stylegan_jax.metrics.collect import Collector, restore
 from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.store import Store
 
@@ -165,9 +165,9 @@ def _resume(job: Job, collectors: Mapping[str, list[Collector]], store: Store) -
     found = store.load("pass", job.identity) if job.identity else None
     if found is None:
         return 0
-    for name, collector in _each(collectors):
-        collector.load({key.removeprefix(name + "/"): x for key, x in found.items() if key.startswith(name + "/")})
-    return int(found["done"])
+    of = lambda name: {key.removeprefix(name): x for key, x in found.items() if key.startswith(name)}
+    fits = restore([(collector, of(name + "/")) for name, collector in _each(collectors)], job.title)
+    return int(found["done"]) if fits else 0
 
 
 def _bar(job: Job, done: int, progress: bool) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
 from pathlib import Path
 
 import jax
@@ -14,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "train")]
 from stylegan_jax import models  # noqa: E402
 from stylegan_jax.metrics import detectors  # noqa: E402
+from stylegan_jax.models.features import FeatureNet  # noqa: E402
 from stylegan_jax.train import loop  # noqa: E402
 
 MATRIX = np.random.default_rng(0).standard_normal((192, 6)).astype(np.float32) / 14
@@ -23,7 +23,7 @@ def net(name):
     def apply(params, images, outputs):
         return {key: jnp.tanh(images.reshape(-1, 192) / 127.5 - 1) @ params for key in outputs}
 
-    return types.SimpleNamespace(name=name, outputs={}, params=MATRIX, apply=apply, digest="x", source="made up")
+    return FeatureNet(name, {}, MATRIX, apply, "x", "made up")
 
 
 def main(workdir: str, address: str, count: str, number: str) -> None:

@@ -79,6 +79,23 @@ def test_another_identity_does_not_resume(tmp_path):
     assert same(kept, run(job(100, features=FEATURES + 1)))
 
 
+def test_what_does_not_fit_is_computed_again_with_a_note(tmp_path, caplog):
+    with pytest.raises(KeyboardInterrupt):
+        run(job(100, 600), store=Store(tmp_path))
+    few = {"a": [Sums(COUNT, 3), Rows(200)], "b": [Rows(COUNT, "float16")]}
+    engine.run(job(100), few, Store(tmp_path))
+    assert "a test: what is stored does not fit (500 rows, 200 wanted) and is computed again" in caplog.text
+    whole = run(job(COUNT))
+    assert few["a"][0].arrays()["outers"].tobytes() == whole["a"][0].arrays()["outers"].tobytes()
+    assert few["a"][1].rows.tobytes() == FEATURES[:200].tobytes()
+
+
+def test_whole_rows_are_not_copied():
+    stored, kept = {"rows": FEATURES}, Rows(COUNT)
+    kept.load(stored)
+    assert kept.rows is FEATURES and kept.done == COUNT
+
+
 def test_nan_is_named_by_its_item():
     broken = FEATURES.copy()
     broken[333, 2] = np.nan

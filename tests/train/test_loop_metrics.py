@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import types
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +14,7 @@ from stylegan_jax.config import ConfigError
 from stylegan_jax.metrics import detectors, engine
 from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.evaluate import Evaluation
+from stylegan_jax.models.features import FeatureNet
 from stylegan_jax.train import loop
 from stylegan_jax.train.restore import committed_steps
 
@@ -25,7 +25,7 @@ def net(name):
     def apply(params, images, outputs):
         return {key: jnp.tanh(images.reshape(-1, 192) / 127.5 - 1) @ params for key in outputs}
 
-    return types.SimpleNamespace(name=name, outputs={}, params=MATRIX, apply=apply, digest="x", source="made up")
+    return FeatureNet(name, {}, MATRIX, apply, "x", "made up")
 
 
 @pytest.fixture(scope="module")
