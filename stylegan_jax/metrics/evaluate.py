@@ -71,6 +71,8 @@ class Evaluation:
     ):
         self.chosen, self.subject, self.reals, self.nets = chosen, subject, reals, nets
         self.extractor, self.store, self.seed = extractor, store, seed
+        if engine.is_first():
+            store.sweep()
         self.options: dict[str, Any] = {"progress": progress}
         for metric in chosen:
             _check(metric, subject, reals)
@@ -83,7 +85,9 @@ class Evaluation:
             stop: as `engine.run`.
 
         Raises:
-            MetricError: an output of a network is NaN or infinite.
+            MetricError: an output of a network is NaN or infinite; in a run of several processes also what failed on
+                one of them.
+            DataError, OSError, …: images that cannot be read, in a run of one process.
             StoppedError: `stop` said so.
         """
         self.options["stop"] = stop
@@ -106,9 +110,8 @@ class Evaluation:
         seconds += engine.run(job, _by_output(chosen, of_fakes), self.store, **self.options)
         for c in chosen:
             began, real = time.monotonic(), of_reals.get(c.name)
-            values = []
-            if engine.is_first():
-                values = families.FAMILIES[c.metric.family].compute(real, of_fakes[c.name], self.seed)
+            family, fake = families.FAMILIES[c.metric.family], of_fakes[c.name]
+            values = engine.on_first(c.name, lambda: family.compute(real, fake, self.seed))  # noqa: B023
             counts = {"evaluated": c.count} | ({} if real is None else {"real": real.count})
             yield from self._results(c, values, seconds + time.monotonic() - began, counts)
         engine.forget(job, self.store)
@@ -202,7 +205,7 @@ class Evaluation:
         compute, rows = fakes.path(self.subject, variables, self.extractor, c), Rows(c.count)
         job = self._drawing_job(c.name, c.count, {"path": c.name, "weights": self._weights(c)}, compute)
         seconds = engine.run(job, {"distance": [rows]}, self.store, **self.options)
-        values = families.path(rows.rows[:, 0], self.seed) if engine.is_first() else []
+        values = engine.on_first(c.name, lambda: families.path(rows.rows[:, 0], self.seed))
         engine.forget(job, self.store)
         return self._results(c, values, seconds, {"evaluated": c.count})
 
@@ -213,7 +216,7 @@ class Evaluation:
         job = self._drawing_job(c.name, c.count, {"ls": c.name, "weights": self._weights(c)}, compute)
         seconds = engine.run(job, {name: [x] for name, x in rows.items()}, self.store, **self.options)
         began = time.monotonic()
-        values = families.attributes(*(x.rows for x in rows.values())) if engine.is_first() else []
+        values = engine.on_first(c.name, lambda: families.attributes(*(x.rows for x in rows.values())))
         engine.forget(job, self.store)
         return self._results(c, values, seconds + time.monotonic() - began, {"evaluated": c.count})
 
@@ -229,7 +232,7 @@ class Evaluation:
         seconds = engine.run(job, {name: [x] for name, x in rows.items()}, self.store, **self.options)
         for c in chosen:
             sums = rows[c.metric.variant].rows
-            values = families.moved(sums, self.seed) if engine.is_first() else []
+            values = engine.on_first(c.name, lambda: families.moved(sums, self.seed))  # noqa: B023
             yield from self._results(c, values, seconds, {"evaluated": len(sums) * batch})
         engine.forget(job, self.store)
 
@@ -245,7 +248,7 @@ class Evaluation:
         load = lambda index: [images.pixels(extractor.own(index)) for images in (first, second)]
         job = engine.Job(c.name, {}, count, extractor.chunk, load, compute)
         seconds = engine.run(job, {"pair": [rows]}, self.store, **self.options)
-        values = families.pairs(rows.rows[:, 0]) if engine.is_first() else []
+        values = engine.on_first(c.name, lambda: families.pairs(rows.rows[:, 0]))
         return self._results(c, values, seconds, {"pairs": count})
 
     def _results(self, c: Chosen, values: families.Values, seconds: float, counts: dict[str, int]) -> list[Result]:

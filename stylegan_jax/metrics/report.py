@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
+import math
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -30,12 +31,16 @@ def record(result: Result, nets: Mapping[str, FeatureNet], about: Mapping[str, A
     """
     own = {
         "metric": result.name,
-        "value": result.value,
-        "interval": None if result.interval is None else list(result.interval),
+        "value": result.value if math.isfinite(result.value) else None,
+        "interval": None
+        if result.interval is None or not np.isfinite(result.interval).all()
+        else list(result.interval),
         "seconds": round(result.seconds, 2),
         "counts": result.counts,
         "detector": detectors.record(nets[result.net]) if result.net else None,
     }
+    if not math.isfinite(result.value):  # JSON has no name for it
+        own["note"] = f"the value is {result.value}"
     return own | dict(about) | {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
 
 

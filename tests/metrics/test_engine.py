@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -123,6 +125,47 @@ def test_a_folder_that_cannot_be_written_costs_no_metric(tmp_path, caplog):
     store = Store(tmp_path / "file" / "below")
     store.save("real", {}, {"x": np.zeros(1)})
     assert "cannot be written" in caplog.text and store.load("real", {}) is None
+
+
+def test_what_nobody_goes_on_with_is_deleted_after_a_month(tmp_path):
+    store = Store(tmp_path)
+    for kind in ("real", "pass"):
+        for age in (29, 31):
+            store.save(kind, {"age": age}, {"x": np.zeros(1)})
+    (tmp_path / "pass-0.7.part").write_bytes(b"")
+    for path in tmp_path.iterdir():
+        days = 29 if path.name.endswith(f"{digest_of({'age': 29})}.npz") else 31
+        os.utime(path, (time.time() - days * 86400,) * 2)
+    store.sweep()
+    kept = {kind: [store.load(kind, {"age": age}) is not None for age in (29, 31)] for kind in ("real", "pass")}
+    assert kept == {"real": [True, True], "pass": [True, False]} and len(list(tmp_path.iterdir())) == 3
+    Store(None).sweep()
+    Store(tmp_path / "absent").sweep()
+
+
+def test_one_of_several_processes_that_fails_is_an_error_on_all(monkeypatch):
+    monkeypatch.setattr(engine.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(engine.multihost_utils, "broadcast_one_to_all", lambda x: x)
+    monkeypatch.setattr(engine.multihost_utils, "process_allgather", lambda x: np.array([x, False]))
+
+    def fail():
+        raise np.linalg.LinAlgError("no convergence")
+
+    def refuse(index):
+        raise OSError("the disk is gone")
+
+    assert engine.on_first("fid5k", lambda: [1]) == [1]
+    with pytest.raises(MetricError, match="fid5k: LinAlgError: no convergence"):
+        engine.on_first("fid5k", fail)
+    with pytest.raises(MetricError, match="a test: OSError: the disk is gone"):
+        run(job(100)._replace(load=refuse))
+    monkeypatch.setattr(engine.multihost_utils, "process_allgather", lambda x: np.array([x, True]))
+    with pytest.raises(MetricError, match="a test: process 1 cannot load its images; its own output says why"):
+        run(job(100))
+    monkeypatch.setattr(engine.jax, "process_index", lambda: 1)
+    monkeypatch.setattr(engine.multihost_utils, "broadcast_one_to_all", lambda x: np.asarray(0))
+    with pytest.raises(MetricError, match="fid5k: the first process failed; its own output says why"):
+        engine.on_first("fid5k", fail)
 
 
 def test_where_entries_lie(monkeypatch, tmp_path):
