@@ -144,7 +144,7 @@ class Extractor:
     def own(self, index: np.ndarray) -> np.ndarray:
         """Return this process's part of a chunk's numbers, in the order that `place` takes."""
         parts = self.layout.batch.addressable_devices_indices_map(index.shape).values()
-        at = {part[0].start or 0: part[0] for part in parts}  # devices that share rows give the same part
+        at = {part[0].start or 0: part[0] for part in parts if part}  # devices that share rows give the same part
         return np.concatenate([index[at[start]] for start in sorted(at)])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "train")]
 from stylegan_jax import models  # noqa: E402
 from stylegan_jax.metrics import detectors  # noqa: E402
+from stylegan_jax.metrics.images import Images  # noqa: E402
 from stylegan_jax.models.features import FeatureNet  # noqa: E402
 from stylegan_jax.train import loop  # noqa: E402
 
@@ -26,6 +28,10 @@ def net(name):
     return FeatureNet(name, {}, MATRIX, apply, "x", "made up")
 
 
+def refuse(self, index):
+    raise OSError("the disk is gone")
+
+
 def main(workdir: str, address: str, count: str, number: str) -> None:
     if int(count) > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -33,6 +39,8 @@ def main(workdir: str, address: str, count: str, number: str) -> None:
     import toy  # makes a key, which must not come before the other processes
 
     models.build = lambda config: toy.GAN
+    if os.environ.get("METRICS_RUN_FAILS") == number:
+        Images.pixels = refuse
     detectors.load = lambda names, paths: {name: net(name) for name in names}
     own = {"loss__pl_weight": 0.0, "loss__d_reg": "none", "train__total_kimg": 0.128, "log__progress_bar": False}
     own |= {"train__compilation_cache": "off", "log__keep_best": "metric/fid40"}
