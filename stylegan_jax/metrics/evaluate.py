@@ -135,9 +135,8 @@ class Evaluation:
         if not missing:
             return out, 0.0
         wanted = {c.name: out[c.name] for c in missing}
-        job = self._images_job(
-            "reals", self.reals, wanted, missing, {"reals": [identities[c.name] for c in _by_name(missing)]}
-        )
+        identity = {"reals": [identities[c.name] for c in _by_name(missing)]}
+        job = self._images_job("reals", self.reals, wanted, missing, identity)
         seconds = engine.run(job, _by_output(missing, wanted), self.store, **self.options)
         for c in missing if engine.is_first() else ():
             self.store.save("real", identities[c.name], out[c.name].arrays())
@@ -226,9 +225,8 @@ class Evaluation:
         compute = fakes.moved(self.subject, variables, self.extractor, kinds)
         rows = {c.metric.variant: Rows(-(-c.count // batch)) for c in chosen}
         count = max(x.count for x in rows.values())
-        job = self._drawing_job(
-            "equivariance", count, {"equivariance": {kind: x.count for kind, x in rows.items()}}, compute, per=batch
-        )
+        kept = {"equivariance": {kind: x.count for kind, x in rows.items()}}
+        job = self._drawing_job("equivariance", count, kept, compute, per=batch)
         seconds = engine.run(job, {name: [x] for name, x in rows.items()}, self.store, **self.options)
         for c in chosen:
             sums = rows[c.metric.variant].rows
@@ -240,10 +238,8 @@ class Evaluation:
         first, second, extractor = self.reals, self.subject, self.extractor
         assert isinstance(second, Images) and first is not None
         count = first.count(False)
-        rows, compare = (
-            Rows(count),
-            extractor.of_pairs(c.net, c.output, _distance if c.metric.need == "lpips" else _cosine),
-        )
+        rows = Rows(count)
+        compare = extractor.of_pairs(c.net, c.output, _distance if c.metric.need == "lpips" else _cosine)
         compute = lambda both: {"pair": compare(*both)}
         load = lambda index: [images.pixels(extractor.own(index)) for images in (first, second)]
         job = engine.Job(c.name, {}, count, extractor.chunk, load, compute)
