@@ -10,6 +10,9 @@ from stylegan_jax.data.files import FileSource, parallel
 from stylegan_jax.data.fitted import FittedSource
 from stylegan_jax.data.memory_source import MemorySource
 
+_SLICE = 1024
+"""Images of an array that are hashed at a time."""
+
 
 def fingerprint(source: FittedSource, workers: int = 2) -> str:
     """Return 32 hexadecimal digits that change when an image, its order or the chosen subset does.
@@ -20,7 +23,9 @@ def fingerprint(source: FittedSource, workers: int = 2) -> str:
     inner, digest = source.inner, hashlib.sha256()
     count = inner.info().num_images
     if isinstance(inner, MemorySource):
-        digest.update(f"array {inner.array.shape}".encode() + np.ascontiguousarray(inner.array).tobytes())
+        digest.update(f"array {inner.array.shape}".encode())
+        for start in range(0, count, _SLICE):  # a mapped file may be larger than the memory
+            digest.update(np.ascontiguousarray(inner.array[start : start + _SLICE]).data)
     else:
         parts = [b""] * count
 

@@ -69,6 +69,8 @@ def check(args: argparse.Namespace) -> list[Chosen]:
         raise MetricError(
             f"--batch={args.batch} and --num_images={args.num_images}; use 1 or more (0 images: as defined)"
         )
+    if not 0 <= args.seed < 1 << 32:
+        raise MetricError(f"--seed={args.seed}; use 0 to {(1 << 32) - 1}")
     if bool(args.model) == bool(args.data2):
         raise MetricError("give --model or --data2: what to evaluate")
     if args.data2 and args.psi != 1:
@@ -80,6 +82,8 @@ def evaluate(
     args: argparse.Namespace, chosen: Sequence[Chosen], stack: contextlib.ExitStack
 ) -> Iterator[dict[str, Any]]:
     """Load everything, compute, and yield the records as they come."""
+    from stylegan_jax.config import ConfigError
+    from stylegan_jax.data import DataError
     from stylegan_jax.load import load_model
     from stylegan_jax.metrics import detectors, fakes, opening, report
     from stylegan_jax.metrics.evaluate import Evaluation
@@ -95,21 +99,24 @@ def evaluate(
     model = load_model(args.model, args.step) if args.model else None
     shape, run = (None, None) if model is None else (model.gan.spec.image_shape, opening.run_data(args.model))
 
-    def images(path: str, labelled: bool) -> Images:
-        data = opening.data_config(path, run)
-        labels = args.labels or ("file" if data.labels == "none" else data.labels) if labelled else "none"
-        data = dataclasses.replace(data, labels=labels, resize_filter=args.resize_filter or data.resize_filter)
-        source = opening.open_images(data, shape, args.channels)
-        stack.callback(source.close)
-        return make_images(source, (data.xflip if args.mirror is None else args.mirror, data.yflip))
+    def images(option: str, path: str, labelled: bool) -> Images:
+        try:
+            data = opening.data_config(path, run)
+            labels = args.labels or ("file" if data.labels == "none" else data.labels) if labelled else "none"
+            data = dataclasses.replace(data, labels=labels, resize_filter=args.resize_filter or data.resize_filter)
+            source = opening.open_images(data, shape, args.channels)
+            stack.callback(source.close)
+            return make_images(source, (data.xflip if args.mirror is None else args.mirror, data.yflip))
+        except (ConfigError, DataError) as error:
+            raise opening.explain(error, option, path) from error
 
     labelled = model is not None and model.gan.spec.label_dim > 0
     needed = labelled or any(c.metric.real for c in chosen)
-    reals = images(args.data, labelled) if needed and (args.data or run) else None
+    reals = images("--data", args.data, labelled) if needed and (args.data or run) else None
     about: dict[str, Any] = {"data": None if reals is None else report.describe(reals, args.data)}
     variables = None
     if model is None:
-        subject = images(args.data2, False)
+        subject = images("--data2", args.data2, False)
         about["evaluated"] = report.describe(subject, args.data2)
     else:
         variables = {**model.g_ema, "w_avg": model.w_avg}
@@ -144,9 +151,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.ExitStack() as stack:
             out = stack.enter_context(open(args.out, "a", encoding="utf-8")) if args.out else None
             for row in evaluate(args, chosen, stack):
-                print(json.dumps(row), flush=True)
+                print(json.dumps(row, allow_nan=False), flush=True)
                 if out is not None:
-                    print(json.dumps(row), file=out, flush=True)
+                    print(json.dumps(row, allow_nan=False), file=out, flush=True)
     except (MetricError, ConfigError, DataError, BadCheckpointError, CheckpointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from stylegan_jax.metrics import moments
 from stylegan_jax.metrics.moments import Moments
+
+log = logging.getLogger(__name__)
 
 BLOCK = 512
 """Rows per update of moments: one by one they would be a pass over the whole matrix each."""
@@ -34,7 +37,11 @@ class Collector(Protocol):
         ...
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take back what `arrays` returned."""
+        """Take back what `arrays` returned.
+
+        Raises:
+            ValueError, KeyError: it is of another collector.
+        """
         ...
 
 
@@ -117,6 +124,29 @@ class Rows:
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         kept = arrays["rows"]
-        self.rows = np.zeros((self.count, *kept.shape[1:]), self.dtype)
-        self.rows[: len(kept)] = kept
+        if len(kept) > self.count:
+            raise ValueError(f"{len(kept)} rows, {self.count} wanted")
+        if len(kept) == self.count and kept.dtype == self.dtype:
+            self.rows = kept  # not copied: there may be gigabytes
+        else:
+            self.rows = np.zeros((self.count, *kept.shape[1:]), self.dtype)
+            self.rows[: len(kept)] = kept
         self.done = len(kept)
+
+
+def restore(stored: Sequence[tuple[Collector, Mapping[str, np.ndarray]]], title: str) -> bool:
+    """Fill empty collectors with what is stored of them.
+
+    Returns:
+        Whether all of it fits. If not, there is a note, and all of them are empty.
+    """
+    empty = [collector.arrays() for collector, _ in stored]
+    try:
+        for collector, arrays in stored:
+            collector.load(arrays)
+    except (KeyError, ValueError, TypeError) as error:
+        log.warning("%s: what is stored does not fit (%s) and is computed again", title, error)
+        for (collector, _), arrays in zip(stored, empty, strict=True):
+            collector.load(arrays)
+        return False
+    return True

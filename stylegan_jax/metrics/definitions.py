@@ -6,6 +6,7 @@ of images or truncation changes the name (`choose`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -148,8 +149,10 @@ def choose(names: Sequence[str], features: Sequence[str] = (), num_images: int =
         psi: truncation of what is evaluated.
 
     Raises:
-        MetricError: a name that does not exist, or a network that no chosen metric can use.
+        MetricError: no name, one that does not exist, or a network that no chosen metric can use.
     """
+    if not names:
+        raise MetricError(f"metrics is empty: name at least one; known: {', '.join(METRICS)}")
     for name in features:
         if not any(name in nets for nets in OUTPUTS.values()):
             known = sorted({net for nets in OUTPUTS.values() for net in nets})
@@ -195,16 +198,19 @@ def split(text: str) -> list[str]:
 
 
 def paths_of(text: str, nets: Sequence[str]) -> dict[str, str]:
-    """Return {network: path} of `features_path`.
+    """Return {network: path} of `features_path`, which is 'PATH' or 'NET=PATH,…'. A path may have '=' in it.
 
     Raises:
-        MetricError: one path for several networks, or a network that is not used.
+        MetricError: one path for several networks, a part without a network, or a network that is not used.
     """
-    if "=" not in text:
+    if not re.match(r"\s*\w+=", text):
         if text and len(nets) > 1:
             raise MetricError(f"features_path={text}: the metrics use {', '.join(nets)}; write {nets[0]}=PATH,…")
         return dict.fromkeys(nets, text) if text else {}
-    found = dict(part.split("=", 1) for part in split(text) if "=" in part)
+    parts = [part.partition("=") for part in split(text)]
+    if bare := [name for name, equals, _ in parts if not equals]:
+        raise MetricError(f"features_path={text}: {bare[0]!r} names no network; write NET=PATH,…")
+    found = {name: path for name, _, path in parts}
     for name in found:
         if name not in nets:
             raise MetricError(f"features_path names {name!r}, which is not used; used: {', '.join(nets)}")

@@ -25,7 +25,8 @@ def load(names: Iterable[str], paths: Mapping[str, str]) -> dict[str, FeatureNet
     if "celeba_attributes" in wanted:
         raise MetricError(
             "ls needs the 40 CelebA-HQ attribute classifiers of the StyleGAN release, which this version cannot read; "
-            "from Python, give evaluate() a network 'celeba_attributes' whose output 'logits' has one per attribute"
+            "from Python, give `evaluate.Evaluation` a network 'celeba_attributes' whose output 'logits' has one per "
+            "attribute"
         )
     try:
         return {name: features.load_features(name, paths.get(name)) for name in wanted}
@@ -33,6 +34,6 @@ def load(names: Iterable[str], paths: Mapping[str, str]) -> dict[str, FeatureNet
         raise MetricError(str(error)) from error
 
 
-def record(net: FeatureNet) -> dict[str, str]:
+def record(net: FeatureNet) -> dict[str, str | int]:
     """Return what a result says of its network."""
-    return {"name": net.name, "digest": net.digest, "source": net.source}
+    return {"name": net.name, "digest": net.digest, "revision": net.revision, "source": net.source}

@@ -6,19 +6,22 @@ process and told to the others; it alone collects.
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from stylegan_jax.metrics.collect import Collector
+from stylegan_jax.metrics.collect import Collector, restore
 from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.store import Store
+
+log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 300.0
 """How often an unfinished pass is written to disk."""
@@ -69,6 +72,40 @@ def agreed_values(values: np.ndarray) -> np.ndarray:
     return np.asarray(multihost_utils.broadcast_one_to_all(bits)).view(np.float64)
 
 
+def on_first(title: str, compute: Callable[[], list]) -> list:
+    """Return what the first process computes; [] on the others.
+
+    Raises:
+        MetricError: it failed, in a run of several processes; on all of them.
+        Exception: it failed, in a run of one.
+    """
+    if jax.process_count() == 1:
+        return compute()
+    error, values = None, []
+    try:
+        values = compute() if is_first() else []
+    except Exception as e:
+        error = e
+    if not agreed(int(error is None)):
+        reason = f"{type(error).__name__}: {error}" if error else "the first process failed; its own output says why"
+        raise MetricError(f"{title}: {reason}") from error
+    return values
+
+
+def _loaded(title: str, ahead: Future) -> Any:
+    """Return what a process loaded; where that failed on one, fail on all: no process computes without the others."""
+    if jax.process_count() == 1:
+        return ahead.result()
+    error = ahead.exception()
+    failed = np.flatnonzero(multihost_utils.process_allgather(np.asarray(error is not None)))
+    if error is not None:
+        log.error("%s: process %d: %s", title, jax.process_index(), error)
+        raise MetricError(f"{title}: {type(error).__name__}: {error}") from error
+    if len(failed):
+        raise MetricError(f"{title}: process {failed[0]} cannot load its images; its own output says why")
+    return ahead.result()
+
+
 def run(
     job: Job,
     collectors: Mapping[str, list[Collector]],
@@ -90,7 +127,8 @@ def run(
         Seconds.
 
     Raises:
-        MetricError: an output is NaN or infinite.
+        MetricError: an output is NaN or infinite, or loading failed on one of several processes.
+        Exception: what `load` raised, in a run of one process.
         StoppedError: `stop` said so.
     """
     began = saved = time.monotonic()
@@ -107,7 +145,7 @@ def run(
         try:
             for start in [*range(done, job.count, job.chunk), None]:
                 if start is not None:  # the devices work on this chunk while the one before is collected
-                    inputs = ahead.result()
+                    inputs = _loaded(job.title, ahead)
                     ahead = pool.submit(load, start + job.chunk)
                     pending.append((start, job.compute(inputs)))
                 if len(pending) == 2 or (start is None and pending):
@@ -165,9 +203,9 @@ def _resume(job: Job, collectors: Mapping[str, list[Collector]], store: Store) -
     found = store.load("pass", job.identity) if job.identity else None
     if found is None:
         return 0
-    for name, collector in _each(collectors):
-        collector.load({key.removeprefix(name + "/"): x for key, x in found.items() if key.startswith(name + "/")})
-    return int(found["done"])
+    of = lambda name: {key.removeprefix(name): x for key, x in found.items() if key.startswith(name)}
+    fits = restore([(collector, of(name + "/")) for name, collector in _each(collectors)], job.title)
+    return int(found["done"]) if fits else 0
 
 
 def _bar(job: Job, done: int, progress: bool) -> Any:

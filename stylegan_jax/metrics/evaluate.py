@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from stylegan_jax.metrics import engine, fakes, families
-from stylegan_jax.metrics.collect import Collector, Rows
+from stylegan_jax.metrics.collect import Collector, Rows, restore
 from stylegan_jax.metrics.definitions import MODEL_ONLY, Chosen
 from stylegan_jax.metrics.detectors import FeatureNet
 from stylegan_jax.metrics.errors import MetricError
@@ -71,6 +71,8 @@ class Evaluation:
     ):
         self.chosen, self.subject, self.reals, self.nets = chosen, subject, reals, nets
         self.extractor, self.store, self.seed = extractor, store, seed
+        if engine.is_first():
+            store.sweep()
         self.options: dict[str, Any] = {"progress": progress}
         for metric in chosen:
             _check(metric, subject, reals)
@@ -83,7 +85,9 @@ class Evaluation:
             stop: as `engine.run`.
 
         Raises:
-            MetricError: an output of a network is NaN or infinite.
+            MetricError: an output of a network is NaN or infinite; in a run of several processes also what failed on
+                one of them.
+            DataError, OSError, …: images that cannot be read, in a run of one process.
             StoppedError: `stop` said so.
         """
         self.options["stop"] = stop
@@ -106,9 +110,8 @@ class Evaluation:
         seconds += engine.run(job, _by_output(chosen, of_fakes), self.store, **self.options)
         for c in chosen:
             began, real = time.monotonic(), of_reals.get(c.name)
-            values = []
-            if engine.is_first():
-                values = families.FAMILIES[c.metric.family].compute(real, of_fakes[c.name], self.seed)
+            family, fake = families.FAMILIES[c.metric.family], of_fakes[c.name]
+            values = engine.on_first(c.name, lambda: family.compute(real, fake, self.seed))  # noqa: B023
             counts = {"evaluated": c.count} | ({} if real is None else {"real": real.count})
             yield from self._results(c, values, seconds + time.monotonic() - began, counts)
         engine.forget(job, self.store)
@@ -127,14 +130,13 @@ class Evaluation:
             out[c.name] = make(min(c.real, self.reals.count(mirrors)))
             identities[c.name] = self._identity_of_reals(c, out[c.name], mirrors)
             stored = self.store.load("real", identities[c.name]) if engine.is_first() else None
-            if stored is not None:
-                out[c.name].load(stored)
-            if not engine.agreed(int(stored is not None)):
+            if not engine.agreed(int(stored is not None and restore([(out[c.name], stored)], "real images"))):
                 missing.append(c)
         if not missing:
             return out, 0.0
         wanted = {c.name: out[c.name] for c in missing}
-        job = self._images_job("reals", self.reals, wanted, missing, {"reals": [identities[c.name] for c in missing]})
+        identity = {"reals": [identities[c.name] for c in _by_name(missing)]}
+        job = self._images_job("reals", self.reals, wanted, missing, identity)
         seconds = engine.run(job, _by_output(missing, wanted), self.store, **self.options)
         for c in missing if engine.is_first() else ():
             self.store.save("real", identities[c.name], out[c.name].arrays())
@@ -145,12 +147,16 @@ class Evaluation:
         assert self.reals is not None
         flips = list(self.reals.flips) if mirrors else [False, False]
         own = {"flips": flips, "count": collector.count, "kept": collector.kind, "output": c.output}
-        return self.reals.identity | own | {"net": c.net, "weights": self.nets[c.net].digest}
+        return self.reals.identity | own | {"net": c.net, "weights": self._weights(c)}
+
+    def _weights(self, c: Chosen) -> list[Any]:
+        """Return what decides the features: the network's parameters, and the revision of its code."""
+        return [self.nets[c.net].digest, self.nets[c.net].revision]
 
     def _subject_job(
         self, chosen: Sequence[Chosen], collectors: Mapping[str, Collector], variables: Variables | None
     ) -> engine.Job:
-        kept = {c.name: [collectors[c.name].kind, c.count, c.output, self.nets[c.net].digest] for c in chosen}
+        kept = [[c.name, collectors[c.name].kind, c.count, c.output, *self._weights(c)] for c in _by_name(chosen)]
         if isinstance(self.subject, Images):
             identity = {"evaluated": self.subject.identity, "kept": kept}
             return self._images_job("evaluated images", self.subject, collectors, chosen, identity)
@@ -196,9 +202,9 @@ class Evaluation:
     def _path(self, c: Chosen, variables: Variables | None) -> list[Result]:
         assert isinstance(self.subject, Generator) and variables is not None
         compute, rows = fakes.path(self.subject, variables, self.extractor, c), Rows(c.count)
-        job = self._drawing_job(c.name, c.count, {"path": c.name, "weights": self.nets[c.net].digest}, compute)
+        job = self._drawing_job(c.name, c.count, {"path": c.name, "weights": self._weights(c)}, compute)
         seconds = engine.run(job, {"distance": [rows]}, self.store, **self.options)
-        values = families.path(rows.rows[:, 0], self.seed) if engine.is_first() else []
+        values = engine.on_first(c.name, lambda: families.path(rows.rows[:, 0], self.seed))
         engine.forget(job, self.store)
         return self._results(c, values, seconds, {"evaluated": c.count})
 
@@ -206,10 +212,10 @@ class Evaluation:
         assert isinstance(self.subject, Generator) and variables is not None
         compute = fakes.attributes(self.subject, variables, self.extractor, c)
         rows = {name: Rows(c.count) for name in ("z", "w", "logits")}
-        job = self._drawing_job(c.name, c.count, {"ls": c.name, "weights": self.nets[c.net].digest}, compute)
+        job = self._drawing_job(c.name, c.count, {"ls": c.name, "weights": self._weights(c)}, compute)
         seconds = engine.run(job, {name: [x] for name, x in rows.items()}, self.store, **self.options)
         began = time.monotonic()
-        values = families.attributes(*(x.rows for x in rows.values())) if engine.is_first() else []
+        values = engine.on_first(c.name, lambda: families.attributes(*(x.rows for x in rows.values())))
         engine.forget(job, self.store)
         return self._results(c, values, seconds + time.monotonic() - began, {"evaluated": c.count})
 
@@ -219,35 +225,26 @@ class Evaluation:
         compute = fakes.moved(self.subject, variables, self.extractor, kinds)
         rows = {c.metric.variant: Rows(-(-c.count // batch)) for c in chosen}
         count = max(x.count for x in rows.values())
-        job = self._drawing_job("equivariance", count, {"equivariance": list(kinds)}, compute, per=batch)
+        kept = {"equivariance": {kind: x.count for kind, x in rows.items()}}
+        job = self._drawing_job("equivariance", count, kept, compute, per=batch)
         seconds = engine.run(job, {name: [x] for name, x in rows.items()}, self.store, **self.options)
         for c in chosen:
             sums = rows[c.metric.variant].rows
-            values = families.moved(sums, self.seed) if engine.is_first() else []
+            values = engine.on_first(c.name, lambda: families.moved(sums, self.seed))  # noqa: B023
             yield from self._results(c, values, seconds, {"evaluated": len(sums) * batch})
         engine.forget(job, self.store)
 
     def _pairs(self, c: Chosen, variables: Variables | None) -> list[Result]:
         first, second, extractor = self.reals, self.subject, self.extractor
         assert isinstance(second, Images) and first is not None
-        wanted, key, count = {c.net: [c.output]}, f"{c.net}/{c.output}", first.count(False)
+        count = first.count(False)
         rows = Rows(count)
-
-        def compare(a: jax.Array, b: jax.Array) -> jax.Array:
-            if c.metric.need == "lpips":
-                return ((a - b) ** 2).sum(axis=1, keepdims=True)
-            size = jax.numpy.linalg.norm(a, axis=1) * jax.numpy.linalg.norm(b, axis=1)
-            return ((a * b).sum(axis=1) / size)[:, None]
-
-        compare = jax.jit(compare)
-
-        def compute(both: list[np.ndarray]) -> dict[str, jax.Array]:
-            return {"pair": compare(*(extractor.of_pixels(wanted, x)[key] for x in both))}
-
+        compare = extractor.of_pairs(c.net, c.output, _distance if c.metric.need == "lpips" else _cosine)
+        compute = lambda both: {"pair": compare(*both)}
         load = lambda index: [images.pixels(extractor.own(index)) for images in (first, second)]
         job = engine.Job(c.name, {}, count, extractor.chunk, load, compute)
         seconds = engine.run(job, {"pair": [rows]}, self.store, **self.options)
-        values = families.pairs(rows.rows[:, 0]) if engine.is_first() else []
+        values = engine.on_first(c.name, lambda: families.pairs(rows.rows[:, 0]))
         return self._results(c, values, seconds, {"pairs": count})
 
     def _results(self, c: Chosen, values: families.Values, seconds: float, counts: dict[str, int]) -> list[Result]:
@@ -255,15 +252,28 @@ class Evaluation:
         return [Result(name, value, interval, seconds, c.net, counts) for name, (value, interval) in ends]
 
 
+def _by_name(chosen: Sequence[Chosen]) -> list[Chosen]:
+    return sorted(chosen, key=lambda c: c.name)
+
+
 def _wanted(chosen: Sequence[Chosen]) -> dict[str, list[str]]:
     return {net: sorted({c.output for c in chosen if c.net == net}) for net in sorted({c.net for c in chosen})}
 
 
 def _by_output(chosen: Sequence[Chosen], collectors: Mapping[str, Collector]) -> dict[str, list[Collector]]:
+    """Return {output: its collectors}, in an order that the order of `chosen` does not change."""
     out: dict[str, list[Collector]] = {}
-    for c in chosen:
+    for c in _by_name(chosen):
         out.setdefault(f"{c.net}/{c.output}", []).append(collectors[c.name])
     return out
+
+
+def _distance(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jax.numpy.square(a - b).sum(axis=1)
+
+
+def _cosine(a: jax.Array, b: jax.Array) -> jax.Array:
+    return (a * b).sum(axis=1) / (jax.numpy.linalg.norm(a, axis=1) * jax.numpy.linalg.norm(b, axis=1))
 
 
 def _check(c: Chosen, subject: Generator | Images, reals: Images | None) -> None:

@@ -7,6 +7,7 @@ where a pass was interrupted.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -42,7 +43,7 @@ class Generator(NamedTuple):
     Attributes:
         config: its architecture.
         gan: its functions, for variables that hold 'w_avg' too; styles are truncated.
-        exact: the same, computing in float32.
+        exact: the same, with activations in float32; its products are made exact where it is called.
         labels: where labels are drawn from; None without.
         psi: truncation.
         seed: of the latents.
@@ -121,6 +122,17 @@ def _draw(gan: models.Gan, variables: Variables, keys: jax.Array, label: jax.Arr
     return z, ws, gan.synthesize(variables, ws, noise="random", key=noise)
 
 
+def _in_full_float32(draw: Callable) -> Callable:
+    """Return `draw` with matrix products and convolutions in full float32, for which accelerators default to less."""
+
+    @functools.wraps(draw)
+    def run(*args: Any) -> Any:
+        with jax.default_matmul_precision("highest"):
+            return draw(*args)
+
+    return run
+
+
 def _rgb(image: jax.Array) -> jax.Array:
     return jnp.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
 
@@ -157,7 +169,7 @@ def path(model: Generator, variables: Variables, extractor: Extractor, chosen: C
         def draw(variables, params, index, label):
             return {"distance": distances(variables, params, _keys(model.seed, "metrics/path", index), label)[:, None]}
 
-        return draw
+        return _in_full_float32(draw)
 
     return _call(extractor, ("path", model.exact, model.seed, chosen.metric.variant, chosen.net), make, variables)
 
@@ -167,11 +179,10 @@ def attributes(model: Generator, variables: Variables, extractor: Extractor, cho
 
     def make() -> Callable:
         apply = extractor.features({chosen.net: [chosen.output]})
-        factor = model.gan.spec.image_shape[0] // path_length.FULL_HEIGHT
 
         def draw(variables, params, index, label):
             z, ws, image = _draw(model.gan, variables, _keys(model.seed, "metrics/ls", index), label)
-            found = apply(params, path_length.prepare(image, False, factor))
+            found = apply(params, path_length.prepare(image, False))
             return {"z": z, "w": ws[:, -1], "logits": found[f"{chosen.net}/{chosen.output}"]}
 
         return draw
@@ -210,7 +221,7 @@ def moved(model: Generator, variables: Variables, extractor: Extractor, kinds: t
                 each, mesh=mesh, in_specs=(PartitionSpec(), rows, rows), out_specs=rows, check_vma=False
             )(variables, index, label)
 
-        return draw
+        return _in_full_float32(draw)
 
     return _call(extractor, ("equivariance", model.exact, model.seed, kinds), make, variables)
 

@@ -120,15 +120,32 @@ class Extractor:
         program = self.program(("pixels", key_of(wanted)), make, trees=1, arrays=1)
         return program(self.params, self.place(pixels))
 
+    def of_pairs(
+        self, net: str, output: str, compare: Callable[[jax.Array, jax.Array], jax.Array]
+    ) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
+        """Return (pixels, pixels), each as for `of_pixels` -> float32[chunk, 1]: `compare` of their features.
+
+        These, float32[n, d], stay on the device that has the pair.
+        """
+
+        def make() -> Callable:
+            apply = self.features({net: [output]})
+            embed = lambda params, x: apply(params, x.astype(jnp.float32))[f"{net}/{output}"]
+            return lambda params, a, b: compare(embed(params, a), embed(params, b))[:, None]
+
+        program = self.program(("pairs", net, output, compare), make, trees=1, arrays=2)
+        return lambda a, b: program(self.params, self.place(a), self.place(b))
+
     def place(self, rows: np.ndarray) -> jax.Array:
         """Return the global array of which these are this process's rows."""
         shape = (self.chunk, *rows.shape[1:])
         return jax.make_array_from_process_local_data(self.layout.batch, rows, shape)
 
     def own(self, index: np.ndarray) -> np.ndarray:
-        """Return this process's part of a chunk's numbers."""
-        rows = self.chunk // jax.process_count()
-        return index[jax.process_index() * rows :][:rows]
+        """Return this process's part of a chunk's numbers, in the order that `place` takes."""
+        parts = self.layout.batch.addressable_devices_indices_map(index.shape).values()
+        at = {part[0].start or 0: part[0] for part in parts if part}  # devices that share rows give the same part
+        return np.concatenate([index[at[start]] for start in sorted(at)])
 
 
 def key_of(wanted: Wanted) -> tuple:

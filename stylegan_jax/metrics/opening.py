@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from stylegan_jax.config import ConfigError, DataConfig, suggest
 from stylegan_jax.data import SOURCES, FittedSource, fit_source
+from stylegan_jax.metrics.errors import MetricError
 
 _BASE = DataConfig(
     source="zip",
@@ -37,16 +39,18 @@ def data_config(path: str, run: Mapping[str, Any] | None = None) -> DataConfig:
 
     Args:
         path: what was given; '': the data of the run.
-        run: `config.data` of the run that made the model; labels, flips and resizing are those of its training.
+        run: `config.data` of the run that made the model; labels, flips and resizing are those of its training, but
+            not its subset.
 
     Raises:
         ConfigError: it is none of these.
     """
     fields = {f.name for f in dataclasses.fields(DataConfig)}
     base = dataclasses.replace(_BASE, **{k: v for k, v in (run or {}).items() if k in fields} | {"cache": "off"})
+    base = dataclasses.replace(base, subset=0)  # metrics compare with all images, as officially
     if not path:
         return base
-    base = dataclasses.replace(base, path=path, subset=0)
+    base = dataclasses.replace(base, path=path)
     name, _, rest = path.partition(":")
     if name == "tfds" and rest:
         return dataclasses.replace(base, source="tfds", path=rest)
@@ -58,6 +62,11 @@ def data_config(path: str, run: Mapping[str, Any] | None = None) -> DataConfig:
             f"{path}: neither a folder that exists nor the name of a zip, npy or npz; give one of them, or tfds:NAME"
         )
     return dataclasses.replace(base, source=kind)
+
+
+def whole(source: FittedSource) -> FittedSource:
+    """Return all images that a source has its subset of. It shares the source's files and is not to be closed."""
+    return FittedSource(source.inner, source.size, source.resize_filter, None, "off")
 
 
 def run_data(model: str) -> dict[str, Any] | None:
@@ -87,3 +96,23 @@ def open_images(data: DataConfig, shape: tuple[int, int, int] | None, channels: 
     except BaseException:
         source.close()
         raise
+
+
+_OPTIONS = {
+    r"(--)?config\.data\.labels": "--labels",
+    r"(--)?config\.data\.resize_filter": "--resize_filter",
+    r"set --config\.model\.img_channels=\d+ or convert": "convert",
+    r", or set config\.model\.base_size and config\.model\.resolution to theirs": "",
+    r", or leave them out with --config\.data\.on_bad_image=skip": "",
+}
+"""What errors of the data say to someone who trains, and what stands for it here."""
+
+
+def explain(error: Exception, option: str, path: str) -> MetricError:
+    """Return an error of the data as one of this command: it begins with the option and names no keys of a config."""
+    text = str(error).removeprefix(f"{path}: ") if path else str(error)
+    for pattern, said in _OPTIONS.items():
+        text = re.sub(pattern, said, text)
+    if not path:
+        return MetricError(f"the data of the run ({option} gives others): {text}")
+    return MetricError(f"{option}={path}: {text.removeprefix(f'config.data.path is {path!r}; ')}")

@@ -15,7 +15,7 @@ from stylegan_jax.spec import Array, Variables
 
 EPSILON = 1e-4
 FULL_HEIGHT = 256
-"""Larger images are made this high by averaging whole blocks."""
+"""Higher images, or face regions, are brought to about this height by averaging whole blocks."""
 
 
 class PathKind(NamedTuple):
@@ -85,7 +85,7 @@ def make_distances(gan: Gan, kind: PathKind, embed: Callable[[Any, jax.Array], j
             ws = gan.map_latents(variables, ends, twice(label))
         noise = twice(jax.vmap(lambda key: rng.stream(key, "noise"))(keys))
         image = gan.synthesize(variables, ws, noise="random", key=noise)
-        a, b = jnp.split(embed(detector, prepare(image, kind.crop, gan.spec.image_shape[0] // FULL_HEIGHT)), 2)
+        a, b = jnp.split(embed(detector, prepare(image, kind.crop)), 2)
         return jnp.square(a - b).sum(axis=1) / EPSILON**2
 
     return distances
@@ -96,9 +96,13 @@ def lerp(a: Array, b: Array, t: Array) -> Array:
     return a + (b - a) * t
 
 
-def prepare(image: Array, crop: bool, factor: int) -> Array:
-    """Return what the detector sees, float[n, h, w, 3] in [0, 255], of images [n, h, w, c] about in [-1, 1]."""
+def prepare(image: Array, crop: bool) -> Array:
+    """Return what the detector sees, float[n, h, w, 3] in [0, 255], of images [n, h, w, c] about in [-1, 1].
+
+    What is left after the crop decides by how much it is shrunk, as in the code of SG1, SG2 and the TensorFlow ADA.
+    """
     image = crop_face(image) if crop else image
+    factor = image.shape[1] // FULL_HEIGHT
     image = to_255(shrink(image, factor) if factor > 1 else image)
     return jnp.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
 

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
+import math
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -28,14 +29,17 @@ def record(result: Result, nets: Mapping[str, FeatureNet], about: Mapping[str, A
         nets: networks by name.
         about: what is the same for all results of a command: model, data, seed.
     """
+    known, interval = math.isfinite(result.value), result.interval
     own = {
         "metric": result.name,
-        "value": result.value,
-        "interval": None if result.interval is None else list(result.interval),
+        "value": result.value if known else None,
+        "interval": list(interval) if interval is not None and all(map(math.isfinite, interval)) else None,
         "seconds": round(result.seconds, 2),
         "counts": result.counts,
         "detector": detectors.record(nets[result.net]) if result.net else None,
     }
+    if not known:  # JSON has no name for it
+        own["note"] = f"the value is {result.value}"
     return own | dict(about) | {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
 
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 VARIABLE = "STYLEGAN_JAX_METRICS_CACHE"
 """Environment variable that names the folder."""
+KEPT_DAYS = 30
+"""How long an unfinished pass waits for its continuation."""
 _FORMAT = 1  # part of every key: raise it when what an entry means changes
 
 
@@ -83,6 +86,16 @@ class Store:
         path = self._path(kind, identity)
         if path is not None:
             path.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Delete passes, and parts of entries, that nothing has been written to for `KEPT_DAYS`."""
+        if self.folder is None:
+            return
+        oldest = time.time() - KEPT_DAYS * 86400
+        for path in [*self.folder.glob("pass-*.npz"), *self.folder.glob("*.part")]:
+            with contextlib.suppress(OSError):  # another process was faster
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
 
     def _path(self, kind: str, identity: Mapping[str, Any]) -> Path | None:
         return None if self.folder is None else self.folder / f"{kind}-{digest_of(identity)}.npz"

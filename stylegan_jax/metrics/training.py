@@ -11,7 +11,7 @@ import numpy as np
 
 from stylegan_jax.config import ConfigError, ExperimentConfig
 from stylegan_jax.data import FittedSource
-from stylegan_jax.metrics import detectors, engine, fakes, report
+from stylegan_jax.metrics import detectors, engine, fakes, opening, report
 from stylegan_jax.metrics.definitions import choose, paths_of, split
 from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.evaluate import Evaluation
@@ -22,6 +22,11 @@ from stylegan_jax.spec import Variables
 from stylegan_jax.train.report import StatsFile, duration
 from stylegan_jax.train.sharding import Layout
 from stylegan_jax.train.signals import StopSignal
+
+_AGREED = (MetricError, engine.StoppedError)
+"""Failures that all processes have together."""
+_ALONE = (*_AGREED, OSError, ValueError, MemoryError, jax.errors.JaxRuntimeError)
+"""With failures of one process, a warning where no other waits for it; DataError and LinAlgError are ValueErrors."""
 
 
 class Evaluator:
@@ -43,6 +48,7 @@ class Evaluator:
                 raise MetricError(f"config.log.best_mode is {config.log.best_mode!r}; of {best} use {wanted!r}")
         nets = sorted({c.net for c in chosen if c.net})
         self._nets = detectors.load(nets, paths_of(e.features_path, nets))
+        source = opening.whole(source) if config.data.subset and source.keep is not None else source
         reals = make_images(source, (config.data.xflip, config.data.yflip))
         subject = fakes.make_generator(config.model, gan, source, 1.0, 0, {})
         extractor = Extractor(self._nets, layout, e.batch * layout.shards)
@@ -65,29 +71,32 @@ class Evaluator:
             stop: a signal ends the evaluation, in a run of one process.
 
         Returns:
-            (values by name, the same on all processes; lines to show). Nothing is raised for a generator whose images
-            break a metric: the lines say so, and there are no values.
+            (values by name, the same on all processes; lines to show). An evaluation that fails (a generator whose
+            images break a metric, images that cannot be read, memory, a disk that is full) raises nothing: the lines
+            say so, and there are no values.
         """
         began, alone = time.monotonic(), jax.process_count() == 1
+        failures = _ALONE if alone else _AGREED
         try:
             results = list(self._evaluation.run(variables, lambda: alone and stop.requested is not None))
-        except (MetricError, engine.StoppedError) as error:
-            return {}, [f"warning: no metrics at step {step}: {error}"]
+            engine.on_first("metrics.jsonl", lambda: self._write(results, step, nimg))
+        except failures as error:
+            kind = "" if isinstance(error, _AGREED) else f"{type(error).__name__}: "
+            return {}, [f"warning: no metrics at step {step}: {kind}{error}"]
         found = {f"metric/{r.name}": r.value for r in results}
         own = np.array([found.get(name, 0.0) for name in self.names])  # the first process has them
         values = dict(zip(self.names, engine.agreed_values(own).tolist(), strict=True))
-        if engine.is_first():
-            self._write(results, step, nimg)
         shown = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
         return values, [f"step {step}: {shown} in {duration(time.monotonic() - began)}"]
 
-    def _write(self, results: Sequence, step: int, nimg: int) -> None:
+    def _write(self, results: Sequence, step: int, nimg: int) -> list:
         file = StatsFile(self._path, step - 1)  # drops what a run wrote that was resumed from before
         try:
             for result in results:
                 file.write({"step": step, "nimg": nimg} | report.record(result, self._nets, self._about))
         finally:
             file.close()
+        return []
 
 
 def make_evaluator(config: ExperimentConfig, gan: Gan, source: FittedSource, layout: Layout, folder: Path) -> Evaluator:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-import types
 from pathlib import Path
 
 import jax
@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "train")]
 from stylegan_jax import models  # noqa: E402
 from stylegan_jax.metrics import detectors  # noqa: E402
+from stylegan_jax.metrics.images import Images  # noqa: E402
+from stylegan_jax.models.features import FeatureNet  # noqa: E402
 from stylegan_jax.train import loop  # noqa: E402
 
 MATRIX = np.random.default_rng(0).standard_normal((192, 6)).astype(np.float32) / 14
@@ -23,7 +25,11 @@ def net(name):
     def apply(params, images, outputs):
         return {key: jnp.tanh(images.reshape(-1, 192) / 127.5 - 1) @ params for key in outputs}
 
-    return types.SimpleNamespace(name=name, outputs={}, params=MATRIX, apply=apply, digest="x", source="made up")
+    return FeatureNet(name, {}, MATRIX, apply, "x", "made up")
+
+
+def refuse(self, index):
+    raise OSError("the disk is gone")
 
 
 def main(workdir: str, address: str, count: str, number: str) -> None:
@@ -33,6 +39,8 @@ def main(workdir: str, address: str, count: str, number: str) -> None:
     import toy  # makes a key, which must not come before the other processes
 
     models.build = lambda config: toy.GAN
+    if os.environ.get("METRICS_RUN_FAILS") == number:
+        Images.pixels = refuse
     detectors.load = lambda names, paths: {name: net(name) for name in names}
     own = {"loss__pl_weight": 0.0, "loss__d_reg": "none", "train__total_kimg": 0.128, "log__progress_bar": False}
     own |= {"train__compilation_cache": "off", "log__keep_best": "metric/fid40"}

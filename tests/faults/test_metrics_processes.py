@@ -14,12 +14,12 @@ import pytest
 SCRIPT = Path(__file__).with_name("metrics_run.py")
 
 
-def run(workdir: Path, count: int, devices: int) -> list[str]:
+def run(workdir: Path, count: int, devices: int, **variables: str) -> list[str]:
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         address = f"localhost:{probe.getsockname()[1]}"
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags} | variables
     options = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     command = [sys.executable, str(SCRIPT), str(workdir), address, str(count)]
     started = [subprocess.Popen([*command, str(i)], **options) for i in range(count)]
@@ -49,3 +49,11 @@ def test_two_processes_give_the_metrics_of_one(tmp_path):
         assert b["value"] == pytest.approx(a["value"], rel=1e-3)
     assert list((tmp_path / "two-cache0").iterdir())
     assert not (tmp_path / "two-cache1").exists()  # the first process keeps what is known of the reals
+
+
+@pytest.mark.slow
+def test_images_that_one_process_cannot_load_are_a_warning_of_the_run(tmp_path):
+    first, second = run(tmp_path / "two", 2, 2, METRICS_RUN_FAILS="1")
+    assert "done 16" in first and "done 16" in second
+    assert "warning: no metrics at step 16: reals: process 1 cannot load its images" in first
+    assert "reals: process 1: the disk is gone" in second

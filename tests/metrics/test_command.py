@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -16,7 +17,10 @@ from configs import common
 from stylegan_jax import images, load, models
 from stylegan_jax.config import model_from_dict
 from stylegan_jax.convert import write_model_folder
-from stylegan_jax.metrics import __main__ as command, detectors
+from stylegan_jax.data import DataError
+from stylegan_jax.data.errors import bad_images_error
+from stylegan_jax.metrics import __main__ as command, detectors, opening, report
+from stylegan_jax.metrics.evaluate import Result
 
 from . import toys
 
@@ -54,7 +58,7 @@ def test_a_model_against_a_data_set(run, toy, tmp_path):
     first = rows[0]
     assert first["interval"][0] < first["value"] < first["interval"][1] and first["seconds"] > 0
     assert first["counts"] == {"evaluated": 24, "real": 30}
-    assert first["detector"] == {"name": "inception", "digest": "inception-0", "source": "made up"}
+    assert first["detector"] == {"name": "inception", "digest": "inception-0", "revision": 1, "source": "made up"}
     assert len(first["data"]["images"]) == 32 and first["data"]["num_images"] == 30
     assert first["versions"].keys() >= {"stylegan_jax", "jax", "numpy"} and first["model"]["provenance"] == {
         "toy": True
@@ -100,7 +104,10 @@ def test_a_model_on_disk(run, tmp_path):
     assert rows[0]["data"]["size"] == [8, 8] and rows[0]["data"]["resize"] == "box"
     assert rows[0]["model"]["provenance"] == {"from": "a test"}
     missing = run("--model=DIR/model", "--data=DIR/reals.npy", "--metrics=kid1k")
-    assert missing[0] == 2 and "labels" in missing[2]
+    assert missing[0] == 2 and missing[2].startswith(
+        f"error: --data={tmp_path}/reals.npy: --labels='file' needs a .npz"
+    )
+    assert "config." not in missing[2]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +117,14 @@ def test_a_model_on_disk(run, tmp_path):
         (("--metrics=fid50k",), "give --model or --data2"),
         (("--model=x", "--data2=y", "--metrics=fid50k"), "give --model or --data2"),
         (("--model=x", "--metrics=fid50k_full"), "fid24_full compares with real images; give --data"),
-        (("--model=x", "--metrics=fid50k", "--data=DIR/no.zip"), "no.zip'; there is no such zip"),
+        (("--model=x", "--metrics=fid50k", "--data=DIR/no.zip"), "no.zip: there is no such zip"),
+        (("--data=DIR/reals.npy", "--data2=DIR/no.zip", "--metrics=fid50k"), "error: --data2="),
+        (("--model=x", "--metrics=fid50k", "--seed=-1"), "--seed=-1; use 0 to 4294967295"),
+        (("--model=x", "--metrics=,"), "name at least one; known: fid50k_full, fid50k"),
+        (
+            ("--model=x", "--metrics=fid50k", "--data=DIR/reals.npy", "--features_path=inception=a,junk"),
+            "'junk' names no network; write NET=PATH",
+        ),
         (("--model=x", "--metrics=fid50k", "--data=DIR/no"), "neither a folder that exists nor the name of a zip"),
         (("--data2=DIR/reals.npy", "--metrics=is50k", "--num_images=31"), "has 30; add --num_images=30"),
         (("--data2=DIR/reals.npy", "--metrics=is50k", "--psi=0.5"), "--psi=0.5 truncates what a model draws"),
@@ -125,6 +139,33 @@ def test_a_model_on_disk(run, tmp_path):
 def test_mistakes_end_with_one_line(run, toy, arguments, text):
     code, rows, err = run(*arguments)
     assert code == 2 and rows == [] and text in err and len(err.splitlines()) == 1, err
+
+
+def test_errors_of_the_data_name_options_of_the_command(run, tmp_path):
+    np.save(tmp_path / "wide.npy", toys.pixels(3, shape=(8, 16, 3)))
+    np.save(tmp_path / "grey.npy", toys.pixels(3, shape=(16, 16, 1)))
+    for name, text in (("wide.npy", "another aspect ratio; crop the images"), ("grey.npy", "the model 3; convert")):
+        path = str(tmp_path / name)
+        with pytest.raises(DataError) as caught:
+            opening.open_images(opening.data_config(path), toys.SHAPE, 3)
+        said = str(opening.explain(caught.value, "--data", path))
+        assert said.startswith(f"--data={path}: ") and text in said and "config." not in said
+    bad = bad_images_error("made", [("a.png", "no image")], 3)
+    assert "Repair or remove these" in str(opening.explain(bad, "--data2", "made"))
+    assert "config." not in str(opening.explain(bad, "--data2", "made"))
+    assert str(opening.explain(bad, "--data", "")).startswith("the data of the run (--data gives others): made: 1 of 3")
+
+
+def test_the_data_of_a_run_is_all_of_it():
+    run = {"path": "a.zip", "source": "zip", "subset": 100, "xflip": True}
+    data = opening.data_config("", run)
+    assert (data.subset, data.path, data.xflip) == (0, "a.zip", True)
+
+
+def test_an_infinite_number_is_valid_json():
+    row = report.record(Result("eqt24_int", math.inf, (math.inf, math.nan), 1.0, "", {}), {}, {})
+    text = json.dumps(row, allow_nan=False)
+    assert json.loads(text)["value"] is None and row["interval"] is None and row["note"] == "the value is inf"
 
 
 def test_attributes_need_a_network_that_is_not_here():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stylegan_jax.metrics.definitions import METRICS, choose
+from stylegan_jax.metrics.definitions import METRICS, choose, paths_of
 from stylegan_jax.metrics.errors import MetricError
 
 
@@ -49,9 +49,20 @@ def test_real_images_follow_the_number_of_evaluated_ones_where_the_definition_sa
     assert of("pr50k3_full") == of("pr50k3_full", num_images=300) == 200_000 and of("fid50k_full") > 10**9
 
 
+def test_paths_of_weights():
+    one, two = ["inception"], ["inception", "vgg16"]
+    assert paths_of("", two) == {} and paths_of("/a/b", one) == {"inception": "/a/b"}
+    assert paths_of("/runs/lr=3/a.pt", one) == {"inception": "/runs/lr=3/a.pt"}
+    assert paths_of("inception=/lr=3/a, vgg16=b", two) == {"inception": "/lr=3/a", "vgg16": "b"}
+    for text, error in (("inceptoin=a", "'inceptoin', which is not used"), ("inception=a,junk", "'junk' names no net")):
+        with pytest.raises(MetricError, match=error):
+            paths_of(text, two)
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
+        (([],), "name at least one; known: fid50k_full, fid50k"),
         ((["fid50"],), "metric 'fid50': did you mean 'fid50k'.*known: fid50k_full, fid50k"),
         ((["fid50k"], ["inceptoin"]), "feature network 'inceptoin': did you mean 'inception'"),
         ((["ppl2_wend"], ["dinov2"]), "'dinov2' is used by none of the metrics ppl2_wend; it can serve fid50k_full"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -79,6 +81,23 @@ def test_another_identity_does_not_resume(tmp_path):
     assert same(kept, run(job(100, features=FEATURES + 1)))
 
 
+def test_what_does_not_fit_is_computed_again_with_a_note(tmp_path, caplog):
+    with pytest.raises(KeyboardInterrupt):
+        run(job(100, 600), store=Store(tmp_path))
+    few = {"a": [Sums(COUNT, 3), Rows(200)], "b": [Rows(COUNT, "float16")]}
+    engine.run(job(100), few, Store(tmp_path))
+    assert "a test: what is stored does not fit (500 rows, 200 wanted) and is computed again" in caplog.text
+    whole = run(job(COUNT))
+    assert few["a"][0].arrays()["outers"].tobytes() == whole["a"][0].arrays()["outers"].tobytes()
+    assert few["a"][1].rows.tobytes() == FEATURES[:200].tobytes()
+
+
+def test_whole_rows_are_not_copied():
+    stored, kept = {"rows": FEATURES}, Rows(COUNT)
+    kept.load(stored)
+    assert kept.rows is FEATURES and kept.done == COUNT
+
+
 def test_nan_is_named_by_its_item():
     broken = FEATURES.copy()
     broken[333, 2] = np.nan
@@ -106,6 +125,47 @@ def test_a_folder_that_cannot_be_written_costs_no_metric(tmp_path, caplog):
     store = Store(tmp_path / "file" / "below")
     store.save("real", {}, {"x": np.zeros(1)})
     assert "cannot be written" in caplog.text and store.load("real", {}) is None
+
+
+def test_what_nobody_goes_on_with_is_deleted_after_a_month(tmp_path):
+    store = Store(tmp_path)
+    for kind in ("real", "pass"):
+        for age in (29, 31):
+            store.save(kind, {"age": age}, {"x": np.zeros(1)})
+    (tmp_path / "pass-0.7.part").write_bytes(b"")
+    for path in tmp_path.iterdir():
+        days = 29 if path.name.endswith(f"{digest_of({'age': 29})}.npz") else 31
+        os.utime(path, (time.time() - days * 86400,) * 2)
+    store.sweep()
+    kept = {kind: [store.load(kind, {"age": age}) is not None for age in (29, 31)] for kind in ("real", "pass")}
+    assert kept == {"real": [True, True], "pass": [True, False]} and len(list(tmp_path.iterdir())) == 3
+    Store(None).sweep()
+    Store(tmp_path / "absent").sweep()
+
+
+def test_one_of_several_processes_that_fails_is_an_error_on_all(monkeypatch):
+    monkeypatch.setattr(engine.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(engine.multihost_utils, "broadcast_one_to_all", lambda x: x)
+    monkeypatch.setattr(engine.multihost_utils, "process_allgather", lambda x: np.array([x, False]))
+
+    def fail():
+        raise np.linalg.LinAlgError("no convergence")
+
+    def refuse(index):
+        raise OSError("the disk is gone")
+
+    assert engine.on_first("fid5k", lambda: [1]) == [1]
+    with pytest.raises(MetricError, match="fid5k: LinAlgError: no convergence"):
+        engine.on_first("fid5k", fail)
+    with pytest.raises(MetricError, match="a test: OSError: the disk is gone"):
+        run(job(100)._replace(load=refuse))
+    monkeypatch.setattr(engine.multihost_utils, "process_allgather", lambda x: np.array([x, True]))
+    with pytest.raises(MetricError, match="a test: process 1 cannot load its images; its own output says why"):
+        run(job(100))
+    monkeypatch.setattr(engine.jax, "process_index", lambda: 1)
+    monkeypatch.setattr(engine.multihost_utils, "broadcast_one_to_all", lambda x: np.asarray(0))
+    with pytest.raises(MetricError, match="fid5k: the first process failed; its own output says why"):
+        engine.on_first("fid5k", fail)
 
 
 def test_where_entries_lie(monkeypatch, tmp_path):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -199,6 +199,10 @@ def test_reals_are_read_once(tmp_path, monkeypatch):
     assert read("fid50k_full", seed=9)[0] >= 40  # other images
     monkeypatch.setattr(toys, "net", functools.partial(toys.net, seed=1))
     assert read("fid50k_full")[0] >= 40  # other weights
+    net = toys.net
+    monkeypatch.setattr(toys, "net", lambda name: net(name)._replace(revision=2))
+    extractor.cache_clear()
+    assert read("fid50k_full")[0] >= 40  # other code
     entries = list(tmp_path.iterdir())
     assert entries and not [p for p in entries if not p.name.startswith("real-")]
 
@@ -220,7 +224,8 @@ def test_an_interrupted_evaluation_is_resumed(tmp_path, monkeypatch):
         evaluate("fid50k_full,kid50k_full", generator(identity={"of": "toy"}), reals, store=tmp_path)
     assert [p for p in tmp_path.iterdir() if p.name.startswith("pass-")]
     left[0] = 6  # chunks: two were computed before, five are left
-    again = evaluate("fid50k_full,kid50k_full", generator(identity={"of": "toy"}), reals, store=tmp_path)
+    names = "kid50k_full,fid50k_full"  # in another order: what is stored goes to the metric that it is of
+    again = evaluate(names, generator(identity={"of": "toy"}), reals, store=tmp_path)
     assert {n: r.value for n, r in again.items()} == {n: r.value for n, r in straight.items()}
     assert not [p for p in tmp_path.iterdir() if p.name.startswith("pass-")]
 
@@ -278,6 +283,14 @@ def test_path_length_of_a_linear_generator(kind):
         np.testing.assert_allclose(got, 9 * np.square(moved).sum(axis=(1, 2, 3)), rtol=2e-3)
 
 
+@pytest.mark.parametrize(("height", "crop", "seen"), [(1024, True, 256), (1024, False, 256), (512, True, 256)])
+def test_what_is_left_after_the_crop_is_brought_to_256(height, crop, seen):
+    found = jax.eval_shape(
+        lambda x: path_length.prepare(x, crop), jax.ShapeDtypeStruct((1, height, height, 3), np.float32)
+    )
+    assert found.shape == (1, seen, seen, 3)
+
+
 def test_path_length_metric_is_the_trimmed_mean():
     found = evaluate("ppl2_wend", generator())
     (result,) = found.values()
@@ -298,6 +311,37 @@ def test_pairs():
     assert found["id_similarity_face"].value == pytest.approx(cosines.mean(), rel=1e-4)
     same = evaluate("lpips,id_similarity", sets[0], sets[0])
     assert same["lpips"].value == 0 and same["id_similarity_face"].value == pytest.approx(1)
+
+
+def test_features_of_pairs_stay_on_their_devices(monkeypatch):
+    left, program = [], Extractor.program
+
+    def watched(self, *args, **options):
+        compiled = program(self, *args, **options)
+        return lambda *inputs: [left.append(x.shape) for x in jax.tree.leaves(compiled(*inputs))] and compiled(*inputs)
+
+    monkeypatch.setattr(Extractor, "program", watched)
+    sets = [make_images(source(11, seed)) for seed in (1, 2)]
+    evaluate("lpips", sets[1], sets[0], devices=8, per_device=1)
+    assert set(left) == {(8, 1)}
+
+
+def test_a_process_loads_the_rows_that_its_devices_have():
+    """Devices of a process need not follow each other in the mesh, and may share rows."""
+    parts = dict(enumerate([(slice(6, 9),), (slice(0, 3),), (slice(6, 9),)]))
+    batch = types.SimpleNamespace(addressable_devices_indices_map=lambda shape: parts if shape == (12,) else {})
+    of = Extractor({}, types.SimpleNamespace(batch=batch, place=lambda tree: tree), 12)
+    assert of.own(np.arange(100, 112)).tolist() == [100, 101, 102, 106, 107, 108]
+
+
+def test_what_is_stored_of_equivariance_is_of_its_number_of_batches(monkeypatch):
+    seen, run = [], engine.run
+    monkeypatch.setattr(
+        engine, "run", lambda job, *args, **options: seen.append(job.identity) or run(job, *args, **options)
+    )
+    for count in (8, 12):
+        evaluate("eqt50k_int", generator(identity={"of": "toy"}), count=count, devices=8, per_device=1)
+    assert seen[0]["equivariance"] != seen[1]["equivariance"]
 
 
 def test_linear_separability_of_a_generator():
@@ -346,13 +390,3 @@ def test_a_diverged_model_is_noticed():
     broken = {**VARIABLES, "params": {"scale": np.full(6, np.nan, np.float32)}}
     with pytest.raises(MetricError, match="generated images: inception/pool of item 0 is NaN or infinite"):
         evaluate("fid5k", generator(), make_images(source()), variables=broken)
-
-
-def test_low_precision_is_only_for_metrics_of_images():
-    low = dataclasses.replace(
-        toys.config(), compute_dtype="bfloat16", arch="stylegan2", channel_base=256, channel_max=16
-    )
-    model = fakes.make_generator(low, models.build(low), None, 1.0, 0, {})
-    assert model.exact.synthesize is not model.gan.synthesize
-    fine = fakes.make_generator(toys.config(), toys.gan(), None, 1.0, 0, {})
-    assert fine.exact.spec == fine.gan.spec

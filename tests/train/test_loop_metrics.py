@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import types
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy
 
-from stylegan_jax import models
+from stylegan_jax import data, models
 from stylegan_jax.config import ConfigError
 from stylegan_jax.metrics import detectors, engine
 from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.evaluate import Evaluation
+from stylegan_jax.models.features import FeatureNet
 from stylegan_jax.train import loop
 from stylegan_jax.train.restore import committed_steps
 
@@ -25,7 +26,7 @@ def net(name):
     def apply(params, images, outputs):
         return {key: jnp.tanh(images.reshape(-1, 192) / 127.5 - 1) @ params for key in outputs}
 
-    return types.SimpleNamespace(name=name, outputs={}, params=MATRIX, apply=apply, digest="x", source="made up")
+    return FeatureNet(name, {}, MATRIX, apply, "x", "made up")
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +80,34 @@ def test_training_is_the_same_with_and_without_metrics(cache, tmp_path):
     assert not (tmp_path / "r1" / "metrics.jsonl").exists()
 
 
-def test_a_metric_that_fails_does_not_end_the_training(cache, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (MetricError("pool of item 3 is NaN"), "pool of item 3 is NaN"),
+        (data.DataError("a.png: damaged"), "DataError: a.png: damaged"),
+        (np.linalg.LinAlgError("no convergence"), "LinAlgError: no convergence"),
+        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+        (MemoryError("5 GB"), "MemoryError: 5 GB"),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED"), "JaxRuntimeError: RESOURCE_EXHAUSTED"),
+    ],
+)
+def test_a_metric_that_fails_does_not_end_the_training(cache, tmp_path, monkeypatch, capsys, error, text):
     def run(self, variables, stop):
-        raise MetricError("pool of item 3 is NaN")
+        raise error
         yield
 
     monkeypatch.setattr(Evaluation, "run", run)
     state = loop.train(make_config(cache, train__total_kimg=0.128), tmp_path)
     assert int(state.step) == 16
-    assert "warning: no metrics at step 16: pool of item 3 is NaN" in capsys.readouterr().out
+    assert f"warning: no metrics at step 16: {text}" in capsys.readouterr().out
+
+
+def test_reals_are_all_images_where_training_has_a_subset(cache, tmp_path):
+    config = make_config(cache, data__subset=20, eval__num_images=40, train__total_kimg=0.128)
+    total = config.data.synthetic_images
+    loop.train(config, tmp_path)
+    (row,) = rows(tmp_path / "metrics.jsonl")
+    assert total > 40 and row["counts"] == {"evaluated": 40, "real": 40} and row["data"]["num_images"] == total
 
 
 def test_a_signal_ends_the_evaluation(cache, tmp_path, monkeypatch, capsys):

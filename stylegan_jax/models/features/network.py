@@ -33,6 +33,7 @@ class FeatureNet(NamedTuple):
             names are static; images are resized inside, by the network's own rule.
         digest: SHA-256 of names, shapes, dtypes and bytes of the parameters.
         source: where the weights came from, as text.
+        revision: as in `Network`.
     """
 
     name: str
@@ -41,6 +42,7 @@ class FeatureNet(NamedTuple):
     apply: Apply
     digest: str
     source: str
+    revision: int = 1
 
 
 class Network(NamedTuple):
@@ -52,6 +54,8 @@ class Network(NamedTuple):
         convert: from such tensors to parameters; raises KeyError or FeatureError where they do not fit.
         apply: as in `FeatureNet`.
         outputs: of parameters, as in `FeatureNet`.
+        revision: of its code; raised with every change after which the same weights give other features, so that
+            stored statistics of the former ones are not used.
     """
 
     shapes: Callable[[], dict[str, tuple[int, ...]]]
@@ -59,6 +63,7 @@ class Network(NamedTuple):
     convert: Callable[[Tensors], Params]
     apply: Apply
     outputs: Callable[[Params], Mapping[str, int]]
+    revision: int = 1
 
 
 def full_precision(apply: Apply) -> Apply:
@@ -79,7 +84,7 @@ def build(name: str, network: Network, tensors: Tensors, source: str) -> Feature
         FeatureError: a tensor is missing, has another shape, or is not finite.
     """
     params = network.convert(network.canonical(tensors))
-    return FeatureNet(name, network.outputs(params), params, network.apply, digest(params), source)
+    return FeatureNet(name, network.outputs(params), params, network.apply, digest(params), source, network.revision)
 
 
 def check(tensors: Tensors, shapes: Mapping[str, tuple[int, ...]]) -> None:
