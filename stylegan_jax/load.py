@@ -32,6 +32,8 @@ def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: 
         CheckpointError: the workdir's checkpoint is damaged.
     """
     path = Path(path)
+    if step is not None and not (path / "checkpoints").is_dir():
+        raise ConfigError(f"step {step} of {path}: only a run's workdir has steps; leave it out")
     if path.is_file():
         from stylegan_jax.convert import convert_pickle
 

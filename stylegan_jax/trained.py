@@ -74,11 +74,11 @@ class LoadedModel(NamedTuple):
             ValueError: a shape or a label that does not fit the model.
         """
         z = as_latents(z, self.gan.spec.z_dim)
-        cond = as_labels(label, len(z), self.gan.spec.label_dim)
+        cond = as_labels(label, len(z), self.gan.spec.label_dim, self.label_kind)
         check_truncation(psi, cutoff, self.gan.spec.num_ws)
         run, g, w_avg = _mapper(self.gan), jax.device_put(self.g_ema), jnp.asarray(self.w_avg)
         parts = [
-            jax.device_get(run(g, w_avg, z_part, cond_part, psi, cutoff))[:n]
+            jax.device_get(run(g, w_avg, z_part, cond_part, np.float32(psi), cutoff))[:n]
             for (z_part, n), (cond_part, _) in zip(in_chunks(z, chunk), in_chunks(cond, chunk), strict=True)
         ]
         return np.concatenate(parts)
@@ -109,8 +109,8 @@ class LoadedModel(NamedTuple):
         check_noise(noise)
         ws = as_styles(ws, self.gan.spec)
         numbers = np.arange(len(ws)) if seeds is None else np.asarray(seeds)
-        if len(numbers) != len(ws):
-            raise ValueError(f"{len(numbers)} seeds for {len(ws)} images; give one each")
+        if len(numbers) != len(ws) or not is_seeds(numbers):
+            raise ValueError(f"{len(numbers)} seeds for {len(ws)} images; give one integer from 0 each")
         run, g = _drawer(self.gan, noise), jax.device_put(self.g_ema)
         rows = zip(in_chunks(ws, chunk), in_chunks(numbers.astype(np.uint32), chunk), strict=True)
         for (part, n), (own, _) in rows:
@@ -135,6 +135,10 @@ class LoadedModel(NamedTuple):
         ws = self.map(given, label, psi=psi, cutoff=cutoff, chunk=chunk)
         own = given if given.ndim == 1 else None
         return np.concatenate([images.to_pixels(x) for x in self.stream(ws, noise=noise, seeds=own, chunk=chunk)])
+
+    def on_device(self) -> LoadedModel:
+        """Return the model with its weights on the default device, so that calls do not copy them each time."""
+        return self._replace(g_ema=jax.device_put(self.g_ema))
 
     def moved(self, transform: Array) -> LoadedModel:
         """Return the model drawing under a transform float[3, 3]; see `Gan.with_transform`.
@@ -181,14 +185,19 @@ def as_latents(z: Latents, z_dim: int) -> np.ndarray:
         ValueError: neither.
     """
     z = to_array(z)
-    if z.ndim == 1 and np.issubdtype(z.dtype, np.integer) and z.size and z.min() >= 0 and z.max() < 2**32:
+    if is_seeds(z):
         return latents(z, z_dim)
     if z.ndim != 2 or z.shape[1] != z_dim or not len(z):
         raise ValueError(f"latents of shape {z.shape}; give seeds (integers from 0) or latents [n, {z_dim}]")
     return z.astype(np.float32)
 
 
-def as_labels(label: Label, count: int, label_dim: int) -> np.ndarray:
+def is_seeds(x: np.ndarray) -> bool:
+    """Return whether an array is seeds: integers [n] from 0 and below 2**32."""
+    return x.ndim == 1 and np.issubdtype(x.dtype, np.integer) and x.size > 0 and x.min() >= 0 and x.max() < 2**32
+
+
+def as_labels(label: Label, count: int, label_dim: int, kind: str = "") -> np.ndarray:
     """Return float32[count, label_dim] of a label in any of its forms; of classes, one-hot vectors.
 
     Raises:
@@ -203,12 +212,16 @@ def as_labels(label: Label, count: int, label_dim: int) -> np.ndarray:
     if not label_dim:
         raise ValueError("this model has no labels; leave the label out")
     value = np.asarray(label)
+    if np.issubdtype(value.dtype, np.integer) and value.ndim < 2 and kind in ("multi-hot", "vectors"):
+        raise ValueError(f"label {label}: the labels of this model are {kind}, not classes; give {label_dim} floats")
     if np.issubdtype(value.dtype, np.integer) and value.ndim < 2:
         if value.size and not 0 <= value.min() <= value.max() < label_dim:
             raise ValueError(f"class {label}: this model has the classes 0 to {label_dim - 1}")
         value = np.eye(label_dim, dtype=np.float32)[value]
     if value.shape not in ((label_dim,), (count, label_dim)):
         raise ValueError(f"a label of shape {value.shape}; give [{label_dim}], [{count}, {label_dim}] or classes")
+    if not np.isfinite(value).all():
+        raise ValueError(f"label {label} holds NaN or infinity; give finite numbers")
     return np.broadcast_to(value, (count, label_dim)).astype(np.float32)
 
 
@@ -240,6 +253,8 @@ def check_truncation(psi: float, cutoff: int | None, num_ws: int) -> None:
 
 def in_chunks(x: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
     """Yield (rows of x, how many of them count): always `size` rows, the last chunk filled up with its last row."""
+    if size < 1:
+        raise ValueError(f"{size} images per call; at least 1")
     for start in range(0, len(x), size):
         part = x[start : start + size]
         yield np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)]), len(part)

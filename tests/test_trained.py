@@ -22,6 +22,7 @@ def model() -> LoadedModel:
     config = from_dict(tree).model
     gan = models.build(config)
     g = jax.device_get(jax.jit(gan.init_g)(jax.random.key(1)))
+    g = jax.tree.map_with_path(lambda k, x: x + 0.5 if "noise_strength" in str(k[-1]) else x, g)
     w_avg = np.random.default_rng(0).standard_normal(config.w_dim).astype(np.float32)
     return LoadedModel(config, gan, g, w_avg, None, None, {}, "classes")
 
@@ -61,6 +62,9 @@ def test_any_number_of_seeds_runs_one_program_and_changes_nothing(model):
     assert (trained._mapper(model.gan)._cache_size(), trained._drawer(model.gan, "random")._cache_size()) == before
     np.testing.assert_array_equal(alone[0], many[5])
     assert np.abs(alone.astype(int) - again[:1]).max() <= 1  # psi 1 leaves the average out
+    assert (model.sample([5], label=0, chunk=4) != alone).any()  # constant noise
+    model.sample([5], label=0, psi=1, noise="random", chunk=4)
+    assert trained._mapper(model.gan)._cache_size() == before[0]
 
 
 def test_one_style_for_all_slots_and_noise_by_seed(model):
@@ -68,8 +72,7 @@ def test_one_style_for_all_slots_and_noise_by_seed(model):
     np.testing.assert_array_equal(model.synthesize(w), model.synthesize(model.map([1], 0)))
     a, b = model.synthesize(np.concatenate([w, w]), noise="random", seeds=[4, 4])
     np.testing.assert_array_equal(a, b)
-    loud = jax.tree.map_with_path(lambda k, x: x + 1 if "noise_strength" in str(k[-1]) else x, model.g_ema)
-    first, second = model._replace(g_ema=loud).synthesize(np.concatenate([w, w]), noise="random")
+    first, second = model.synthesize(np.concatenate([w, w]), noise="random")
     assert np.abs(first - second).max() > 0.01
     parts = list(model.stream(np.repeat(w, 5, axis=0), chunk=2))
     assert [len(p) for p in parts] == [2, 2, 1]
@@ -90,6 +93,11 @@ def test_one_style_for_all_slots_and_noise_by_seed(model):
         (lambda m: m.synthesize(m.map([1], 0), noise="loud"), "noise is 'loud'; known: random, const, none"),
         (lambda m: m.synthesize(m.map([1], 0), seeds=[1, 2]), "2 seeds for 1 images"),
         (lambda m: m.moved(np.eye(3)), "draws on a fixed grid"),
+        (lambda m: m.map([1], 0, chunk=0), "0 images per call; at least 1"),
+        (lambda m: m.synthesize(m.map([1], 0), seeds=[-1]), "one integer from 0 each"),
+        (lambda m: m.map([1], [np.nan, 0.0, 1.0]), "holds NaN or infinity"),
+        (lambda m: m._replace(label_kind="vectors").map([1], 1), "are vectors, not classes; give 3 floats"),
+        (lambda m: m._replace(label_kind="multi-hot").map([1, 2, 3], [1, 0, 1]), "are multi-hot, not classes"),
     ],
 )
 def test_what_does_not_fit(model, call, text):

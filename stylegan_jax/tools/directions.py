@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stylegan_jax.tools import inputs
+
 
 class Directions(NamedTuple):
     """Directions to move styles along.
@@ -126,8 +128,6 @@ def boundary(positive: np.ndarray, negative: np.ndarray) -> Directions:
 def difference(positive: np.ndarray, negative: np.ndarray) -> Directions:
     """Return the direction from the mean of one group of styles float[m, w] to that of the other, float[n, w]."""
     between = positive.mean(axis=0) - negative.mean(axis=0)
-    if not np.linalg.norm(between):
-        raise ValueError("the two groups of styles have the same mean; there is no direction between them")
     return _single(between, np.concatenate([positive, negative]))
 
 
@@ -137,11 +137,8 @@ def load(path: str, w_dim: int) -> Directions:
     Raises:
         ValueError: no such file, or directions of another length.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found = Directions(*(np.asarray(file[name], np.float32) for name in Directions._fields))
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"--directions={path} is no file of directions: {error}") from None
+    arrays = inputs.read_npz("--directions", path, Directions._fields)
+    found = Directions(*(np.asarray(x, np.float32) for x in arrays))
     if found.vectors.ndim != 2 or found.vectors.shape[1] != w_dim or len(found.unit) != len(found.vectors):
         raise ValueError(f"--directions={path} holds vectors {found.vectors.shape}; this model's styles have {w_dim}")
     return found
@@ -161,11 +158,7 @@ def load_styles(flag: str, path: str, w_dim: int) -> np.ndarray:
     Raises:
         ValueError: no such file, or another shape.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            w = np.asarray(file["w"], np.float32)
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{flag}={path} is no .npz with an array 'w': {error}") from None
+    w = np.asarray(inputs.read_npz(flag, path, ("w",))[0], np.float32)
     w = w.mean(axis=1) if w.ndim == 3 else w
     if w.ndim != 2 or w.shape[1] != w_dim or not len(w) or not np.isfinite(w).all():
         raise ValueError(f"{flag}={path}: 'w' has the shape {w.shape}; give finite styles [n, {w_dim}]")
@@ -179,6 +172,8 @@ def _check_count(count: int, most: int) -> int:
 
 
 def _single(vector: np.ndarray, styles: np.ndarray) -> Directions:
+    if not np.linalg.norm(vector):
+        raise ValueError("the two groups of styles do not differ; there is no direction between them")
     vector = vector / np.linalg.norm(vector)
     return _made(vector[None], np.ones(1), np.array([np.std(styles @ vector)]))
 

@@ -85,11 +85,7 @@ def styles_to_edit(model: Any, label: Any, args: argparse.Namespace) -> np.ndarr
     if args.styles is None:
         seeds = inputs.parse_seeds(args.seeds)
         return model.map(seeds, label, psi=args.psi, cutoff=args.cutoff, chunk=args.batch)
-    try:
-        with np.load(args.styles, allow_pickle=False) as file:
-            return trained.as_styles(file["w"], model.gan.spec)
-    except (OSError, KeyError) as error:
-        raise ValueError(f"--styles={args.styles} is no .npz with an array 'w': {error}") from None
+    return trained.as_styles(inputs.read_npz("--styles", args.styles, ("w",))[0], model.gan.spec)
 
 
 def act(args: argparse.Namespace) -> str:
@@ -100,7 +96,9 @@ def act(args: argparse.Namespace) -> str:
     check(args)
     strengths = inputs.parse_floats("--strengths", args.strengths)
     model = load_model(args.run, args.step)
-    layers, label = inputs.parse_layers(args.layers, model), inputs.one_label(model, args)
+    layers = inputs.parse_layers(args.layers, model)
+    uses_label = args.styles is None or args.method == "ganspace"
+    label = inputs.one_label(model, args) if uses_label else None
     ws, found = styles_to_edit(model, label, args), find(model, layers, label, args)
     out = Path(args.out)
     path = runner.claim(out, "edit.json", args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,20 @@ def parse_floats(flag: str, text: str) -> list[float]:
     if not np.isfinite(found).all():
         raise ValueError(f"{flag}={text}: write numbers with commas, such as {flag}=0,0.5,1")
     return found
+
+
+def read_npz(flag: str, path: str, names: tuple[str, ...]) -> list[np.ndarray]:
+    """Return arrays of an .npz file.
+
+    Raises:
+        ValueError: no such file, none of that kind, or an array that is missing.
+    """
+    try:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return [file[name] for name in names]
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        wanted = ", ".join(map(repr, names))
+        raise ValueError(f"{flag}={path} is no .npz file with {wanted}: {error}") from None
 
 
 def parse_layers(text: str, model: Any) -> list[int]:

@@ -49,7 +49,7 @@ def act(args: argparse.Namespace) -> str:
     seeds = inputs.parse_seeds(args.seeds)
     if not 0 <= args.show <= args.count or args.count < 2:
         raise ValueError(f"--count={args.count} --show={args.show}: count at least 2, show from 0 to count")
-    model = load_model(args.run, args.step)
+    model = load_model(args.run, args.step).on_device()
     if not has_noise(model):
         raise ValueError(f"arch {model.config.arch!r} of {args.run} has no noise inputs; there is nothing to compare")
     ws = model.map(seeds, inputs.one_label(model, args), psi=args.psi, cutoff=args.cutoff, chunk=args.batch)
@@ -60,6 +60,7 @@ def act(args: argparse.Namespace) -> str:
     cells = []
     for pictures, std in zip(shown, maps, strict=True):
         grey = np.repeat((std / largest * 255).astype(np.uint8)[..., None], pictures[0].shape[-1], axis=-1)
+        grey[..., 3:] = 255  # opaque
         cells += [*images.to_pixels(np.stack(pictures)), grey]
     images.save_png(Path(args.out) / "grid.png", images.make_grid(np.stack(cells), args.show + 3))
     values = {str(s): {"mean": float(m.mean()), "max": float(m.max())} for s, m in zip(seeds, maps, strict=True)}

@@ -105,13 +105,14 @@ def to_zip(args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray],
 
     check_dest(args.out, "", args.overwrite)
     entries: list[list[Any]] = []
+    as_class = args.classes and model.label_kind in ("classes", "")
     with open_writer(args.out) as writer:
         for i, picture in enumerate(runner.progress(pictures, count, "image")):
             data = io.BytesIO()
             Image.fromarray(picture[:, :, 0] if picture.shape[-1] == 1 else picture).save(data, format="PNG")
             writer.add(member_name(i), data.getvalue())
             label = labels[i % len(labels)]
-            entries.append([member_name(i), int(label.argmax()) if args.classes else [float(x) for x in label]])
+            entries.append([member_name(i), int(label.argmax()) if as_class else [float(x) for x in label]])
         tree = {"labels": entries if labels.shape[1] else None}
         writer.add("dataset.json", json.dumps(tree).encode())
         writer.add("sample.json", json.dumps(runner.record(args, model), indent=2, default=str).encode())
@@ -124,7 +125,9 @@ def act(args: argparse.Namespace) -> str:
     from stylegan_jax.load import load_model
 
     seeds = inputs.parse_seeds(args.seeds)
-    model = move_canvas(load_model(args.run, args.step), args)
+    if args.columns < 0:
+        raise ValueError(f"--columns={args.columns} must be at least 1, or 0 for about square")
+    model = move_canvas(load_model(args.run, args.step), args).on_device()
     labels = inputs.labels(model, args)
     pictures, count = draw(model, seeds, labels, args), len(seeds) * len(labels)
     if args.out.lower().endswith(".zip"):

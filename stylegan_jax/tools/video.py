@@ -119,22 +119,33 @@ def keyframes(args: argparse.Namespace, seeds: Sequence[int]) -> tuple[int, int,
     return rows, columns, np.asarray(seeds).reshape(-1, count)
 
 
-def cell(model: Any, seeds: np.ndarray, cond: np.ndarray, args: argparse.Namespace) -> Iterator[np.ndarray]:
-    """Yield len(seeds) * args.frames frames, uint8[h, w, c], of one cell; labels float32[m, k] take turns."""
+Draw = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(styles [n, l, w], transforms [n, 3, 3]) -> pictures uint8[n, h, w, c]."""
+
+
+def drawer(model: Any, args: argparse.Namespace) -> Draw:
+    """Return what draws the frames of every cell, by one compiled program."""
     import jax
 
-    from stylegan_jax import images, trained
+    from stylegan_jax import images
 
     gan, g = model.gan, jax.device_put(model.g_ema)
-    height, width, _ = gan.spec.image_shape
     with_transform = None if args.path == "latent" else inputs.transformable(model, f"--path={args.path}")
 
     @jax.jit
-    def draw(g, ws, transform):  # weights as arguments: as constants they would be folded, and compiled in
+    def run(g, ws, transform):  # weights as arguments: as constants they would be folded, and compiled in
         moved = g if with_transform is None else with_transform(g, transform)
         return gan.synthesize(moved, ws, noise=args.noise)
 
-    z, cond = trained.latents(seeds, gan.spec.z_dim), cond[np.arange(len(seeds)) % len(cond)]
+    return lambda ws, transform: images.to_pixels(jax.device_get(run(g, ws, transform)))
+
+
+def cell(model: Any, draw: Draw, seeds: np.ndarray, cond: np.ndarray, args: argparse.Namespace) -> Iterator[np.ndarray]:
+    """Yield len(seeds) * args.frames frames, uint8[h, w, c], of one cell; labels float32[m, k] take turns."""
+    from stylegan_jax import trained
+
+    height, width, _ = model.gan.spec.image_shape
+    z, cond = trained.latents(seeds, model.gan.spec.z_dim), cond[np.arange(len(seeds)) % len(cond)]
     to_styles = lambda z, cond: model.map(
         z, cond if cond.shape[1] else None, psi=args.psi, cutoff=args.cutoff, chunk=args.batch
     )
@@ -145,8 +156,7 @@ def cell(model: Any, seeds: np.ndarray, cond: np.ndarray, args: argparse.Namespa
         styles = spline(keys) if args.path == "latent" else lambda t: keys[np.floor(t).astype(int)]
     times = np.arange(len(seeds) * args.frames) / args.frames
     for t, n in trained.in_chunks(times, args.batch):
-        image = draw(g, styles(t), transforms(args.path, t, args.radius, width / height))
-        yield from images.to_pixels(jax.device_get(image))[:n]
+        yield from draw(styles(t), transforms(args.path, t, args.radius, width / height))[:n]
 
 
 def blend(labels: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -161,7 +171,12 @@ def frames(model: Any, seeds: list[int], args: argparse.Namespace) -> Iterator[n
     from stylegan_jax import images
 
     rows, columns, own = keyframes(args, seeds)
-    cells = [cell(model, some, inputs.labels(model, args), args) for some in own]
+    labels, draw = inputs.labels(model, args), drawer(model, args)
+    if len(labels) > own.shape[1]:
+        raise ValueError(
+            f"--class={args.classes}: {len(labels)} classes for {own.shape[1]} seeds per cell; use more seeds"
+        )
+    cells = [cell(model, draw, some, labels, args) for some in own]
     for pictures in zip(*cells, strict=True):
         yield images.make_grid(np.stack(pictures), columns) if rows * columns > 1 else pictures[0]
 

@@ -58,7 +58,7 @@ def joined(config: DistributedConfig) -> Iterator[None]:
 
 def _is_single_task(config: DistributedConfig) -> bool:
     """Return whether SLURM or Open MPI started one process; JAX would give it the first GPU only."""
-    tasks = os.environ.get("SLURM_NTASKS") or os.environ.get("OMPI_COMM_WORLD_SIZE")
+    tasks = os.environ.get("OMPI_COMM_WORLD_SIZE") or os.environ.get("SLURM_NTASKS")
     return config.mode == "auto" and not config.coordinator and tasks == "1"
 
 

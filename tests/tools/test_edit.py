@@ -104,12 +104,17 @@ def test_the_grid_shows_each_seed_moved_by_each_strength(classes_model, model, t
     [
         (["--method=boundary"], "--method=boundary needs --positive=FILE"),
         (["--positive=x.npz"], "--method=sefa does not use --positive=FILE"),
-        (["--method=file", "--directions=nowhere.npz"], "--directions=nowhere.npz is no file of directions"),
+        (
+            ["--method=file", "--directions=nowhere.npz"],
+            "--directions=nowhere.npz is no .npz file with 'vectors', 'values', 'unit'",
+        ),
         (
             ["--method=difference", "--positive=a.npz", "--negative=a.npz"],
-            "--positive=a.npz is no .npz with an array 'w'",
+            "--positive=a.npz is no .npz file with 'w'",
         ),
-        (["--styles=a.npz"], "--styles=a.npz is no .npz with an array 'w'"),
+        (["--styles=array.npy"], "--styles=array.npy is no .npz file with 'w'"),
+        (["--method=file", "--directions=half.npz"], "--directions=half.npz is no .npz file with"),
+        (["--styles=a.npz"], "--styles=a.npz is no .npz file with 'w'"),
         (["--count=0"], "--count=0: choose 1 to"),
         (["--method=ganspace", "--samples=1"], "1 samples have no principal components"),
         (["--strengths=a"], "--strengths=a: write numbers"),
@@ -118,12 +123,24 @@ def test_the_grid_shows_each_seed_moved_by_each_strength(classes_model, model, t
 )
 def test_mistakes_are_answered_by_one_line(classes_model, tmp_path, monkeypatch, capsys, options, text):
     monkeypatch.chdir(tmp_path)
+    np.save("array.npy", np.zeros(3))
+    np.savez("half.npz", vectors=np.zeros((9, 99)))
+    whole = (tmp_path / "half.npz").read_bytes()
+    (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
     assert edit.main([f"--run={classes_model}", "--class=0", "--seeds=0", "--out=x", *options]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ") and text in line
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "x").exists()
+
+
+def test_given_styles_need_no_label(classes_model, model, tmp_path):
+    np.savez(tmp_path / "w.npz", w=model.map([4], 2))
+    options = [f"--run={classes_model}", f"--styles={tmp_path / 'w.npz'}", "--strengths=0", "--count=1"]
+    assert edit.main([*options, f"--out={tmp_path / 'out'}"]) == 0
+    shown = np.asarray(Image.open(tmp_path / "out" / "direction00.png")).astype(int)
+    assert np.abs(shown - model.sample([4], label=2)[0]).max() <= 1
 
 
 def test_groups_with_one_mean_have_no_direction():
-    with pytest.raises(ValueError, match="same mean"):
+    with pytest.raises(ValueError, match="do not differ"):
         directions.difference(np.ones((2, 3)), np.ones((4, 3)))

@@ -106,7 +106,9 @@ def test_chunks_are_of_one_size_and_change_nothing():
 
 
 def test_a_grid_deals_the_seeds_to_its_cells():
+    traced.clear()
     frames = draw("--seeds=1-6", "--grid=1x3", "--frames=2", "--path=rotate")
+    assert len(traced) == 1  # one program for all cells
     assert frames.shape == (4, 3 * H, W, 3)
     for i in range(3):
         alone = draw(f"--seeds={2 * i + 1},{2 * i + 2}", "--frames=2", "--path=rotate")
@@ -246,6 +248,7 @@ def test_without_pyav_webp_is_written_and_mp4_refused(tmp_path, monkeypatch):
     ("options", "words"),
     [
         (["--frames=0"], "--frames=0 must be at least 1"),
+        (["--class=0,1,1,0,1"], "--class=0,1,1,0,1: 5 classes for 4 seeds per cell"),
         (["--batch=0"], "--batch=0 must be at least 1"),
         (["--seeds=3"], "--seeds=3 is one seed per cell; --path=latent goes from seed to seed"),
         (["--seeds=3-1"], "the range '3-1' runs backwards; write 1-3"),
@@ -254,6 +257,7 @@ def test_without_pyav_webp_is_written_and_mp4_refused(tmp_path, monkeypatch):
         (["--grid=3"], "--grid=3: write COLUMNSxROWS, such as 3x2"),
         (["--grid=3x2"], "--grid=3x2 has 6 cells; 4 seeds are no multiple of it"),
         (["--grid=4x1"], "--seeds=0-3 is one seed per cell"),
+        (["--class=0,1,1,0,1"], "--class=0,1,1,0,1: 5 classes for 4 seeds per cell"),
         (["--batch=0"], "--batch=0 must be at least 1"),
         (["--fps=0"], "--fps=0: .webp holds more than 0 and at most 240"),
         (["--fps=60", "--out=x.gif"], "--fps=60: .gif holds more than 0 and at most 50"),
