@@ -7,6 +7,7 @@ gives the same pixels as Pillow (JPEG: with the accurate integer transform, Pill
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -90,18 +91,23 @@ def pixel_batches(
     dataset = tf.data.Dataset.range(_FOREVER).map(plain(load), num_parallel_calls=workers).unbatch()
     dataset = dataset.map(plain(finish), num_parallel_calls=workers).batch(rows, drop_remainder=True).prefetch(_AHEAD)
     iterator = dataset.with_options(_options(tf, workers)).as_numpy_iterator()
-    b = 0
+    b, problem = 0, ""
     try:
-        while True:
-            yield next(iterator)
-            b += 1
-    except tf.errors.OpError as error:
-        if failed:
-            raise failed[0] from None
-        source.gather(plan(b)[0])  # decodes by Pillow: raises, and names the image
-        raise DataError(f"batch {b} could not be decoded: {str(error)[:300]}") from error
+        while not problem:
+            try:
+                made = next(iterator)
+            except tf.errors.OpError as error:
+                problem = str(error)[:300]
+                traceback.clear_frames(error.__traceback__)  # they would keep the iterator past the functions it calls
+            else:
+                yield made
+                b += 1
     finally:
         del iterator, dataset  # ends the reading threads before the files are closed
+    if failed:
+        raise failed[0]
+    source.gather(plan(b)[0])  # decodes by Pillow: raises, and names the image
+    raise DataError(f"batch {b} could not be decoded: {problem}")
 
 
 def _options(tf: Any, workers: int) -> Any:
