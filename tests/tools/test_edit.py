@@ -67,8 +67,6 @@ def groups(tmp_path, w_dim: int) -> tuple[np.ndarray, list[str]]:
 
 @pytest.mark.parametrize(("method", "least"), [("boundary", 0.98), ("difference", 0.95)])
 def test_a_direction_between_two_groups(classes_model, model, tmp_path, method, least):
-    if method == "boundary":
-        pytest.importorskip("sklearn")
     normal, flags = groups(tmp_path, model.gan.spec.w_dim)
     options = [f"--run={classes_model}", f"--method={method}", "--class=0", "--seeds=1", "--strengths=0,1", *flags]
     assert edit.main([*options, f"--out={tmp_path / 'out'}"]) == 0

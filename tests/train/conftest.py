@@ -1,4 +1,4 @@
-"""No implicit rank promotion in training."""
+"""No implicit rank promotion in training; compiled programs shared by the tests of a file."""
 
 import jax
 import pytest
@@ -8,3 +8,8 @@ import pytest
 def _strict():
     with jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("cache"))

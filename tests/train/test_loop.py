@@ -23,11 +23,6 @@ from stylegan_jax.train import loop, startup
 from stylegan_jax.train.workdir import WorkdirBusyError, WorkdirLock
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return str(tmp_path_factory.mktemp("cache"))
-
-
 def make_config(cache: str, **changes):
     c = tiny.get_config()
     c.train.compilation_cache = cache

@@ -29,11 +29,6 @@ def net(name):
     return FeatureNet(name, {}, MATRIX, apply, "x", "made up")
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return str(tmp_path_factory.mktemp("cache"))
-
-
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch):
     monkeypatch.setattr(models, "build", lambda config: toy.GAN)
@@ -41,10 +36,9 @@ def stand_ins(monkeypatch):
 
 
 def make_config(cache, **changes):
-    own = {"train__compilation_cache": cache, "train__num_devices": 1, "log__progress_bar": False}
-    own |= {"loss__pl_weight": 0.0, "loss__d_reg": "none", "eval__cache": "off", "log__checkpoint_ticks": 2}
+    own = {"eval__cache": "off", "log__checkpoint_ticks": 2}
     own |= {"eval__metrics": "fid5k", "eval__num_images": 24, "eval__ticks": 2}
-    return toy.make_config(**(own | changes))  # a report every 8 steps, 64 in all
+    return toy.make_loop_config(cache, **(own | changes))
 
 
 def rows(path) -> list[dict]:

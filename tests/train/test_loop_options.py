@@ -17,20 +17,9 @@ from stylegan_jax.train.checkpoint import Checkpointer
 from stylegan_jax.train.restore import committed_steps
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return str(tmp_path_factory.mktemp("cache"))
-
-
 @pytest.fixture(autouse=True)
 def toy_model(monkeypatch):
     monkeypatch.setattr(models, "build", lambda config: toy.GAN)
-
-
-def make_config(cache, **changes):
-    own = {"train__compilation_cache": cache, "train__num_devices": 1, "log__progress_bar": False}
-    own |= {"loss__pl_weight": 0.0, "loss__d_reg": "none"}  # two programs to compile rather than four
-    return toy.make_config(**(own | changes))  # a report and a checkpoint every 8 steps, 64 in all
 
 
 def rows(folder: Path) -> list[dict]:
@@ -68,7 +57,7 @@ def poison(monkeypatch):
 
 def test_rollback_goes_on_from_the_last_checkpoint_with_other_numbers(cache, tmp_path, poison, capsys):
     poison({20})
-    config = make_config(cache, train__on_nan="rollback", train__max_rollbacks=1)
+    config = toy.make_loop_config(cache, train__on_nan="rollback", train__max_rollbacks=1)
     state = loop.train(config, tmp_path / "a")
     text = capsys.readouterr().out
     assert "rollback 1 of 1: loss/d_adversarial is not finite at step 20" in text
@@ -81,7 +70,7 @@ def test_rollback_goes_on_from_the_last_checkpoint_with_other_numbers(cache, tmp
         found = checkpointer.restore(jax.device_get(state))
     assert found is not None and found[1]["rollbacks"] == 1
     # A restart after the rollback goes on with the same numbers.
-    half = make_config(cache, train__on_nan="rollback", train__max_rollbacks=1, train__total_kimg=0.256)
+    half = toy.make_loop_config(cache, train__on_nan="rollback", train__max_rollbacks=1, train__total_kimg=0.256)
     loop.train(half, tmp_path / "b")
     assert same_bits(loop.train(config, tmp_path / "b"), state)
     assert [r["mean"] for r in rows(tmp_path / "b")] == [r["mean"] for r in told]
@@ -89,7 +78,7 @@ def test_rollback_goes_on_from_the_last_checkpoint_with_other_numbers(cache, tmp
 
 def test_rollbacks_come_to_an_end(cache, tmp_path, poison):
     poison({3}, always=True)  # before the first checkpoint: back to the start, each time
-    config = make_config(cache, train__on_nan="rollback", train__max_rollbacks=2)
+    config = toy.make_loop_config(cache, train__on_nan="rollback", train__max_rollbacks=2)
     with pytest.raises(loop.DivergedError, match=r"not finite at step 3 .*none yet.*\(after 2 rollbacks\)"):
         loop.train(config, tmp_path)
     assert committed_steps(tmp_path / "checkpoints") == []
@@ -102,7 +91,7 @@ def test_other_numbers_after_a_rollback():
 
 def test_skipped_steps_are_told_and_training_goes_on(cache, tmp_path, poison, capsys):
     poison({9, 11, 30})
-    state = loop.train(make_config(cache, train__on_nan="skip", train__total_kimg=0.256), tmp_path)
+    state = loop.train(toy.make_loop_config(cache, train__on_nan="skip", train__total_kimg=0.256), tmp_path)
     assert int(state.step) == 32 and all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(state.g)))
     text = capsys.readouterr().out
     assert "warning: 2 of 8 steps of d_main were not finite and were skipped" in text
@@ -112,16 +101,16 @@ def test_skipped_steps_are_told_and_training_goes_on(cache, tmp_path, poison, ca
 def test_nothing_but_bad_steps_ends_the_run(cache, tmp_path, poison):
     poison(set(range(10, 1000)))
     with pytest.raises(loop.DivergedError, match="the last 16 steps of d_main before step 32 were not finite"):
-        loop.train(make_config(cache, train__on_nan="skip"), tmp_path)
+        loop.train(toy.make_loop_config(cache, train__on_nan="skip"), tmp_path)
     assert committed_steps(tmp_path / "checkpoints")[-1] == 24  # its averages are as good as before
 
 
 def test_a_restart_goes_on_with_the_same_augmentation(cache, tmp_path):
     steered = {"augment__mode": "ada", "augment__pipe": "blit", "augment__p": 0.3, "augment__kimg": 0.5}
-    state = loop.train(make_config(cache, **steered), tmp_path / "a")
+    state = loop.train(toy.make_loop_config(cache, **steered), tmp_path / "a")
     assert float(state.augment.p) != np.float32(0.3)
-    loop.train(make_config(cache, **steered, train__total_kimg=0.192), tmp_path / "b")
-    assert same_bits(loop.train(make_config(cache, **steered), tmp_path / "b"), state)
+    loop.train(toy.make_loop_config(cache, **steered, train__total_kimg=0.192), tmp_path / "b")
+    assert same_bits(loop.train(toy.make_loop_config(cache, **steered), tmp_path / "b"), state)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +129,7 @@ def test_labels_of_every_kind(cache, tmp_path, monkeypatch, labels, kind, cell):
         discriminate=lambda v, image, cond: toy.discriminate(v, image, cond) + (cond @ weights)[:, None],
     )
     monkeypatch.setattr(models, "build", lambda config: gan)
-    config = make_config(cache, model__label_dim=-1, train__total_kimg=0.064)
+    config = toy.make_loop_config(cache, model__label_dim=-1, train__total_kimg=0.064)
     pixels = np.random.default_rng(0).integers(0, 256, (12, *toy.SHAPE), np.uint8)
     source = data.fit_source(data.MemorySource(pixels, labels), config.data, config.model.image_shape)
     drawn, cells = loop.Grid, []
@@ -178,7 +167,7 @@ def scores(monkeypatch):
 def test_the_best_checkpoint_stays_and_training_stops_early(cache, tmp_path, scores, capsys):
     scores("scores/real", [3, 5, 1, 4, 4, 4, 4, 4])
     own = {"log__keep_best": "scores/real", "log__best_mode": "max", "log__keep_latest": 1}
-    limited = make_config(cache, **own, train__early_stop_kimg=0.25)  # 31.25 steps
+    limited = toy.make_loop_config(cache, **own, train__early_stop_kimg=0.25)  # 31.25 steps
     stopped = loop.train(limited, tmp_path)
     assert int(stopped.step) == 48
     assert committed_steps(tmp_path / "checkpoints") == [16, 48]
@@ -188,7 +177,7 @@ def test_the_best_checkpoint_stays_and_training_stops_early(cache, tmp_path, sco
     assert same_bits(loop.train(limited, tmp_path), stopped)
     assert f"nothing to do: {line}" in capsys.readouterr().out
     # With more patience it goes on.
-    assert int(loop.train(make_config(cache, **own, train__early_stop_kimg=9.0), tmp_path).step) == 64
+    assert int(loop.train(toy.make_loop_config(cache, **own, train__early_stop_kimg=9.0), tmp_path).step) == 64
     assert committed_steps(tmp_path / "checkpoints") == [16, 64]
 
 
@@ -205,5 +194,5 @@ def test_the_best_checkpoint_stays_and_training_stops_early(cache, tmp_path, sco
 )
 def test_refused_before_anything_is_written(cache, tmp_path, changes, text):
     with pytest.raises(ConfigError, match=text):
-        loop.train(make_config(cache, **changes), tmp_path)
+        loop.train(toy.make_loop_config(cache, **changes), tmp_path)
     assert not (tmp_path / "config.json").exists()

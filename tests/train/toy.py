@@ -70,6 +70,12 @@ def make_config(**changes) -> ExperimentConfig:
     return from_dict(tree)
 
 
+def make_loop_config(cache: str, **changes) -> ExperimentConfig:
+    """Return a run of 64 steps with a report and a checkpoint every 8, and two programs to compile rather than four."""
+    own = {"train__compilation_cache": cache, "train__num_devices": 1, "log__progress_bar": False}
+    return make_config(**(own | {"loss__pl_weight": 0.0, "loss__d_reg": "none"} | changes))
+
+
 class Run:
     """Programs of a model, its state, and a way to take steps.
 
