@@ -1,4 +1,4 @@
-"""What networks that grow share (PG §2): the fade between a level and the one below, and the bundle."""
+"""What networks that grow share (PG §2): the fade between a level and the one below, the generator, the bundle."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 from stylegan_jax.config import ModelConfig
-from stylegan_jax.models.gan import Gan, GanSpec, without_tracking
+from stylegan_jax.models.gan import Gan, GanSpec, check_noise, without_tracking
 from stylegan_jax.ops import fir
 
 Alpha = jax.Array | float | None
@@ -55,18 +56,40 @@ def fades(config: ModelConfig, blocks: int, alpha: Alpha, is_new: bool) -> dict[
     return dict.fromkeys(used, 1.0 if alpha is None else alpha)
 
 
-def make_gan(config: ModelConfig, spec: GanSpec, generator: Any, discriminator: Any) -> Gan:
+class Generator(nn.Module):
+    """Mapping and synthesis networks under one tree; an architecture's `setup` makes `mapping` and `synthesis`."""
+
+    config: ModelConfig
+
+    def map_latents(self, z: jax.Array, cond: jax.Array, slots: int) -> jax.Array:
+        """Map z float[n, z] and cond float[n, k] to ws float[n, slots, w]."""
+        w = self.mapping(z, cond)
+        return jnp.broadcast_to(w[:, None], (w.shape[0], slots, w.shape[1]))
+
+    def synthesize(
+        self, ws: jax.Array, noise: str = "const", key: jax.Array | None = None, blocks: int = 0, alpha: Alpha = None
+    ) -> jax.Array:
+        """Map ws float[n, l, w] to images float32[n, h, w, c], after so many blocks (0: all)."""
+        check_noise(noise)
+        return self.synthesis(ws, noise, key, blocks or self.config.num_blocks, alpha)
+
+    def __call__(self, z: jax.Array, cond: jax.Array, slots: int) -> jax.Array:
+        """Map latents to images, for initialisation."""
+        return self.synthesize(self.map_latents(z, cond, slots))
+
+
+def make_gan(config: ModelConfig, spec: GanSpec, generator: Generator, discriminator: nn.Module) -> Gan:
     """Return the bundle of two networks of blocks, two style slots each.
 
     Args:
         config: the model; `config.grows` says whether the networks have an RGB layer at every resolution.
         spec: its facts.
-        generator: linen module with `map_latents(z, cond, slots)` and `synthesize(ws, noise, key, blocks, alpha)`.
+        generator: of that architecture.
         discriminator: linen module of (image, cond, blocks, alpha).
     """
 
     def init_g(key):
-        return dict(generator.init(key, jnp.zeros((1, spec.z_dim)), jnp.zeros((1, spec.label_dim))))
+        return dict(generator.init(key, jnp.zeros((1, spec.z_dim)), jnp.zeros((1, spec.label_dim)), spec.num_ws))
 
     def init_d(key):
         return dict(discriminator.init(key, jnp.zeros((1, *spec.image_shape)), jnp.zeros((1, spec.label_dim))))

@@ -17,7 +17,7 @@ from stylegan_jax.config import ModelConfig
 from stylegan_jax.layers.conv import resample_filter, scaled_clamp
 from stylegan_jax.layers.dense import Dense, scaled_normal
 from stylegan_jax.models import growing
-from stylegan_jax.models.gan import Gan, GanSpec, check_noise
+from stylegan_jax.models.gan import Gan, GanSpec
 from stylegan_jax.models.precision import cast
 from stylegan_jax.models.stylegan2 import block_resolutions, channels, layer_noise, lowp_dtype, recomputed
 from stylegan_jax.ops import conv, fir
@@ -193,29 +193,12 @@ class Synthesis(nn.Module):
         return images[-1] if alpha is None else growing.fade(growing.double(images[-2]), images[-1], alpha)
 
 
-class Generator(nn.Module):
+class Generator(growing.Generator):
     """Mapping and synthesis networks under one tree."""
-
-    config: ModelConfig
 
     def setup(self) -> None:
         self.mapping = Mapping(self.config)
         self.synthesis = Synthesis(self.config)
-
-    def map_latents(self, z: jax.Array, cond: jax.Array, slots: int) -> jax.Array:
-        """Map z float[n, z] and cond float[n, k] to ws float[n, l, w]."""
-        w = self.mapping(z, cond)
-        return jnp.broadcast_to(w[:, None], (w.shape[0], slots, w.shape[1]))
-
-    def synthesize(
-        self, ws: jax.Array, noise: str = "const", key: jax.Array | None = None, blocks: int = 0, alpha=None
-    ) -> jax.Array:
-        """Map ws float[n, l, w] to images float32[n, h, w, c], after so many blocks (0: all)."""
-        check_noise(noise)
-        return self.synthesis(ws, noise, key, blocks or self.config.num_blocks, alpha)
-
-    def __call__(self, z: jax.Array, cond: jax.Array) -> jax.Array:
-        return self.synthesize(self.map_latents(z, cond, num_ws(self.config)))
 
 
 class PlainLayer(nn.Module):

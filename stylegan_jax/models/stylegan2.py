@@ -19,7 +19,7 @@ from stylegan_jax.layers.conv import Conv, ModulatedConv, ToRGB, resample_filter
 from stylegan_jax.layers.dense import Dense
 from stylegan_jax.layers.mapping import Mapping
 from stylegan_jax.models import growing
-from stylegan_jax.models.gan import Gan, GanSpec, check_noise
+from stylegan_jax.models.gan import Gan, GanSpec
 from stylegan_jax.models.precision import cast, low_dtype
 from stylegan_jax.ops import fir
 from stylegan_jax.ops.norm import minibatch_std
@@ -160,29 +160,12 @@ def draw_noise(key: jax.Array | None, n: int, size: int) -> jax.Array:
     return rng.normal(key, (n, size))
 
 
-class Generator(nn.Module):
+class Generator(growing.Generator):
     """Mapping and synthesis networks under one tree."""
-
-    config: ModelConfig
 
     def setup(self) -> None:
         self.mapping = make_mapping(self.config)
         self.synthesis = Synthesis(self.config)
-
-    def map_latents(self, z: jax.Array, cond: jax.Array, slots: int) -> jax.Array:
-        """Map z float[n, z] and cond float[n, k] to ws float[n, l, w]."""
-        w = self.mapping(z, cond)
-        return jnp.broadcast_to(w[:, None], (w.shape[0], slots, w.shape[1]))
-
-    def synthesize(
-        self, ws: jax.Array, noise: str = "const", key: jax.Array | None = None, blocks: int = 0, alpha=None
-    ) -> jax.Array:
-        """Map ws float[n, l, w] to images float32[n, h, w, c], after so many blocks (0: all)."""
-        check_noise(noise)
-        return self.synthesis(ws, noise, key, blocks or self.config.num_blocks, alpha)
-
-    def __call__(self, z: jax.Array, cond: jax.Array) -> jax.Array:
-        return self.synthesize(self.map_latents(z, cond, num_ws(self.config)))
 
 
 def make_mapping(config: ModelConfig) -> Mapping:
@@ -294,7 +277,7 @@ def discriminator_layers(config: ModelConfig) -> tuple[str, ...]:
     """
     resolutions, names = block_resolutions(config), []
     for res in reversed(resolutions[1:]):
-        rgb = ["fromrgb"] if res == resolutions[-1] or config.d_arch == "skip" else []
+        rgb = ["fromrgb"] if res == resolutions[-1] or config.d_arch == "skip" or config.grows else []
         skip = ["skip"] if config.d_arch == "resnet" else []
         names += [f"b{res}/{layer}" for layer in [*rgb, "conv0", "conv1", *skip]]
     return tuple(names)

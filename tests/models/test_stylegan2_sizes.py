@@ -70,8 +70,9 @@ def test_blocks_run_in_their_dtype():
     generator = stylegan2.Generator(config)
 
     def features(key):
-        variables = generator.init(key, jnp.zeros((1, config.z_dim)), jnp.zeros((1, 0)))
-        ws = jnp.zeros((1, stylegan2.num_ws(config), config.w_dim))
+        slots = stylegan2.num_ws(config)
+        variables = generator.init(key, jnp.zeros((1, config.z_dim)), jnp.zeros((1, 0)), slots)
+        ws = jnp.zeros((1, slots, config.w_dim))
         return generator.apply(variables, ws, method="synthesize", mutable=["intermediates"])
 
     image, seen = jax.eval_shape(features, jax.random.key(0))
