@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from stylegan_jax import models
-from stylegan_jax.config import ConfigError, ModelConfig, completed, from_dict, model_from_dict
+from stylegan_jax.config import ConfigError, ModelConfig, completed, from_dict, is_grown, model_from_dict
 from stylegan_jax.train import growing
 from stylegan_jax.train.restore import committed_steps, restore_g_ema, restore_state
 from stylegan_jax.train.sharding import make_layout
@@ -60,8 +60,11 @@ def _from_workdir(path: Path, step: int | None, whole: bool) -> LoadedModel:
         state, _, _ = restore_state(path, target, step)
         nets |= {"g": state.g | {"w_avg": state.w_avg}, "d": state.d}
     model = _from_nets(config, nets, {"workdir": str(path), "step": step, "nimg": meta["nimg"]})
-    gan = growing.after(model.gan, from_dict(completed(meta["config"])), step) if config.grows else model.gan
-    return model._replace(gan=gan, label_kind=meta.get("label_kind", ""))
+    model = model._replace(label_kind=meta.get("label_kind", ""))
+    experiment = from_dict(completed(meta["config"])) if config.grows else None
+    if experiment is None or is_grown(experiment, step):
+        return model
+    return model._replace(gan=growing.after(model.gan, experiment, step), is_grown=False)
 
 
 def _from_nets(config: ModelConfig, nets: dict[str, Any], provenance: dict[str, Any]) -> LoadedModel:

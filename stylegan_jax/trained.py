@@ -38,6 +38,7 @@ class LoadedModel(NamedTuple):
         d: discriminator variables, or None.
         provenance: where it comes from, as text to print or store.
         label_kind: what labels a workdir's data has: 'none', 'classes', 'multi-hot', 'vectors'; '' when unknown.
+        is_grown: False for a checkpoint whose last layers are missing or fading in (progressive growing).
     """
 
     config: ModelConfig
@@ -48,6 +49,7 @@ class LoadedModel(NamedTuple):
     d: Variables | None
     provenance: dict[str, Any]
     label_kind: str = ""
+    is_grown: bool = True
 
     def map(
         self,

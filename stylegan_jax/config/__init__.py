@@ -6,7 +6,7 @@ names the value, the rule and the fix, before anything is compiled.
 
 from stylegan_jax.config.build import from_dict, model_from_dict
 from stylegan_jax.config.errors import ConfigError, suggest
-from stylegan_jax.config.growing import Level, at_level, describe_levels, images_shown, level_at, levels
+from stylegan_jax.config.growing import Level, at_level, describe_levels, images_shown, is_grown, level_at, levels
 from stylegan_jax.config.keys import (
     CHOICES,
     AugmentConfig,
@@ -59,6 +59,7 @@ __all__ = [
     "flatten",
     "from_dict",
     "images_shown",
+    "is_grown",
     "level_at",
     "levels",
     "model_from_dict",

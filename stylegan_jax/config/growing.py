@@ -98,6 +98,12 @@ def at_level(config: ExperimentConfig, level: Level) -> ExperimentConfig:
     return config if train == config.train else dataclasses.replace(config, train=train)
 
 
+def is_grown(config: ExperimentConfig, step: int) -> bool:
+    """Return whether all layers are fully in after a step, so that the model is what `config.model` says."""
+    last = levels(config)[-1]
+    return step > last.first and images_shown(config, step) >= last.fade_start + last.fade_length
+
+
 def describe_levels(config: ExperimentConfig) -> list[str]:
     """Return one line per level of a run that grows."""
     plan = levels(config)

@@ -97,6 +97,11 @@ def evaluate(
     names = sorted({c.net for c in chosen if c.net})
     nets = detectors.load(names, paths_of(args.features_path, names))
     model = load_model(args.model, args.step) if args.model else None
+    if model is not None and not model.is_grown:
+        raise MetricError(
+            f"--model={args.model}: at step {model.provenance['step']} the model is still growing (height "
+            f"{model.gan.spec.image_shape[0]} of {model.config.image_shape[0]}); evaluate a later checkpoint"
+        )
     shape, run = (None, None) if model is None else (model.gan.spec.image_shape, opening.run_data(args.model))
 
     def images(option: str, path: str, labelled: bool) -> Images:

@@ -17,6 +17,7 @@ from stylegan_jax.config import (
     ExperimentConfig,
     check_devices,
     images_shown,
+    is_grown,
     level_at,
     levels,
     resume_conflicts,
@@ -245,7 +246,7 @@ class Run:
                     self.board.start()
             self.bar.update(level.batch_size / 1000)
             due = schedule.due(self.config, step + 1)
-            metrics = self._evaluate(state, step + 1, stop) if due.metrics and self._is_grown(step + 1) else {}
+            metrics = self._evaluate(state, step + 1, stop) if due.metrics and is_grown(self.config, step + 1) else {}
             if due.report:
                 state = self._report(state, step + 1, due.tick, metrics)
             if due.grid:
@@ -264,11 +265,6 @@ class Run:
 
     def _nimg(self, step: int) -> int:
         return images_shown(self.config, step)
-
-    def _is_grown(self, step: int) -> bool:
-        """Return whether all layers are fully in, so that the generator can be evaluated."""
-        last = self.levels[-1]
-        return step > last.first and self._nimg(step) >= last.fade_start + last.fade_length
 
     def _is_stale(self, step: int) -> bool:
         """Return whether `log.keep_best` has gone without improvement for `train.early_stop_kimg`."""
@@ -463,7 +459,9 @@ class Run:
             "rollbacks": self.rollbacks,
             "versions": {"stylegan_jax": __version__, "jax": jax.__version__},
         }
-        values = self.reported[1] if self.reported[0] == step and self._is_grown(step) else {}  # levels do not compare
+        values = (
+            self.reported[1] if self.reported[0] == step and is_grown(self.config, step) else {}
+        )  # levels do not compare
         self.checkpoints.save(step, state, ema_model(state), meta, metrics=values)
 
 

@@ -110,6 +110,13 @@ def test_a_model_on_disk(run, tmp_path):
     assert "config." not in missing[2]
 
 
+def test_a_model_that_still_grows_is_refused(run, monkeypatch):
+    growing = toys.model()._replace(is_grown=False, provenance={"step": 7})
+    monkeypatch.setattr(load, "load_model", lambda path, step: growing)
+    code, rows, err = run("--model=x", "--data=DIR/reals.npy", "--metrics=kid1k")
+    assert code == 2 and rows == [] and "--model=x: at step 7 the model is still growing (height 16 of" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -186,8 +186,10 @@ def test_a_run_resumes_from_inside_a_fade_bit_for_bit(grown, tmp_path, monkeypat
             patch.setattr(StopSignal, "agreed", lambda self, step=step: next(done) == step)
             patch.setattr(StopSignal, "reason", lambda self: "test")
             assert int(loop.train(config, tmp_path).step) == step
-        assert load_model(tmp_path).gan.spec.image_shape == (height, height, 3)
+        model = load_model(tmp_path)
+        assert model.gan.spec.image_shape == (height, height, 3) and not model.is_grown
     assert same_bits(loop.train(config, tmp_path), state)
+    assert load_model(tmp_path).is_grown
     assert rows(tmp_path) == rows(folder)
 
 
