@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from stylegan_jax.metrics import moments
+from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.moments import Moments
 
 log = logging.getLogger(__name__)
@@ -117,6 +118,11 @@ class Rows:
             self.rows = np.zeros((self.count, *rows.shape[1:]), self.dtype)
         with np.errstate(over="ignore"):
             self.rows[start : start + len(rows)] = rows
+        if self.dtype.itemsize < rows.dtype.itemsize and not np.isfinite(self.rows[start : start + len(rows)]).all():
+            raise MetricError(
+                f"features up to {np.abs(rows).max():.4g} overflow {self.dtype}, in which this metric keeps them as "
+                "published; use the network of its definition"
+            )
         self.done = start + len(rows) if len(rows) else self.done
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -98,7 +98,7 @@ def _radii(x: np.ndarray, center: np.ndarray, k: int, tile: int) -> np.ndarray:
     for rows, _ in _tiles(x, None, center, tile):
         best = jnp.full((tile, k + 1), jnp.inf, rows.dtype)
         for columns, counts in _tiles(x, None, center, tile):
-            best = _nearest(rows, columns, best, counts)
+            best = jax.block_until_ready(_nearest(rows, columns, best, counts))  # else all tiles would be queued
         out.append(np.asarray(best[:, k]))
     return np.concatenate(out)[: len(x)]
 
