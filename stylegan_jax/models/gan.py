@@ -73,7 +73,7 @@ class WithTransform(Protocol):
 class Discriminate(Protocol):
     """Map images and labels to logits."""
 
-    def __call__(self, variables: Variables, image: jax.Array, cond: jax.Array) -> jax.Array: ...
+    def __call__(self, variables: Variables, image: jax.Array, cond: jax.Array, sets: int = 1) -> jax.Array: ...
 
 
 class Grown(Protocol):
@@ -96,7 +96,9 @@ class Gan(NamedTuple):
             that follow the activations, a subtree of it with float[] leaves, one step further. `ws` may be a part of
             a batch of `batch` images (None: all of it); the mean of the parts' statistics is then nearly the batch's.
             Training calls it once per iteration, for the discriminator's fakes.
-        discriminate: (variables, image float[n, h, w, c], cond float[n, k]) -> logits float32[n, heads].
+        discriminate: (variables, image float[n, h, w, c], cond float[n, k], sets) -> logits float32[n, heads]. With
+            `sets` 2, rows 0, 2, 4, … and rows 1, 3, 5, … are two sets of images: what an image's logits owe to others
+            in the batch, they owe to images of its own set.
         with_transform: (variables, transform float[3, 3], or float[n, 3, 3] for one per image) -> generator variables
             that sample the image plane at transform @ (x, y, 1), in units of the image height from the centre, x to the
             right and y down: the inverse of how the picture moves. None: the architecture draws on a fixed grid.

@@ -85,7 +85,7 @@ def make_gan(config: ModelConfig, spec: GanSpec, generator: Generator, discrimin
         config: the model; `config.grows` says whether the networks have an RGB layer at every resolution.
         spec: its facts.
         generator: of that architecture.
-        discriminator: linen module of (image, cond, blocks, alpha).
+        discriminator: linen module of (image, cond, blocks, alpha, sets).
     """
 
     def init_g(key):
@@ -103,8 +103,8 @@ def make_gan(config: ModelConfig, spec: GanSpec, generator: Generator, discrimin
         def synthesize(variables, ws, *, noise="const", key=None) -> Any:
             return generator.apply(variables, ws, noise, key, blocks, alpha, method="synthesize")
 
-        def discriminate(variables, image, cond) -> Any:
-            return discriminator.apply(variables, image, cond, blocks, alpha)
+        def discriminate(variables, image, cond, sets=1) -> Any:
+            return discriminator.apply(variables, image, cond, blocks, alpha, sets)
 
         grow = grown if config.grows else None
         track = without_tracking(synthesize)

@@ -233,7 +233,7 @@ class DiscriminatorBlock(nn.Module):
     res: int
 
     @nn.compact
-    def __call__(self, x: jax.Array | None, image: jax.Array, alpha: growing.Alpha = None) -> jax.Array:
+    def __call__(self, x: jax.Array | None, image: jax.Array, alpha: growing.Alpha = None, sets: int = 1) -> jax.Array:
         """Map features float[n, h, w, c] of larger images, or None, to features, or to logits float32[n, k].
 
         `image` float[n, h, w, c] is seen where there are no features, or with `alpha`, from which on they fade in.
@@ -249,7 +249,7 @@ class DiscriminatorBlock(nn.Module):
             y = layer(config, size, name="conv0")(y)
             return layer(config, out, down=2, name="conv1")(y)
         if config.mbstd_channels:
-            y = minibatch_std(y, config.mbstd_group, config.mbstd_channels)
+            y = minibatch_std(y, config.mbstd_group, config.mbstd_channels, sets)
         y = layer(config, size, name="conv")(y).reshape(y.shape[0], -1)
         y = PlainLayer(config, size, 0, name="fc")(y)
         return Dense(max(config.label_dim, 1), name="out")(y)
@@ -261,13 +261,15 @@ class Discriminator(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, image: jax.Array, cond: jax.Array, blocks: int = 0, alpha: growing.Alpha = None) -> jax.Array:
+    def __call__(
+        self, image: jax.Array, cond: jax.Array, blocks: int = 0, alpha: growing.Alpha = None, sets: int = 1
+    ) -> jax.Array:
         """Map images float[n, h, w, c] and labels float[n, k] to logits float32[n, 1], by the last blocks (0: all)."""
         config, x = self.config, None
         blocks = blocks or config.num_blocks
         fades = growing.fades(config, blocks, alpha, self.is_initializing())
         for res in reversed(block_resolutions(config)[:blocks]):
-            x = DiscriminatorBlock(config, res, name=f"b{res}")(x, image, fades.get(res))
+            x = DiscriminatorBlock(config, res, name=f"b{res}")(x, image, fades.get(res), sets)
             image = growing.halve(image) if res > 4 else image
         assert x is not None
         return jnp.sum(x * cond, axis=1, keepdims=True) if config.label_dim > 0 else x

@@ -226,7 +226,7 @@ class DiscriminatorEpilogue(nn.Module):
     out_dim: int
 
     @nn.compact
-    def __call__(self, x, image, alpha=None) -> jax.Array:
+    def __call__(self, x, image, alpha=None, sets=1) -> jax.Array:
         """Map features float[n, h, w, c], and the image where the layout has it, to float32[n, out_dim]."""
         config, size = self.config, channels(self.config, 4)
         x = None if x is None else cast(x, None)
@@ -234,7 +234,7 @@ class DiscriminatorEpilogue(nn.Module):
             y = Conv(size, 1, activation=config.activation, name="fromrgb")(cast(image, None))
             x = seen(x, y, alpha)
         if config.mbstd_channels:
-            x = minibatch_std(x, config.mbstd_group, config.mbstd_channels)
+            x = minibatch_std(x, config.mbstd_group, config.mbstd_channels, sets)
         x = Conv(size, 3, activation=config.activation, clamp=config.conv_clamp, name="conv")(x)
         x = Dense(size, activation=config.activation, name="fc")(x.reshape(x.shape[0], -1))
         return Dense(self.out_dim, name="out")(x)
@@ -247,7 +247,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, image: jax.Array, cond: jax.Array, blocks: int = 0, alpha: jax.Array | float | None = None
+        self, image: jax.Array, cond: jax.Array, blocks: int = 0, alpha: jax.Array | float | None = None, sets: int = 1
     ) -> jax.Array:
         """Map images float[n, h, w, c] and labels float[n, k] to logits float32[n, 1], by the last blocks (0: all)."""
         config, x = self.config, None
@@ -257,7 +257,7 @@ class Discriminator(nn.Module):
         fades = growing.fades(config, blocks, alpha, self.is_initializing())
         for res in reversed(block_resolutions(config)[1:blocks]):
             x, image = DiscriminatorBlock(config, res, name=f"b{res}")(x, image, fades.get(res))
-        x = DiscriminatorEpilogue(config, out_dim, name="b4")(x, image, fades.get(4))
+        x = DiscriminatorEpilogue(config, out_dim, name="b4")(x, image, fades.get(4), sets)
         if not conditional:
             return x
         lr_mult = config.d_mapping_lr_mult

@@ -194,8 +194,8 @@ def build(config: ModelConfig) -> Gan:
         layers: Any = {k: v for k, v in new["buffers"]["synthesis"].items() if k != "input"}
         return image, {"synthesis": layers}
 
-    def discriminate(variables, image, cond) -> Any:
-        return discriminator.apply(variables, image, cond)
+    def discriminate(variables, image, cond, sets=1) -> Any:
+        return discriminator.apply(variables, image, cond, sets=sets)
 
     def with_transform(variables, transform):
         buffers = variables["buffers"]

@@ -57,13 +57,20 @@ class Aux(NamedTuple):
     store: dict[str, Any]
 
 
+def take_turns(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Return rows a[0], b[0], a[1], b[1], …; no row changes its device where the rows are split over devices."""
+    return jnp.stack([a, b], axis=1).reshape(2 * a.shape[0], *a.shape[1:])
+
+
 def styles(gan: Gan, g: Variables, latents: Latents, mixing_prob: float) -> tuple[jax.Array, jax.Array]:
     """Return (ws float[n, l, w] after style mixing, w float[n, w] of the first latents)."""
-    ws = gan.map_latents(g, latents.z, latents.cond)
-    w = ws[:, 0]
-    if mixing_prob:
-        ws = mix_styles(latents.mix_key, ws, gan.map_latents(g, latents.z_mix, latents.cond), mixing_prob)
-    return ws, w
+    if not mixing_prob:
+        ws = gan.map_latents(g, latents.z, latents.cond)
+        return ws, ws[:, 0]
+    z, cond = take_turns(latents.z, latents.z_mix), take_turns(latents.cond, latents.cond)
+    both = gan.map_latents(g, z, cond)
+    ws, other = both[::2], both[1::2]
+    return mix_styles(latents.mix_key, ws, other, mixing_prob), ws[:, 0]
 
 
 def generate(gan: Gan, g: Variables, ws: jax.Array, latents: Latents) -> jax.Array:
@@ -118,34 +125,29 @@ def d_main(
 ) -> tuple[Any, Aux]:
     """Return (gradient of the discriminator's adversarial loss by `params`, aux).
 
-    Fakes, then reals pass the discriminator, each with stddev groups of their own. A loop sees to it that only one of
-    them has activations in memory at a time. The generator's statistics move with these fakes, which may be a part of a
-    batch of `batch` images. `variables` makes the discriminator's variables of `params`.
+    Fakes and reals pass the discriminator as one batch, so that its gradient is made, and reduced over devices, once.
+    They take turns in it: members of a minibatch-stddev group are n / group apart, so every group is all fakes or all
+    reals. The generator's statistics move with these fakes, which may be a part of a batch of `batch` images.
+    `variables` makes the discriminator's variables of `params`.
     """
     ws, w = styles(gan, g, latents, loss.style_mixing_prob)
     made = gan.synthesize_and_track(g, ws, noise=latents.noise, key=latents.noise_key, batch=batch)
     fake_image, moved = jax.lax.stop_gradient(made)
     kind = LOSSES[loss.adversarial]
+    images, conds = take_turns(fake_view(fake_image), real_view(image)), take_turns(latents.cond, label)
 
-    def mean_loss(params: Any, image: jax.Array, cond: jax.Array, is_real: jax.Array) -> tuple[jax.Array, Any]:
-        logits = gan.discriminate(variables(params), image, cond)
-        real = kind.real(logits)
+    def mean_loss(params: Any) -> tuple[jax.Array, Any]:
+        logits = gan.discriminate(variables(params), images, conds, sets=2)
+        fake, real = logits[::2], logits[1::2]
+        losses = kind.fake(fake) + kind.real(real)
         if loss.drift_weight:  # PG App. A.1
-            real = real + loss.drift_weight * jnp.square(logits)
-        values = jnp.where(is_real, real, kind.fake(logits))
-        return values.mean(), (values, logits)
+            losses = losses + loss.drift_weight * jnp.square(real)
+        return losses.mean(), (losses, fake, real)
 
-    def add(total: Any, side: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Any, Any]:
-        grads, out = jax.grad(mean_loss, has_aux=True)(params, *side)
-        return jax.tree.map(jnp.add, total, grads), out
-
-    images = jnp.stack([fake_view(fake_image), real_view(image)])
-    sides = images, jnp.stack([latents.cond, label]), jnp.array([False, True])
-    grads, (losses, (fake, real)) = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), sides)
-    report = {"loss/d_adversarial": losses.sum(axis=0).mean(), "scores/fake": fake, "scores/real": real}
+    grads, (losses, fake, real) = jax.grad(mean_loss, has_aux=True)(params)
+    report = {"loss/d_adversarial": losses.mean(), "scores/fake": fake, "scores/real": real}
     report |= {"signs/fake": jnp.sign(fake), "signs/real": jnp.sign(real)}
-    store = {"w": jax.lax.stop_gradient(w), "fake": fake, "real": real, "losses": losses.sum(axis=0)}
-    store["moved"] = moved
+    store = {"w": jax.lax.stop_gradient(w), "fake": fake, "real": real, "losses": losses, "moved": moved}
     return grads, Aux(report, store)
 
 

@@ -126,7 +126,7 @@ def test_labels_of_every_kind(cache, tmp_path, monkeypatch, labels, kind, cell):
     weights = np.float32([100, 200, 400])  # far more than what the toy adds
     gan = toy.GAN._replace(
         spec=toy.SPEC._replace(label_dim=3),
-        discriminate=lambda v, image, cond: toy.discriminate(v, image, cond) + (cond @ weights)[:, None],
+        discriminate=lambda v, image, cond, sets=1: toy.discriminate(v, image, cond, sets) + (cond @ weights)[:, None],
     )
     monkeypatch.setattr(models, "build", lambda config: gan)
     config = toy.make_loop_config(cache, model__label_dim=-1, train__total_kimg=0.064)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from typing import NamedTuple
 
@@ -113,17 +114,18 @@ def collectives(run: Run, phase: str) -> list[tuple[str, tuple[int, ...], int]]:
 @pytest.mark.parametrize("phase", PHASES)
 def test_data_parallel_reduces_the_gradient_once_and_moves_no_activation(phase):
     run = setup(DATA)
-    params = getattr(initial_arrays(), phase[0])["params"]
-    sizes = [x.nbytes for x in jax.tree.leaves(params)]
+    params = sum(x.nbytes for x in jax.tree.leaves(getattr(initial_arrays(), phase[0])["params"]))
     found = collectives(run, phase)
-    reduced = sum(size for name, _, size in found if name == "all-reduce")
-    other = [entry for entry in found if entry[0] != "all-reduce"]
-    # Fakes and reals pass in a loop, each with a reduction of its own, which stands once or twice in the text.
-    gradients = sum(sizes) * (2 if phase == "d_main" else 1)
-    (height, width), group = run.config.model.base_size, run.config.model.mbstd_group
-    statistic = 6 * (N // group) * height * width * run.config.model.channel_max * 4  # of the minibatch stddev
-    assert sum(sizes) * 0.5 <= reduced <= gradients + statistic, (sum(sizes), reduced)
-    assert sum(size for *_, size in other) <= statistic, other
+    config = run.config.model
+    groups = (2 if phase == "d_main" else 1) * N // config.mbstd_group  # fakes and reals have their own
+    statistic = groups * math.prod(config.base_size) * config.channel_max * 4  # of the minibatch stddev, at most
+    is_statistic = lambda entry: entry[1][1:3] == tuple(config.base_size)
+    reduced = sum(entry[2] for entry in found if entry[0] == "all-reduce" and not is_statistic(entry))
+    # Demodulation adds a ninth of a 3x3 kernel. A second-order gradient is a sum of two, each over the batch, which XLA
+    # on CPU adds after reducing them.
+    most = 2.12 if phase.endswith("reg") else 1.12
+    assert params <= reduced <= most * params, (params, reduced)
+    assert sum(entry[2] for entry in found if is_statistic(entry) or entry[0] != "all-reduce") <= 6 * statistic, found
 
 
 def test_fsdp_splits_parameters_moments_and_averages():

@@ -266,7 +266,9 @@ def test_with_interval_0_the_penalty_is_part_of_every_step(penalty):
 
 def test_the_drift_penalty_pulls_the_logits_of_reals_to_zero():
     """A critic that is one number b: fakes and reals cancel, and of w b^2 the gradient is 2 w b."""
-    gan = toy.GAN._replace(discriminate=lambda variables, image, cond: jnp.full((image.shape[0], 1), variables["b"]))
+    gan = toy.GAN._replace(
+        discriminate=lambda variables, image, cond, sets=1: jnp.full((image.shape[0], 1), variables["b"])
+    )
     config = toy.make_config(loss__adversarial="wasserstein", loss__drift_weight=0.001)
     g = toy.init_g(toy.KEY)
     latents = step.draw_latents(gan, sharding.make_layout(1), toy.KEY, "d_main", 0, jnp.zeros((8, 0)))

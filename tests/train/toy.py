@@ -52,10 +52,10 @@ def synthesize(variables, ws, *, noise="const", key=None):
     return jnp.tanh(styles @ variables["params"]["synthesis"]["b8"]["weight"]).reshape(-1, *SHAPE)
 
 
-def discriminate(variables, image, cond):
+def discriminate(variables, image, cond, sets=1):
     block = variables["params"]["b8"]
     x = jnp.tanh(image.reshape(image.shape[0], -1) @ block["fromrgb"]["weight"])
-    x = minibatch_std(x[:, None, None], 4)[:, 0, 0]
+    x = minibatch_std(x[:, None, None], 4, sets=sets)[:, 0, 0]
     return x @ block["conv0"]["weight"] + variables["params"]["b4"]["out"]["bias"][None]
 
 
