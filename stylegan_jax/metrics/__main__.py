@@ -18,6 +18,8 @@ from typing import Any
 from stylegan_jax.metrics.definitions import METRICS, OUTPUTS, Chosen, choose, paths_of, split
 from stylegan_jax.metrics.errors import MetricError
 
+log = logging.getLogger(__name__)
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's arguments."""
@@ -111,7 +113,8 @@ def evaluate(
             data = dataclasses.replace(data, labels=labels, resize_filter=args.resize_filter or data.resize_filter)
             source = opening.open_images(data, shape, args.channels)
             stack.callback(source.close)
-            return make_images(source, (data.xflip if args.mirror is None else args.mirror, data.yflip))
+            flips = {None: (data.xflip, data.yflip), True: (True, data.yflip), False: (False, False)}[args.mirror]
+            return make_images(source, flips)
         except (ConfigError, DataError) as error:
             raise opening.explain(error, option, path) from error
 
@@ -123,6 +126,11 @@ def evaluate(
     if model is None:
         subject = images("--data2", args.data2, False)
         about["evaluated"] = report.describe(subject, args.data2)
+        sizes = [x.source.info().image_shape[:2] for x in (subject, reals) if x is not None]
+        if len(set(sizes)) > 1:
+            log.warning(
+                "images of --data2 are %sx%s, of --data %sx%s; both are compared as stored", *sizes[0], *sizes[1]
+            )
     else:
         variables = {**model.g_ema, "w_avg": model.w_avg}
         identity = {"digest": report.digest_of(variables, dataclasses.asdict(model.config))}

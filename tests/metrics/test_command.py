@@ -110,6 +110,26 @@ def test_a_model_on_disk(run, tmp_path):
     assert "config." not in missing[2]
 
 
+@pytest.mark.parametrize(
+    ("flag", "counts"),
+    [((), {30, 100}), (("--mirror",), {30, 100}), (("--no-mirror",), {30}), (("--data=DIR/reals.npy",), {30, 100})],
+)
+def test_mirrored_copies_as_the_run_has_them_or_as_told(flag, counts, run, toy, monkeypatch, tmp_path):
+    own = {"source": "memory", "path": str(tmp_path / "reals.npy"), "xflip": True, "yflip": True}
+    monkeypatch.setattr(opening, "run_data", lambda path: own)
+    code, rows, err = run("--model=x", "--metrics=fid50k_full,fid50k", "--num_images=100", *flag)
+    assert code == 0 and {r["counts"]["real"] for r in rows} == counts, err
+
+
+def test_sets_of_different_sizes_are_compared_with_a_warning(run, tmp_path, caplog):
+    np.save(tmp_path / "large.npy", np.repeat(np.repeat(toys.pixels(30), 2, 1), 2, 2))
+    assert run("--data=DIR/reals.npy", "--data2=DIR/large.npy", "--metrics=kid1k")[0] == 0
+    assert "images of --data2 are 32x32, of --data 16x16; both are compared as stored" in caplog.text
+    caplog.clear()
+    assert run("--data=DIR/reals.npy", "--data2=DIR/reals.npy", "--metrics=kid1k")[0] == 0
+    assert "compared as stored" not in caplog.text
+
+
 def test_a_model_that_still_grows_is_refused(run, monkeypatch):
     growing = toys.model()._replace(is_grown=False, provenance={"step": 7})
     monkeypatch.setattr(load, "load_model", lambda path, step: growing)
