@@ -133,9 +133,19 @@ def act(args: argparse.Namespace) -> str:
     label = choose_labels(model, args, len(files))
     net = load_features("vgg16_lpips", args.features)
     path = runner.claim(Path(args.out), "project.json", args)
-    options = {"masks": weights, "label": label, "frames": args.frames}
-    options |= {"steps": args.steps, "plus": args.plus, "noise": args.noise, "seed": args.seed, "batch": args.batch}
-    found = projector.project(model, targets, net=net, **(options if ending else options | {"frames": 0}))
+    found = projector.project(
+        model,
+        targets,
+        masks=weights,
+        label=label,
+        steps=args.steps,
+        plus=args.plus,
+        noise=args.noise,
+        seed=args.seed,
+        net=net,
+        frames=args.frames if ending else 0,
+        batch=args.batch,
+    )
     for i, name in enumerate(names):
         write(Path(args.out) / name, found, i, targets[i], None if masks is None else masks[i], ending)
     rows = list(zip(names, found.start_lpips.tolist(), found.lpips.tolist(), strict=True))
@@ -152,6 +162,7 @@ def write(folder: Path, found: Any, i: int, target: np.ndarray, mask: np.ndarray
     folder.mkdir(exist_ok=True)
     images.save_png(folder / "target.png", target)
     images.save_png(folder / "proj.png", images.to_pixels(found.images[i]))
+    (folder / "mask.png").unlink(missing_ok=True)  # of an earlier call, which `pti` would take
     if mask is not None:
         images.save_png(folder / "mask.png", mask[..., None])
     np.savez(folder / "projected_w.npz", w=found.ws[i : i + 1], **{path: x[i] for path, x in found.noise.items()})

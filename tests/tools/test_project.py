@@ -273,6 +273,8 @@ def test_other_arguments_need_another_folder(classes_model, files, tmp_path, qui
     assert (np.asarray(Image.open(out / "a" / "mask.png")) == 255).all()
     assert project.main([*options, "--steps=2"]) == 2
     assert "steps: 1 -> 2" in capsys.readouterr().err
+    assert project.main([*options, "--steps=1", "--overwrite"]) == 0
+    assert not (out / "a" / "mask.png").exists()  # it would count in the tuning
     again = [run, f"--projected={out / 'a'}", f"--out={tmp_path / 't'}"]
     for steps, code in (("1", 0), ("1", 0), ("2", 2)):
         assert pti.main([*again, f"--steps={steps}"]) == code
