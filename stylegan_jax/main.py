@@ -18,7 +18,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "File of the recipe, such as configs/ffhq.py.", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run: checkpoints, grids, statistics. Resumed if it exists.", required=True
+    "workdir", None, "Folder of the run: checkpoints, grids, statistics. Resumed if it exists. --dry_run needs none."
 )
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print config, parameters, FLOPs and memory estimate; train nothing.")
 
@@ -69,6 +69,11 @@ def main(argv: list[str]) -> int:
 def run() -> None:
     """Parse the command line and run."""
     flags.mark_flag_as_required("config")
+    flags.register_multi_flags_validator(
+        ["workdir", "dry_run"],
+        lambda given: bool(given["workdir"] or given["dry_run"]),
+        "--workdir is missing; name the folder of the run, such as --workdir=runs/first",
+    )
     app.run(main, flags_parser=parse_flags)
 
 
