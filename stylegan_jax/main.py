@@ -50,6 +50,7 @@ def main(argv: list[str]) -> int:
         return 2
     try:
         with joined(config.distributed):
+            assert _WORKDIR.value is not None  # but for a dry run; checked with the command line
             train(config, _WORKDIR.value)
     except (ConfigError, DataError, WorkdirBusyError, BadCheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
