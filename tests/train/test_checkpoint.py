@@ -203,14 +203,6 @@ def test_g_ema_reads_alone_as_numpy_or_to_a_target(workdir: Path):
         restore_g_ema(workdir, {"mapping": {"w": np.ones(1)}})
 
 
-def test_g_ema_reads_without_the_noise_maps_that_a_model_does_not_have(tmp_path: Path):
-    g = {"params": {"w": np.arange(3.0)}, "buffers": {}, "w_avg": np.ones(2)}
-    with Checkpointer(tmp_path) as checkpointer:
-        checkpointer.save(1, g, g, META)
-    found, _, _ = restore_g_ema(tmp_path)
-    assert_same({"buffers": {}} | found, g)
-
-
 def test_g_ema_reads_while_training_saves(tmp_path: Path):
     stop = threading.Event()
     failures: list[BaseException] = []
