@@ -18,7 +18,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "File of the recipe, such as configs/ffhq.py.", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run: checkpoints, grids, statistics. Resumed if it exists.", required=True
+    "workdir", None, "Folder of the run: checkpoints, grids, statistics. Resumed if it exists. --dry_run needs none."
 )
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print config, parameters, FLOPs and memory estimate; train nothing.")
 
@@ -50,6 +50,7 @@ def main(argv: list[str]) -> int:
         return 2
     try:
         with joined(config.distributed):
+            assert _WORKDIR.value is not None  # but for a dry run; checked with the command line
             train(config, _WORKDIR.value)
     except (ConfigError, DataError, WorkdirBusyError, BadCheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -69,6 +70,11 @@ def main(argv: list[str]) -> int:
 def run() -> None:
     """Parse the command line and run."""
     flags.mark_flag_as_required("config")
+    flags.register_multi_flags_validator(
+        ["workdir", "dry_run"],
+        lambda given: bool(given["workdir"] or given["dry_run"]),
+        "--workdir is missing; name the folder of the run, such as --workdir=runs/first",
+    )
     app.run(main, flags_parser=parse_flags)
 
 

@@ -43,6 +43,13 @@ def test_help_is_quick_and_complete():
     assert not {name for name in imported if name.split(".")[0] in ("tensorflow", "jax", "clu")}
 
 
+def test_only_a_dry_run_needs_no_workdir():
+    assert "--workdir is missing" in refused("--config=configs/tiny.py")
+    assert "config.train.batch_size is 0" in refused(
+        "--config=configs/tiny.py", "--dry_run", "--config.train.batch_size=0"
+    )
+
+
 def test_missing_data(tmp_path):
     line = refused(
         "--config=configs/tiny.py",

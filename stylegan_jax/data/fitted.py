@@ -58,6 +58,7 @@ class FittedSource:
     ):
         self.inner, self.array, self.cache, self.keep = inner, array, cache, keep
         self.size, self.resize_filter = size, resize_filter
+        self._smallest: FittedSource | None = None
 
     def info(self) -> SourceInfo:
         """Describe the set; image_shape is the stored one."""
@@ -89,27 +90,52 @@ class FittedSource:
     def at(self, image_shape: tuple[int, int, int], data: DataConfig) -> FittedSource:
         """Return the same images at another (h, w, c), resized from what is stored, in memory where they fit.
 
-        Closing this source closes it too.
+        Closing this source closes it too. With data.on_bad_image='skip', call `leave_out_bad` before.
 
         Raises:
             DataError: an image cannot be decoded.
         """
         size = image_shape[:2]
-        if size == self.size:
-            return self
+        for known in (self, self._smallest):
+            if known is not None and known.size == size:
+                return known
         chosen = self.stored(np.arange(self.info().num_images))
         cache = _choose_cache(data, len(chosen), image_shape)
         array = None
         if cache != "off":
             array, bad = _decode(self.inner, chosen, size, self.resize_filter, data.workers)
+            if bad and data.on_bad_image == "skip":  # it was fine at the start, or nobody looked
+                raise bad[0][1]
             if bad:
                 raise bad_images_error(self.info().name, [(e.name, e.reason) for _, e in bad], len(chosen))
         return FittedSource(self.inner, size, self.resize_filter, array, cache, self.keep)
 
+    def leave_out_bad(self, image_shape: tuple[int, int, int], data: DataConfig) -> None:
+        """Leave out images that cannot be decoded before any are shown, so that all sizes have the same ones.
+
+        With data.on_bad_image='skip' and images of the smallest size held in memory, all are decoded here. Where they
+        are at the model's size, that has been done; where at no size, a bad image ends the run when it is shown.
+
+        Args:
+            image_shape: the smallest (h, w, c) that `at` will be asked for, which is kept for it.
+            data: the data group of the config.
+
+        Raises:
+            DataError: no image can be decoded.
+        """
+        size = image_shape[:2]
+        is_checked = self.array is not None or size == self.size or not isinstance(self.inner, FileSource)
+        if is_checked or data.on_bad_image != "skip":
+            return
+        cache = _choose_cache(data, self.info().num_images, image_shape)
+        if cache != "off":
+            array, self.keep = decode_all(self.inner, size, self.resize_filter, data.workers, self.keep)
+            self._smallest = FittedSource(self.inner, size, self.resize_filter, array, cache, self.keep)
+
     def close(self) -> None:
         """Release the source and forget the decoded images."""
         self.inner.close()
-        self.array = None
+        self.array = self._smallest = None
 
 
 def fit_source(source: Source, data: DataConfig, image_shape: tuple[int, int, int]) -> FittedSource:

@@ -100,7 +100,7 @@ def cost_table(gan: models.Gan, config: ExperimentConfig, layout: Layout, state:
         f"{state_bytes * 1.3 / 2**20:,.0f} MiB",
         f"  per image shown, regularisers at their share: {total / n / 1e9:,.2f} GFLOP",
         f"  whole run of {images / 1000:,.0f} kimg: {'less than ' * (len(levels(config)) > 1)}"
-        f"{total / n * images / 1e18:,.4f} EFLOP",
+        f"{total / n * images / 1e18:,.4g} EFLOP",
         f"  estimate for one device: {(state_bytes + peak) / 2**30:.2f} GiB before fusion; the batch "
         "part divides by the number of devices",
     ]

@@ -103,6 +103,7 @@ def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: Fit
             )
             resolved = resolve_labels(config, opened.info())
             gan = models.build(resolved.model)
+            opened.leave_out_bad(growing.plain(gan, levels(resolved)[0]).spec.image_shape, resolved.data)
             evaluator = None
             if resolved.eval.metrics:
                 from stylegan_jax.metrics.training import make_evaluator  # SciPy is a second of the start

@@ -132,7 +132,9 @@ def read_step(
             recorded = manifest["items"][item]
             if target is not None:
                 manifest_lib.check_target(recorded, target, f"'{item}' of checkpoint {path}")
-            tree = _read_arrays(path / item, _numpy_target(recorded) if target is None else target)
+            is_named = target is None  # by its leaves, which do not tell of dicts that are empty
+            wanted = _numpy_target(recorded) if is_named else target
+            tree = _read_arrays(path / item, wanted, allow_less=is_named)
     if item is not None:
         with _damage(together):  # apart, because checking may gather leaves from all processes
             manifest_lib.check_content(recorded, item, tree)
@@ -158,8 +160,9 @@ def _damage(together: bool) -> Iterator[None]:
         raise problem
 
 
-def _read_arrays(path: epath.Path, target: PyTree) -> PyTree:
-    arguments = ocp.args.PyTreeRestore(target, restore_args=jax.tree.map(_restore_args, target))
+def _read_arrays(path: epath.Path, target: PyTree, *, allow_less: bool) -> PyTree:
+    restore_args = jax.tree.map(_restore_args, target)
+    arguments = ocp.args.PyTreeRestore(target, restore_args=restore_args, partial_restore=allow_less)
     # The bare handler: ocp.Checkpointer would wait for all processes, even if only one of them samples.
     with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
         return handler.restore(path, args=arguments)

@@ -17,10 +17,10 @@ from stylegan_jax.convert import convert_pickle, read_model_folder, write_model_
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.importer import official_state_dicts
 
-RES, Z, W, WIDTHS = 16, 6, 5, {4: 8, 8: 8, 16: 4}
-G_ARGS = {"latent_size": Z, "dlatent_size": W, "mapping_fmaps": 7, "resolution": RES, "num_channels": 3}
+Z, W, WIDTHS = 6, 5, {4: 8, 8: 8, 16: 4}
+G_ARGS = {"latent_size": Z, "dlatent_size": W, "mapping_fmaps": 7, "resolution": 16, "num_channels": 3}
 G_ARGS |= {"fmap_base": 32, "fmap_max": 8, "mapping_layers": 2, "truncation_psi": 0.7, "dlatent_avg_beta": 0.995}
-D_ARGS = {"resolution": RES, "num_channels": 3, "fmap_base": 32, "fmap_max": 8, "mbstd_group_size": 4}
+D_ARGS = {"resolution": 16, "num_channels": 3, "fmap_base": 32, "fmap_max": 8, "mbstd_group_size": 4}
 TRADITIONAL = {"use_styles": False, "use_pixel_norm": True, "use_instance_norm": False, "const_input_layer": False}
 TRADITIONAL |= {"use_noise": False, "blur_filter": None}
 
@@ -29,18 +29,20 @@ def layer(shapes: dict, name: str, *shape: int) -> None:
     shapes[f"{name}/weight"], shapes[f"{name}/bias"] = shape, shape[-1:]
 
 
-def generator_shapes(labels: int, args: dict, rgb: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+def generator_shapes(
+    labels: int, args: dict, rgb: tuple[int, ...], widths: dict[int, int] = WIDTHS
+) -> dict[str, tuple[int, ...]]:
     s: dict[str, tuple[int, ...]] = {"lod": (), "synthesis/lod": (), "dlatent_avg": (W,)}
     if labels:
         s["mapping/LabelConcat/weight"] = (labels, Z)
     layer(s, "mapping/Dense0", Z * (2 if labels else 1), 7)
     layer(s, "mapping/Dense1", 7, W)
-    for k, (r, c) in enumerate(WIDTHS.items()):
+    for k, (r, c) in enumerate(widths.items()):
         names = (
             (("Const" if args.get("const_input_layer", True) else "Dense"), "Conv") if r == 4 else ("Conv0_up", "Conv1")
         )
         for j, name in enumerate(names):
-            path, before = f"synthesis/{r}x{r}/{name}", WIDTHS.get(r // 2, c) if j == 0 else c
+            path, before = f"synthesis/{r}x{r}/{name}", widths.get(r // 2, c) if j == 0 else c
             kind = {"Const": (1, c, 4, 4), "Dense": (W, 16 * c)}.get(name, (3, 3, before, c))
             s[f"{path}/{'const' if name == 'Const' else 'weight'}"], s[f"{path}/bias"] = kind, (c,)
             if args.get("use_noise", True):
@@ -48,7 +50,7 @@ def generator_shapes(labels: int, args: dict, rgb: tuple[int, ...]) -> dict[str,
             if args.get("use_styles", True):
                 layer(s, f"{path}/StyleMod", W, 2 * c)
         if r in rgb:
-            layer(s, f"synthesis/ToRGB_lod{int(math.log2(RES // r))}", 1, 1, c, 3)
+            layer(s, f"synthesis/ToRGB_lod{int(math.log2(max(widths) // r))}", 1, 1, c, 3)
     return s
 
 
@@ -56,7 +58,7 @@ def discriminator_shapes(labels: int, rgb: tuple[int, ...]) -> dict[str, tuple[i
     s: dict[str, tuple[int, ...]] = {"lod": ()}
     for r, c in WIDTHS.items():
         if r in rgb:
-            layer(s, f"FromRGB_lod{int(math.log2(RES // r))}", 1, 1, 3, c)
+            layer(s, f"FromRGB_lod{int(math.log2(16 // r))}", 1, 1, 3, c)
         if r > 4:
             layer(s, f"{r}x{r}/Conv0", 3, 3, c, c)
             layer(s, f"{r}x{r}/Conv1_down", 3, 3, c, WIDTHS[r // 2])
@@ -246,6 +248,21 @@ def test_official_sizes_are_what_the_arguments_leave_out(tmp_path):
     sizes = [math.prod(slot.shape) for slot in slots.values() if slot.where and slot.where[0] == "params"]
     assert sum(sizes) == 26_219_627
     assert len([name for name in slots if name.startswith("synthesis/noise")]) == 18
+
+
+@pytest.mark.parametrize(("fused", "least"), [("auto", 128), (None, 128), (True, 8), (False, 512)])
+def test_kernels_are_turned_round_where_enlarging_is_part_of_them(tmp_path, fused, least):
+    """By default from 128x128 on; what a turned kernel computes is tested above, at 16x16."""
+    widths = {4: 8, 8: 8, 16: 8, 32: 8, 64: 4, 128: 2, 256: 1}
+    args = G_ARGS | {"resolution": 256, "fmap_base": 128} | ({} if fused is None else {"fused_scale": fused})
+    arrays = draw(generator_shapes(0, args, tuple(widths), widths), 1)
+    net = forge.tf_network("G", 3, args, arrays, "training.networks_stylegan.G_style")
+    _, nets, _ = convert_pickle(write(tmp_path, (net, net, net)), ["G"])
+    for r in [*widths][1:]:
+        block, size = nets["g"]["params"]["synthesis"][f"b{r}"], f"synthesis/{r}x{r}"
+        stored = arrays[f"{size}/Conv0_up/weight"]
+        np.testing.assert_array_equal(block["conv0"]["weight"], stored[::-1, ::-1] if r >= least else stored)
+        np.testing.assert_array_equal(block["conv1"]["weight"], arrays[f"{size}/Conv1/weight"])
 
 
 def _without(name: str) -> tuple:

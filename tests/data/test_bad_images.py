@@ -160,6 +160,42 @@ def test_a_subset_of_bad_images_only_is_refused(smooth, encode, write, config, t
         open_source(config(source="zip", path=path, **options), SHAPE)
 
 
+@pytest.mark.parametrize("subset", [0, 5])
+def test_all_sizes_of_a_run_that_grows_skip_the_same_images(subset, smooth, encode, write, config, tmp_path):
+    """Too large to be held at the model's size, the images are decoded for the smallest before any is shown."""
+    pixels = smooth(6)
+    members = {f"{i}.png": encode(p) for i, p in enumerate(pixels)}
+    labels = {"labels": [[n, i] for i, n in enumerate(members)]}
+    members |= {"1.png": _flipped(members["1.png"]), "4.png": _flipped(members["4.png"])}
+    path = write(tmp_path, "zip", members, labels)
+    options = {"labels": "file", "cache": "auto", "cache_limit_mb": 0.002, "subset": subset}  # 4 KB at 16x16, 1 at 8x8
+    data = config(source="zip", path=path, on_bad_image="skip", **options)
+    source = open_source(data, SHAPE)
+    assert source.array is None and source.info().num_images == (subset or 6)
+    source.leave_out_bad((4, 4, 3), data)
+    kept = [i for i in (order.subset(0, 5, 6) if subset else range(6)) if i not in (1, 4)]
+    everything = np.arange(len(kept))
+    for size in (4, 8, 16):
+        at = source.at((size, size, 3), data)
+        assert at is source.at((size, size, 3), data) or size == 8  # decoded once for the smallest
+        assert (at.array is None) == (size == 16) and at.info() == source.info()
+        assert at.labels(everything).argmax(1).tolist() == kept
+        step = 16 // size  # the images are of 4x4 blocks of one colour
+        assert np.array_equal(at.gather(everything), pixels[kept][:, ::step, ::step])
+    assert [n for n, _ in source.info().skipped] == ["1.png", "4.png"]
+    source.close()
+
+
+@pytest.mark.parametrize(("policy", "words"), [("error", "on_bad_image=skip"), ("skip", r"^1\.png: damaged")])
+def test_an_image_that_a_smaller_size_cannot_decode_is_named(policy, words, smooth, encode, write, config, tmp_path):
+    members = {f"{i}.png": encode(p) for i, p in enumerate(smooth(3))}
+    path = write(tmp_path, "zip", members | {"1.png": _flipped(members["1.png"])})
+    source = open_source(config(source="zip", path=path, cache="off", on_bad_image=policy), SHAPE)
+    with pytest.raises(DataError, match=words):
+        source.at((8, 8, 3), config(cache="host", on_bad_image=policy))
+    source.close()
+
+
 def test_the_most_common_size_wins(smooth, encode, write, config, tmp_path):
     members = {"0.png": encode(smooth(1, 8)[0])} | {f"{i}.png": encode(p) for i, p in enumerate(smooth(3), 1)}
     path = write(tmp_path, "zip", members)

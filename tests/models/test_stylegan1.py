@@ -117,6 +117,16 @@ def test_a_label_chooses_its_row_in_both_networks():
     np.testing.assert_allclose(every, logits(jnp.ones((8, 3))), rtol=1e-4, atol=1e-5)
 
 
+def test_scaling_a_map_is_undone_by_adain_and_passed_on_by_demodulation():
+    """What a spike is drawn for: AdaIN measures a map's deviation, demodulation takes it to be 1 (SG2 §2.2)."""
+    x, scale = jnp.asarray(X), jnp.asarray([[[[1.0, 0.1, 10.0, 1.0, 3.0, 0.3, 30.0, 1.0]]]])
+    adain = lambda x: stylegan1.modulate(instance_norm(x), jnp.ones((2, 16)))
+    np.testing.assert_allclose(adain(x * scale), adain(x), rtol=1e-3, atol=1e-4)
+    weight = jax.random.normal(jax.random.key(0), (3, 3, 8, 4))
+    demodulated = lambda x: modulated_conv2d(x, weight, jnp.ones((2, 8)), padding=1)
+    np.testing.assert_allclose(demodulated(x * 30), 30 * demodulated(x), rtol=1e-4, atol=1e-4)
+
+
 def rest_after_spike(layer, height):
     """Return the deviation of a layer's output for 64x64 unit normal maps, far from a spike in one of them."""
     x = np.random.default_rng(0).standard_normal((1, 64, 64, 4)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Moving averages: half-life, ramp, copy at the start, mean style."""
+"""Moving averages: half-life, ramp, copy at the start, mean style; and back from a checkpoint."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from stylegan_jax.train import ema
+from stylegan_jax.train.checkpoint import Checkpointer, restore_g_ema
 
 
 def beta(batch, nimg, half_life, rampup=0.0):
@@ -47,3 +48,14 @@ def test_copy_is_exact():
 def test_w_avg_moves_towards_the_batch_mean():
     w = jnp.array([[1.0, 2.0], [3.0, 6.0]])
     np.testing.assert_allclose(ema.update_w_avg(jnp.array([0.0, 8.0]), w, 0.75), [0.5, 7.0], rtol=1e-6)
+
+
+def test_an_average_without_noise_maps_is_read_as_it_was_saved(tmp_path):
+    """Of a model without noise inputs: an empty dict has no leaf to be named by."""
+    average = {"params": {"w": np.arange(3.0)}, "buffers": {}, "w_avg": np.ones(2)}
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, average, average, {})
+    found, _, _ = restore_g_ema(tmp_path)
+    np.testing.assert_array_equal(found["params"]["w"], average["params"]["w"])
+    np.testing.assert_array_equal(found["w_avg"], average["w_avg"])
+    assert not found.get("buffers") and set(found) <= set(average)

@@ -1,23 +1,17 @@
-"""Progressive growing: the schedule against the original's formula, and a run that stops in a fade and goes on."""
+"""Progressive growing: the schedule against the original's formula, what is refused, and what is made ahead."""
 
 from __future__ import annotations
 
-import collections
 import importlib
-import itertools
-import json
 import math
-import threading
 
-import jax
 import numpy as np
 import pytest
 
-from stylegan_jax import load_model, models
+from stylegan_jax import models
 from stylegan_jax.config import ConfigError, at_level, check_devices, from_dict, images_shown, level_at, levels
-from stylegan_jax.train import compiling, growing, loop, schedule
+from stylegan_jax.train import growing, schedule
 from stylegan_jax.train.ahead import Ahead
-from stylegan_jax.train.signals import StopSignal
 
 
 def recipe(name: str, *argument, **changes):
@@ -90,7 +84,6 @@ def test_a_run_that_does_not_grow_is_one_level():
 GROW = {"model__arch": "stylegan1", "model__grows": True, "growing__start": 4, "growing__train_kimg": 0.128}
 GROW |= {"growing__fade_kimg": 0.128, "growing__batch_sizes": (16,), "loss__d_reg_interval": 0, "loss__pl_weight": 0.0}
 GROW |= {"train__total_kimg": 0.32, "model__channel_max": 4, "model__z_dim": 4, "model__w_dim": 4}
-GROW |= {"log__grid_ticks": 1, "train__num_devices": 1, "log__progress_bar": False}
 
 
 @pytest.mark.parametrize(
@@ -121,78 +114,6 @@ def test_every_height_has_to_divide_over_the_devices():
         check_devices(config, 8)
 
 
-def same_bits(a, b) -> bool:
-    return all(np.array_equal(np.asarray(x), np.asarray(y)) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
-
-
-def rows(folder) -> list[dict]:
-    found = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in ("timing", "memory")} for row in found]
-
-
-@pytest.fixture(scope="module")
-def grown(tmp_path_factory):
-    """One uninterrupted run: (config, folder, state, programs compiled, compilations between steps)."""
-    folder, cache = tmp_path_factory.mktemp("grown"), tmp_path_factory.mktemp("cache")
-    config = recipe("tiny", **GROW, train__compilation_cache=str(cache))
-    compiled, between, on = collections.Counter(), [], []
-
-    def listen(event: str, _: float, **__):
-        if on and event.endswith("backend_compile_duration") and threading.current_thread() is threading.main_thread():
-            between.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    compile_programs, report = compiling.compile_programs, loop.Run._report
-
-    def counted(jitted, names, state, batch, key):
-        compiled.update((name, batch.pixels.shape) for name in names)
-        return compile_programs(jitted, names, state, batch, key)
-
-    def reported(self, *args):
-        out = report(self, *args)
-        on.append(True)
-        return out
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiling, "compile_programs", counted)
-        patch.setattr(loop.Run, "_report", reported)
-        state = loop.train(config, folder)
-    on.clear()
-    return config, folder, state, compiled, between
-
-
-def test_every_program_is_compiled_once_and_before_it_is_needed(grown):
-    _, _, _, compiled, between = grown
-    shapes = [(16, 4, 4, 3), (8, 8, 8, 3)]
-    assert compiled == {(name, shape): 1 for name in ("g_main", "d_main") for shape in shapes}
-    assert len(between) == 1  # what starts the optimisers anew
-
-
-def test_the_run_shows_the_images_that_were_asked_for_at_each_height(grown):
-    config, folder, state, *_ = grown
-    assert int(state.step) == 8 + 24 and int(state.nimg) == 128 + 192
-    assert {row["step"]: row["nimg"] for row in rows(folder)}[32] == 320
-    assert (folder / "grids/fakes_000000064.png").exists() and (folder / "grids/fakes_000000320.png").exists()
-    counts = {int(x) for p, x in jax.tree.leaves_with_path((state.g_opt, state.d_opt)) if "count" in str(p[-1])}
-    assert counts == {32 - levels(config)[1].restarts[1]} == {8}  # Adam started anew when the fade was over
-
-
-def test_a_run_resumes_from_inside_a_fade_bit_for_bit(grown, tmp_path, monkeypatch):
-    """Stopped where the fade begins, and inside it."""
-    config, folder, state, _, _ = grown
-    done = itertools.count(1)  # of both runs together
-    for step, height in ((8, 4), (15, 8)):
-        with monkeypatch.context() as patch:
-            patch.setattr(StopSignal, "agreed", lambda self, step=step: next(done) == step)
-            patch.setattr(StopSignal, "reason", lambda self: "test")
-            assert int(loop.train(config, tmp_path).step) == step
-        model = load_model(tmp_path)
-        assert model.gan.spec.image_shape == (height, height, 3) and not model.is_grown
-    assert same_bits(loop.train(config, tmp_path), state)
-    assert load_model(tmp_path).is_grown
-    assert rows(tmp_path) == rows(folder)
-
-
 def test_what_is_made_ahead_is_made_once_and_its_errors_are_raised():
     made = []
 
@@ -211,13 +132,6 @@ def test_what_is_made_ahead_is_made_once_and_its_errors_are_raised():
         ahead.drop_below(1)
         assert ahead.get(1) == 10 and ahead.get(0) == 0
     assert sorted(made) == [0, 0, 1, 2]
-
-
-def test_another_schedule_is_refused_on_resume(grown):
-    folder = grown[1]
-    changed = recipe("tiny", **(GROW | {"growing__fade_kimg": 0.064}), train__compilation_cache="off")
-    with pytest.raises(ConfigError, match=r"growing.fade_kimg: 0.128 -> 0.064"):
-        loop.train(changed, folder)
 
 
 def test_a_checkpoint_is_sampled_at_the_fade_of_its_step():
