@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def read_metrics(workdir: Path, step: int) -> list[dict[str, Any]]:
     for row in _rows(workdir / "stats.jsonl"):
         for name, value in row.get("metrics", {}).items() if row.get("step", step + 1) <= step else ():
             name = name.removeprefix("metric/")
-            found[name] = {"metric": name, "value": value, "nimg": row["nimg"]}
+            if math.isfinite(value):
+                found[name] = {"metric": name, "value": value, "nimg": row["nimg"]}
     for row in _rows(workdir / "metrics.jsonl"):
         if row.get("step", step + 1) <= step and row.get("value") is not None:
             kept = {key: row.get(key) for key in ("metric", "value", "nimg", "interval", "counts", "psi")}
@@ -167,11 +169,14 @@ def _limits(facts: Mapping[str, Any]) -> str:
             f"It saw {data['num_images']:,} images, each {shown / data['num_images']:,.1f} times on average: what that "
             "set lacks or shows too often, the model does too."
         )
-        lines.append("Images of so small a set may come back almost unchanged." * (data["num_images"] < 10_000))
+        lines.append(
+            "With so few, look for copies of them before you rely on its images being new."
+            * (data["num_images"] < 10_000)
+        )
     else:
         lines.append("What it was trained on is not recorded here: see where the weights come from.")
     lines.append(
-        "Nobody has examined it for bias, for memorised images, or for the rights in its training data, unless the "
-        "publisher says so below."
+        "This card is made of the run's records, which hold no examination for bias, for memorised images, or of the "
+        "rights in the training data."
     )
     return " ".join(filter(None, lines))

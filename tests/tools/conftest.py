@@ -1,6 +1,8 @@
-"""A small random StyleGAN2 with classes, loud noise and visible styles, as a model folder."""
+"""Small random models as model folders; with loud noise and visible styles."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import jax
 import numpy as np
@@ -12,21 +14,41 @@ from stylegan_jax.config import from_dict
 from stylegan_jax.convert import write_model_folder
 
 CLASSES = 3
+SMALL3 = {"num_layers": 2, "num_critical": 1, "margin_size": 2, "filter_size": 3, "channel_base": 64, "channel_max": 4}
+ZOO = {
+    "grey": {"img_channels": 1},
+    "rgba": {"img_channels": 4},
+    "stylegan1": {"arch": "stylegan1", "w_dim": 8},
+    "stylegan3": {"arch": "stylegan3", "resolution": 16, "label_dim": 2, "stylegan3": SMALL3},
+}
 
 
-@pytest.fixture(scope="session")
-def classes_model(tmp_path_factory):
-    """Return the folder."""
+def write_random(folder, **changes) -> None:
     tree = tiny.get_config()
-    tree.model.update({"label_dim": CLASSES, "compute_dtype": "float32"})
-    config = from_dict(tree)
-    gan = models.build(config.model)
+    tree.model.update({"compute_dtype": "float32", "label_dim": 0, **changes})
+    config = from_dict(tree).model
+    gan = models.build(config)
 
     def louder(path, x):
         return np.full_like(x, 0.5) if "noise_strength" in str(path[-1]) else np.asarray(x)
 
     g = jax.tree.map_with_path(louder, jax.device_get(jax.jit(gan.init_g)(jax.random.key(1))))
-    g["w_avg"] = np.random.default_rng(0).standard_normal(config.model.w_dim).astype(np.float32)
+    g["w_avg"] = np.random.default_rng(0).standard_normal(config.w_dim).astype(np.float32)
+    write_model_folder(folder, dataclasses.asdict(config), {"g_ema": g}, {})
+
+
+@pytest.fixture(scope="session")
+def classes_model(tmp_path_factory):
+    """Return the folder of a StyleGAN2 with classes."""
     folder = tmp_path_factory.mktemp("classes") / "model"
-    write_model_folder(folder, config.to_dict()["model"], {"g_ema": g}, {})
+    write_random(folder, label_dim=CLASSES)
     return folder
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory):
+    """Return {name: folder} of `ZOO`."""
+    root = tmp_path_factory.mktemp("zoo")
+    for name, changes in ZOO.items():
+        write_random(root / name, **changes)
+    return {name: root / name for name in ZOO}
