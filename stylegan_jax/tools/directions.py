@@ -146,10 +146,7 @@ def load(path: str, w_dim: int) -> Directions:
 
 def save(path: Path, found: Directions) -> None:
     """Write directions as .npz; a reader never sees a part of it."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        np.savez(file, **found._asdict())
-    part.replace(path)
+    inputs.write_npz(path, **found._asdict())
 
 
 def load_styles(flag: str, path: str, w_dim: int) -> np.ndarray:

@@ -80,12 +80,10 @@ def move(ws: np.ndarray, step: np.ndarray, layers: Sequence[int], strengths: Seq
 
 def styles_to_edit(model: Any, label: Any, args: argparse.Namespace) -> np.ndarray:
     """Return ws float32[n, l, w] of --styles, or of the seeds."""
-    from stylegan_jax import trained
-
     if args.styles is None:
         seeds = inputs.parse_seeds(args.seeds)
         return model.map(seeds, label, psi=args.psi, cutoff=args.cutoff, chunk=args.batch)
-    return trained.as_styles(inputs.read_npz("--styles", args.styles, ("w",))[0], model.gan.spec)
+    return inputs.read_styles(args.styles, model.gan.spec)
 
 
 def act(args: argparse.Namespace) -> str:

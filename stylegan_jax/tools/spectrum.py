@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -193,10 +192,7 @@ def act(args: argparse.Namespace) -> str:
             found[s.name] = spectra.average(bar(s), mean, std, beta=args.beta, pad=args.pad)
     for s in subjects:
         numbers = {"spectrum": found[s.name].power, "image_size": max(s.shape[:2]), "mean": mean, "std": std}
-        part = out / f"{s.name}.npz.part"
-        with open(part, "wb") as file:
-            np.savez(file, **numbers, count=found[s.name].count)
-        os.replace(part, out / f"{s.name}.npz")
+        inputs.write_npz(out / f"{s.name}.npz", **numbers, count=found[s.name].count)
     draw_figures(out, found, args.smooth)
     counts = {s.name: s.count for s in subjects}
     content = {"arguments": vars(args), "models": [m.provenance for m in models], "mean": mean, "std": std}
