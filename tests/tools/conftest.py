@@ -29,10 +29,16 @@ def write_random(folder, **changes) -> None:
     config = from_dict(tree).model
     gan = models.build(config)
 
-    def louder(path, x):
-        return np.full_like(x, 0.5) if "noise_strength" in str(path[-1]) else np.asarray(x)
+    draw = np.random.default_rng(1)
+    if config.arch == "stylegan3":  # its buffers are computed
+        g = jax.device_get(jax.jit(gan.init_g)(jax.random.key(1)))
+    else:  # without compiling anything
 
-    g = jax.tree.map_with_path(louder, jax.device_get(jax.jit(gan.init_g)(jax.random.key(1))))
+        def values(path, x):
+            loud = "noise_strength" in str(path[-1])
+            return np.full(x.shape, 0.5, x.dtype) if loud else draw.standard_normal(x.shape, x.dtype)
+
+        g = jax.tree.map_with_path(values, jax.eval_shape(gan.init_g, jax.random.key(1)))
     g["w_avg"] = np.random.default_rng(0).standard_normal(config.w_dim).astype(np.float32)
     write_model_folder(folder, dataclasses.asdict(config), {"g_ema": g}, {})
 
