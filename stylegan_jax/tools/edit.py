@@ -33,7 +33,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--count", type=int, default=5, help="directions of sefa and ganspace (default: %(default)s)")
     p.add_argument("--samples", type=int, default=10_000, help="latents of ganspace (default: %(default)s)")
-    p.add_argument("--positive", metavar="FILE", help="styles as .npz with 'w', [n, w] or [n, slots, w]")
+    p.add_argument(
+        "--positive",
+        metavar="FILE",
+        help="styles as .npz with 'w', [n, w] or [n, slots, w]; or a folder of projections",
+    )
     p.add_argument("--negative", metavar="FILE", help="styles of the other group")
     p.add_argument("--directions", metavar="FILE", help="directions.npz of an earlier call")
     p.add_argument(

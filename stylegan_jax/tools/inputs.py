@@ -16,11 +16,14 @@ def add_arguments(p: argparse.ArgumentParser, psi: bool = True) -> None:
     if psi:
         p.add_argument("--psi", type=float, default=1.0, help="truncation: 1 none, 0 the average image (default: 1)")
     p.add_argument("--cutoff", type=int, default=None, help="truncate only the first so many style slots")
-    p.add_argument(
-        "--class", default=None, dest="classes", metavar="K,…", help="class or classes from 0, as 3, 0-4, 1,7, or all"
-    )
-    p.add_argument("--label", default=None, metavar="X,Y,…", help="label as numbers, for multi-hot and vector labels")
+    add_labels(p, "class or classes from 0, as 3, 0-4, 1,7, or all")
     p.add_argument("--batch", type=int, default=8, help="images per call (default: 8)")
+
+
+def add_labels(p: argparse.ArgumentParser, classes: str) -> None:
+    """Add which labels to draw with; `classes` is the help of --class."""
+    p.add_argument("--class", default=None, dest="classes", metavar="K,…", help=classes)
+    p.add_argument("--label", default=None, metavar="X,Y,…", help="label as numbers, for multi-hot and vector labels")
 
 
 def add_model(p: argparse.ArgumentParser) -> None:

@@ -34,6 +34,7 @@ RAMP_UP, RAMP_DOWN = 0.05, 0.25
 STYLE_NOISE, STYLE_NOISE_UNTIL = 0.05, 0.75
 """Random moves of the style: their size at the start over the spread of W, and the share of the steps they fade in."""
 NOISE_WEIGHT = 1e5
+NOISES = ("fit", "const")
 MAX_SIZE, MIN_SIZE = 256, 32
 """Of the shorter side, for the comparison: larger images are averaged down, pixels of smaller ones repeated."""
 
@@ -43,8 +44,8 @@ class Projection(NamedTuple):
 
     Attributes:
         ws: float32[n, l, w].
-        noise: {path: float32[n, h, w]}, the constant noise maps of each image, for `with_noise`; empty where the
-            architecture has none.
+        noise: {path: float32[n, h, w]}, the constant noise maps of each image, for `with_noise`; empty where they are
+            not fitted or the architecture has none.
         images: float32[n, h, w, c], about [-1, 1], drawn with both.
         lpips: float32[n], LPIPS between them and the targets.
         start_lpips: float32[n], the same for what it started from, the mean style.
@@ -91,6 +92,7 @@ def project(
     label: Label = None,
     steps: int = 1000,
     plus: bool = False,
+    noise: str = "fit",
     seed: int = 303,
     net: FeatureNet | None = None,
     frames: int = 0,
@@ -108,6 +110,8 @@ def project(
         label: a class or label for all images, or one per image, as in `LoadedModel.map`; None for a model without.
         steps: of Adam; 1000 as published.
         plus: a style per slot (W+) rather than one for all (W, as published).
+        noise: 'fit' starts from random constant noise maps and optimises them too, as published; 'const' holds the
+            model's own.
         seed: of the noise and of the random moves.
         net: LPIPS features; None: `load_features('vgg16_lpips')`.
         frames: how many images to keep on the way, at even steps from the first to the last.
@@ -124,17 +128,20 @@ def project(
     for name, value, least in (("steps", steps, 1), ("frames", frames, 0), ("batch", batch, 1)):
         if value < least:
             raise ValueError(f"{name}={value} must be at least {least}")
+    if noise not in NOISES:
+        raise ValueError(f"noise is {noise!r}; known: {', '.join(NOISES)}")
     net = net or load_features("vgg16_lpips")
     net = net._replace(params=jax.device_put(net.params))
     model = model.on_device()
     size = -(-len(targets) // -(-len(targets) // batch))  # of parts that are as even as can be
     moments = keep_frames(steps, frames)
-    bar = iter(runner.progress(range(steps * -(-len(targets) // size)), steps * -(-len(targets) // size), "step"))
+    total = steps * -(-len(targets) // size)
+    bar = iter(runner.progress(range(total), total, "step"))
     parts = []
+    work = functools.partial(_project, model, net, steps=steps, plus=plus, noise=noise, seed=seed, moments=moments)
     rows = (targets, weights, cond, np.arange(len(targets)))
     for some in zip(*(trained.in_chunks(x, size) for x in rows), strict=True):
-        found = _project(model, net, *(x for x, _ in some), steps=steps, plus=plus, seed=seed, moments=moments, bar=bar)
-        parts.append(_first(found, some[0][1]))
+        parts.append(_first(work(*(x for x, _ in some), bar=bar), some[0][1]))
     next(bar, None)
     return _join(parts)
 
@@ -144,7 +151,7 @@ def keep_frames(steps: int, count: int) -> list[int]:
     return sorted(set(np.linspace(0, steps, count).round().astype(int).tolist()))
 
 
-def _project(model, net, targets, masks, cond, index, *, steps, plus, seed, moments, bar) -> Projection:
+def _project(model, net, targets, masks, cond, index, *, steps, plus, noise, seed, moments, bar) -> Projection:
     """Do the work of `project` for images that fit at once; `bar` is advanced by one per step."""
     spec, g = model.gan.spec, model.g_ema
     run = programs(model.gan, net.apply)
@@ -152,7 +159,7 @@ def _project(model, net, targets, masks, cond, index, *, steps, plus, seed, mome
     root = rng.root(seed)
     wanted = run.see(net.params, targets.astype(np.float32) / 127.5 - 1, masks)
     w = jnp.broadcast_to(mean[:, None], (len(targets), spec.num_ws if plus else 1, spec.w_dim))
-    fit = Fit(jnp.array(w), first_noise(model, root, index))
+    fit = Fit(jnp.array(w), first_noise(model, root, index) if noise == "fit" else {})
     state, kept, losses = (fit, optax.scale_by_adam().init(fit)), [], []
     compare = lambda image: jnp.square(run.see(net.params, image, masks) - wanted).sum(axis=1)
     start = compare(run.draw(g, fit))

@@ -81,6 +81,8 @@ def tune(
     target = projector.check_images(np.asarray(image)[None], model.gan.spec.image_shape)
     masks = projector.check_masks(None if mask is None else np.asarray(mask)[None], target.shape[:3])
     pivot = trained.as_styles(np.asarray(ws)[None], model.gan.spec)
+    if not model.is_grown:
+        raise ValueError("this checkpoint has layers that are missing or fading in; tune one that has grown to its end")
     if steps < 1 or not 0 < rate < np.inf or not 0 <= enough < np.inf:
         raise ValueError(f"steps={steps} rate={rate} enough={enough}: steps and rate above 0, enough not negative")
     net = net or load_features("vgg16_lpips")

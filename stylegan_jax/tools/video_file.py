@@ -16,8 +16,13 @@ QUALITY = {"crf": "18"}
 """Constant rate factor of x264: 18 is visually close to lossless, 0 lossless."""
 
 
-def choose(path: Path, fps: float) -> Path:
+def choose(path: Path, fps: float, flag: str = "--out") -> Path:
     """Return the path with an ending, checked before anything is drawn: without one, .mp4 if PyAV is there, or .webp.
+
+    Args:
+        path: the file.
+        fps: frames per second.
+        flag: the argument that names it, for errors.
 
     Raises:
         ValueError: an ending or a frame rate that cannot be written here, or no such folder.
@@ -26,14 +31,14 @@ def choose(path: Path, fps: float) -> Path:
     if not path.suffix:
         path = path.with_suffix(".mp4" if has_av else ".webp")
     if path.suffix.lower() not in ENDINGS:
-        raise ValueError(f"--out={path}: the ending {path.suffix!r} is not known; use one of {', '.join(ENDINGS)}")
+        raise ValueError(f"{flag}={path}: the ending {path.suffix!r} is not known; use one of {', '.join(ENDINGS)}")
     if path.suffix.lower() == ".mp4" and not has_av:
-        raise ValueError(f"--out={path} needs PyAV: pip install 'stylegan_jax[video]'; or write .webp or .gif")
+        raise ValueError(f"{flag}={path} needs PyAV: pip install 'stylegan_jax[video]'; or write .webp or .gif")
     most = MAX_FPS[path.suffix.lower()]
     if not 0 < fps <= most:
         raise ValueError(f"--fps={fps:g}: {path.suffix} holds more than 0 and at most {most} frames per second")
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ValueError(f"--out={path}: give a file in a folder that exists")
+        raise ValueError(f"{flag}={path}: give a file in a folder that exists")
     return path
 
 

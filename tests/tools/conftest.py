@@ -1,4 +1,4 @@
-"""Small random models as model folders; with loud noise and visible styles."""
+"""Small random models as model folders; StyleGAN2 with loud noise and visible styles, a StyleGAN3-T, and others."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import jax
 import numpy as np
 import pytest
 
-from configs import tiny
+from configs import common, tiny
 from stylegan_jax import models
-from stylegan_jax.config import from_dict
+from stylegan_jax.config import from_dict, model_from_dict
 from stylegan_jax.convert import write_model_folder
 
 CLASSES = 3
-SMALL3 = {"num_layers": 2, "num_critical": 1, "margin_size": 2, "filter_size": 3, "channel_base": 64, "channel_max": 4}
 ZOO = {
     "grey": {"img_channels": 1},
     "rgba": {"img_channels": 4},
     "stylegan1": {"arch": "stylegan1", "w_dim": 8},
-    "stylegan3": {"arch": "stylegan3", "resolution": 16, "label_dim": 2, "stylegan3": SMALL3},
 }
 
 
@@ -30,15 +28,12 @@ def write_random(folder, **changes) -> None:
     gan = models.build(config)
 
     draw = np.random.default_rng(1)
-    if config.arch == "stylegan3":  # its buffers are computed
-        g = jax.device_get(jax.jit(gan.init_g)(jax.random.key(1)))
-    else:  # without compiling anything
 
-        def values(path, x):
-            loud = "noise_strength" in str(path[-1])
-            return np.full(x.shape, 0.5, x.dtype) if loud else draw.standard_normal(x.shape, x.dtype)
+    def values(path, x):  # without compiling anything
+        loud = "noise_strength" in str(path[-1])
+        return np.full(x.shape, 0.5, x.dtype) if loud else draw.standard_normal(x.shape, x.dtype)
 
-        g = jax.tree.map_with_path(values, jax.eval_shape(gan.init_g, jax.random.key(1)))
+    g = jax.tree.map_with_path(values, jax.eval_shape(gan.init_g, jax.random.key(1)))
     g["w_avg"] = np.random.default_rng(0).standard_normal(config.w_dim).astype(np.float32)
     write_model_folder(folder, dataclasses.asdict(config), {"g_ema": g}, {})
 
@@ -52,9 +47,40 @@ def classes_model(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def zoo(tmp_path_factory):
-    """Return {name: folder} of `ZOO`."""
+def real(tmp_path_factory):
+    """Return the folder of a random StyleGAN3-T at 16x16."""
+    small = {"resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 4, "w_dim": 4, "mapping_layers": 1}
+    small |= {"arch": "stylegan3", "d_mapping_layers": 1, "label_dim": 2, "compute_dtype": "float32"}
+    tree = common.get_config().model.to_dict() | small
+    tree["stylegan3"] = tree["stylegan3"] | {"num_layers": 3, "num_critical": 1, "margin_size": 2, "filter_size": 3}
+    tree["base_size"], tree["resample_filter"] = [4, 4], [1, 3, 3, 1]
+    gan = models.build(model_from_dict(tree))
+    rng = np.random.default_rng(0)
+
+    def drawn(path, x):
+        names = [p.key for p in path]
+        if names[-1] == "transform":
+            return np.eye(3, dtype=np.float32)
+        still = names[-2:] == ["affine", "weight"] and "input" in names
+        if names[-1] in ("bias", "magnitude_ema"):  # styles near one, and a canvas that w does not turn
+            return (
+                np.array([1, 0, 0, 0], np.float32)
+                if "input" in names
+                else np.ones(x.shape, np.float32) * ("fc0" not in names)
+            )
+        return (0 if still else 100 if "fc0" in names else 1) * rng.standard_normal(x.shape).astype(np.float32)
+
+    g = jax.tree.map_with_path(drawn, jax.eval_shape(gan.init_g, jax.random.key(0)))
+    g |= {"w_avg": np.zeros(4, np.float32)}
+    folder = tmp_path_factory.mktemp("real") / "model"
+    write_model_folder(folder, tree, {"g_ema": g}, {})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory, real):
+    """Return {name: folder} of `ZOO` and of the StyleGAN3."""
     root = tmp_path_factory.mktemp("zoo")
     for name, changes in ZOO.items():
         write_random(root / name, **changes)
-    return {name: root / name for name in ZOO}
+    return {name: root / name for name in ZOO} | {"stylegan3": real}

@@ -16,6 +16,7 @@ from stylegan_jax.backend import platform, tracing_for
 from stylegan_jax.config import ConfigError
 from stylegan_jax.convert.stylegan2 import flatten
 from stylegan_jax.exported import load_exported
+from stylegan_jax.ops import filtered_lrelu
 from stylegan_jax.tools import card, export, programs
 
 LABELS = {"classes": 2, "stylegan3": 1}
@@ -75,6 +76,20 @@ def test_low_precision_follows_the_platform_it_is_exported_for(exported):
         name: "bf16" in programs.export_function(function, weights, name).mlir_module() for name in programs.PLATFORMS
     }
     assert uses == {"cpu": False, "cuda": True, "tpu": True}
+
+
+def test_lean_activations_take_any_batch(exported, monkeypatch):
+    model = load_model(exported["stylegan3"][0])
+    ws = model.map([1, 2, 3], 0)
+    want = model.synthesize(ws)
+    function = programs.functions(model.gan, "const")["synthesize"]
+    flat = flatten({"g_ema": model.g_ema})
+    weights = {key: flat[key] for key in flat if key.startswith(function.reads)}
+    monkeypatch.setattr(filtered_lrelu, "LEAN_BYTES", 0)
+    monkeypatch.setattr(filtered_lrelu, "MIN_CHANNELS", 1)
+    program = programs.export_function(function, weights, "cpu")
+    assert "stablehlo.while" in program.mlir_module()
+    np.testing.assert_allclose(program.call(weights, ws), want, atol=1e-4)
 
 
 def test_a_platform_is_part_of_the_key_of_a_trace():

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from PIL import Image
 from configs import common
 from stylegan_jax import models
 from stylegan_jax.config import model_from_dict
-from stylegan_jax.convert import write_model_folder
 from stylegan_jax.tools import inputs, sample, video, video_file
 from stylegan_jax.trained import LoadedModel
 
@@ -132,37 +130,6 @@ def test_a_single_picture_moves_the_same_way():
     want = np.rot90(still[:, (W - H) // 2 : (W + H) // 2])  # turned first, then moved
     assert np.abs(turned[:, (W - H) // 2 + 1 : (W + H) // 2 + 1] - want).max() <= 1
     assert sample.move_canvas(TOY, sample.parser().parse_args(["--run=x", "--out=y"])) is TOY
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory):
-    """Return the folder of a random StyleGAN3-T at 16x16."""
-    small = {"resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 4, "w_dim": 4, "mapping_layers": 1}
-    small |= {"arch": "stylegan3", "d_mapping_layers": 1, "label_dim": 2, "compute_dtype": "float32"}
-    tree = CONFIG | small
-    tree["stylegan3"] = tree["stylegan3"] | {"num_layers": 3, "num_critical": 1, "margin_size": 2, "filter_size": 3}
-    tree["base_size"], tree["resample_filter"] = [4, 4], [1, 3, 3, 1]
-    gan = models.build(model_from_dict(tree))
-    rng = np.random.default_rng(0)
-
-    def drawn(path, x):
-        names = [p.key for p in path]
-        if names[-1] == "transform":
-            return np.eye(3, dtype=np.float32)
-        still = names[-2:] == ["affine", "weight"] and "input" in names
-        if names[-1] in ("bias", "magnitude_ema"):  # styles near one, and a canvas that w does not turn
-            return (
-                np.array([1, 0, 0, 0], np.float32)
-                if "input" in names
-                else np.ones(x.shape, np.float32) * ("fc0" not in names)
-            )
-        return (0 if still else 100 if "fc0" in names else 1) * rng.standard_normal(x.shape).astype(np.float32)
-
-    g = jax.tree.map_with_path(drawn, jax.eval_shape(gan.init_g, jax.random.key(0)))
-    g |= {"w_avg": np.zeros(4, np.float32)}
-    folder = tmp_path_factory.mktemp("real") / "model"
-    write_model_folder(folder, tree, {"g_ema": g}, {})
-    return folder
 
 
 def test_the_command_on_a_real_model(real, tmp_path, capsys):

@@ -67,3 +67,19 @@ def test_styles_that_do_not_fit(classes_model, tmp_path, capsys):
     ):
         assert tool.main([run, *given]) == 2
         assert text in capsys.readouterr().err
+
+
+def test_a_direction_between_two_folders_of_projections(classes_model, tmp_path, capsys):
+    draw = np.random.default_rng(0)
+    groups = {name: draw.standard_normal((3, 4, 16)).astype(np.float32) for name in ("smiling", "not")}
+    for name, group in groups.items():
+        for i, w in enumerate(group):
+            (tmp_path / name / str(i)).mkdir(parents=True)
+            np.savez(tmp_path / name / str(i) / "projected_w.npz", w=w[None])
+    given = [f"--run={classes_model}", "--class=0", "--method=difference", f"--out={tmp_path / 'out'}"]
+    assert edit.main([*given, f"--positive={tmp_path / 'smiling'}", f"--negative={tmp_path / 'not'}"]) == 0
+    with np.load(tmp_path / "out" / "directions.npz") as file:
+        want = groups["smiling"].mean(axis=(0, 1)) - groups["not"].mean(axis=(0, 1))
+        np.testing.assert_allclose(file["vectors"][0], want / np.linalg.norm(want), rtol=1e-4, atol=1e-6)
+    assert edit.main([*given, f"--positive={tmp_path / 'out'}", f"--negative={tmp_path / 'not'}"]) == 2
+    assert "no projected_w.npz in it" in capsys.readouterr().err

@@ -35,6 +35,17 @@ def test_bands_equal_the_library(size, kernel, stride, padding, band_bytes, monk
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
+@pytest.mark.parametrize("size", [(2, 2), (1, 5), (4, 4)])
+def test_one_product_equals_the_library(size):
+    x, w, pads = random(2, *size, 3), random(3, 3, 3, 4), ((1, 1), (1, 1))
+    assert convolutions.conv(x, w, 1, pads, 1).shape == (2, *size, 4)
+    loss = lambda conv: jax.jit(jax.value_and_grad(lambda x: jnp.sum(jnp.sin(conv(x)))))
+    ours = loss(lambda x: convolutions.at_once(x, w, pads))(x)
+    library = loss(lambda x: conv2d(x, w, padding=pads, lowering="library"))(x)
+    for one, other in zip(ours, library, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding"), [((3, 3), 1, ((1, 1), (1, 1))), ((5, 3), 2, ((1, 2), (0, 1)))]
 )

@@ -1,0 +1,168 @@
+"""Find the styles of images: `python -m stylegan_jax.tools.project --run=DIR --targets=face.png,other.jpg --out=DIR`.
+
+The projector of StyleGAN2 (section 5.2, appendix D): LPIPS on VGG16, published schedules; W, or W+ with `--plus`.
+Images are cropped at the centre to the model's aspect ratio and resized by Lanczos; transparency becomes white. Each
+gets a folder with target.png, proj.png, a video of the way and projected_w.npz ('w' [1, slots, w], and the noise maps
+by path), which `edit --styles` and `pti` take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stylegan_jax.tools import inputs, runner
+
+FPS = 30
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    head = (__doc__ or "").split("\n")[0]
+    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.project", description=head)
+    inputs.add_model(p)
+    inputs.add_labels(p, "class of all targets, or one each, as 3 or 0,0,2")
+    inputs.add_output(p, "folder for one folder per image, and project.json")
+    p.add_argument("--targets", required=True, metavar="FILES", help="images with commas between, or a folder of them")
+    p.add_argument("--masks", metavar="FILES", help="white where a target counts, black where not, one per target")
+    p.add_argument("--steps", type=int, default=1000, help="of Adam (default: %(default)s, as published)")
+    p.add_argument("--plus", action="store_true", help="a style per slot (W+): closer to the target, worse to edit")
+    p.add_argument(
+        "--noise",
+        choices=("fit", "const"),
+        default="fit",
+        help="fit: noise maps from random ones, optimised too, as published (default); const: hold the model's own",
+    )
+    p.add_argument("--seed", type=int, default=303, help="of noise and random moves (default: %(default)s)")
+    p.add_argument("--features", metavar="FILE", help="VGG16 LPIPS weights (default: the cache, or a package)")
+    p.add_argument(
+        "--video",
+        choices=("auto", "mp4", "webp", "gif", "none"),
+        default="auto",
+        help="of the way, beside the target; auto: .mp4 where PyAV is there, else .webp (default)",
+    )
+    p.add_argument("--frames", type=int, default=120, help=f"of the video, {FPS} a second (default: %(default)s)")
+    p.add_argument("--batch", type=int, default=8, help="images at once, which decides the memory (default: 8)")
+    return p
+
+
+def find_files(flag: str, text: str) -> list[Path]:
+    """Return the image files of a folder, sorted, or of a list.
+
+    Raises:
+        ValueError: none, or one that does not exist.
+    """
+    from stylegan_jax.data.prepare.convert import SUFFIXES
+
+    path = Path(text)
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        if not files:
+            raise ValueError(f"{flag}={text} is a folder without images ({', '.join(SUFFIXES)})")
+        return files
+    files = [Path(part) for part in text.split(",")]
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"{flag}: {file} is no file; give image files with commas between, or a folder")
+    return files
+
+
+def name_folders(files: Sequence[Path]) -> list[str]:
+    """Return the name of each target's folder, that of the file without its ending.
+
+    Raises:
+        ValueError: two are the same.
+    """
+    names = [file.stem for file in files]
+    if len(set(names)) < len(names):
+        twice = max(names, key=names.count)
+        raise ValueError(f"--targets: two files are called {twice}, and their folders would be one; rename one")
+    return names
+
+
+def video_ending(args: argparse.Namespace) -> str:
+    """Return '.mp4' or another ending that can be written here; '' for none.
+
+    Raises:
+        ValueError: it needs a package that is not there.
+    """
+    from stylegan_jax.tools import video_file
+
+    if args.video == "none" or not args.frames:
+        return ""
+    name = "proj" if args.video == "auto" else f"proj.{args.video}"
+    return video_file.choose(Path(name), FPS, "--video").suffix
+
+
+def choose_labels(model: Any, args: argparse.Namespace, count: int) -> np.ndarray | None:
+    """Return labels float32[count, k], one per target; None for a model without.
+
+    Raises:
+        ValueError: neither one class nor one per target; see also `inputs.labels`.
+    """
+    found = inputs.labels(model, args)
+    if len(found) not in (1, count):
+        raise ValueError(f"--class={args.classes}: {len(found)} classes for {count} targets; give one, or one each")
+    return np.broadcast_to(found, (count, found.shape[1])) if found.shape[1] else None
+
+
+def act(args: argparse.Namespace) -> str:
+    """Project; return the sentence to print."""
+    from stylegan_jax.load import load_model
+    from stylegan_jax.models.features import load_features
+    from stylegan_jax.tools import projector
+
+    for flag, value, least in (("--steps", args.steps, 1), ("--frames", args.frames, 0)):
+        if value < least:
+            raise ValueError(f"{flag}={value} must be at least {least}")
+    files = find_files("--targets", args.targets)
+    names, ending = name_folders(files), video_ending(args)
+    masked = find_files("--masks", args.masks) if args.masks else []
+    if masked and len(masked) != len(files):
+        raise ValueError(f"--masks={args.masks}: {len(masked)} masks for {len(files)} targets; give one each")
+    model = load_model(args.run, args.step)
+    shape = model.gan.spec.image_shape
+    targets = projector.read_images(files, shape)
+    masks = projector.read_images(masked, (*shape[:2], 1))[..., 0] if masked else None
+    label = choose_labels(model, args, len(files))
+    net = load_features("vgg16_lpips", args.features)
+    path = runner.claim(Path(args.out), "project.json", args)
+    options = {"masks": None if masks is None else masks / np.float32(255), "label": label, "frames": args.frames}
+    options |= {"steps": args.steps, "plus": args.plus, "noise": args.noise, "seed": args.seed, "batch": args.batch}
+    found = projector.project(model, targets, net=net, **(options if ending else options | {"frames": 0}))
+    for i, name in enumerate(names):
+        write(Path(args.out) / name, found, i, targets[i], None if masks is None else masks[i], ending)
+    rows = list(zip(names, found.start_lpips.tolist(), found.lpips.tolist(), strict=True))
+    table = {name: {"start": start, "end": end} for name, start, end in rows}
+    runner.write_record(path, runner.record(args, model, lpips=table, features=net.source))
+    return f"LPIPS {', '.join(f'{name} {start:.4f} -> {end:.4f}' for name, start, end in rows)}; in {args.out}"
+
+
+def write(folder: Path, found: Any, i: int, target: np.ndarray, mask: np.ndarray | None, ending: str) -> None:
+    """Write the folder of image i of a `projector.Projection`; target and mask are uint8[h, w, c] and uint8[h, w]."""
+    from stylegan_jax import images
+    from stylegan_jax.tools import video_file
+
+    folder.mkdir(exist_ok=True)
+    images.save_png(folder / "target.png", target)
+    images.save_png(folder / "proj.png", images.to_pixels(found.images[i]))
+    if mask is not None:
+        images.save_png(folder / "mask.png", mask[..., None])
+    np.savez(folder / "projected_w.npz", w=found.ws[i : i + 1], **{path: x[i] for path, x in found.noise.items()})
+    if ending:
+        pairs = (np.concatenate([target, frame], axis=1) for frame in found.frames[:, i])
+        video_file.write(folder / f"proj{ending}", pairs, FPS)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    return runner.run(parser(), act, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""Tune a generator to an image: `python -m stylegan_jax.tools.pti --run=DIR --projected=projected/face --out=tuned`.
+
+Pivotal tuning (Roich et al. 2021): the projected style is held, and the synthesis network is trained until its image
+there is the target. `--projected` is the folder of one image that `project` made, or of several. Each gets a model
+folder of its own, which every tool and `load_model` open, and a PNG with target, projection and tuned image beside
+each other; the projected style, drawn with constant noise, gives the last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stylegan_jax.tools import inputs, runner
+
+NETS = ("vgg16", "alexnet")
+FILE = "projected_w.npz"
+
+
+class Given(NamedTuple):
+    """A projection: target uint8[h, w, c], mask float32[h, w] or None, ws float32[l, w], noise maps by path."""
+
+    target: np.ndarray
+    mask: np.ndarray | None
+    ws: np.ndarray
+    noise: dict[str, np.ndarray]
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    head = (__doc__ or "").split("\n")[0]
+    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.pti", description=head)
+    inputs.add_model(p)
+    inputs.add_output(p, "folder for one model folder and one PNG per image, and pti.json")
+    p.add_argument("--projected", required=True, metavar="DIR", help="what `project` made: its --out, or one image's")
+    p.add_argument("--steps", type=int, default=350, help="of Adam, at most (default: %(default)s)")
+    p.add_argument("--rate", type=float, default=3e-4, help="learning rate (default: %(default)s)")
+    p.add_argument("--enough", type=float, default=0.0, help="LPIPS at which it ends before (default: 0, never)")
+    p.add_argument("--net", choices=NETS, default="vgg16", help="LPIPS features; published: alexnet with --enough=0.06")
+    p.add_argument("--features", metavar="FILE", help="their weights (default: the cache, or a package)")
+    return p
+
+
+def find_folders(text: str) -> list[Path]:
+    """Return the folder of each projected image.
+
+    Raises:
+        ValueError: there is none.
+    """
+    path = Path(text)
+    folders = [path] if (path / FILE).is_file() else sorted(p.parent for p in path.glob(f"*/{FILE}"))
+    if not folders:
+        raise ValueError(f"--projected={text} holds no {FILE}; give a folder that the project tool made")
+    return folders
+
+
+def read(folder: Path, spec: Any) -> Given:
+    """Return a projection.
+
+    Raises:
+        ValueError: a file that is missing, damaged, or of another model.
+    """
+    import zipfile
+
+    from PIL import Image
+
+    from stylegan_jax import trained
+
+    try:
+        with Image.open(folder / "target.png") as image:
+            target = np.asarray(image).reshape(spec.image_shape)
+        mask = None
+        if (folder / "mask.png").is_file():
+            with Image.open(folder / "mask.png") as image:
+                mask = np.asarray(image, np.float32).reshape(spec.image_shape[:2]) / 255
+        with np.load(folder / FILE, allow_pickle=False) as file:
+            noise = {name: file[name] for name in file.files if name != "w"}
+            ws = trained.as_styles(file["w"], spec)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"--projected: {folder} is no projection with this model: {error}") from None
+    return Given(target, mask, ws[0], noise)
+
+
+def act(args: argparse.Namespace) -> str:
+    """Tune and save; return the sentence to print."""
+    from stylegan_jax.load import load_model
+    from stylegan_jax.models.features import load_features
+    from stylegan_jax.tools import projector, tuner
+
+    if args.steps < 1 or not 0 < args.rate < np.inf:
+        raise ValueError(f"--steps={args.steps} --rate={args.rate}: both must be greater than 0")
+    if not 0 <= args.enough < np.inf:
+        raise ValueError(f"--enough={args.enough} must be a number from 0")
+    folders = find_folders(args.projected)
+    model = load_model(args.run, args.step)
+    given = [read(folder, model.gan.spec) for folder in folders]
+    starts = [projector.with_noise(model, one.noise) for one in given]
+    net = load_features(f"{args.net}_lpips", args.features)
+    path, table, told = runner.claim(Path(args.out), "pti.json", args), {}, []
+    options = {"steps": args.steps, "rate": args.rate, "enough": args.enough, "net": net}
+    for folder, one, start in zip(folders, given, starts, strict=True):
+        name = folder.resolve().name
+        tuned = tuner.tune(start, one.target, one.ws, mask=one.mask, **options)
+        save(Path(args.out), name, one, start, tuned, runner.record(args, model, features=net.source))
+        start_lpips = float(tuned.losses[0])
+        table[name] = {"start": start_lpips, "end": tuned.lpips, "steps": len(tuned.losses)}
+        told.append(f"{name} {start_lpips:.4f} -> {tuned.lpips:.4f}")
+    runner.write_record(path, runner.record(args, model, lpips=table, features=net.source))
+    return f"LPIPS {', '.join(told)}; in {args.out}"
+
+
+def save(out: Path, name: str, one: Given, start: Any, tuned: Any, about: dict[str, Any]) -> None:
+    """Write a tuned model's folder and picture; `start` is the model before."""
+    import dataclasses
+    import json
+
+    from stylegan_jax import images
+    from stylegan_jax.convert import write_model_folder
+
+    g_ema = tuned.model.g_ema | {"w_avg": np.asarray(tuned.model.w_avg)}
+    about = json.loads(json.dumps(about, default=str))
+    config = dataclasses.asdict(tuned.model.config)
+    write_model_folder(out / name, config, {"g_ema": g_ema}, about, overwrite=True)  # `claim` has let us
+    before = start.synthesize(one.ws[None], chunk=1)[0]
+    shown = np.stack([one.target, images.to_pixels(before), images.to_pixels(tuned.image)])
+    images.save_png(out / f"{name}.png", images.make_grid(shown, 3))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    return runner.run(parser(), act, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

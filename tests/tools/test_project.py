@@ -1,0 +1,352 @@
+"""Projection and pivotal tuning: closed forms, images that do not influence each other, pictures that come closer.
+
+Most run on features of a few random convolutions; one test has the real weights.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import stylegan_jax.load
+import stylegan_jax.models.features
+from stylegan_jax import images, load_model
+from stylegan_jax.models.features import FeatureNet, load_features
+from stylegan_jax.ops.conv import conv2d
+from stylegan_jax.rng import root
+from stylegan_jax.tools import project, projector, pti, tuner, video_file
+
+CLASS = 1
+traced: list[tuple[int, ...]] = []
+
+
+def look(params, image, outputs):
+    """Return what two random convolutions see, at two scales."""
+    traced.append(image.shape)
+    x, parts = image / 127.5 - 1, []
+    for kernel in params:
+        x = jax.nn.leaky_relu(conv2d(x, kernel, stride=2))
+        parts.append(x.reshape(len(x), -1) / x[0].size ** 0.5)
+    return {"lpips": jnp.concatenate(parts, axis=1)}
+
+
+rng = np.random.default_rng(0)
+KERNELS = [rng.standard_normal(s).astype(np.float32) * g for s, g in (((4, 4, 3, 8), 0.2), ((4, 4, 8, 8), 0.1))]
+NET = FeatureNet("random", {"lpips": -1}, KERNELS, look, "", "random convolutions")
+load_once = functools.cache(load_model)  # so that the commands share the compiled programs
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Let the commands use the random features."""
+    monkeypatch.setattr(stylegan_jax.load, "load_model", load_once)
+    monkeypatch.setattr(stylegan_jax.models.features, "load_features", lambda name, path: NET)
+
+
+@pytest.fixture(scope="module")
+def model(classes_model):
+    return load_once(str(classes_model), None)
+
+
+@pytest.fixture(scope="module")
+def targets(model):
+    """Return pictures that the model can draw, one per class."""
+    return images.to_pixels(model.synthesize(model.map([11, 12], [CLASS, 2], psi=0.7)))
+
+
+@pytest.fixture(scope="module")
+def both(model, targets):
+    """Return a projection of two images."""
+    return projector.project(model, targets, label=[CLASS, 2], steps=40, net=NET, frames=5)
+
+
+def test_the_schedules_are_the_published_ones():
+    for step in (0, 20, 400, 749, 900, 999):
+        t = step / 1000
+        ramp = 0.5 - 0.5 * np.cos(min(1, (1 - t) / 0.25) * np.pi)
+        rate, moves = projector.schedule(jnp.asarray(step), 1000)
+        assert float(rate) == pytest.approx(0.1 * ramp * min(1, t / 0.05), abs=1e-7)
+        assert float(moves) == pytest.approx(0.05 * max(0, 1 - t / 0.75) ** 2, abs=1e-7)
+
+
+def test_the_noise_penalty_sees_what_resembles_its_neighbours():
+    rng = np.random.default_rng(0)
+    white, smooth = rng.standard_normal((32, 32)), np.repeat(rng.standard_normal((32, 8)), 4, axis=1)
+
+    def by_hand(x):
+        total = 0.0
+        while True:
+            total += np.mean(x * np.roll(x, 1, 0)) ** 2 + np.mean(x * np.roll(x, 1, 1)) ** 2
+            if len(x) <= 8:
+                return total
+            x = (x[::2, ::2] + x[1::2, ::2] + x[::2, 1::2] + x[1::2, 1::2]) / 4
+
+    for x in (white, smooth):
+        assert float(projector.noise_penalty(jnp.asarray(x))) == pytest.approx(by_hand(x), rel=1e-4)
+    assert by_hand(smooth) > 100 * by_hand(white)
+
+
+def test_what_is_masked_does_not_count_and_large_images_are_averaged():
+    image = np.random.default_rng(1).uniform(-1, 1, (1, 600, 512, 1)).astype(np.float32)
+    mask = np.ones((1, 600, 512), np.float32)
+    mask[:, :300] = 0
+    seen = np.asarray(projector.shown(jnp.asarray(image), jnp.asarray(mask)))
+    assert seen.shape == (1, 300, 256, 3)
+    np.testing.assert_allclose(seen[:, :150], 127.5, atol=1e-4)
+    want = image[0, 300:302, :2].mean() * 127.5 + 127.5
+    np.testing.assert_allclose(seen[0, 150, 0], want, rtol=1e-4)
+    small = np.asarray(projector.shown(jnp.asarray(image[:, 590:, :12]), jnp.ones((1, 10, 12))))
+    np.testing.assert_allclose(small[0, ::4, ::4, 0], image[0, 590:, :12, 0] * 127.5 + 127.5, rtol=1e-5)
+    assert small.shape == (1, 40, 48, 3) and (small[:, :4, :4] == small[:, :1, :1]).all()
+
+
+def test_sizes_that_are_no_multiple_take_all_pixels_they_touch():
+    touched = {(5, 2): [(0, 3), (2, 5)], (300, 256): [(0, 2), (1, 3), (2, 4)]}  # 300 / 256 = 1.17
+    for (old, new), spans in touched.items():
+        matrix = projector.area_matrix(old, new)
+        np.testing.assert_allclose(matrix.sum(axis=1), 1, rtol=1e-6)
+        for row, (first, end) in zip(matrix, spans, strict=False):
+            want = np.zeros(old)
+            want[first:end] = 1 / (end - first)
+            np.testing.assert_allclose(row, want, rtol=1e-6)
+
+
+def test_images_are_cropped_at_the_centre_and_resized(tmp_path):
+    wide = np.zeros((20, 60, 3), np.uint8)
+    wide[:, 20:40] = 200
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    (pixels,) = projector.read_images([tmp_path / "wide.png"], (10, 10, 3))
+    assert (pixels[:, 1:-1] > 190).all()
+    (grey,) = projector.read_images([tmp_path / "wide.png"], (10, 20, 1))
+    assert grey.shape == (10, 20, 1) and grey[5, 10] > 190 > 10 > grey[5, 0]
+
+
+def test_images_come_closer(model, targets, both):
+    assert both.ws.shape == (2, model.gan.spec.num_ws, model.gan.spec.w_dim)
+    assert (both.ws == both.ws[:, :1]).all()
+    assert both.losses.shape == (40, 2)
+    assert (both.lpips < 0.4 * both.start_lpips).all()
+    away = lambda image: np.square(images.to_pixels(image).astype(float) - targets).mean(axis=(1, 2, 3))
+    assert (away(both.images) < 0.3 * away(both.frames[0] / 127.5 - 1)).all()
+    for i in range(2):  # the noise that was found is the model's own in the pictures
+        own = projector.with_noise(model, {path: maps[i] for path, maps in both.noise.items()})
+        np.testing.assert_allclose(own.synthesize(both.ws[i : i + 1])[0], both.images[i], atol=1e-4)
+    for maps in both.noise.values():
+        np.testing.assert_allclose(maps.mean(axis=(1, 2)), 0, atol=1e-5)
+        np.testing.assert_allclose(np.square(maps).mean(axis=(1, 2)), 1, rtol=1e-4)
+
+
+def test_frames_go_from_the_mean_of_the_class_to_the_result(model, both):
+    assert both.frames.shape == (5, 2, *model.gan.spec.image_shape) and both.frames.dtype == np.uint8
+    np.testing.assert_array_equal(both.frames[-1], images.to_pixels(both.images))
+    noise = projector.first_noise(model, root(303), np.arange(2))
+    for i, label in enumerate((CLASS, 2)):
+        own = projector.with_noise(model, {path: maps[i] for path, maps in noise.items()})
+        first = images.to_pixels(own.synthesize(projector.spread(model, label).mean[None]))[0]
+        assert np.abs(first.astype(int) - both.frames[0, i]).max() <= 1
+
+
+def test_images_do_not_influence_each_other_and_a_second_call_compiles_nothing(model, targets, both):
+    traced.clear()
+    options = {"label": [CLASS, 2], "steps": 40, "net": NET}
+    again = projector.project(model, targets, **options)
+    assert not traced
+    np.testing.assert_array_equal(again.ws, both.ws)
+    alone = projector.project(model, targets, batch=1, **options)  # one after the other
+    np.testing.assert_allclose(alone.ws, both.ws, atol=0.02)
+    np.testing.assert_allclose(alone.lpips, both.lpips, rtol=0.1)
+
+
+def test_a_style_per_slot_and_the_models_own_noise(model, targets):
+    found = projector.project(model, targets[:1], label=CLASS, steps=40, net=NET, plus=True, noise="const")
+    assert found.noise == {} and (found.ws[0, 0] != found.ws[0, 1]).any()
+    np.testing.assert_allclose(model.synthesize(found.ws), found.images, atol=1e-4)
+    assert found.lpips[0] < 0.1 * found.start_lpips[0]
+
+
+def test_a_masked_part_is_free(model, targets):
+    mask = np.ones(targets[:1].shape[:3], np.float32)
+    mask[:, :, 4:] = 0
+    changed = targets[:1].copy()
+    changed[:, :, 4:] = 255 - changed[:, :, 4:]
+    options = {"label": CLASS, "steps": 5, "net": NET, "masks": mask}
+    first, other = (projector.project(model, x, **options) for x in (targets[:1], changed))
+    np.testing.assert_array_equal(first.ws, other.ws)
+
+
+def test_tuning_draws_the_target_from_the_pivot(model, targets, both):
+    noise = {path: maps[0] for path, maps in both.noise.items()}
+    tuned = tuner.tune(model, targets[0], both.ws[0], noise=noise, steps=30, rate=1e-3, net=NET)
+    assert tuned.lpips < 0.5 * both.lpips[0] and tuned.losses[0] == pytest.approx(both.lpips[0], rel=1e-2)
+    away = lambda image: np.square(images.to_pixels(image).astype(float) - targets[0]).mean()
+    assert away(tuned.image) < 0.7 * away(both.images[0])
+    np.testing.assert_array_equal(tuned.model.map([3], 0), model.map([3], 0))
+    early = tuner.tune(model, targets[0], both.ws[0], steps=30, enough=1e6, net=NET)
+    assert len(early.losses) == 1
+
+
+def test_stylegan3(real):
+    model = load_model(real)
+    target = images.to_pixels(model.synthesize(model.map([5], 0)))
+    found = projector.project(model, target, label=0, steps=30, net=NET)
+    assert found.noise == {} and found.lpips[0] < 0.5 * found.start_lpips[0]
+    tuned = tuner.tune(model, target[0], found.ws[0], steps=20, net=NET)
+    assert tuned.lpips < found.lpips[0]
+
+
+def test_with_the_published_features(model, tmp_path):
+    """At 8x8 the pixels are repeated to 32x32, where VGG16 ends at 2x2."""
+    vgg = load_features("vgg16_lpips")
+    ws = model.map([11], CLASS)
+    target = images.to_pixels(model.synthesize(ws))
+    found = projector.project(model, target, label=CLASS, steps=100, noise="const", net=vgg)
+    assert found.start_lpips[0] > 0.05 and found.lpips[0] < 0.1 * found.start_lpips[0]
+    away = lambda image: np.square(images.to_pixels(image).astype(float) - target).mean()
+    assert away(found.images) < 0.1 * away(model.synthesize(model.w_avg[None]))
+
+
+@pytest.fixture(scope="module")
+def files(targets, tmp_path_factory):
+    """Return a folder with the targets as PNG files."""
+    folder = tmp_path_factory.mktemp("targets")
+    for name, pixels in zip(("a", "b"), targets, strict=True):
+        images.save_png(folder / f"{name}.png", pixels)
+    return folder
+
+
+def test_the_commands(classes_model, model, targets, files, tmp_path, quick, monkeypatch):
+    monkeypatch.setattr(video_file.importlib.util, "find_spec", lambda name: None)  # no PyAV
+    out, tuned = tmp_path / "projected", tmp_path / "tuned"
+    options = [f"--run={classes_model}", f"--targets={files}", f"--class={CLASS},2", "--steps=40", "--frames=5"]
+    assert project.main([*options, f"--out={out}"]) == 0
+    record = json.loads((out / "project.json").read_text())
+    for i, name in enumerate("ab"):
+        folder = out / name
+        assert sorted(p.name for p in folder.iterdir()) == ["proj.png", "proj.webp", "projected_w.npz", "target.png"]
+        np.testing.assert_array_equal(np.asarray(Image.open(folder / "target.png")), targets[i])
+        with np.load(folder / "projected_w.npz") as file:
+            w, noise = file["w"], {k: file[k] for k in file.files if k != "w"}
+        own = images.to_pixels(projector.with_noise(model, noise).synthesize(w))[0].astype(int)
+        shown = np.asarray(Image.open(folder / "proj.png")).astype(int)
+        assert np.abs(own - shown).max() <= 1 < np.abs(own - images.to_pixels(model.synthesize(w))[0]).max()
+        assert 0 < record["lpips"][name]["end"] < 0.4 * record["lpips"][name]["start"]
+        with Image.open(folder / "proj.webp") as video:
+            assert (video.n_frames, video.size) == (5, (16, 8))
+    assert (
+        pti.main([f"--run={classes_model}", f"--projected={out}", "--steps=30", "--rate=1e-3", f"--out={tuned}"]) == 0
+    )
+    for i, name in enumerate("ab"):
+        before, after = (
+            np.asarray(Image.open(tuned / f"{name}.png")).astype(int)[:, 8 * k : 8 * k + 8] for k in (1, 2)
+        )
+        assert np.square(after - targets[i]).mean() < 0.7 * np.square(before - targets[i]).mean()
+        with np.load(out / name / "projected_w.npz") as file:
+            drawn = images.to_pixels(load_model(tuned / name).synthesize(file["w"]))[0]
+        assert np.abs(drawn.astype(int) - after).max() <= 1
+    found = json.loads((tuned / "pti.json").read_text())["lpips"]["a"]
+    assert found["end"] < 0.5 * found["start"] == pytest.approx(0.5 * record["lpips"]["a"]["end"], rel=1e-2)
+
+
+def test_other_arguments_need_another_folder(classes_model, files, tmp_path, quick, capsys):
+    """A tuned folder is replaced where the arguments are the same, and only there."""
+    run, out = f"--run={classes_model}", tmp_path / "p"
+    options = [run, f"--targets={files / 'a.png'}", f"--class={CLASS}", "--video=none", f"--out={out}"]
+    images.save_png(tmp_path / "mask.png", np.full((30, 8, 1), 255, np.uint8))
+    assert project.main([*options, "--steps=1", f"--masks={tmp_path / 'mask.png'}"]) == 0
+    assert (np.asarray(Image.open(out / "a" / "mask.png")) == 255).all()
+    assert project.main([*options, "--steps=2"]) == 2
+    assert "steps: 1 -> 2" in capsys.readouterr().err
+    again = [run, f"--projected={out / 'a'}", f"--out={tmp_path / 't'}"]
+    for steps, code in (("1", 0), ("1", 0), ("2", 2)):
+        assert pti.main([*again, f"--steps={steps}"]) == code
+    assert pti.main([*again, "--steps=2", "--overwrite"]) == 0
+    assert load_model(tmp_path / "t" / "a").gan.spec.label_dim == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--targets=nowhere.png"], "--targets: nowhere.png is no file"),
+        (["--targets=empty"], "--targets=empty is a folder without images"),
+        (["--targets=text.jpg"], "text.jpg: "),
+        (["--targets=deep.tif"], "deep.tif: floating-point"),
+        (["--targets=a.png,a.png"], "two files are called a"),
+        (["--masks=a.png,a.png"], "2 masks for 1 targets"),
+        (["--masks=black.png"], "mask 0 is 0 everywhere"),
+        (["--steps=0"], "--steps=0 must be at least 1"),
+        (["--frames=-1"], "--frames=-1 must be at least 0"),
+        (["--class=0,1"], "--class=0,1: 2 classes for 1 targets"),
+        (["--class=3"], "this model has the classes 0 to 2"),
+        (["--video=mp4"], "--video=proj.mp4 needs PyAV: pip install 'stylegan_jax[video]'; or write .webp or .gif"),
+        (["--features=text.jpg"], "text.jpg"),
+    ],
+)
+def test_mistakes_are_answered_by_one_line(classes_model, files, tmp_path, monkeypatch, capsys, options, text):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(video_file.importlib.util, "find_spec", lambda name: None)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.jpg").write_text("no image")
+    (tmp_path / "a.png").write_bytes((files / "a.png").read_bytes())
+    Image.new("L", (8, 8)).save(tmp_path / "black.png")
+    Image.new("F", (8, 8)).save(tmp_path / "deep.tif")
+    assert project.main([f"--run={classes_model}", "--targets=a.png", f"--class={CLASS}", "--out=x", *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and text in error
+    assert not list(tmp_path.glob("x/*"))
+
+
+def test_a_class_where_there_is_one(model, targets, classes_model, files, capsys):
+    assert project.main([f"--run={classes_model}", f"--targets={files}", "--out=nowhere"]) == 2
+    assert "this model draws by label; choose one with --class=0 … 2" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="give a class from 0 to 2"):
+        projector.project(model, targets, net=NET)
+    free = model._replace(gan=model.gan._replace(spec=model.gan.spec._replace(label_dim=0)))
+    with pytest.raises(ValueError, match="this model has no labels"):
+        projector.project(free, targets, label=1, net=NET)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--projected=."], "--projected=. holds no projected_w.npz"),
+        (["--projected=other"], "other is no projection with this model: styles of shape (1, 9, 9)"),
+        (["--projected=noise"], "noise map synthesis/b4/conv1/noise_const is (3, 3); this model has (4, 4)"),
+        (["--projected=other", "--rate=0"], "--rate=0.0: both must be greater than 0"),
+        (["--projected=other", "--enough=-1"], "--enough=-1.0 must be a number from 0"),
+    ],
+)
+def test_tuning_needs_a_projection(classes_model, model, files, tmp_path, monkeypatch, capsys, options, text):
+    monkeypatch.chdir(tmp_path)
+    maps = dict.fromkeys(projector.noise_maps(model.g_ema), np.zeros((3, 3)))
+    for name, arrays in (("other", {"w": np.zeros((1, 9, 9))}), ("noise", {"w": model.map([0], 0), **maps})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "target.png").write_bytes((files / "a.png").read_bytes())
+        np.savez(tmp_path / name / "projected_w.npz", **arrays)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty" if "--projected=." in options else tmp_path)
+    assert pti.main([f"--run={classes_model}", *options, "--out=x"]) == 2
+    assert text in capsys.readouterr().err
+    assert not list(tmp_path.glob("**/x"))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"images": np.zeros((1, 9, 8, 3), np.uint8)}, r"uint8\[1, 9, 8, 3\]; this model wants uint8\[n, 8, 8, 3\]"),
+        ({"images": np.zeros((1, 8, 8, 3))}, r"images are float64\[1, 8, 8, 3\]"),
+        ({"masks": np.full((1, 8, 8), 2)}, "give numbers from 0 to 1"),
+        ({"masks": np.ones((2, 8, 8))}, r"masks of shape \[2, 8, 8\]"),
+        ({"steps": 0}, "steps=0 must be at least 1"),
+        ({"noise": "random"}, "noise is 'random'; known: fit, const"),
+    ],
+)
+def test_arguments_that_do_not_fit(model, targets, change, text):
+    given = {"images": targets[:1], "label": CLASS, "net": NET} | change
+    with pytest.raises(ValueError, match=text):
+        projector.project(model, **given)
