@@ -33,8 +33,8 @@ class Axes(NamedTuple):
 
     x: tuple[float, float]
     y: tuple[float, float]
-    x_ticks: Sequence[float]
-    y_ticks: Sequence[float]
+    x_ticks: Sequence[float] | np.ndarray
+    y_ticks: Sequence[float] | np.ndarray
     x_name: str
     y_name: str
 
