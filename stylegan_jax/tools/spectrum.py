@@ -45,7 +45,10 @@ def parser() -> argparse.ArgumentParser:
     head = (__doc__ or "").split("\n")[0]
     p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.spectrum", description=head)
     p.add_argument(
-        "--run", action="append", default=[], help="workdir of a run, model folder, or official .pkl; may be repeated"
+        "--run",
+        action="append",
+        default=[],
+        help="workdir of a run, model folder, hf://user/name, or official .pkl; may be repeated",
     )
     p.add_argument(
         "--data",
