@@ -129,10 +129,11 @@ def act(args: argparse.Namespace) -> str:
     shape = model.gan.spec.image_shape
     targets = projector.read_images(files, shape)
     masks = projector.read_images(masked, (*shape[:2], 1))[..., 0] if masked else None
+    weights = projector.check_masks(None if masks is None else masks / np.float32(255), targets.shape[:3])
     label = choose_labels(model, args, len(files))
     net = load_features("vgg16_lpips", args.features)
     path = runner.claim(Path(args.out), "project.json", args)
-    options = {"masks": None if masks is None else masks / np.float32(255), "label": label, "frames": args.frames}
+    options = {"masks": weights, "label": label, "frames": args.frames}
     options |= {"steps": args.steps, "plus": args.plus, "noise": args.noise, "seed": args.seed, "batch": args.batch}
     found = projector.project(model, targets, net=net, **(options if ending else options | {"frames": 0}))
     for i, name in enumerate(names):
