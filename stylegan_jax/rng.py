@@ -10,6 +10,8 @@ import zlib
 
 import jax
 
+from stylegan_jax import backend
+
 
 def root(seed: int) -> jax.Array:
     """Return the run's root key (typed, scalar) for an integer seed."""
@@ -46,4 +48,4 @@ def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """
     draw = jax.vmap(lambda k: jax.random.normal(k, shape[1:])) if key.ndim else lambda k: jax.random.normal(k, shape)
     x = draw(key)
-    return jax.lax.optimization_barrier(x) if jax.default_backend() == "cpu" else x
+    return jax.lax.optimization_barrier(x) if backend.platform() == "cpu" else x

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from stylegan_jax import backend
 from stylegan_jax.augment import axis
 from stylegan_jax.ops import fir
 
@@ -147,7 +148,7 @@ def block_size(n: int, h: int, w: int, c: int, itemsize: int) -> tuple[int, int]
 
     As many as keep the upsampled planes within the bytes of the images, or within SCRATCH, but at least one plane.
     """
-    floor = SCRATCH["cpu" if jax.default_backend() == "cpu" else "other"]
+    floor = SCRATCH["cpu" if backend.platform() == "cpu" else "other"]
     planes = max(n * h * w * c * itemsize, floor) // (axis.up_length(h) * axis.up_length(w) * itemsize)
     if planes < c:
         return 1, 1

@@ -27,6 +27,8 @@ FORMAT = "stylegan_jax model folder"
 FORMAT_VERSION = 1
 MODEL_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
+PROGRAMS = "stablehlo"
+"""Folder in a model folder with exported programs, which read the same weights; see `tools.export`."""
 LICENCE_NOTE = (
     "The weights keep the licence they were published under; NVIDIA's StyleGAN weights allow research and "
     "non-commercial use only. The licence of this code does not extend to them."
@@ -56,31 +58,41 @@ def write_model_folder(
     Raises:
         BadCheckpointError: `path` exists, or the trees do not fit the configuration.
     """
+    with new_folder(path, overwrite=overwrite) as folder:
+        fill_model_folder(folder, path, model_config, nets, provenance)
+
+
+def fill_model_folder(
+    folder: Path,
+    path: str | os.PathLike[str],
+    model_config: Mapping[str, Any],
+    nets: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write the files of a model folder into a folder that exists, `path` in messages; see `write_model_folder`."""
     with _located(path):
         config = json.loads(json.dumps(dict(model_config), allow_nan=False))
         provenance = json.loads(json.dumps(dict(provenance), allow_nan=False))
         _check_nets(config, nets)
         flat = {name: np.asarray(value) for name, value in flatten(nets).items()}
         _check_arrays(flat)
-    arguments = {key: value for key, value in config.items() if key != "arch"}
-    with new_folder(path, overwrite=overwrite) as folder:
-        weights = folder / WEIGHTS_FILE
-        save_arrays(weights, flat)
-        model = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "architecture": config["arch"],
-            "arguments": arguments,
-            "nets": sorted(nets),
-            "weights": {
-                "file": WEIGHTS_FILE,
-                "sha256": sha256_file(weights),
-                "parameters": {name: count_parameters(nets[name]) for name in sorted(nets)},
-            },
-            "provenance": provenance,
-            "licence_note": LICENCE_NOTE,
-        }
-        save_json(folder / MODEL_FILE, model)
+    weights = folder / WEIGHTS_FILE
+    save_arrays(weights, flat)
+    model = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "architecture": config["arch"],
+        "arguments": {key: value for key, value in config.items() if key != "arch"},
+        "nets": sorted(nets),
+        "weights": {
+            "file": WEIGHTS_FILE,
+            "sha256": sha256_file(weights),
+            "parameters": {name: count_parameters(nets[name]) for name in sorted(nets)},
+        },
+        "provenance": provenance,
+        "licence_note": LICENCE_NOTE,
+    }
+    save_json(folder / MODEL_FILE, model)
 
 
 def read_model_folder(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -177,7 +189,8 @@ def _replaceable(target: Path, overwrite: bool) -> bool:
         return False
     names = {entry.name for entry in target.iterdir()}
     ours = MODEL_FILE in names or "init_kwargs.json" in names
-    return not names or (overwrite and ours and all(n.endswith((".json", ".safetensors")) for n in names))
+    known = lambda name: name.endswith((".json", ".safetensors")) or name in ("README.md", PROGRAMS)
+    return not names or (overwrite and ours and all(map(known, names)))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from stylegan_jax import backend
 from stylegan_jax.config import ModelConfig
 
 
@@ -12,7 +13,7 @@ def low_dtype(config: ModelConfig) -> jnp.dtype | None:
     """Return the dtype of the layers that may use low precision; None: none does."""
     dtype = config.compute_dtype
     if dtype == "auto":
-        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+        dtype = "float32" if backend.platform() == "cpu" else "bfloat16"
     return jnp.dtype(dtype) if dtype != "float32" else None
 
 

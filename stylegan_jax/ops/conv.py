@@ -14,6 +14,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from stylegan_jax import backend
 from stylegan_jax.ops import fir
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
@@ -78,7 +79,7 @@ def conv2d_transposed(x: jax.Array, w: jax.Array, stride: int, *, lowering: str 
 def _choose(lowering: str | None) -> str:
     lowering = lowering or DEFAULT
     if lowering is None:
-        return "products" if jax.default_backend() == "cpu" else "library"
+        return "products" if backend.platform() == "cpu" else "library"
     if lowering not in LOWERINGS:
         raise ValueError(f"lowering is {lowering!r}; known: {', '.join(LOWERINGS)}")
     return lowering

@@ -24,7 +24,7 @@ from stylegan_jax.ops.bias_act import bias_act, spread_bias
 
 LOWERINGS = ("lean", "plain")
 DEFAULT: str | None = None
-"""Lowering where a call names none; None: 'lean' where the enlarged image has `LEAN_BYTES` or more, else 'plain'."""
+"""Lowering where a call names none; None: 'lean' where the enlarged images have `LEAN_BYTES` or more, else 'plain'."""
 LEAN_BYTES = 64 << 20
 """See `DEFAULT`."""
 PARTS = 8
@@ -75,7 +75,8 @@ def filtered_lrelu(
     if lowering is None and constant:
         lowering = DEFAULT
     if lowering is None:
-        enlarged = up > 1 and x.size * up**2 * x.dtype.itemsize >= LEAN_BYTES
+        images = x.shape[0] if isinstance(x.shape[0], int) else 1  # a batch of any size, in an exported program
+        enlarged = up > 1 and images * math.prod(x.shape[1:]) * up**2 * x.dtype.itemsize >= LEAN_BYTES
         lowering = "lean" if enlarged and constant else "plain"
     if lowering not in LOWERINGS:
         raise ValueError(f"lowering is {lowering!r}; known: {', '.join(LOWERINGS)}")

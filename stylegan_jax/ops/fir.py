@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stylegan_jax import backend
+
 LOWERINGS = ("shifted", "banded")
 DEFAULT = "shifted"
 """Lowering where a call names none."""
@@ -247,7 +249,7 @@ def _shifted_sum(x: jax.Array, g: Any, rows: _Axis, columns: _Axis) -> jax.Array
 
 def _settle(x: jax.Array) -> jax.Array:
     """Keep XLA on CPU from computing an array anew, padding and all, for each of the taps that read it."""
-    return jax.lax.optimization_barrier(x) if jax.default_backend() == "cpu" else x
+    return jax.lax.optimization_barrier(x) if backend.platform() == "cpu" else x
 
 
 def _banded(x: jax.Array, g: np.ndarray, rows: _Axis, columns: _Axis) -> jax.Array:

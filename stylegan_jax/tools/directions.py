@@ -146,18 +146,20 @@ def load(path: str, w_dim: int) -> Directions:
 
 def save(path: Path, found: Directions) -> None:
     """Write directions as .npz; a reader never sees a part of it."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        np.savez(file, **found._asdict())
-    part.replace(path)
+    inputs.write_npz(path, **found._asdict())
 
 
 def load_styles(flag: str, path: str, w_dim: int) -> np.ndarray:
-    """Return float32[n, w] of an .npz with `w` [n, w] or [n, l, w] (slots averaged).
+    """Return float32[n, w] of an .npz with `w` [n, w] or [n, l, w] (slots averaged), or of a folder of projections.
 
     Raises:
-        ValueError: no such file, or another shape.
+        ValueError: no such file, none in the folder, or another shape.
     """
+    if Path(path).is_dir():
+        files = sorted(Path(path).rglob("projected_w.npz"))
+        if not files:
+            raise ValueError(f"{flag}={path}: no projected_w.npz in it; give a folder that tools.project wrote")
+        return np.concatenate([load_styles(flag, str(file), w_dim) for file in files])
     w = np.asarray(inputs.read_npz(flag, path, ("w",))[0], np.float32)
     w = w.mean(axis=1) if w.ndim == 3 else w
     if w.ndim != 2 or w.shape[1] != w_dim or not len(w) or not np.isfinite(w).all():

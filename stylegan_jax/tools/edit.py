@@ -33,7 +33,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--count", type=int, default=5, help="directions of sefa and ganspace (default: %(default)s)")
     p.add_argument("--samples", type=int, default=10_000, help="latents of ganspace (default: %(default)s)")
-    p.add_argument("--positive", metavar="FILE", help="styles as .npz with 'w', [n, w] or [n, slots, w]")
+    p.add_argument(
+        "--positive",
+        metavar="FILE",
+        help="styles as .npz with 'w', [n, w] or [n, slots, w]; or a folder of projections",
+    )
     p.add_argument("--negative", metavar="FILE", help="styles of the other group")
     p.add_argument("--directions", metavar="FILE", help="directions.npz of an earlier call")
     p.add_argument(
@@ -80,12 +84,10 @@ def move(ws: np.ndarray, step: np.ndarray, layers: Sequence[int], strengths: Seq
 
 def styles_to_edit(model: Any, label: Any, args: argparse.Namespace) -> np.ndarray:
     """Return ws float32[n, l, w] of --styles, or of the seeds."""
-    from stylegan_jax import trained
-
     if args.styles is None:
         seeds = inputs.parse_seeds(args.seeds)
         return model.map(seeds, label, psi=args.psi, cutoff=args.cutoff, chunk=args.batch)
-    return trained.as_styles(inputs.read_npz("--styles", args.styles, ("w",))[0], model.gan.spec)
+    return inputs.read_styles(args.styles, model.gan.spec)
 
 
 def act(args: argparse.Namespace) -> str:

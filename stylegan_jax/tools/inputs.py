@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def add_labels(p: argparse.ArgumentParser, classes: str) -> None:
 
 def add_model(p: argparse.ArgumentParser) -> None:
     """Add which model it is."""
-    p.add_argument("--run", required=True, help="workdir of a run, model folder, or official .pkl")
+    p.add_argument("--run", required=True, help="workdir of a run, model folder, hf://user/name, or official .pkl")
     p.add_argument("--step", type=int, default=None, help="checkpoint of a run (default: the newest)")
 
 
@@ -93,6 +94,25 @@ def read_npz(flag: str, path: str, names: tuple[str, ...]) -> list[np.ndarray]:
     except (OSError, KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         wanted = ", ".join(map(repr, names))
         raise ValueError(f"{flag}={path} is no .npz file with {wanted}: {error}") from None
+
+
+def write_npz(path: Path, **arrays: Any) -> None:
+    """Write arrays as .npz; a reader never sees a part of it."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        np.savez(file, **arrays)
+    part.replace(path)
+
+
+def read_styles(path: str, spec: Any) -> np.ndarray:
+    """Return ws float32[n, l, w] of the array 'w' of --styles.
+
+    Raises:
+        ValueError: no such file, or styles of another model.
+    """
+    from stylegan_jax import trained
+
+    return trained.as_styles(read_npz("--styles", path, ("w",))[0], spec)
 
 
 def parse_layers(text: str, model: Any) -> list[int]:

@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--translate", default=None, metavar="X,Y", help="move right by X widths and down by Y heights")
     p.add_argument("--rotate", type=float, default=0.0, metavar="DEG", help="turn counter-clockwise about the centre")
     p.add_argument("--columns", type=int, default=0, help="columns of the grid (default: about square)")
+    p.add_argument("--save_w", action="store_true", help="also styles.npz, the styles, for edit and video --styles")
     p.add_argument("--files", choices=("both", "images", "grid"), default="both", help="what a folder gets")
     return p
 
@@ -97,6 +98,14 @@ def to_folder(args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarra
     return f"{len(names)} images{' and grid.png' * has_grid} in {out}"
 
 
+def save_styles(path: Path, model: Any, seeds: Sequence[int], labels: np.ndarray, args: argparse.Namespace) -> None:
+    """Write the styles of the pictures, in their order: w float32[n, l, w], seeds int64[n], label float32[n, k]."""
+    own, cond = np.repeat(seeds, len(labels)), np.tile(labels, (len(seeds), 1))
+    label = cond if labels.shape[1] else None
+    ws = model.map(own, label, psi=args.psi, cutoff=args.cutoff, chunk=args.batch)
+    inputs.write_npz(path, w=ws, seeds=own, label=cond)
+
+
 def to_zip(args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray], labels: np.ndarray, count: int) -> str:
     """Write a data set; return the sentence to print."""
     from PIL import Image
@@ -131,10 +140,15 @@ def act(args: argparse.Namespace) -> str:
     labels = inputs.labels(model, args)
     pictures, count = draw(model, seeds, labels, args), len(seeds) * len(labels)
     if args.out.lower().endswith(".zip"):
+        if args.save_w:
+            raise ValueError(f"--save_w: {args.out} is a data set of pictures; give a folder as --out")
         return to_zip(args, model, pictures, labels, count)
     classes = [f"_class{label.argmax():03d}" if len(labels) > 1 else "" for label in labels]
     names = [f"seed{seed:04d}{which}.png" for seed in seeds for which in classes]
-    return to_folder(args, model, pictures, names)
+    done = to_folder(args, model, pictures, names)
+    if args.save_w:
+        save_styles(Path(args.out) / "styles.npz", model, seeds, labels, args)
+    return done + "; styles.npz" * args.save_w
 
 
 def main(argv: Sequence[str] | None = None) -> int:

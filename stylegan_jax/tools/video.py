@@ -33,6 +33,9 @@ def parser() -> argparse.ArgumentParser:
         help="latent: from seed to seed (default); translate, rotate: each seed on a canvas that moves (StyleGAN3)",
     )
     p.add_argument("--seeds", default="0-3", help="in this order, such as 0-15 or 1,5,8-10 (default: %(default)s)")
+    p.add_argument(
+        "--styles", metavar="FILE", help="through these styles instead, .npz with 'w', [n, w] or [n, slots, w]"
+    )
     p.add_argument("--frames", type=int, default=60, help="per seed (default: %(default)s)")
     p.add_argument("--fps", type=float, default=30.0, help="frames per second (default: 30)")
     p.add_argument(
@@ -57,6 +60,8 @@ def check(args: argparse.Namespace, seeds: Sequence[int]) -> None:
     """
     if args.frames < 1:
         raise ValueError(f"--frames={args.frames} must be at least 1")
+    if args.styles is not None and args.space == "z":
+        raise ValueError("--styles are no latents; leave --space=z out")
     if not np.isfinite(args.radius):
         raise ValueError(f"--radius={args.radius}: write a number, such as 0.125")
     keyframes(args, seeds)
@@ -111,6 +116,8 @@ def keyframes(args: argparse.Namespace, seeds: Sequence[int]) -> tuple[int, int,
     count, rest = divmod(len(seeds), columns * rows)
     if rest or not count:
         raise ValueError(f"--grid={args.grid} has {columns * rows} cells; {len(seeds)} seeds are no multiple of it")
+    if args.path == "latent" and count < 2 and args.styles is not None:
+        raise ValueError(f"--styles={args.styles} has one style per cell; --path=latent goes from one to the next")
     if args.path == "latent" and count < 2:
         raise ValueError(
             f"--seeds={args.seeds} is one seed per cell; --path=latent goes from seed to seed, such as --seeds=0-"
@@ -145,6 +152,7 @@ def cell(model: Any, draw: Draw, seeds: np.ndarray, cond: np.ndarray, args: argp
     from stylegan_jax import trained
 
     height, width, _ = model.gan.spec.image_shape
+    given = None if args.styles is None else inputs.read_styles(args.styles, model.gan.spec)[seeds]
     z, cond = trained.latents(seeds, model.gan.spec.z_dim), cond[np.arange(len(seeds)) % len(cond)]
     to_styles = lambda z, cond: model.map(
         z, cond if cond.shape[1] else None, psi=args.psi, cutoff=args.cutoff, chunk=args.batch
@@ -152,7 +160,7 @@ def cell(model: Any, draw: Draw, seeds: np.ndarray, cond: np.ndarray, args: argp
     if args.path == "latent" and args.space == "z":
         styles = lambda t: to_styles(slerp(z, t), blend(cond, t))
     else:
-        keys = to_styles(z, cond)
+        keys = to_styles(z, cond) if given is None else given
         styles = spline(keys) if args.path == "latent" else lambda t: keys[np.floor(t).astype(int)]
     times = np.arange(len(seeds) * args.frames) / args.frames
     for t, n in trained.in_chunks(times, args.batch):
@@ -171,7 +179,8 @@ def frames(model: Any, seeds: list[int], args: argparse.Namespace) -> Iterator[n
     from stylegan_jax import images
 
     rows, columns, own = keyframes(args, seeds)
-    labels, draw = inputs.labels(model, args), drawer(model, args)
+    labels = inputs.labels(model, args) if args.styles is None else np.zeros((1, 0), np.float32)
+    draw = drawer(model, args)
     if len(labels) > own.shape[1]:
         raise ValueError(
             f"--class={args.classes}: {len(labels)} classes for {own.shape[1]} seeds per cell; use more seeds"
@@ -187,6 +196,8 @@ def act(args: argparse.Namespace) -> str:
     from stylegan_jax.tools import video_file
 
     seeds = inputs.parse_seeds(args.seeds)
+    if args.styles is not None:  # numbers of styles in place of seeds
+        seeds = list(range(len(inputs.read_npz("--styles", args.styles, ("w",))[0])))
     check(args, seeds)
     out = video_file.choose(Path(args.out), args.fps)
     model = load_model(args.run, args.step)

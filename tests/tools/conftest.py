@@ -1,6 +1,8 @@
-"""Small random models with classes, as model folders: a StyleGAN2 with loud noise and visible styles, a StyleGAN3-T."""
+"""Small random models as model folders; StyleGAN2 with loud noise and visible styles, a StyleGAN3-T, and others."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import jax
 import numpy as np
@@ -12,23 +14,35 @@ from stylegan_jax.config import from_dict, model_from_dict
 from stylegan_jax.convert import write_model_folder
 
 CLASSES = 3
+ZOO = {
+    "grey": {"img_channels": 1},
+    "rgba": {"img_channels": 4},
+    "stylegan1": {"arch": "stylegan1", "w_dim": 8},
+}
+
+
+def write_random(folder, **changes) -> None:
+    tree = tiny.get_config()
+    tree.model.update({"compute_dtype": "float32", "label_dim": 0, **changes})
+    config = from_dict(tree).model
+    gan = models.build(config)
+
+    draw = np.random.default_rng(1)
+
+    def values(path, x):  # without compiling anything
+        loud = "noise_strength" in str(path[-1])
+        return np.full(x.shape, 0.5, x.dtype) if loud else draw.standard_normal(x.shape, x.dtype)
+
+    g = jax.tree.map_with_path(values, jax.eval_shape(gan.init_g, jax.random.key(1)))
+    g["w_avg"] = np.random.default_rng(0).standard_normal(config.w_dim).astype(np.float32)
+    write_model_folder(folder, dataclasses.asdict(config), {"g_ema": g}, {})
 
 
 @pytest.fixture(scope="session")
 def classes_model(tmp_path_factory):
-    """Return the folder."""
-    tree = tiny.get_config()
-    tree.model.update({"label_dim": CLASSES, "compute_dtype": "float32"})
-    config = from_dict(tree)
-    gan = models.build(config.model)
-
-    def louder(path, x):
-        return np.full_like(x, 0.5) if "noise_strength" in str(path[-1]) else np.asarray(x)
-
-    g = jax.tree.map_with_path(louder, jax.device_get(jax.jit(gan.init_g)(jax.random.key(1))))
-    g["w_avg"] = np.random.default_rng(0).standard_normal(config.model.w_dim).astype(np.float32)
+    """Return the folder of a StyleGAN2 with classes."""
     folder = tmp_path_factory.mktemp("classes") / "model"
-    write_model_folder(folder, config.to_dict()["model"], {"g_ema": g}, {})
+    write_random(folder, label_dim=CLASSES)
     return folder
 
 
@@ -61,3 +75,12 @@ def real(tmp_path_factory):
     folder = tmp_path_factory.mktemp("real") / "model"
     write_model_folder(folder, tree, {"g_ema": g}, {})
     return folder
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory, real):
+    """Return {name: folder} of `ZOO` and of the StyleGAN3."""
+    root = tmp_path_factory.mktemp("zoo")
+    for name, changes in ZOO.items():
+        write_random(root / name, **changes)
+    return {name: root / name for name in ZOO} | {"stylegan3": real}

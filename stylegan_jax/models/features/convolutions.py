@@ -14,6 +14,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from stylegan_jax import backend
 from stylegan_jax.ops.conv import NO_PADS, Pads, conv2d
 
 MIN_ROWS = 64
@@ -38,7 +39,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Pads, groups: in
     """
     size, depth = kernel.shape[:2], kernel.shape[3]
     rows, columns = ((x.shape[i + 1] + sum(padding[i]) - size[i]) // stride + 1 for i in (0, 1))
-    if jax.default_backend() == "cpu" and size != (1, 1):
+    if backend.platform() == "cpu" and size != (1, 1):
         if groups == x.shape[3] == depth:
             return by_channel(x, kernel, stride, padding)
         if groups == 1 and (stride > 1 or (padding == NO_PADS and rows >= MIN_ROWS)):
