@@ -91,9 +91,9 @@ def pixel_batches(
     dataset = tf.data.Dataset.range(_FOREVER).map(plain(load), num_parallel_calls=workers).unbatch()
     dataset = dataset.map(plain(finish), num_parallel_calls=workers).batch(rows, drop_remainder=True).prefetch(_AHEAD)
     iterator = dataset.with_options(_options(tf, workers)).as_numpy_iterator()
-    b, problem = 0, ""
+    b, problem = 0, None
     try:
-        while not problem:
+        while problem is None:
             try:
                 made = next(iterator)
             except tf.errors.OpError as error:

@@ -96,14 +96,14 @@ def evaluate(
 
     use_compilation_cache("auto")
     layout = make_layout(args.num_devices)
-    names = sorted({c.net for c in chosen if c.net})
-    nets = detectors.load(names, paths_of(args.features_path, names))
     model = load_model(args.model, args.step) if args.model else None
     if model is not None and not model.is_grown:
         raise MetricError(
             f"--model={args.model}: at step {model.provenance['step']} the model is still growing (height "
             f"{model.gan.spec.image_shape[0]} of {model.config.image_shape[0]}); evaluate a later checkpoint"
         )
+    names = sorted({c.net for c in chosen if c.net})
+    nets = detectors.load(names, paths_of(args.features_path, names))
     shape, run = (None, None) if model is None else (model.gan.spec.image_shape, opening.run_data(args.model))
 
     def images(option: str, path: str, labelled: bool) -> Images:
@@ -129,7 +129,9 @@ def evaluate(
         sizes = [x.source.info().image_shape[:2] for x in (subject, reals) if x is not None]
         if len(set(sizes)) > 1:
             log.warning(
-                "images of --data2 are %sx%s, of --data %sx%s; both are compared as stored", *sizes[0], *sizes[1]
+                "images of --data2 are %sx%s, of --data %sx%s; both are compared as stored",
+                *sizes[0][::-1],
+                *sizes[1][::-1],
             )
     else:
         variables = {**model.g_ema, "w_avg": model.w_avg}

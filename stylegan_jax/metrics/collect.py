@@ -112,17 +112,20 @@ class Rows:
         self.rows = np.zeros((0,), self.dtype)
         self.done = 0
 
+    def check(self, rows: np.ndarray) -> None:
+        """Raise MetricError where rows overflow the dtype that they are kept in."""
+        if np.finfo(self.dtype).max < (largest := np.abs(rows).max(initial=0)):
+            raise MetricError(
+                f"features up to {largest:.4g} overflow {self.dtype}, in which this metric keeps them as published; "
+                "use the network of its definition"
+            )
+
     def add(self, start: int, rows: np.ndarray) -> None:
         rows = rows[: max(self.count - start, 0)]
         if self.rows.ndim == 1:
             self.rows = np.zeros((self.count, *rows.shape[1:]), self.dtype)
         with np.errstate(over="ignore"):
             self.rows[start : start + len(rows)] = rows
-        if self.dtype.itemsize < rows.dtype.itemsize and not np.isfinite(self.rows[start : start + len(rows)]).all():
-            raise MetricError(
-                f"features up to {np.abs(rows).max():.4g} overflow {self.dtype}, in which this metric keeps them as "
-                "published; use the network of its definition"
-            )
         self.done = start + len(rows) if len(rows) else self.done
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from stylegan_jax.metrics.collect import Collector, restore
+from stylegan_jax.metrics.collect import Collector, Rows, restore
 from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.store import Store
 
@@ -127,7 +127,8 @@ def run(
         Seconds.
 
     Raises:
-        MetricError: an output is NaN or infinite, or loading failed on one of several processes.
+        MetricError: an output is NaN, infinite or too large for its collector, or loading failed on one of several
+            processes.
         Exception: what `load` raised, in a run of one process.
         StoppedError: `stop` said so.
     """
@@ -184,8 +185,10 @@ def _collect(job: Job, start: int, outputs: Mapping[str, jax.Array], collectors:
                 f"{job.title}: {name} of item {start + int(np.argmin(good))} is NaN or infinite; look at the images "
                 "(a diverged model?) and at the network's weights"
             )
-        for collector in collectors.get(name, ()) if is_first() else ():
-            if start < collector.count:
+        for collector in collectors.get(name, ()):
+            if isinstance(collector, Rows):
+                collector.check(rows)  # on all processes, as the above: they fail together
+            if start < collector.count and is_first():
                 collector.add(start, rows)
 
 

@@ -23,6 +23,7 @@ from stylegan_jax.metrics import equivariance, path_length
 from stylegan_jax.metrics.definitions import Chosen
 from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.images import Extractor, Wanted, key_of
+from stylegan_jax.models import precision
 from stylegan_jax.spec import Variables
 from stylegan_jax.train.sharding import ROWS
 
@@ -86,8 +87,8 @@ def make_generator(
             f"the model has labels of length {dim}, {labels.info().name} of length {labels.info().label_dim}; give the "
             "data set it was trained on, and --labels=file or subfolders if its labels were not read"
         )
-    lowp = config.compute_dtype != "float32" and (config.compute_dtype != "auto" or jax.default_backend() != "cpu")
-    exact = models.build(dataclasses.replace(config, compute_dtype="float32")) if lowp else gan
+    is_lowp = precision.low_dtype(config) is not None
+    exact = models.build(dataclasses.replace(config, compute_dtype="float32")) if is_lowp else gan
     return Generator(config, _sampling(gan, psi), _sampling(exact, psi), labels, psi, seed, identity)
 
 

@@ -460,9 +460,8 @@ class Run:
             "rollbacks": self.rollbacks,
             "versions": {"stylegan_jax": __version__, "jax": jax.__version__},
         }
-        values = (
-            self.reported[1] if self.reported[0] == step and is_grown(self.config, step) else {}
-        )  # levels do not compare
+        is_of_this = self.reported[0] == step and is_grown(self.config, step)  # levels do not compare
+        values = self.reported[1] if is_of_this else {}
         self.checkpoints.save(step, state, ema_model(state), meta, metrics=values)
 
 

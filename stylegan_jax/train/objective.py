@@ -62,14 +62,19 @@ def take_turns(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.stack([a, b], axis=1).reshape(2 * a.shape[0], *a.shape[1:])
 
 
+def take_apart(both: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the two arrays that `take_turns` made one; no row changes its device."""
+    pairs = both.reshape(both.shape[0] // 2, 2, *both.shape[1:])
+    return pairs[:, 0], pairs[:, 1]
+
+
 def styles(gan: Gan, g: Variables, latents: Latents, mixing_prob: float) -> tuple[jax.Array, jax.Array]:
     """Return (ws float[n, l, w] after style mixing, w float[n, w] of the first latents)."""
     if not mixing_prob:
         ws = gan.map_latents(g, latents.z, latents.cond)
         return ws, ws[:, 0]
     z, cond = take_turns(latents.z, latents.z_mix), take_turns(latents.cond, latents.cond)
-    both = gan.map_latents(g, z, cond)
-    ws, other = both[::2], both[1::2]
+    ws, other = take_apart(gan.map_latents(g, z, cond))
     return mix_styles(latents.mix_key, ws, other, mixing_prob), ws[:, 0]
 
 
@@ -137,8 +142,7 @@ def d_main(
     images, conds = take_turns(fake_view(fake_image), real_view(image)), take_turns(latents.cond, label)
 
     def mean_loss(params: Any) -> tuple[jax.Array, Any]:
-        logits = gan.discriminate(variables(params), images, conds, sets=2)
-        fake, real = logits[::2], logits[1::2]
+        fake, real = take_apart(gan.discriminate(variables(params), images, conds, sets=2))
         losses = kind.fake(fake) + kind.real(real)
         if loss.drift_weight:  # PG App. A.1
             losses = losses + loss.drift_weight * jnp.square(real)

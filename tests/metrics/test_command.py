@@ -111,11 +111,18 @@ def test_a_model_on_disk(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flag", "counts"),
-    [((), {30, 100}), (("--mirror",), {30, 100}), (("--no-mirror",), {30}), (("--data=DIR/reals.npy",), {30, 100})],
+    ("flips", "flag", "counts"),
+    [
+        ((True, True), (), {30, 100}),
+        ((True, True), ("--data=DIR/reals.npy",), {30, 100}),
+        ((False, True), (), {30, 60}),
+        ((False, False), (), {30}),
+        ((False, False), ("--mirror",), {30, 60}),
+        ((True, True), ("--no-mirror",), {30}),
+    ],
 )
-def test_mirrored_copies_as_the_run_has_them_or_as_told(flag, counts, run, toy, monkeypatch, tmp_path):
-    own = {"source": "memory", "path": str(tmp_path / "reals.npy"), "xflip": True, "yflip": True}
+def test_mirrored_copies_as_the_run_has_them_or_as_told(flips, flag, counts, run, toy, monkeypatch, tmp_path):
+    own = {"source": "memory", "path": str(tmp_path / "reals.npy"), "xflip": flips[0], "yflip": flips[1]}
     monkeypatch.setattr(opening, "run_data", lambda path: own)
     code, rows, err = run("--model=x", "--metrics=fid50k_full,fid50k", "--num_images=100", *flag)
     assert code == 0 and {r["counts"]["real"] for r in rows} == counts, err

@@ -181,6 +181,6 @@ def test_where_entries_lie(monkeypatch, tmp_path):
 
 def test_features_that_float16_cannot_hold_are_refused():
     rows = Rows(3, "float16")
-    rows.add(0, np.full((2, 4), 60_000, np.float32))
+    rows.check(np.full((2, 4), 60_000, np.float32))
     with pytest.raises(MetricError, match=r"features up to 7e\+04 overflow float16"):
-        rows.add(2, np.full((1, 4), 70_000, np.float32))
+        rows.check(np.full((1, 4), -70_000, np.float32))

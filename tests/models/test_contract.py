@@ -12,7 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError
-from stylegan_jax.train.objective import take_turns
+from stylegan_jax.train.objective import take_apart, take_turns
 
 from . import variants
 
@@ -114,8 +114,9 @@ def test_two_sets_in_one_batch_do_not_see_each_other(arch):
     b, (_, (_, image, logits)) = variants.build(arch, variants.LABELS[arch]), results(arch, variants.LABELS[arch])
     images, conds = (take_turns(x, x[::-1]) for x in (jnp.asarray(image), b.cond))
     both = jax.jit(functools.partial(b.gan.discriminate, sets=2))(b.d, images, conds)
-    close(both[::2], logits)
-    close(both[1::2], logits[::-1])
+    here, there = take_apart(both)
+    close(here, logits)
+    close(there, logits[::-1])
 
 
 @each_arch

@@ -67,7 +67,7 @@ def test_no_row_changes_its_device():
     shapes = step.state_shapes(r.gan, r.config, r.layout), step.batch_shapes(r.gan, r.config, r.layout), toy.KEY
     text = r.programs["d_main"].lower(*shapes).compile().as_text()
     assert "all-reduce" in text
-    for moving in ("all-to-all", "collective-permute"):
+    for moving in ("all-to-all", "collective-permute", "all-gather"):
         assert moving not in text
 
 
