@@ -145,6 +145,11 @@ def test_sample(folder):
         assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 50
 
 
+def test_sample_takes_few_seeds(folder):
+    names, shown = execute("sample.ipynb", {"RUN": str(folder), "LABEL": 0, "SEEDS": range(3, 6), "OUT": "out"})
+    assert len(shown) == 5 and names["mixed"].shape == (2, *names["ws"].shape[1:])
+
+
 def test_train_small(tmp_path):
     own = {f"model.{key}": value for key, value in SMALL.items()} | QUICK
     own |= {"train.compilation_cache": str(tmp_path / "cache")}

@@ -128,7 +128,7 @@ def _table(model: LoadedModel, facts: Mapping[str, Any]) -> str:
         named = f"`{data['name']}`" if data.get("name") else f"source `{data.get('source', 'not known')}`"
         count = f", {data['num_images']:,} images" if data.get("num_images") else ""
         rows += [("training data", f"{named}{made_up}{count}{mirrored}")]
-        rows += [("labels from", f"`{data['labels']}`")] * bool(spec.label_dim and data.get("labels"))
+        rows += [("labels from", f"`{data.get('labels')}`")] * bool(spec.label_dim and data.get("labels"))
     if "nimg" in facts:
         steps = f", {facts['step']:,} iterations" if "step" in facts else ""
         rows += [("images shown", f"{facts['nimg'] / 1000:,.1f} kimg{steps}")]
