@@ -57,7 +57,10 @@ def parser() -> argparse.ArgumentParser:
         help="real images: a folder, zip, .npy, .npz or tfds:NAME, or run, those of the first --run; may be repeated",
     )
     p.add_argument(
-        "--num", type=int, default=0, help="images of each, of a data set at most all (default: 1000 of a model, all)"
+        "--num",
+        type=int,
+        default=0,
+        help="images of each, or all of a data set with fewer (default: 1000 of a model, all of a data set)",
     )
     p.add_argument("--mean", type=float, default=None, help="to subtract, 0 to 255 (default: of the first set)")
     p.add_argument(
