@@ -63,18 +63,24 @@ def push(folder: str | os.PathLike[str], repo: str, *, private: bool = False) ->
     Args:
         folder: the model folder.
         repo: 'user/name'.
-        private: of a repository that is created.
+        private: create it as private, and upload nowhere else.
 
     Returns:
         The address for `load_model`.
 
     Raises:
-        ConfigError: a name of another form, no huggingface_hub, or the Hub refuses.
+        ConfigError: a name of another form, no huggingface_hub, the Hub refuses, or `private` and a public repository
+            of this name is there.
     """
     check_name(repo)
     api = _library().HfApi()
     try:
         api.create_repo(repo, private=private, exist_ok=True)
+        if private and not api.repo_info(repo).private:  # what exists stays as it was
+            raise ConfigError(
+                f"--private: {repo} exists and is public; make it private on the Hub, choose another name, or leave "
+                "--private out"
+            )
         api.upload_folder(
             repo_id=repo,
             folder_path=os.fspath(folder),
@@ -82,6 +88,8 @@ def push(folder: str | os.PathLike[str], repo: str, *, private: bool = False) ->
             delete_patterns=["stablehlo/*"],  # programs that belong to other weights
             commit_message="Upload model",
         )
+    except ConfigError:
+        raise
     except Exception as error:
         raise ConfigError(f"--push={repo}: {_reason(error)}; log in with 'hf auth login' or set HF_TOKEN") from error
     return f"hf://{repo}"

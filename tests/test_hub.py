@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
+import hashlib
+import json
+import re
 import shutil
 import sys
 import types
@@ -11,20 +15,22 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from configs import tiny
-from stylegan_jax import hub, load_model, models
+from stylegan_jax import exported, hub, load_model, models
 from stylegan_jax.config import ConfigError, from_dict
 from stylegan_jax.convert import write_model_folder
+from stylegan_jax.exported import load_exported
 from stylegan_jax.tools import export, sample
 
 
 class FakeHub(types.ModuleType):
-    """Stands for huggingface_hub: repositories are folders."""
+    """Stands for huggingface_hub: repositories are folders, patterns are `fnmatch`'s on paths, as there."""
 
     def __init__(self, root):
         super().__init__("huggingface_hub")
-        self.root, self.calls = root, []
+        self.root, self.calls, self.public = root, [], set()
 
     def snapshot_download(self, repo_id, *, revision=None, allow_patterns=None):
         self.calls.append(("download", repo_id, revision, tuple(allow_patterns)))
@@ -32,22 +38,37 @@ class FakeHub(types.ModuleType):
         if not source.exists():
             raise OSError("404 Client Error.\nRepository Not Found")
         cache = self.root / "cache" / repo_id
-        for pattern in allow_patterns:
-            for path in source.glob(pattern):
-                (cache / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, cache / path.relative_to(source))
         cache.mkdir(parents=True, exist_ok=True)
+        self.copy(source, cache, allow_patterns)
         return str(cache)
+
+    @staticmethod
+    def matches(folder, patterns):
+        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+
+    def copy(self, source, target, patterns):
+        for name in self.matches(source, patterns):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / name, target / name)
 
     def HfApi(self):
         return self
 
     def create_repo(self, repo_id, *, private, exist_ok):
         self.calls.append(("create", repo_id, private, exist_ok))
+        if not private and not (self.root / repo_id).exists():
+            self.public.add(repo_id)
+        (self.root / repo_id).mkdir(parents=True, exist_ok=exist_ok)
+
+    def repo_info(self, repo_id):
+        return types.SimpleNamespace(private=repo_id not in self.public)
 
     def upload_folder(self, *, repo_id, folder_path, allow_patterns, delete_patterns, commit_message):
         self.calls.append(("upload", repo_id, tuple(allow_patterns), tuple(delete_patterns)))
-        shutil.copytree(folder_path, self.root / repo_id, dirs_exist_ok=True)
+        for name in self.matches(self.root / repo_id, delete_patterns):
+            (self.root / repo_id / name).unlink()
+        self.copy(Path(folder_path), self.root / repo_id, allow_patterns)
 
 
 @pytest.fixture
@@ -69,6 +90,13 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def programs(folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("programs") / "model"
+    assert export.main([f"--run={folder}", f"--out={path}", "--platforms=cpu"]) == 0
+    return path
+
+
 def test_what_is_pushed_and_pulled_loads_bit_for_bit(fake, folder, tmp_path, capsys):
     options = [f"--run={folder}", f"--out={tmp_path / 'out'}", "--platforms=none", "--license=mit"]
     assert export.main([*options, "--push=me/my-model", "--private"]) == 0
@@ -84,6 +112,76 @@ def test_what_is_pushed_and_pulled_loads_bit_for_bit(fake, folder, tmp_path, cap
     assert fake.calls == [("download", "me/my-model", "v1", ("model.json", "weights.safetensors"))]
     jax.tree.map(np.testing.assert_array_equal, (pulled.g_ema, pulled.w_avg), (there.g_ema, there.w_avg))
     assert pulled.config == there.config and pulled.label_kind == "none" and pulled.provenance["note"] == "random"
+
+
+def test_programs_are_pushed_and_pulled_and_old_ones_removed(fake, folder, programs, tmp_path):
+    out = shutil.copytree(programs, tmp_path / "out")
+    (out / "notes.pkl").write_bytes(b"x")
+    hub.push(out, "me/m")
+    there, own = fake.root / "me/m", ["README.md", "model.json", "weights.safetensors"]
+    files = ["export.json", "map.cpu.bin", "sample.cpu.bin", "synthesize.cpu.bin"]
+    assert fake.matches(there, ["*"]) == sorted([*own, *(f"stablehlo/{name}" for name in files)])
+    program = load_exported("hf://me/m", "cpu")
+    assert fake.calls[-1] == ("download", "me/m", None, hub.EXPORTED_FILES)
+    assert np.abs(program.sample([1, 2]).astype(int) - load_model(folder).sample([1, 2])).max() <= 1
+    shutil.rmtree(out / "stablehlo")
+    hub.push(out, "me/m")
+    assert fake.matches(there, ["*"]) == own
+
+
+def test_private_uploads_to_no_public_repository(fake, folder, tmp_path, capsys):
+    hub.push(folder, "me/seen")
+    fake.calls.clear()
+    options = [f"--run={folder}", f"--out={tmp_path / 'out'}", "--platforms=none", "--license=mit", "--push=me/seen"]
+    assert export.main([*options, "--private"]) == 2
+    assert "--private: me/seen exists and is public; make it private" in capsys.readouterr().err
+    assert [call[0] for call in fake.calls] == ["create"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "text"),
+    [
+        (["format"], "zip", "holds no exported programs (the format is 'zip')"),
+        (["format_version"], 2, "the format version 2, this code reads 1"),
+        (["functions"], {"../../x": {}}, "export.json is damaged (KeyError: 'map')"),
+        (["functions", "map", "files"], {}, "export.json is damaged (KeyError: 'cpu')"),
+        (["functions", "sample", "inputs"], [], "export.json is damaged (KeyError: 'z')"),
+        (["label_kind"], None, "export.json is damaged (KeyError: 'label_kind')"),
+        (["precision"], None, "export.json is damaged (TypeError"),
+        (["functions", "map", "weights"], ["gone"], "weights.safetensors does not hold what export.json names ("),
+    ],
+)
+def test_a_description_of_anybody_is_checked(fake, programs, path, value, text):
+    content = json.loads((programs / "stablehlo/export.json").read_text())
+    *parents, last = path
+    part = content
+    for key in parents:
+        part = part[key]
+    part[last] = value
+    if last == "label_kind":
+        del part[last]
+    shutil.copytree(programs, fake.root / "me/odd")
+    (fake.root / "me/odd/stablehlo/export.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        load_exported("hf://me/odd", "cpu")
+
+
+def test_a_program_that_is_none_and_nets_that_no_function_reads(programs, tmp_path, monkeypatch):
+    out = shutil.copytree(programs, tmp_path / "out")
+    about = json.loads((out / "stablehlo/export.json").read_text())
+    weights = safetensors.numpy.load_file(out / "weights.safetensors")
+    safetensors.numpy.save_file(weights | {"d/params/x": np.zeros(3)}, out / "weights.safetensors")
+    about["weights"]["sha256"] = hashlib.sha256((out / "weights.safetensors").read_bytes()).hexdigest()
+    (out / "stablehlo/export.json").write_text(json.dumps(about))
+    placed = []
+    monkeypatch.setattr(exported.jax, "device_put", lambda tree: placed.append(tree) or tree)
+    load_exported(out, "cpu")
+    assert sorted(placed[0]) == sorted(name for name in weights if name.startswith("g_ema/"))
+    (out / "stablehlo/map.cpu.bin").write_bytes(b"no program")
+    about["functions"]["map"]["files"]["cpu"]["sha256"] = hashlib.sha256(b"no program").hexdigest()
+    (out / "stablehlo/export.json").write_text(json.dumps(about))
+    with pytest.raises(ConfigError, match=r"map\.cpu\.bin is no program that JAX reads"):
+        load_exported(out, "cpu")
 
 
 def test_a_path_object_and_a_tool_take_the_address(fake, folder, tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,39 @@ def test_they_are_valid_and_stripped(path):
     assert not any(tags(cell) for cell in code[2:])
 
 
+def install_cell(path: Path) -> str:
+    return "".join(json.loads(path.read_text())["cells"][1]["source"])
+
+
+def test_the_install_cells_differ_in_extras_only():
+    assert len({install_cell(path).replace("[features]", "") for path in NOTEBOOKS}) == 1
+
+
+def test_the_install_cell_clones_once(monkeypatch, tmp_path):
+    commands = []
+
+    def run(command, check):
+        commands.append(command[:2])
+        if command[0] == "git":
+            (Path("checkout") / "stylegan_jax").mkdir(parents=True)
+
+    monkeypatch.setattr("subprocess.run", run)
+    monkeypatch.setattr("sys.path", [])
+    code = install_cell(NOTEBOOKS[0]).replace('REPOSITORY = ""', 'REPOSITORY = "https://example.org/x"')
+    pip = [sys.executable, "-m"]
+    for start, expected in ((tmp_path, [["git", "clone"], pip]), (None, []), (tmp_path, [pip])):  # again; a new kernel
+        if start:
+            monkeypatch.chdir(start)
+        exec(code, {})
+        assert Path.cwd() == tmp_path / "checkout" and commands == expected
+        commands.clear()
+
+
 def test_the_install_cell_does_nothing_in_a_checkout(monkeypatch, tmp_path):
-    cell = json.loads(NOTEBOOKS[0].read_text())["cells"][1]
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
     monkeypatch.setattr("sys.path", [])
-    exec("".join(cell["source"]), {})
+    exec(install_cell(NOTEBOOKS[0]), {})
     assert Path.cwd() == tmp_path
 
 
@@ -115,6 +143,11 @@ def test_sample(folder):
         np.testing.assert_array_equal(file["w"], names["ws"])
     for picture in shown:  # each shows pictures that differ
         assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 50
+
+
+def test_sample_takes_few_seeds(folder):
+    names, shown = execute("sample.ipynb", {"RUN": str(folder), "LABEL": 0, "SEEDS": range(3, 6), "OUT": "out"})
+    assert len(shown) == 5 and names["mixed"].shape == (2, *names["ws"].shape[1:])
 
 
 def test_train_small(tmp_path):

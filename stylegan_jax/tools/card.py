@@ -122,14 +122,16 @@ def _table(model: LoadedModel, facts: Mapping[str, Any]) -> str:
     rows += [("latent z, style w, style slots", f"{spec.z_dim}, {spec.w_dim}, {spec.num_ws}")]
     data = facts.get("data")
     if data:
-        flips = [what for key, what in (("xflip", "left to right"), ("yflip", "top to bottom")) if data[key]]
+        flips = [what for key, what in (("xflip", "left to right"), ("yflip", "top to bottom")) if data.get(key)]
         mirrored = f", mirrored {' and '.join(flips)}" if flips else ""
-        made_up = " (made-up shapes)" if data["source"] == "synthetic" else ""
-        named = f"`{data['name']}`" if data["name"] else f"source `{data['source']}`"
-        rows += [("training data", f"{named}{made_up}, {data['num_images']:,} images{mirrored}")]
-        rows += [("labels from", f"`{data['labels']}`")] * bool(spec.label_dim)
+        made_up = " (made-up shapes)" if data.get("source") == "synthetic" else ""
+        named = f"`{data['name']}`" if data.get("name") else f"source `{data.get('source', 'not known')}`"
+        count = f", {data['num_images']:,} images" if data.get("num_images") else ""
+        rows += [("training data", f"{named}{made_up}{count}{mirrored}")]
+        rows += [("labels from", f"`{data.get('labels')}`")] * bool(spec.label_dim and data.get("labels"))
     if "nimg" in facts:
-        rows += [("images shown", f"{facts['nimg'] / 1000:,.1f} kimg, {facts['step']:,} iterations")]
+        steps = f", {facts['step']:,} iterations" if "step" in facts else ""
+        rows += [("images shown", f"{facts['nimg'] / 1000:,.1f} kimg{steps}")]
     rows += [(key, f"`{facts[key]}`") for key in ("recipe", "augment", "source", "sha256", "era") if facts.get(key)]
     versions = facts.get("versions")
     rows += [("trained with", ", ".join(f"{k} {v}" for k, v in versions.items()))] if versions else []
@@ -137,7 +139,7 @@ def _table(model: LoadedModel, facts: Mapping[str, Any]) -> str:
 
 
 def _metrics(facts: Mapping[str, Any]) -> str:
-    rows = facts.get("metrics")
+    rows = [row for row in facts.get("metrics") or () if {"metric", "value", "nimg"} <= row.keys()]
     if not rows:
         return "None are known: the run, or the file that the weights come from, reports none."
     lines = ["| metric | value | 95 % interval | network | after |", "|---|---|---|---|---|"]
@@ -164,7 +166,7 @@ def _use(model: LoadedModel, address: str) -> str:
 def _limits(facts: Mapping[str, Any]) -> str:
     data, shown = facts.get("data"), facts.get("nimg")
     lines = ["For research on generative models, and for drawing images like those it was trained on."]
-    if data and shown is not None and data["num_images"]:
+    if data and shown is not None and data.get("num_images"):
         lines.append(
             f"It saw {data['num_images']:,} images, each {shown / data['num_images']:,.1f} times on average: what that "
             "set lacks or shows too often, the model does too."

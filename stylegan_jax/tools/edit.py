@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.tools import directions, inputs, runner
+from stylegan_jax.tools import directions, given, inputs, runner
 
 METHODS = ("sefa", "ganspace", "boundary", "difference", "file")
 
@@ -50,16 +50,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check that the files a method needs are given.
+    """Check that the files a method needs are given, and nothing that has no effect.
 
     Raises:
-        ValueError: one is missing, or given to a method that has no use for it.
+        ValueError: one is missing, or given where there is no use for it.
     """
     needs = {"boundary": ("positive", "negative"), "difference": ("positive", "negative"), "file": ("directions",)}
     for name in ("positive", "negative", "directions"):
         wanted = name in needs.get(args.method, ())
         if wanted != (getattr(args, name) is not None):
             raise ValueError(f"--method={args.method} {'needs' if wanted else 'does not use'} --{name}=FILE")
+    if args.styles is not None:
+        of_label = () if args.method == "ganspace" else ("classes", "label")
+        given.refuse(parser(), args, ("seeds", "psi", "cutoff", *of_label), "with --styles")
 
 
 def find(model: Any, layers: Sequence[int], label: Any, args: argparse.Namespace) -> directions.Directions:

@@ -54,7 +54,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--name", default="", help="title of the card (default: the name of --push or of the folder)")
     p.add_argument("--license", default="", help="of the weights, as the Hub writes it, such as apache-2.0")
     p.add_argument("--push", default="", metavar="USER/NAME", help="upload to the Hugging Face Hub")
-    p.add_argument("--private", action="store_true", help="a repository that --push creates is private")
+    p.add_argument(
+        "--private", action="store_true", help="--push creates a private repository, and uploads to no public one"
+    )
     return p
 
 
@@ -104,12 +106,19 @@ def provenance(model: Any, run: str) -> dict[str, Any]:
 
 
 def networks(model: Any, whole: bool) -> dict[str, Any]:
-    """Return the networks as a model folder holds them."""
+    """Return the networks as a model folder holds them.
+
+    Raises:
+        ValueError: `whole`, and one is not there.
+    """
     found = {"g_ema": {**model.g_ema, "w_avg": model.w_avg}}
-    if whole and model.g is not None:
-        found["g"] = {**model.g, "w_avg": model.w_avg}
-    if whole and model.d is not None:
-        found["d"] = model.d
+    if whole:
+        if model.g is None or model.d is None:
+            missing = [name for name, net in (("G", model.g), ("D", model.d)) if net is None]
+            raise ValueError(
+                f"--whole: --run holds no {' and no '.join(missing)}; leave --whole out, or give the workdir of the run"
+            )
+        found |= {"g": {**model.g, "w_avg": model.w_avg}, "d": model.d}
     return found
 
 
@@ -137,7 +146,7 @@ def act(args: argparse.Namespace) -> str:
             f"--run={args.run}: at step {model.provenance['step']} the model is still growing (height "
             f"{model.gan.spec.image_shape[0]} of {model.config.image_shape[0]}); export a later checkpoint"
         )
-    facts = provenance(model, args.run)
+    nets, facts = networks(model, args.whole), provenance(model, args.run)
     model = model._replace(provenance=facts)
     name = args.name or args.push.partition("/")[2] or Path(args.out).resolve().name
     address = f"hf://{args.push}" if args.push else os.fspath(Path(args.out).name)
@@ -146,7 +155,7 @@ def act(args: argparse.Namespace) -> str:
     )
     with folders.new_folder(args.out, overwrite=args.overwrite) as fresh:
         config = dataclasses.asdict(model.config)
-        folders.fill_model_folder(fresh, args.out, config, networks(model, args.whole), facts)
+        folders.fill_model_folder(fresh, args.out, config, nets, facts)
         (fresh / "README.md").write_text(text, encoding="utf-8")
         if platforms:
             if args.precision != "model":

@@ -20,10 +20,10 @@ from stylegan_jax import __version__, models
 from stylegan_jax.backend import tracing_for
 from stylegan_jax.convert.folder import WEIGHTS_FILE, save_json
 from stylegan_jax.convert.stylegan2 import flatten, unflatten
+from stylegan_jax.exported import FORMAT, FORMAT_VERSION
 from stylegan_jax.models.precision import low_dtype
 from stylegan_jax.trained import LoadedModel
 
-FORMAT = "stylegan_jax exported programs"
 PLATFORMS = {"cpu": "cpu", "cuda": "gpu", "tpu": "tpu"}
 """Names of `jax.export`: names of JAX's backends."""
 NET = "g_ema"
@@ -122,7 +122,7 @@ def write_programs(folder: Path, model: LoadedModel, platforms: Sequence[str], n
         }
     content = {
         "format": FORMAT,
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "weights": {"file": f"../{WEIGHTS_FILE}", "sha256": sha256},
         "noise": noise,
         "precision": {platform: _precision(model, platform) for platform in platforms},

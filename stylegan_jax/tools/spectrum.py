@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stylegan_jax.tools import inputs, runner
+from stylegan_jax.tools import given, inputs, runner
 
 DB = (-50.0, 30.0)
 """Of the slices, from … to."""
@@ -56,9 +56,19 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help="real images: a folder, zip, .npy, .npz or tfds:NAME, or run, those of the first --run; may be repeated",
     )
-    p.add_argument("--num", type=int, default=0, help="images of each (default: 1000 of a model, all of a data set)")
-    p.add_argument("--mean", type=float, default=None, help="to subtract, 0 to 255 (default: of the first --data)")
-    p.add_argument("--std", type=float, default=None, help="to divide by (default: of the first --data)")
+    p.add_argument(
+        "--num",
+        type=int,
+        default=0,
+        help="images of each, or all of a data set with fewer (default: 1000 of a model, all of a data set)",
+    )
+    p.add_argument("--mean", type=float, default=None, help="to subtract, 0 to 255 (default: of the first set)")
+    p.add_argument(
+        "--std",
+        type=float,
+        default=None,
+        help="to divide by (default: of the first set, which is the first --data, or else --run)",
+    )
     p.add_argument("--psi", type=float, default=1.0, help="truncation: 1 none, 0 the average image (default: 1)")
     inputs.add_labels(p, "class or classes from 0, by turns, or all")
     p.add_argument("--beta", type=float, default=8.0, help="of the Kaiser window (default: 8)")
@@ -79,6 +89,8 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("nothing to look at; give --run=DIR, --data=PATH, or several of them")
     if "run" in args.data and not args.run:
         raise ValueError("--data=run means the data of --run; add --run=DIR, or give a path")
+    if not args.run:
+        given.refuse(parser(), args, ("psi", "classes", "label"), "without --run")
     if (args.mean is None) != (args.std is None):
         raise ValueError("--mean and --std belong together; give both or none")
     if args.std is not None and not (args.std > 0 and np.isfinite([args.mean, args.std]).all()):
@@ -106,11 +118,14 @@ def of_model(path: str, model: Any, args: argparse.Namespace) -> Subject:
 def of_data(path: str, first: Any, run: str, args: argparse.Namespace, stack: contextlib.ExitStack) -> Subject:
     """Return real images, at the size of the first model where there is one.
 
+    Of a run, those that it was trained on, as stored: its subset, not mirrored. --num takes the same part of the images
+    as `data.subset` does, and all of them where there are fewer.
+
     Raises:
         MetricError: they cannot be read.
     """
     from stylegan_jax.config import ConfigError
-    from stylegan_jax.data import DataError
+    from stylegan_jax.data import DataError, order
     from stylegan_jax.metrics import opening
 
     own = path == "run"
@@ -119,16 +134,19 @@ def of_data(path: str, first: Any, run: str, args: argparse.Namespace, stack: co
         raise ValueError(f"--data=run: {run} is no workdir of a run, so its data is not known; give a path")
     try:
         data = opening.data_config("" if own else path, config)
-        data = dataclasses.replace(data, labels="none", subset=args.num)
+        data = dataclasses.replace(data, labels="none")
         source = opening.open_images(data, first.gan.spec.image_shape if first else None, 3)
     except (ConfigError, DataError) as error:
         raise opening.explain(error, "--data", path) from error
     stack.callback(source.close)
-    count = source.info().num_images
+    total = source.info().num_images
+    wanted = (args.num, config.get("subset", 0) if own and config else 0)
+    count = min(total, *(n or total for n in wanted))
+    keep = order.subset(data.subset_seed, count, total)
 
     def chunks() -> Iterator[np.ndarray]:
         for start in range(0, count, args.batch):
-            yield np.stack([source.pixels(i) for i in range(start, min(start + args.batch, count))])
+            yield np.stack([source.pixels(int(i)) for i in keep[start : start + args.batch]])
 
     shape = source.pixels(0).shape
     return Subject(_name(data.path or data.source), shape, count, chunks)
@@ -142,12 +160,14 @@ def find_subjects(args: argparse.Namespace, stack: contextlib.ExitStack) -> tupl
     """Return (data sets and models, in this order, with names of their own; the models).
 
     Raises:
-        ValueError: they differ in size.
+        ValueError: they differ in size, or a label is given and none of the models has labels.
     """
     from stylegan_jax.load import load_model
 
     models = [load_model(path).on_device() for path in args.run]
     first = models[0] if models else None
+    if models and not any(model.gan.spec.label_dim for model in models):
+        given.refuse(parser(), args, ("classes", "label"), "on models without labels")
     found = [of_data(path, first, args.run[0] if args.run else "", args, stack) for path in args.data]
     found += [of_model(path, model, args) for path, model in zip(args.run, models, strict=True)]
     named: list[Subject] = []

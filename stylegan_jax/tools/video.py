@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.tools import inputs, runner
+from stylegan_jax.tools import given, inputs, runner
 
 PATHS = ("latent", "translate", "rotate")
 
@@ -62,6 +62,8 @@ def check(args: argparse.Namespace, seeds: Sequence[int]) -> None:
         raise ValueError(f"--frames={args.frames} must be at least 1")
     if args.styles is not None and args.space == "z":
         raise ValueError("--styles are no latents; leave --space=z out")
+    if args.styles is not None:
+        given.refuse(parser(), args, ("seeds", "psi", "cutoff", "classes", "label"), "with --styles")
     if not np.isfinite(args.radius):
         raise ValueError(f"--radius={args.radius}: write a number, such as 0.125")
     keyframes(args, seeds)

@@ -78,8 +78,8 @@ def test_a_direction_between_two_groups(classes_model, model, tmp_path, method, 
 
 def test_the_grid_shows_each_seed_moved_by_each_strength(classes_model, model, tmp_path):
     first, again = tmp_path / "first", tmp_path / "again"
-    options = [f"--run={classes_model}", "--class=2", "--seeds=4,5", "--layers=2", "--strengths=-2,0,4"]
-    assert edit.main([*options, "--method=sefa", "--count=2", f"--out={first}"]) == 0
+    options = [f"--run={classes_model}", "--layers=2", "--strengths=-2,0,4"]
+    assert edit.main([*options, "--class=2", "--seeds=4,5", "--method=sefa", "--count=2", f"--out={first}"]) == 0
     assert json.loads((first / "edit.json").read_text())["layers"] == [2]
     found = directions.load(str(first / "directions.npz"), model.gan.spec.w_dim)
     ws = model.map([5], 2)
@@ -110,6 +110,9 @@ def test_the_grid_shows_each_seed_moved_by_each_strength(classes_model, model, t
             ["--method=difference", "--positive=a.npz", "--negative=a.npz"],
             "--positive=a.npz is no .npz file with 'w'",
         ),
+        (["--styles=a.npz", "--psi=0.7"], "--psi=0.7 has no effect with --styles; leave it out"),
+        (["--styles=a.npz", "--class=0"], "--class=0 has no effect with --styles"),
+        (["--styles=a.npz", "--class=0", "--method=ganspace"], "--styles=a.npz is no .npz file with 'w'"),
         (["--styles=array.npy"], "--styles=array.npy is no .npz file with 'w'"),
         (["--method=file", "--directions=half.npz"], "--directions=half.npz is no .npz file with"),
         (["--styles=a.npz"], "--styles=a.npz is no .npz file with 'w'"),
@@ -125,7 +128,8 @@ def test_mistakes_are_answered_by_one_line(classes_model, tmp_path, monkeypatch,
     np.savez("half.npz", vectors=np.zeros((9, 99)))
     whole = (tmp_path / "half.npz").read_bytes()
     (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
-    assert edit.main([f"--run={classes_model}", "--class=0", "--seeds=0", "--out=x", *options]) == 2
+    of_seeds = [] if options[0].startswith("--styles") else ["--class=0", "--seeds=0"]
+    assert edit.main([f"--run={classes_model}", "--out=x", *of_seeds, *options]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ") and text in line
     assert not (tmp_path / "x").exists()

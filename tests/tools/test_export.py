@@ -141,6 +141,7 @@ def test_what_does_not_fit(exported, tmp_path, capsys):
         (["--platforms=cuda,mps"], "--platforms=cuda,mps: known: cpu, cuda, tpu, none"),
         (["--push=me/x"], "--push needs --license"),
         (["--private"], "--private does nothing without --push"),
+        (["--whole"], "--whole: --run holds no G and no D; leave --whole out, or give the workdir of the run"),
         (["--license=a b"], "write an identifier of the Hub"),
     ):
         assert export.main([f"--run={source}", f"--out={tmp_path / 'x'}", *options]) == 2
@@ -186,3 +187,10 @@ def test_the_card_tells_what_the_run_recorded(tmp_path, classes_model):
     assert "| training data | `photos.zip`, 1,000 images, mirrored left to right |" in text
     assert "each 80.0 times on average" in text and "None was stated" in text and "license:" not in text
     assert 'load_model("hf://a/b")' in text and "3 classes" in text
+
+
+def test_the_card_of_a_model_whose_provenance_lacks_things(classes_model):
+    facts = {"data": {"name": "cats"}, "nimg": 2000, "metrics": [{"metric": "fid5k"}]}
+    text = card.write_card(load_model(classes_model), facts, name="A", address="b", licence="mit", programs="")
+    assert "| training data | `cats` |" in text and "| images shown | 2.0 kimg |" in text
+    assert "is not recorded here" in text and "None are known" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from stylegan_jax import load_model
+from stylegan_jax.data import order
 from stylegan_jax.tools import plot, spectra, spectrum
 
 DRAW = np.random.default_rng(0)
@@ -104,6 +106,29 @@ def test_a_model_beside_its_data(classes_model, tmp_path, capsys):
     assert "made with other arguments" in capsys.readouterr().err
 
 
+def test_more_than_there_is_takes_all_of_it(zoo, tmp_path, capsys):
+    data = tmp_path / "real.npy"
+    np.save(data, DRAW.integers(0, 256, (6, 8, 8, 1), dtype=np.uint8))
+    options = [f"--run={zoo['grey']}", f"--data={data}", "--num=9", f"--out={tmp_path / 'out'}"]
+    assert spectrum.main(options) == 0
+    assert "spectra of real (6), grey (9)" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "spectrum.json").read_text())["images"] == {"real": 6, "grey": 9}
+
+
+def test_the_data_of_a_run_are_the_images_that_it_saw(tmp_path):
+    pixels = DRAW.integers(0, 256, (9, 8, 8, 3), dtype=np.uint8)
+    np.save(tmp_path / "real.npy", pixels)
+    own = {"source": "memory", "path": str(tmp_path / "real.npy"), "subset": 5, "subset_seed": 3}
+    (tmp_path / "config.json").write_text(json.dumps({"data": own}))
+    for num, count in ((0, 5), (4, 4), (8, 5)):
+        args = spectrum.parser().parse_args([f"--num={num}", "--batch=3", "--out=x"])
+        with contextlib.ExitStack() as stack:
+            found = spectrum.of_data("run", None, str(tmp_path), args, stack)
+            chunks = list(found.chunks())
+        assert found.count == count and [len(x) for x in chunks] == [3, count - 3]
+        np.testing.assert_array_equal(np.concatenate(chunks), pixels[order.subset(3, count, 9)])
+
+
 def test_channels_other_than_three(zoo, tmp_path):
     for name in ("grey", "rgba"):
         assert spectrum.main([f"--run={zoo[name]}", "--num=2", f"--out={tmp_path / name}"]) == 0
@@ -120,6 +145,8 @@ def test_channels_other_than_three(zoo, tmp_path):
         (["--data=synthetic:4", "--mean=1"], "--mean and --std belong together"),
         (["--data=synthetic:4", "--mean=1", "--std=0"], "the second above 0"),
         (["--data=synthetic:4", "--pad=1"], "--pad=1 must be at least 2"),
+        (["--data=synthetic:4", "--class=1"], "--class=1 has no effect without --run; leave it out"),
+        (["--data=synthetic:4", "--psi=0.5"], "--psi=0.5 has no effect without --run"),
         (["--data=nowhere"], "--data=nowhere: neither a folder"),
     ],
 )
@@ -136,3 +163,5 @@ def test_models_without_runs_and_of_other_sizes(zoo, tmp_path, capsys):
     assert "is no workdir of a run, so its data is not known" in capsys.readouterr().err
     assert spectrum.main([f"--run={zoo['grey']}", f"--run={zoo['stylegan3']}", "--class=0", out]) == 2
     assert "images of different sizes" in capsys.readouterr().err
+    assert spectrum.main([f"--run={zoo['grey']}", "--label=1,0", out]) == 2
+    assert "--label=1,0 has no effect on models without labels" in capsys.readouterr().err
