@@ -161,9 +161,7 @@ def new_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iter
         BadCheckpointError: `path` exists and may not be replaced, or the disk refuses.
     """
     target = Path(os.path.abspath(path))
-    if target.exists() and not _replaceable(target, overwrite):
-        hint = "it is not a folder written by this tool" if overwrite else "pass --overwrite (overwrite=True)"
-        raise BadCheckpointError(path, f"exists already; {hint}, or choose another name")
+    check_replaceable(path, overwrite)
     fresh, old = (target.with_name(f".{target.name}.{kind}-{os.getpid()}") for kind in ("new", "old"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -181,6 +179,18 @@ def new_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iter
         shutil.rmtree(fresh, ignore_errors=True)
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)
+
+
+def check_replaceable(path: str | os.PathLike[str], overwrite: bool) -> None:
+    """Check that `new_folder` may make `path`.
+
+    Raises:
+        BadCheckpointError: it exists and may not be replaced.
+    """
+    target = Path(os.path.abspath(path))
+    if target.exists() and not _replaceable(target, overwrite):
+        hint = "it is not a folder written by this tool" if overwrite else "pass --overwrite (overwrite=True)"
+        raise BadCheckpointError(path, f"exists already; {hint}, or choose another name")
 
 
 def _replaceable(target: Path, overwrite: bool) -> bool:

@@ -156,7 +156,7 @@ def load_styles(flag: str, path: str, w_dim: int) -> np.ndarray:
         ValueError: no such file, none in the folder, or another shape.
     """
     if Path(path).is_dir():
-        files = sorted(Path(path).rglob("projected_w.npz"))
+        files = inputs.find_projections(path)
         if not files:
             raise ValueError(f"{flag}={path}: no projected_w.npz in it; give a folder that tools.project wrote")
         return np.concatenate([load_styles(flag, str(file), w_dim) for file in files])

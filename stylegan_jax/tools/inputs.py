@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+PROJECTION = "projected_w.npz"
 
 
 def add_arguments(p: argparse.ArgumentParser, psi: bool = True) -> None:
@@ -89,11 +93,24 @@ def read_npz(flag: str, path: str, names: tuple[str, ...]) -> list[np.ndarray]:
         ValueError: no such file, none of that kind, or an array that is missing.
     """
     try:
+        found = load_npz(path, names)
+    except ValueError as error:
+        raise ValueError(f"{flag}={path} is no .npz file with {', '.join(map(repr, names))}: {error}") from None
+    return [found[name] for name in names]
+
+
+def load_npz(path: str | Path, names: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+    """Return arrays of an .npz file by name; without `names`, all.
+
+    Raises:
+        ValueError: no such file, none of that kind, a damaged one, or an array that is missing.
+    """
+    bad = (OSError, EOFError, KeyError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error)
+    try:
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return [file[name] for name in names]
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        wanted = ", ".join(map(repr, names))
-        raise ValueError(f"{flag}={path} is no .npz file with {wanted}: {error}") from None
+            return {name: file[name] for name in (file.files if names is None else names)}
+    except bad as error:
+        raise ValueError(str(error)) from None
 
 
 def write_npz(path: Path, **arrays: Any) -> None:
@@ -113,6 +130,32 @@ def read_styles(path: str, spec: Any) -> np.ndarray:
     from stylegan_jax import trained
 
     return trained.as_styles(read_npz("--styles", path, ("w",))[0], spec)
+
+
+def count_styles(path: str) -> int:
+    """Return how many styles --styles holds, before a model is there to compare them with.
+
+    Raises:
+        ValueError: no such file, or no list of styles.
+    """
+    (w,) = read_npz("--styles", path, ("w",))
+    if w.ndim not in (2, 3):
+        raise ValueError(f"--styles={path}: 'w' has the shape {w.shape}; give styles [n, w] or [n, slots, w]")
+    return len(w)
+
+
+def find_projections(folder: str | Path) -> list[Path]:
+    """Return the projected_w.npz files of a folder that `project` made: its --out, or that of one image.
+
+    Of an --out that was used again, those of the newest call, as its project.json lists them; of another folder, every
+    one below it.
+    """
+    folder = Path(folder)
+    try:
+        names = list(json.loads((folder / "project.json").read_text())["lpips"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return sorted(folder.rglob(PROJECTION))
+    return [file for file in (folder / name / PROJECTION for name in names) if file.is_file()]
 
 
 def parse_layers(text: str, model: Any) -> list[int]:

@@ -29,7 +29,9 @@ def parser() -> argparse.ArgumentParser:
     inputs.add_labels(p, "class of all targets, or one each, as 3 or 0,0,2")
     inputs.add_output(p, "folder for one folder per image, and project.json")
     p.add_argument("--targets", required=True, metavar="FILES", help="images with commas between, or a folder of them")
-    p.add_argument("--masks", metavar="FILES", help="white where a target counts, black where not, one per target")
+    p.add_argument(
+        "--masks", metavar="FILES", help="white where a target counts, one per target; those of a folder by their names"
+    )
     p.add_argument("--steps", type=int, default=1000, help="of Adam (default: %(default)s, as published)")
     p.add_argument("--plus", action="store_true", help="a style per slot (W+): closer to the target, worse to edit")
     p.add_argument(
@@ -85,6 +87,25 @@ def name_folders(files: Sequence[Path]) -> list[str]:
     return names
 
 
+def find_masks(text: str, names: Sequence[str]) -> list[Path]:
+    """Return the mask of each target: of a list in its order, of a folder the file of the target's name.
+
+    Raises:
+        ValueError: a file that is missing, another number of them, or two of one name.
+    """
+    files = find_files("--masks", text)
+    if not Path(text).is_dir():
+        if len(files) != len(names):
+            raise ValueError(f"--masks={text}: {len(files)} masks for {len(names)} targets; give one each")
+        return files
+    own = [[file for file in files if file.stem == name] for name in names]
+    for name, found in zip(names, own, strict=True):
+        if len(found) != 1:
+            have = ", ".join(file.name for file in found) or "none"
+            raise ValueError(f"--masks={text}: the target {name} needs one mask of its name in there, and has {have}")
+    return [found[0] for found in own]
+
+
 def video_ending(args: argparse.Namespace) -> str:
     """Return '.mp4' or another ending that can be written here; '' for none.
 
@@ -95,8 +116,9 @@ def video_ending(args: argparse.Namespace) -> str:
 
     if args.video == "none" or not args.frames:
         return ""
-    name = "proj" if args.video == "auto" else f"proj.{args.video}"
-    return video_file.choose(Path(name), FPS, "--video").suffix
+    ending = video_file.default_ending() if args.video == "auto" else f".{args.video}"
+    video_file.check_ending(ending, f"--video={args.video}")
+    return ending
 
 
 def choose_labels(model: Any, args: argparse.Namespace, count: int) -> np.ndarray | None:
@@ -122,9 +144,7 @@ def act(args: argparse.Namespace) -> str:
             raise ValueError(f"{flag}={value} must be at least {least}")
     files = find_files("--targets", args.targets)
     names, ending = name_folders(files), video_ending(args)
-    masked = find_files("--masks", args.masks) if args.masks else []
-    if masked and len(masked) != len(files):
-        raise ValueError(f"--masks={args.masks}: {len(masked)} masks for {len(files)} targets; give one each")
+    masked = find_masks(args.masks, names) if args.masks else []
     model = load_model(args.run, args.step)
     shape = model.gan.spec.image_shape
     targets = projector.read_images(files, shape)
@@ -133,7 +153,7 @@ def act(args: argparse.Namespace) -> str:
     label = choose_labels(model, args, len(files))
     net = load_features("vgg16_lpips", args.features)
     path = runner.claim(Path(args.out), "project.json", args)
-    found = projector.project(
+    found = projector.parts(
         model,
         targets,
         masks=weights,
@@ -146,12 +166,17 @@ def act(args: argparse.Namespace) -> str:
         frames=args.frames if ending else 0,
         batch=args.batch,
     )
-    for i, name in enumerate(names):
-        write(Path(args.out) / name, found, i, targets[i], None if masks is None else masks[i], ending)
-    rows = list(zip(names, found.start_lpips.tolist(), found.lpips.tolist(), strict=True))
-    table = {name: {"start": start, "end": end} for name, start, end in rows}
-    runner.write_record(path, runner.record(args, model, lpips=table, features=net.source))
-    return f"LPIPS {', '.join(f'{name} {start:.4f} -> {end:.4f}' for name, start, end in rows)}; in {args.out}"
+    table: dict[str, dict[str, float]] = {}
+    about = {"lpips": table, "features": net.source, "weights": projector.digest(model)}
+    runner.write_record(path, runner.record(args, model, **about))
+    for part in found:  # as they are ready, so that neither memory nor what an interruption costs grows with them
+        for i, (start, end) in enumerate(zip(part.start_lpips.tolist(), part.lpips.tolist(), strict=True)):
+            n = len(table)
+            write(Path(args.out) / names[n], part, i, targets[n], None if masks is None else masks[n], ending)
+            table[names[n]] = {"start": start, "end": end}
+        runner.write_record(path, runner.record(args, model, **about))
+    told = ", ".join(f"{name} {row['start']:.4f} -> {row['end']:.4f}" for name, row in table.items())
+    return f"LPIPS {told}; in {args.out}"
 
 
 def write(folder: Path, found: Any, i: int, target: np.ndarray, mask: np.ndarray | None, ending: str) -> None:
@@ -162,10 +187,12 @@ def write(folder: Path, found: Any, i: int, target: np.ndarray, mask: np.ndarray
     folder.mkdir(exist_ok=True)
     images.save_png(folder / "target.png", target)
     images.save_png(folder / "proj.png", images.to_pixels(found.images[i]))
-    (folder / "mask.png").unlink(missing_ok=True)  # of an earlier call, which `pti` would take
+    for name in ("mask.png", *(f"proj{other}" for other in video_file.ENDINGS)):  # of an earlier call
+        (folder / name).unlink(missing_ok=True)
     if mask is not None:
         images.save_png(folder / "mask.png", mask[..., None])
-    np.savez(folder / "projected_w.npz", w=found.ws[i : i + 1], **{path: x[i] for path, x in found.noise.items()})
+    noise = {path: x[i] for path, x in found.noise.items()}
+    inputs.write_npz(folder / inputs.PROJECTION, w=found.ws[i : i + 1], **noise)
     if ending:
         pairs = (np.concatenate([target, frame], axis=1) for frame in found.frames[:, i])
         video_file.write(folder / f"proj{ending}", pairs, FPS)

@@ -12,7 +12,7 @@ Each step is one call of one compiled program: in a loop inside the program, XLA
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ import numpy as np
 import optax
 
 from stylegan_jax import images as pictures, models, rng, trained
+from stylegan_jax.metrics.report import digest_of
 from stylegan_jax.models.features import FeatureNet, load_features
 from stylegan_jax.spec import Array, Variables
 from stylegan_jax.tools import runner
@@ -122,6 +123,37 @@ def project(
 
     Source: Karras et al. 2020 (StyleGAN2), section 5.2 and appendix D; W+ from Abdal et al. 2019.
     """
+    found = parts(
+        model,
+        images,
+        masks=masks,
+        label=label,
+        steps=steps,
+        plus=plus,
+        noise=noise,
+        seed=seed,
+        net=net,
+        frames=frames,
+        batch=batch,
+    )
+    return _join(list(found))
+
+
+def parts(
+    model: LoadedModel,
+    images: Array,
+    *,
+    masks: Array | None,
+    label: Label,
+    steps: int,
+    plus: bool,
+    noise: str,
+    seed: int,
+    net: FeatureNet | None,
+    frames: int,
+    batch: int,
+) -> Iterator[Projection]:
+    """Check the arguments of `project`, and return an iterator over what it joins: up to `batch` images each."""
     targets = check_images(images, model.gan.spec.image_shape)
     weights = check_masks(masks, targets.shape[:3])
     cond = trained.as_labels(label, len(targets), model.gan.spec.label_dim, model.label_kind)
@@ -137,13 +169,15 @@ def project(
     moments = keep_frames(steps, frames)
     total = steps * -(-len(targets) // size)
     bar = iter(runner.progress(range(total), total, "step"))
-    parts = []
     work = functools.partial(_project, model, net, steps=steps, plus=plus, noise=noise, seed=seed, moments=moments)
     rows = (targets, weights, cond, np.arange(len(targets)))
-    for some in zip(*(trained.in_chunks(x, size) for x in rows), strict=True):
-        parts.append(_first(work(*(x for x, _ in some), bar=bar), some[0][1]))
-    next(bar, None)
-    return _join(parts)
+
+    def each() -> Iterator[Projection]:
+        for some in zip(*(trained.in_chunks(x, size) for x in rows), strict=True):
+            yield _first(work(*(x for x, _ in some), bar=bar), some[0][1])
+        next(bar, None)
+
+    return each()
 
 
 def keep_frames(steps: int, count: int) -> list[int]:
@@ -236,7 +270,10 @@ def schedule(step: Any, steps: Any) -> tuple[jax.Array, jax.Array]:
 
 
 def noise_penalty(x: jax.Array) -> jax.Array:
-    """Return how much a noise map float[h, w] resembles its neighbours, over a pyramid down to 8x8 (SG2 eq. 11)."""
+    """Return how much a noise map float[h, w] resembles its neighbours, over a pyramid down to 8x8 (SG2 appendix D).
+
+    Each level is the mean of 2x2 of the one before, as in the released code; the paper multiplies it by 2.
+    """
     total = jnp.zeros(())
     while True:
         total += sum(jnp.square(jnp.mean(x * jnp.roll(x, 1, axis))) for axis in (0, 1))
@@ -299,6 +336,11 @@ def spreads(model: LoadedModel, cond: np.ndarray) -> tuple[np.ndarray, np.ndarra
     found = [spread(model, row) for row in rows]
     mean, std = np.stack([s.mean for s in found]), np.array([s.std for s in found], np.float32)
     return mean[which.reshape(-1)], std[which.reshape(-1)]
+
+
+def digest(model: LoadedModel) -> str:
+    """Return 32 hexadecimal digits of the weights that the model draws with."""
+    return digest_of(jax.device_get(model.g_ema), {})
 
 
 def noise_maps(variables: Variables) -> dict[str, Array]:

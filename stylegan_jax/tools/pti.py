@@ -9,6 +9,7 @@ each other; the projected style, drawn with constant noise, gives the last.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,6 @@ import numpy as np
 from stylegan_jax.tools import inputs, runner
 
 NETS = ("vgg16", "alexnet")
-FILE = "projected_w.npz"
 
 
 class Given(NamedTuple):
@@ -41,7 +41,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, default=350, help="of Adam, at most (default: %(default)s)")
     p.add_argument("--rate", type=float, default=3e-4, help="learning rate (default: %(default)s)")
     p.add_argument("--enough", type=float, default=0.0, help="LPIPS at which it ends before (default: 0, never)")
-    p.add_argument("--net", choices=NETS, default="vgg16", help="LPIPS features; published: alexnet with --enough=0.06")
+    p.add_argument(
+        "--net",
+        choices=NETS,
+        default="vgg16",
+        help="LPIPS features; published: alexnet, --enough=0.06 at full size (here shorter side at most 256)",
+    )
     p.add_argument("--features", metavar="FILE", help="their weights (default: the cache, or a package)")
     return p
 
@@ -53,9 +58,11 @@ def find_folders(text: str) -> list[Path]:
         ValueError: there is none.
     """
     path = Path(text)
-    folders = [path] if (path / FILE).is_file() else sorted(p.parent for p in path.glob(f"*/{FILE}"))
+    if (path / inputs.PROJECTION).is_file():
+        return [path]
+    folders = [file.parent for file in inputs.find_projections(path) if file.parent.parent == path]
     if not folders:
-        raise ValueError(f"--projected={text} holds no {FILE}; give a folder that the project tool made")
+        raise ValueError(f"--projected={text} holds no {inputs.PROJECTION}; give a folder that the project tool made")
     return folders
 
 
@@ -65,8 +72,6 @@ def read(folder: Path, spec: Any) -> Given:
     Raises:
         ValueError: a file that is missing, damaged, or of another model.
     """
-    import zipfile
-
     from PIL import Image
 
     from stylegan_jax import trained
@@ -78,12 +83,53 @@ def read(folder: Path, spec: Any) -> Given:
         if (folder / "mask.png").is_file():
             with Image.open(folder / "mask.png") as image:
                 mask = np.asarray(image, np.float32).reshape(spec.image_shape[:2]) / 255
-        with np.load(folder / FILE, allow_pickle=False) as file:
-            noise = {name: file[name] for name in file.files if name != "w"}
-            ws = trained.as_styles(file["w"], spec)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        arrays = inputs.load_npz(folder / inputs.PROJECTION)
+        ws = trained.as_styles(arrays.pop("w"), spec)
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"--projected: {folder} is no projection with this model: {error}") from None
-    return Given(target, mask, ws[0], noise)
+    return Given(target, mask, ws[0], arrays)
+
+
+def start_of(model: Any, folder: Path, noise: dict[str, np.ndarray], weights: str) -> Any:
+    """Return the model with a projection's noise maps; `weights` is the digest of the model's own.
+
+    Raises:
+        ValueError: the projection was made with other weights, or its maps do not fit.
+    """
+    from stylegan_jax.tools import projector
+
+    try:
+        before = json.loads((folder.resolve().parent / "project.json").read_text())["weights"]
+    except (OSError, ValueError, KeyError, TypeError):
+        before = weights  # not known
+    if before != weights:
+        raise ValueError(
+            f"--projected: {folder} was projected with another model; give that as --run, or project again"
+        )
+    try:
+        return projector.with_noise(model, noise)
+    except ValueError as error:
+        raise ValueError(f"--projected: {folder} is no projection with this model: {error}") from None
+
+
+def check_replaceable(out: Path, names: list[str], overwrite: bool) -> None:
+    """Check that nothing in `out` is in the way that is not of an earlier call.
+
+    Args:
+        out: the folder.
+        names: of the images.
+        overwrite: the folder is one of this tool's, or --overwrite was given.
+
+    Raises:
+        ValueError: a picture is; BadCheckpointError, a folder.
+    """
+    from stylegan_jax.convert import folder as folders
+
+    for name in names:
+        folders.check_replaceable(out / name, overwrite)
+        picture = out / f"{name}.png"
+        if picture.is_dir() or (picture.exists() and not overwrite):
+            raise ValueError(f"{picture} exists already; choose another --out, or pass --overwrite")
 
 
 def act(args: argparse.Namespace) -> str:
@@ -99,33 +145,44 @@ def act(args: argparse.Namespace) -> str:
     folders = find_folders(args.projected)
     model = load_model(args.run, args.step)
     given = [read(folder, model.gan.spec) for folder in folders]
-    starts = [projector.with_noise(model, one.noise) for one in given]
+    weights = projector.digest(model)
+    starts = [start_of(model, folder, one.noise, weights) for folder, one in zip(folders, given, strict=True)]
     net = load_features(f"{args.net}_lpips", args.features)
-    path, table, told = runner.claim(Path(args.out), "pti.json", args), {}, []
+    out, names = Path(args.out), [folder.resolve().name for folder in folders]
+    check_replaceable(out, names, args.overwrite or (out / "pti.json").exists())
+    path, table, told = runner.claim(out, "pti.json", args), {}, []
+    facts = provenance(model, args)
     options = {"steps": args.steps, "rate": args.rate, "enough": args.enough, "net": net}
-    for folder, one, start in zip(folders, given, starts, strict=True):
-        name = folder.resolve().name
+    for name, one, start in zip(names, given, starts, strict=True):
         tuned = tuner.tune(start, one.target, one.ws, mask=one.mask, **options)
-        save(Path(args.out), name, one, start, tuned, runner.record(args, model, features=net.source))
+        save(out, name, one, start, tuned, facts)
         start_lpips = float(tuned.losses[0])
         table[name] = {"start": start_lpips, "end": tuned.lpips, "steps": len(tuned.losses)}
         told.append(f"{name} {start_lpips:.4f} -> {tuned.lpips:.4f}")
-    runner.write_record(path, runner.record(args, model, lpips=table, features=net.source))
+        runner.write_record(path, runner.record(args, model, lpips=table, features=net.source))
     return f"LPIPS {', '.join(told)}; in {args.out}"
 
 
-def save(out: Path, name: str, one: Given, start: Any, tuned: Any, about: dict[str, Any]) -> None:
+def provenance(model: Any, args: argparse.Namespace) -> dict[str, Any]:
+    """Return where the tuned models come from, without folders of this machine, and without metrics of the untuned."""
+    from stylegan_jax.tools import export
+
+    tuned = {"steps": args.steps, "rate": args.rate, "enough": args.enough, "net": args.net}
+    facts = {key: value for key, value in export.provenance(model, args.run).items() if key != "metrics"}
+    return facts | {"label_kind": model.label_kind, "tuned": tuned}
+
+
+def save(out: Path, name: str, one: Given, start: Any, tuned: Any, facts: dict[str, Any]) -> None:
     """Write a tuned model's folder and picture; `start` is the model before."""
     import dataclasses
-    import json
 
     from stylegan_jax import images
     from stylegan_jax.convert import write_model_folder
 
     g_ema = tuned.model.g_ema | {"w_avg": np.asarray(tuned.model.w_avg)}
-    about = json.loads(json.dumps(about, default=str))
+    about = facts | {"tuned": facts["tuned"] | {"taken": len(tuned.losses), "lpips": tuned.lpips}}
     config = dataclasses.asdict(tuned.model.config)
-    write_model_folder(out / name, config, {"g_ema": g_ema}, about, overwrite=True)  # `claim` has let us
+    write_model_folder(out / name, config, {"g_ema": g_ema}, about, overwrite=True)  # see `check_replaceable`
     before = start.synthesize(one.ws[None], chunk=1)[0]
     shown = np.stack([one.target, images.to_pixels(before), images.to_pixels(tuned.image)])
     images.save_png(out / f"{name}.png", images.make_grid(shown, 3))

@@ -27,7 +27,7 @@ def record(args: argparse.Namespace, model: Any, **more: Any) -> dict[str, Any]:
 
 
 def claim(folder: Path, name: str, args: argparse.Namespace) -> Path:
-    """Create the folder of a tool's pictures, and return where its record goes.
+    """Create the folder of a tool's pictures with a record of the arguments, and return where the record is.
 
     Raises:
         ValueError: it holds what was made with other arguments.
@@ -47,6 +47,8 @@ def claim(folder: Path, name: str, args: argparse.Namespace) -> Path:
                 "--out, or add --overwrite"
             )
     folder.mkdir(parents=True, exist_ok=True)
+    if args.overwrite or not path.exists():  # so that a call that is cut short does not leave pictures without one
+        write_record(path, {"arguments": vars(args)})
     return path
 
 

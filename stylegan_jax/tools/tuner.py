@@ -33,7 +33,8 @@ class Tuned(NamedTuple):
     Attributes:
         model: to draw from; its constant noise is the projection's.
         image: float32[h, w, c], about [-1, 1], its image of the pivot.
-        losses: float32[steps], LPIPS before each step, by the features that steered it.
+        losses: float32[steps], LPIPS before each step, by the features that steered it; where `enough` ended it, the
+            last step changed nothing.
         lpips: LPIPS between `image` and the target, by the same features.
     """
 
@@ -68,7 +69,7 @@ def tune(
         mask: float[h, w] in [0, 1], what counts; None: everything.
         steps: of Adam, at most.
         rate: learning rate.
-        enough: LPIPS at which it ends, before `steps`; 0: never.
+        enough: LPIPS at which it ends, before `steps`, and before the step that measured it changes anything; 0: never.
         net: LPIPS features; None: `load_features('vgg16_lpips')`, what the projection goes by. Published:
             'alexnet_lpips' and enough=0.06; StyleGAN-XL: VGG16 and no end.
 
@@ -94,7 +95,7 @@ def tune(
     synthesis = jax.tree.map(jnp.array, start["params"]["synthesis"])  # a copy, because steps take its memory
     adam, losses = optax.scale_by_adam().init(synthesis), []
     for _ in runner.progress(range(steps), steps, "step"):
-        synthesis, adam, distance = run(synthesis, adam, start, params, pivot, wanted, masks, goal, rate)
+        synthesis, adam, distance = run(synthesis, adam, start, params, pivot, wanted, masks, goal, rate, enough)
         losses.append(float(distance))
         if losses[-1] <= enough:
             break
@@ -115,8 +116,9 @@ def step_program(gan: models.Gan, apply: Any) -> Any:
         distance = jnp.square(seen - goal).sum()
         return jnp.mean(jnp.square((image - wanted) * masks[..., None])) + distance, distance
 
-    def step(synthesis, adam, g, params, pivot, wanted, masks, goal, rate):
+    def step(synthesis, adam, g, params, pivot, wanted, masks, goal, rate, enough):
         gradient, distance = jax.grad(loss, has_aux=True)(synthesis, g, params, pivot, wanted, masks, goal)
+        rate = jnp.where(distance <= enough, 0, rate)
         updates, adam = optax.scale_by_adam().update(gradient, adam)
         return jax.tree.map(lambda x, u: x - rate * u, synthesis, updates), adam, distance
 

@@ -199,7 +199,7 @@ def act(args: argparse.Namespace) -> str:
 
     seeds = inputs.parse_seeds(args.seeds)
     if args.styles is not None:  # numbers of styles in place of seeds
-        seeds = list(range(len(inputs.read_npz("--styles", args.styles, ("w",))[0])))
+        seeds = list(range(inputs.count_styles(args.styles)))
     check(args, seeds)
     out = video_file.choose(Path(args.out), args.fps)
     model = load_model(args.run, args.step)

@@ -16,30 +16,42 @@ QUALITY = {"crf": "18"}
 """Constant rate factor of x264: 18 is visually close to lossless, 0 lossless."""
 
 
-def choose(path: Path, fps: float, flag: str = "--out") -> Path:
-    """Return the path with an ending, checked before anything is drawn: without one, .mp4 if PyAV is there, or .webp.
+def choose(path: Path, fps: float) -> Path:
+    """Return the path of --out with an ending, by default `default_ending`, checked before anything is drawn.
 
     Args:
         path: the file.
         fps: frames per second.
-        flag: the argument that names it, for errors.
 
     Raises:
         ValueError: an ending or a frame rate that cannot be written here, or no such folder.
     """
-    has_av = importlib.util.find_spec("av") is not None
     if not path.suffix:
-        path = path.with_suffix(".mp4" if has_av else ".webp")
+        path = path.with_suffix(default_ending())
     if path.suffix.lower() not in ENDINGS:
-        raise ValueError(f"{flag}={path}: the ending {path.suffix!r} is not known; use one of {', '.join(ENDINGS)}")
-    if path.suffix.lower() == ".mp4" and not has_av:
-        raise ValueError(f"{flag}={path} needs PyAV: pip install 'stylegan_jax[video]'; or write .webp or .gif")
+        raise ValueError(f"--out={path}: the ending {path.suffix!r} is not known; use one of {', '.join(ENDINGS)}")
+    check_ending(path.suffix.lower(), f"--out={path}")
     most = MAX_FPS[path.suffix.lower()]
     if not 0 < fps <= most:
         raise ValueError(f"--fps={fps:g}: {path.suffix} holds more than 0 and at most {most} frames per second")
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ValueError(f"{flag}={path}: give a file in a folder that exists")
+        raise ValueError(f"--out={path}: give a file in a folder that exists")
     return path
+
+
+def default_ending() -> str:
+    """Return '.mp4' if PyAV is there, or '.webp'."""
+    return ".mp4" if importlib.util.find_spec("av") else ".webp"
+
+
+def check_ending(ending: str, given: str) -> None:
+    """Check that files of an ending can be written here.
+
+    Raises:
+        ValueError: they cannot; it begins with `given`, the argument.
+    """
+    if ending == ".mp4" and importlib.util.find_spec("av") is None:
+        raise ValueError(f"{given} needs PyAV: pip install 'stylegan_jax[video]'; or write .webp or .gif")
 
 
 def write(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:

@@ -21,7 +21,8 @@ ZOO = {
 }
 
 
-def write_random(folder, **changes) -> None:
+def write_random(folder, initial: bool = False, **changes) -> None:
+    """Write a StyleGAN or StyleGAN2 with loud noise and visible styles, of random or, compiled, of initial values."""
     tree = tiny.get_config()
     tree.model.update({"compute_dtype": "float32", "label_dim": 0, **changes})
     config = from_dict(tree).model
@@ -33,16 +34,22 @@ def write_random(folder, **changes) -> None:
         loud = "noise_strength" in str(path[-1])
         return np.full(x.shape, 0.5, x.dtype) if loud else draw.standard_normal(x.shape, x.dtype)
 
-    g = jax.tree.map_with_path(values, jax.eval_shape(gan.init_g, jax.random.key(1)))
+    def louder(path, x):
+        return np.full_like(x, 0.5) if "noise_strength" in str(path[-1]) else np.asarray(x)
+
+    if initial:
+        g = jax.tree.map_with_path(louder, jax.device_get(jax.jit(gan.init_g)(jax.random.key(1))))
+    else:
+        g = jax.tree.map_with_path(values, jax.eval_shape(gan.init_g, jax.random.key(1)))
     g["w_avg"] = np.random.default_rng(0).standard_normal(config.w_dim).astype(np.float32)
     write_model_folder(folder, dataclasses.asdict(config), {"g_ema": g}, {})
 
 
 @pytest.fixture(scope="session")
 def classes_model(tmp_path_factory):
-    """Return the folder of a StyleGAN2 with classes."""
+    """Return the folder of a StyleGAN2 with classes; of initial values, whose pictures are not saturated."""
     folder = tmp_path_factory.mktemp("classes") / "model"
-    write_random(folder, label_dim=CLASSES)
+    write_random(folder, initial=True, label_dim=CLASSES)
     return folder
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +18,12 @@ from PIL import Image
 
 import stylegan_jax.load
 import stylegan_jax.models.features
+import stylegan_jax.train.restore
 from stylegan_jax import images, load_model
 from stylegan_jax.models.features import FeatureNet, load_features
 from stylegan_jax.ops.conv import conv2d
 from stylegan_jax.rng import root
-from stylegan_jax.tools import project, projector, pti, tuner
+from stylegan_jax.tools import directions, export, project, projector, pti, tuner
 
 CLASS = 1
 traced: list[tuple[int, ...]] = []
@@ -195,7 +197,8 @@ def test_tuning_draws_the_target_from_the_pivot(model, targets, both):
     assert away(tuned.image) < 0.7 * away(both.images[0])
     np.testing.assert_array_equal(tuned.model.map([3], 0), model.map([3], 0))
     early = tuner.tune(model, targets[0], both.ws[0], steps=30, enough=1e6, net=NET)
-    assert len(early.losses) == 1
+    assert len(early.losses) == 1  # and nothing changed, as published
+    np.testing.assert_allclose(early.image, model.synthesize(both.ws[:1])[0], atol=1e-5)
 
 
 def test_stylegan3(real):
@@ -282,6 +285,96 @@ def test_other_arguments_need_another_folder(classes_model, files, tmp_path, qui
     assert load_model(tmp_path / "t" / "a").gan.spec.label_dim == 3
 
 
+@pytest.fixture
+def projected(classes_model, files, tmp_path, quick):
+    """Return the folder of one call for both targets."""
+    options = [f"--run={classes_model}", f"--targets={files}", f"--class={CLASS},2", "--steps=1", "--frames=2"]
+    assert project.main([*options, "--video=webp", f"--out={tmp_path / 'p'}"]) == 0
+    return tmp_path / "p"
+
+
+def test_what_an_earlier_call_left_is_not_taken(classes_model, model, files, projected):
+    options = [f"--run={classes_model}", f"--targets={files / 'b.png'}", "--class=2", "--steps=1", "--video=none"]
+    assert project.main([*options, f"--out={projected}", "--overwrite"]) == 0
+    assert not (projected / "b" / "proj.webp").exists()
+    assert (projected / "a" / "projected_w.npz").exists()
+    assert pti.find_folders(str(projected)) == [projected / "b"]
+    assert len(directions.load_styles("--positive", str(projected), model.gan.spec.w_dim)) == 1
+
+
+def test_each_part_is_written_when_it_is_done(classes_model, files, tmp_path, quick, monkeypatch):
+    """With one image at a time, an interruption of the second keeps the first, and the arguments of both."""
+    write = project.write
+
+    def interrupted(folder, *more):
+        if folder.name == "b":
+            raise KeyboardInterrupt
+        write(folder, *more)
+
+    monkeypatch.setattr(project, "write", interrupted)
+    options = [f"--run={classes_model}", f"--targets={files}", f"--class={CLASS},2", "--steps=1", "--video=none"]
+    with pytest.raises(KeyboardInterrupt):
+        project.main([*options, "--batch=1", f"--out={tmp_path / 'p'}"])
+    record = json.loads((tmp_path / "p" / "project.json").read_text())
+    assert list(record["lpips"]) == ["a"] and record["arguments"]["steps"] == 1
+    assert pti.find_folders(str(tmp_path / "p")) == [tmp_path / "p" / "a"]
+    assert project.main([*options, "--seed=1", f"--out={tmp_path / 'p'}"]) == 2
+
+
+def test_parts_have_the_random_streams_of_the_whole(model, targets, both):
+    options = {"masks": None, "label": [CLASS, 2], "steps": 40, "plus": False, "noise": "fit", "seed": 303}
+    found = list(projector.parts(model, targets, **options, net=NET, frames=5, batch=1))
+    assert [len(part.ws) for part in found] == [1, 1]
+    np.testing.assert_allclose(np.concatenate([part.ws for part in found]), both.ws, atol=0.02)
+
+
+@pytest.mark.parametrize("taken", ["a", "b.png"])
+def test_tuning_replaces_nothing_of_others(classes_model, projected, tmp_path, capsys, taken, monkeypatch):
+    monkeypatch.setattr(tuner, "tune", None)  # not reached
+    out = tmp_path / "models"
+    out.mkdir()
+    (shutil.copytree if taken == "a" else shutil.copyfile)(classes_model if taken == "a" else __file__, out / taken)
+    assert pti.main([f"--run={classes_model}", f"--projected={projected}", "--steps=1", f"--out={out}"]) == 2
+    assert "exists already; " in capsys.readouterr().err
+    assert [p.name for p in out.iterdir()] == [taken]
+
+
+def test_a_tuned_folder_names_no_paths_and_keeps_the_kind_of_labels(
+    classes_model, model, projected, tmp_path, monkeypatch
+):
+    """From a run, whose paths and metrics are not those of the tuned model; exported, it says the same."""
+    data = {"source": "zip", "path": str(tmp_path / "x.zip"), "labels": "file", "xflip": True, "yflip": False}
+    meta = {"config": {"name": "mine", "data": data, "augment": {"mode": "ada"}}, "nimg": 80, "num_images": 9}
+    meta |= {"versions": {"jax": "1"}, "label_kind": "vectors"}
+    monkeypatch.setattr(stylegan_jax.train.restore, "read_meta", lambda run, step: meta)
+    run = model._replace(provenance={"workdir": str(tmp_path), "step": 8, "nimg": 80}, label_kind="vectors")
+    monkeypatch.setattr(stylegan_jax.load, "load_model", lambda path, step: run)
+    (tmp_path / "metrics.jsonl").write_text(
+        json.dumps({"step": 8, "nimg": 80, "metric": "fid5k", "value": 70.5}) + "\n"
+    )
+    tuned, exported = tmp_path / "t", tmp_path / "e"
+    options = [f"--run={tmp_path}", f"--projected={projected / 'a'}", "--steps=1"]
+    assert pti.main([*options, f"--out={tuned}"]) == 0
+    monkeypatch.setattr(stylegan_jax.load, "load_model", load_model)
+    assert export.main([f"--run={tuned / 'a'}", f"--out={exported}", "--platforms=none"]) == 0
+    for folder in (tuned / "a", exported):
+        text = (folder / "model.json").read_text()
+        facts = json.loads(text)["provenance"]
+        assert str(tmp_path) not in text and "metrics" not in facts
+        assert (facts["run"], facts["step"], facts["data"]["name"]) == (tmp_path.name, 8, "x.zip")
+        assert facts["tuned"].keys() == {"steps", "rate", "enough", "net", "taken", "lpips"}
+        assert load_model(folder).label_kind == "vectors"
+
+
+def test_masks_of_a_folder_go_by_name(tmp_path):
+    for name in ("c.png", "b.jpg", "a.png"):
+        Image.new("L", (8, 8)).save(tmp_path / name)
+    assert [p.name for p in project.find_masks(str(tmp_path), ["c", "b"])] == ["c.png", "b.jpg"]
+    Image.new("L", (8, 8)).save(tmp_path / "b.png")
+    with pytest.raises(ValueError, match=r"the target b needs one mask of its name in there, and has b.jpg, b.png"):
+        project.find_masks(str(tmp_path), ["c", "b"])
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
@@ -291,18 +384,21 @@ def test_other_arguments_need_another_folder(classes_model, files, tmp_path, qui
         (["--targets=deep.tif"], "deep.tif: floating-point"),
         (["--targets=a.png,a.png"], "two files are called a"),
         (["--masks=a.png,a.png"], "2 masks for 1 targets"),
+        (["--masks=masks"], "--masks=masks: the target a needs one mask of its name in there, and has none"),
         (["--masks=black.png"], "mask 0 is 0 everywhere"),
         (["--steps=0"], "--steps=0 must be at least 1"),
         (["--frames=-1"], "--frames=-1 must be at least 0"),
         (["--class=0,1"], "--class=0,1: 2 classes for 1 targets"),
         (["--class=3"], "this model has the classes 0 to 2"),
-        (["--video=mp4"], "--video=proj.mp4 needs PyAV: pip install 'stylegan_jax[video]'; or write .webp or .gif"),
+        (["--video=mp4"], "--video=mp4 needs PyAV: pip install 'stylegan_jax[video]'; or write .webp or .gif"),
         (["--features=text.jpg"], "text.jpg"),
     ],
 )
 def test_mistakes_are_answered_by_one_line(classes_model, files, tmp_path, monkeypatch, no_pyav, capsys, options, text):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "masks").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "masks" / "b.png")
     (tmp_path / "text.jpg").write_text("no image")
     (tmp_path / "a.png").write_bytes((files / "a.png").read_bytes())
     Image.new("L", (8, 8)).save(tmp_path / "black.png")
@@ -328,7 +424,14 @@ def test_a_class_where_there_is_one(model, targets, classes_model, files, capsys
     [
         (["--projected=."], "--projected=. holds no projected_w.npz"),
         (["--projected=other"], "other is no projection with this model: styles of shape (1, 9, 9)"),
-        (["--projected=noise"], "noise map synthesis/b4/conv1/noise_const is (3, 3); this model has (4, 4)"),
+        (
+            ["--projected=noise"],
+            "noise is no projection with this model: noise map synthesis/b4/conv1/noise_const is (3, 3)",
+        ),
+        (["--projected=cut"], "cut is no projection with this model: No data left in file"),
+        (["--projected=npy"], "npy is no projection with this model: "),
+        (["--projected=without"], "without is no projection with this model: 'w'"),
+        (["--projected=made/strange"], "strange was projected with another model"),
         (["--projected=other", "--rate=0"], "--rate=0.0: both must be greater than 0"),
         (["--projected=other", "--enough=-1"], "--enough=-1.0 must be a number from 0"),
     ],
@@ -336,10 +439,16 @@ def test_a_class_where_there_is_one(model, targets, classes_model, files, capsys
 def test_tuning_needs_a_projection(classes_model, model, files, tmp_path, monkeypatch, capsys, options, text):
     monkeypatch.chdir(tmp_path)
     maps = dict.fromkeys(projector.noise_maps(model.g_ema), np.zeros((3, 3)))
-    for name, arrays in (("other", {"w": np.zeros((1, 9, 9))}), ("noise", {"w": model.map([0], 0), **maps})):
-        (tmp_path / name).mkdir()
+    w = model.map([0], 0)
+    given = {"other": {"w": np.zeros((1, 9, 9))}, "noise": {"w": w, **maps}, "without": maps, "made/strange": {"w": w}}
+    for name, arrays in (given | {"cut": {}, "npy": {}}).items():
+        (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "target.png").write_bytes((files / "a.png").read_bytes())
         np.savez(tmp_path / name / "projected_w.npz", **arrays)
+    (tmp_path / "cut" / "projected_w.npz").write_bytes(b"")
+    with (tmp_path / "npy" / "projected_w.npz").open("wb") as file:
+        np.save(file, w)
+    (tmp_path / "made" / "project.json").write_text('{"weights": "0"}')
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty" if "--projected=." in options else tmp_path)
     assert pti.main([f"--run={classes_model}", *options, "--out=x"]) == 2
