@@ -15,6 +15,16 @@ from stylegan_jax.trained import LoadedModel
 NAMES = {"stylegan1": "StyleGAN", "stylegan2": "StyleGAN2", "stylegan3": "StyleGAN3"}
 
 
+def provenance(model: Any, run: str) -> dict[str, Any]:
+    """Return where a model comes from, without folders of this machine."""
+    if "workdir" not in model.provenance:
+        return model.provenance
+    from stylegan_jax.train.restore import read_meta
+
+    step = model.provenance["step"]
+    return run_facts(Path(run), read_meta(run, step), step)
+
+
 def run_facts(workdir: Path, meta: Mapping[str, Any], step: int) -> dict[str, Any]:
     """Return what a run knows of a checkpoint, JSON-ready and without folders of the machine.
 

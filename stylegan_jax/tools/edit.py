@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.tools import directions, given, inputs, runner
+from stylegan_jax.tools import directions, inputs, runner
 
 METHODS = ("sefa", "ganspace", "boundary", "difference", "file")
 
@@ -62,7 +62,7 @@ def check(args: argparse.Namespace) -> None:
             raise ValueError(f"--method={args.method} {'needs' if wanted else 'does not use'} --{name}=FILE")
     if args.styles is not None:
         of_label = () if args.method == "ganspace" else ("classes", "label")
-        given.refuse(parser(), args, ("seeds", "psi", "cutoff", *of_label), "with --styles")
+        inputs.refuse_unused(parser(), args, ("seeds", "psi", "cutoff", *of_label), "with --styles")
 
 
 def find(model: Any, layers: Sequence[int], label: Any, args: argparse.Namespace) -> directions.Directions:

@@ -94,17 +94,6 @@ def check(args: argparse.Namespace) -> None:
         hub.check_name(args.push)
 
 
-def provenance(model: Any, run: str) -> dict[str, Any]:
-    """Return where a model comes from, without folders of this machine."""
-    if "workdir" not in model.provenance:
-        return model.provenance
-    from stylegan_jax.tools import card
-    from stylegan_jax.train.restore import read_meta
-
-    step = model.provenance["step"]
-    return card.run_facts(Path(run), read_meta(run, step), step)
-
-
 def networks(model: Any, whole: bool) -> dict[str, Any]:
     """Return the networks as a model folder holds them.
 
@@ -146,7 +135,7 @@ def act(args: argparse.Namespace) -> str:
             f"--run={args.run}: at step {model.provenance['step']} the model is still growing (height "
             f"{model.gan.spec.image_shape[0]} of {model.config.image_shape[0]}); export a later checkpoint"
         )
-    nets, facts = networks(model, args.whole), provenance(model, args.run)
+    nets, facts = networks(model, args.whole), card.provenance(model, args.run)
     model = model._replace(provenance=facts)
     name = args.name or args.push.partition("/")[2] or Path(args.out).resolve().name
     address = f"hf://{args.push}" if args.push else os.fspath(Path(args.out).name)

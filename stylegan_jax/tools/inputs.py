@@ -6,12 +6,15 @@ import argparse
 import json
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 PROJECTION = "projected_w.npz"
+_FLAGS = {"classes": "class"}
+"""Names of arguments: how they are written, where that differs."""
 
 
 def add_arguments(p: argparse.ArgumentParser, psi: bool = True) -> None:
@@ -156,6 +159,24 @@ def find_projections(folder: str | Path) -> list[Path]:
     except (OSError, ValueError, KeyError, TypeError):
         return sorted(folder.rglob(PROJECTION))
     return [file for file in (folder / name / PROJECTION for name in names) if file.is_file()]
+
+
+def refuse_unused(parser: argparse.ArgumentParser, args: argparse.Namespace, names: Sequence[str], where: str) -> None:
+    """Check that arguments have their defaults.
+
+    Args:
+        parser: has the defaults.
+        args: what it parsed.
+        names: of the arguments that have no effect.
+        where: ends the sentence 'has no effect …'.
+
+    Raises:
+        ValueError: one has another value.
+    """
+    for name in names:
+        value = getattr(args, name)
+        if value != parser.get_default(name):
+            raise ValueError(f"--{_FLAGS.get(name, name)}={value} has no effect {where}; leave it out")
 
 
 def parse_layers(text: str, model: Any) -> list[int]:

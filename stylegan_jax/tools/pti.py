@@ -165,10 +165,10 @@ def act(args: argparse.Namespace) -> str:
 
 def provenance(model: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Return where the tuned models come from, without folders of this machine, and without metrics of the untuned."""
-    from stylegan_jax.tools import export
+    from stylegan_jax.tools import card
 
     tuned = {"steps": args.steps, "rate": args.rate, "enough": args.enough, "net": args.net}
-    facts = {key: value for key, value in export.provenance(model, args.run).items() if key != "metrics"}
+    facts = {key: value for key, value in card.provenance(model, args.run).items() if key != "metrics"}
     return facts | {"label_kind": model.label_kind, "tuned": tuned}
 
 

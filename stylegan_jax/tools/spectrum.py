@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stylegan_jax.tools import given, inputs, runner
+from stylegan_jax.tools import inputs, runner
 
 DB = (-50.0, 30.0)
 """Of the slices, from … to."""
@@ -90,7 +90,7 @@ def check(args: argparse.Namespace) -> None:
     if "run" in args.data and not args.run:
         raise ValueError("--data=run means the data of --run; add --run=DIR, or give a path")
     if not args.run:
-        given.refuse(parser(), args, ("psi", "classes", "label"), "without --run")
+        inputs.refuse_unused(parser(), args, ("psi", "classes", "label"), "without --run")
     if (args.mean is None) != (args.std is None):
         raise ValueError("--mean and --std belong together; give both or none")
     if args.std is not None and not (args.std > 0 and np.isfinite([args.mean, args.std]).all()):
@@ -167,7 +167,7 @@ def find_subjects(args: argparse.Namespace, stack: contextlib.ExitStack) -> tupl
     models = [load_model(path).on_device() for path in args.run]
     first = models[0] if models else None
     if models and not any(model.gan.spec.label_dim for model in models):
-        given.refuse(parser(), args, ("classes", "label"), "on models without labels")
+        inputs.refuse_unused(parser(), args, ("classes", "label"), "on models without labels")
     found = [of_data(path, first, args.run[0] if args.run else "", args, stack) for path in args.data]
     found += [of_model(path, model, args) for path, model in zip(args.run, models, strict=True)]
     named: list[Subject] = []

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.tools import given, inputs, runner
+from stylegan_jax.tools import inputs, runner
 
 PATHS = ("latent", "translate", "rotate")
 
@@ -63,7 +63,7 @@ def check(args: argparse.Namespace, seeds: Sequence[int]) -> None:
     if args.styles is not None and args.space == "z":
         raise ValueError("--styles are no latents; leave --space=z out")
     if args.styles is not None:
-        given.refuse(parser(), args, ("seeds", "psi", "cutoff", "classes", "label"), "with --styles")
+        inputs.refuse_unused(parser(), args, ("seeds", "psi", "cutoff", "classes", "label"), "with --styles")
     if not np.isfinite(args.radius):
         raise ValueError(f"--radius={args.radius}: write a number, such as 0.125")
     keyframes(args, seeds)
