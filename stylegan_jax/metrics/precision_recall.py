@@ -5,7 +5,6 @@ Distances come in square tiles and are reduced before the next one: besides the 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 

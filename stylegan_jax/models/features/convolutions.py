@@ -5,11 +5,14 @@ band is one product; the stem of Inception runs about twice as fast. The loop go
 which may be split over devices. A filter per channel is a sum of shifted copies, about forty times as fast. Images of
 at most 4x4 are one product with all taps side by side: 3x3 with 512 channels, one image, forward and input gradient
 together 2.3 instead of 6.9 ms at 4x4 and 1.1 instead of 40 ms at 2x2, where XLA takes its naive loop (2 x86-64 cores).
+3x3 filters of many channels take half the products (Winograd's short filters, Lavin and Gray 2015, arXiv:1509.09308,
+section 4, along the rows): 1.2 to 1.8 times as fast, and up to 5e-6 of the largest value off.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +25,17 @@ MIN_ROWS = 64
 BAND_BYTES = 4 << 20
 FEW_POSITIONS = 16
 """Images with at most so many output positions are one product."""
+MIN_CHANNELS, WORK_PER_IMAGE, INPUT_SIZE = 128, 1 << 25, 1 << 19
+"""3x3 filters by half the products: at least so many positions times squared channels, more than so many numbers."""
+
+OF_ROWS = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
+           (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1))  # fmt: skip
+OF_FILTER = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6),
+             (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1))  # fmt: skip
+OF_PRODUCTS = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+"""F(4, 3): product k is that of the sums k of rows and of taps; each row of the result is a sum of products."""
+
+Way = Callable[[jax.Array, jax.Array, int, Pads], jax.Array]
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Pads, groups: int) -> jax.Array:
@@ -46,6 +60,10 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Pads, groups: in
             return banded(x, kernel, stride, padding)
         if groups == 1 and rows * columns <= FEW_POSITIONS:
             return at_once(x, kernel, padding)
+        same = (size, stride, padding, groups) == ((3, 3), 1, ((1, 1), (1, 1)), 1)
+        wide = x.shape[3] >= MIN_CHANNELS and rows * columns * x.shape[3] ** 2 >= WORK_PER_IMAGE
+        if same and wide and x.size > INPUT_SIZE:
+            return by_four_rows(x, kernel)
     return conv2d(x, kernel, padding=padding, stride=stride, groups=groups, lowering="library")
 
 
@@ -74,10 +92,33 @@ def at_once(x: jax.Array, kernel: jax.Array, padding: Pads) -> jax.Array:
 
 def banded(x: jax.Array, kernel: jax.Array, stride: int, padding: Pads) -> jax.Array:
     """Correlate by bands of rows; gradients are those of `ops.conv.conv2d`. Arguments as in `conv`."""
-    return _banded(x, kernel, stride, padding)
+    return _forward_by(_banded, x, kernel, stride, padding)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def by_four_rows(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Correlate 3x3 filters with float[n, h, w, c], a zero around it; gradients are those of `ops.conv.conv2d`.
+
+    Four rows of the result come from six rows of the image, by six products in place of twelve.
+    """
+    return _forward_by(_by_four_rows, x, kernel, 1, ((1, 1), (1, 1)))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 3, 4))
+def _forward_by(way: Way, x: jax.Array, kernel: jax.Array, stride: int, padding: Pads) -> jax.Array:
+    return way(x, kernel, stride, padding)
+
+
+def _forward(way, x, kernel, stride, padding):
+    return way(x, kernel, stride, padding), (x, kernel)
+
+
+def _backward(way, stride, padding, saved, g):
+    return jax.vjp(lambda x, kernel: conv2d(x, kernel, stride=stride, padding=padding), *saved)[1](g)
+
+
+_forward_by.defvjp(_forward, _backward)
+
+
 def _banded(x: jax.Array, kernel: jax.Array, stride: int, padding: Pads) -> jax.Array:
     kh, kw, c_in, c_out = kernel.shape
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
@@ -98,12 +139,20 @@ def _banded(x: jax.Array, kernel: jax.Array, stride: int, padding: Pads) -> jax.
     return jax.lax.fori_loop(0, -(-rows // band), step, out)
 
 
-def _forward(x, kernel, stride, padding):
-    return _banded(x, kernel, stride, padding), (x, kernel)
+def _by_four_rows(x: jax.Array, kernel: jax.Array, stride: int, padding: Pads) -> jax.Array:
+    n, height, width, _ = x.shape
+    tiles = -(-height // 4)
+    (top, bottom), columns = padding
+    x = jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), (top, bottom + 4 * tiles - height), (0, 0), (0, 0))))
+    rows = [x[:, i : i + 4 * tiles - 3 : 4] for i in range(6)]
+    filters = [_weighted(weights, list(kernel)) for weights in OF_FILTER]
+    products = [
+        conv2d(_weighted(weights, rows), f[None], padding=((0, 0), columns), stride=stride, lowering="library")
+        for weights, f in zip(OF_ROWS, filters, strict=True)
+    ]
+    out = jax.lax.optimization_barrier(jnp.stack([_weighted(weights, products) for weights in OF_PRODUCTS], axis=2))
+    return out.reshape(n, 4 * tiles, width, -1)[:, :height]
 
 
-def _backward(stride, padding, saved, g):
-    return jax.vjp(lambda x, kernel: conv2d(x, kernel, stride=stride, padding=padding), *saved)[1](g)
-
-
-_banded.defvjp(_forward, _backward)
+def _weighted(weights: tuple[float, ...], parts: list[jax.Array]) -> jax.Array:
+    return functools.reduce(jnp.add, [w * part for w, part in zip(weights, parts, strict=True) if w])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stylegan_jax import backend
 from stylegan_jax.models.features import convolutions
 from stylegan_jax.models.features.network import Tensors
 from stylegan_jax.ops.conv import NO_PADS, Pads
@@ -59,7 +61,16 @@ def same(size: Sequence[int], kernel: int, stride: int) -> Pads:
 
 
 def max_pool(x: jax.Array, size: int, stride: int, padding: Pads = NO_PADS) -> jax.Array:
-    """Return the maxima of windows of float[n, h, w, c]; a last window that does not fit is left out."""
+    """Return the maxima of windows of float[n, h, w, c]; a last window that does not fit is left out.
+
+    On CPU these are maxima of shifted images: XLA merges a window's reduction with the products before and after it
+    into one program of its library, where VGG16's dense layers took 1.4 s in place of 0.06 s.
+    """
+    if backend.platform() == "cpu":
+        x = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-jnp.inf)
+        height, width = ((s - size) // stride * stride + 1 for s in x.shape[1:3])
+        views = [x[:, i : i + height : stride, j : j + width : stride] for i in range(size) for j in range(size)]
+        return functools.reduce(jnp.maximum, views)
     pads = ((0, 0), *padding, (0, 0))
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, size, size, 1), (1, stride, stride, 1), pads)
 

@@ -20,6 +20,7 @@ OUTPUTS = {"fc2": WIDTH, "logits": CLASSES}
 MEAN = [255 * v for v in (0.485, 0.456, 0.406)]
 STD = [255 * v for v in (0.229, 0.224, 0.225)]
 EPS = 1e-10
+REVISION = 2
 
 
 class Conv(NamedTuple):
@@ -187,10 +188,11 @@ def _lpips(stack: Stack) -> Network:
         convert=lambda tensors: _convert_lpips(stack, tensors),
         apply=full_precision(lambda params, images, outputs: _apply_lpips(stack, params, images, outputs)),
         outputs=lambda params: {"lpips": -1},
+        revision=REVISION,
     )
 
 
 NETWORK = Network(
-    _vgg_shapes, lambda tensors: _canonical(VGG16, tensors), _convert_vgg, apply_vgg, lambda params: OUTPUTS
+    _vgg_shapes, lambda tensors: _canonical(VGG16, tensors), _convert_vgg, apply_vgg, lambda params: OUTPUTS, REVISION
 )
 VGG16_LPIPS, ALEXNET_LPIPS = _lpips(VGG16), _lpips(ALEXNET)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from stylegan_jax.backend import tracing_for
 from stylegan_jax.models.features import convolutions, layers
 from stylegan_jax.ops.conv import conv2d
 
@@ -81,3 +82,53 @@ def test_same_padding_is_tensorflows():
     assert layers.same((224, 7), 3, 2) == ((0, 1), (1, 1))
     assert layers.same((10, 10), 5, 1) == ((2, 2), (2, 2))
     assert layers.same((4, 4), 1, 2) == ((0, 0), (0, 0))
+
+
+@pytest.mark.parametrize("size", [(4, 5), (9, 8), (3, 1)])
+def test_half_the_products_equal_the_library(size):
+    x, w, pads = random(2, *size, 6), random(3, 3, 6, 5), ((1, 1), (1, 1))
+
+    def value_and_gradients(conv):
+        value, back = jax.vjp(conv, x, w)
+        return value, *back(jnp.sin(value))
+
+    library = lambda x, w: conv2d(x, w, padding=pads, lowering="library")
+    ours, theirs = (jax.jit(value_and_gradients, static_argnums=0)(f) for f in (convolutions.by_four_rows, library))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5 * float(jnp.abs(other).max()))
+
+
+@pytest.mark.parametrize(
+    ("shape", "padding", "less"),
+    [
+        ((2, 50, 50, 128), 1, True),
+        ((1, 40, 40, 128), 1, False),
+        ((1, 64, 64, 96), 1, False),
+        ((4, 16, 16, 512), 1, False),
+        ((5, 16, 16, 512), 1, True),
+        ((2, 50, 50, 128), 0, False),
+    ],
+)
+def test_large_filters_on_cpu_take_half_the_products(shape, padding, less):
+    """Images and channels decide; what a compiler would do with it is counted in the traced program."""
+    x, w = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct((3, 3, shape[-1], 128), jnp.float32)
+    pads = ((padding, padding), (padding, padding))
+    traced = lambda: str(jax.make_jaxpr(lambda x, w: convolutions.conv(x, w, 1, pads, 1))(x, w))
+    with tracing_for("cpu"):
+        assert traced().count("conv_general_dilated[") == (6 if less else 1)
+    with tracing_for("tpu"):
+        assert traced().count("conv_general_dilated[") == 1
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), [(2, 2, 0), (3, 2, 0), (3, 1, 1)])
+def test_pools_are_the_same_on_every_platform(size, stride, padding):
+    x = random(2, 9, 8, 3)
+    pool = lambda x: layers.max_pool(x, size, stride, ((padding, padding), (padding, padding)))
+    with tracing_for("tpu"):
+        theirs = jax.jit(pool).lower(x).as_text()
+        expected = pool(x)
+    with tracing_for("cpu"):
+        ours = jax.jit(pool).lower(x).as_text()
+        np.testing.assert_array_equal(pool(x), expected)
+    assert "reduce_window" in theirs
+    assert "reduce_window" not in ours
