@@ -15,7 +15,7 @@ job="${STYLEGAN_JAX_JOB:-$HOME/.stylegan_jax}"
 stopped=143 lost=137
 
 train() {
-  local preset="launch/flags/$1.sh" python="${PYTHON:-python3}" child code=0 asked=""
+  local preset="launch/flags/$1.sh" python="${PYTHON:-python3}" child="" code=0 asked=""
   shift
   if [ ! -f "$preset" ]; then
     echo "error: $preset does not exist; presets: $(basename -s .sh launch/flags/*.sh | xargs)" >&2
@@ -28,6 +28,7 @@ train() {
   trap 'asked=USR1; kill -USR1 "$child" 2>/dev/null || true' USR1
   "$python" -m stylegan_jax.main "$@" &
   child=$!
+  [ -z "$asked" ] || kill -"$asked" "$child" 2>/dev/null || true # asked before there was a child
   wait "$child" || code=$?
   while kill -0 "$child" 2>/dev/null; do # a signal ends `wait` before the training has ended
     code=0

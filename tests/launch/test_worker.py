@@ -17,8 +17,9 @@ WORKER = ROOT / "launch" / "worker.sh"
 TRAINING = """#!/bin/bash
 trap 'echo saved; exit 0' TERM USR1
 printf '%s\\0' "$@" >{folder}/argv
-env >{folder}/environment
+env >{folder}/part
 echo up
+mv {folder}/part {folder}/environment
 if [ -e {folder}/code ]; then exit "$(cat {folder}/code)"; fi
 for i in $(seq 500); do sleep 0.02; done
 exit 9
