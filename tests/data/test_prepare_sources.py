@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import struct
+import sys
 import tarfile
 import zipfile
 
@@ -183,7 +184,7 @@ def test_mnist_is_padded_to_32(packed, read, tmp_path):
     assert np.array_equal(read(other)[1][..., 0], pixels[:, :20, :24])
 
 
-def test_damaged_mnist(tmp_path):
+def test_damaged_mnist(read, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
     whole = idx(pixels)
     cases = {
@@ -344,7 +345,7 @@ def test_lsun(smooth, encode, read, tmp_path):
 def test_without_the_lmdb_package_the_error_names_it(tmp_path, monkeypatch):
     (tmp_path / "x_lmdb").mkdir()
     (tmp_path / "x_lmdb" / "data.mdb").write_bytes(b"")
-    monkeypatch.setitem(__import__("sys").modules, "lmdb", None)
+    monkeypatch.setitem(sys.modules, "lmdb", None)
     refused(tmp_path / "x_lmdb", r"pip install 'stylegan_jax\[lsun\]'", tmp_path)
 
 

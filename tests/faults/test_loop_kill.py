@@ -40,6 +40,7 @@ def compare(tmp_path: Path, kills: int, seed: int) -> None:
     assert (tmp_path / "killed/done").read_text() == (tmp_path / "straight/done").read_text()
     assert rows(tmp_path / "killed") == rows(tmp_path / "straight")
     assert [row["step"] for row in rows(tmp_path / "killed")] == list(range(8, 65, 8))
+    assert len(report["checks"]) == report["kills"] > 0
     for seen in report["checks"]:
         assert seen["rows"] * 8 - seen["committed"] <= 8 + 8  # a checkpoint per row: at most the one being written
 
