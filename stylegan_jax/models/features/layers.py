@@ -64,7 +64,7 @@ def max_pool(x: jax.Array, size: int, stride: int, padding: Pads = NO_PADS) -> j
     """Return the maxima of windows of float[n, h, w, c]; a last window that does not fit is left out.
 
     On CPU these are maxima of shifted images: XLA merges a window's reduction with the products before and after it
-    into one program of its library, where VGG16's dense layers took 1.4 s in place of 0.06 s.
+    into one program of its library, where VGG16's last pool and dense layers took 1.4 s together and 0.09 s apart.
     """
     if backend.platform() == "cpu":
         x = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-jnp.inf)
