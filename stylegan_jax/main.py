@@ -12,7 +12,7 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from stylegan_jax.tools.command_line import keep_freed_memory, parse_flags
+from stylegan_jax.tools._command_line import keep_freed_memory, parse_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "File of the recipe, such as configs/ffhq.py.", lock_config=True
@@ -30,11 +30,11 @@ def main(argv: list[str]) -> int:
     keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs pages of traceback before the error that we print
+    from stylegan_jax.checkpoints.checkpointer import CheckpointError
     from stylegan_jax.config import ConfigError, from_dict
     from stylegan_jax.convert.errors import BadCheckpointError
     from stylegan_jax.data import DataError
-    from stylegan_jax.train.checkpoint import CheckpointError
-    from stylegan_jax.train.workdir import WorkdirBusyError
+    from stylegan_jax.runtime.lock import WorkdirBusyError
 
     try:
         config = from_dict(_CONFIG.value)
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
 
             print(dry_run(config))
             return 0
-        from stylegan_jax.train.distributed import LostProcessError, joined
+        from stylegan_jax.runtime.processes import LostProcessError, joined
         from stylegan_jax.train.loop import DivergedError, train
     except (ConfigError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -21,10 +21,10 @@ import pytest
 from PIL import Image
 
 from configs import tiny
-from stylegan_jax import images, load_model, models
+from stylegan_jax import features, load_model, models
+from stylegan_jax.base import images
 from stylegan_jax.config import from_dict
 from stylegan_jax.convert import write_model_folder
-from stylegan_jax.models import features
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

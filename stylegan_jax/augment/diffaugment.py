@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from stylegan_jax import rng
+from stylegan_jax.base import rng
 from stylegan_jax.config import DiffAugmentConfig
 
 POLICIES = ("color", "translation", "cutout")

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from stylegan_jax import rng
 from stylegan_jax.augment import affine, color, spectrum
 from stylegan_jax.augment.pipes import COLOR, GEOMETRY
+from stylegan_jax.base import rng
 from stylegan_jax.config import AugmentStrength
 
 

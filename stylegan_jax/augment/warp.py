@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from stylegan_jax import backend
 from stylegan_jax.augment import axis
+from stylegan_jax.base import backend
 from stylegan_jax.ops import fir
 
 LOWERINGS = ("matrix", "filter")

@@ -4,9 +4,8 @@
 names the value, the rule and the fix, before anything is compiled.
 """
 
+from stylegan_jax.base.errors import ConfigError, suggest
 from stylegan_jax.config.build import from_dict, model_from_dict
-from stylegan_jax.config.errors import ConfigError, suggest
-from stylegan_jax.config.growing import Level, at_level, describe_levels, images_shown, is_grown, level_at, levels
 from stylegan_jax.config.keys import (
     CHOICES,
     AugmentConfig,
@@ -26,6 +25,7 @@ from stylegan_jax.config.keys import (
     StyleGAN3Config,
     TrainConfig,
 )
+from stylegan_jax.config.levels import Level, at_level, describe_levels, images_shown, is_grown, level_at, levels
 from stylegan_jax.config.resume import ADDED, RESUMABLE_KEYS, completed, flatten, resume_conflicts
 from stylegan_jax.config.rules import check_devices, check_model, validate
 

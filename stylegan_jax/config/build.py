@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from stylegan_jax.config.errors import ConfigError, suggest
+from stylegan_jax.base.errors import ConfigError, suggest
 from stylegan_jax.config.keys import ExperimentConfig, ModelConfig
 from stylegan_jax.config.resume import completed
 from stylegan_jax.config.rules import check_model, validate

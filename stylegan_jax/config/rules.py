@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from stylegan_jax.config.errors import ConfigError, suggest
-from stylegan_jax.config.growing import at_level, check_growing, levels
+from stylegan_jax.base.errors import ConfigError, suggest
+from stylegan_jax.config.arch.stylegan3 import make_plan
 from stylegan_jax.config.keys import (
     CHOICES,
     AugmentConfig,
@@ -18,7 +18,7 @@ from stylegan_jax.config.keys import (
     ExperimentConfig,
     ModelConfig,
 )
-from stylegan_jax.config.stylegan3 import make_plan
+from stylegan_jax.config.levels import at_level, check_growing, levels
 
 
 def validate(config: ExperimentConfig) -> None:

@@ -18,10 +18,11 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from stylegan_jax.base.trees import flatten, unflatten
 from stylegan_jax.convert.arguments import check_arguments
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.importer import CONVERTIBLE, net_slots, sha256_file
-from stylegan_jax.convert.stylegan2 import check_tree, flatten, unflatten
+from stylegan_jax.convert.stylegan2 import check_tree
 
 FORMAT = "stylegan_jax model folder"
 FORMAT_VERSION = 1

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stylegan_jax.base.trees import flatten, put
 from stylegan_jax.convert.errors import BadCheckpointError
 
 DEFAULT_FIR = (1, 3, 3, 1)
@@ -274,36 +275,11 @@ def check_tree(tree: Mapping[str, Any], slots: Mapping[str, Slot]) -> None:
     _check_shapes({name: np.shape(flat[name]) for name in want}, shapes)
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the leaves of nested dicts under 'a/b/c' keys."""
-    out: dict[str, Any] = {}
-    for key, value in tree.items():
-        path = f"{prefix}/{key}" if prefix else str(key)
-        out.update(flatten(value, path) if isinstance(value, Mapping) else {path: value})
-    return out
-
-
-def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested dicts from 'a/b/c' keys; the inverse of `flatten`.
-
-    Raises:
-        BadCheckpointError: one name is a leaf and a branch at once.
-    """
-    tree: dict[str, Any] = {}
-    for path, value in flat.items():
-        _put(tree, tuple(path.split("/")), value)
-    return tree
-
-
 def _put(tree: dict[str, Any], where: tuple[str, ...], value: Any) -> None:
-    node = tree
-    for key in where[:-1]:
-        node = node.setdefault(key, {})
-        if not isinstance(node, dict):
-            raise BadCheckpointError("", f"{'/'.join(where)} lies below an array")
-    if where[-1] in node:
-        raise BadCheckpointError("", f"{'/'.join(where)} is given twice")
-    node[where[-1]] = value
+    try:
+        put(tree, where, value)
+    except ValueError as error:
+        raise BadCheckpointError("", str(error)) from None
 
 
 def _listing(items: list[str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stylegan_jax.config import model_from_dict
-from stylegan_jax.config.stylegan3 import make_plan
+from stylegan_jax.config.arch.stylegan3 import make_plan
 from stylegan_jax.convert.arguments import Arguments, clamp_bound, finish
 from stylegan_jax.convert.pickles import OfficialNet
 from stylegan_jax.convert.stylegan2 import Slot, Table

@@ -18,11 +18,11 @@ import numpy as np
 from jax import numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
+from stylegan_jax.base.spec import PHASES, Batch
 from stylegan_jax.config import ConfigError, DataConfig
 from stylegan_jax.data import order
 from stylegan_jax.data.files import FileSource
 from stylegan_jax.data.fitted import FittedSource, Source, fit_source
-from stylegan_jax.spec import PHASES, Batch
 
 _AHEAD = 2  # batches made before they are asked for
 

@@ -15,10 +15,10 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
+from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.data import images
 from stylegan_jax.data.errors import BadImage, DataError, bad_images_error
 from stylegan_jax.data.labels import Labels
-from stylegan_jax.spec import SourceInfo
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.config import DataConfig
 from stylegan_jax.data import images, order
 from stylegan_jax.data.errors import BadImage, DataError, bad_images_error
 from stylegan_jax.data.files import FileSource, parallel
 from stylegan_jax.data.memory_source import MemorySource
-from stylegan_jax.spec import SourceInfo
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ import os
 
 import numpy as np
 
+from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.config import ConfigError, DataConfig
 from stylegan_jax.data.errors import DataError, missing_path_error
 from stylegan_jax.data.labels import Labels, from_array, no_labels
-from stylegan_jax.spec import SourceInfo
 
 
 class MemorySource:

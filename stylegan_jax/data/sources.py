@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.config import ConfigError, DataConfig, suggest
 from stylegan_jax.data.fitted import FittedSource, Source, fit_source
 from stylegan_jax.data.folder_source import open_folder
@@ -11,7 +12,6 @@ from stylegan_jax.data.memory_source import open_memory
 from stylegan_jax.data.synthetic_source import open_synthetic
 from stylegan_jax.data.tfds_source import open_tfds
 from stylegan_jax.data.zip_source import open_zip
-from stylegan_jax.spec import SourceInfo
 
 SOURCES: dict[str, Callable[[DataConfig, tuple[int, int, int]], Source]] = {
     "zip": open_zip,

@@ -7,10 +7,10 @@ import dataclasses
 
 import numpy as np
 
+from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.config import ConfigError, DataConfig
 from stylegan_jax.data import order
 from stylegan_jax.data.labels import Labels, from_array, no_labels
-from stylegan_jax.spec import SourceInfo
 
 SHAPES = ("disc", "square", "triangle", "ring", "cross")
 

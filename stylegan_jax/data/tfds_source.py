@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.config import DataConfig, suggest
 from stylegan_jax.data.errors import DataError
 from stylegan_jax.data.fitted import Source
 from stylegan_jax.data.labels import Labels, from_array, no_labels
 from stylegan_jax.data.memory_source import MemorySource
-from stylegan_jax.spec import SourceInfo
 
 
 class ArrayRecordSource:

@@ -84,15 +84,16 @@ def evaluate(
     args: argparse.Namespace, chosen: Sequence[Chosen], stack: contextlib.ExitStack
 ) -> Iterator[dict[str, Any]]:
     """Load everything, compute, and yield the records as they come."""
+    from stylegan_jax.base import trees
     from stylegan_jax.config import ConfigError
     from stylegan_jax.data import DataError
-    from stylegan_jax.load import load_model
     from stylegan_jax.metrics import detectors, fakes, opening, report
     from stylegan_jax.metrics.evaluate import Evaluation
     from stylegan_jax.metrics.images import Extractor, Images, make_images
     from stylegan_jax.metrics.store import Store, default_folder
-    from stylegan_jax.train.sharding import make_layout
-    from stylegan_jax.train.startup import use_compilation_cache
+    from stylegan_jax.runtime.compiling import use_compilation_cache
+    from stylegan_jax.runtime.mesh import make_layout
+    from stylegan_jax.sampling.load import load_model
 
     use_compilation_cache("auto")
     layout = make_layout(args.num_devices)
@@ -135,7 +136,7 @@ def evaluate(
             )
     else:
         variables = {**model.g_ema, "w_avg": model.w_avg}
-        identity = {"digest": report.digest_of(variables, dataclasses.asdict(model.config))}
+        identity = {"digest": trees.digest_of(variables, dataclasses.asdict(model.config))}
         about["model"] = {"path": args.model, **identity, "provenance": model.provenance}
         labels = reals.source if reals is not None and labelled else None
         subject = fakes.make_generator(model.config, model.gan, labels, args.psi, args.seed, identity)
@@ -157,10 +158,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MetricError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    from stylegan_jax.checkpoints.checkpointer import CheckpointError
     from stylegan_jax.config import ConfigError
     from stylegan_jax.convert import BadCheckpointError
     from stylegan_jax.data import DataError
-    from stylegan_jax.train.checkpoint import CheckpointError
 
     try:
         with contextlib.ExitStack() as stack:

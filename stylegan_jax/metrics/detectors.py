@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from stylegan_jax import features
+from stylegan_jax.features import FeatureNet
 from stylegan_jax.metrics.errors import MetricError
-from stylegan_jax.models import features
-from stylegan_jax.models.features import FeatureNet
 
 
 def load(names: Iterable[str], paths: Mapping[str, str]) -> dict[str, FeatureNet]:

@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax import rng
+from stylegan_jax.base import rng
+from stylegan_jax.base.spec import Variables
 from stylegan_jax.config import suggest
 from stylegan_jax.models import Gan
 from stylegan_jax.ops import fir
-from stylegan_jax.spec import Variables
 
 KINDS = ("eqt_int", "eqt_frac", "eqr")
 """EQ-T with moves by whole pixels, EQ-T with any, EQ-R."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from stylegan_jax.base.spec import Variables
 from stylegan_jax.metrics import engine, fakes, families
 from stylegan_jax.metrics.collect import Collector, Rows, restore
 from stylegan_jax.metrics.definitions import MODEL_ONLY, Chosen
@@ -18,7 +19,6 @@ from stylegan_jax.metrics.fakes import Generator
 from stylegan_jax.metrics.images import Extractor, Images
 from stylegan_jax.metrics.intervals import Interval
 from stylegan_jax.metrics.store import Store
-from stylegan_jax.spec import Variables
 
 
 class Result(NamedTuple):

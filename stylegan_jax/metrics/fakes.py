@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from stylegan_jax import models, rng
+from stylegan_jax import models
+from stylegan_jax.base import rng
+from stylegan_jax.base.spec import Variables
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.data import FittedSource, order
 from stylegan_jax.metrics import equivariance, path_length
@@ -24,8 +26,7 @@ from stylegan_jax.metrics.definitions import Chosen
 from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.images import Extractor, Wanted, key_of
 from stylegan_jax.models import precision
-from stylegan_jax.spec import Variables
-from stylegan_jax.train.sharding import ROWS
+from stylegan_jax.runtime.mesh import ROWS
 
 EQUIVARIANCE_BATCH = 4
 """Images that share a move, as officially."""

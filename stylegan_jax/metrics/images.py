@@ -14,7 +14,7 @@ from stylegan_jax.data import FittedSource
 from stylegan_jax.data.fingerprint import fingerprint
 from stylegan_jax.metrics.detectors import FeatureNet
 from stylegan_jax.metrics.errors import MetricError
-from stylegan_jax.train.sharding import Layout
+from stylegan_jax.runtime.mesh import Layout
 
 _THREADS = 4
 

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax import rng
+from stylegan_jax.base import rng
+from stylegan_jax.base.spec import Array, Variables
 from stylegan_jax.models import Gan
-from stylegan_jax.spec import Array, Variables
 
 EPSILON = 1e-4
 FULL_HEIGHT = 256

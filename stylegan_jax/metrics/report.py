@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import importlib.metadata
-import json
 import math
 import platform
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
 import stylegan_jax
 from stylegan_jax.metrics import detectors
@@ -59,12 +56,3 @@ def describe(images: Images, path: str) -> dict[str, Any]:
     stored = "x".join(map(str, info.image_shape))
     flips = {"xflip": images.flips[0], "yflip": images.flips[1]}
     return {"path": path, "name": info.name, "num_images": info.num_images, "stored": stored} | images.identity | flips
-
-
-def digest_of(tree: Any, config: Mapping[str, Any]) -> str:
-    """Return 32 hexadecimal digits of a tree of arrays (names, shapes, types, bytes) and of a plain dict."""
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    for path, leaf in jax.tree.leaves_with_path(tree):
-        x = np.ascontiguousarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {x.dtype} {x.shape}".encode() + x.tobytes())
-    return digest.hexdigest()[:32]

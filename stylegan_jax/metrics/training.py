@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from stylegan_jax.base.spec import Variables
 from stylegan_jax.config import ConfigError, ExperimentConfig
 from stylegan_jax.data import FittedSource
 from stylegan_jax.metrics import detectors, engine, fakes, opening, report
@@ -18,10 +19,9 @@ from stylegan_jax.metrics.evaluate import Evaluation
 from stylegan_jax.metrics.images import Extractor, make_images
 from stylegan_jax.metrics.store import Store, default_folder
 from stylegan_jax.models import Gan
-from stylegan_jax.spec import Variables
-from stylegan_jax.train.report import StatsFile, duration
-from stylegan_jax.train.sharding import Layout
-from stylegan_jax.train.signals import StopSignal
+from stylegan_jax.runtime.mesh import Layout
+from stylegan_jax.runtime.records import StatsFile, duration
+from stylegan_jax.runtime.signals import StopSignal
 
 _AGREED = (MetricError, engine.StoppedError)
 """Failures that all processes have together."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stylegan_jax.config import ConfigError, ModelConfig, suggest
-from stylegan_jax.config.stylegan3 import format_plan
+from stylegan_jax.config.arch.stylegan3 import format_plan
 from stylegan_jax.models import stylegan1, stylegan2, stylegan3
 from stylegan_jax.models.gan import Gan, GanSpec, merge, truncate
 

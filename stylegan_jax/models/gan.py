@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from stylegan_jax.spec import Variables
+from stylegan_jax.base.spec import Variables
 
 
 class GanSpec(NamedTuple):

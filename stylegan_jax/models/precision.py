@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from stylegan_jax import backend
+from stylegan_jax.base import backend
 from stylegan_jax.config import ModelConfig
 
 

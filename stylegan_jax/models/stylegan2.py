@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax import rng
+from stylegan_jax.base import rng
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.layers.conv import Conv, ModulatedConv, ToRGB, resample_filter
 from stylegan_jax.layers.dense import Dense

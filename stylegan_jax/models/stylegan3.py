@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stylegan_jax.config import ModelConfig
-from stylegan_jax.config.stylegan3 import InputPlan, LayerPlan, make_plan
+from stylegan_jax.config.arch.stylegan3 import InputPlan, LayerPlan, make_plan
 from stylegan_jax.layers.dense import Dense, scaled_normal
 from stylegan_jax.models.gan import Gan, GanSpec, check_noise, merge
 from stylegan_jax.models.precision import cast, low_dtype

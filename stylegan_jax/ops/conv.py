@@ -14,7 +14,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from stylegan_jax import backend
+from stylegan_jax.base import backend
 from stylegan_jax.ops import fir
 
 Pads = tuple[tuple[int, int], tuple[int, int]]

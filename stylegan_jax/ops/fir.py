@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax import backend
+from stylegan_jax.base import backend
 
 LOWERINGS = ("shifted", "banded")
 DEFAULT = "shifted"

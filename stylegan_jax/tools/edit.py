@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.tools import directions, inputs, runner
+from stylegan_jax.runtime import records
+from stylegan_jax.sampling import directions
+from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 METHODS = ("sefa", "ganspace", "boundary", "difference", "file")
 
@@ -95,8 +97,8 @@ def styles_to_edit(model: Any, label: Any, args: argparse.Namespace) -> np.ndarr
 
 def act(args: argparse.Namespace) -> str:
     """Find, draw; return the sentence to print."""
-    from stylegan_jax import images
-    from stylegan_jax.load import load_model
+    from stylegan_jax.base import images
+    from stylegan_jax.sampling.load import load_model
 
     check(args)
     strengths = inputs.parse_floats("--strengths", args.strengths)
@@ -109,7 +111,7 @@ def act(args: argparse.Namespace) -> str:
     path = runner.claim(out, "edit.json", args)
     directions.save(out / "directions.npz", found)
     steps = found.vectors * found.unit[:, None]
-    for i, step in enumerate(runner.progress(steps, len(steps), "direction")):
+    for i, step in enumerate(records.progress(steps, len(steps), "direction")):
         moved = move(ws, step, layers, strengths)
         pictures = model.stream(moved.reshape(-1, *ws.shape[1:]), chunk=args.batch)
         pixels = np.concatenate([images.to_pixels(x) for x in pictures])

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stylegan_jax.tools import inputs, runner
+from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 CODE = """Without the code of this project, by JAX and safetensors alone; the folder `stablehlo` has one program per
 function and platform, and `export.json` lists their inputs and outputs:
@@ -67,7 +67,7 @@ def choose_platforms(text: str) -> list[str]:
         ValueError: one that is not known.
     """
     from stylegan_jax.config import suggest
-    from stylegan_jax.tools.programs import PLATFORMS
+    from stylegan_jax.sampling.programs import PLATFORMS
 
     chosen = [] if text == "none" else list(dict.fromkeys(text.split(",")))
     for name in chosen:
@@ -82,7 +82,7 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         ValueError: a license that is no identifier, or an upload that cannot work.
     """
-    from stylegan_jax import hub
+    from stylegan_jax.sampling import hub
 
     if args.license and not re.fullmatch(r"[A-Za-z0-9.-]+", args.license):
         raise ValueError(f"--license={args.license}: write an identifier of the Hub, such as apache-2.0, mit or other")
@@ -122,10 +122,10 @@ def example(model: Any, platforms: Sequence[str]) -> str:
 
 def act(args: argparse.Namespace) -> str:
     """Write, upload; return the sentence to print."""
-    from stylegan_jax import hub, models
+    from stylegan_jax import models
     from stylegan_jax.convert import folder as folders
-    from stylegan_jax.load import load_model
-    from stylegan_jax.tools import card, programs
+    from stylegan_jax.sampling import card, hub, programs
+    from stylegan_jax.sampling.load import load_model
 
     check(args)
     platforms = choose_platforms(args.platforms)

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.tools import inputs, runner
+from stylegan_jax.runtime import records
+from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,8 +44,8 @@ def row(model: Any, ws: np.ndarray, count: int, show: int, chunk: int) -> tuple[
 
 def act(args: argparse.Namespace) -> str:
     """Draw; return the sentence to print."""
-    from stylegan_jax import images
-    from stylegan_jax.load import load_model
+    from stylegan_jax.base import images
+    from stylegan_jax.sampling.load import load_model
 
     seeds = inputs.parse_seeds(args.seeds)
     if not 0 <= args.show <= args.count or args.count < 2:
@@ -54,7 +55,7 @@ def act(args: argparse.Namespace) -> str:
         raise ValueError(f"arch {model.config.arch!r} of {args.run} has no noise inputs; there is nothing to compare")
     ws = model.map(seeds, inputs.one_label(model, args), psi=args.psi, cutoff=args.cutoff, chunk=args.batch)
     path = runner.claim(Path(args.out), "noise.json", args)
-    rows = runner.progress((row(model, w[None], args.count, args.show, args.batch) for w in ws), len(ws), "seed")
+    rows = records.progress((row(model, w[None], args.count, args.show, args.batch) for w in ws), len(ws), "seed")
     shown, maps = zip(*rows, strict=True)
     largest = max(float(np.max(maps)), 1e-12)
     cells = []

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.tools import inputs, runner
+from stylegan_jax.base import files
+from stylegan_jax.sampling import projections
+from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 FPS = 30
 
@@ -112,7 +114,7 @@ def video_ending(args: argparse.Namespace) -> str:
     Raises:
         ValueError: it needs a package that is not there.
     """
-    from stylegan_jax.tools import video_file
+    from stylegan_jax.tools import _video_file as video_file
 
     if args.video == "none" or not args.frames:
         return ""
@@ -135,9 +137,9 @@ def choose_labels(model: Any, args: argparse.Namespace, count: int) -> np.ndarra
 
 def act(args: argparse.Namespace) -> str:
     """Project; return the sentence to print."""
-    from stylegan_jax.load import load_model
-    from stylegan_jax.models.features import load_features
-    from stylegan_jax.tools import projector
+    from stylegan_jax.features import load_features
+    from stylegan_jax.sampling import projector
+    from stylegan_jax.sampling.load import load_model
 
     for flag, value, least in (("--steps", args.steps, 1), ("--frames", args.frames, 0)):
         if value < least:
@@ -181,8 +183,8 @@ def act(args: argparse.Namespace) -> str:
 
 def write(folder: Path, found: Any, i: int, target: np.ndarray, mask: np.ndarray | None, ending: str) -> None:
     """Write the folder of image i of a `projector.Projection`; target and mask are uint8[h, w, c] and uint8[h, w]."""
-    from stylegan_jax import images
-    from stylegan_jax.tools import video_file
+    from stylegan_jax.base import images
+    from stylegan_jax.tools import _video_file as video_file
 
     folder.mkdir(exist_ok=True)
     images.save_png(folder / "target.png", target)
@@ -192,7 +194,7 @@ def write(folder: Path, found: Any, i: int, target: np.ndarray, mask: np.ndarray
     if mask is not None:
         images.save_png(folder / "mask.png", mask[..., None])
     noise = {path: x[i] for path, x in found.noise.items()}
-    inputs.write_npz(folder / inputs.PROJECTION, w=found.ws[i : i + 1], **noise)
+    files.write_npz(folder / projections.PROJECTION, w=found.ws[i : i + 1], **noise)
     if ending:
         pairs = (np.concatenate([target, frame], axis=1) for frame in found.frames[:, i])
         video_file.write(folder / f"proj{ending}", pairs, FPS)

@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stylegan_jax.tools import inputs, runner
+from stylegan_jax.base import files
+from stylegan_jax.sampling import projections
+from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 NETS = ("vgg16", "alexnet")
 
@@ -58,11 +60,13 @@ def find_folders(text: str) -> list[Path]:
         ValueError: there is none.
     """
     path = Path(text)
-    if (path / inputs.PROJECTION).is_file():
+    if (path / projections.PROJECTION).is_file():
         return [path]
-    folders = [file.parent for file in inputs.find_projections(path) if file.parent.parent == path]
+    folders = [file.parent for file in projections.find_projections(path) if file.parent.parent == path]
     if not folders:
-        raise ValueError(f"--projected={text} holds no {inputs.PROJECTION}; give a folder that the project tool made")
+        raise ValueError(
+            f"--projected={text} holds no {projections.PROJECTION}; pass a folder that the project tool made"
+        )
     return folders
 
 
@@ -74,7 +78,7 @@ def read(folder: Path, spec: Any) -> Given:
     """
     from PIL import Image
 
-    from stylegan_jax import trained
+    from stylegan_jax.sampling import model as trained
 
     try:
         with Image.open(folder / "target.png") as image:
@@ -83,7 +87,7 @@ def read(folder: Path, spec: Any) -> Given:
         if (folder / "mask.png").is_file():
             with Image.open(folder / "mask.png") as image:
                 mask = np.asarray(image, np.float32).reshape(spec.image_shape[:2]) / 255
-        arrays = inputs.load_npz(folder / inputs.PROJECTION)
+        arrays = files.load_npz(folder / projections.PROJECTION)
         ws = trained.as_styles(arrays.pop("w"), spec)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"--projected: {folder} is no projection with this model: {error}") from None
@@ -96,7 +100,7 @@ def start_of(model: Any, folder: Path, noise: dict[str, np.ndarray], weights: st
     Raises:
         ValueError: the projection was made with other weights, or its maps do not fit.
     """
-    from stylegan_jax.tools import projector
+    from stylegan_jax.sampling import projector
 
     try:
         before = json.loads((folder.resolve().parent / "project.json").read_text())["weights"]
@@ -134,9 +138,9 @@ def check_replaceable(out: Path, names: list[str], overwrite: bool) -> None:
 
 def act(args: argparse.Namespace) -> str:
     """Tune and save; return the sentence to print."""
-    from stylegan_jax.load import load_model
-    from stylegan_jax.models.features import load_features
-    from stylegan_jax.tools import projector, tuner
+    from stylegan_jax.features import load_features
+    from stylegan_jax.sampling import projector, tuner
+    from stylegan_jax.sampling.load import load_model
 
     if args.steps < 1 or not 0 < args.rate < np.inf:
         raise ValueError(f"--steps={args.steps} --rate={args.rate}: both must be greater than 0")
@@ -165,7 +169,7 @@ def act(args: argparse.Namespace) -> str:
 
 def provenance(model: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Return where the tuned models come from, without folders of this machine, and without metrics of the untuned."""
-    from stylegan_jax.tools import card
+    from stylegan_jax.sampling import card
 
     tuned = {"steps": args.steps, "rate": args.rate, "enough": args.enough, "net": args.net}
     facts = {key: value for key, value in card.provenance(model, args.run).items() if key != "metrics"}
@@ -176,7 +180,7 @@ def save(out: Path, name: str, one: Given, start: Any, tuned: Any, facts: dict[s
     """Write a tuned model's folder and picture; `start` is the model before."""
     import dataclasses
 
-    from stylegan_jax import images
+    from stylegan_jax.base import images
     from stylegan_jax.convert import write_model_folder
 
     g_ema = tuned.model.g_ema | {"w_avg": np.asarray(tuned.model.w_avg)}

@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.tools import inputs, runner
+from stylegan_jax.base import files
+from stylegan_jax.runtime import records
+from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 MAX_GRID = 4096
 """Above this number of images no grid is made of them."""
@@ -81,12 +83,12 @@ def draw(model: Any, seeds: Sequence[int], labels: np.ndarray, args: argparse.Na
 
 def to_folder(args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray], names: list[str]) -> str:
     """Write PNGs and a grid; return the sentence to print."""
-    from stylegan_jax import images
+    from stylegan_jax.base import images
 
     out, kept = Path(args.out), []
     path = runner.claim(out, "sample.json", args)
     has_grid = args.files != "images" and len(names) <= MAX_GRID
-    for name, picture in zip(names, runner.progress(pictures, len(names), "image"), strict=True):
+    for name, picture in zip(names, records.progress(pictures, len(names), "image"), strict=True):
         if args.files != "grid":
             images.save_png(out / name, picture)
         if has_grid:
@@ -103,7 +105,7 @@ def save_styles(path: Path, model: Any, seeds: Sequence[int], labels: np.ndarray
     own, cond = np.repeat(seeds, len(labels)), np.tile(labels, (len(seeds), 1))
     label = cond if labels.shape[1] else None
     ws = model.map(own, label, psi=args.psi, cutoff=args.cutoff, chunk=args.batch)
-    inputs.write_npz(path, w=ws, seeds=own, label=cond)
+    files.write_npz(path, w=ws, seeds=own, label=cond)
 
 
 def to_zip(args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray], labels: np.ndarray, count: int) -> str:
@@ -116,7 +118,7 @@ def to_zip(args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray],
     entries: list[list[Any]] = []
     as_class = args.classes and model.label_kind in ("classes", "")
     with open_writer(args.out) as writer:
-        for i, picture in enumerate(runner.progress(pictures, count, "image")):
+        for i, picture in enumerate(records.progress(pictures, count, "image")):
             data = io.BytesIO()
             Image.fromarray(picture[:, :, 0] if picture.shape[-1] == 1 else picture).save(data, format="PNG")
             writer.add(member_name(i), data.getvalue())
@@ -131,7 +133,7 @@ def to_zip(args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray],
 
 def act(args: argparse.Namespace) -> str:
     """Draw; return the sentence to print."""
-    from stylegan_jax.load import load_model
+    from stylegan_jax.sampling.load import load_model
 
     seeds = inputs.parse_seeds(args.seeds)
     if args.columns < 0:

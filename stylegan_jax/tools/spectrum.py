@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stylegan_jax.tools import inputs, runner
+from stylegan_jax.base import files
+from stylegan_jax.runtime import records
+from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 DB = (-50.0, 30.0)
 """Of the slices, from … to."""
@@ -162,7 +164,7 @@ def find_subjects(args: argparse.Namespace, stack: contextlib.ExitStack) -> tupl
     Raises:
         ValueError: they differ in size, or a label is given and none of the models has labels.
     """
-    from stylegan_jax.load import load_model
+    from stylegan_jax.sampling.load import load_model
 
     models = [load_model(path).on_device() for path in args.run]
     first = models[0] if models else None
@@ -183,8 +185,9 @@ def find_subjects(args: argparse.Namespace, stack: contextlib.ExitStack) -> tupl
 
 def draw_figures(out: Path, found: dict[str, Any], smooth: float) -> None:
     """Write heatmap.png and slices.png of spectra by name."""
-    from stylegan_jax import images
-    from stylegan_jax.tools import plot, spectra
+    from stylegan_jax.base import images
+    from stylegan_jax.sampling import spectra
+    from stylegan_jax.tools import _plot as plot
 
     ticks = np.linspace(-0.5, 0.5, 5)
     axes = plot.Axes((-0.5, 0.5), (-0.5, 0.5), ticks, ticks, "cycles per pixel", "")
@@ -201,20 +204,20 @@ def draw_figures(out: Path, found: dict[str, Any], smooth: float) -> None:
 
 def act(args: argparse.Namespace) -> str:
     """Measure, draw; return the sentence to print."""
-    from stylegan_jax.tools import spectra
+    from stylegan_jax.sampling import spectra
 
     check(args)
     out, found = Path(args.out), {}
     with contextlib.ExitStack() as stack:
         subjects, models = find_subjects(args, stack)
         path = runner.claim(out, "spectrum.json", args)
-        bar = lambda s: runner.progress(s.chunks(), -(-s.count // args.batch), f"{args.batch} of {s.name}")
+        bar = lambda s: records.progress(s.chunks(), -(-s.count // args.batch), f"{args.batch} of {s.name}")
         mean, std = (args.mean, args.std) if args.mean is not None else spectra.moments(bar(subjects[0]))
         for s in subjects:
             found[s.name] = spectra.average(bar(s), mean, std, beta=args.beta, pad=args.pad)
     for s in subjects:
         numbers = {"spectrum": found[s.name].power, "image_size": max(s.shape[:2]), "mean": mean, "std": std}
-        inputs.write_npz(out / f"{s.name}.npz", **numbers, count=found[s.name].count)
+        files.write_npz(out / f"{s.name}.npz", **numbers, count=found[s.name].count)
     draw_figures(out, found, args.smooth)
     counts = {s.name: s.count for s in subjects}
     content = {"arguments": vars(args), "models": [m.provenance for m in models], "mean": mean, "std": std}

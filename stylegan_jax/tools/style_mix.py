@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.tools import inputs, runner
+from stylegan_jax.runtime import records
+from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,12 +41,12 @@ def mix(rows: np.ndarray, columns: np.ndarray, layers: Sequence[int]) -> np.ndar
 
 def draw(model: Any, rows: np.ndarray, columns: np.ndarray, layers: Sequence[int], chunk: int) -> np.ndarray:
     """Return uint8[r + 1, c + 1, h, w, c]: sources in the first row and column, white in the corner."""
-    from stylegan_jax import images
+    from stylegan_jax.base import images
 
     mixed = mix(rows, columns, layers)
     ws = np.concatenate([rows, columns, mixed.reshape(-1, *mixed.shape[2:])])
     total = -(-len(ws) // chunk)
-    pictures = [images.to_pixels(x) for x in runner.progress(model.stream(ws, chunk=chunk), total, "batch")]
+    pictures = [images.to_pixels(x) for x in records.progress(model.stream(ws, chunk=chunk), total, "batch")]
     pixels, r, c = np.concatenate(pictures), len(rows), len(columns)
     grid = np.full((r + 1, c + 1, *pixels.shape[1:]), 255, np.uint8)
     grid[1:, 0], grid[0, 1:] = pixels[:r], pixels[r : r + c]
@@ -55,8 +56,8 @@ def draw(model: Any, rows: np.ndarray, columns: np.ndarray, layers: Sequence[int
 
 def act(args: argparse.Namespace) -> str:
     """Draw; return the sentence to print."""
-    from stylegan_jax import images
-    from stylegan_jax.load import load_model
+    from stylegan_jax.base import images
+    from stylegan_jax.sampling.load import load_model
 
     seeds = [inputs.parse_numbers(f, x, 2**32, "seed") for f, x in (("--rows", args.rows), ("--columns", args.columns))]
     model = load_model(args.run, args.step)

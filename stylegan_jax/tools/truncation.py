@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stylegan_jax.tools import inputs, runner
+from stylegan_jax.runtime import records
+from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,8 +29,8 @@ def parser() -> argparse.ArgumentParser:
 
 def act(args: argparse.Namespace) -> str:
     """Draw; return the sentence to print."""
-    from stylegan_jax import images
-    from stylegan_jax.load import load_model
+    from stylegan_jax.base import images
+    from stylegan_jax.sampling.load import load_model
 
     seeds, psis = inputs.parse_seeds(args.seeds), inputs.parse_floats("--psis", args.psis)
     model = load_model(args.run, args.step)
@@ -37,7 +38,7 @@ def act(args: argparse.Namespace) -> str:
     path = runner.claim(Path(args.out), "truncation.json", args)
     ws = np.stack([model.map(seeds, label, psi=psi, cutoff=args.cutoff, chunk=args.batch) for psi in psis], axis=1)
     ws = ws.reshape(-1, *ws.shape[2:])
-    chunks = runner.progress(model.stream(ws, chunk=args.batch), -(-len(ws) // args.batch), "batch")
+    chunks = records.progress(model.stream(ws, chunk=args.batch), -(-len(ws) // args.batch), "batch")
     pixels = np.concatenate([images.to_pixels(x) for x in chunks])
     images.save_png(Path(args.out) / "grid.png", images.make_grid(pixels, len(psis)))
     runner.write_record(path, runner.record(args, model))

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.tools import inputs, runner
+from stylegan_jax.runtime import records
+from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 PATHS = ("latent", "translate", "rotate")
 
@@ -136,7 +137,7 @@ def drawer(model: Any, args: argparse.Namespace) -> Draw:
     """Return what draws the frames of every cell, by one compiled program."""
     import jax
 
-    from stylegan_jax import images
+    from stylegan_jax.base import images
 
     gan, g = model.gan, jax.device_put(model.g_ema)
     with_transform = None if args.path == "latent" else inputs.transformable(model, f"--path={args.path}")
@@ -151,7 +152,7 @@ def drawer(model: Any, args: argparse.Namespace) -> Draw:
 
 def cell(model: Any, draw: Draw, seeds: np.ndarray, cond: np.ndarray, args: argparse.Namespace) -> Iterator[np.ndarray]:
     """Yield len(seeds) * args.frames frames, uint8[h, w, c], of one cell; labels float32[m, k] take turns."""
-    from stylegan_jax import trained
+    from stylegan_jax.sampling import model as trained
 
     height, width, _ = model.gan.spec.image_shape
     given = None if args.styles is None else inputs.read_styles(args.styles, model.gan.spec)[seeds]
@@ -178,7 +179,7 @@ def blend(labels: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 def frames(model: Any, seeds: list[int], args: argparse.Namespace) -> Iterator[np.ndarray]:
     """Yield the frames uint8[rows * h, columns * w, c]: keyframes per cell times args.frames."""
-    from stylegan_jax import images
+    from stylegan_jax.base import images
 
     rows, columns, own = keyframes(args, seeds)
     labels = inputs.labels(model, args) if args.styles is None else np.zeros((1, 0), np.float32)
@@ -194,8 +195,8 @@ def frames(model: Any, seeds: list[int], args: argparse.Namespace) -> Iterator[n
 
 def act(args: argparse.Namespace) -> str:
     """Make the video; return the sentence to print."""
-    from stylegan_jax.load import load_model
-    from stylegan_jax.tools import video_file
+    from stylegan_jax.sampling.load import load_model
+    from stylegan_jax.tools import _video_file as video_file
 
     seeds = inputs.parse_seeds(args.seeds)
     if args.styles is not None:  # numbers of styles in place of seeds
@@ -204,7 +205,7 @@ def act(args: argparse.Namespace) -> str:
     out = video_file.choose(Path(args.out), args.fps)
     model = load_model(args.run, args.step)
     total = keyframes(args, seeds)[2].shape[1] * args.frames
-    count = video_file.write(out, iter(runner.progress(frames(model, seeds, args), total, "frame")), args.fps)
+    count = video_file.write(out, iter(records.progress(frames(model, seeds, args), total, "frame")), args.fps)
     runner.write_record(out.with_name(out.name + ".json"), runner.record(args, model))
     return f"{count} frames, {count / args.fps:.1f} s, in {out}"
 

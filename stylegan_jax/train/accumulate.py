@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from stylegan_jax.train.objective import Aux
-from stylegan_jax.train.sharding import Layout
+from stylegan_jax.runtime.mesh import Layout
+from stylegan_jax.train.gan.objective import Aux
 
 Tree = Any
 Objective = Callable[[Tree, Tree], tuple[jax.Array, Aux]]

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError, ExperimentConfig, describe_levels, levels
-from stylegan_jax.train import schedule, step as steps
-from stylegan_jax.train.sharding import Layout, make_layout
+from stylegan_jax.runtime.mesh import Layout, make_layout
+from stylegan_jax.train import schedule
+from stylegan_jax.train.gan import step as steps
 from stylegan_jax.train.startup import with_labels
 
 

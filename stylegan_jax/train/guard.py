@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax.spec import PHASES
+from stylegan_jax.base.spec import PHASES
 from stylegan_jax.train import terms
 
 Tree = Any

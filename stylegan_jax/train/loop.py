@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from stylegan_jax import __version__, models
+from stylegan_jax.checkpoints.checkpointer import Checkpointer, NonFiniteError
 from stylegan_jax.config import (
     ExperimentConfig,
     check_devices,
@@ -24,24 +25,20 @@ from stylegan_jax.config import (
     validate,
 )
 from stylegan_jax.data import Batches, FittedSource, open_batches, open_source
-from stylegan_jax.load import load_model
-from stylegan_jax.train import (
-    compiling,
-    growing,
-    guard,
-    report,
-    schedule,
-    state as states,
-    step as steps,
-    terms,
-    transfer,
-)
-from stylegan_jax.train.ahead import Ahead
-from stylegan_jax.train.checkpoint import Checkpointer, NonFiniteError
-from stylegan_jax.train.distributed import check_agreement, check_shared, together
-from stylegan_jax.train.grid import Grid, grid_labels, grid_size
-from stylegan_jax.train.sharding import Layout, layout_of
-from stylegan_jax.train.signals import StopSignal
+from stylegan_jax.models import grown
+from stylegan_jax.runtime import compiling, records
+from stylegan_jax.runtime.ahead import Ahead
+from stylegan_jax.runtime.compiling import use_compilation_cache
+from stylegan_jax.runtime.lock import WorkdirLock
+from stylegan_jax.runtime.mesh import Layout, layout_of
+from stylegan_jax.runtime.processes import check_agreement, check_shared, together
+from stylegan_jax.runtime.signals import StopSignal
+from stylegan_jax.sampling.load import load_model
+from stylegan_jax.sampling.model import LoadedModel
+from stylegan_jax.train import guard, report, schedule, terms
+from stylegan_jax.train.gan import state as states, step as steps, transfer
+from stylegan_jax.train.gan.grid import Grid, grid_labels, grid_size
+from stylegan_jax.train.gan.state import TrainState, ema_model
 from stylegan_jax.train.startup import (
     check_keep_best,
     check_space,
@@ -51,11 +48,7 @@ from stylegan_jax.train.startup import (
     make_folder,
     refuse,
     resolve_labels,
-    use_compilation_cache,
 )
-from stylegan_jax.train.state import TrainState, ema_model
-from stylegan_jax.train.workdir import WorkdirLock
-from stylegan_jax.trained import LoadedModel
 
 if TYPE_CHECKING:
     from stylegan_jax.metrics.training import Evaluator
@@ -103,7 +96,7 @@ def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: Fit
             )
             resolved = resolve_labels(config, opened.info())
             gan = models.build(resolved.model)
-            opened.leave_out_bad(growing.plain(gan, levels(resolved)[0]).spec.image_shape, resolved.data)
+            opened.leave_out_bad(grown.plain(gan, levels(resolved)[0]).spec.image_shape, resolved.data)
             evaluator = None
             if resolved.eval.metrics:
                 from stylegan_jax.metrics.training import make_evaluator  # SciPy is a second of the start
@@ -218,7 +211,7 @@ class Run:
         return open_batches(
             source,
             config.data,
-            growing.plain(self.gan, level).spec.image_shape,
+            grown.plain(self.gan, level).spec.image_shape,
             batch_size=level.batch_size,
             seed=seed,
             start=level.nimg(first),
@@ -337,7 +330,7 @@ class Run:
         """Make what a level needs; in a thread."""
         level, data = self.levels[number], self.config.data
         with ThreadPoolExecutor(1) as pool:
-            source = pool.submit(self.source.at, growing.plain(self.gan, level).spec.image_shape, data)
+            source = pool.submit(self.source.at, grown.plain(self.gan, level).spec.image_shape, data)
             return Equipment(self._compile(number), source.result())
 
     def _compile(self, number: int) -> dict:
@@ -358,7 +351,7 @@ class Run:
         self.first = first
         self.clock = report.Clock(done, end)
         self.bar = report.Bar(log.progress_bar, self.is_chief, end / 1000, done / 1000)
-        self.stats = report.StatsFile(self.folder / "stats.jsonl", first) if self.is_chief else None
+        self.stats = records.StatsFile(self.folder / "stats.jsonl", first) if self.is_chief else None
         self.board = report.TensorBoard(self.folder / "tensorboard") if log.tensorboard and self.is_chief else None
         for opened in (self.board, self.stats, self.bar):
             if opened is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import resource
@@ -17,40 +16,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from stylegan_jax import images
+from stylegan_jax.base import images
+from stylegan_jax.runtime import records
 
 _log = logging.getLogger(__name__)
-
-
-class StatsFile:
-    """stats.jsonl: one JSON row per tick, without gaps or doubles after a crash.
-
-    On opening, rows past the restored step and a half-written last line are cut off.
-    """
-
-    def __init__(self, path: Path, restored_step: int):
-        rows = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        kept = []
-        for row in rows:
-            try:
-                if not row.endswith(b"\n") or json.loads(row)["step"] > restored_step:
-                    break
-            except (ValueError, KeyError, TypeError):
-                break
-            kept.append(row)
-        if len(kept) < len(rows):
-            part = path.with_name(path.name + ".part")
-            part.write_bytes(b"".join(kept))
-            part.replace(path)
-        self._file = path.open("ab")
-
-    def write(self, row: dict[str, Any]) -> None:
-        """Append a row in one write and hand it to the operating system."""
-        self._file.write(json.dumps(row).encode() + b"\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class TensorBoard:
@@ -205,15 +174,6 @@ def memory_gib() -> dict[str, float]:
     return out
 
 
-def duration(seconds: float) -> str:
-    """Return '1d 02h', '3h 04m', '5m 06s' or '7s'."""
-    s = round(seconds)
-    for big, small, size, unit in (("d", "h", 86400, 3600), ("h", "m", 3600, 60), ("m", "s", 60, 1)):
-        if s >= size:
-            return f"{s // size}{big} {s % size // unit:02d}{small}"
-    return f"{s}s"
-
-
 def progress_line(tick: int, nimg: int, timing: dict[str, float], memory: dict[str, float], terms: dict) -> str:
     """Return the one line of a tick."""
     short = {
@@ -228,7 +188,7 @@ def progress_line(tick: int, nimg: int, timing: dict[str, float], memory: dict[s
     peak = memory.get("device_peak_gib", memory["host_peak_gib"])
     return (
         f"tick {tick:<4d} kimg {nimg / 1000:<9.2f} img/s {timing['img_per_sec']:<7.1f} "
-        f"s/kimg {timing['sec_per_kimg']:<7.1f} eta {duration(timing['eta_sec']):<8s} mem {peak:.2f}G  {losses}"
+        f"s/kimg {timing['sec_per_kimg']:<7.1f} eta {records.duration(timing['eta_sec']):<8s} mem {peak:.2f}G  {losses}"
     )
 
 

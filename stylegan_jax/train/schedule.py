@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from stylegan_jax.base.spec import PHASES
 from stylegan_jax.config import ExperimentConfig, images_shown, levels
-from stylegan_jax.spec import PHASES
 from stylegan_jax.train import terms
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 
 import jax
 
+from stylegan_jax.base.spec import SourceInfo
+from stylegan_jax.checkpoints.restore import committed_steps
 from stylegan_jax.config import (
     ConfigError,
     ExperimentConfig,
@@ -22,21 +23,9 @@ from stylegan_jax.config import (
     suggest,
 )
 from stylegan_jax.data import describe_data
-from stylegan_jax.spec import SourceInfo
+from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.train import schedule
-from stylegan_jax.train.restore import committed_steps
-from stylegan_jax.train.sharding import Layout
-from stylegan_jax.train.state import TrainState
-
-
-def use_compilation_cache(where: str) -> None:
-    """Keep compiled programs on disk: 'auto' in the user's cache folder, 'off' not at all, else in that folder."""
-    if where == "off":
-        return
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = home / "stylegan_jax" / "xla" if where == "auto" else Path(where)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+from stylegan_jax.train.gan.state import TrainState
 
 
 def make_folder(folder: Path) -> None:

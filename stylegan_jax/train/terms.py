@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax.spec import PHASES
+from stylegan_jax.base.spec import PHASES
 
 REPORTED_BY = {
     "loss/g_adversarial": "g_main",

@@ -17,9 +17,9 @@ import official
 import pytest
 import safetensors.numpy
 
+from stylegan_jax.base.trees import flatten
 from stylegan_jax.convert import BadCheckpointError, convert_pickle, model_config, read_model_folder, write_model_folder
 from stylegan_jax.convert.__main__ import main
-from stylegan_jax.convert.stylegan2 import flatten
 
 
 @pytest.fixture

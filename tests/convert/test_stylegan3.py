@@ -12,7 +12,7 @@ import pytest
 from scipy import signal
 
 from stylegan_jax.config import model_from_dict
-from stylegan_jax.config.stylegan3 import make_plan
+from stylegan_jax.config.arch.stylegan3 import make_plan
 from stylegan_jax.convert import BadCheckpointError, convert_pickle, official_state_dicts
 from stylegan_jax.convert.importer import net_kwargs
 from stylegan_jax.ops.lowpass import design_lowpass

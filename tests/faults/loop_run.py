@@ -15,9 +15,9 @@ import numpy as np
 sys.path.insert(0, os.fspath(pathlib.Path(__file__).parents[2]))
 
 from configs import tiny
+from stylegan_jax.checkpoints.restore import FOLDER, absolute, committed_steps
 from stylegan_jax.config import from_dict
 from stylegan_jax.train import loop
-from stylegan_jax.train.restore import FOLDER, absolute, committed_steps
 
 
 def config(cache: str):

@@ -13,9 +13,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "train")]
 from stylegan_jax import models  # noqa: E402
+from stylegan_jax.features import FeatureNet  # noqa: E402
 from stylegan_jax.metrics import detectors  # noqa: E402
 from stylegan_jax.metrics.images import Images  # noqa: E402
-from stylegan_jax.models.features import FeatureNet  # noqa: E402
 from stylegan_jax.train import loop  # noqa: E402
 
 MATRIX = np.random.default_rng(0).standard_normal((192, 6)).astype(np.float32) / 14

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax.train.checkpoint import Checkpointer
-from stylegan_jax.train.restore import FOLDER, absolute, committed_steps
-from stylegan_jax.train.workdir import WorkdirLock
+from stylegan_jax.checkpoints.checkpointer import Checkpointer
+from stylegan_jax.checkpoints.restore import FOLDER, absolute, committed_steps
+from stylegan_jax.runtime.lock import WorkdirLock
 
 STEPS = int(os.environ.get("TOY_STEPS", "40"))
 

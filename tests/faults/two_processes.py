@@ -14,8 +14,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from stylegan_jax.train.checkpoint import Checkpointer, NonFiniteError, restore_g_ema
-from stylegan_jax.train.signals import StopSignal
+from stylegan_jax.checkpoints.checkpointer import Checkpointer, NonFiniteError, restore_g_ema
+from stylegan_jax.runtime.signals import StopSignal
 
 VALUES = np.arange(4096, dtype=np.float32).reshape(64, 64)
 

@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 
 from configs import common
-from stylegan_jax import images, load, models
+from stylegan_jax import models
+from stylegan_jax.base import images
 from stylegan_jax.config import model_from_dict
 from stylegan_jax.convert import write_model_folder
 from stylegan_jax.data import DataError
 from stylegan_jax.data.errors import bad_images_error
 from stylegan_jax.metrics import __main__ as command, detectors, opening, report
 from stylegan_jax.metrics.evaluate import Result
+from stylegan_jax.sampling import load
 
 from . import toys
 

@@ -12,7 +12,7 @@ import pytest
 from configs import common
 from stylegan_jax import models
 from stylegan_jax.config import model_from_dict
-from stylegan_jax.config.stylegan3 import make_plan
+from stylegan_jax.config.arch.stylegan3 import make_plan
 from stylegan_jax.metrics import equivariance as eq
 
 N = 4

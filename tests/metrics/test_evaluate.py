@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax import data, images as pixels_of, models, rng
+from stylegan_jax import data, models
+from stylegan_jax.base import images as pixels_of, rng
 from stylegan_jax.data import order
 from stylegan_jax.metrics import (
     engine,
@@ -30,7 +31,7 @@ from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.evaluate import Evaluation
 from stylegan_jax.metrics.images import Extractor, make_images
 from stylegan_jax.metrics.store import Store
-from stylegan_jax.train.sharding import make_layout
+from stylegan_jax.runtime.mesh import make_layout
 
 from . import toys
 

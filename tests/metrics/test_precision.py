@@ -11,11 +11,11 @@ import pytest
 from configs import common
 from stylegan_jax import models
 from stylegan_jax.config import model_from_dict
+from stylegan_jax.features import random_features
 from stylegan_jax.metrics import fakes
 from stylegan_jax.metrics.definitions import choose
 from stylegan_jax.metrics.images import Extractor
-from stylegan_jax.models.features import random_features
-from stylegan_jax.train.sharding import make_layout
+from stylegan_jax.runtime.mesh import make_layout
 
 
 def model():

@@ -9,9 +9,9 @@ import numpy as np
 from configs import common
 from stylegan_jax import models
 from stylegan_jax.config import model_from_dict
+from stylegan_jax.features import FeatureNet
 from stylegan_jax.metrics.definitions import OUTPUTS
-from stylegan_jax.models.features import FeatureNet
-from stylegan_jax.trained import LoadedModel
+from stylegan_jax.sampling.model import LoadedModel
 
 SHAPE = (16, 16, 3)
 LENGTHS = {"pool": 12, "probs": 7, "spatial": 9, "lpips": 20, "embedding": 6, "attributes": 2}

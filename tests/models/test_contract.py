@@ -12,7 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError
-from stylegan_jax.train.objective import take_apart, take_turns
+from stylegan_jax.train.gan.objective import take_apart, take_turns
 
 from . import variants
 

@@ -12,7 +12,7 @@ import pytest
 
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError
-from stylegan_jax.config.stylegan3 import InputPlan, format_plan, make_plan
+from stylegan_jax.config.arch.stylegan3 import InputPlan, format_plan, make_plan
 from stylegan_jax.models import stylegan3
 
 from . import variants

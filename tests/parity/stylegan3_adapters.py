@@ -11,7 +11,7 @@ import numpy as np
 
 from stylegan_jax import models
 from stylegan_jax.config import ModelConfig, model_from_dict
-from stylegan_jax.config.stylegan3 import LayerPlan, make_plan
+from stylegan_jax.config.arch.stylegan3 import LayerPlan, make_plan
 from stylegan_jax.models.stylegan3 import Generator
 from stylegan_jax.ops.lowpass import design_lowpass
 from stylegan_jax.train import ema

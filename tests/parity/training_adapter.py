@@ -8,7 +8,8 @@ import optax
 
 from stylegan_jax import models
 from stylegan_jax.config import LossConfig
-from stylegan_jax.train import ema, objective, optim
+from stylegan_jax.train import ema, optim
+from stylegan_jax.train.gan import objective
 
 from .layout import nhwc, official_names, variables_of
 from .model_adapters import discriminator_config, generator_config, label_of, state_of

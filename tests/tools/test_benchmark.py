@@ -13,10 +13,10 @@ import pytest
 
 from configs import tiny
 from stylegan_jax.config import ConfigError, from_dict
+from stylegan_jax.runtime.mesh import make_layout
 from stylegan_jax.tools.benchmark import data, machine, measure, peaks, programs, report, run, timing
 from stylegan_jax.tools.benchmark.__main__ import main
 from stylegan_jax.train import schedule
-from stylegan_jax.train.sharding import make_layout
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = f"--config={ROOT / 'configs' / 'tiny.py'}"

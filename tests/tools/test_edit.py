@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from stylegan_jax import load_model
-from stylegan_jax.tools import directions, edit
+from stylegan_jax.sampling import directions
+from stylegan_jax.tools import edit
 
 CLASSES = 3
 

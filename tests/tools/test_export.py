@@ -12,12 +12,13 @@ import pytest
 from jax import export as jax_export
 
 from stylegan_jax import load_model, models
-from stylegan_jax.backend import platform, tracing_for
+from stylegan_jax.base.backend import platform, tracing_for
+from stylegan_jax.base.trees import flatten
 from stylegan_jax.config import ConfigError
-from stylegan_jax.convert.stylegan2 import flatten
-from stylegan_jax.exported import load_exported
 from stylegan_jax.ops import filtered_lrelu
-from stylegan_jax.tools import card, export, programs
+from stylegan_jax.sampling import card, programs
+from stylegan_jax.sampling.exported import load_exported
+from stylegan_jax.tools import export
 
 LABELS = {"classes": 2, "stylegan3": 1}
 

@@ -16,14 +16,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import stylegan_jax.load
-import stylegan_jax.models.features
-import stylegan_jax.train.restore
-from stylegan_jax import images, load_model
-from stylegan_jax.models.features import FeatureNet, load_features
+import stylegan_jax.checkpoints.restore
+import stylegan_jax.features
+import stylegan_jax.sampling.load
+from stylegan_jax import load_model
+from stylegan_jax.base import images
+from stylegan_jax.base.rng import root
+from stylegan_jax.features import FeatureNet, load_features
 from stylegan_jax.ops.conv import conv2d
-from stylegan_jax.rng import root
-from stylegan_jax.tools import directions, export, project, projector, pti, tuner
+from stylegan_jax.sampling import directions, projector, tuner
+from stylegan_jax.tools import export, project, pti
 
 CLASS = 1
 traced: list[tuple[int, ...]] = []
@@ -48,8 +50,8 @@ load_once = functools.cache(load_model)  # so that the commands share the compil
 @pytest.fixture
 def quick(monkeypatch):
     """Let the commands use the random features."""
-    monkeypatch.setattr(stylegan_jax.load, "load_model", load_once)
-    monkeypatch.setattr(stylegan_jax.models.features, "load_features", lambda name, path: NET)
+    monkeypatch.setattr(stylegan_jax.sampling.load, "load_model", load_once)
+    monkeypatch.setattr(stylegan_jax.features, "load_features", lambda name, path: NET)
 
 
 @pytest.fixture
@@ -346,16 +348,16 @@ def test_a_tuned_folder_names_no_paths_and_keeps_the_kind_of_labels(
     data = {"source": "zip", "path": str(tmp_path / "x.zip"), "labels": "file", "xflip": True, "yflip": False}
     meta = {"config": {"name": "mine", "data": data, "augment": {"mode": "ada"}}, "nimg": 80, "num_images": 9}
     meta |= {"versions": {"jax": "1"}, "label_kind": "vectors"}
-    monkeypatch.setattr(stylegan_jax.train.restore, "read_meta", lambda run, step: meta)
+    monkeypatch.setattr(stylegan_jax.checkpoints.restore, "read_meta", lambda run, step: meta)
     run = model._replace(provenance={"workdir": str(tmp_path), "step": 8, "nimg": 80}, label_kind="vectors")
-    monkeypatch.setattr(stylegan_jax.load, "load_model", lambda path, step: run)
+    monkeypatch.setattr(stylegan_jax.sampling.load, "load_model", lambda path, step: run)
     (tmp_path / "metrics.jsonl").write_text(
         json.dumps({"step": 8, "nimg": 80, "metric": "fid5k", "value": 70.5}) + "\n"
     )
     tuned, exported = tmp_path / "t", tmp_path / "e"
     options = [f"--run={tmp_path}", f"--projected={projected / 'a'}", "--steps=1"]
     assert pti.main([*options, f"--out={tuned}"]) == 0
-    monkeypatch.setattr(stylegan_jax.load, "load_model", load_model)
+    monkeypatch.setattr(stylegan_jax.sampling.load, "load_model", load_model)
     assert export.main([f"--run={tuned / 'a'}", f"--out={exported}", "--platforms=none"]) == 0
     for folder in (tuned / "a", exported):
         text = (folder / "model.json").read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stylegan_jax.tools import inputs
+from stylegan_jax.tools import _inputs as inputs
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from PIL import Image
 from configs import common
 from stylegan_jax import models
 from stylegan_jax.config import model_from_dict
-from stylegan_jax.tools import inputs, sample, video, video_file
-from stylegan_jax.trained import LoadedModel
+from stylegan_jax.sampling.model import LoadedModel
+from stylegan_jax.tools import _inputs as inputs, _video_file as video_file, sample, video
 
 H, W = 12, 16
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,10 +13,12 @@ import toy
 
 from configs import tiny
 from stylegan_jax import models
+from stylegan_jax.base.spec import PHASES
 from stylegan_jax.config import from_dict
 from stylegan_jax.ops.norm import minibatch_std
-from stylegan_jax.spec import PHASES
-from stylegan_jax.train import accumulate, sharding, step, terms
+from stylegan_jax.runtime import mesh as sharding
+from stylegan_jax.train import accumulate, terms
+from stylegan_jax.train.gan import step
 
 
 @functools.cache

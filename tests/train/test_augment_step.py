@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import toy
 
-from stylegan_jax.train import loop, objective, schedule, terms
+from stylegan_jax.train import loop, schedule, terms
+from stylegan_jax.train.gan import objective
 
 CHEAP = {"augment__pipe": "color", "augment__ops__hue": 0.0, "augment__ops__saturation": 0.0}
 

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from stylegan_jax.checkpoints.checkpointer import Checkpointer, restore_g_ema
 from stylegan_jax.train import ema
-from stylegan_jax.train.checkpoint import Checkpointer, restore_g_ema
 
 
 def beta(batch, nimg, half_life, rampup=0.0):

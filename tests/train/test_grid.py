@@ -9,7 +9,8 @@ import toy
 
 from stylegan_jax import data
 from stylegan_jax.models.gan import without_tracking
-from stylegan_jax.train import grid, sharding
+from stylegan_jax.runtime import mesh as sharding
+from stylegan_jax.train.gan import grid
 
 VECTORS = np.random.default_rng(0).standard_normal((5, 3))
 

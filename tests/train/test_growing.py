@@ -10,8 +10,9 @@ import pytest
 
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError, at_level, check_devices, from_dict, images_shown, level_at, levels
-from stylegan_jax.train import growing, schedule
-from stylegan_jax.train.ahead import Ahead
+from stylegan_jax.models import grown
+from stylegan_jax.runtime.ahead import Ahead
+from stylegan_jax.train import schedule
 
 
 def recipe(name: str, *argument, **changes):
@@ -38,7 +39,7 @@ def test_height_and_fade_follow_the_images_shown_as_in_the_original(config, star
     for step in np.linspace(0, schedule.total_steps(config) - 1, 500).astype(int):
         level, nimg = levels(config)[level_at(config, step)], images_shown(config, step)
         height, alpha = original(nimg, last, start, g.train_kimg, g.fade_kimg)
-        ours = float(growing.alpha(level, nimg)) if level.fade_length else 1.0
+        ours = float(grown.alpha(level, nimg)) if level.fade_length else 1.0
         if ours == 0 and alpha == 1:  # the first images of a fade: the same function of them as the level below
             height, alpha = 2 * height, 0.0
         assert (level.height, ours) == (height, pytest.approx(alpha, abs=1e-4))
@@ -139,7 +140,7 @@ def test_a_checkpoint_is_sampled_at_the_fade_of_its_step():
     whole = models.build(config.model)
     gan = whole._replace(grown=lambda height, alpha=None: asked.append((height, alpha)) or whole)
     for step in (1, 8, 9, 16, 32):
-        growing.after(gan, config, step)
+        grown.after(gan, config, step)
     assert [(height, alpha if alpha is None else float(alpha)) for height, alpha in asked] == [
         (4, None),
         (4, None),

@@ -17,12 +17,15 @@ import numpy as np
 import pytest
 
 from stylegan_jax import load_model, models
+from stylegan_jax.checkpoints.checkpointer import Checkpointer
 from stylegan_jax.config import ConfigError, from_dict, level_at, levels
 from stylegan_jax.data import open_source
-from stylegan_jax.train import compiling, growing, loop, step as step_lib
-from stylegan_jax.train.checkpoint import Checkpointer
-from stylegan_jax.train.sharding import layout_of
-from stylegan_jax.train.signals import StopSignal
+from stylegan_jax.models.grown import alpha as alpha_of
+from stylegan_jax.runtime import compiling
+from stylegan_jax.runtime.mesh import layout_of
+from stylegan_jax.runtime.signals import StopSignal
+from stylegan_jax.train import loop
+from stylegan_jax.train.gan import step as step_lib
 
 EMOJI = Path(__file__).parents[2] / "datasets/emoji64.zip"
 CHANGES = {"channel_max": 8, "z_dim": 8, "w_dim": 8, "mapping_layers": 1}
@@ -124,7 +127,7 @@ def test_a_run_goes_on_bit_for_bit_from_beside_a_new_height_and_from_inside_its_
             stopped = loop.train(config, tmp_path)
         assert int(stopped.step) == step == Checkpointer(tmp_path).steps()[-1]
         level = levels(config)[level_at(config, step - 1)]
-        assert level.height == height and (alpha is None or growing.alpha(level, level.nimg(step)) == alpha)
+        assert level.height == height and (alpha is None or alpha_of(level, level.nimg(step)) == alpha)
     model = load_model(tmp_path)  # of the last stop
     assert model.gan.spec.image_shape == (32, 32, 3) and not model.is_grown
     assert same_bits(loop.train(config, tmp_path), state)

@@ -18,9 +18,9 @@ from PIL import Image
 from configs import tiny
 from stylegan_jax import data, load_model
 from stylegan_jax.config import ConfigError, from_dict
+from stylegan_jax.runtime.lock import WorkdirBusyError, WorkdirLock
 from stylegan_jax.tools import sample
 from stylegan_jax.train import loop, startup
-from stylegan_jax.train.workdir import WorkdirBusyError, WorkdirLock
 
 
 def make_config(cache: str, **changes):

@@ -11,13 +11,13 @@ import pytest
 import toy
 
 from stylegan_jax import data, models
+from stylegan_jax.checkpoints.restore import committed_steps
 from stylegan_jax.config import ConfigError
+from stylegan_jax.features import FeatureNet
 from stylegan_jax.metrics import detectors, engine
 from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.evaluate import Evaluation
-from stylegan_jax.models.features import FeatureNet
 from stylegan_jax.train import loop
-from stylegan_jax.train.restore import committed_steps
 
 MATRIX = np.random.default_rng(0).standard_normal((192, 6)).astype(np.float32) / 14
 

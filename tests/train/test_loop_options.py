@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import toy
 
-from stylegan_jax import data, models, rng
+from stylegan_jax import data, models
+from stylegan_jax.base import rng
+from stylegan_jax.checkpoints.checkpointer import Checkpointer
+from stylegan_jax.checkpoints.restore import committed_steps
 from stylegan_jax.config import ConfigError
-from stylegan_jax.train import loop, step as steps
-from stylegan_jax.train.checkpoint import Checkpointer
-from stylegan_jax.train.restore import committed_steps
+from stylegan_jax.train import loop
+from stylegan_jax.train.gan import step as steps
 
 
 @pytest.fixture(autouse=True)

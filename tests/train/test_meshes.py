@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 
 from configs import tiny
-from stylegan_jax import models, rng
+from stylegan_jax import models
+from stylegan_jax.base import rng
+from stylegan_jax.base.spec import PHASES, Batch
+from stylegan_jax.checkpoints.checkpointer import Checkpointer
 from stylegan_jax.config import ConfigError, ExperimentConfig, from_dict
-from stylegan_jax.spec import PHASES, Batch
-from stylegan_jax.train import compiling, schedule, sharding, step, terms
-from stylegan_jax.train.checkpoint import Checkpointer
+from stylegan_jax.runtime import compiling, mesh as sharding
+from stylegan_jax.train import schedule, terms
+from stylegan_jax.train.gan import step
 
 KEY = rng.root(11)
 N = 16

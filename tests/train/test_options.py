@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import toy
 
+from stylegan_jax.base.spec import PHASES
 from stylegan_jax.config import ConfigError
 from stylegan_jax.models import stylegan2
-from stylegan_jax.spec import PHASES
-from stylegan_jax.train import guard, objective, schedule, sharding, state as states, step, terms, views
+from stylegan_jax.runtime import mesh as sharding
+from stylegan_jax.train import guard, schedule, terms
+from stylegan_jax.train.gan import objective, state as states, step, views
 
 
 @functools.cache

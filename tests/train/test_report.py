@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylegan_jax import images
+from stylegan_jax.base import images
+from stylegan_jax.runtime import records
 from stylegan_jax.train import report
 
 
@@ -40,7 +41,7 @@ def test_stats_are_cut_to_the_restored_step_and_go_on(tmp_path, before, restored
     path = tmp_path / "stats.jsonl"
     if before is not None:
         path.write_bytes(before)
-    stats = report.StatsFile(path, restored)
+    stats = records.StatsFile(path, restored)
     assert steps_in(path) == kept
     for step in (restored + 8, restored + 16):
         stats.write({"step": step})
@@ -53,7 +54,7 @@ def test_stats_are_cut_to_the_restored_step_and_go_on(tmp_path, before, restored
 def test_a_second_restart_doubles_nothing(tmp_path):
     path = tmp_path / "stats.jsonl"
     for restored in (0, 8, 8, 16):
-        stats = report.StatsFile(path, restored)
+        stats = records.StatsFile(path, restored)
         for step in (restored + 8, restored + 16):
             stats.write({"step": step})
         stats.close()
@@ -75,7 +76,7 @@ def test_a_second_restart_doubles_nothing(tmp_path):
     ],
 )
 def test_duration(seconds, text):
-    assert report.duration(seconds) == text
+    assert records.duration(seconds) == text
 
 
 TIMING = {"img_per_sec": 12.34, "sec_per_kimg": 81.0, "elapsed_sec": 1.0, "eta_sec": 306.0}

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 from configs import tiny
-from stylegan_jax import models, rng
+from stylegan_jax import models
+from stylegan_jax.base import rng
+from stylegan_jax.base.spec import PHASES, Batch
 from stylegan_jax.config import ExperimentConfig, from_dict
-from stylegan_jax.spec import PHASES, Batch
-from stylegan_jax.train import ema, sharding, step, terms
+from stylegan_jax.runtime import mesh as sharding
+from stylegan_jax.train import ema, terms
+from stylegan_jax.train.gan import step
 
 KEY = rng.root(11)
 N = 16

@@ -8,10 +8,12 @@ import jax
 import numpy as np
 
 from configs import stylegan3_quickstart
-from stylegan_jax import models, rng
+from stylegan_jax import models
+from stylegan_jax.base import rng
+from stylegan_jax.base.spec import PHASES, Batch
 from stylegan_jax.config import from_dict
-from stylegan_jax.spec import PHASES, Batch
-from stylegan_jax.train import sharding, state as states, step
+from stylegan_jax.runtime import mesh as sharding
+from stylegan_jax.train.gan import state as states, step
 
 KEY = rng.root(5)
 

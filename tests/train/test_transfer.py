@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from configs import tiny
-from stylegan_jax import load_model, models, rng
+from stylegan_jax import load_model, models
+from stylegan_jax.base import rng
 from stylegan_jax.config import ConfigError, from_dict
 from stylegan_jax.convert import write_model_folder
-from stylegan_jax.train import state as states
-from stylegan_jax.train.transfer import transfer
+from stylegan_jax.train.gan import state as states
+from stylegan_jax.train.gan.transfer import transfer
 
 
 def make_config(**changes):

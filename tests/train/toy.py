@@ -12,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import tiny
-from stylegan_jax import models, rng
+from stylegan_jax import models
+from stylegan_jax.base import rng
+from stylegan_jax.base.spec import PHASES, Batch
 from stylegan_jax.config import ExperimentConfig, from_dict
 from stylegan_jax.models.gan import without_tracking
 from stylegan_jax.ops.norm import minibatch_std
-from stylegan_jax.spec import PHASES, Batch
-from stylegan_jax.train import sharding, step
+from stylegan_jax.runtime import mesh as sharding
+from stylegan_jax.train.gan import step
 
 KEY = rng.root(3)
 SHAPE = (8, 8, 3)

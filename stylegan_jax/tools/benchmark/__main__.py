@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from absl import flags
     from ml_collections import config_flags
 
-    from stylegan_jax.tools.command_line import keep_freed_memory, parse_flags
+    from stylegan_jax.tools._command_line import keep_freed_memory, parse_flags
 
     keep_freed_memory()
     values, words = flags.FlagValues(), ["benchmark", *rest]

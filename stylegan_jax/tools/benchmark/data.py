@@ -14,8 +14,8 @@ import numpy as np
 from stylegan_jax.config import ExperimentConfig
 from stylegan_jax.data import DataError, FittedSource, open_batches, open_source
 from stylegan_jax.data.files import FileSource
+from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.tools.benchmark.timing import spread
-from stylegan_jax.train.sharding import Layout
 
 WAYS = {
     "files": "tf.data from files",

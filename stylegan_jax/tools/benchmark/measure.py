@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from stylegan_jax import models, rng
+from stylegan_jax import models
+from stylegan_jax.base import rng
+from stylegan_jax.base.spec import Variables
 from stylegan_jax.config import ExperimentConfig
 from stylegan_jax.models.stylegan2 import lowp_dtype
-from stylegan_jax.spec import Variables
+from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.tools.benchmark import machine, peaks, programs
 from stylegan_jax.tools.benchmark.timing import spread, time_in_turn
-from stylegan_jax.train import estimate, schedule, step as steps
-from stylegan_jax.train.sharding import Layout
-from stylegan_jax.train.state import ema_model
+from stylegan_jax.train import estimate, schedule
+from stylegan_jax.train.gan import step as steps
+from stylegan_jax.train.gan.state import ema_model
 
 
 class Options(NamedTuple):

@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.compilation_cache import compilation_cache
 
-from stylegan_jax import rng
+from stylegan_jax.base import rng
+from stylegan_jax.base.spec import Variables
 from stylegan_jax.config import ConfigError, ExperimentConfig
 from stylegan_jax.models import Gan
-from stylegan_jax.spec import Variables
-from stylegan_jax.train import compiling, estimate, schedule, step as steps
-from stylegan_jax.train.sharding import Layout
+from stylegan_jax.runtime import compiling
+from stylegan_jax.runtime.mesh import Layout
+from stylegan_jax.train import estimate, schedule
+from stylegan_jax.train.gan import step as steps
 
 GIB = 2**30
 

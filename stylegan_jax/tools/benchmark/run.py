@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stylegan_jax.config import ExperimentConfig, check_devices, flatten
+from stylegan_jax.runtime.compiling import use_compilation_cache
+from stylegan_jax.runtime.mesh import layout_of
 from stylegan_jax.tools.benchmark import data, machine, programs
 from stylegan_jax.tools.benchmark.measure import Measurement, Options, compute_dtype
-from stylegan_jax.train.sharding import layout_of
-from stylegan_jax.train.startup import use_compilation_cache
 
 WHAT = ("train", "sample", "data", "compile")
 

@@ -1,0 +1,1 @@
+"""Provable checkpoints: written, verified, read."""

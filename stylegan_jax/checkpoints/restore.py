@@ -1,0 +1,273 @@
+"""Reading checkpoints: what is committed, and a tree with every byte verified. Needs no lock."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import pathlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+
+from stylegan_jax.checkpoints import manifest as manifest_lib
+from stylegan_jax.checkpoints.manifest import CheckpointError, DamagedError, PyTree
+
+_log = logging.getLogger(__name__)
+
+FOLDER = "checkpoints"
+COMMITTED = "commit_success.txt"  # Orbax writes it last (AtomicityMode.COMMIT_FILE)
+_PASSES = 10
+
+PathLike = str | os.PathLike[str]
+
+
+def restore_g_ema(
+    workdir: PathLike, target: PyTree | None = None, step: int | None = None
+) -> tuple[PyTree, dict[str, Any], int]:
+    """Read the averaged generator, verified, without the rest of the state; safe while training writes.
+
+    Args:
+        workdir: the run's directory.
+        target: tree of `jax.ShapeDtypeStruct` or arrays with shardings; None returns nested dicts of NumPy arrays.
+        step: which checkpoint; None takes the newest that is not damaged.
+
+    Returns:
+        (g_ema, meta, step).
+
+    Raises:
+        CheckpointError: there is no checkpoint, it is damaged, or it does not fit the target.
+    """
+    if target is not None:
+        target = jax.tree.map(as_target, target)
+    return _read_latest(absolute(workdir) / FOLDER, "g_ema", target, step)
+
+
+def restore_state(workdir: PathLike, target: PyTree, step: int | None = None) -> tuple[PyTree, dict[str, Any], int]:
+    """Read the whole train state beside a running training, verified; for transfer, not for resuming.
+
+    Args:
+        workdir: the run's directory.
+        target: tree of `jax.ShapeDtypeStruct` with shardings.
+        step: which checkpoint; None takes the newest that is not damaged.
+
+    Returns:
+        (state, meta, step).
+
+    Raises:
+        CheckpointError: there is no checkpoint, it is damaged, or it does not fit the target.
+    """
+    return _read_latest(absolute(workdir) / FOLDER, "state", jax.tree.map(as_target, target), step)
+
+
+def restore_nets(
+    workdir: PathLike, parts: Sequence[str], step: int | None = None
+) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """Read some parts of the train state, verified, and no more than these; safe while training writes.
+
+    Args:
+        workdir: the run's directory.
+        parts: names of the state's fields, as 'g', 'd' and 'w_avg'.
+        step: which checkpoint; None takes the newest that is not damaged.
+
+    Returns:
+        (nested dicts of NumPy arrays, meta, step).
+
+    Raises:
+        CheckpointError: there is no checkpoint, or it is damaged.
+    """
+    return _read_latest(absolute(workdir) / FOLDER, "state", None, step, tuple(parts))
+
+
+def read_meta(workdir: PathLike, step: int | None = None) -> dict[str, Any]:
+    """Read only the meta data of a checkpoint (None: the newest that is not damaged), verified.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or its meta data is damaged.
+    """
+    return _read_latest(absolute(workdir) / FOLDER, None, None, step)[1]
+
+
+def _read_latest(
+    root: epath.Path, item: str | None, target: PyTree | None, step: int | None, parts: tuple[str, ...] = ()
+) -> tuple[PyTree, dict[str, Any], int]:
+    """Read beside a training that adds and deletes steps: start over when the list has changed."""
+    steps: list[int] = []
+    damaged: dict[int, str] = {}
+    for attempt in range(_PASSES):
+        if attempt:
+            time.sleep(0.1)
+        before, steps = steps, committed_steps(root)
+        if attempt and steps == before:
+            break
+        damaged = {}
+        require_step(root, steps, step)
+        for candidate in [step] if step is not None else steps[::-1]:
+            try:
+                tree, meta = read_step(root, candidate, item, target, parts=parts)
+                for skipped, problem in damaged.items():
+                    _log.warning("checkpoint %s is damaged and was skipped: %s", root / str(skipped), problem)
+                return tree, meta, candidate
+            except DamagedError as error:
+                damaged[candidate] = str(error)
+            if committed_steps(root) != steps:
+                break
+    if not steps:
+        raise CheckpointError(f"no checkpoint in {root}: give the workdir of a run that has saved at least once")
+    raise damage_error(root, steps, damaged)
+
+
+def read_step(
+    root: epath.Path,
+    step: int,
+    item: str | None,
+    target: PyTree | None,
+    *,
+    together: bool = False,
+    parts: tuple[str, ...] = (),
+) -> tuple[PyTree, dict[str, Any]]:
+    """Read one committed step, verified.
+
+    Args:
+        root: the checkpoints' directory.
+        step: which one.
+        item: 'state' or 'g_ema'; None reads only the meta data.
+        target: tree of `jax.ShapeDtypeStruct` with shardings; None restores nested dicts of NumPy arrays.
+        together: all processes call this for the same step, and all of them get it or none does.
+        parts: first names of the leaves to read, where there is no target; none: all.
+
+    Returns:
+        (tree, meta).
+
+    Raises:
+        DamagedError: the files are missing, unreadable, or not what was saved.
+        CheckpointError: the target does not fit what was saved.
+    """
+    path = root / str(step)
+    tree, recorded = None, {}
+    with _damage(together):
+        manifest, meta = (json.loads((path / name / "metadata").read_bytes()) for name in ("manifest", "meta"))
+        manifest_lib.check_manifest(manifest, step, meta)
+        if item is not None:
+            recorded = manifest["items"][item]
+            if parts:
+                recorded = {name: leaf for name, leaf in recorded.items() if name.split("/")[0] in parts}
+            if target is not None:
+                manifest_lib.check_target(recorded, target, f"'{item}' of checkpoint {path}")
+            is_named = target is None  # by its leaves, which do not tell of dicts that are empty
+            wanted = _numpy_target(recorded) if is_named else target
+            tree = _read_arrays(path / item, wanted, allow_less=is_named)
+    if item is not None:
+        with _damage(together):  # apart, because checking may gather leaves from all processes
+            manifest_lib.check_content(recorded, item, tree)
+    return tree, meta
+
+
+@contextlib.contextmanager
+def _damage(together: bool) -> Iterator[None]:
+    """Turn any error that the files may have caused into DamagedError, on all processes if it is on one."""
+    problem: DamagedError | None = None
+    try:
+        yield
+    except DamagedError as error:
+        problem = error
+    except (CheckpointError, PermissionError, MemoryError, jax.errors.JaxRuntimeError):
+        raise  # not the files' fault
+    except Exception as error:
+        problem = DamagedError(reason(error))
+        problem.__cause__ = error
+    if together and not manifest_lib.all_processes(problem is None):
+        raise problem or DamagedError("another process could not read it")
+    if problem is not None:
+        raise problem
+
+
+def _read_arrays(path: epath.Path, target: PyTree, *, allow_less: bool) -> PyTree:
+    restore_args = jax.tree.map(_restore_args, target)
+    arguments = ocp.args.PyTreeRestore(target, restore_args=restore_args, partial_restore=allow_less)
+    # The bare handler: ocp.Checkpointer would wait for all processes, even if only one of them samples.
+    with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
+        return handler.restore(path, args=arguments)
+
+
+def _restore_args(leaf: jax.ShapeDtypeStruct | np.ndarray) -> ocp.RestoreArgs:
+    if isinstance(leaf, np.ndarray):
+        return ocp.RestoreArgs(restore_type=np.ndarray)
+    return ocp.ArrayRestoreArgs(sharding=leaf.sharding, global_shape=leaf.shape, dtype=leaf.dtype)
+
+
+def as_target(leaf: Any) -> jax.ShapeDtypeStruct | np.ndarray:
+    """Return shape, dtype and sharding to restore to: NumPy stays NumPy, no sharding means the first local device.
+
+    Raises:
+        CheckpointError: JAX would silently narrow the dtype.
+    """
+    if isinstance(leaf, np.ndarray):
+        return leaf
+    if jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype:
+        raise CheckpointError(
+            f"cannot restore a {leaf.dtype} leaf to a device while JAX's 64-bit mode is off; "
+            "pass a NumPy array as its target, or set jax_enable_x64"
+        )
+    sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _numpy_target(recorded: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Build the nested dicts that the leaf names describe."""
+    tree: dict[str, Any] = {}
+    for name, leaf in recorded.items():
+        *parents, last = name.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = np.broadcast_to(np.zeros((), jax.numpy.dtype(leaf["dtype"])), leaf["shape"])
+    return tree
+
+
+def absolute(workdir: PathLike) -> epath.Path:
+    """Return the absolute path of a workdir; addresses such as gs://bucket/run stay as they are."""
+    path = epath.Path(workdir)
+    return path if "://" in os.fspath(workdir) else path.absolute()
+
+
+def committed_steps(root: epath.Path | pathlib.Path) -> list[int]:
+    """Return the committed steps in rising order."""
+    try:
+        names = [path.name for path in root.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(int(name) for name in names if is_step(name) and (root / name / COMMITTED).exists())
+
+
+def is_step(name: str) -> bool:
+    """Return whether a directory name is a step number as we write it."""
+    return name.isascii() and name.isdigit() and name == str(int(name))
+
+
+def require_step(root: epath.Path, steps: Sequence[int], step: int | None) -> None:
+    """Raise CheckpointError if a step was asked for that is not there."""
+    if step is not None and step not in steps:
+        raise CheckpointError(f"no checkpoint of step {step} in {root}; there are: {list(steps)}. Choose one of them")
+
+
+def damage_error(root: epath.Path, steps: Sequence[int], damaged: Mapping[int, str]) -> CheckpointError:
+    """Return the error that lists the damaged steps with their reasons."""
+    listed = "; ".join(f"step {step}: {problem}" for step, problem in damaged.items())
+    good = [step for step in steps if step not in damaged]
+    fix = f"Other steps there: {good}; choose one, or allow falling back" if good else "Restore a backup of them"
+    return CheckpointError(f"damaged checkpoint in {root}: {listed}. {fix}, or start in a new workdir")
+
+
+def reason(error: BaseException) -> str:
+    """Return the type and first line of an error's first cause."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

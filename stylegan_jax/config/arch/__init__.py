@@ -1,0 +1,1 @@
+"""What each architecture adds to the configuration."""

@@ -1,0 +1,59 @@
+"""Frozen feature networks that metrics look at images with: one file each, and the dict that names them."""
+
+from __future__ import annotations
+
+import os
+
+from stylegan_jax.config import suggest
+from stylegan_jax.features import dinov2, efficientnet, face, inception, vgg, weights
+from stylegan_jax.features.network import FeatureError, FeatureNet, Network, build, random_tensors
+
+FEATURES: dict[str, Network] = {
+    "inception": inception.NETWORK,
+    "vgg16": vgg.NETWORK,
+    "vgg16_lpips": vgg.VGG16_LPIPS,
+    "alexnet_lpips": vgg.ALEXNET_LPIPS,
+    "efficientnet_lite0": efficientnet.NETWORK,
+    "face": face.NETWORK,
+    "dinov2": dinov2.NETWORK,
+}
+
+
+def load_features(name: str, path: str | os.PathLike[str] | None = None) -> FeatureNet:
+    """Load a feature network with published weights.
+
+    Args:
+        name: one of `FEATURES`.
+        path: its weights file, an archive or folder with it; None: the cache folder, then installed packages.
+
+    Raises:
+        FeatureError: unknown name; no weights (the text says which file, from where, and where to put it); a known file
+            with another checksum; a file that does not fit the network.
+    """
+    network = _network(name)
+    tensors, source = weights.read_weights(name, path)
+    try:
+        return build(name, network, tensors, source)
+    except ValueError as error:  # a FeatureError, or a tensor with another number of axes
+        raise FeatureError(f"weights of {name!r} from {source}: {error}") from None
+
+
+def random_features(name: str, seed: int) -> FeatureNet:
+    """Return a feature network with seeded random weights (`network.random_tensors`), for tests and as a control."""
+    network = _network(name)
+    return build(name, network, random_tensors(network.shapes(), seed), f"random weights, seed {seed}")
+
+
+def _network(name: str) -> Network:
+    if name not in FEATURES:
+        raise FeatureError(f"unknown feature network {name!r}; {suggest(name, FEATURES)}")
+    return FEATURES[name]
+
+
+__all__ = [
+    "FEATURES",
+    "FeatureError",
+    "FeatureNet",
+    "load_features",
+    "random_features",
+]

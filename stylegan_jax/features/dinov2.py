@@ -1,0 +1,161 @@
+"""DINOv2 vision transformers with patches of 14 (Oquab et al. 2023, arXiv:2304.07193), for Fréchet distances in their
+class token (Stein et al. 2023, arXiv:2306.04675). Size and depth follow from the weights; with or without registers.
+
+Images are resized to 224x224 with an antialiased cubic filter, as those papers do. The giant model, whose MLPs are
+gated, is not covered.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stylegan_jax.features import layers
+from stylegan_jax.features.network import FeatureError, Network, Params, Tensors, check, full_precision
+from stylegan_jax.features.vgg import MEAN, STD
+
+SIZE, PATCH, HEAD, EPS = 224, 14, 64, 1e-6
+GRID, OFFSET = SIZE // PATCH, 0.1
+TRAINED_GRID = 37  # positions of the published files: 518 / 14
+
+
+def shapes(width: int = 384, depth: int = 12, grid: int = TRAINED_GRID) -> dict[str, tuple[int, ...]]:
+    """Return the tensors of a published file; the default is ViT-S/14."""
+    out = {
+        "cls_token": (1, 1, width),
+        "pos_embed": (1, 1 + grid**2, width),
+        "patch_embed.proj.weight": (width, 3, PATCH, PATCH),
+        "patch_embed.proj.bias": (width,),
+    }
+    for k in range(depth):
+        for name, size, inside in (
+            ("attn.qkv", 3 * width, width),
+            ("attn.proj", width, width),
+            ("mlp.fc1", 4 * width, width),
+            ("mlp.fc2", width, 4 * width),
+        ):
+            out |= {f"blocks.{k}.{name}.weight": (size, inside), f"blocks.{k}.{name}.bias": (size,)}
+        for name in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias", "ls1.gamma", "ls2.gamma"):
+            out[f"blocks.{k}.{name}"] = (width,)
+    return out | {"norm.weight": (width,), "norm.bias": (width,)}
+
+
+def convert(tensors: Tensors) -> Params:
+    """Return the parameters; positions are interpolated to the 16x16 patches of a 224x224 image.
+
+    Raises:
+        FeatureError: the tensors are not those of a DINOv2 model with patches of 14 and plain MLPs.
+    """
+    positions = tensors.get("pos_embed", np.zeros((0, 0)))
+    depth = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
+    grid = math.isqrt(max(positions.shape[1] - 1, 0)) if positions.ndim == 3 else 0
+    width = positions.shape[-1]
+    registers = tensors.get("register_tokens")
+    expected = shapes(width, max(depth, 1), grid)
+    check(tensors, expected | ({} if registers is None else {"register_tokens": (1, *registers.shape[1:2], width)}))
+    if width % HEAD:
+        raise FeatureError(f"the width is {width}; attention heads of {HEAD} do not divide it")
+    tokens = tensors["cls_token"][0] + positions[0, :1]
+    if registers is not None:
+        tokens = np.concatenate([tokens, registers[0]])
+    params = {
+        "patch": layers.conv_layer(tensors["patch_embed.proj.weight"], tensors["patch_embed.proj.bias"]),
+        "tokens": np.float32(tokens),
+        "positions": _interpolated(positions[0, 1:].reshape(grid, grid, width)),
+        "norm": _norm(tensors, "norm"),
+    }
+    return params | {f"block{k}": _block_params(tensors, f"blocks.{k}") for k in range(depth)}
+
+
+def _norm(tensors: Tensors, name: str) -> dict[str, np.ndarray]:
+    return {part: tensors[f"{name}.{part}"].astype(np.float32) for part in ("weight", "bias")}
+
+
+def _block_params(tensors: Tensors, name: str) -> Params:
+    """Return a block's layers; the scale behind each residual branch is folded into its last layer."""
+    params = {short: _norm(tensors, f"{name}.{short}") for short in ("norm1", "norm2")}
+    for part, scale in (("attn.qkv", None), ("attn.proj", "ls1"), ("mlp.fc1", None), ("mlp.fc2", "ls2")):
+        weight, bias = (tensors[f"{name}.{part}.{which}"].astype(np.float64) for which in ("weight", "bias"))
+        if scale:
+            gamma = tensors[f"{name}.{scale}.gamma"].astype(np.float64)
+            weight, bias = weight * gamma[:, None], bias * gamma
+        params[part] = layers.conv_layer(weight, bias)
+    return params
+
+
+def _interpolated(positions: np.ndarray) -> np.ndarray:
+    """Return positions [g, g, d] on the 16x16 grid as PyTorch's cubic interpolation (a = -0.75) gives them.
+
+    The published code passes (16 + 0.1) / g as the scale, and so must this.
+    """
+    matrix = np.eye(GRID) if len(positions) == GRID else _cubic_matrix(len(positions), GRID, (GRID + OFFSET))
+    resized = np.einsum("ag,bh,ghd->abd", matrix, matrix, np.float64(positions))
+    return resized.reshape(GRID * GRID, -1).astype(np.float32)
+
+
+def _cubic_matrix(old: int, new: int, scaled: float) -> np.ndarray:
+    """Return float64[new, old] that interpolates along an axis; `scaled` is the size that the step is taken from."""
+    a, out = -0.75, np.zeros((new, old))
+    for i in range(new):
+        at = (i + 0.5) * old / scaled - 0.5
+        for tap in range(math.floor(at) - 1, math.floor(at) + 3):
+            d = abs(at - tap)
+            near = ((a + 2) * d - (a + 3)) * d * d + 1
+            far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+            out[i, min(max(tap, 0), old - 1)] += near if d <= 1 else far
+    return out
+
+
+def _layer_norm(x: jax.Array, norm: layers.Layer) -> jax.Array:
+    mean = x.mean(-1, keepdims=True)
+    var = jnp.square(x - mean).mean(-1, keepdims=True)
+    return (x - mean) * jax.lax.rsqrt(var + EPS) * norm["weight"][None, None] + norm["bias"][None, None]
+
+
+def _attention(x: jax.Array, params: Params) -> jax.Array:
+    n, tokens, width = x.shape
+    q, k, v = jnp.moveaxis(layers.dense(x, params["attn.qkv"]).reshape(n, tokens, 3, width // HEAD, HEAD), 2, 0)
+    weights = jax.nn.softmax(jnp.einsum("nqhd,nkhd->nhqk", q, k) / math.sqrt(HEAD))
+    return layers.dense(jnp.einsum("nhqk,nkhd->nqhd", weights, v).reshape(n, tokens, width), params["attn.proj"])
+
+
+def _block(x: jax.Array, params: Params) -> jax.Array:
+    x = x + _attention(_layer_norm(x, params["norm1"]), params)
+    y = jax.nn.gelu(layers.dense(_layer_norm(x, params["norm2"]), params["mlp.fc1"]), approximate=False)
+    return x + layers.dense(y, params["mlp.fc2"])
+
+
+@full_precision
+def apply(params: Params, images: jax.Array, outputs: tuple[str, ...]) -> dict[str, jax.Array]:
+    """Run the network.
+
+    Args:
+        params: of `convert`.
+        images: float[n, h, w, 3] in [0, 255], any size.
+        outputs: ('cls',), float32[n, d], the normalised class token.
+
+    Returns:
+        {output: float32[n, k]}.
+    """
+    n = len(images)
+    x = jax.image.resize(images.astype(jnp.float32), (n, SIZE, SIZE, 3), "cubic", antialias=True)
+    x = layers.conv(layers.normalise(x, MEAN, STD), params["patch"], stride=PATCH, padding=layers.NO_PADS)
+    patches = x.reshape(n, GRID * GRID, -1) + params["positions"][None]
+    tokens = jnp.broadcast_to(params["tokens"][None], (n, *params["tokens"].shape))
+    x = jnp.concatenate([tokens, patches], axis=1)
+    for k in range(sum(name.startswith("block") for name in params)):
+        x = _block(x, params[f"block{k}"])
+    out = {"cls": _layer_norm(x, params["norm"])[:, 0]}
+    return {name: out[name] for name in outputs}
+
+
+NETWORK = Network(
+    shapes=shapes,
+    canonical=lambda tensors: tensors,
+    convert=convert,
+    apply=apply,
+    outputs=lambda params: {"cls": params["positions"].shape[1]},
+)

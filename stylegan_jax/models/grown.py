@@ -1,0 +1,38 @@
+"""The model of a level of a run that grows: which layers it has, and how far the newest are faded in (PG §2)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from stylegan_jax.config import ExperimentConfig, Level, images_shown, level_at, levels
+from stylegan_jax.models.gan import Gan
+from stylegan_jax.models.growing import fade_image
+
+
+def alpha(level: Level, nimg: jax.Array | int) -> jax.Array:
+    """Return float[] in [0, 1], how far a level is faded in once `nimg` images have been shown."""
+    return jnp.clip((nimg - level.fade_start) / level.fade_length, 0, 1).astype(jnp.float32)
+
+
+def plain(gan: Gan, level: Level) -> Gan:
+    """Return the bundle of a level whose layers are all in."""
+    return gan.grown(level.height) if gan.grown else gan
+
+
+def at(gan: Gan, level: Level, nimg: jax.Array | int) -> Gan:
+    """Return the bundle of a level once `nimg` images have been shown; `nimg` may be traced."""
+    if not gan.grown or not level.fade_length:
+        return plain(gan, level)
+    return gan.grown(level.height, alpha(level, nimg))
+
+
+def fade_reals(image: jax.Array, level: Level, nimg: jax.Array) -> jax.Array:
+    """Fade reals float[n, h, w, c] as the generator fades its images."""
+    return fade_image(image, alpha(level, nimg)) if level.fade_length else image
+
+
+def after(gan: Gan, config: ExperimentConfig, step: int) -> Gan:
+    """Return the bundle that a run's checkpoint of a step is for."""
+    nimg = images_shown(config, step)
+    return at(gan, levels(config)[level_at(config, step - 1)], nimg)

@@ -1,0 +1,138 @@
+"""The rules of who holds what: devices = data x fsdp x spatial.
+
+The batch is split over `data` and `fsdp`. Parameters, optimiser moments and averages are whole on every device, or with
+`fsdp` > 1 split over it, gathered where they are used (ZeRO; Rajbhandari et al. 2020). With `spatial` > 1 the height of
+images and of the activations near them is split, for images whose activations do not fit one device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from stylegan_jax.base import rng
+from stylegan_jax.base.spec import Batch
+from stylegan_jax.config import ConfigError, ExperimentConfig
+
+AXES = ("data", "fsdp", "spatial")
+ROWS = ("data", "fsdp")
+"""The axes that the batch is split over."""
+WHOLE_BELOW = 1 << 12
+"""Arrays with fewer entries are not split over `fsdp`: biases, statistics, counters."""
+
+
+class Layout(NamedTuple):
+    """A mesh and the shardings used on it.
+
+    Attributes:
+        mesh: axes `AXES`.
+        replicated: every device holds the whole array.
+        batch: axis 0 split over the batch's axes.
+        phases: axis 1 split so (for `Batch.gen_label`).
+        images: [n, h, w, c], the batch split so and the height over 'spatial'.
+    """
+
+    mesh: Mesh
+    replicated: NamedSharding
+    batch: NamedSharding
+    phases: NamedSharding
+    images: NamedSharding
+
+    @property
+    def shards(self) -> int:
+        """How many parts the batch is split into."""
+        return self.mesh.size // self.mesh.shape["spatial"]
+
+    def batch_shardings(self) -> Batch:
+        """Return the shardings of a `Batch`."""
+        return Batch(self.batch, self.batch, self.phases)
+
+    def split(self, x: jax.Array) -> jax.Array:
+        """Ask inside jit for axis 0 of `x` to be split over the devices."""
+        return jax.lax.with_sharding_constraint(x, self.batch)
+
+    def spread(self, image: jax.Array) -> jax.Array:
+        """Ask inside jit for images or activations [n, h, w, c] to be split by their height too."""
+        return jax.lax.with_sharding_constraint(image, self.images) if self.mesh.shape["spatial"] > 1 else image
+
+    def state(self, tree: Any) -> Any:
+        """Return the sharding of every array (or abstract array) of a state: a tree of the same structure."""
+        return jax.tree.map(self._of, tree)
+
+    def place(self, tree: Any, shardings: Any = None) -> Any:
+        """Return arrays as global ones, whole everywhere or by a tree of shardings; every process gives the same."""
+
+        def put(x: Any, sharding: NamedSharding) -> jax.Array:
+            if isinstance(x, jax.Array) and x.sharding == sharding:
+                return x
+            host = np.asarray(x)
+            return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+        return jax.tree.map(put, tree, shardings or jax.tree.map(lambda _: self.replicated, tree))
+
+    def root_key(self, seed: int) -> jax.Array:
+        """Return the root key of a run on every device."""
+        return jax.jit(lambda: rng.root(seed), out_shardings=self.replicated)()
+
+    def hold(self, tree: Any) -> Any:
+        """Ask inside jit for a state to lie as `state` says."""
+        return jax.lax.with_sharding_constraint(tree, self.state(tree)) if self.mesh.shape["fsdp"] > 1 else tree
+
+    def _of(self, x: Any) -> NamedSharding:
+        parts = self.mesh.shape["fsdp"]
+        fitting = [axis for axis, size in enumerate(x.shape) if size % parts == 0]
+        if parts == 1 or math.prod(x.shape) < WHOLE_BELOW or not fitting:
+            return self.replicated
+        axis = max(fitting, key=lambda a: x.shape[a])
+        return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, "fsdp"))
+
+
+def make_layout(num_devices: int = 0, among: Sequence[Any] | None = None, *, fsdp: int = 1, spatial: int = 1) -> Layout:
+    """Return the layout over all devices (or those of `among`), or over the first `num_devices`.
+
+    Raises:
+        ConfigError: more devices asked for than there are, or with several processes fewer; `fsdp` x `spatial` does not
+            divide them; or the devices that share an image belong to several processes.
+    """
+    devices = jax.devices() if among is None else among
+    if num_devices > len(devices):
+        have = "this machine has" if among is None else "chosen are"
+        raise ConfigError(f"config.train.num_devices is {num_devices}; {have} {len(devices)}; use 0 for all")
+    if among is None and 0 < num_devices < len(devices) and jax.process_count() > 1:
+        raise ConfigError(
+            f"config.train.num_devices is {num_devices}; the {jax.process_count()} processes of this run have "
+            f"{len(devices)} devices, which all take part; use 0"
+        )
+    devices = devices[: num_devices or len(devices)]
+    data, rest = divmod(len(devices), fsdp * spatial)
+    if rest:
+        raise ConfigError(
+            f"config.mesh.fsdp={fsdp} times config.mesh.spatial={spatial} is {fsdp * spatial}, which must divide the "
+            f"{len(devices)} devices; the rest of them split the batch"
+        )
+    mesh = jax.make_mesh((data, fsdp, spatial), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    owners = np.vectorize(lambda d: d.process_index)(mesh.devices)
+    if (owners != owners[:, :, :1]).any():
+        local = int(np.bincount(owners.flat).min())
+        raise ConfigError(
+            f"config.mesh.spatial is {spatial}; an image must stay within one process; use at most {local}"
+        )
+    named = lambda *spec: NamedSharding(mesh, PartitionSpec(*spec))
+    return Layout(mesh, named(), named(ROWS), named(None, ROWS), named(ROWS, "spatial"))
+
+
+def layout_of(config: ExperimentConfig, among: Sequence[Any] | None = None) -> Layout:
+    """Return the layout that an experiment asks for.
+
+    Raises:
+        ConfigError: as `make_layout`, or an image height that `spatial` does not divide.
+    """
+    x, height = config.mesh, config.model.image_shape[0]
+    if height % x.spatial:
+        raise ConfigError(f"config.mesh.spatial is {x.spatial}; it must divide the image height {height}")
+    return make_layout(config.train.num_devices, among, fsdp=x.fsdp, spatial=x.spatial)

@@ -1,0 +1,57 @@
+"""What a process tells while it runs: rows of stats.jsonl, a progress bar, durations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class StatsFile:
+    """stats.jsonl: one JSON row per tick, without gaps or doubles after a crash.
+
+    On opening, rows past the restored step and a half-written last line are cut off.
+    """
+
+    def __init__(self, path: Path, restored_step: int):
+        rows = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        kept = []
+        for row in rows:
+            try:
+                if not row.endswith(b"\n") or json.loads(row)["step"] > restored_step:
+                    break
+            except (ValueError, KeyError, TypeError):
+                break
+            kept.append(row)
+        if len(kept) < len(rows):
+            part = path.with_name(path.name + ".part")
+            part.write_bytes(b"".join(kept))
+            part.replace(path)
+        self._file = path.open("ab")
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append a row in one write and hand it to the operating system."""
+        self._file.write(json.dumps(row).encode() + b"\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def duration(seconds: float) -> str:
+    """Return '1d 02h', '3h 04m', '5m 06s' or '7s'."""
+    s = round(seconds)
+    for big, small, size, unit in (("d", "h", 86400, 3600), ("h", "m", 3600, 60), ("m", "s", 60, 1)):
+        if s >= size:
+            return f"{s // size}{big} {s % size // unit:02d}{small}"
+    return f"{s}s"
+
+
+def progress(items: Iterable[T], total: int, unit: str) -> Iterable[T]:
+    """Pass items on behind a progress bar with the time left, where the error output is a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(items, total=total, unit=unit, dynamic_ncols=True, disable=None)

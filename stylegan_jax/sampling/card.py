@@ -1,0 +1,194 @@
+"""The model card: README.md of a model folder, made of its configuration and provenance and of nothing else."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stylegan_jax import __version__
+from stylegan_jax.convert.folder import LICENCE_NOTE, count_parameters
+from stylegan_jax.sampling.model import LoadedModel
+
+NAMES = {"stylegan1": "StyleGAN", "stylegan2": "StyleGAN2", "stylegan3": "StyleGAN3"}
+
+
+def provenance(model: Any, run: str) -> dict[str, Any]:
+    """Return where a model comes from, without folders of this machine."""
+    if "workdir" not in model.provenance:
+        return model.provenance
+    from stylegan_jax.checkpoints.restore import read_meta
+
+    step = model.provenance["step"]
+    return run_facts(Path(run), read_meta(run, step), step)
+
+
+def run_facts(workdir: Path, meta: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """Return what a run knows of a checkpoint, JSON-ready and without folders of the machine.
+
+    Args:
+        workdir: the run's.
+        meta: of the checkpoint.
+        step: of the checkpoint.
+    """
+    config, data = meta["config"], meta["config"]["data"]
+    return {
+        "run": workdir.resolve().name,
+        "recipe": config["name"],
+        "step": step,
+        "nimg": meta["nimg"],
+        "data": {
+            "source": data["source"],
+            "name": Path(data["path"]).name,
+            "num_images": meta["num_images"],
+            **{key: data[key] for key in ("labels", "xflip", "yflip")},
+        },
+        "augment": config["augment"]["mode"],
+        "label_kind": meta.get("label_kind", ""),
+        "metrics": read_metrics(workdir, step),
+        "versions": meta["versions"],
+    }
+
+
+def read_metrics(workdir: Path, step: int) -> list[dict[str, Any]]:
+    """Return the last value of each metric that a run reported up to a step.
+
+    Returns:
+        One {'metric', 'value', 'nimg', …} each; with 'interval' and 'detector' where metrics.jsonl has them, which
+        stats.jsonl lacks.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for row in _rows(workdir / "stats.jsonl"):
+        for name, value in row.get("metrics", {}).items() if row.get("step", step + 1) <= step else ():
+            name = name.removeprefix("metric/")
+            if math.isfinite(value):
+                found[name] = {"metric": name, "value": value, "nimg": row["nimg"]}
+    for row in _rows(workdir / "metrics.jsonl"):
+        if row.get("step", step + 1) <= step and row.get("value") is not None:
+            kept = {key: row.get(key) for key in ("metric", "value", "nimg", "interval", "counts", "psi")}
+            found[row["metric"]] = kept | {"detector": (row.get("detector") or {}).get("name")}
+    return list(found.values())
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Return the whole rows of a JSON lines file; none without the file."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:  # a line that is being written
+            break
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def write_card(
+    model: LoadedModel, facts: Mapping[str, Any], *, name: str, address: str, licence: str, programs: str
+) -> str:
+    """Return the text of README.md.
+
+    Args:
+        model: the model.
+        facts: its provenance.
+        name: title.
+        address: what `load_model` is to be given.
+        licence: the Hub's identifier; '' when none was stated.
+        programs: code that calls the exported programs; '' without.
+    """
+    parts = [_header(model, licence), f"# {name}", _summary(model), _table(model, facts)]
+    parts += ["## Metrics", _metrics(facts), "## Use", _use(model, address)]
+    parts += [programs] if programs else []
+    parts += ["## Intended use and limits", _limits(facts)]
+    stated = f"Stated by the publisher: `{licence}`." if licence else "None was stated when this folder was written."
+    parts += ["## Licence of the weights", f"{stated} {LICENCE_NOTE}"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _header(model: LoadedModel, licence: str) -> str:
+    tags = [model.config.arch, "gan", "image-generation", "jax"]
+    lines = [f"license: {json.dumps(licence)}"] if licence else []
+    lines += ["library_name: stylegan_jax"]
+    lines += [] if model.gan.spec.label_dim else ["pipeline_tag: unconditional-image-generation"]
+    return "\n".join(["---", *lines, f"tags: {json.dumps(tags)}", "---"])
+
+
+def _summary(model: LoadedModel) -> str:
+    height, width, c = model.gan.spec.image_shape
+    colour = {1: "grey", 3: "RGB", 4: "RGBA"}.get(c, f"{c}-channel")
+    kind = {"multi-hot": "multi-hot labels of length {}", "vectors": "label vectors of length {}"}
+    label = kind.get(model.label_kind, "{} classes").format(model.gan.spec.label_dim)
+    chosen = f", drawn by label ({label})" if model.gan.spec.label_dim else ""
+    arch = NAMES.get(model.config.arch, model.config.arch)
+    return (
+        f"{arch} generator of {width}x{height} {colour} images{chosen}: averaged weights, as a model folder of "
+        f"stylegan_jax {__version__} (`model.json`, `weights.safetensors`; nothing in them can run code)."
+    )
+
+
+def _table(model: LoadedModel, facts: Mapping[str, Any]) -> str:
+    spec, rows = model.gan.spec, []
+    rows += [("architecture", model.config.arch), ("parameters", f"{count_parameters(model.g_ema):,}")]
+    rows += [("latent z, style w, style slots", f"{spec.z_dim}, {spec.w_dim}, {spec.num_ws}")]
+    data = facts.get("data")
+    if data:
+        flips = [what for key, what in (("xflip", "left to right"), ("yflip", "top to bottom")) if data.get(key)]
+        mirrored = f", mirrored {' and '.join(flips)}" if flips else ""
+        made_up = " (made-up shapes)" if data.get("source") == "synthetic" else ""
+        named = f"`{data['name']}`" if data.get("name") else f"source `{data.get('source', 'not known')}`"
+        count = f", {data['num_images']:,} images" if data.get("num_images") else ""
+        rows += [("training data", f"{named}{made_up}{count}{mirrored}")]
+        rows += [("labels from", f"`{data.get('labels')}`")] * bool(spec.label_dim and data.get("labels"))
+    if "nimg" in facts:
+        steps = f", {facts['step']:,} iterations" if "step" in facts else ""
+        rows += [("images shown", f"{facts['nimg'] / 1000:,.1f} kimg{steps}")]
+    rows += [(key, f"`{facts[key]}`") for key in ("recipe", "augment", "source", "sha256", "era") if facts.get(key)]
+    versions = facts.get("versions")
+    rows += [("trained with", ", ".join(f"{k} {v}" for k, v in versions.items()))] if versions else []
+    return "\n".join(["| | |", "|---|---|", *[f"| {key} | {value} |" for key, value in rows]])
+
+
+def _metrics(facts: Mapping[str, Any]) -> str:
+    rows = [row for row in facts.get("metrics") or () if {"metric", "value", "nimg"} <= row.keys()]
+    if not rows:
+        return "None are known: the run, or the file that the weights come from, reports none."
+    lines = ["| metric | value | 95 % interval | network | after |", "|---|---|---|---|---|"]
+    for row in rows:
+        interval = row.get("interval")
+        between = f"{interval[0]:.4g} to {interval[1]:.4g}" if interval else "not known"
+        net = row.get("detector") or "not recorded"
+        lines.append(f"| {row['metric']} | {row['value']:.4g} | {between} | {net} | {row['nimg'] / 1000:,.1f} kimg |")
+    return "\n".join(lines)
+
+
+def _use(model: LoadedModel, address: str) -> str:
+    label = ", label=0" if model.gan.spec.label_dim else ""
+    if label and model.label_kind in ("multi-hot", "vectors"):
+        label = f", label=[0.0] * {model.gan.spec.label_dim}"
+    return (
+        "```python\nfrom stylegan_jax import images, load_model\n\n"
+        f'model = load_model("{address}")\n'
+        f"pixels = model.sample(range(16), psi=0.7{label})  # uint8 [16, h, w, c]\n"
+        'images.save_png("grid.png", images.make_grid(pixels, columns=4))\n```'
+    )
+
+
+def _limits(facts: Mapping[str, Any]) -> str:
+    data, shown = facts.get("data"), facts.get("nimg")
+    lines = ["For research on generative models, and for drawing images like those it was trained on."]
+    if data and shown is not None and data.get("num_images"):
+        lines.append(
+            f"It saw {data['num_images']:,} images, each {shown / data['num_images']:,.1f} times on average: what that "
+            "set lacks or shows too often, the model does too."
+        )
+        lines.append(
+            "With so few, look for copies of them before you rely on its images being new."
+            * (data["num_images"] < 10_000)
+        )
+    else:
+        lines.append("What it was trained on is not recorded here: see where the weights come from.")
+    lines.append(
+        "This card is made of the run's records, which hold no examination for bias, for memorised images, or of the "
+        "rights in the training data."
+    )
+    return " ".join(filter(None, lines))

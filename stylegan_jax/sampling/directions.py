@@ -1,0 +1,190 @@
+"""Directions in the style space W: found without labels (SeFa, GANSpace), or from two groups of styles."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stylegan_jax.base import files
+from stylegan_jax.sampling import projections
+
+
+class Directions(NamedTuple):
+    """Directions to move styles along.
+
+    Attributes:
+        vectors: float32[k, w], of length one, the most important first.
+        values: float32[k]: eigenvalues (SeFa), variances (GANSpace), else ones.
+        unit: float32[k]: the step that strength 1 takes.
+    """
+
+    vectors: np.ndarray
+    values: np.ndarray
+    unit: np.ndarray
+
+
+def affine_slots(model: Any) -> dict[tuple[str, ...], int]:
+    """Return {path of an affine layer of the synthesis network: its style slot}, in the order of the slots.
+
+    Raises:
+        ValueError: the generator takes its styles by no affine layer.
+    """
+    import jax
+    from flax import linen as nn
+
+    from stylegan_jax import models
+
+    gan = models.build(dataclasses.replace(model.config, remat_from=0))  # values cannot leave recomputed layers
+
+    @jax.jit
+    def inputs_of_affines(g, ws):
+        found = {}
+
+        def note(call, args, kwargs, context):
+            if context.module.name == "affine" and context.method_name == "__call__":
+                found["/".join(context.module.path)] = args[0]
+            return call(*args, **kwargs)
+
+        with nn.intercept_methods(note):
+            gan.synthesize(g, ws, noise="none")
+        return found
+
+    numbered = np.broadcast_to(np.arange(gan.spec.num_ws, dtype=np.float32)[:, None], (gan.spec.num_ws, gan.spec.w_dim))
+    found = jax.device_get(inputs_of_affines(model.g_ema, numbered[None]))
+    slots = {tuple(path.split("/")): int(w.flat[0]) for path, w in found.items()}
+    if not slots:
+        raise ValueError(f"the generator of arch {model.config.arch!r} has no affine layers; use --method=ganspace")
+    return dict(sorted(slots.items(), key=lambda item: item[1]))
+
+
+def stacked_affines(model: Any, layers: Sequence[int]) -> np.ndarray:
+    """Return float64[rows, w], one below another: weights of the affine layers that read the style slots `layers`."""
+    found = []
+    for path, slot in affine_slots(model).items():
+        if slot in layers:
+            node = model.g_ema["params"]
+            for part in path if path[0] in node else ("synthesis", *path):
+                node = node[part]
+            found.append(np.asarray(node["weight"], np.float64).T)
+    if not found:
+        raise ValueError(f"no affine layer reads the style slots {list(layers)}")
+    return np.concatenate(found)
+
+
+def sefa(model: Any, layers: Sequence[int], count: int) -> Directions:
+    """Return the directions that change the styles of `layers` most (Shen and Zhou 2021, "SeFa", equation 6).
+
+    The eigenvectors of A^T A with the largest eigenvalues, where A are the stacked affine weights; strength 1 is a step
+    of length one.
+    """
+    a = stacked_affines(model, layers)
+    values, vectors = np.linalg.eigh(a.T @ a)
+    order = np.argsort(values)[::-1][: _check_count(count, len(values))]
+    return _made(_largest_positive(vectors.T[order]), values[order], np.ones(len(order)))
+
+
+def ganspace(model: Any, label: Any, count: int, samples: int = 10_000, seed: int = 0, chunk: int = 256) -> Directions:
+    """Return the principal components of W (Härkönen et al. 2020, "GANSpace", section 2.1).
+
+    From `samples` latents of one random stream; strength 1 is a step of one standard deviation along the component.
+    """
+    if samples < 2:
+        raise ValueError(f"{samples} samples have no principal components; take at least 2, such as 10000")
+    z = np.random.RandomState(seed).randn(samples, model.gan.spec.z_dim).astype(np.float32)
+    w = model.map(z, label, chunk=min(chunk, samples))[:, 0].astype(np.float64)
+    values, vectors = np.linalg.eigh(np.cov(w, rowvar=False))
+    order = np.argsort(values)[::-1][: _check_count(count, len(values))]
+    values = np.maximum(values[order], 0)
+    return _made(_largest_positive(vectors.T[order]), values, np.sqrt(values))
+
+
+def boundary(positive: np.ndarray, negative: np.ndarray) -> Directions:
+    """Return the normal of the linear boundary between two groups of styles (Shen et al. 2020, "InterFaceGAN").
+
+    Of a linear support vector machine; it points to the positive ones. Strength 1 is the standard deviation of all
+    styles along it.
+
+    Args:
+        positive: float[n, w].
+        negative: float[m, w].
+
+    Raises:
+        ValueError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.svm import LinearSVC
+    except ImportError:
+        raise ValueError("--method=boundary needs scikit-learn: pip install 'stylegan_jax[metrics]'") from None
+    x = np.concatenate([positive, negative]).astype(np.float64)
+    y = np.repeat([1, 0], [len(positive), len(negative)])
+    scale = x.std() or 1.0  # one number: another per axis would turn the normal
+    normal = LinearSVC(dual="auto", max_iter=100_000, random_state=0).fit((x - x.mean(axis=0)) / scale, y).coef_[0]
+    return _single(normal, x)
+
+
+def difference(positive: np.ndarray, negative: np.ndarray) -> Directions:
+    """Return the direction from the mean of one group of styles float[m, w] to that of the other, float[n, w]."""
+    between = positive.mean(axis=0) - negative.mean(axis=0)
+    return _single(between, np.concatenate([positive, negative]))
+
+
+def load(path: str, w_dim: int) -> Directions:
+    """Read directions that `save` wrote.
+
+    Raises:
+        ValueError: no such file, or directions of another length.
+    """
+    arrays = files.read_npz("--directions", path, Directions._fields)
+    found = Directions(*(np.asarray(x, np.float32) for x in arrays))
+    if found.vectors.ndim != 2 or found.vectors.shape[1] != w_dim or len(found.unit) != len(found.vectors):
+        raise ValueError(f"--directions={path} holds vectors {found.vectors.shape}; this model's styles have {w_dim}")
+    return found
+
+
+def save(path: Path, found: Directions) -> None:
+    """Write directions as .npz; a reader never sees a part of it."""
+    files.write_npz(path, **found._asdict())
+
+
+def load_styles(flag: str, path: str, w_dim: int) -> np.ndarray:
+    """Return float32[n, w] of an .npz with `w` [n, w] or [n, l, w] (slots averaged), or of a folder of projections.
+
+    Raises:
+        ValueError: no such file, none in the folder, or another shape.
+    """
+    if Path(path).is_dir():
+        results = projections.find_projections(path)
+        if not results:
+            raise ValueError(f"{flag}={path}: no projected_w.npz in it; give a folder that tools.project wrote")
+        return np.concatenate([load_styles(flag, str(file), w_dim) for file in results])
+    w = np.asarray(files.read_npz(flag, path, ("w",))[0], np.float32)
+    w = w.mean(axis=1) if w.ndim == 3 else w
+    if w.ndim != 2 or w.shape[1] != w_dim or not len(w) or not np.isfinite(w).all():
+        raise ValueError(f"{flag}={path}: 'w' has the shape {w.shape}; give finite styles [n, {w_dim}]")
+    return w
+
+
+def _check_count(count: int, most: int) -> int:
+    if not 1 <= count <= most:
+        raise ValueError(f"--count={count}: choose 1 to {most} directions")
+    return count
+
+
+def _single(vector: np.ndarray, styles: np.ndarray) -> Directions:
+    if not np.linalg.norm(vector):
+        raise ValueError("the two groups of styles do not differ; there is no direction between them")
+    vector = vector / np.linalg.norm(vector)
+    return _made(vector[None], np.ones(1), np.array([np.std(styles @ vector)]))
+
+
+def _made(vectors: np.ndarray, values: np.ndarray, unit: np.ndarray) -> Directions:
+    return Directions(*(np.asarray(x, np.float32) for x in (vectors, values, unit)))
+
+
+def _largest_positive(vectors: np.ndarray) -> np.ndarray:
+    """Return vectors [k, w] with the sign, arbitrary so far, that makes the largest entry of each positive."""
+    return vectors * np.sign(np.take_along_axis(vectors, np.abs(vectors).argmax(axis=1)[:, None], axis=1))

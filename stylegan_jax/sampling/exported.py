@@ -1,0 +1,174 @@
+"""`load_exported(folder)`: run what `tools.export` made, without the code of the architecture."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import safetensors.numpy
+from jax import export
+
+from stylegan_jax.base.spec import Array
+from stylegan_jax.config import ConfigError, suggest
+from stylegan_jax.sampling import hub
+from stylegan_jax.sampling.model import Label, Latents, as_labels, as_latents, check_truncation
+
+FOLDER = "stablehlo"
+FORMAT, FORMAT_VERSION = "stylegan_jax exported programs", 1
+FUNCTIONS = ("map", "synthesize", "sample")
+BACKENDS = {"gpu": "cuda"}
+"""JAX's names of backends, where `jax.export` has others."""
+
+
+class Description(NamedTuple):
+    """What export.json says.
+
+    Attributes:
+        platforms: that programs are there for.
+        sha256: of the weights file.
+        reads: function: names of its weights.
+        programs: function: {platform: checksum of its program}.
+        label_kind: as `SourceInfo.label_kind`.
+        z_dim: length of a latent.
+        label_dim: length of a label; 0: none.
+        num_ws: style slots.
+    """
+
+    platforms: list[str]
+    sha256: str
+    reads: dict[str, list[str]]
+    programs: dict[str, dict[str, str]]
+    label_kind: str
+    z_dim: int
+    label_dim: int
+    num_ws: int
+
+
+class ExportedModel:
+    """Exported programs and their weights. Every other number of images is compiled anew.
+
+    Args:
+        described: content of export.json.
+        programs: deserialised functions by name.
+        weights: {name: array} of all functions.
+    """
+
+    def __init__(self, described: Description, programs: dict[str, export.Exported], weights: dict[str, np.ndarray]):
+        """Place the weights on the default device; see `load_exported`."""
+        self._described, self.programs = described, programs
+        self._weights = jax.device_put(weights)
+        self._calls = {name: jax.jit(program.call) for name, program in programs.items()}
+
+    def map(self, z: Latents, label: Label = None, *, psi: float = 1.0, cutoff: int | None = None) -> np.ndarray:
+        """Return ws float32[n, l, w] of seeds or latents; as `LoadedModel.map`."""
+        return self._run("map", *self._inputs(z, label, psi, cutoff))
+
+    def synthesize(self, ws: Array) -> np.ndarray:
+        """Return float32[n, h, w, c], about [-1, 1], of ws float[n, l, w]."""
+        return self._run("synthesize", np.asarray(ws, np.float32))
+
+    def sample(self, z: Latents, label: Label = None, *, psi: float = 1.0, cutoff: int | None = None) -> np.ndarray:
+        """Return pictures uint8[n, h, w, c] of seeds or latents; as `LoadedModel.sample`."""
+        return self._run("sample", *self._inputs(z, label, psi, cutoff))
+
+    def _inputs(self, z: Latents, label: Label, psi: float, cutoff: int | None) -> list[np.ndarray]:
+        num_ws, label_dim = self._described.num_ws, self._described.label_dim
+        check_truncation(psi, cutoff, num_ws)
+        z = as_latents(z, self._described.z_dim)
+        cond = as_labels(label, len(z), label_dim, self._described.label_kind)
+        slots = np.where(np.arange(num_ws) < (num_ws if cutoff is None else cutoff), psi, 1.0).astype(np.float32)
+        return [z, *[cond] * bool(label_dim), slots]
+
+    def _run(self, name: str, *inputs: np.ndarray) -> np.ndarray:
+        weights = {key: self._weights[key] for key in self._described.reads[name]}
+        return jax.device_get(self._calls[name](weights, *inputs))
+
+
+def load_exported(path: str | os.PathLike[str], platform: str = "") -> ExportedModel:
+    """Load the programs of a folder that `tools.export` wrote.
+
+    Args:
+        path: the folder, or its address on the Hugging Face Hub ('hf://user/name').
+        platform: 'cpu', 'cuda' or 'tpu'; '': that of the default device.
+
+    Raises:
+        ConfigError: no programs there, none for the platform, a file that is not the one described, or one that cannot
+            be read.
+    """
+    folder = hub.pull(path, hub.EXPORTED_FILES) if hub.is_address(path) else Path(path)
+    where = os.fspath(path)
+    described = _read_description(folder / FOLDER / "export.json", where)
+    backend = jax.default_backend()
+    platform = platform or BACKENDS.get(backend, backend)
+    if platform not in described.platforms:
+        raise ConfigError(f"{where} was not exported for {platform!r}; {suggest(platform, described.platforms)}")
+    weights, programs = _check(folder / "weights.safetensors", described.sha256), {}
+    for name in FUNCTIONS:
+        data = _check(folder / FOLDER / f"{name}.{platform}.bin", described.programs[name][platform])
+        try:
+            programs[name] = export.deserialize(bytearray(data))
+        except Exception as error:  # whatever its parsers raise
+            raise ConfigError(f"{where}: {name}.{platform}.bin is no program that JAX reads ({error})") from error
+    return ExportedModel(described, programs, _read_weights(weights, described, where))
+
+
+def _read_description(path: Path, where: str) -> Description:
+    """Return what export.json says, which may be anybody's.
+
+    Raises:
+        ConfigError: it is not there, of another version, or lacks something.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"the format is {content['format']!r}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{where} holds no exported programs ({error}); python -m stylegan_jax.tools.export writes them"
+        ) from None
+    if content.get("format_version") != FORMAT_VERSION:
+        raise ConfigError(
+            f"{where}: export.json has the format version {content.get('format_version')!r}, this code reads "
+            f"{FORMAT_VERSION}; use the release that wrote it, or export again"
+        )
+    try:
+        about = {name: content["functions"][name] for name in FUNCTIONS}
+        platforms = list(content["precision"])
+        sizes = {x["name"]: x["shape"] for x in about["sample"]["inputs"]}
+        return Description(
+            platforms,
+            content["weights"]["sha256"],
+            {name: [str(key) for key in about[name]["weights"]] for name in FUNCTIONS},
+            {name: {p: about[name]["files"][p]["sha256"] for p in platforms} for name in FUNCTIONS},
+            str(content["label_kind"]),
+            int(sizes["z"][1]),
+            int(sizes["label"][1]) if "label" in sizes else 0,
+            int(sizes["psi"][0]),
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: export.json is damaged ({type(error).__name__}: {error}); export again") from None
+
+
+def _read_weights(data: bytes, described: Description, where: str) -> dict[str, np.ndarray]:
+    """Return the weights that the functions read, of the bytes of a safetensors file."""
+    try:
+        found = safetensors.numpy.load(data)
+        return {key: found[key] for names in described.reads.values() for key in names}
+    except (safetensors.SafetensorError, KeyError) as error:
+        raise ConfigError(f"{where}: weights.safetensors does not hold what export.json names ({error})") from None
+
+
+def _check(path: Path, sha256: str) -> bytes:
+    """Return the bytes of a file that has this checksum."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ConfigError(f"{path} is not the file that export.json describes: damaged or exchanged; export again")
+    return data

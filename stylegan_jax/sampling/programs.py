@@ -1,0 +1,139 @@
+"""The generator as StableHLO programs for other platforms, with a batch of any size (`jax.export`).
+
+Weights are arguments, read from the `weights.safetensors` of the model folder that the programs lie in: as constants
+they would be in each of the files, three functions for three platforms, and be compiled in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+
+from stylegan_jax import __version__, models
+from stylegan_jax.base.backend import tracing_for
+from stylegan_jax.base.trees import flatten, unflatten
+from stylegan_jax.convert.folder import WEIGHTS_FILE, save_json
+from stylegan_jax.models.precision import low_dtype
+from stylegan_jax.sampling.exported import FORMAT, FORMAT_VERSION
+from stylegan_jax.sampling.model import LoadedModel
+
+PLATFORMS = {"cpu": "cpu", "cuda": "gpu", "tpu": "tpu"}
+"""Names of `jax.export`: names of JAX's backends."""
+NET = "g_ema"
+
+
+class Function(NamedTuple):
+    """A function to export.
+
+    Attributes:
+        run: (weights {name in the weights file: array}, *inputs) -> output.
+        inputs: names and shapes of float32 arrays; 'b' is the batch.
+        output: (name, type, shape), to be read.
+        reads: (first parts of the names of its weights).
+    """
+
+    run: Callable[..., jax.Array]
+    inputs: dict[str, tuple[int | str, ...]]
+    output: tuple[str, str, list[int | str]]
+    reads: tuple[str, ...]
+
+
+def functions(gan: models.Gan, noise: str) -> dict[str, Function]:
+    """Return `map`, `synthesize` and `sample` of a model; models without labels lack the input 'label'."""
+    spec = gan.spec
+    tree = lambda weights: unflatten(weights)[NET]
+    variables = lambda net: {"params": net["params"], "buffers": net.get("buffers", {})}
+
+    def map_(weights, z, *rest):
+        net = tree(weights)
+        label, psi = rest if spec.label_dim else (jnp.zeros((z.shape[0], 0)), *rest)
+        ws = gan.map_latents(variables(net), z, label)
+        return models.truncate(ws, net["w_avg"], psi[None, :, None])
+
+    def synthesize(weights, ws):
+        return gan.synthesize(variables(tree(weights)), ws, noise=noise)
+
+    def sample(weights, *inputs):
+        image = synthesize(weights, map_(weights, *inputs))
+        return jnp.clip(image * 127.5 + 128, 0, 255).astype(jnp.uint8)
+
+    label: dict[str, tuple[int | str, ...]] = {"label": ("b", spec.label_dim)} if spec.label_dim else {}
+    latents = {"z": ("b", spec.z_dim), **label, "psi": (spec.num_ws,)}
+    size: list[int | str] = ["b", *spec.image_shape]
+    ws = ("b", spec.num_ws, spec.w_dim)
+    mapping = (f"{NET}/params/mapping/", f"{NET}/buffers/mapping/", f"{NET}/w_avg")
+    synthesis = (f"{NET}/params/synthesis/", f"{NET}/buffers/synthesis/")
+    return {
+        "map": Function(map_, latents, ("ws", "float32", list(ws)), mapping),
+        "synthesize": Function(synthesize, {"ws": ws}, ("image", "float32", size), synthesis),
+        "sample": Function(sample, latents, ("pixels", "uint8", size), (*mapping, *synthesis)),
+    }
+
+
+def export_function(function: Function, weights: Mapping[str, Any], platform: str) -> export.Exported:
+    """Return a function lowered for one of `PLATFORMS`, which need not be here.
+
+    Args:
+        function: one of `functions`.
+        weights: {name: array or shape}, those that it reads.
+        platform: one of `PLATFORMS`.
+    """
+    (batch,) = export.symbolic_shape("b")
+    shape = lambda sizes: tuple(batch if size == "b" else size for size in sizes)
+    inputs = [jax.ShapeDtypeStruct(shape(sizes), jnp.float32) for sizes in function.inputs.values()]
+    given = {name: jax.ShapeDtypeStruct(np.shape(x), x.dtype) for name, x in weights.items()}
+    program = jax.jit(function.run, keep_unused=True)  # so that the arguments are those that the description lists
+    with tracing_for(PLATFORMS[platform]):
+        return export.export(program, platforms=(platform,))(given, *inputs)
+
+
+def write_programs(folder: Path, model: LoadedModel, platforms: Sequence[str], noise: str, sha256: str) -> None:
+    """Write FUNCTION.PLATFORM.bin for every function and platform, and export.json, which describes them.
+
+    Args:
+        folder: an empty folder in the model folder.
+        model: the model.
+        platforms: some of `PLATFORMS`.
+        noise: 'const' or 'none'.
+        sha256: of the weights file.
+    """
+    flat = flatten({NET: {**model.g_ema, "w_avg": model.w_avg}})
+    described: dict[str, Any] = {}
+    for name, function in functions(model.gan, noise).items():
+        weights = {key: flat[key] for key in sorted(flat) if key.startswith(function.reads)}
+        files = {}
+        for platform in platforms:
+            data = bytes(export_function(function, weights, platform).serialize())
+            path = folder / f"{name}.{platform}.bin"
+            path.write_bytes(data)
+            files[platform] = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest()}
+        described[name] = {
+            "weights": list(weights),
+            "inputs": [{"name": key, "dtype": "float32", "shape": list(x)} for key, x in function.inputs.items()],
+            "output": dict(zip(("name", "dtype", "shape"), function.output, strict=True)),
+            "files": files,
+        }
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "weights": {"file": f"../{WEIGHTS_FILE}", "sha256": sha256},
+        "noise": noise,
+        "precision": {platform: _precision(model, platform) for platform in platforms},
+        "label_kind": model.label_kind,
+        "functions": described,
+        "versions": {"stylegan_jax": __version__, "jax": jax.__version__},
+    }
+    save_json(folder / "export.json", content)
+
+
+def _precision(model: LoadedModel, platform: str) -> str:
+    """Return the type of the layers that may be in low precision."""
+    with tracing_for(PLATFORMS[platform]):
+        return str(low_dtype(model.config) or "float32")

@@ -1,0 +1,444 @@
+"""Styles of given images: the projector of StyleGAN2 (section 5.2 and appendix D), several images at once by vmap.
+
+    from stylegan_jax.tools import projector
+
+    pixels = projector.read_images(["face.png"], model.gan.spec.image_shape)
+    found = projector.project(model, pixels, steps=300)
+    found.ws, found.images, found.losses, found.noise
+
+Each step is one call of one compiled program: in a loop inside the program, XLA on CPU runs convolutions naively.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from stylegan_jax import models
+from stylegan_jax.base import images as pictures, rng
+from stylegan_jax.base.spec import Array, Variables
+from stylegan_jax.base.trees import digest_of
+from stylegan_jax.features import FeatureNet, load_features
+from stylegan_jax.runtime import records
+from stylegan_jax.sampling import model as trained
+from stylegan_jax.sampling.model import Label, LoadedModel
+
+STYLE_SAMPLES, STYLE_SEED = 10_000, 123
+LEARNING_RATE = 0.1
+RAMP_UP, RAMP_DOWN = 0.05, 0.25
+"""Shares of the steps in which the learning rate rises and falls."""
+STYLE_NOISE, STYLE_NOISE_UNTIL = 0.05, 0.75
+"""Random moves of the style: their size at the start over the spread of W, and the share of the steps they fade in."""
+NOISE_WEIGHT = 1e5
+NOISES = ("fit", "const")
+MAX_SIZE, MIN_SIZE = 256, 32
+"""Of the shorter side, for the comparison: larger images are averaged down, pixels of smaller ones repeated."""
+
+
+class Projection(NamedTuple):
+    """What was found for n images.
+
+    Attributes:
+        ws: float32[n, l, w].
+        noise: {path: float32[n, h, w]}, the constant noise maps of each image, for `with_noise`; empty where they are
+            not fitted or the architecture has none.
+        images: float32[n, h, w, c], about [-1, 1], drawn with both.
+        lpips: float32[n], LPIPS between them and the targets.
+        start_lpips: float32[n], the same for what it started from, the mean style.
+        losses: float32[steps, n], LPIPS before each step, of the style with its random move.
+        frames: uint8[k, n, h, w, c], images on the way.
+    """
+
+    ws: np.ndarray
+    noise: dict[str, np.ndarray]
+    images: np.ndarray
+    lpips: np.ndarray
+    start_lpips: np.ndarray
+    losses: np.ndarray
+    frames: np.ndarray
+
+
+class Spread(NamedTuple):
+    """Mean float32[w] of W, and the root mean squared distance of a style from it."""
+
+    mean: np.ndarray
+    std: float
+
+
+class Fit(NamedTuple):
+    """What is optimised: styles float[n, 1 or l, w] and {path: noise maps float[n, h, w]}."""
+
+    w: jax.Array
+    noise: dict[str, jax.Array]
+
+
+class Programs(NamedTuple):
+    """What is compiled, once per model and features: `see` images, `draw` fits, take a `step`."""
+
+    see: Callable[..., Any]
+    draw: Callable[..., Any]
+    step: Callable[..., Any]
+
+
+def project(
+    model: LoadedModel,
+    images: Array,
+    *,
+    masks: Array | None = None,
+    label: Label = None,
+    steps: int = 1000,
+    plus: bool = False,
+    noise: str = "fit",
+    seed: int = 303,
+    net: FeatureNet | None = None,
+    frames: int = 0,
+    batch: int = 8,
+) -> Projection:
+    """Find styles and noise whose images resemble the given ones.
+
+    Adam with the published schedules on the squared distance of LPIPS features, and on noise that is not to carry the
+    picture. Images do not influence each other: their losses are summed, and each has its own random stream.
+
+    Args:
+        model: the generator.
+        images: uint8[n, h, w, c] of the model's shape; `read_images` makes them of files.
+        masks: float[n, h, w] in [0, 1], what counts; None: everything.
+        label: a class or label for all images, or one per image, as in `LoadedModel.map`; None for a model without.
+        steps: of Adam; 1000 as published.
+        plus: a style per slot (W+) rather than one for all (W, as published).
+        noise: 'fit' starts from random constant noise maps and optimises them too, as published; 'const' holds the
+            model's own.
+        seed: of the noise and of the random moves.
+        net: LPIPS features; None: `load_features('vgg16_lpips')`.
+        frames: how many images to keep on the way, at even steps from the first to the last.
+        batch: at most so many images at once; more take turns.
+
+    Raises:
+        ValueError: an image, mask, label or number that does not fit; FeatureError, one of them, where weights lack.
+
+    Source: Karras et al. 2020 (StyleGAN2), section 5.2 and appendix D; W+ from Abdal et al. 2019.
+    """
+    found = parts(
+        model,
+        images,
+        masks=masks,
+        label=label,
+        steps=steps,
+        plus=plus,
+        noise=noise,
+        seed=seed,
+        net=net,
+        frames=frames,
+        batch=batch,
+    )
+    return _join(list(found))
+
+
+def parts(
+    model: LoadedModel,
+    images: Array,
+    *,
+    masks: Array | None,
+    label: Label,
+    steps: int,
+    plus: bool,
+    noise: str,
+    seed: int,
+    net: FeatureNet | None,
+    frames: int,
+    batch: int,
+) -> Iterator[Projection]:
+    """Check the arguments of `project`, and return an iterator over what it joins: up to `batch` images each."""
+    targets = check_images(images, model.gan.spec.image_shape)
+    weights = check_masks(masks, targets.shape[:3])
+    cond = trained.as_labels(label, len(targets), model.gan.spec.label_dim, model.label_kind)
+    for name, value, least in (("steps", steps, 1), ("frames", frames, 0), ("batch", batch, 1)):
+        if value < least:
+            raise ValueError(f"{name}={value} must be at least {least}")
+    if noise not in NOISES:
+        raise ValueError(f"noise is {noise!r}; known: {', '.join(NOISES)}")
+    net = net or load_features("vgg16_lpips")
+    net = net._replace(params=jax.device_put(net.params))
+    model = model.on_device()
+    size = -(-len(targets) // -(-len(targets) // batch))  # of parts that are as even as can be
+    moments = keep_frames(steps, frames)
+    total = steps * -(-len(targets) // size)
+    bar = iter(records.progress(range(total), total, "step"))
+    work = functools.partial(_project, model, net, steps=steps, plus=plus, noise=noise, seed=seed, moments=moments)
+    rows = (targets, weights, cond, np.arange(len(targets)))
+
+    def each() -> Iterator[Projection]:
+        for some in zip(*(trained.in_chunks(x, size) for x in rows), strict=True):
+            yield _first(work(*(x for x, _ in some), bar=bar), some[0][1])
+        next(bar, None)
+
+    return each()
+
+
+def keep_frames(steps: int, count: int) -> list[int]:
+    """Return after how many steps, from 0 to `steps`, an image is kept: `count` of them, evenly, or fewer."""
+    return sorted(set(np.linspace(0, steps, count).round().astype(int).tolist()))
+
+
+def _project(model, net, targets, masks, cond, index, *, steps, plus, noise, seed, moments, bar) -> Projection:
+    """Do the work of `project` for images that fit at once; `bar` is advanced by one per step."""
+    spec, g = model.gan.spec, model.g_ema
+    run = programs(model.gan, net.apply)
+    mean, std = spreads(model, cond)
+    root = rng.root(seed)
+    wanted = run.see(net.params, targets.astype(np.float32) / 127.5 - 1, masks)
+    w = jnp.broadcast_to(mean[:, None], (len(targets), spec.num_ws if plus else 1, spec.w_dim))
+    fit = Fit(jnp.array(w), first_noise(model, root, index) if noise == "fit" else {})
+    state, kept, losses = (fit, optax.scale_by_adam().init(fit)), [], []
+    compare = lambda image: jnp.square(run.see(net.params, image, masks) - wanted).sum(axis=1)
+    start = compare(run.draw(g, fit))
+    for i in range(steps):
+        if i in moments:
+            kept.append(pictures.to_pixels(run.draw(g, state[0])))
+        state, distance = run.step(g, net.params, state, wanted, masks, std, root, index, i, steps)
+        losses.append(distance)
+        next(bar)
+    fit, last = state[0], run.draw(g, state[0])
+    if steps in moments:
+        kept.append(pictures.to_pixels(last))
+    ws = jnp.broadcast_to(fit.w, (len(targets), spec.num_ws, spec.w_dim))
+    frames = np.stack(kept) if kept else np.zeros((0, *targets.shape), np.uint8)
+    found = Projection(ws, fit.noise, last, compare(last), start, jnp.stack(losses), frames)  # type: ignore[arg-type]
+    return jax.device_get(found)
+
+
+def _first(found: Projection, n: int) -> Projection:
+    """Return what was found for the first n images."""
+    rows = found._replace(losses=found.losses[:, :n], frames=found.frames[:, :n])
+    return rows._replace(
+        ws=found.ws[:n],
+        noise={path: x[:n] for path, x in found.noise.items()},
+        **{name: getattr(found, name)[:n] for name in ("images", "lpips", "start_lpips")},
+    )
+
+
+def _join(parts: Sequence[Projection]) -> Projection:
+    join = lambda name, axis: np.concatenate([getattr(part, name) for part in parts], axis=axis)
+    noise = {path: np.concatenate([part.noise[path] for part in parts]) for path in parts[0].noise}
+    axes = {"ws": 0, "images": 0, "lpips": 0, "start_lpips": 0, "losses": 1, "frames": 1}
+    return Projection(noise=noise, **{name: join(name, axis) for name, axis in axes.items()})
+
+
+@functools.lru_cache(maxsize=16)
+def programs(gan: models.Gan, apply: Any) -> Programs:
+    """Return the programs of a model and a feature network; weights are arguments, so they are not compiled in."""
+
+    def see(params, image, masks):
+        return apply(params, shown(image, masks), ("lpips",))["lpips"]
+
+    def draw(g, fit):
+        ws = jnp.broadcast_to(fit.w, (len(fit.w), gan.spec.num_ws, fit.w.shape[2]))
+        one = lambda noise, w: gan.synthesize(put_noise(g, noise), w[None], noise="const")[0]
+        return jax.vmap(one)(fit.noise, ws)
+
+    def step(g, params, state, wanted, masks, std, root, index, step, steps):
+        fit, adam = state
+        rate, size = schedule(step, steps)
+        keys = rng.per_example(rng.stream(root, "project/moves", step), index)
+        moves = rng.normal(keys, fit.w.shape) * (size * std)[:, None, None]
+
+        def loss(fit):
+            image = draw(g, fit._replace(w=fit.w + moves))
+            distance = jnp.square(see(params, image, masks) - wanted).sum(axis=1)
+            penalty = sum((jax.vmap(noise_penalty)(x) for x in fit.noise.values()), jnp.zeros(len(distance)))
+            return jnp.sum(distance + NOISE_WEIGHT * penalty), distance
+
+        gradient, distance = jax.grad(loss, has_aux=True)(fit)
+        updates, adam = optax.scale_by_adam().update(gradient, adam)
+        fit = jax.tree.map(lambda x, u: x - rate * u, fit, updates)
+        return (fit._replace(noise={path: normalised(x) for path, x in fit.noise.items()}), adam), distance
+
+    return Programs(jax.jit(see), jax.jit(draw), jax.jit(step, donate_argnums=2))
+
+
+def schedule(step: Any, steps: Any) -> tuple[jax.Array, jax.Array]:
+    """Return (learning rate, size of the random moves in units of the spread) at a step of so many (SG2 appendix D)."""
+    t = jnp.asarray(step, jnp.float32) / steps
+    ramp = 0.5 - 0.5 * jnp.cos(jnp.pi * jnp.minimum(1.0, (1 - t) / RAMP_DOWN))
+    rate = LEARNING_RATE * ramp * jnp.minimum(1.0, t / RAMP_UP)
+    return rate, STYLE_NOISE * jnp.square(jnp.maximum(0.0, 1 - t / STYLE_NOISE_UNTIL))
+
+
+def noise_penalty(x: jax.Array) -> jax.Array:
+    """Return how much a noise map float[h, w] resembles its neighbours, over a pyramid down to 8x8 (SG2 appendix D).
+
+    Each level is the mean of 2x2 of the one before, as in the released code; the paper multiplies it by 2.
+    """
+    total = jnp.zeros(())
+    while True:
+        total += sum(jnp.square(jnp.mean(x * jnp.roll(x, 1, axis))) for axis in (0, 1))
+        if min(x.shape) <= 8 or any(size % 2 for size in x.shape):
+            return total
+        x = x.reshape(x.shape[0] // 2, 2, x.shape[1] // 2, 2).mean(axis=(1, 3))
+
+
+def normalised(x: jax.Array) -> jax.Array:
+    """Return maps float[n, h, w] with mean 0 and mean square 1 each."""
+    x = x - x.mean(axis=(1, 2), keepdims=True)
+    return x * jax.lax.rsqrt(jnp.square(x).mean(axis=(1, 2), keepdims=True))
+
+
+def shown(image: jax.Array, masks: jax.Array) -> jax.Array:
+    """Return images float[n, h, w, 3] in [0, 255] as the feature network sees them: masked, RGB, of a fitting size.
+
+    Where the shorter side is above 256, it is averaged down to 256 and the longer one in proportion (rounded), by the
+    mean of all pixels that an output pixel touches, as published for squares. Up to 256 the size stays; below 32 pixels
+    are repeated, because the network halves the size four times.
+
+    Args:
+        image: float[n, h, w, c] in [-1, 1]; of RGBA the colours count, grey is repeated.
+        masks: float[n, h, w]; what is 0 is grey on both sides of the comparison.
+    """
+    image = image[..., :3] * masks[..., None]
+    shorter = min(image.shape[1:3])
+    if shorter > MAX_SIZE:
+        for axis in (1, 2):
+            matrix = area_matrix(image.shape[axis], round(image.shape[axis] * MAX_SIZE / shorter))
+            image = jnp.moveaxis(jnp.tensordot(image, matrix, (axis, 1), precision="highest"), -1, axis)
+    times = -(-MIN_SIZE // shorter)
+    if times > 1:
+        image = jnp.repeat(jnp.repeat(image, times, axis=1), times, axis=2)
+    image = jnp.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
+    return image * 127.5 + 127.5
+
+
+def area_matrix(old: int, new: int) -> np.ndarray:
+    """Return float32[new, old]: row i is the mean of the samples that [i, i + 1) * old / new touches."""
+    i, j = np.arange(new)[:, None], np.arange(old)[None]
+    touched = (j >= i * old // new) & (j < -(-(i + 1) * old // new))
+    return (touched / touched.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def spread(model: LoadedModel, label: Label = None, chunk: int = 256) -> Spread:
+    """Return the mean and spread of W over 10,000 latents of one random stream."""
+    z = np.random.RandomState(STYLE_SEED).randn(STYLE_SAMPLES, model.gan.spec.z_dim).astype(np.float32)
+    w = model.map(z, label, chunk=chunk)[:, 0].astype(np.float64)
+    mean = w.mean(axis=0)
+    return Spread(mean.astype(np.float32), float(np.sqrt(np.square(w - mean).sum() / len(w))))
+
+
+def spreads(model: LoadedModel, cond: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the means float32[n, w] and spreads float32[n] of W for labels float32[n, k]."""
+    if not cond.shape[1]:
+        own = spread(model)
+        return np.tile(own.mean, (len(cond), 1)), np.full(len(cond), own.std, np.float32)
+    rows, which = np.unique(cond, axis=0, return_inverse=True)
+    found = [spread(model, row) for row in rows]
+    mean, std = np.stack([s.mean for s in found]), np.array([s.std for s in found], np.float32)
+    return mean[which.reshape(-1)], std[which.reshape(-1)]
+
+
+def digest(model: LoadedModel) -> str:
+    """Return 32 hexadecimal digits of the weights that the model draws with."""
+    return digest_of(jax.device_get(model.g_ema), {})
+
+
+def noise_maps(variables: Variables) -> dict[str, Array]:
+    """Return the constant noise maps of generator variables by path, as 'synthesis/b4/conv1/noise_const'."""
+    leaves = jax.tree.leaves_with_path(variables.get("buffers", {}))
+    named = {"/".join(str(p.key) for p in path): x for path, x in leaves}
+    return {path: x for path, x in named.items() if path.endswith("noise_const")}
+
+
+def first_noise(model: LoadedModel, root: jax.Array, index: np.ndarray) -> dict[str, jax.Array]:
+    """Return unit normal maps float32[n, h, w] by path; those of an image depend on its number in `index` only."""
+    own = lambda path: rng.per_example(rng.stream(root, f"project/noise/{path}"), jnp.asarray(index))
+    maps = noise_maps(model.g_ema)
+    return {path: rng.normal(own(path), (len(index), *x.shape[:2])) for path, x in maps.items()}
+
+
+def put_noise(variables: Variables, noise: dict[str, Any]) -> Variables:
+    """Return generator variables with other constant noise maps float[h, w], by path."""
+    changes: dict[str, Any] = {}
+    for path, value in noise.items():
+        *parents, leaf = path.split("/")
+        node = functools.reduce(lambda inner, name: inner.setdefault(name, {}), parents, changes)
+        node[leaf] = value
+    return models.merge(variables, {"buffers": changes}) if changes else variables
+
+
+def with_noise(model: LoadedModel, noise: dict[str, Any]) -> LoadedModel:
+    """Return the model with one image's noise maps, {path: float[h, w]}, as its constant noise.
+
+    Raises:
+        ValueError: maps that are not all of the model's, or of other sizes.
+    """
+    own = {path: x.shape for path, x in noise_maps(model.g_ema).items()}
+    given = {path: np.shape(x) for path, x in noise.items()}
+    if noise and own != given:
+        path = sorted(own.items() ^ given.items())[0][0]
+        raise ValueError(f"noise map {path} is {given.get(path)}; this model has {own.get(path)}")
+    return model._replace(g_ema=put_noise(model.g_ema, noise))
+
+
+def check_images(images: Array, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return uint8[n, h, w, c].
+
+    Raises:
+        ValueError: another type or shape.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape or not len(images):
+        h, w, c = shape
+        raise ValueError(
+            f"images are {images.dtype}{list(images.shape)}; this model wants uint8[n, {h}, {w}, {c}] "
+            "(projector.read_images crops and resizes files)"
+        )
+    if shape[2] not in (1, 3, 4):
+        raise ValueError(f"the model draws {shape[2]} channels; LPIPS compares grey, RGB or RGBA")
+    return images
+
+
+def check_masks(masks: Array | None, shape: tuple[int, ...]) -> np.ndarray:
+    """Return float32[n, h, w].
+
+    Raises:
+        ValueError: another shape, numbers outside [0, 1], or a mask without anything that counts.
+    """
+    if masks is None:
+        return np.ones(shape, np.float32)
+    masks = np.asarray(masks, np.float32)
+    if masks.shape != shape or not ((masks >= 0) & (masks <= 1)).all():
+        raise ValueError(f"masks of shape {list(masks.shape)}; give numbers from 0 to 1 of shape {list(shape)}")
+    if not masks.any(axis=(1, 2)).all():
+        raise ValueError(f"mask {int(np.argmin(masks.any(axis=(1, 2))))} is 0 everywhere, so that nothing counts")
+    return masks
+
+
+def read_images(files: Iterable[str | Path], shape: tuple[int, int, int]) -> np.ndarray:
+    """Return uint8[n, h, w, c] of image files, cropped at the centre to the shape's aspect ratio, resized by Lanczos.
+
+    Transparency is composited over white unless c is 4; colours become grey where c is 1, grey colours where it is 3.
+
+    Raises:
+        ValueError: a file that is no image.
+        OSError: a file that is not there.
+    """
+    import io
+
+    from PIL import Image
+
+    from stylegan_jax.data.prepare.convert import BadImage, Recipe, make
+
+    h, w, c = shape
+    recipe = Recipe(channels=c, resolution=(w, h), transform="center-crop")
+    found = []
+    for file in map(Path, files):
+        try:
+            pixels = np.asarray(Image.open(io.BytesIO(make(file.read_bytes(), recipe).png)))
+        except BadImage as error:
+            raise ValueError(f"{file}: {error}") from None
+        found.append(pixels.reshape(shape))
+    return np.stack(found)

@@ -1,0 +1,73 @@
+"""How a tool runs: errors in one line, a progress bar, a record of all arguments beside what it made."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+NOT_COMPARED = ("out", "batch", "overwrite")
+"""Arguments that do not change what is made."""
+
+
+def record(args: argparse.Namespace, model: Any, **more: Any) -> dict[str, Any]:
+    """Return what is stored beside the pictures: all arguments, and where the model is from."""
+    return {"arguments": vars(args), "model": model.provenance} | more
+
+
+def claim(folder: Path, name: str, args: argparse.Namespace) -> Path:
+    """Create the folder of a tool's pictures with a record of the arguments, and return where the record is.
+
+    Raises:
+        ValueError: it holds what was made with other arguments.
+    """
+    path = folder / name
+    if path.exists() and not args.overwrite:
+        try:
+            before = json.loads(path.read_text())["arguments"]
+        except (ValueError, KeyError, TypeError):
+            before = {}
+        now = json.loads(json.dumps(vars(args), default=str))
+        keys = sorted((before.keys() | now.keys()) - set(NOT_COMPARED))
+        changed = [f"{k}: {before.get(k)!r} -> {now.get(k)!r}" for k in keys if before.get(k) != now.get(k)]
+        if changed:
+            raise ValueError(
+                f"--out={folder} holds what was made with other arguments ({'; '.join(changed)}); choose another "
+                "--out, or add --overwrite"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    if args.overwrite or not path.exists():  # so that a call that is cut short does not leave pictures without one
+        write_record(path, {"arguments": vars(args)})
+    return path
+
+
+def write_record(path: Path, content: dict[str, Any]) -> None:
+    """Write a record; a reader never sees a part of it."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, indent=2, default=str) + "\n")
+    part.replace(path)
+
+
+def run(
+    parser: argparse.ArgumentParser, action: Callable[[argparse.Namespace], str], argv: Sequence[str] | None
+) -> int:
+    """Parse, act, print the sentence that `action` returns; mistakes are answered by one line and exit code 2."""
+    args = parser.parse_args(argv)
+    from stylegan_jax.checkpoints.checkpointer import CheckpointError
+    from stylegan_jax.config import ConfigError
+    from stylegan_jax.convert import BadCheckpointError
+    from stylegan_jax.data import DataError
+    from stylegan_jax.runtime.compiling import use_compilation_cache
+
+    try:
+        if getattr(args, "batch", 1) < 1:
+            raise ValueError(f"--batch={args.batch} must be at least 1")
+        use_compilation_cache("auto")
+        print(action(args))
+    except (ValueError, ConfigError, BadCheckpointError, CheckpointError, DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

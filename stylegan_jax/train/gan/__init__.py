@@ -1,0 +1,1 @@
+"""The GAN as a task: what its phases minimise, and its state."""

@@ -1,0 +1,78 @@
+"""What the discriminator sees of an image: blurred at the start of training (as in StyleGAN3-R), augmented (ADA)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from stylegan_jax.augment import make_augment
+from stylegan_jax.base import rng
+from stylegan_jax.config import ExperimentConfig, LossConfig
+from stylegan_jax.runtime.mesh import Layout
+from stylegan_jax.train.gan.objective import View, plain
+from stylegan_jax.train.gan.state import TrainState
+
+
+def blur(image: jax.Array, sigma: jax.Array, max_sigma: float) -> jax.Array:
+    """Blur with the taps 2^-(x / sigma)^2 at |x| <= floor(3 sigma), normalised; zeros outside the image.
+
+    One product with a banded matrix per axis, because the taps move while the program stays.
+
+    Args:
+        image: float[n, h, w, c].
+        sigma: float[], pixels, at most `max_sigma`; below 1/3 the image stays as it is.
+        max_sigma: static bound of `sigma`.
+
+    Returns:
+        float[n, h, w, c].
+    """
+    reach = jnp.floor(3 * sigma)
+
+    def taps(x: jax.Array) -> jax.Array:
+        return jnp.where(jnp.abs(x) <= reach, jnp.exp2(-jnp.square(x / sigma)), 0)
+
+    def filtered(image: jax.Array) -> jax.Array:
+        total = taps(jnp.arange(-math.floor(3 * max_sigma), math.floor(3 * max_sigma) + 1)).sum()
+        rows, columns = (jnp.arange(size) for size in image.shape[1:3])
+        bands = [taps(x[:, None] - x[None]) / total for x in (rows, columns)]
+        return jnp.einsum("yh,nhwc,xw->nyxc", bands[0], image, bands[1], precision="highest", optimize="optimal")
+
+    return jax.lax.cond(reach > 0, filtered, plain, image)  # free once it has faded
+
+
+def blur_sigma(loss: LossConfig, nimg: jax.Array) -> jax.Array:
+    """Return float[], the blur in pixels once `nimg` images have been shown: falls linearly from its initial value."""
+    return loss.blur_init_sigma * jnp.maximum(1 - nimg / (loss.blur_fade_kimg * 1000), 0)
+
+
+class Views:
+    """What happens to every image that enters the discriminator: blur, then augmentation.
+
+    Args:
+        config: the experiment.
+        image_shape: (h, w, c).
+        layout: spreads the draws over the devices.
+    """
+
+    def __init__(self, config: ExperimentConfig, image_shape: tuple[int, int, int], layout: Layout):
+        self._loss, self._layout = config.loss, layout
+        self._augment = make_augment(config.augment, image_shape, layout.shards)
+
+    def draw(self, root_key: jax.Array, name: str, state: TrainState, n: int) -> Any:
+        """Return the augmentation's random parameters of n images, a tree of rows; `name` is their own stream."""
+        drawn = self._augment.draw(rng.stream(root_key, name, state.step), n, state.augment.p)
+        return jax.tree.map(self._layout.split, drawn)
+
+    def of(self, drawn: Any, nimg: jax.Array) -> View:
+        """Return the view of images with these parameters, once `nimg` images have been shown."""
+
+        def view(image: jax.Array) -> jax.Array:
+            image = self._layout.spread(image)
+            if self._loss.blur_init_sigma:
+                image = blur(image, blur_sigma(self._loss, nimg), self._loss.blur_init_sigma)
+            return self._augment.apply(drawn, image)
+
+        return view

@@ -1,0 +1,111 @@
+"""The interface for notebooks: what may be given, one program per shape, pictures that depend on their seed only."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+import stylegan_jax
+from configs import tiny
+from stylegan_jax import models
+from stylegan_jax.config import from_dict
+from stylegan_jax.sampling import model as trained
+from stylegan_jax.sampling.model import LoadedModel
+
+CLASSES = 3
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    tree = tiny.get_config()
+    tree.model.update({"label_dim": CLASSES, "compute_dtype": "float32"})
+    config = from_dict(tree).model
+    gan = models.build(config)
+    g = jax.device_get(jax.jit(gan.init_g)(jax.random.key(1)))
+    g = jax.tree.map_with_path(lambda k, x: x + 0.5 if "noise_strength" in str(k[-1]) else x, g)
+    w_avg = np.random.default_rng(0).standard_normal(config.w_dim).astype(np.float32)
+    return LoadedModel(config, gan, g, w_avg, None, None, {}, "classes")
+
+
+def test_the_package_offers_it():
+    assert stylegan_jax.load_model.__module__ == "stylegan_jax.sampling.load"
+
+
+def test_seeds_latents_and_styles_lead_to_the_same_picture(model):
+    z = trained.latents([7, 8], model.gan.spec.z_dim)
+    np.testing.assert_array_equal(z[:1], np.random.RandomState(7).randn(1, z.shape[1]).astype(np.float32))
+    ws = model.map([7, 8], 1, psi=0.5)
+    np.testing.assert_array_equal(ws, model.map(z, [1, 1], psi=0.5))
+    image = model.synthesize(ws)
+    assert image.shape == (2, *model.gan.spec.image_shape) and image.dtype == np.float32
+    pixels = model.sample(iter([7, 8]), psi=0.5, label=np.eye(CLASSES)[1])
+    np.testing.assert_array_equal(pixels, np.clip(image * 127.5 + 128, 0, 255).astype(np.uint8))
+    assert pixels[0].std() > 1 and (pixels[0] != pixels[1]).any()
+
+
+def test_labels_and_truncation_reach_the_picture(model):
+    each = model.sample([3, 3, 3], label=[0, 1, 2])
+    assert all((each[0] != other).any() for other in each[1:])
+    np.testing.assert_array_equal(each[2:], model.sample([3], label=2))
+    ws = model.map([3, 4], 0, psi=0.0)
+    np.testing.assert_allclose(ws, np.broadcast_to(model.w_avg, ws.shape), atol=1e-6)
+    whole, half = model.map([3], 0), model.map([3], 0, psi=0.0, cutoff=1)
+    np.testing.assert_allclose(half[:, :1], ws[:1, :1], atol=1e-6)
+    np.testing.assert_allclose(half[:, 1:], whole[:, 1:], atol=1e-6)
+
+
+def test_any_number_of_seeds_runs_one_program_and_changes_nothing(model):
+    alone = model.sample([5], label=0, noise="random", chunk=4)
+    before = trained._mapper(model.gan)._cache_size(), trained._drawer(model.gan, "random")._cache_size()
+    many = model.sample(range(7), label=0, noise="random", chunk=4)
+    again = model._replace(w_avg=model.w_avg + 1).sample([5, 6], label=0, noise="random", chunk=4)
+    assert (trained._mapper(model.gan)._cache_size(), trained._drawer(model.gan, "random")._cache_size()) == before
+    np.testing.assert_array_equal(alone[0], many[5])
+    assert np.abs(alone.astype(int) - again[:1]).max() <= 1  # psi 1 leaves the average out
+    assert (model.sample([5], label=0, chunk=4) != alone).any()  # constant noise
+    model.sample([5], label=0, psi=1, noise="random", chunk=4)
+    assert trained._mapper(model.gan)._cache_size() == before[0]
+
+
+def test_one_style_for_all_slots_and_noise_by_seed(model):
+    w = model.map([1], 0)[:, 0]
+    np.testing.assert_array_equal(model.synthesize(w), model.synthesize(model.map([1], 0)))
+    a, b = model.synthesize(np.concatenate([w, w]), noise="random", seeds=[4, 4])
+    np.testing.assert_array_equal(a, b)
+    first, second = model.synthesize(np.concatenate([w, w]), noise="random")
+    assert np.abs(first - second).max() > 0.01
+    parts = list(model.stream(np.repeat(w, 5, axis=0), chunk=2))
+    assert [len(p) for p in parts] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda m: m.map([1]), "draws by label; give a class from 0 to 2 or 3 numbers"),
+        (lambda m: m.map([1], 3), "class 3: this model has the classes 0 to 2"),
+        (lambda m: m.map([1, 2], [0]), r"label of shape \(1, 3\); give \[3\], \[2, 3\] or classes"),
+        (lambda m: m.map([-1], 0), "give seeds"),
+        (lambda m: m.map([], 0), "give seeds"),
+        (lambda m: m.map(np.zeros((2, 5)), 0), r"latents of shape \(2, 5\)"),
+        (lambda m: m.map([1], 0, psi=float("nan")), "psi is nan"),
+        (lambda m: m.map([1], 0, cutoff=99), "cutoff is 99; this model has"),
+        (lambda m: m.synthesize(np.zeros((1, 2, 3))), r"styles of shape \(1, 2, 3\); this model wants \[n, "),
+        (lambda m: m.synthesize(m.map([1], 0), noise="loud"), "noise is 'loud'; known: random, const, none"),
+        (lambda m: m.synthesize(m.map([1], 0), seeds=[1, 2]), "2 seeds for 1 images"),
+        (lambda m: m.moved(np.eye(3)), "draws on a fixed grid"),
+        (lambda m: m.map([1], 0, chunk=0), "0 images per call; at least 1"),
+        (lambda m: m.synthesize(m.map([1], 0), seeds=[-1]), "one integer from 0 each"),
+        (lambda m: m.map([1], [np.nan, 0.0, 1.0]), "holds NaN or infinity"),
+        (lambda m: m._replace(label_kind="vectors").map([1], 1), "are vectors, not classes; give 3 floats"),
+        (lambda m: m._replace(label_kind="multi-hot").map([1, 2, 3], [1, 0, 1]), "are multi-hot, not classes"),
+    ],
+)
+def test_what_does_not_fit(model, call, text):
+    with pytest.raises(ValueError, match=text):
+        call(model)
+
+
+def test_a_label_for_a_model_without():
+    with pytest.raises(ValueError, match="this model has no labels"):
+        trained.as_labels(0, 1, 0)
