@@ -237,11 +237,11 @@ def test_a_step_deleted_while_it_is_read_is_not_damage(
     keep: dict[str, Any] = {"keep_latest": 1, "keep_every": lambda step: step // 4}
     read_step = restore_lib.read_step
 
-    def train_meanwhile(root: Any, step: int, *args: Any) -> Any:
+    def train_meanwhile(root: Any, step: int, *args: Any, **named: Any) -> Any:
         if step == 5:
             with Checkpointer(tmp_path, **keep) as checkpointer:
                 save(checkpointer, 6)
-        return read_step(root, step, *args)
+        return read_step(root, step, *args, **named)
 
     with Checkpointer(tmp_path, **keep) as checkpointer:
         save(checkpointer, 4)
