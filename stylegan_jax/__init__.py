@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from stylegan_jax import _moved
@@ -9,16 +10,16 @@ from stylegan_jax import _moved
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from stylegan_jax.base.errors import StyleganError
     from stylegan_jax.sampling.load import load_model
 
-__all__ = ["__version__", "load_model"]
+__all__ = ["StyleganError", "__version__", "load_model"]
+_LAZY = {"StyleganError": "stylegan_jax.base.errors", "load_model": "stylegan_jax.sampling.load"}
 _moved.install()
 
 
 def __getattr__(name: str) -> Any:
-    """Import `load_model` on first use, so that importing the package costs nothing."""
-    if name == "load_model":
-        from stylegan_jax.sampling.load import load_model
-
-        return load_model
+    """Import a public name on first use, so that importing the package costs nothing."""
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'stylegan_jax' has no attribute {name!r}")

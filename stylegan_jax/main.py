@@ -30,11 +30,9 @@ def main(argv: list[str]) -> int:
     keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs pages of traceback before the error that we print
+    from stylegan_jax.base.errors import StyleganError
     from stylegan_jax.checkpoints.checkpointer import CheckpointError
-    from stylegan_jax.config import ConfigError, from_dict
-    from stylegan_jax.convert.errors import BadCheckpointError
-    from stylegan_jax.data import DataError
-    from stylegan_jax.runtime.lock import WorkdirBusyError
+    from stylegan_jax.config import from_dict
 
     try:
         config = from_dict(_CONFIG.value)
@@ -45,22 +43,19 @@ def main(argv: list[str]) -> int:
             return 0
         from stylegan_jax.runtime.processes import LostProcessError, joined
         from stylegan_jax.train.loop import DivergedError, train
-    except (ConfigError, DataError) as error:
+    except StyleganError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     try:
         with joined(config.distributed):
             assert _WORKDIR.value is not None  # but for a dry run; checked with the command line
             train(config, _WORKDIR.value)
-    except (ConfigError, DataError, WorkdirBusyError, BadCheckpointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except LostProcessError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         os._exit(1)
-    except (CheckpointError, DivergedError) as error:
+    except StyleganError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 1 if isinstance(error, CheckpointError | DivergedError) else 2
     except OSError as error:
         print(f"error: {error}; the last checkpoint in {_WORKDIR.value} is kept", file=sys.stderr)
         return 1

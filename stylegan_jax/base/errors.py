@@ -1,4 +1,4 @@
-"""What a wrong configuration raises, and how a misspelt name is answered."""
+"""The base class of all errors that the package raises on purpose, and the suggestion for a misspelt name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import difflib
 import typing
 
 
-class ConfigError(ValueError):
+class StyleganError(Exception):
+    """Base of every error that the package raises on purpose: the text says what was found, the rule and the fix.
+
+    The classes below it lie at most two levels deep. One that describes a bad argument is a ValueError as well.
+    """
+
+
+class ConfigError(StyleganError, ValueError):
     """A configuration value breaks a rule; the text says which, why and what to write instead."""
 
 

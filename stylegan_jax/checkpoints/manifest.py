@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from stylegan_jax.base.errors import StyleganError
+
 PyTree = Any
 
 FORMAT = 1
@@ -26,7 +28,7 @@ _LIBRARIES = ("stylegan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoin
 _SHOWN = 3  # leaves named in one message
 
 
-class CheckpointError(Exception):
+class CheckpointError(StyleganError):
     """A checkpoint cannot be written or read; the message says what, which rule, and the fix."""
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stylegan_jax.base.errors import StyleganError
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.folder import (
     LICENCE_NOTE,
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             lines = export_folder(args.source, args.out, wanted, overwrite=args.overwrite)
         else:
             lines = import_pickle(args.source, args.out, wanted, overwrite=args.overwrite)
-    except BadCheckpointError as error:
+    except StyleganError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print("\n".join(lines))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+from stylegan_jax.base.errors import StyleganError
 
-class BadCheckpointError(Exception):
+
+class BadCheckpointError(StyleganError):
     """A checkpoint is damaged, hostile, of an unknown kind, or does not fit the network it claims to be.
 
     Attributes:

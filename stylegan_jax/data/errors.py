@@ -6,11 +6,13 @@ import difflib
 import os
 from collections.abc import Sequence
 
+from stylegan_jax.base.errors import StyleganError
+
 SHOWN = 10
 """How many bad images an error lists by name; the rest is counted."""
 
 
-class DataError(ValueError):
+class DataError(StyleganError, ValueError):
     """The data set cannot be used as configured; the text says what was found, the rule and what to do."""
 
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from stylegan_jax.base.errors import StyleganError
+
 Params = Any
 """{layer: {part: float32 array}}."""
 Tensors = Mapping[str, np.ndarray]
@@ -18,7 +20,7 @@ Tensors = Mapping[str, np.ndarray]
 Apply = Callable[[Params, jax.Array, tuple[str, ...]], dict[str, jax.Array]]
 
 
-class FeatureError(ValueError):
+class FeatureError(StyleganError, ValueError):
     """A feature network cannot be had: unknown name, no weights file, or one that does not fit; the text says which."""
 
 

@@ -8,10 +8,12 @@ from typing import BinaryIO
 
 import numpy as np
 
+from stylegan_jax.base.errors import StyleganError
+
 CHUNK = 1 << 14
 
 
-class RefusedError(Exception):
+class RefusedError(StyleganError):
     """The input asks for something outside the allow-list or beyond a limit."""
 
 

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from stylegan_jax.base.errors import StyleganError
 from stylegan_jax.metrics.definitions import METRICS, OUTPUTS, Chosen, choose, paths_of, split
 from stylegan_jax.metrics.errors import MetricError
 
@@ -155,14 +156,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
         chosen = check(args)
-    except MetricError as error:
+    except StyleganError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from stylegan_jax.checkpoints.checkpointer import CheckpointError
-    from stylegan_jax.config import ConfigError
-    from stylegan_jax.convert import BadCheckpointError
-    from stylegan_jax.data import DataError
-
     try:
         with contextlib.ExitStack() as stack:
             out = stack.enter_context(open(args.out, "a", encoding="utf-8")) if args.out else None
@@ -170,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(json.dumps(row, allow_nan=False), flush=True)
                 if out is not None:
                     print(json.dumps(row, allow_nan=False), file=out, flush=True)
-    except (MetricError, ConfigError, DataError, BadCheckpointError, CheckpointError, OSError) as error:
+    except (StyleganError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

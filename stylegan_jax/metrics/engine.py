@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from stylegan_jax.base.errors import StyleganError
 from stylegan_jax.metrics.collect import Collector, Rows, restore
 from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.store import Store
@@ -27,7 +28,7 @@ SAVE_SECONDS = 300.0
 """How often an unfinished pass is written to disk."""
 
 
-class StoppedError(Exception):
+class StoppedError(StyleganError):
     """A pass was asked to stop before its end."""
 
 

@@ -1,5 +1,7 @@
 """The error of the metrics."""
 
+from stylegan_jax.base.errors import StyleganError
 
-class MetricError(ValueError):
+
+class MetricError(StyleganError, ValueError):
     """A metric cannot be computed from what was given; the text says what was found, the rule and the fix."""

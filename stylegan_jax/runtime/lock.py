@@ -14,13 +14,15 @@ import socket
 import sys
 from types import TracebackType
 
+from stylegan_jax.base.errors import StyleganError
+
 _log = logging.getLogger(__name__)
 
 LOCK_FILE = "run.lock"
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 
 
-class WorkdirBusyError(Exception):
+class WorkdirBusyError(StyleganError):
     """Another live run holds the workdir; the message names it and says what to do."""
 
 

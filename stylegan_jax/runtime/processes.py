@@ -18,6 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 import stylegan_jax
+from stylegan_jax.base.errors import StyleganError
 from stylegan_jax.config import ConfigError, DistributedConfig, ExperimentConfig, flatten
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ _GONE = "another process of this run is gone or cannot be reached"
 _RESUME = "the last checkpoint is kept: run the same command on every host to go on from it"
 
 
-class LostProcessError(Exception):
+class LostProcessError(StyleganError):
     """Another process of the run died or cannot be reached."""
 
 

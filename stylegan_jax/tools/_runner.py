@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from stylegan_jax.base.errors import StyleganError
+
 NOT_COMPARED = ("out", "batch", "overwrite")
 """Arguments that do not change what is made."""
 
@@ -56,10 +58,6 @@ def run(
 ) -> int:
     """Parse, act, print the sentence that `action` returns; mistakes are answered by one line and exit code 2."""
     args = parser.parse_args(argv)
-    from stylegan_jax.checkpoints.checkpointer import CheckpointError
-    from stylegan_jax.config import ConfigError
-    from stylegan_jax.convert import BadCheckpointError
-    from stylegan_jax.data import DataError
     from stylegan_jax.runtime.compiling import use_compilation_cache
 
     try:
@@ -67,7 +65,7 @@ def run(
             raise ValueError(f"--batch={args.batch} must be at least 1")
         use_compilation_cache("auto")
         print(action(args))
-    except (ValueError, ConfigError, BadCheckpointError, CheckpointError, DataError, OSError) as error:
+    except (StyleganError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

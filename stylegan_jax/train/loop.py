@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from stylegan_jax import __version__, models
+from stylegan_jax.base.errors import StyleganError
 from stylegan_jax.checkpoints.checkpointer import Checkpointer, NonFiniteError
 from stylegan_jax.config import (
     ExperimentConfig,
@@ -57,7 +58,7 @@ BAD_STEPS = 16
 """With on_nan 'skip' or 'scrub', this many bad steps of a program in a row, counted in whole ticks, end the run."""
 
 
-class DivergedError(Exception):
+class DivergedError(StyleganError):
     """A loss became NaN or infinite; the text names the term, the step and the last good checkpoint."""
 
 

@@ -72,7 +72,7 @@ def parse_resolution(text: str) -> tuple[int, int]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     arguments: dict[str, Any] = vars(parser().parse_args(argv))
-    from stylegan_jax.data.errors import DataError
+    from stylegan_jax.base.errors import StyleganError
     from stylegan_jax.data.prepare import Options, prepare
     from stylegan_jax.data.prepare.report import summary
 
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = Options(**arguments)
         report = prepare(options, _bar)
-    except DataError as error:
+    except StyleganError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -81,8 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     import jax
 
-    from stylegan_jax.config import ConfigError, from_dict
-    from stylegan_jax.data import DataError
+    from stylegan_jax.base.errors import StyleganError
+    from stylegan_jax.config import from_dict
     from stylegan_jax.tools.benchmark import machine, report, run
 
     try:
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(report.table(record))
         if args.json:
             Path(args.json).write_text(json.dumps(record, indent=2) + "\n")
-    except (ConfigError, DataError, OSError) as error:
+    except (StyleganError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except jax.errors.JaxRuntimeError as error:
