@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from stylegan_jax.config import ConfigError, ModelConfig, suggest
@@ -18,8 +19,11 @@ DESCRIPTIONS: dict[str, Callable[[ModelConfig], str]] = {"stylegan3": format_pla
 """What an architecture has to say of a configuration beside its parameters."""
 
 
+@functools.lru_cache(maxsize=128)
 def build(model: ModelConfig) -> Gan:
-    """Return the `Gan` bundle of a model configuration.
+    """Return the `Gan` bundle of a model configuration; the same one for an equal configuration.
+
+    Programs are cached by the bundle that they are compiled for, so a model that is loaded twice compiles nothing.
 
     Raises:
         ConfigError: unknown architecture.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -94,7 +95,7 @@ def make_gan(config: ModelConfig, spec: GanSpec, generator: Generator, discrimin
     def init_d(key):
         return dict(discriminator.init(key, jnp.zeros((1, *spec.image_shape)), jnp.zeros((1, spec.label_dim))))
 
-    def at(blocks: int, alpha: Alpha) -> Gan:
+    def make(blocks: int, alpha: Alpha) -> Gan:
         here = _grown_spec(spec, config, blocks)
 
         def map_latents(variables, z, cond) -> Any:
@@ -116,9 +117,12 @@ def make_gan(config: ModelConfig, spec: GanSpec, generator: Generator, discrimin
             raise ValueError(f"height is {height}; this model grows through {known}")
         if height == known[0] and alpha is not None:
             raise ValueError(f"height is {height}, the first; there is nothing below it to fade from")
-        return at(known.index(height) + 1, alpha)
+        if alpha is None or isinstance(alpha, float):
+            return cached(known.index(height) + 1, alpha)
+        return make(known.index(height) + 1, alpha)
 
-    return at(config.num_blocks, None)
+    cached = functools.lru_cache(maxsize=64)(make)  # one bundle per level: programs are cached by their bundle
+    return cached(config.num_blocks, None)
 
 
 def _grown_spec(spec: GanSpec, config: ModelConfig, blocks: int) -> GanSpec:

@@ -33,6 +33,8 @@ def fade_reals(image: jax.Array, level: Level, nimg: jax.Array) -> jax.Array:
 
 
 def after(gan: Gan, config: ExperimentConfig, step: int) -> Gan:
-    """Return the bundle that a run's checkpoint of a step is for."""
-    nimg = images_shown(config, step)
-    return at(gan, levels(config)[level_at(config, step - 1)], nimg)
+    """Return the bundle that a run's checkpoint of a step is for; the same one when called again."""
+    level, nimg = levels(config)[level_at(config, step - 1)], images_shown(config, step)
+    if not gan.grown or not level.fade_length:
+        return plain(gan, level)
+    return gan.grown(level.height, float(alpha(level, nimg)))
