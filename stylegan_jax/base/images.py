@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,16 +12,26 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def to_pixels(image: np.ndarray) -> np.ndarray:
+def to_pixels(image: Any) -> Any:
     """Map float images in about [-1, 1] to uint8 as the official tools do: x * 127.5 + 128, clamped, truncated.
 
     Args:
-        image: float[..., h, w, c].
+        image: float[..., h, w, c], of NumPy or JAX, traced or not.
 
     Returns:
-        uint8[..., h, w, c].
+        uint8[..., h, w, c] of the same kind of array.
     """
-    return np.clip(np.asarray(image, np.float32) * 127.5 + 128, 0, 255).astype(np.uint8)
+    return to_levels(image).astype(np.uint8)
+
+
+def to_levels(image: Any) -> Any:
+    """Return what `to_pixels` truncates: float32 in [0, 255]. NaN stays NaN, which uint8 cannot say."""
+    return (image.astype(np.float32) * 127.5 + 128).clip(0, 255)
+
+
+def from_pixels(pixels: Any) -> Any:
+    """Map uint8 pixels to float32 images in [-1, 1], of NumPy or JAX, traced or not."""
+    return pixels.astype(np.float32) / 127.5 - 1
 
 
 def make_grid(pixels: np.ndarray, columns: int) -> np.ndarray:
@@ -59,4 +69,5 @@ def save_png(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
 def _as_pillow(pixels: np.ndarray) -> Image.Image:
     from PIL import Image
 
+    pixels = np.asarray(pixels)
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels)

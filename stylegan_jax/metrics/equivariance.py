@@ -20,6 +20,7 @@ from stylegan_jax.base.spec import Variables
 from stylegan_jax.config import suggest
 from stylegan_jax.models import Gan
 from stylegan_jax.ops import fir
+from stylegan_jax.sampling.drawing import draw, map_styles
 
 KINDS = ("eqt_int", "eqt_frac", "eqr")
 """EQ-T with moves by whole pixels, EQ-T with any, EQ-R."""
@@ -105,8 +106,7 @@ def from_gan(gan: Gan, variables: Variables, batch: int = 4, label: jax.Array | 
 
     The papers measure in float32: build `gan` with compute_dtype='float32' on GPU and TPU.
     """
-    with_transform = gan.with_transform
-    if with_transform is None:
+    if gan.with_transform is None:
         raise ValueError("this architecture draws on a fixed grid; equivariance needs one that takes a transform")
     if gan.spec.label_dim and label is None:
         raise ValueError(f"this model has labels of length {gan.spec.label_dim}; pass some as float[m, k]")
@@ -115,8 +115,8 @@ def from_gan(gan: Gan, variables: Variables, batch: int = 4, label: jax.Array | 
         latents, labels, noise = jax.random.split(key, 3)
         z = jax.random.normal(latents, (batch, gan.spec.z_dim))
         cond = jnp.zeros((batch, 0)) if label is None else jax.random.choice(labels, label, (batch,))
-        ws = gan.map_latents(variables, z, cond)
-        return gan.synthesize(with_transform(variables, transform), ws, noise="random", key=noise)
+        ws = map_styles(gan, variables, None, z, cond)
+        return draw(gan, variables, ws, noise="random", key=noise, transform=transform)
 
     return generate
 

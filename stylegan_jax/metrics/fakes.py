@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from stylegan_jax import models
-from stylegan_jax.base import rng
+from stylegan_jax.base import images, rng
 from stylegan_jax.base.spec import Variables
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.data import FittedSource, order
@@ -27,6 +27,7 @@ from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.images import Extractor, Wanted, key_of
 from stylegan_jax.models import precision
 from stylegan_jax.runtime.mesh import ROWS
+from stylegan_jax.sampling.drawing import draw, map_styles
 
 EQUIVARIANCE_BATCH = 4
 """Images that share a move, as officially."""
@@ -102,12 +103,11 @@ def _sampling(gan: models.Gan, psi: float) -> models.Gan:
     moves = gan.with_transform
 
     def map_latents(variables: Variables, z: jax.Array, cond: jax.Array) -> jax.Array:
-        ws = gan.map_latents(net(variables), z, cond)
-        return ws if psi == 1 else models.truncate(ws, variables["w_avg"], psi)
+        return map_styles(gan, net(variables), variables["w_avg"], z, cond, None if psi == 1 else psi)
 
     return gan._replace(
         map_latents=map_latents,
-        synthesize=lambda variables, ws, **noise: gan.synthesize(net(variables), ws, **noise),
+        synthesize=lambda variables, *inputs, **noise: gan.synthesize(net(variables), *inputs, **noise),
         with_transform=None if moves is None else lambda variables, transform: moves(net(variables), transform),
     )
 
@@ -119,9 +119,9 @@ def _keys(seed: int, name: str, index: jax.Array) -> jax.Array:
 def _draw(gan: models.Gan, variables: Variables, keys: jax.Array, label: jax.Array):
     """Return (z, ws, images) of keys [n]; noise is random."""
     z = jax.vmap(lambda key: jax.random.normal(rng.stream(key, "z"), (gan.spec.z_dim,)))(keys)
-    ws = gan.map_latents(variables, z, label)
+    ws = map_styles(gan, variables, None, z, label)
     noise = jax.vmap(lambda key: rng.stream(key, "noise"))(keys)
-    return z, ws, gan.synthesize(variables, ws, noise="random", key=noise)
+    return z, ws, draw(gan, variables, ws, noise="random", key=noise)
 
 
 def _in_full_float32(draw: Callable) -> Callable:
@@ -141,7 +141,7 @@ def _rgb(image: jax.Array) -> jax.Array:
 
 def quantize(image: jax.Array) -> jax.Array:
     """Return what a viewer sees of images about in [-1, 1]: whole numbers in [0, 255], by truncation, as float."""
-    return jnp.floor(jnp.clip(image * 127.5 + 128, 0, 255))
+    return jnp.floor(images.to_levels(image))
 
 
 def features(model: Generator, variables: Variables, extractor: Extractor, wanted: Wanted) -> Compute:
@@ -150,12 +150,12 @@ def features(model: Generator, variables: Variables, extractor: Extractor, wante
     def make() -> Callable:
         apply = extractor.features(wanted)
 
-        def draw(variables, params, index, label):
+        def run(variables, params, index, label):
             keys = _keys(model.seed, "metrics/images", index)
             image = _draw(model.gan, variables, keys, label)[2]
             return apply(params, _rgb(quantize(image)))
 
-        return draw
+        return run
 
     return _call(extractor, ("fakes", model.gan, model.seed, key_of(wanted)), make, variables)
 
@@ -168,10 +168,10 @@ def path(model: Generator, variables: Variables, extractor: Extractor, chosen: C
         embed = lambda params, image: apply(params, image)[f"{chosen.net}/{chosen.output}"]
         distances = path_length.make_distances(model.exact, PATHS[chosen.metric.variant], embed)
 
-        def draw(variables, params, index, label):
+        def run(variables, params, index, label):
             return {"distance": distances(variables, params, _keys(model.seed, "metrics/path", index), label)[:, None]}
 
-        return _in_full_float32(draw)
+        return _in_full_float32(run)
 
     return _call(extractor, ("path", model.exact, model.seed, chosen.metric.variant, chosen.net), make, variables)
 
@@ -182,12 +182,12 @@ def attributes(model: Generator, variables: Variables, extractor: Extractor, cho
     def make() -> Callable:
         apply = extractor.features({chosen.net: [chosen.output]})
 
-        def draw(variables, params, index, label):
+        def run(variables, params, index, label):
             z, ws, image = _draw(model.gan, variables, _keys(model.seed, "metrics/ls", index), label)
             found = apply(params, path_length.prepare(image, False))
             return {"z": z, "w": ws[:, -1], "logits": found[f"{chosen.net}/{chosen.output}"]}
 
-        return draw
+        return run
 
     return _call(extractor, ("ls", model.gan, model.seed, chosen.net), make, variables)
 
@@ -197,24 +197,20 @@ def moved(model: Generator, variables: Variables, extractor: Extractor, kinds: t
 
     Every device takes whole batches on its own: the images of one share a move.
     """
-    gan, with_transform = model.exact, model.exact.with_transform
-    assert with_transform is not None
+    gan = model.exact
     shape = (EQUIVARIANCE_BATCH, *gan.spec.image_shape)
 
     def one(variables, index, label):
         key = rng.stream(rng.root(model.seed), "metrics/equivariance", index)
         z = jax.random.normal(rng.stream(key, "z"), (shape[0], gan.spec.z_dim))
-        ws = gan.map_latents(variables, z, label)
+        ws = map_styles(gan, variables, None, z, label)
         noise = rng.per_example(rng.stream(key, "noise"), jnp.arange(shape[0]))
-
-        def draw(transform):
-            return gan.synthesize(with_transform(variables, transform), ws, noise="random", key=noise)
-
         moves = equivariance.draw_moves(rng.stream(key, "moves"), *shape[1:3])
-        return equivariance.errors(draw, moves, shape, kinds)
+        under = lambda transform: draw(gan, variables, ws, noise="random", key=noise, transform=transform)
+        return equivariance.errors(under, moves, shape, kinds)
 
     def make() -> Callable:
-        def draw(variables, params, index, label):
+        def run(variables, params, index, label):
             del params
             each = lambda v, i, c: jax.lax.map(lambda x: one(v, *x), (i, c))
             rows = PartitionSpec(ROWS)
@@ -223,7 +219,7 @@ def moved(model: Generator, variables: Variables, extractor: Extractor, kinds: t
                 each, mesh=mesh, in_specs=(PartitionSpec(), rows, rows), out_specs=rows, check_vma=False
             )(variables, index, label)
 
-        return _in_full_float32(draw)
+        return _in_full_float32(run)
 
     return _call(extractor, ("equivariance", model.exact, model.seed, kinds), make, variables)
 

@@ -12,6 +12,7 @@ import numpy as np
 from stylegan_jax.base import rng
 from stylegan_jax.base.spec import Array, Variables
 from stylegan_jax.models import Gan
+from stylegan_jax.sampling.drawing import draw, map_styles
 
 EPSILON = 1e-4
 FULL_HEIGHT = 256
@@ -73,18 +74,18 @@ def make_distances(gan: Gan, kind: PathKind, embed: Callable[[Any, jax.Array], j
     """
 
     def distances(variables: Variables, detector: Any, keys: jax.Array, label: jax.Array) -> jax.Array:
-        draw = lambda name, sampler: jax.vmap(lambda key: sampler(rng.stream(key, name)))(keys)
-        z0, z1 = (draw(name, lambda k: jax.random.normal(k, (gan.spec.z_dim,))) for name in ("z0", "z1"))
-        t = draw("t", jax.random.uniform) * float(kind.full)
+        random = lambda name, sampler: jax.vmap(lambda key: sampler(rng.stream(key, name)))(keys)
+        z0, z1 = (random(name, lambda k: jax.random.normal(k, (gan.spec.z_dim,))) for name in ("z0", "z1"))
+        t = random("t", jax.random.uniform) * float(kind.full)
         twice = lambda x: jnp.concatenate([x, x])
         if kind.space == "w":
-            w0, w1 = jnp.split(gan.map_latents(variables, jnp.concatenate([z0, z1]), twice(label)), 2)
+            w0, w1 = jnp.split(map_styles(gan, variables, None, jnp.concatenate([z0, z1]), twice(label)), 2)
             ws = jnp.concatenate([lerp(w0, w1, s[:, None, None]) for s in (t, t + EPSILON)])
         else:
             ends = jnp.concatenate([slerp(z0, z1, s[:, None]) for s in (t, t + EPSILON)])
-            ws = gan.map_latents(variables, ends, twice(label))
+            ws = map_styles(gan, variables, None, ends, twice(label))
         noise = twice(jax.vmap(lambda key: rng.stream(key, "noise"))(keys))
-        image = gan.synthesize(variables, ws, noise="random", key=noise)
+        image = draw(gan, variables, ws, noise="random", key=noise)
         a, b = jnp.split(embed(detector, prepare(image, kind.crop)), 2)
         return jnp.square(a - b).sum(axis=1) / EPSILON**2
 

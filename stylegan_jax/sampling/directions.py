@@ -37,6 +37,7 @@ def affine_slots(model: Any) -> dict[tuple[str, ...], int]:
     from flax import linen as nn
 
     from stylegan_jax import models
+    from stylegan_jax.sampling import drawing
 
     gan = models.build(dataclasses.replace(model.config, remat_from=0))  # values cannot leave recomputed layers
 
@@ -50,7 +51,7 @@ def affine_slots(model: Any) -> dict[tuple[str, ...], int]:
             return call(*args, **kwargs)
 
         with nn.intercept_methods(note):
-            gan.synthesize(g, ws, noise="none")
+            drawing.draw(gan, g, ws, noise="none")
         return found
 
     numbered = np.broadcast_to(np.arange(gan.spec.num_ws, dtype=np.float32)[:, None], (gan.spec.num_ws, gan.spec.w_dim))

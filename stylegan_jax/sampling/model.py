@@ -15,6 +15,7 @@ from stylegan_jax.base import images, rng
 from stylegan_jax.base.spec import Array, Variables
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.models.gan import check_noise
+from stylegan_jax.sampling import drawing
 
 Latents = Iterable[int] | Array
 """Seeds (integers from 0), or latents float[n, z]."""
@@ -157,7 +158,7 @@ class LoadedModel(NamedTuple):
 @functools.lru_cache(maxsize=64)
 def _mapper(gan: models.Gan) -> Any:
     def run(g, w_avg, z, cond, psi, cutoff):  # weights as arguments: as constants they would be compiled in
-        return models.truncate(gan.map_latents(g, z, cond), w_avg, psi, cutoff)
+        return drawing.map_styles(gan, g, w_avg, z, cond, psi, cutoff)
 
     return jax.jit(run, static_argnums=5)
 
@@ -166,7 +167,7 @@ def _mapper(gan: models.Gan) -> Any:
 def _drawer(gan: models.Gan, noise: str) -> Any:
     def run(g, ws, seeds):
         keys = jax.vmap(lambda s: rng.stream(rng.root(0), "sample/noise", s))(seeds)
-        return gan.synthesize(g, ws, noise=noise, key=keys if noise == "random" else None)
+        return drawing.draw(gan, g, ws, noise=noise, key=keys)
 
     return jax.jit(run)
 

@@ -17,10 +17,12 @@ import numpy as np
 from jax import export
 
 from stylegan_jax import __version__, models
+from stylegan_jax.base import images
 from stylegan_jax.base.backend import tracing_for
 from stylegan_jax.base.trees import flatten, unflatten
 from stylegan_jax.convert.folder import WEIGHTS_FILE, save_json
 from stylegan_jax.models.precision import low_dtype
+from stylegan_jax.sampling import drawing
 from stylegan_jax.sampling.exported import FORMAT, FORMAT_VERSION
 from stylegan_jax.sampling.model import LoadedModel
 
@@ -54,15 +56,13 @@ def functions(gan: models.Gan, noise: str) -> dict[str, Function]:
     def map_(weights, z, *rest):
         net = tree(weights)
         label, psi = rest if spec.label_dim else (jnp.zeros((z.shape[0], 0)), *rest)
-        ws = gan.map_latents(variables(net), z, label)
-        return models.truncate(ws, net["w_avg"], psi[None, :, None])
+        return drawing.map_styles(gan, variables(net), net["w_avg"], z, label, psi[None, :, None])
 
     def synthesize(weights, ws):
-        return gan.synthesize(variables(tree(weights)), ws, noise=noise)
+        return drawing.draw(gan, variables(tree(weights)), ws, noise=noise)
 
     def sample(weights, *inputs):
-        image = synthesize(weights, map_(weights, *inputs))
-        return jnp.clip(image * 127.5 + 128, 0, 255).astype(jnp.uint8)
+        return images.to_pixels(synthesize(weights, map_(weights, *inputs)))
 
     label: dict[str, tuple[int | str, ...]] = {"label": ("b", spec.label_dim)} if spec.label_dim else {}
     latents = {"z": ("b", spec.z_dim), **label, "psi": (spec.num_ws,)}

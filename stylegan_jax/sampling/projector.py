@@ -27,7 +27,7 @@ from stylegan_jax.base.spec import Array, Variables
 from stylegan_jax.base.trees import digest_of
 from stylegan_jax.features import FeatureNet, load_features
 from stylegan_jax.runtime import records
-from stylegan_jax.sampling import model as trained
+from stylegan_jax.sampling import drawing, model as trained
 from stylegan_jax.sampling.model import Label, LoadedModel
 
 STYLE_SAMPLES, STYLE_SEED = 10_000, 123
@@ -193,7 +193,7 @@ def _project(model, net, targets, masks, cond, index, *, steps, plus, noise, see
     run = programs(model.gan, net.apply)
     mean, std = spreads(model, cond)
     root = rng.root(seed)
-    wanted = run.see(net.params, targets.astype(np.float32) / 127.5 - 1, masks)
+    wanted = run.see(net.params, pictures.from_pixels(targets), masks)
     w = jnp.broadcast_to(mean[:, None], (len(targets), spec.num_ws if plus else 1, spec.w_dim))
     fit = Fit(jnp.array(w), first_noise(model, root, index) if noise == "fit" else {})
     state, kept, losses = (fit, optax.scale_by_adam().init(fit)), [], []
@@ -201,13 +201,13 @@ def _project(model, net, targets, masks, cond, index, *, steps, plus, noise, see
     start = compare(run.draw(g, fit))
     for i in range(steps):
         if i in moments:
-            kept.append(pictures.to_pixels(run.draw(g, state[0])))
+            kept.append(pictures.to_pixels(jax.device_get(run.draw(g, state[0]))))
         state, distance = run.step(g, net.params, state, wanted, masks, std, root, index, i, steps)
         losses.append(distance)
         next(bar)
     fit, last = state[0], run.draw(g, state[0])
     if steps in moments:
-        kept.append(pictures.to_pixels(last))
+        kept.append(pictures.to_pixels(jax.device_get(last)))
     ws = jnp.broadcast_to(fit.w, (len(targets), spec.num_ws, spec.w_dim))
     frames = np.stack(kept) if kept else np.zeros((0, *targets.shape), np.uint8)
     found = Projection(ws, fit.noise, last, compare(last), start, jnp.stack(losses), frames)  # type: ignore[arg-type]
@@ -240,7 +240,7 @@ def programs(gan: models.Gan, apply: Any) -> Programs:
 
     def draw(g, fit):
         ws = jnp.broadcast_to(fit.w, (len(fit.w), gan.spec.num_ws, fit.w.shape[2]))
-        one = lambda noise, w: gan.synthesize(put_noise(g, noise), w[None], noise="const")[0]
+        one = lambda noise, w: drawing.draw(gan, put_noise(g, noise), w[None])[0]
         return jax.vmap(one)(fit.noise, ws)
 
     def step(g, params, state, wanted, masks, std, root, index, step, steps):

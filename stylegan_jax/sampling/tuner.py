@@ -19,10 +19,11 @@ import numpy as np
 import optax
 
 from stylegan_jax import models
+from stylegan_jax.base import images
 from stylegan_jax.base.spec import Array
 from stylegan_jax.features import FeatureNet, load_features
 from stylegan_jax.runtime import records
-from stylegan_jax.sampling import model as trained, projector
+from stylegan_jax.sampling import drawing, model as trained, projector
 from stylegan_jax.sampling.model import LoadedModel
 
 STEPS, LEARNING_RATE = 350, 3e-4
@@ -90,7 +91,7 @@ def tune(
     net = net or load_features("vgg16_lpips")
     params, run = jax.device_put(net.params), step_program(model.gan, net.apply)
     start = projector.with_noise(model, noise or {}).on_device().g_ema
-    wanted = target.astype(np.float32) / 127.5 - 1
+    wanted = images.from_pixels(target)
     see = projector.programs(model.gan, net.apply).see
     goal = see(params, wanted, masks)
     synthesis = jax.tree.map(jnp.array, start["params"]["synthesis"])  # a copy, because steps take its memory
@@ -112,7 +113,7 @@ def step_program(gan: models.Gan, apply: Any) -> Any:
     """Return the program of one step; it takes the memory of the synthesis parameters and of Adam's state."""
 
     def loss(synthesis, g, params, pivot, wanted, masks, goal):
-        image = gan.synthesize(g | {"params": g["params"] | {"synthesis": synthesis}}, pivot, noise="const")
+        image = drawing.draw(gan, g | {"params": g["params"] | {"synthesis": synthesis}}, pivot)
         seen = apply(params, projector.shown(image, masks), ("lpips",))["lpips"]
         distance = jnp.square(seen - goal).sum()
         return jnp.mean(jnp.square((image - wanted) * masks[..., None])) + distance, distance

@@ -138,14 +138,15 @@ def drawer(model: Any, args: argparse.Namespace) -> Draw:
     import jax
 
     from stylegan_jax.base import images
+    from stylegan_jax.sampling.drawing import draw
 
     gan, g = model.gan, jax.device_put(model.g_ema)
-    with_transform = None if args.path == "latent" else inputs.transformable(model, f"--path={args.path}")
+    if args.path != "latent":
+        inputs.transformable(model, f"--path={args.path}")
 
     @jax.jit
     def run(g, ws, transform):  # weights as arguments: as constants they would be folded, and compiled in
-        moved = g if with_transform is None else with_transform(g, transform)
-        return gan.synthesize(moved, ws, noise=args.noise)
+        return draw(gan, g, ws, noise=args.noise, transform=None if args.path == "latent" else transform)
 
     return lambda ws, transform: images.to_pixels(jax.device_get(run(g, ws, transform)))
 

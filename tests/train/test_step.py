@@ -12,7 +12,7 @@ import pytest
 
 from configs import tiny
 from stylegan_jax import models
-from stylegan_jax.base import rng
+from stylegan_jax.base import images, rng
 from stylegan_jax.base.spec import PHASES, Batch
 from stylegan_jax.config import ExperimentConfig, from_dict
 from stylegan_jax.runtime import mesh as sharding
@@ -202,4 +202,4 @@ def test_shapes_promise_what_create_and_the_programs_return():
 
 
 def test_pixels_become_images_in_minus_one_to_one():
-    np.testing.assert_allclose(step.to_image(jnp.array([0, 51, 255], jnp.uint8)), [-1, -0.6, 1], atol=1e-6)
+    np.testing.assert_allclose(images.from_pixels(jnp.array([0, 51, 255], jnp.uint8)), [-1, -0.6, 1], atol=1e-6)

@@ -17,6 +17,7 @@ from stylegan_jax.config import ConfigError, ExperimentConfig
 from stylegan_jax.models import Gan
 from stylegan_jax.runtime import compiling
 from stylegan_jax.runtime.mesh import Layout
+from stylegan_jax.sampling import drawing
 from stylegan_jax.train import estimate, schedule
 from stylegan_jax.train.gan import step as steps
 
@@ -67,8 +68,7 @@ def sampling_jobs(gan: Gan, layout: Layout, batches: Sequence[int], noise: str) 
     replicated, split = layout.replicated, layout.batch
 
     def draw(model, z, cond, key):
-        ws = gan.map_latents(model, z, cond)
-        return gan.synthesize(model, ws, noise=noise, key=key if noise == "random" else None)
+        return drawing.draw(gan, model, drawing.map_styles(gan, model, None, z, cond), noise=noise, key=key)
 
     jitted = jax.jit(draw, in_shardings=(replicated, split, split, replicated), out_shardings=split)
     model = jax.tree.map(lambda x: shaped(x.shape, x.dtype, replicated), jax.eval_shape(gan.init_g, jax.random.key(0)))

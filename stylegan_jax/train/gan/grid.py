@@ -12,6 +12,7 @@ from stylegan_jax.data import FittedSource
 from stylegan_jax.models import Gan, grown
 from stylegan_jax.runtime import compiling
 from stylegan_jax.runtime.mesh import Layout
+from stylegan_jax.sampling import drawing
 from stylegan_jax.train.gan.state import TrainState, ema_model
 
 
@@ -57,7 +58,7 @@ class Grid:
         def draw(model, z, label):
             here = grown.at(gan, level, model["nimg"]) if level else gan
             variables = {"params": model["params"], "buffers": model["buffers"]}
-            return here.synthesize(variables, here.map_latents(variables, z, label), noise="const")
+            return drawing.draw(here, variables, drawing.map_styles(here, variables, None, z, label))
 
         shardings = (None, layout.batch, layout.batch)  # None: as the given model lies
         self._jitted = jax.jit(draw, in_shardings=shardings, out_shardings=layout.replicated)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from stylegan_jax.augment import controller
-from stylegan_jax.base import rng
+from stylegan_jax.base import images, rng
 from stylegan_jax.base.spec import PHASES, Batch
 from stylegan_jax.config import ExperimentConfig, Level, at_level, levels
 from stylegan_jax.models import Gan, grown, merge
@@ -29,11 +29,6 @@ from stylegan_jax.train.optim import LazyAdam
 from stylegan_jax.train.schedule import d_reg_is_lazy
 
 Program = Callable[[TrainState, Batch, jax.Array], TrainState]
-
-
-def to_image(pixels: jax.Array) -> jax.Array:
-    """Map uint8 pixels to float32 images in [-1, 1]."""
-    return pixels.astype(jnp.float32) / 127.5 - 1
 
 
 def draw_latents(
@@ -232,7 +227,7 @@ class Programs:
         return draw_latents(self.gan, self.layout, root_key, phase, state.step, cond)
 
     def _image(self, pixels: jax.Array, nimg: jax.Array) -> jax.Array:
-        return grown.fade_reals(self.layout.spread(to_image(pixels)), self._level, nimg)
+        return grown.fade_reals(self.layout.spread(images.from_pixels(pixels)), self._level, nimg)
 
     def _drawn(self, name: str, state: TrainState, root_key: jax.Array) -> Any:
         return self.views.draw(root_key, name, state, self.config.train.batch_size)

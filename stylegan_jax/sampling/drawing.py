@@ -1,0 +1,87 @@
+"""From latents to pixels: map, truncate, draw, quantise. Pure functions; callers jit them.
+
+Notebooks, tools, metrics and the previews of a run all sample through here, so that a change of what an architecture
+takes, or of how styles are truncated, is made in one place. The losses of training call the bundle directly.
+"""
+
+from __future__ import annotations
+
+import jax
+
+from stylegan_jax import models
+from stylegan_jax.base import images
+from stylegan_jax.base.spec import Variables
+from stylegan_jax.models import Gan
+
+
+def map_styles(
+    gan: Gan,
+    variables: Variables,
+    w_avg: jax.Array | None,
+    z: jax.Array,
+    cond: jax.Array,
+    psi: jax.Array | float | None = None,
+    cutoff: int | None = None,
+) -> jax.Array:
+    """Map latents and labels to styles, and truncate these.
+
+    Args:
+        gan: the model.
+        variables: of its generator.
+        w_avg: float[w], the centre of truncation; not read where psi is None.
+        z: float[n, z].
+        cond: float[n, k].
+        psi: truncation, see `models.truncate`, or float[1, l, 1] for one per slot; None: the styles as they are mapped,
+            to the bit, which psi=1 gives up to rounding only.
+        cutoff: truncate the first so many slots only; None: all.
+
+    Returns:
+        ws float[n, l, w].
+    """
+    ws = gan.map_latents(variables, z, cond)
+    if psi is None:
+        return ws
+    assert w_avg is not None, "truncation needs its centre"
+    return models.truncate(ws, w_avg, psi, cutoff)
+
+
+def draw(
+    gan: Gan,
+    variables: Variables,
+    ws: jax.Array,
+    *,
+    noise: str = "const",
+    key: jax.Array | None = None,
+    transform: jax.Array | None = None,
+) -> jax.Array:
+    """Draw the images of styles.
+
+    Args:
+        gan: the model.
+        variables: of its generator.
+        ws: float[n, l, w].
+        noise: static: 'const' (the model's own maps), 'random' (fresh, from `key`) or 'none'.
+        key: of random noise: one, or [n] for one per image; other noise leaves it unread.
+        transform: float[3, 3], or float[n, 3, 3], for `gan.with_transform`, which must not be None then; None: the
+            canvas as it is.
+
+    Returns:
+        float32[n, h, w, c], about [-1, 1].
+    """
+    if transform is not None:
+        assert gan.with_transform is not None, "this architecture has a fixed canvas"
+        variables = gan.with_transform(variables, transform)
+    return gan.synthesize(variables, ws, noise=noise, key=key if noise == "random" else None)
+
+
+def draw_pixels(
+    gan: Gan,
+    variables: Variables,
+    ws: jax.Array,
+    *,
+    noise: str = "const",
+    key: jax.Array | None = None,
+    transform: jax.Array | None = None,
+) -> jax.Array:
+    """Draw uint8[n, h, w, c]; see `draw`. Compiled as one program, it may differ by 1 from `to_pixels` of its image."""
+    return images.to_pixels(draw(gan, variables, ws, noise=noise, key=key, transform=transform))
