@@ -1,16 +1,35 @@
-"""Eight CPU devices for every test, and cheap compilation, which is where the tests' time goes."""
+"""Eight CPU devices, cheap compilation, and nothing written outside a temporary folder, for every test and subprocess.
 
+Tracing and compiling is where the tests' time goes. All processes of a session (the workers of xdist and what tests
+start) share one cache of compiled programs; the summary says how many programs were compiled and how many were in it.
+"""
+
+import collections
 import importlib
 import os
+import shutil
+import tempfile
 from importlib import metadata
 
 import pytest
 
-os.environ["JAX_PLATFORMS"] = "cpu"
 _FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 if metadata.version("jaxlib").startswith("0.10."):  # other versions may not know it, and abort on what they do not know
     _FLAGS += " --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}"
+_OWN = None  # this session's folder; xdist's workers have it from the process that started them
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _OWN = tempfile.mkdtemp(prefix="stylegan_jax_tests_")
+    os.environ |= {
+        "HOME": _OWN,
+        "XDG_CACHE_HOME": f"{_OWN}/.cache",
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}",
+        "JAX_COMPILATION_CACHE_DIR": f"{_OWN}/programs",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
+_programs = collections.Counter()  # of this process and, at its end, of the workers
 
 
 def pytest_addoption(parser):
@@ -25,3 +44,39 @@ def pytest_configure(config):
         if lowering not in operation.LOWERINGS:
             raise pytest.UsageError(f"--lowerings={choice}: ops.{name} has {', '.join(operation.LOWERINGS)}")
         operation.DEFAULT = lowering
+    monitoring = importlib.import_module("jax.monitoring")
+    monitoring.register_event_duration_secs_listener(lambda event, _, **__: _count(event))
+    monitoring.register_event_listener(lambda event, **_: _count(event))
+
+
+def _count(event):
+    if event == "/jax/core/compile/backend_compile_duration":  # also of those that are found
+        _programs["built"] += 1
+    elif event == "/jax/compilation_cache/cache_hits":
+        _programs["found"] += 1
+
+
+def _cpu_seconds():
+    times = os.times()
+    return sum(times[:4])  # of this process and of the children that ended
+
+
+def pytest_sessionfinish(session):
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["programs"] = dict(_programs, cpu=_cpu_seconds())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    _programs.update(getattr(node, "workeroutput", {}).get("programs", {}))
+
+
+def pytest_terminal_summary(terminalreporter):
+    cpu = _programs["cpu"] or _cpu_seconds()
+    text = f"{_programs['built'] - _programs['found']} programs compiled, {_programs['found']} found in the cache"
+    terminalreporter.write_line(f"{text}, {cpu:.0f} CPU-seconds (without the compilations of subprocesses)")
+
+
+def pytest_unconfigure():
+    if _OWN:
+        shutil.rmtree(_OWN, ignore_errors=True)

@@ -150,9 +150,8 @@ def test_sample_takes_few_seeds(folder):
     assert len(shown) == 5 and names["mixed"].shape == (2, *names["ws"].shape[1:])
 
 
-def test_train_small(tmp_path):
+def test_train_small():
     own = {f"model.{key}": value for key, value in SMALL.items()} | QUICK
-    own |= {"train.compilation_cache": str(tmp_path / "cache")}
     parameters = {"DATA": str(ROOT / "datasets/emoji64.zip"), "RESOLUTION": 8, "KIMG": 0.064, "WORKDIR": "run"}
     names, shown = execute("train_small.ipynb", parameters | {"SETTINGS": own})
     assert int(names["state"].step) == 8 and [row["nimg"] for row in names["rows"]][-1] == 64

@@ -55,10 +55,15 @@ def quick_options() -> dict[str, Any] | None:
 
 
 def use_compilation_cache(where: str) -> None:
-    """Keep compiled programs on disk: 'auto' in the user's cache folder, 'off' not at all, else in that folder."""
+    """Keep compiled programs on disk: 'auto' in the user's cache folder, 'off' not at all, else in that folder.
+
+    `JAX_COMPILATION_CACHE_DIR` takes precedence over the folder of 'auto', and
+    `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` over our half second.
+    """
     if where == "off":
         return
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = home / "stylegan_jax" / "xla" if where == "auto" else Path(where)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    own = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(home / "stylegan_jax" / "xla")
+    jax.config.update("jax_compilation_cache_dir", own if where == "auto" else where)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

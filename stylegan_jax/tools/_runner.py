@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from stylegan_jax.base.errors import StyleganError
-from stylegan_jax.base.flags import RENAMED
 
 NOT_COMPARED = ("out", "batch", "overwrite")
 """Arguments that do not change what is made."""
@@ -31,8 +30,7 @@ def claim(folder: Path, name: str, args: argparse.Namespace) -> Path:
     if path.exists() and not args.overwrite:
         try:
             before = json.loads(path.read_text())["arguments"]
-            before = {RENAMED.get(key, key): value for key, value in before.items()}  # a record of version 0.1
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError):
             before = {}
         now = json.loads(json.dumps(vars(args), default=str))
         keys = sorted((before.keys() | now.keys()) - set(NOT_COMPARED))

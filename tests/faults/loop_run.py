@@ -20,9 +20,8 @@ from stylegan_jax.config import from_dict
 from stylegan_jax.train import loop
 
 
-def config(cache: str):
+def config():
     c = tiny.get_config()
-    c.train.compilation_cache = cache
     c.log.progress_bar = False
     return from_dict(c)
 
@@ -41,7 +40,7 @@ def train(directory: pathlib.Path, ready: Callable[[], None]) -> None:
         return start(self, *args)
 
     loop.Run._loop = reported
-    state = loop.train(config(os.environ["LOOP_CACHE"]), directory)
+    state = loop.train(config(), directory)
     (directory / "done").write_text(digest(state))
 
 

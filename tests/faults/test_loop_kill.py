@@ -14,12 +14,12 @@ import pytest
 SERVER = Path(__file__).with_name("kill_server.py")
 
 
-def run(directory: Path, cache: Path, kills: int, seed: int = 0) -> dict[str, Any]:
+def run(directory: Path, kills: int, seed: int = 0) -> dict[str, Any]:
     directory.mkdir()
     command = [sys.executable, os.fspath(SERVER), "loop_run:train", os.fspath(directory)]
     command += ["--kills", str(kills), "--seed", str(seed), "--longest", "1.5"]
     flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
-    environment = os.environ | {"XLA_FLAGS": flags, "LOOP_CACHE": os.fspath(cache)}
+    environment = os.environ | {"XLA_FLAGS": flags}
     result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1200, check=False)
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout.splitlines()[-1])
@@ -34,9 +34,8 @@ def rows(directory: Path) -> list[dict[str, Any]]:
 
 
 def compare(tmp_path: Path, kills: int, seed: int) -> None:
-    cache = tmp_path / "cache"
-    run(tmp_path / "straight", cache, kills=0)
-    report = run(tmp_path / "killed", cache, kills=kills, seed=seed)
+    run(tmp_path / "straight", kills=0)
+    report = run(tmp_path / "killed", kills=kills, seed=seed)
     assert (tmp_path / "killed/done").read_text() == (tmp_path / "straight/done").read_text()
     assert rows(tmp_path / "killed") == rows(tmp_path / "straight")
     assert [row["step"] for row in rows(tmp_path / "killed")] == list(range(8, 65, 8))

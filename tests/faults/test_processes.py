@@ -20,15 +20,10 @@ ROOT = Path(__file__).parents[2]
 BATCH = 8
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("programs")
-
-
 class Command:
     """The training command on `count` processes with `devices` devices each."""
 
-    def __init__(self, cache: Path, workdir: Path, count: int, devices: int, steps: int):
+    def __init__(self, workdir: Path, count: int, devices: int, steps: int):
         with socket.socket() as probe:
             probe.bind(("localhost", 0))
             self.address = f"localhost:{probe.getsockname()[1]}"
@@ -39,7 +34,7 @@ class Command:
             "PYTHONPATH": os.fspath(ROOT),
             "PYTHONUNBUFFERED": "1",
         }
-        own = {"train.compilation_cache": cache, "train.batch_size": BATCH, "train.total_kimg": steps * BATCH / 1000}
+        own = {"train.batch_size": BATCH, "train.total_kimg": steps * BATCH / 1000}
         own |= {"log.tick_kimg": 4 * BATCH / 1000, "log.tensorboard": False, "model.compute_dtype": "float32"}
         own |= {"loss.pl_weight": 0.0, "loss.d_reg_interval": 4}  # three programs to compile
         self.arguments = [f"--config.{key}={value}" for key, value in own.items()]
@@ -92,24 +87,24 @@ class Command:
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does_and_each_resumes_the_other(cache, tmp_path):
-    one, two = (Command(cache, tmp_path / f"{n}", n, 4 // n, 12) for n in (1, 2))
+def test_two_processes_train_as_one_does_and_each_resumes_the_other(tmp_path):
+    one, two = (Command(tmp_path / f"{n}", n, 4 // n, 12) for n in (1, 2))
     one.run()
     two.run()
     assert len(one.means()) == len(two.means()) == 3
-    Command(cache, tmp_path / "1", 2, 2, 16).run()
-    Command(cache, tmp_path / "2", 1, 4, 16).run()
+    Command(tmp_path / "1", 2, 2, 16).run()
+    Command(tmp_path / "2", 1, 4, 16).run()
     assert len(one.means()) == 4
     for a, b in zip(one.means(), two.means(), strict=True):
         for name, value in a.items():
             assert b[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
-    assert "resuming from step 12" in Command(cache, tmp_path / "2", 1, 4, 16).output()
-    assert "tick" not in Command(cache, tmp_path / "1", 2, 2, 16).output(1)  # process 0 alone tells
+    assert "resuming from step 12" in Command(tmp_path / "2", 1, 4, 16).output()
+    assert "tick" not in Command(tmp_path / "1", 2, 2, 16).output(1)  # process 0 alone tells
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_process_stops_and_saves_all(cache, tmp_path):
-    command = Command(cache, tmp_path / "run", 2, 2, 100_000)
+def test_a_signal_to_one_process_stops_and_saves_all(tmp_path):
+    command = Command(tmp_path / "run", 2, 2, 100_000)
     with command.running() as processes:
         command.wait_for("first step done")
         processes[1].send_signal(signal.SIGUSR1)
@@ -120,8 +115,8 @@ def test_a_signal_to_one_process_stops_and_saves_all(cache, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_loss_of_a_process_ends_the_run_with_a_clear_message(cache, tmp_path):
-    command = Command(cache, tmp_path / "run", 2, 2, 100_000)
+def test_the_loss_of_a_process_ends_the_run_with_a_clear_message(tmp_path):
+    command = Command(tmp_path / "run", 2, 2, 100_000)
     with command.running(heartbeat_s=10) as processes:
         command.wait_for("first step done")
         processes[1].kill()
@@ -134,9 +129,9 @@ def test_the_loss_of_a_process_ends_the_run_with_a_clear_message(cache, tmp_path
 
 
 @pytest.mark.slow
-def test_two_processes_start_from_another_model_as_one_does(cache, tmp_path):
-    Command(cache, tmp_path / "source", 1, 4, 4).run()
-    one, two = (Command(cache, tmp_path / f"{n}", n, 4 // n, 4) for n in (1, 2))
+def test_two_processes_start_from_another_model_as_one_does(tmp_path):
+    Command(tmp_path / "source", 1, 4, 4).run()
+    one, two = (Command(tmp_path / f"{n}", n, 4 // n, 4) for n in (1, 2))
     for command in (one, two):
         command.arguments.append(f"--config.train.init_from={tmp_path / 'source'}")
         command.run()
@@ -158,9 +153,9 @@ REFUSED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
-def test_processes_that_do_not_fit_are_refused(cache, tmp_path, name):
+def test_processes_that_do_not_fit_are_refused(tmp_path, name):
     each, text = REFUSED[name]
-    command = Command(cache, tmp_path / "run", 2, 2, 100)
+    command = Command(tmp_path / "run", 2, 2, 100)
     with command.running(*(tuple(a.format(tmp_path) for a in own) for own in each)) as processes:
         assert command.finish(processes, 60) == [2, 2]
     assert text in command.output(1)

@@ -33,7 +33,6 @@ ROOT = Path(__file__).resolve().parents[2]
 def run(monkeypatch, tmp_path, capsys):
     """Return a function from arguments to (exit code, records, error text)."""
     monkeypatch.setattr(detectors, "load", lambda names, paths: {n: toys.net(n) for n in names})
-    monkeypatch.setattr("stylegan_jax.runtime.compiling.use_compilation_cache", lambda where: None)
     if not (tmp_path / "reals.npy").exists():
         np.save(tmp_path / "reals.npy", toys.pixels(30))
 

@@ -1,7 +1,8 @@
-"""No implicit rank promotion in training; compiled programs shared by the tests of a file."""
+"""No implicit rank promotion in training; compiled programs are the session's, or of one file where hits count."""
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 
 @pytest.fixture(autouse=True)
@@ -10,6 +11,21 @@ def _strict():
         yield
 
 
+@pytest.fixture(scope="session")
+def cache():
+    """Return `train.compilation_cache` of a run that shares the session's programs."""
+    return "auto"
+
+
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return str(tmp_path_factory.mktemp("cache"))
+def own_cache(tmp_path_factory):
+    """Return an empty folder for compiled programs of half a second and more, in use until the tests of a file end."""
+    own = {"jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs"))}
+    own |= {"jax_persistent_cache_min_compile_time_secs": 0.5}
+    before = {name: jax.config.values[name] for name in own}
+    for values in (own, before):
+        for name, value in values.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()  # which folder is in use is decided once, at the first compilation
+        if values is own:
+            yield own["jax_compilation_cache_dir"]

@@ -53,9 +53,9 @@ def rows(folder) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def grown(cache, tmp_path_factory):
+def grown(own_cache, tmp_path_factory):
     """One uninterrupted run: (config, folder, state, compiled programs by shape, compilations by name, later ones)."""
-    folder, config = tmp_path_factory.mktemp("grown"), quickstart(train__compilation_cache=cache)
+    folder, config = tmp_path_factory.mktemp("grown"), quickstart(train__compilation_cache=own_cache)
     programs, compiled, later, on = {}, collections.Counter(), [], ["all"]
 
     def listen(event: str, _: float, *, fun_name: str = "", **__):
