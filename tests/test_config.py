@@ -15,7 +15,14 @@ import pytest
 
 from configs import common, tiny
 from stylegan_jax import config as config_lib, models
-from stylegan_jax.config import ConfigError
+from stylegan_jax.config import ConfigError, build, resume
+from stylegan_jax.config.documented import field
+from stylegan_jax.convert import arguments
+from stylegan_jax.losses.adversarial import LOSSES
+from stylegan_jax.ops.bias_act import ACTIVATIONS
+from stylegan_jax.train.estimate import dry_run
+from stylegan_jax.train.loop import train
+from stylegan_jax.train.names import REGISTRIES, check_config
 
 FOLDER = Path(__file__).parents[1] / "configs"
 RECIPES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in ("common", "__init__"))
@@ -62,25 +69,21 @@ RULES = [  # (changes, what the text must name: key, value, fix)
     # names
     ({"model__g_arch": "skipp"}, ["config.model.g_arch is 'skipp'", "did you mean 'skip'?"]),
     ({"model__d_arch": "resnett"}, ["config.model.d_arch is 'resnett'", "did you mean 'resnet'?"]),
-    ({"model__activation": "gelu"}, ["config.model.activation is 'gelu'", "lrelu"]),
     ({"model__compute_dtype": "bf16"}, ["config.model.compute_dtype is 'bf16'", "bfloat16"]),
-    ({"data__source": "npz"}, ["config.data.source is 'npz'", "memory"]),
     ({"data__labels": "class"}, ["config.data.labels is 'class'", "subfolders"]),
     ({"data__on_bad_image": "ignore"}, ["config.data.on_bad_image is 'ignore'", "skip"]),
-    ({"data__resize_filter": "cubic"}, ["config.data.resize_filter is 'cubic'", "lanczos"]),
     ({"data__cache": "disk"}, ["config.data.cache is 'disk'", "host"]),
-    ({"loss__adversarial": "logistics"}, ["config.loss.adversarial is 'logistics'", "did you mean 'logistic'?"]),
     ({"loss__d_reg": "r2"}, ["config.loss.d_reg is 'r2'", "did you mean 'r1'?"]),
     ({"train__on_nan": "skipp"}, ["config.train.on_nan is 'skipp'", "did you mean 'skip'?"]),
     ({"train__freeze_mapping": "embedding"}, ["config.train.freeze_mapping is 'embedding'", "did you mean 'embed'?"]),
     ({"log__best_mode": "lowest"}, ["config.log.best_mode is 'lowest'", "min, max"]),
     # model
-    ({"model__remat_from": -1}, ["config.model.remat_from is -1", "0 means none"]),
+    ({"model__remat_from": -1}, ["config.model.remat_from is -1", "must not be negative", "0: none"]),
     ({"model__remat_from": 512}, ["config.model.remat_from is 512", "up to the resolution 256", "such as 128"]),
     ({"model__base_size": (0, 4)}, ["config.model.base_size is (0, 4)", "at least 1"]),
     ({"model__resample_filter": ()}, ["config.model.resample_filter is ()", "must not sum to zero"]),
     ({"model__resample_filter": (1, -1)}, ["config.model.resample_filter is (1.0, -1.0)", "must not sum to zero"]),
-    ({"model__mbstd_channels": -1}, ["config.model.mbstd_channels is -1", "0 means no minibatch stddev"]),
+    ({"model__mbstd_channels": -1}, ["config.model.mbstd_channels is -1", "must not be negative", "0: none"]),
     ({"model__mbstd_channels": 3}, ["config.model.mbstd_channels is 3", "must divide 512 channels"]),
     ({"model__resolution": 200}, ["config.model.resolution is 200", "power of two", "nearest is 256"]),
     ({"model__resolution": 4}, ["config.model.resolution is 4", "nearest is 8"]),
@@ -90,8 +93,8 @@ RULES = [  # (changes, what the text must name: key, value, fix)
     ({"model__w_dim": -3}, ["config.model.w_dim is -3", "at least 1"]),
     ({"model__channel_max": 0}, ["config.model.channel_max is 0", "at least 1"]),
     ({"model__mbstd_group": 0}, ["config.model.mbstd_group is 0", "at least 1"]),
-    ({"model__label_dim": -2}, ["config.model.label_dim is -2", "-1 (from the data), 0 (none) or a length"]),
-    ({"model__conv_clamp": -1.0}, ["config.model.conv_clamp is -1.0", "0 means none"]),
+    ({"model__label_dim": -2}, ["config.model.label_dim is -2", "at least -1", "0: none; -1: from the data"]),
+    ({"model__conv_clamp": -1.0}, ["config.model.conv_clamp is -1.0", "must not be negative", "0: none"]),
     ({"model__channel_base": 128}, ["config.model.channel_base is 128", "use at least 256"]),
     (
         {"model__channel_base": 20, "model__resolution": 16, "model__base_size": (2, 2)},
@@ -129,7 +132,7 @@ RULES = [  # (changes, what the text must name: key, value, fix)
     ({"train__w_avg_beta": 1.5}, ["config.train.w_avg_beta is 1.5", "in [0, 1)"]),
     *(
         ({f"loss__{key}": -1}, [f"config.loss.{key} is -1", "must not be negative"])
-        for key in ("r1_gamma", "gp_weight", "d_reg_interval", "pl_weight", "g_reg_interval", "style_mixing_prob")
+        for key in ("r1_gamma", "gp_weight", "d_reg_interval", "pl_weight", "g_reg_interval")
     ),
     *(
         ({key: -1.0}, [f"config.{key.replace('__', '.')} is -1.0", "must not be negative"])
@@ -156,7 +159,10 @@ RULES = [  # (changes, what the text must name: key, value, fix)
         }.items()
     ),
     ({"loss__pl_decay": 1.5}, ["config.loss.pl_decay is 1.5", "in [0, 1]"]),
-    ({"loss__style_mixing_prob": 1.1}, ["config.loss.style_mixing_prob is 1.1", "probability"]),
+    *(
+        ({"loss__style_mixing_prob": value}, [f"style_mixing_prob is {value}", "in [0, 1]", "probability"])
+        for value in (-1.0, 1.1)
+    ),
     ({"loss__g_reg_interval": 0}, ["config.loss.g_reg_interval is 0", "use 4, or set pl_weight=0"]),
     ({"train__batch_size": 30}, ["config.train.batch_size is 30", "mbstd_group=4", "use 28 or 32"]),
     ({"train__batch_size": 4, "loss__pl_batch_shrink": 8}, ["config.train.batch_size is 4", "pl_batch_shrink=8"]),
@@ -188,13 +194,6 @@ def test_a_broken_rule_is_named_with_its_value_and_a_fix(changes, parts):
     text = error(**changes)
     for part in parts:
         assert part in text
-
-
-def test_a_missing_key_points_to_the_defaults():
-    tree = make_tree()
-    del tree["loss"]["pl_decay"]
-    with pytest.raises(ConfigError, match=re.escape("missing config key loss.pl_decay; start from configs/common.py")):
-        config_lib.from_dict(tree)
 
 
 @pytest.mark.parametrize(
@@ -279,23 +278,103 @@ def test_resume_conflicts_tell_what_changes_the_result():
     assert config_lib.resume_conflicts(saved, saved) == ([], [])
 
 
+FIRST_RUNS = {  # keys that came after the first checkpoints were written -> what these runs did
+    "model.grows": False,
+    "model.stylegan1.use_styles": True,
+    "model.stylegan1.const_input": True,
+    "model.stylegan1.use_pixel_norm": False,
+    "model.stylegan1.use_instance_norm": True,
+    "model.stylegan1.blur_filter": (1.0, 2.0, 1.0),
+    "loss.drift_weight": 0.0,
+    "growing.start": 0,
+    "growing.train_kimg": 600.0,
+    "growing.fade_kimg": 600.0,
+    "growing.batch_sizes": (),
+    "growing.learning_rates": (),
+    "growing.reset_moments": True,
+    "eval.metrics": "",
+    "eval.ticks": 50,
+    "eval.num_images": 0,
+    "eval.features": "",
+    "eval.features_path": "",
+    "eval.batch": 16,
+    "eval.cache": "auto",
+}
+
+
 def test_a_configuration_from_before_a_key_was_added_is_the_same_run():
-    now = config_lib.from_dict(tiny.get_config()).to_dict()
-    known = config_lib.flatten(common.get_config().to_dict())
-    assert {key: known[key] for key in config_lib.ADDED} == config_lib.ADDED
-    before = json.loads(json.dumps(now))
-    for key in config_lib.ADDED:
-        *path, last = key.split(".")
-        node = before
-        for part in path:
-            node = node[part]
-        del node[last]
+    config = config_lib.from_dict(tiny.get_config())
+    before = json.loads(json.dumps(config.to_dict()))
     del before["growing"], before["eval"], before["model"]["stylegan1"]
-    assert config_lib.resume_conflicts(before, now) == ([], [])
-    assert config_lib.from_dict(config_lib.completed(before)) == config_lib.from_dict(now)
-    assert config_lib.model_from_dict(before["model"]) == config_lib.from_dict(now).model
-    with pytest.raises(ConfigError, match="missing config key"):
-        config_lib.from_dict(before)  # a recipe has every key
+    del before["model"]["grows"], before["loss"]["drift_weight"]
+    assert config_lib.resume_conflicts(before, config.to_dict()) == ([], [])
+    assert config_lib.from_dict(before) == config
+    assert config_lib.model_from_dict(before["model"]) == config.model
+    values = config_lib.flatten(dataclasses.asdict(config_lib.from_dict(before)))
+    assert {key: values[key] for key in FIRST_RUNS} == FIRST_RUNS
+
+
+def fields_of(values, prefix=""):
+    """Return {dotted key: field} of a dataclass and those inside it."""
+    out = {}
+    for f in dataclasses.fields(values):
+        inner = getattr(values, f.name)
+        out |= {prefix + f.name: f}
+        out |= fields_of(inner, f"{prefix}{f.name}.") if dataclasses.is_dataclass(inner) else {}
+    return out
+
+
+def test_every_key_has_its_default_and_its_meaning_on_its_field():
+    found = fields_of(config_lib.ExperimentConfig())
+    assert common.get_config().to_dict() == dataclasses.asdict(config_lib.ExperimentConfig())
+    for key, f in found.items():
+        assert f.metadata["doc"], key
+    for group in {type(f.default) for f in found.values() if dataclasses.is_dataclass(f.default)}:
+        assert group.__doc__ and not group.__doc__.startswith(group.__name__ + "("), group
+    names = {key for key, f in found.items() if f.metadata["choices"]}
+    assert names.isdisjoint(REGISTRIES) and found.keys() >= set(REGISTRIES)
+
+
+def test_a_new_key_is_one_field(monkeypatch):
+    added = [("strictness", float, field(0.5, "how strict, per image", least=0, below=1))]
+    larger = dataclasses.make_dataclass("LossConfig", added, bases=(config_lib.LossConfig,), frozen=True)
+    entry = [("loss", larger, field(larger(), "with the new key"))]
+    whole = dataclasses.make_dataclass("ExperimentConfig", entry, bases=(config_lib.ExperimentConfig,), frozen=True)
+    for module in (build, resume):
+        monkeypatch.setattr(module, "ExperimentConfig", whole)
+    stored = make_tree()  # without the key
+    config = config_lib.from_dict(stored)
+    assert config.loss.strictness == 0.5
+    assert config_lib.resume_conflicts(stored, config.to_dict()) == ([], [])
+    assert error(loss__strictness=1) == "config.loss.strictness is 1.0; it must be in [0, 1) (how strict, per image)"
+
+
+NAMES = [  # (changes, what the text must name) for keys whose values are the names of a registry
+    ({"model__activation": "gelu"}, ["config.model.activation is 'gelu'", "lrelu"]),
+    ({"data__source": "npz"}, ["config.data.source is 'npz'", "memory"]),
+    ({"data__resize_filter": "cubic"}, ["config.data.resize_filter is 'cubic'", "lanczos"]),
+    ({"loss__adversarial": "logistics"}, ["config.loss.adversarial is 'logistics'", "did you mean 'logistic'?"]),
+]
+
+
+@pytest.mark.parametrize(("changes", "parts"), NAMES, ids=[next(iter(changes)) for changes, _ in NAMES])
+def test_an_unknown_name_of_a_registry_is_an_error_at_the_start(changes, parts, tmp_path):
+    config = config_lib.from_dict(make_tree(**changes))
+    for start in (check_config, dry_run, lambda config: train(config, tmp_path / "run")):
+        with pytest.raises(ConfigError) as raised:
+            start(config)
+        assert all(part in str(raised.value) for part in parts)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_new_loss_is_one_entry_in_its_registry(monkeypatch):
+    monkeypatch.setitem(LOSSES, "mine", LOSSES["hinge"])
+    check_config(config_lib.from_dict(make_tree(loss__adversarial="mine")))
+
+
+def test_what_is_named_twice_for_lack_of_an_import_is_the_same():
+    assert set(config_lib.ARCH_RULES) == set(models.ARCHS)
+    assert set(arguments.ACTIVATIONS) <= set(ACTIVATIONS)
 
 
 def test_resume_names_keys_that_only_one_side_has():

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from stylegan_jax.base import rng
-from stylegan_jax.config import DiffAugmentConfig
+from stylegan_jax.config import ConfigError, DiffAugmentConfig, suggest
 
 POLICIES = ("color", "translation", "cutout")
 BRIGHTNESS, SATURATION, CONTRAST = (-0.5, 0.5), (0.0, 2.0), (0.5, 1.5)
@@ -40,8 +40,18 @@ class Params(NamedTuple):
 
 
 def policies(config: DiffAugmentConfig) -> tuple[str, ...]:
-    """Return the names in `policy`, in the order of execution."""
+    """Return the names in `policy`, in the order of execution.
+
+    Raises:
+        ConfigError: one of them is no policy.
+    """
     chosen = [name.strip() for name in config.policy.split(",")]
+    for name in chosen:
+        if name not in POLICIES:
+            raise ConfigError(
+                f"config.augment.diffaugment.policy is {config.policy!r}; {name!r} is no policy; "
+                f"{suggest(name, POLICIES)}; separate several by commas"
+            )
     return tuple(name for name in POLICIES if name in chosen)
 
 

@@ -1,13 +1,14 @@
 """ConfigDict in, frozen dataclasses out: once, at start-up, with every cross-field check.
 
-`configs/common.py` holds every key with its default, unit and meaning; `keys` the types, `rules` the rules. An error
-names the value, the rule and the fix, before anything is compiled.
+`fields` has every key with its type, default, unit, meaning and limits, `arch` what each architecture adds, `rules` the
+rules across keys. An error names the value, the rule and the fix, before anything is compiled.
 """
 
 from stylegan_jax.base.errors import ConfigError, suggest
+from stylegan_jax.config.arch import ARCH_RULES
 from stylegan_jax.config.build import from_dict, model_from_dict
-from stylegan_jax.config.keys import (
-    CHOICES,
+from stylegan_jax.config.documented import check_choice, check_names
+from stylegan_jax.config.fields import (
     AugmentConfig,
     AugmentOps,
     AugmentStrength,
@@ -26,12 +27,11 @@ from stylegan_jax.config.keys import (
     TrainConfig,
 )
 from stylegan_jax.config.levels import Level, at_level, describe_levels, images_shown, is_grown, level_at, levels
-from stylegan_jax.config.resume import ADDED, RESUMABLE_KEYS, completed, flatten, resume_conflicts
+from stylegan_jax.config.resume import RESUMABLE_KEYS, completed, flatten, resume_conflicts
 from stylegan_jax.config.rules import check_devices, check_model, validate
 
 __all__ = [
-    "ADDED",
-    "CHOICES",
+    "ARCH_RULES",
     "RESUMABLE_KEYS",
     "AugmentConfig",
     "AugmentOps",
@@ -52,8 +52,10 @@ __all__ = [
     "StyleGAN3Config",
     "TrainConfig",
     "at_level",
+    "check_choice",
     "check_devices",
     "check_model",
+    "check_names",
     "completed",
     "describe_levels",
     "flatten",

@@ -10,16 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from stylegan_jax.base.errors import ConfigError, suggest
-from stylegan_jax.config.keys import ExperimentConfig, ModelConfig
-from stylegan_jax.config.resume import completed
+from stylegan_jax.config.fields import ExperimentConfig, ModelConfig
 from stylegan_jax.config.rules import check_model, validate
 
 
 def from_dict(tree: Any) -> ExperimentConfig:
-    """Build and check an `ExperimentConfig` from a ConfigDict or nested dict.
+    """Build and check an `ExperimentConfig` from a ConfigDict or nested dict; keys that it lacks have their defaults.
 
     Raises:
-        ConfigError: unknown or missing key, wrong type, or a value that breaks a rule.
+        ConfigError: unknown key, wrong type, or a value that breaks a rule.
     """
     plain = tree.to_dict() if hasattr(tree, "to_dict") else tree
     config = _build(ExperimentConfig, plain, "")
@@ -28,8 +27,8 @@ def from_dict(tree: Any) -> ExperimentConfig:
 
 
 def model_from_dict(tree: Mapping[str, Any]) -> ModelConfig:
-    """Build and check a `ModelConfig` from a stored nested dict (of a config.json or a model.json)."""
-    model = _build(ModelConfig, completed(tree, "model."), "model.")
+    """Build and check a `ModelConfig` from a stored nested dict (of a config.json or a model.json), as `from_dict`."""
+    model = _build(ModelConfig, tree, "model.")
     check_model(model)
     return model
 
@@ -40,10 +39,7 @@ def _build(cls: type, tree: Mapping[str, Any], prefix: str) -> Any:
     for key in tree:
         if key not in known:
             raise ConfigError(f"unknown config key {prefix}{key!s}; {suggest(str(key), known)}")
-    missing = [k for k in known if k not in tree]
-    if missing:
-        raise ConfigError(f"missing config key {prefix}{missing[0]}; start from configs/common.py, which has every key")
-    return cls(**{k: _convert(tree[k], hints[k], prefix + k) for k in known})
+    return cls(**{key: _convert(value, hints[key], prefix + key) for key, value in tree.items()})
 
 
 def _convert(value: Any, hint: Any, key: str) -> Any:

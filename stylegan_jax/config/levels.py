@@ -12,7 +12,7 @@ import math
 from typing import NamedTuple
 
 from stylegan_jax.base.errors import ConfigError
-from stylegan_jax.config.keys import ExperimentConfig
+from stylegan_jax.config.fields import ExperimentConfig
 
 
 class Level(NamedTuple):
@@ -134,7 +134,7 @@ def check_growing(config: ExperimentConfig) -> None:
     if not config.model.grows:
         raise ConfigError(
             f"config.growing.start is {g.start} and config.model.grows is False: the model lacks the RGB layers of "
-            "smaller images; set config.model.grows=True (arch 'stylegan1', or 'stylegan2' with both layouts 'orig')"
+            "smaller images; set config.model.grows=True, or config.growing.start=0"
         )
     if config.train.freeze_d:
         raise ConfigError(
@@ -158,8 +158,6 @@ def check_growing(config: ExperimentConfig) -> None:
                 f"config.growing.{key} is {table}, {len(table)} entries; give one for each height below {height}: "
                 f"{below}; () is config.train's everywhere"
             )
-        if any(not value > 0 for value in table):
-            raise ConfigError(f"config.growing.{key} is {table}; every entry must be greater than 0")
     needed = len(below) * (g.train_kimg + g.fade_kimg)
     if round(config.train.total_kimg * 1000) < round(needed * 1000):
         raise ConfigError(

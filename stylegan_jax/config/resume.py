@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stylegan_jax.config.fields import ExperimentConfig
+
 # Keys that may differ between a checkpoint and the command that resumes it; all others decide what is computed.
 RESUMABLE_KEYS = (
     "name",
@@ -28,44 +30,14 @@ RESUMABLE_KEYS = (
 )
 
 
-# Keys that came after the first checkpoints were written -> the value that leaves everything as it was before.
-ADDED: dict[str, Any] = {
-    "model.grows": False,
-    "model.stylegan1.use_styles": True,
-    "model.stylegan1.const_input": True,
-    "model.stylegan1.use_pixel_norm": False,
-    "model.stylegan1.use_instance_norm": True,
-    "model.stylegan1.blur_filter": (1.0, 2.0, 1.0),
-    "loss.drift_weight": 0.0,
-    "growing.start": 0,
-    "growing.train_kimg": 600.0,
-    "growing.fade_kimg": 600.0,
-    "growing.batch_sizes": (),
-    "growing.learning_rates": (),
-    "growing.reset_moments": True,
-    "eval.metrics": "",
-    "eval.ticks": 50,
-    "eval.num_images": 0,
-    "eval.features": "",
-    "eval.features_path": "",
-    "eval.batch": 16,
-    "eval.cache": "auto",
-}
+def completed(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored `to_dict` tree in which keys that did not exist when it was written have their defaults."""
+    return _overlay(ExperimentConfig().to_dict(), saved)
 
 
-def completed(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a stored `to_dict` tree with the keys that were added since; `prefix` ('model.') is where it stood."""
-    out = {
-        key: completed(value, f"{prefix}{key}.") if isinstance(value, Mapping) else value for key, value in tree.items()
-    }
-    for name, value in ADDED.items():
-        if name.startswith(prefix):
-            key, _, rest = name[len(prefix) :].partition(".")
-            if not rest:
-                out.setdefault(key, value)
-            elif key not in out:
-                out[key] = completed({}, f"{prefix}{key}.")
-    return out
+def _overlay(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    inner = lambda old, new: _overlay(old, new) if isinstance(old, Mapping) and isinstance(new, Mapping) else new
+    return {**tree, **{key: inner(tree.get(key), value) for key, value in changes.items()}}
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

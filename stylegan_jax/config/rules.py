@@ -1,4 +1,4 @@
-"""The rules that values must obey, within a key and across keys."""
+"""The rules that involve several keys; those of one key are on its field, those of an architecture in `arch`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,11 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
-from stylegan_jax.base.errors import ConfigError, suggest
-from stylegan_jax.config.arch.stylegan3 import make_plan
-from stylegan_jax.config.keys import (
-    CHOICES,
-    AugmentConfig,
-    DataConfig,
-    DistributedConfig,
-    ExperimentConfig,
-    ModelConfig,
-)
+from stylegan_jax.base.errors import ConfigError
+from stylegan_jax.config.arch import ARCH_RULES
+from stylegan_jax.config.documented import check_choice, check_fields
+from stylegan_jax.config.fields import AugmentConfig, DataConfig, DistributedConfig, ExperimentConfig, ModelConfig
 from stylegan_jax.config.levels import at_level, check_growing, levels
 
 
@@ -28,11 +21,8 @@ def validate(config: ExperimentConfig) -> None:
         ConfigError: the first rule broken.
     """
     check_model(config.model)
-    _check_choices("data", config.data)
-    _check_choices("loss", config.loss)
-    _check_choices("train", config.train)
-    _check_choices("log", config.log)
-    _check_numbers(config)
+    check_fields(config)
+    ARCH_RULES[config.model.arch].check_run(config)
     check_growing(config)
     _at_each_level(config, _check_batch)
     _check_options(config)
@@ -52,22 +42,12 @@ def _at_each_level(config: ExperimentConfig, check: Callable[[ExperimentConfig],
     check(at_level(config, last))
 
 
-def _check_choices(group: str, values: Any) -> None:
-    for key, choices in CHOICES.items():
-        owner, leaf = key.split(".")
-        if owner == group and getattr(values, leaf) not in choices:
-            raise ConfigError(f"config.{key} is {getattr(values, leaf)!r}; {suggest(getattr(values, leaf), choices)}")
-
-
 def check_model(model: ModelConfig) -> None:
     """Check the rules of the architecture keys."""
-    _check_choices("model", model)
-    if min(model.base_size) < 1:
-        raise ConfigError(f"config.model.base_size is {model.base_size}; every entry must be at least 1")
+    check_choice("model.arch", model.arch, ARCH_RULES)
+    check_fields(model, "model.")
     if not model.resample_filter or sum(model.resample_filter) == 0:
         raise ConfigError(f"config.model.resample_filter is {model.resample_filter}; its taps must not sum to zero")
-    if model.mbstd_channels < 0:
-        raise ConfigError(f"config.model.mbstd_channels is {model.mbstd_channels}; 0 means no minibatch stddev")
     base_h, base_w = model.base_size
     blocks = model.resolution / base_h
     if blocks < 2 or not math.log2(blocks).is_integer():
@@ -78,21 +58,11 @@ def check_model(model: ModelConfig) -> None:
         )
     if (model.resolution * base_w) % base_h:
         raise ConfigError(f"config.model.base_size is {model.base_size}; resolution * width / height must be whole")
-    for key in ("img_channels", "z_dim", "w_dim", "channel_base", "channel_max", "mbstd_group"):
-        if getattr(model, key) < 1:
-            raise ConfigError(f"config.model.{key} is {getattr(model, key)}; it must be at least 1")
-    for key in ("mapping_embed_dim", "mapping_layer_dim", "num_lowp_res", "d_mapping_layers", "cmap_dim"):
-        if getattr(model, key) < 0:
-            raise ConfigError(f"config.model.{key} is {getattr(model, key)}; it must not be negative")
-    if model.label_dim < -1:
-        raise ConfigError(f"config.model.label_dim is {model.label_dim}; -1 (from the data), 0 (none) or a length")
-    if not 0 <= model.remat_from <= model.resolution:
+    if model.remat_from > model.resolution:
         raise ConfigError(
             f"config.model.remat_from is {model.remat_from}; 0 means none, else a height up to the resolution "
             f"{model.resolution}, such as {model.resolution // 2}"
         )
-    if model.conv_clamp < 0:
-        raise ConfigError(f"config.model.conv_clamp is {model.conv_clamp}; 0 means none, else a positive bound")
     nominal = 4 * 2 ** (model.num_blocks - 1)  # blocks count from 4, whatever the base height
     if model.channel_base < nominal:
         raise ConfigError(
@@ -102,109 +72,7 @@ def check_model(model: ModelConfig) -> None:
     first = min(model.channel_base // 4, model.channel_max)
     if model.mbstd_channels and first % model.mbstd_channels:
         raise ConfigError(f"config.model.mbstd_channels is {model.mbstd_channels}; it must divide {first} channels")
-    _check_layout(model)
-    if model.arch == "stylegan3":
-        make_plan(model)
-
-
-def _check_layout(model: ModelConfig) -> None:
-    """Check what depends on the architecture's name: layers of the mapping network, growing, the first blur."""
-    least = 0 if model.arch == "stylegan1" else 1
-    if model.mapping_layers < least:
-        raise ConfigError(f"config.model.mapping_layers is {model.mapping_layers}; it must be at least {least}")
-    if model.mapping_layers == 0 and model.label_dim != -1:
-        width = model.z_dim * (2 if model.label_dim else 1)
-        if model.w_dim != width:
-            raise ConfigError(
-                f"config.model.w_dim is {model.w_dim}; with mapping_layers=0 w is z"
-                f"{' and the embedded label' if model.label_dim else ''}, so set w_dim={width}"
-            )
-    can_grow = model.arch == "stylegan1" or (model.arch, model.g_arch, model.d_arch) == ("stylegan2", "orig", "orig")
-    if model.grows and not can_grow:
-        raise ConfigError(
-            f"config.model.grows is True with arch={model.arch!r}, g_arch={model.g_arch!r}, d_arch={model.d_arch!r}; "
-            "networks that grow are arch='stylegan1', or 'stylegan2' with g_arch='orig' and d_arch='orig'"
-        )
-    blur = model.stylegan1.blur_filter
-    if not blur or sum(blur) == 0:
-        raise ConfigError(f"config.model.stylegan1.blur_filter is {blur}; its taps must not sum to zero; (1,) is none")
-
-
-def _check_numbers(config: ExperimentConfig) -> None:
-    t, loss, log = config.train, config.loss, config.log
-    positive = {
-        "train.batch_size": t.batch_size,
-        "train.total_kimg": t.total_kimg,
-        "train.g_lr": t.g_lr,
-        "train.d_lr": t.d_lr,
-        "train.eps": t.eps,
-        "train.grad_accum": t.grad_accum,
-        "loss.pl_batch_shrink": loss.pl_batch_shrink,
-        "data.workers": config.data.workers,
-        "data.synthetic_images": config.data.synthetic_images,
-        "mesh.fsdp": config.mesh.fsdp,
-        "mesh.spatial": config.mesh.spatial,
-        "distributed.start_timeout_s": config.distributed.start_timeout_s,
-        "distributed.heartbeat_s": config.distributed.heartbeat_s,
-        "log.tick_kimg": log.tick_kimg,
-        "log.grid_ticks": log.grid_ticks,
-        "log.checkpoint_ticks": log.checkpoint_ticks,
-        "log.keep_latest": log.keep_latest,
-        "log.grid_columns": log.grid_columns,
-        "log.grid_rows": log.grid_rows,
-        "eval.ticks": config.eval.ticks,
-        "eval.batch": config.eval.batch,
-    }
-    for key, value in positive.items():
-        if not value > 0:
-            raise ConfigError(f"config.{key} is {value}; it must be greater than 0")
-    for key, value in {"beta1": t.beta1, "beta2": t.beta2, "w_avg_beta": t.w_avg_beta}.items():
-        if not 0 <= value < 1:
-            raise ConfigError(f"config.train.{key} is {value}; it must be in [0, 1)")
-    not_negative = {
-        "loss": (
-            "r1_gamma",
-            "gp_weight",
-            "d_reg_interval",
-            "drift_weight",
-            "pl_weight",
-            "pl_start_kimg",
-            "g_reg_interval",
-            "style_mixing_prob",
-            "blur_init_sigma",
-            "blur_fade_kimg",
-        ),
-        "train": (
-            "ema_kimg",
-            "ema_rampup",
-            "lr_warmup_kimg",
-            "max_rollbacks",
-            "early_stop_kimg",
-            "freeze_d",
-            "num_devices",
-        ),
-        "data": ("cache_limit_mb", "synthetic_labels", "subset"),
-        "log": ("keep_every_kimg",),
-        "eval": ("num_images",),
-    }
-    for group, keys in not_negative.items():
-        for key in keys:
-            value = getattr(getattr(config, group), key)
-            if value < 0:
-                raise ConfigError(f"config.{group}.{key} is {value}; it must not be negative")
-    if not 0 <= loss.pl_decay <= 1:
-        raise ConfigError(f"config.loss.pl_decay is {loss.pl_decay}; it must be in [0, 1]; SG2 uses 0.01")
-    if loss.style_mixing_prob and config.model.arch == "stylegan1" and not config.model.stylegan1.use_styles:
-        raise ConfigError(
-            f"config.loss.style_mixing_prob is {loss.style_mixing_prob} with model.stylegan1.use_styles=False, where "
-            "there are no styles to mix; set it to 0"
-        )
-    if loss.style_mixing_prob > 1:
-        raise ConfigError(f"config.loss.style_mixing_prob is {loss.style_mixing_prob}; it is a probability")
-    if loss.pl_weight and loss.g_reg_interval == 0:
-        raise ConfigError("config.loss.g_reg_interval is 0 with pl_weight > 0; use 4, or set pl_weight=0")
-    if config.model.conv_clamp == 0 and config.model.compute_dtype == "float16":
-        raise ConfigError("config.model.compute_dtype='float16' overflows without conv_clamp; set conv_clamp=256")
+    ARCH_RULES[model.arch].check(model)
 
 
 def _check_batch(config: ExperimentConfig) -> None:
@@ -237,8 +105,12 @@ def _check_batch(config: ExperimentConfig) -> None:
 
 
 def _check_options(config: ExperimentConfig) -> None:
-    """Check blur and early stopping."""
+    """Check path length, float16, blur and early stopping."""
     t, loss = config.train, config.loss
+    if loss.pl_weight and loss.g_reg_interval == 0:
+        raise ConfigError("config.loss.g_reg_interval is 0 with pl_weight > 0; use 4, or set pl_weight=0")
+    if config.model.conv_clamp == 0 and config.model.compute_dtype == "float16":
+        raise ConfigError("config.model.compute_dtype='float16' overflows without conv_clamp; set conv_clamp=256")
     if (loss.blur_init_sigma > 0) != (loss.blur_fade_kimg > 0):
         raise ConfigError(
             f"config.loss.blur_init_sigma is {loss.blur_init_sigma} and blur_fade_kimg is {loss.blur_fade_kimg}; set "
@@ -269,10 +141,6 @@ def _check_data(data: DataConfig) -> None:
 
 
 def _check_augment(augment: AugmentConfig) -> None:
-    _check_choices("augment", augment)
-    for key in ("p_max", "interval", "kimg"):
-        if not getattr(augment, key) > 0:
-            raise ConfigError(f"config.augment.{key} is {getattr(augment, key)}; it must be greater than 0")
     if not 0 <= augment.p <= augment.p_max:
         raise ConfigError(f"config.augment.p is {augment.p}; it must be in [0, config.augment.p_max={augment.p_max}]")
     if not -1 < augment.target < 1:
@@ -285,30 +153,13 @@ def _check_augment(augment: AugmentConfig) -> None:
     for key, value in dataclasses.asdict(augment.ops).items():
         if value != -1 and not value >= 0:
             raise ConfigError(f"config.augment.ops.{key} is {value}; -1 (as the pipe says), 0 (off) or a multiplier")
-    strength, diff = dataclasses.asdict(augment.strength), augment.diffaugment
-    bands = strength.pop("imgfilter_bands")
-    if len(bands) != 4 or not all(b >= 0 for b in bands):
-        raise ConfigError(f"config.augment.strength.imgfilter_bands is {bands}; give 4 multipliers, none negative")
-    shares = {"strength.cutout_size": strength.pop("cutout_size")}
-    shares |= {"diffaugment.translation": diff.translation, "diffaugment.cutout": diff.cutout}
-    for key, value in shares.items():
-        if not 0 <= value <= 1:
-            raise ConfigError(f"config.augment.{key} is {value}; it is a share of the image, in [0, 1]")
-    for key, value in strength.items():
-        if not value >= 0:
-            raise ConfigError(f"config.augment.strength.{key} is {value}; it must not be negative")
-    known = ("color", "translation", "cutout")
-    for name in diff.policy.split(","):
-        if name.strip() not in known:
-            raise ConfigError(
-                f"config.augment.diffaugment.policy is {diff.policy!r}; {name.strip()!r} is no policy; "
-                f"{suggest(name.strip(), known)}; separate several by commas"
-            )
+    bands = augment.strength.imgfilter_bands
+    if len(bands) != 4:
+        raise ConfigError(f"config.augment.strength.imgfilter_bands is {bands}; it must have 4 multipliers")
 
 
 def _check_distributed(d: DistributedConfig) -> None:
     """Check that processes are given whole or not at all."""
-    _check_choices("distributed", d)
     if not (d.coordinator or d.num_processes or d.process_id != -1):
         return
     if d.mode == "off":

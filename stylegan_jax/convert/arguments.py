@@ -10,69 +10,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from stylegan_jax.config import ConfigError, model_from_dict
+from stylegan_jax.config import ConfigError, ExperimentConfig, model_from_dict
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import OfficialNet
 from stylegan_jax.convert.stylegan2 import DEFAULT_FIR, channels, resolutions
 
 ARCHITECTURES = ("skip", "resnet", "orig")
+# What official files can ask for; all are in ops.bias_act.ACTIVATIONS, which needs JAX.
 ACTIVATIONS = ("lrelu", "relu", "linear", "tanh", "sigmoid", "elu", "selu", "softplus", "swish")
 WHOLE_BATCH = 1 << 20  # a minibatch-stddev group larger than any batch: the official None
 
-# What a model configuration holds when nothing says otherwise.
-DEFAULTS: dict[str, Any] = {
-    "arch": "stylegan2",
-    "resolution": 0,
-    "base_size": [4, 4],
-    "img_channels": 3,
-    "label_dim": 0,
-    "z_dim": 512,
-    "w_dim": 512,
-    "mapping_layers": 8,
-    "mapping_lr_mult": 0.01,
-    "mapping_embed_dim": 0,
-    "mapping_layer_dim": 0,
-    "channel_base": 32768,
-    "channel_max": 512,
-    "g_arch": "skip",
-    "d_arch": "resnet",
-    "grows": False,
-    "use_noise": True,
-    "activation": "lrelu",
-    "resample_filter": list(DEFAULT_FIR),
-    "conv_clamp": 256.0,
-    "compute_dtype": "auto",
-    "remat_from": 0,
-    "num_lowp_res": 4,
-    "d_mapping_layers": 8,
-    "d_mapping_lr_mult": 0.01,
-    "cmap_dim": 0,
-    "mbstd_group": 4,
-    "mbstd_channels": 1,
-    "stylegan1": {
-        "use_styles": True,
-        "const_input": True,
-        "use_pixel_norm": False,
-        "use_instance_norm": True,
-        "blur_filter": [1.0, 2.0, 1.0],
-    },
-    "stylegan3": {
-        "num_layers": 14,
-        "num_critical": 2,
-        "first_cutoff": 2.0,
-        "first_stopband": 2**2.1,
-        "last_stopband_rel": 2**0.3,
-        "margin_size": 10,
-        "output_scale": 0.25,
-        "conv_kernel": 3,
-        "filter_size": 6,
-        "lrelu_upsampling": 2,
-        "use_radial_filters": False,
-        "channel_base": 0,
-        "channel_max": 0,
-        "magnitude_ema_kimg": 20.0,
-    },
-}
+DEFAULTS: dict[str, Any] = ExperimentConfig().to_dict()["model"] | {"resolution": 0, "label_dim": 0}
+"""What a model configuration holds when the arguments say nothing else; a file names its resolution and its labels."""
 SHARED = ("resolution", "img_channels", "label_dim", "activation", "conv_clamp", "resample_filter", "grows")
 HARMLESS = ("class_name", "fp16_channels_last", "fused_modconv_default", "freeze_layers", "num_ws", "use_fp16")
 _MISSING = object()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stylegan_jax.base.spec import SourceInfo
-from stylegan_jax.config import ConfigError, DataConfig, suggest
+from stylegan_jax.config import ConfigError, DataConfig, check_choice
 from stylegan_jax.data.fitted import FittedSource, Source, fit_source
 from stylegan_jax.data.folder_source import open_folder
 from stylegan_jax.data.memory_source import open_memory
@@ -37,8 +37,7 @@ def open_source(data: DataConfig, image_shape: tuple[int, int, int]) -> FittedSo
         ConfigError: unknown source, or a key that does not fit it.
         DataError: missing or damaged data, bad images with on_bad_image='error', labels that are not there.
     """
-    if data.source not in SOURCES:
-        raise ConfigError(f"config.data.source is {data.source!r}; {suggest(data.source, SOURCES)}")
+    check_choice("data.source", data.source, SOURCES)
     if data.labels == "subfolders" and data.source != "folder":
         raise ConfigError(f"config.data.labels='subfolders' needs data.source='folder', not {data.source!r}")
     if image_shape[2] not in (1, 3, 4):

@@ -14,23 +14,7 @@ from stylegan_jax.config import ConfigError, DataConfig, suggest
 from stylegan_jax.data import SOURCES, FittedSource, fit_source
 from stylegan_jax.metrics.errors import MetricError
 
-_BASE = DataConfig(
-    source="zip",
-    path="",
-    split="train",
-    labels="none",
-    xflip=False,
-    yflip=False,
-    subset=0,
-    subset_seed=0,
-    on_bad_image="error",
-    resize_filter="box",
-    cache="off",  # every image is read once
-    cache_limit_mb=0,
-    workers=2,
-    synthetic_images=1024,
-    synthetic_labels=0,
-)
+_BASE = DataConfig(cache="off", cache_limit_mb=0)  # every image is read once
 KINDS = {".zip": "zip", ".npy": "memory", ".npz": "memory"}
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-from stylegan_jax.config import ConfigError, ModelConfig, suggest
-from stylegan_jax.config.arch.stylegan3 import format_plan
+from stylegan_jax.config import ModelConfig, check_choice
 from stylegan_jax.models import stylegan1, stylegan2, stylegan3
 from stylegan_jax.models.gan import Gan, GanSpec, merge, truncate
 
@@ -15,8 +14,7 @@ ARCHS: dict[str, Callable[[ModelConfig], Gan]] = {
     "stylegan2": stylegan2.build,
     "stylegan3": stylegan3.build,
 }
-DESCRIPTIONS: dict[str, Callable[[ModelConfig], str]] = {"stylegan3": format_plan}
-"""What an architecture has to say of a configuration beside its parameters."""
+"""`config.model.arch` -> its networks; `config.arch.ARCH_RULES` has its rules under the same name."""
 
 
 @functools.lru_cache(maxsize=128)
@@ -28,14 +26,8 @@ def build(model: ModelConfig) -> Gan:
     Raises:
         ConfigError: unknown architecture.
     """
-    if model.arch not in ARCHS:
-        raise ConfigError(f"config.model.arch is {model.arch!r}; {suggest(model.arch, ARCHS)}")
+    check_choice("model.arch", model.arch, ARCHS)
     return ARCHS[model.arch](model)
 
 
-def describe(model: ModelConfig) -> str:
-    """Return the lines that an architecture adds to a dry run, or ''."""
-    return DESCRIPTIONS[model.arch](model) if model.arch in DESCRIPTIONS else ""
-
-
-__all__ = ["ARCHS", "Gan", "GanSpec", "build", "describe", "merge", "truncate"]
+__all__ = ["ARCHS", "Gan", "GanSpec", "build", "merge", "truncate"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from stylegan_jax import models
 from stylegan_jax.checkpoints.restore import committed_steps, restore_g_ema, restore_nets
-from stylegan_jax.config import ConfigError, ModelConfig, completed, from_dict, is_grown, model_from_dict
+from stylegan_jax.config import ConfigError, ModelConfig, from_dict, is_grown, model_from_dict
 from stylegan_jax.models import grown
 from stylegan_jax.sampling import hub
 from stylegan_jax.sampling.model import LoadedModel
@@ -59,7 +59,7 @@ def _from_workdir(path: Path, step: int | None, whole: bool) -> LoadedModel:
         nets |= {"g": state["g"] | {"w_avg": state["w_avg"]}, "d": state["d"]}
     model = _from_nets(config, nets, {"workdir": str(path), "step": step, "nimg": meta["nimg"]})
     model = model._replace(label_kind=meta.get("label_kind", ""))
-    experiment = from_dict(completed(meta["config"])) if config.grows else None
+    experiment = from_dict(meta["config"]) if config.grows else None
     if experiment is None or is_grown(experiment, step):
         return model
     return model._replace(gan=grown.after(model.gan, experiment, step), is_grown=False)

@@ -12,10 +12,11 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 
 from stylegan_jax import models
-from stylegan_jax.config import ConfigError, ExperimentConfig, describe_levels, levels
+from stylegan_jax.config import ARCH_RULES, ConfigError, ExperimentConfig, describe_levels, levels
 from stylegan_jax.runtime.mesh import Layout, make_layout
 from stylegan_jax.train import schedule
 from stylegan_jax.train.gan import step as steps
+from stylegan_jax.train.names import check_config
 from stylegan_jax.train.startup import with_labels
 
 
@@ -34,7 +35,7 @@ def dry_run(config: ExperimentConfig) -> str:
     state = steps.state_shapes(gan, config, layout)
     parts = [
         json.dumps(config.to_dict(), indent=2),
-        *filter(None, [models.describe(config.model), "\n".join(describe_levels(config))]),
+        *filter(None, [ARCH_RULES[config.model.arch].describe(config.model), "\n".join(describe_levels(config))]),
         parameter_table("generator", state.g["params"]),
         parameter_table("discriminator", state.d["params"]),
         cost_table(gan, config, layout, state),
@@ -43,11 +44,12 @@ def dry_run(config: ExperimentConfig) -> str:
 
 
 def without_data(config: ExperimentConfig, who: str) -> ExperimentConfig:
-    """Return the config with its label length decided, for `who` reads no data.
+    """Return the config, checked and with its label length decided, for `who` reads no data.
 
     Raises:
-        ConfigError: labels are wanted and their length is neither set nor known without the data.
+        ConfigError: a broken rule, or labels are wanted and their length is neither set nor known without the data.
     """
+    check_config(config)
     if config.model.label_dim == -1 and config.data.labels != "none":
         raise ConfigError(
             f"config.model.label_dim is -1 and config.data.labels={config.data.labels!r}; {who} reads no data, so "

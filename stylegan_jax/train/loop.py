@@ -23,7 +23,6 @@ from stylegan_jax.config import (
     level_at,
     levels,
     resume_conflicts,
-    validate,
 )
 from stylegan_jax.data import Batches, FittedSource, open_batches, open_source
 from stylegan_jax.models import grown
@@ -40,6 +39,7 @@ from stylegan_jax.train import guard, report, schedule, terms
 from stylegan_jax.train.gan import state as states, step as steps, transfer
 from stylegan_jax.train.gan.grid import Grid, grid_labels, grid_size
 from stylegan_jax.train.gan.state import TrainState, ema_model
+from stylegan_jax.train.names import check_config
 from stylegan_jax.train.startup import (
     check_keep_best,
     check_space,
@@ -81,7 +81,7 @@ def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: Fit
         DivergedError: a loss is NaN or infinite.
         CheckpointError: a checkpoint could not be written or none can be read.
     """
-    validate(config)
+    check_config(config)
     use_compilation_cache(config.train.compilation_cache)
     folder = Path(workdir)
     layout = layout_of(config)

@@ -8,6 +8,7 @@ import pytest
 
 from configs import common
 from stylegan_jax.config import ConfigError, from_dict
+from stylegan_jax.train.names import check_config
 
 from .helpers import configure
 
@@ -44,7 +45,7 @@ def test_a_broken_rule_is_named(changes, words):
     tree.data.source = "synthetic"
     tree.augment.update(changes)
     with pytest.raises(ConfigError) as raised:
-        from_dict(tree)
+        check_config(from_dict(tree))
     for word in words:
         assert re.search(re.escape(word), str(raised.value)), str(raised.value)
 

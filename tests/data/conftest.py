@@ -14,23 +14,7 @@ from stylegan_jax.config import DataConfig
 
 SIZE = 16
 
-DEFAULTS = {
-    "source": "memory",
-    "path": "",
-    "split": "train",
-    "labels": "none",
-    "xflip": False,
-    "yflip": False,
-    "subset": 0,
-    "subset_seed": 0,
-    "on_bad_image": "error",
-    "resize_filter": "box",
-    "cache": "auto",
-    "cache_limit_mb": 64,
-    "workers": 2,
-    "synthetic_images": 20,
-    "synthetic_labels": 0,
-}
+DEFAULTS = {"source": "memory", "cache_limit_mb": 64, "synthetic_images": 20}
 
 
 @pytest.fixture(scope="session")

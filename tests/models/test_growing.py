@@ -108,8 +108,16 @@ def test_heights_that_do_not_exist_are_refused():
 @pytest.mark.parametrize(
     ("arch", "changes", "message"),
     [
-        ("stylegan2", {"grows": True}, "g_arch='skip', d_arch='resnet'; networks that grow are arch='stylegan1'"),
-        ("stylegan3", {"grows": True}, "networks that grow are"),
+        (
+            "stylegan2",
+            {"grows": True},
+            "g_arch='skip' and d_arch='resnet'; stylegan2 grows with g_arch='orig' and d_arch='orig'",
+        ),
+        (
+            "stylegan3",
+            {"grows": True},
+            "arch='stylegan3', which cannot grow; use arch='stylegan1', or 'stylegan2' with",
+        ),
         ("stylegan2", {"mapping_layers": 0}, "mapping_layers is 0; it must be at least 1"),
         ("stylegan1", {"mapping_layers": 0}, "w_dim is 10; with mapping_layers=0 w is z, so set w_dim=6"),
         ("stylegan1", {"mapping_layers": 0, "label_dim": 3}, "w is z and the embedded label, so set w_dim=12"),

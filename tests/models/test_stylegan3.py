@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from stylegan_jax import models
-from stylegan_jax.config import ConfigError
+from stylegan_jax.config import ARCH_RULES, ConfigError
 from stylegan_jax.config.arch.stylegan3 import InputPlan, format_plan, make_plan
 from stylegan_jax.models import stylegan3
 
@@ -100,9 +100,9 @@ def test_other_shapes_have_whole_sizes_and_enough_room(resolution, base_size, sh
         ({}, {"num_critical": 3}, "num_critical is 3; it must be less than num_layers=3"),
         ({}, {"conv_kernel": 2}, "conv_kernel is 2; it must be odd"),
         ({}, {"first_stopband": 1.5}, "first_stopband is 1.5; it must be greater than first_cutoff=2.0"),
-        ({}, {"last_stopband_rel": 1.0}, "last_stopband_rel is 1.0; it must be above 1"),
+        ({}, {"last_stopband_rel": 1.0}, "last_stopband_rel is 1.0; it must be greater than 1"),
         ({}, {"output_scale": 0.0}, "output_scale is 0.0; it must be greater than 0"),
-        ({}, {"margin_size": -1}, "margin_size is -1; it must be not negative"),
+        ({}, {"margin_size": -1}, "margin_size is -1; it must not be negative"),
         ({}, {"channel_base": 3}, "channel_base is 3; at cutoff 4 that leaves no channel; use at least"),
         ({"resolution": 8}, {"first_cutoff": 4.0, "first_stopband": 5.0}, "resolution is 8; .*first_cutoff=4.0"),
     ],
@@ -118,8 +118,8 @@ def test_the_table_of_a_plan_has_a_row_per_layer():
     assert rows[1].split()[:4] == ["layer", "channels", "size", "rate"]
     assert rows[3].split()[:7] == ["L0", "1024", "->", "1024", "36x36", "16", "2"] and "radial" in rows[3]
     assert "critical" in rows[-2] and rows[-1].split()[0] == "rgb"
-    assert models.describe(full(256)) == format_plan(full(256))
-    assert models.describe(variants.make_config("stylegan2")) == ""
+    assert ARCH_RULES["stylegan3"].describe(full(256)) == format_plan(full(256))
+    assert ARCH_RULES["stylegan2"].describe(variants.make_config("stylegan2")) == ""
 
 
 @functools.cache

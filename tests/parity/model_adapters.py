@@ -15,35 +15,12 @@ from stylegan_jax.train import ema
 from .layout import nchw, nhwc, official_names, probe, variables_of
 
 BASE = common.get_config().model.to_dict() | {
-    "arch": "stylegan2",
     "resolution": 8,
-    "base_size": (4, 4),
-    "img_channels": 3,
     "label_dim": 0,
-    "z_dim": 512,
-    "w_dim": 512,
-    "mapping_layers": 8,
-    "mapping_lr_mult": 0.01,
-    "mapping_embed_dim": 0,
-    "mapping_layer_dim": 0,
-    "channel_base": 32768,
-    "channel_max": 512,
-    "g_arch": "skip",
-    "d_arch": "resnet",
-    "use_noise": True,
-    "activation": "lrelu",
-    "resample_filter": (1.0, 3.0, 3.0, 1.0),
-    "conv_clamp": 256.0,
     "compute_dtype": "float32",
     "num_lowp_res": 0,
-    "remat_from": 0,
-    "d_mapping_layers": 8,
-    "d_mapping_lr_mult": 0.01,
-    "cmap_dim": 0,
-    "mbstd_group": 4,
-    "mbstd_channels": 1,
 }
-"""The official constructors' defaults, in the project's key names."""
+"""The official constructors' defaults, which are ours, in float32; a case names its resolution."""
 
 COMMON_KEYS = {
     "c_dim": "label_dim",

@@ -1,1 +1,33 @@
-"""What each architecture adds to the configuration."""
+"""What each architecture adds to the configuration: one file each, and the dict that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from stylegan_jax.config.arch import stylegan1, stylegan2, stylegan3
+
+if TYPE_CHECKING:
+    from stylegan_jax.config.fields import ExperimentConfig, ModelConfig
+
+
+class ArchRules(NamedTuple):
+    """What an architecture says of a configuration.
+
+    Attributes:
+        check: raise ConfigError for a model that it cannot build.
+        describe: the lines that it adds to a dry run, or ''.
+        check_run: raise ConfigError for keys outside `model` that do not fit it.
+    """
+
+    check: Callable[[ModelConfig], None]
+    describe: Callable[[ModelConfig], str] = lambda model: ""
+    check_run: Callable[[ExperimentConfig], None] = lambda config: None
+
+
+ARCH_RULES: dict[str, ArchRules] = {
+    "stylegan1": ArchRules(stylegan1.check, check_run=stylegan1.check_run),
+    "stylegan2": ArchRules(stylegan2.check),
+    "stylegan3": ArchRules(stylegan3.check, stylegan3.format_plan),
+}
+"""`config.model.arch` -> its rules; `models.ARCHS` has the networks under the same names."""

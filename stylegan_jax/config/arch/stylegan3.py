@@ -1,18 +1,52 @@
-"""What a StyleGAN3 configuration implies: rates, cutoffs, sizes, channels, padding of each layer (SG3 §3.2, App. C).
+"""StyleGAN3: its keys, their rules, and the plan that they imply: rates, cutoffs, sizes, padding (SG3 §3.2, App. C).
 
-Pure arithmetic, without JAX. Frequencies and sampling rates count per image height: an image of height 256 has 256
-samples per unit and spans [-1/2, 1/2] vertically, and as much of the horizontal axis as its width asks for.
+`model.g_arch` and `use_noise` mean nothing here. Pure arithmetic, without JAX. Frequencies and sampling rates count per
+image height: an image of height 256 has 256 samples per unit and spans [-1/2, 1/2] vertically, and as much of the
+horizontal axis as its width asks for.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from stylegan_jax.base.errors import ConfigError
-from stylegan_jax.config.keys import ModelConfig
+from stylegan_jax.config.arch.stylegan2 import check_mapping
+from stylegan_jax.config.documented import check_fields, field
+
+if TYPE_CHECKING:
+    from stylegan_jax.config.fields import ModelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class StyleGAN3Config:
+    """Keys of arch 'stylegan3' only; the defaults are T."""
+
+    num_layers: int = field(14, "synthesis layers before the RGB one", least=1)
+    num_critical: int = field(2, "of them, critically sampled ones at the end", least=1)
+    first_cutoff: float = field(2.0, "cutoff frequency of the first layer, cycles per image height", above=0)
+    first_stopband: float = field(2**2.1, "its stopband, where the filters have full attenuation")
+    last_stopband_rel: float = field(
+        2**0.3, "stopband of the last layer, in units of its cutoff (half the image height)", above=1
+    )
+    margin_size: int = field(10, "extra samples on every side of all but the last layers", least=0)
+    output_scale: float = field(0.25, "factor of the image", above=0)
+    conv_kernel: int = field(3, "3: T, 1: R", least=1)
+    filter_size: int = field(6, "taps of a filter per factor of its resampling", least=1)
+    lrelu_upsampling: int = field(2, "rate of the leaky ReLU, in units of the layer's higher rate", least=1)
+    use_radial_filters: bool = field(
+        False, "R: radially symmetric downsampling filters, but in critically sampled layers"
+    )
+    channel_base: int = field(
+        0,
+        "of the generator: channels(cutoff) = min(channel_base / 2 / cutoff, channel_max); 0: model.channel_base",
+        least=0,
+    )
+    channel_max: int = field(0, "of the generator; 0: model.channel_max", least=0)
+    magnitude_ema_kimg: float = field(20.0, "half-life of the average of input magnitudes in kimg", above=0)
 
 
 class InputPlan(NamedTuple):
@@ -118,7 +152,7 @@ def make_plan(config: ModelConfig) -> Plan:
     Raises:
         ConfigError: a value does not permit a plan.
     """
-    _check(config)
+    _check_bands(config)
     c = config.stylegan3
     height, width = config.image_shape[:2]
     last_cutoff = height / 2
@@ -146,19 +180,20 @@ def make_plan(config: ModelConfig) -> Plan:
     return Plan(InputPlan(first.channels, first.size, first.rate, first.cutoff), tuple(layers))
 
 
-def _check(config: ModelConfig) -> None:
+def check(model: ModelConfig) -> None:
+    """Check that the keys permit a layer plan."""
+    check_mapping(model)
+    if model.grows:
+        raise ConfigError(
+            "config.model.grows is True with arch='stylegan3', which cannot grow; use arch='stylegan1', or 'stylegan2' "
+            "with g_arch='orig' and d_arch='orig'"
+        )
+    make_plan(model)
+
+
+def _check_bands(config: ModelConfig) -> None:
     c = config.stylegan3
-    positive = ("first_cutoff", "output_scale", "magnitude_ema_kimg")
-    at_least_one = ("num_layers", "num_critical", "conv_kernel", "filter_size", "lrelu_upsampling")
-    not_negative = ("margin_size", "channel_base", "channel_max")
-    for keys, fits, rule in (
-        (positive, lambda v: v > 0, "greater than 0"),
-        (at_least_one, lambda v: v >= 1, "at least 1"),
-        (not_negative, lambda v: v >= 0, "not negative"),
-    ):
-        for key in keys:
-            if not fits(getattr(c, key)):
-                raise ConfigError(f"config.model.stylegan3.{key} is {getattr(c, key)}; it must be {rule}")
+    check_fields(c, "model.stylegan3.")
     if c.num_critical >= c.num_layers:
         raise ConfigError(
             f"config.model.stylegan3.num_critical is {c.num_critical}; it must be less than num_layers={c.num_layers}"
@@ -170,8 +205,6 @@ def _check(config: ModelConfig) -> None:
             f"config.model.stylegan3.first_stopband is {c.first_stopband}; it must be greater than "
             f"first_cutoff={c.first_cutoff}"
         )
-    if c.last_stopband_rel <= 1:
-        raise ConfigError(f"config.model.stylegan3.last_stopband_rel is {c.last_stopband_rel}; it must be above 1")
     if config.resolution <= 2 * c.first_cutoff:
         raise ConfigError(
             f"config.model.resolution is {config.resolution}; it must be greater than twice "

@@ -14,6 +14,7 @@ from stylegan_jax.runtime.compiling import use_compilation_cache
 from stylegan_jax.runtime.mesh import layout_of
 from stylegan_jax.tools.benchmark import data, machine, programs
 from stylegan_jax.tools.benchmark.measure import Measurement, Options, compute_dtype
+from stylegan_jax.train.names import check_config
 
 WHAT = ("train", "sample", "data", "compile")
 
@@ -46,6 +47,7 @@ def benchmark(
         DataError: the source of 'data' cannot be opened.
     """
     layout = layout_of(config, devices)
+    check_config(config)
     check_devices(config, layout.shards)
     record: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -1,0 +1,104 @@
+"""Dataclass fields that carry their meaning and their rule, and the check of these rules."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple, TypeVar, cast
+
+from stylegan_jax.base.errors import ConfigError, suggest
+
+T = TypeVar("T")
+
+
+class Range(NamedTuple):
+    """The values that a number, or every entry of a tuple, may have; None: no limit on that side."""
+
+    above: float | None = None
+    least: float | None = None
+    below: float | None = None
+    most: float | None = None
+
+    def __contains__(self, x: object) -> bool:
+        x = cast(float, x)
+        return (
+            (self.above is None or x > self.above)
+            and (self.least is None or x >= self.least)
+            and (self.below is None or x < self.below)
+            and (self.most is None or x <= self.most)
+        )
+
+    def __str__(self) -> str:
+        lower, upper = self.least if self.above is None else self.above, self.most if self.below is None else self.below
+        if upper is not None:
+            ends = "[" if self.above is None else "(", "]" if self.below is None else ")"
+            return f"must be in {ends[0]}{lower}, {upper}{ends[1]}"
+        if self.above is not None:
+            return f"must be greater than {self.above}"
+        return "must not be negative" if self.least == 0 else f"must be at least {self.least}"
+
+
+def field(
+    default: T,
+    doc: str,
+    *,
+    choices: tuple[str, ...] = (),
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+) -> T:
+    """Return a dataclass field.
+
+    Args:
+        default: its value when nothing else is said, in recipes and in what was stored before the key existed.
+        doc: unit and meaning.
+        choices: the values that it may have; a key whose values are the names of a registry has none here.
+        above, least, below, most: limits of a number, or of every entry of a tuple.
+    """
+    metadata = {"doc": doc, "choices": choices, "range": Range(above, least, below, most)}
+    return cast(T, dataclasses.field(default=default, metadata=metadata))
+
+
+def check_fields(values: Any, prefix: str = "") -> None:
+    """Check every field of a dataclass, and of those inside it, against its choices and its limits.
+
+    Args:
+        values: an instance.
+        prefix: where it stands in the configuration, as 'model.'.
+
+    Raises:
+        ConfigError: the first value that breaks its rule.
+    """
+    for f in dataclasses.fields(values):
+        key, value = prefix + f.name, getattr(values, f.name)
+        if dataclasses.is_dataclass(value):
+            check_fields(value, key + ".")
+        elif f.metadata["choices"]:
+            check_choice(key, value, f.metadata["choices"])
+        elif not isinstance(value, str | bool):
+            allowed = f.metadata["range"]
+            entries, what = (value, "every entry") if isinstance(value, tuple) else ((value,), "it")
+            if not all(entry in allowed for entry in entries):
+                raise ConfigError(f"config.{key} is {value}; {what} {allowed} ({f.metadata['doc']})")
+
+
+def check_choice(key: str, value: str, known: Collection[str]) -> None:
+    """Raise ConfigError unless the value of a key is one of the known names."""
+    if value not in known:
+        raise ConfigError(f"config.{key} is {value!r}; {suggest(value, known)}")
+
+
+def check_names(config: Any, registries: Mapping[str, Collection[str]]) -> None:
+    """Check keys whose values are names in registries, which only modules above this package know.
+
+    Args:
+        config: an `ExperimentConfig`.
+        registries: key, as 'loss.adversarial' -> the registry.
+
+    Raises:
+        ConfigError: a name that its registry lacks; the text lists those that it has.
+    """
+    for key, known in registries.items():
+        check_choice(key, functools.reduce(getattr, key.split("."), config), known)

@@ -1,0 +1,358 @@
+"""Every configuration key: its type, default, unit, meaning and rule. Nothing else holds defaults.
+
+`configs/common.py` makes the ConfigDict that recipes change from these classes; any key can be set on the command line,
+as `--config.train.batch_size=16`. A stored configuration that lacks a key gets its default, so the default of a new key
+must be the value that leaves older runs as they were. The keys of one architecture are in `config/arch/`, the rules
+that involve several keys in `rules`. Values that are names of a registry are checked against it at the start of a run,
+by `train.names`.
+
+Sources of the values: StyleGAN2 (Karras et al. 2020, config F) unless said otherwise. kimg: thousands of images shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+from stylegan_jax.config.arch.stylegan1 import StyleGAN1Config
+from stylegan_jax.config.arch.stylegan3 import StyleGAN3Config
+from stylegan_jax.config.documented import field
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Architecture of both networks."""
+
+    arch: str = field("stylegan2", "which entry of models.ARCHS")
+    resolution: int = field(256, "image height in pixels: base height times a power of two", least=1)
+    base_size: tuple[int, int] = field(
+        (4, 4), "(h, w) of the learned constant and of D's last block; width = resolution * w / h", least=1
+    )
+    img_channels: int = field(3, "1 grey, 3 RGB, 4 RGBA", least=1)
+    label_dim: int = field(
+        -1, "length of a label; 0: none; -1: from the data when data.labels is not 'none', else 0", least=-1
+    )
+    z_dim: int = field(512, "latent size", least=1)
+    w_dim: int = field(512, "style size", least=1)
+    mapping_layers: int = field(8, "fully connected layers of the mapping network", least=0)
+    mapping_lr_mult: float = field(0.01, "learning-rate multiplier of the mapping network")
+    mapping_embed_dim: int = field(0, "size of the embedded label; 0: w_dim", least=0)
+    mapping_layer_dim: int = field(0, "size of the hidden mapping layers; 0: w_dim", least=0)
+    channel_base: int = field(32768, "channels(r) = min(channel_base // r, channel_max)", least=1)
+    channel_max: int = field(512, "most channels of a layer", least=1)
+    g_arch: str = field("skip", "generator layout (SG2 fig. 7)", choices=("skip", "resnet", "orig"))
+    d_arch: str = field("resnet", "discriminator layout (SG2 fig. 7)", choices=("resnet", "skip", "orig"))
+    grows: bool = field(
+        False, "RGB layers at every resolution, for progressive growing; stylegan1, or stylegan2 with orig and orig"
+    )
+    use_noise: bool = field(True, "per-layer noise inputs")
+    activation: str = field("lrelu", "of the convolutions: a name in ops.bias_act.ACTIVATIONS")
+    resample_filter: tuple[float, ...] = field((1.0, 3.0, 3.0, 1.0), "FIR taps of every up- and downsampling")
+    conv_clamp: float = field(
+        256.0, "activations are clamped to ±this after each convolution (ADA App. C); 0: none", least=0
+    )
+    compute_dtype: str = field(
+        "auto",
+        "of the low-precision blocks; auto: bfloat16 on TPU and GPU, float32 on CPU",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
+    num_lowp_res: int = field(4, "how many of the highest resolutions use compute_dtype", least=0)
+    remat_from: int = field(
+        0, "heights from this on are computed twice rather than stored, for less memory; 0: none", least=0
+    )
+    d_mapping_layers: int = field(8, "layers that map the label inside the discriminator", least=0)
+    d_mapping_lr_mult: float = field(0.01, "learning-rate multiplier of these layers")
+    cmap_dim: int = field(0, "size of the mapped label in the discriminator; 0: its channel count at 4x4", least=0)
+    mbstd_group: int = field(4, "images per minibatch-stddev group; must divide the batch", least=1)
+    mbstd_channels: int = field(1, "statistics channels appended by minibatch stddev; 0: none", least=0)
+    stylegan1: StyleGAN1Config = field(StyleGAN1Config(), "of arch 'stylegan1' only")
+    stylegan3: StyleGAN3Config = field(StyleGAN3Config(), "of arch 'stylegan3' only")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of an image."""
+        return (self.resolution, self.resolution * self.base_size[1] // self.base_size[0], self.img_channels)
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of resolutions, the base one included."""
+        return int(math.log2(self.resolution // self.base_size[0])) + 1
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where images come from."""
+
+    source: str = field("zip", "zip, folder, tfds, memory (npy/npz uint8) or synthetic: a name in data.SOURCES")
+    path: str = field("", "file or folder; for tfds the data set name, such as 'cifar10'")
+    split: str = field("train", "tfds only")
+    labels: str = field(
+        "none",
+        "none, file (dataset.json or the source's own) or subfolders; arrays and synthetic bring theirs",
+        choices=("none", "file", "subfolders"),
+    )
+    xflip: bool = field(False, "add the copy of every image that is mirrored left to right")
+    yflip: bool = field(False, "add the copy that is mirrored top to bottom; with xflip also that of both: four in all")
+    subset: int = field(
+        0, "train on so many images, chosen at random (a larger subset contains the smaller); 0: all", least=0
+    )
+    subset_seed: int = field(0, "which images data.subset chooses")
+    on_bad_image: str = field(
+        "error", "error: name it and do not start; skip: train without it and count it", choices=("error", "skip")
+    )
+    resize_filter: str = field(
+        "box", "box or lanczos, where images differ from the model's resolution: a name in data.images.FILTERS"
+    )
+    cache: str = field(
+        "auto",
+        "decoded images: off, host (RAM), device; auto: host when they fit cache_limit_mb",
+        choices=("auto", "off", "host", "device"),
+    )
+    cache_limit_mb: int = field(2048, "MiB of decoded images that cache='auto' keeps", least=0)
+    workers: int = field(2, "decoding threads of the tf.data pipeline", above=0)
+    synthetic_images: int = field(1024, "data.source='synthetic': how many", above=0)
+    synthetic_labels: int = field(0, "data.source='synthetic': classes; 0: none", least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Adversarial loss and regularisers."""
+
+    adversarial: str = field(
+        "logistic", "logistic (non-saturating), hinge, minimax (saturating), …: a name in losses.adversarial.LOSSES"
+    )
+    d_reg: str = field("r1", "penalty of the discriminator", choices=("r1", "wgan_gp", "none"))
+    r1_gamma: float = field(10.0, "R1 weight: gamma/2 * |grad|^2", least=0)
+    gp_weight: float = field(10.0, "WGAN-GP weight (lambda)", least=0)
+    d_reg_interval: int = field(
+        16, "iterations between discriminator regularisations (lazy); 0: part of every step (SG1)", least=0
+    )
+    drift_weight: float = field(
+        0.0, "weight of the squared logits of reals, which keeps a Wasserstein critic near 0 (PG: 0.001)", least=0
+    )
+    pl_weight: float = field(2.0, "path-length weight; 0: off", least=0)
+    pl_decay: float = field(0.01, "step of the running mean of the path length; SG2 uses 0.01", least=0, most=1)
+    pl_batch_shrink: int = field(2, "path length uses batch_size / this", above=0)
+    g_reg_interval: int = field(4, "iterations between path-length regularisations (lazy)", least=0)
+    pl_start_kimg: float = field(0.0, "path length is off before this many kimg", least=0)
+    style_mixing_prob: float = field(0.9, "probability of two latents per batch", least=0, most=1)
+    blur_init_sigma: float = field(
+        0.0, "pixels; blur of all images that the discriminator sees, at the start; 0: none", least=0
+    )
+    blur_fade_kimg: float = field(0.0, "the blur fades linearly to none over this many kimg", least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentOps:
+    """Multiplier of p per operation; 0: off, -1: as the pipe says (0 or 1)."""
+
+    xflip: float = field(-1.0, "mirroring left to right")
+    rotate90: float = field(-1.0, "rotation by a multiple of 90 degrees")
+    xint: float = field(-1.0, "translation by whole pixels")
+    scale: float = field(-1.0, "isotropic scaling")
+    rotate: float = field(-1.0, "rotation by any angle")
+    aniso: float = field(-1.0, "anisotropic scaling")
+    xfrac: float = field(-1.0, "translation by a fraction of the image")
+    brightness: float = field(-1.0, "brightness")
+    contrast: float = field(-1.0, "contrast")
+    lumaflip: float = field(-1.0, "inversion of the luma axis")
+    hue: float = field(-1.0, "hue rotation")
+    saturation: float = field(-1.0, "saturation")
+    imgfilter: float = field(-1.0, "amplification of frequency bands")
+    noise: float = field(-1.0, "additive noise")
+    cutout: float = field(-1.0, "a blanked rectangle")
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentStrength:
+    """Distributions of the operations (ADA App. B)."""
+
+    xint_max: float = field(0.125, "whole-pixel translation: uniform in ±this, in image sizes", least=0)
+    scale_std: float = field(0.2, "of the log2 of the scale", least=0)
+    rotate_max: float = field(1.0, "rotation: uniform in ±this, 1 = 180 degrees", least=0)
+    aniso_std: float = field(0.2, "of the log2 of the anisotropic scale", least=0)
+    xfrac_std: float = field(0.125, "of the translation, in image sizes", least=0)
+    brightness_std: float = field(0.2, "of what is added; images are in [-1, 1]", least=0)
+    contrast_std: float = field(0.5, "of the log2 of the contrast", least=0)
+    hue_max: float = field(1.0, "hue rotation: uniform in ±this, 1 = 180 degrees", least=0)
+    saturation_std: float = field(1.0, "of the log2 of the saturation", least=0)
+    imgfilter_std: float = field(1.0, "of the log2 of a band's amplification", least=0)
+    imgfilter_bands: tuple[float, ...] = field(
+        (1.0, 1.0, 1.0, 1.0), "multipliers of the 4 bands, lowest frequencies first", least=0
+    )
+    noise_std: float = field(0.1, "the noise's standard deviation is half-normal with this scale", least=0)
+    cutout_size: float = field(0.5, "sides of the rectangle, in image sizes", least=0, most=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffAugmentConfig:
+    """Policies and sizes of DiffAugment."""
+
+    policy: str = field("color,translation,cutout", "any of these, separated by commas")
+    translation: float = field(0.125, "largest shift, in image sizes", least=0, most=1)
+    cutout: float = field(0.5, "sides of the rectangle, in image sizes (StyleGAN-XL: 0.2)", least=0, most=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """What happens to reals and fakes before the discriminator (StyleGAN2-ADA)."""
+
+    mode: str = field("none", "none; fixed: strength p; ada: p is steered (ADA §3.3)", choices=("none", "fixed", "ada"))
+    method: str = field("ada", "ada: the pipe below; diffaugment", choices=("ada", "diffaugment"))
+    pipe: str = field("bgc", "operations of method 'ada', as blit, geom, bg, bgc, bgcfnc: a name in augment.PIPES")
+    p: float = field(0.0, "strength, the probability of each operation; mode 'ada' starts from it")
+    p_max: float = field(
+        1.0, "ceiling of the steered p, from where all operations act always (official code: none)", above=0
+    )
+    target: float = field(0.6, "of mean(sign(D(real))), which p is steered to")
+    interval: int = field(4, "iterations between two moves of p", above=0)
+    kimg: float = field(500.0, "kimg in which p can go from 0 to 1 (100 when fine-tuning)", above=0)
+    ops: AugmentOps = field(AugmentOps(), "multiplier of p per operation")
+    strength: AugmentStrength = field(AugmentStrength(), "distributions of the operations")
+    diffaugment: DiffAugmentConfig = field(DiffAugmentConfig(), "of method 'diffaugment'")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Length, optimisers and averages."""
+
+    batch_size: int = field(32, "images per iteration, over all devices", above=0)
+    total_kimg: float = field(25000.0, "length of training in kimg", above=0)
+    seed: int = field(0, "of everything random")
+    g_lr: float = field(0.002, "generator's learning rate (Adam), before the lazy-regularisation correction", above=0)
+    d_lr: float = field(0.002, "the discriminator's", above=0)
+    beta1: float = field(0.0, "decay of Adam's first moment", least=0, below=1)
+    beta2: float = field(0.99, "decay of Adam's second moment", least=0, below=1)
+    eps: float = field(1e-8, "of Adam", above=0)
+    ema_kimg: float = field(10.0, "half-life of the generator average in kimg", least=0)
+    ema_rampup: float = field(0.0, "half-life is at most this times the images shown so far; 0: no ramp", least=0)
+    w_avg_beta: float = field(
+        0.995, "decay of the w average, per iteration (SG2, ADA; stylegan3 repository: 0.998)", least=0, below=1
+    )
+    init_from: str = field(
+        "", "start from these weights: a workdir, a model folder or an official .pkl (G, D and average)"
+    )
+    grad_accum: int = field(
+        1, "micro-batches per step, for less memory; same result, stylegan3 (docs) nearly; 1: off", above=0
+    )
+    lr_warmup_kimg: float = field(0.0, "both learning rates rise linearly over this many kimg; 0: off", least=0)
+    on_nan: str = field(
+        "halt",
+        "NaN or infinity: halt, skip the step, scrub the gradient, rollback to the last checkpoint",
+        choices=("halt", "skip", "scrub", "rollback"),
+    )
+    max_rollbacks: int = field(3, "on_nan='rollback': halt after this many in one run", least=0)
+    early_stop_kimg: float = field(0.0, "stop once log.keep_best has not improved for this many kimg; 0: off", least=0)
+    freeze_d: int = field(
+        0, "Freeze-D: first so many discriminator layers, counted from the image, are not trained; 0: none", least=0
+    )
+    freeze_mapping: str = field(
+        "none",
+        "what of the mapping network is not trained: none, embed (the label embedding), all",
+        choices=("none", "embed", "all"),
+    )
+    num_devices: int = field(0, "0: all; else the first so many", least=0)
+    compilation_cache: str = field("auto", "folder of compiled programs; auto: in the user's cache folder; off")
+
+
+@dataclasses.dataclass(frozen=True)
+class GrowingConfig:
+    """Progressive growing (PG §2; values of SG1): needs model.grows."""
+
+    start: int = field(0, "image height to begin with, as 8; 0: no growing")
+    train_kimg: float = field(600.0, "kimg per height before the next is faded in")
+    fade_kimg: float = field(600.0, "kimg over which it is")
+    batch_sizes: tuple[int, ...] = field(
+        (), "one for each height below the last, whose is train.batch_size; (): that everywhere", above=0
+    )
+    learning_rates: tuple[float, ...] = field((), "the same, of both networks; (): train.g_lr and d_lr", above=0)
+    reset_moments: bool = field(True, "Adam starts anew when a fade begins and when it is over, as in the original")
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How devices share the work: devices = data x fsdp x spatial, data being what is left."""
+
+    fsdp: int = field(
+        1, "share of devices over which parameters, optimiser moments and averages are split, the batch too", above=0
+    )
+    spatial: int = field(
+        1, "devices over which the height of images and activations is split, for large images", above=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DistributedConfig:
+    """The processes of a run on many hosts."""
+
+    mode: str = field(
+        "auto",
+        "auto: find the other processes of a TPU slice, SLURM, Open MPI or GKE job; off: this process alone",
+        choices=("auto", "off"),
+    )
+    coordinator: str = field("", "elsewhere: host:port of process 0, the same on every process")
+    num_processes: int = field(0, "elsewhere: how many processes")
+    process_id: int = field(-1, "elsewhere: number of this process, from 0")
+    start_timeout_s: int = field(300, "seconds to wait for all processes at the start", above=0)
+    heartbeat_s: int = field(100, "a process silent for so many seconds ends the run on all", above=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogConfig:
+    """Reports, grids and checkpoints."""
+
+    tick_kimg: float = field(4.0, "kimg per progress line", above=0)
+    grid_ticks: int = field(50, "ticks between image grids", above=0)
+    checkpoint_ticks: int = field(50, "ticks between checkpoints", above=0)
+    keep_latest: int = field(2, "newest checkpoints kept", above=0)
+    keep_every_kimg: float = field(0.0, "also keep one checkpoint per this many kimg; 0: no", least=0)
+    keep_best: str = field(
+        "", "also keep the checkpoint with the best value of this name in stats.jsonl, as 'loss/d_penalty'; '': no"
+    )
+    best_mode: str = field("min", "which values are better", choices=("min", "max"))
+    tensorboard: bool = field(True, "write TensorBoard events (needs TensorFlow)")
+    grid_columns: int = field(8, "images per row of a grid", above=0)
+    grid_rows: int = field(6, "rows of a grid", above=0)
+    progress_bar: bool = field(True, "live bar when the error output is a terminal")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """Metrics of the averaged generator while it trains; docs/metrics.md."""
+
+    metrics: str = field(
+        "", "names separated by commas, as 'fid5k,kid1k'; log.keep_best can take 'metric/fid5k'; '': none"
+    )
+    ticks: int = field(50, "ticks between evaluations", above=0)
+    num_images: int = field(
+        0, "evaluate so many images instead of the metric's number, under another name; 0: the metric's", least=0
+    )
+    features: str = field("", "other feature networks, separated by commas, under another name; '': the definitions'")
+    features_path: str = field(
+        "", "their weights: a path, or net=path,… for several; '': the folders that docs/metrics.md names"
+    )
+    batch: int = field(16, "images per device at a time", above=0)
+    cache: str = field("auto", "folder of the reals' statistics; auto: in the user's cache folder; off")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig:
+    """Everything a run depends on."""
+
+    name: str = field("stylegan2", "used in logs and figure titles")
+    model: ModelConfig = field(ModelConfig(), "architecture of both networks")
+    data: DataConfig = field(DataConfig(), "where images come from")
+    loss: LossConfig = field(LossConfig(), "adversarial loss and regularisers")
+    augment: AugmentConfig = field(AugmentConfig(), "what happens to images before the discriminator")
+    train: TrainConfig = field(TrainConfig(), "length, optimisers and averages")
+    growing: GrowingConfig = field(GrowingConfig(), "progressive growing")
+    mesh: MeshConfig = field(MeshConfig(), "how devices share the work")
+    distributed: DistributedConfig = field(DistributedConfig(), "the processes of a run on many hosts")
+    log: LogConfig = field(LogConfig(), "reports, grids and checkpoints")
+    eval: EvalConfig = field(EvalConfig(), "metrics while training")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return nested plain dicts, ready for JSON."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))

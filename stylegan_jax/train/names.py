@@ -1,0 +1,32 @@
+"""The check of a whole configuration at the start of a run: its rules, and its names against the registries."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from stylegan_jax.augment import PIPES, diffaugment
+from stylegan_jax.config import ExperimentConfig, check_names, validate
+from stylegan_jax.data import SOURCES
+from stylegan_jax.data.images import FILTERS
+from stylegan_jax.losses.adversarial import LOSSES
+from stylegan_jax.ops.bias_act import ACTIVATIONS
+
+REGISTRIES: dict[str, Collection[str]] = {
+    "model.activation": ACTIVATIONS,
+    "data.source": SOURCES,
+    "data.resize_filter": FILTERS,
+    "loss.adversarial": LOSSES,
+    "augment.pipe": PIPES,
+}
+"""Key whose values are the names of a registry -> that registry."""
+
+
+def check_config(config: ExperimentConfig) -> None:
+    """Check a configuration, before anything is read or compiled.
+
+    Raises:
+        ConfigError: the first rule broken, or a name that its registry lacks.
+    """
+    validate(config)
+    check_names(config, REGISTRIES)
+    diffaugment.policies(config.augment.diffaugment)
