@@ -1,7 +1,7 @@
 """Convert official .pkl files to model folders, and model folders to official state dicts.
 
-    python -m stylegan_jax.convert network.pkl --out=models/ffhq
-    python -m stylegan_jax.convert models/ffhq --out=official/ffhq --to=official
+    python -m stylegan_jax.convert --model=network.pkl --out=models/ffhq
+    python -m stylegan_jax.convert --model=models/ffhq --out=official/ffhq --to=official
 
 Nothing in a .pkl file is executed, and neither PyTorch nor TensorFlow is needed.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stylegan_jax.base.errors import StyleganError
+from stylegan_jax.base.flags import Parser
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.folder import (
     LICENCE_NOTE,
@@ -32,7 +33,11 @@ from stylegan_jax.convert.importer import OURS, convert_pickle, net_kwargs, offi
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0 done, 1 refused)."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if (args.model is None) == (args.source is None):
+        parser.error("pass the model once, as --model=PATH")
+    source = args.model or args.source
     wanted = args.nets.split(",")
     unknown = sorted(set(wanted) - set(OURS.values()))
     if unknown:
@@ -40,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     try:
         if args.to == "official":
-            lines = export_folder(args.source, args.out, wanted, overwrite=args.overwrite)
+            lines = export_folder(source, args.out, wanted, overwrite=args.overwrite)
         else:
-            lines = import_pickle(args.source, args.out, wanted, overwrite=args.overwrite)
+            lines = import_pickle(source, args.out, wanted, overwrite=args.overwrite)
     except StyleganError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -95,10 +100,11 @@ def _summary(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m stylegan_jax.convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", help="official .pkl file; with --to=official a model folder")
+    parser.add_argument("--model", help="official .pkl file; with --to=official a model folder")
+    parser.add_argument("source", nargs="?", help=argparse.SUPPRESS)  # the model, as version 0.1 spelt it
     parser.add_argument("--out", required=True, help="folder to write")
     parser.add_argument("--to", choices=("jax", "official"), default="jax", help="direction (default: jax)")
     parser.add_argument("--nets", default=",".join(OURS.values()), help="networks to take (default: %(default)s)")

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from stylegan_jax.base.errors import StyleganError
+from stylegan_jax.base.flags import Parser
 from stylegan_jax.metrics.definitions import METRICS, OUTPUTS, Chosen, choose, paths_of, split
 from stylegan_jax.metrics.errors import MetricError
 
@@ -24,13 +25,13 @@ log = logging.getLogger(__name__)
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's arguments."""
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m stylegan_jax.metrics",
         description="Compute metrics of a model, or of a set of images, against real images; a line of JSON each.",
         epilog=f"metrics: {', '.join(METRICS)}",
     )
     p.add_argument("--metrics", required=True, metavar="NAME,…", help="which; see the list below and docs/metrics.md")
-    p.add_argument("--model", metavar="PATH", help="workdir of a run, model folder, or official .pkl")
+    p.add_argument("--model", metavar="PATH", help="workdir of a run, model folder, hf://user/name, or official .pkl")
     p.add_argument("--data", default="", metavar="PATH", help=_DATA)
     p.add_argument("--data2", default="", metavar="PATH", help="images to evaluate in place of a model's, or the pairs")
     p.add_argument("--out", metavar="FILE", help="append the lines of JSON to this file too")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stylegan_jax.base.errors import StyleganError
+from stylegan_jax.base.flags import RENAMED
 
 NOT_COMPARED = ("out", "batch", "overwrite")
 """Arguments that do not change what is made."""
@@ -30,7 +31,8 @@ def claim(folder: Path, name: str, args: argparse.Namespace) -> Path:
     if path.exists() and not args.overwrite:
         try:
             before = json.loads(path.read_text())["arguments"]
-        except (ValueError, KeyError, TypeError):
+            before = {RENAMED.get(key, key): value for key, value in before.items()}  # a record of version 0.1
+        except (ValueError, KeyError, TypeError, AttributeError):
             before = {}
         now = json.loads(json.dumps(vars(args), default=str))
         keys = sorted((before.keys() | now.keys()) - set(NOT_COMPARED))

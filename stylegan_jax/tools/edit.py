@@ -1,4 +1,4 @@
-"""Edit styles: `python -m stylegan_jax.tools.edit --run=DIR --method=sefa --layers=0-3 --seeds=0-3 --out=DIR`.
+"""Edit styles: `python -m stylegan_jax.tools.edit --model=DIR --method=sefa --layers=0-3 --seeds=0-3 --out=DIR`.
 
 Finds directions in W (`--method`), or takes those of a file, and draws one grid per direction: a row per seed (or
 style of `--styles`), a column per strength. docs/tools.md has the methods and their sources.
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from stylegan_jax.base.flags import Parser
 from stylegan_jax.runtime import records
 from stylegan_jax.sampling import directions
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
@@ -23,7 +24,7 @@ METHODS = ("sefa", "ganspace", "boundary", "difference", "file")
 
 def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.edit", description=(__doc__ or "").split("\n")[0])
+    p = Parser(prog="python -m stylegan_jax.tools.edit", description=(__doc__ or "").split("\n")[0])
     inputs.add_arguments(p)
     inputs.add_output(p, "folder for direction00.png …, directions.npz and edit.json")
     p.add_argument(
@@ -102,7 +103,7 @@ def act(args: argparse.Namespace) -> str:
 
     check(args)
     strengths = inputs.parse_floats("--strengths", args.strengths)
-    model = load_model(args.run, args.step)
+    model = load_model(args.model, args.step)
     layers = inputs.parse_layers(args.layers, model)
     uses_label = args.styles is None or args.method == "ganspace"
     label = inputs.one_label(model, args) if uses_label else None

@@ -1,4 +1,4 @@
-"""Export a model: `python -m stylegan_jax.tools.export --run=DIR --out=DIR --license=apache-2.0`.
+"""Export a model: `python -m stylegan_jax.tools.export --model=DIR --out=DIR --license=apache-2.0`.
 
 Writes a model folder with a model card (README.md) and the generator as StableHLO programs for CPU, CUDA and TPU, and
 uploads it (`--push=USER/NAME`).
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stylegan_jax.base.flags import Parser
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 CODE = """Without the code of this project, by JAX and safetensors alone; the folder `stablehlo` has one program per
@@ -38,7 +39,7 @@ pixels = program.call({{name: weights[name] for name in known["weights"]}}, z, {
 
 def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.export", description=(__doc__ or "").split("\n")[0])
+    p = Parser(prog="python -m stylegan_jax.tools.export", description=(__doc__ or "").split("\n")[0])
     inputs.add_model(p)
     p.add_argument("--out", required=True, help="folder to write")
     p.add_argument("--overwrite", action="store_true", help="replace a folder that this tool wrote")
@@ -105,7 +106,7 @@ def networks(model: Any, whole: bool) -> dict[str, Any]:
         if model.g is None or model.d is None:
             missing = [name for name, net in (("G", model.g), ("D", model.d)) if net is None]
             raise ValueError(
-                f"--whole: --run holds no {' and no '.join(missing)}; leave --whole out, or give the workdir of the run"
+                f"--whole: --model holds no {' and no '.join(missing)}; leave --whole out, or pass the workdir of a run"
             )
         found |= {"g": {**model.g, "w_avg": model.w_avg}, "d": model.d}
     return found
@@ -129,13 +130,13 @@ def act(args: argparse.Namespace) -> str:
 
     check(args)
     platforms = choose_platforms(args.platforms)
-    model = load_model(args.run, args.step, whole=args.whole)
+    model = load_model(args.model, args.step, whole=args.whole)
     if not model.is_grown:
         raise ValueError(
-            f"--run={args.run}: at step {model.provenance['step']} the model is still growing (height "
+            f"--model={args.model}: at step {model.provenance['step']} the model is still growing (height "
             f"{model.gan.spec.image_shape[0]} of {model.config.image_shape[0]}); export a later checkpoint"
         )
-    nets, facts = networks(model, args.whole), card.provenance(model, args.run)
+    nets, facts = networks(model, args.whole), card.provenance(model, args.model)
     model = model._replace(provenance=facts)
     name = args.name or args.push.partition("/")[2] or Path(args.out).resolve().name
     address = f"hf://{args.push}" if args.push else os.fspath(Path(args.out).name)

@@ -1,4 +1,4 @@
-"""What noise changes: `python -m stylegan_jax.tools.noise --run=DIR --seeds=0-3 --count=64 --out=DIR`.
+"""What noise changes: `python -m stylegan_jax.tools.noise --model=DIR --seeds=0-3 --count=64 --out=DIR`.
 
 One row per seed: the picture with constant noise, without noise, with some random draws, and the standard deviation of
 each pixel over all draws, in grey, white where it is largest (StyleGAN, section 3.2 and figures 4 and 5).
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from stylegan_jax.base.flags import Parser
 from stylegan_jax.runtime import records
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
@@ -21,7 +22,7 @@ from stylegan_jax.tools import _inputs as inputs, _runner as runner
 def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     head = (__doc__ or "").split("\n")[0]
-    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.noise", description=head)
+    p = Parser(prog="python -m stylegan_jax.tools.noise", description=head)
     inputs.add_arguments(p)
     inputs.add_output(p, "folder for grid.png and noise.json")
     p.add_argument("--seeds", default="0-3", help="such as 0-15 or 1,5,8-10 (default: %(default)s)")
@@ -50,9 +51,9 @@ def act(args: argparse.Namespace) -> str:
     seeds = inputs.parse_seeds(args.seeds)
     if not 0 <= args.show <= args.count or args.count < 2:
         raise ValueError(f"--count={args.count} --show={args.show}: count at least 2, show from 0 to count")
-    model = load_model(args.run, args.step).on_device()
+    model = load_model(args.model, args.step).on_device()
     if not has_noise(model):
-        raise ValueError(f"arch {model.config.arch!r} of {args.run} has no noise inputs; there is nothing to compare")
+        raise ValueError(f"arch {model.config.arch!r} of {args.model} has no noise inputs; there is nothing to compare")
     ws = model.map(seeds, inputs.one_label(model, args), psi=args.psi, cutoff=args.cutoff, chunk=args.batch)
     path = runner.claim(Path(args.out), "noise.json", args)
     rows = records.progress((row(model, w[None], args.count, args.show, args.batch) for w in ws), len(ws), "seed")

@@ -1,4 +1,4 @@
-"""Find the styles of images: `python -m stylegan_jax.tools.project --run=DIR --targets=face.png,other.jpg --out=DIR`.
+"""Find the styles of images: `python -m stylegan_jax.tools.project --model=DIR --targets=face.png,other.jpg --out=DIR`.
 
 The projector of StyleGAN2 (section 5.2, appendix D): LPIPS on VGG16, published schedules; W, or W+ with `--plus`.
 Images are cropped at the centre to the model's aspect ratio and resized by Lanczos; transparency becomes white. Each
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.base import files
+from stylegan_jax.base.flags import Parser
 from stylegan_jax.sampling import projections
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
@@ -26,7 +27,7 @@ FPS = 30
 def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     head = (__doc__ or "").split("\n")[0]
-    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.project", description=head)
+    p = Parser(prog="python -m stylegan_jax.tools.project", description=head)
     inputs.add_model(p)
     inputs.add_labels(p, "class of all targets, or one each, as 3 or 0,0,2")
     inputs.add_output(p, "folder for one folder per image, and project.json")
@@ -147,7 +148,7 @@ def act(args: argparse.Namespace) -> str:
     files = find_files("--targets", args.targets)
     names, ending = name_folders(files), video_ending(args)
     masked = find_masks(args.masks, names) if args.masks else []
-    model = load_model(args.run, args.step)
+    model = load_model(args.model, args.step)
     shape = model.gan.spec.image_shape
     targets = projector.read_images(files, shape)
     masks = projector.read_images(masked, (*shape[:2], 1))[..., 0] if masked else None

@@ -1,4 +1,4 @@
-"""Tune a generator to an image: `python -m stylegan_jax.tools.pti --run=DIR --projected=projected/face --out=tuned`.
+"""Tune a generator to an image: `python -m stylegan_jax.tools.pti --model=DIR --projected=projected/face --out=tuned`.
 
 Pivotal tuning (Roich et al. 2021): the projected style is held, and the synthesis network is trained until its image
 there is the target. `--projected` is the folder of one image that `project` made, or of several. Each gets a model
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stylegan_jax.base import files
+from stylegan_jax.base.flags import Parser
 from stylegan_jax.sampling import projections
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
@@ -36,7 +37,7 @@ class Given(NamedTuple):
 def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     head = (__doc__ or "").split("\n")[0]
-    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.pti", description=head)
+    p = Parser(prog="python -m stylegan_jax.tools.pti", description=head)
     inputs.add_model(p)
     inputs.add_output(p, "folder for one model folder and one PNG per image, and pti.json")
     p.add_argument("--projected", required=True, metavar="DIR", help="what `project` made: its --out, or one image's")
@@ -108,7 +109,7 @@ def start_of(model: Any, folder: Path, noise: dict[str, np.ndarray], weights: st
         before = weights  # not known
     if before != weights:
         raise ValueError(
-            f"--projected: {folder} was projected with another model; give that as --run, or project again"
+            f"--projected: {folder} was projected with another model; give that as --model, or project again"
         )
     try:
         return projector.with_noise(model, noise)
@@ -147,7 +148,7 @@ def act(args: argparse.Namespace) -> str:
     if not 0 <= args.enough < np.inf:
         raise ValueError(f"--enough={args.enough} must be a number from 0")
     folders = find_folders(args.projected)
-    model = load_model(args.run, args.step)
+    model = load_model(args.model, args.step)
     given = [read(folder, model.gan.spec) for folder in folders]
     weights = projector.digest(model)
     starts = [start_of(model, folder, one.noise, weights) for folder, one in zip(folders, given, strict=True)]
@@ -172,7 +173,7 @@ def provenance(model: Any, args: argparse.Namespace) -> dict[str, Any]:
     from stylegan_jax.sampling import card
 
     tuned = {"steps": args.steps, "rate": args.rate, "enough": args.enough, "net": args.net}
-    facts = {key: value for key, value in card.provenance(model, args.run).items() if key != "metrics"}
+    facts = {key: value for key, value in card.provenance(model, args.model).items() if key != "metrics"}
     return facts | {"label_kind": model.label_kind, "tuned": tuned}
 
 

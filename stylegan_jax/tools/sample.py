@@ -1,4 +1,4 @@
-"""Draw images: `python -m stylegan_jax.tools.sample --run=DIR --seeds=0-15 --psi=0.7 --out=DIR`.
+"""Draw images: `python -m stylegan_jax.tools.sample --model=DIR --seeds=0-15 --psi=0.7 --out=DIR`.
 
 An image depends only on its seed (and label, psi, noise), not on the other seeds, the batch or the devices. Latents
 are `numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so that official weights give
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.base import files
+from stylegan_jax.base.flags import Parser
 from stylegan_jax.runtime import records
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
@@ -28,7 +29,7 @@ MAX_GRID = 4096
 
 def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.sample", description=(__doc__ or "").split("\n")[0])
+    p = Parser(prog="python -m stylegan_jax.tools.sample", description=(__doc__ or "").split("\n")[0])
     inputs.add_arguments(p)
     inputs.add_output(p, "folder for the PNGs, grid.png and sample.json, or a data set FILE.zip")
     p.add_argument("--seeds", default="0-15", help="such as 0-15 or 1,5,8-10 (default: %(default)s)")
@@ -138,7 +139,7 @@ def act(args: argparse.Namespace) -> str:
     seeds = inputs.parse_seeds(args.seeds)
     if args.columns < 0:
         raise ValueError(f"--columns={args.columns} must be at least 1, or 0 for about square")
-    model = move_canvas(load_model(args.run, args.step), args).on_device()
+    model = move_canvas(load_model(args.model, args.step), args).on_device()
     labels = inputs.labels(model, args)
     pictures, count = draw(model, seeds, labels, args), len(seeds) * len(labels)
     if args.out.lower().endswith(".zip"):

@@ -1,4 +1,4 @@
-"""Average power spectra: `python -m stylegan_jax.tools.spectrum --run=DIR --data=run --out=DIR`.
+"""Average power spectra: `python -m stylegan_jax.tools.spectrum --model=DIR --data=run --out=DIR`.
 
 Compares what models draw with real images, and with each other (StyleGAN3, section 4): heat maps, slices at 0° and 45°,
 and the numbers. Peaks of a model that its data lacks are traces of its grids; a fall too early is missing detail.
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stylegan_jax.base import files
+from stylegan_jax.base.flags import Parser
 from stylegan_jax.runtime import records
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
@@ -45,9 +46,9 @@ class Subject(NamedTuple):
 def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     head = (__doc__ or "").split("\n")[0]
-    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.spectrum", description=head)
+    p = Parser(prog="python -m stylegan_jax.tools.spectrum", description=head)
     p.add_argument(
-        "--run",
+        "--model",
         action="append",
         default=[],
         help="workdir of a run, model folder, hf://user/name, or official .pkl; may be repeated",
@@ -56,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         "--data",
         action="append",
         default=[],
-        help="real images: a folder, zip, .npy, .npz or tfds:NAME, or run, those of the first --run; may be repeated",
+        help="real images: a folder, zip, .npy, .npz or tfds:NAME, or run, those of the first --model; may be repeated",
     )
     p.add_argument(
         "--num",
@@ -69,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         "--std",
         type=float,
         default=None,
-        help="to divide by (default: of the first set, which is the first --data, or else --run)",
+        help="to divide by (default: of the first set, which is the first --data, or else --model)",
     )
     p.add_argument("--psi", type=float, default=1.0, help="truncation: 1 none, 0 the average image (default: 1)")
     inputs.add_labels(p, "class or classes from 0, by turns, or all")
@@ -87,12 +88,12 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         ValueError: a value that breaks a rule.
     """
-    if not args.run and not args.data:
-        raise ValueError("nothing to look at; give --run=DIR, --data=PATH, or several of them")
-    if "run" in args.data and not args.run:
-        raise ValueError("--data=run means the data of --run; add --run=DIR, or give a path")
-    if not args.run:
-        inputs.refuse_unused(parser(), args, ("psi", "classes", "label"), "without --run")
+    if not args.model and not args.data:
+        raise ValueError("nothing to look at; give --model=DIR, --data=PATH, or several of them")
+    if "run" in args.data and not args.model:
+        raise ValueError("--data=run means the data of --model; add --model=DIR, or give a path")
+    if not args.model:
+        inputs.refuse_unused(parser(), args, ("psi", "classes", "label"), "without --model")
     if (args.mean is None) != (args.std is None):
         raise ValueError("--mean and --std belong together; give both or none")
     if args.std is not None and not (args.std > 0 and np.isfinite([args.mean, args.std]).all()):
@@ -166,12 +167,12 @@ def find_subjects(args: argparse.Namespace, stack: contextlib.ExitStack) -> tupl
     """
     from stylegan_jax.sampling.load import load_model
 
-    models = [load_model(path).on_device() for path in args.run]
+    models = [load_model(path).on_device() for path in args.model]
     first = models[0] if models else None
     if models and not any(model.gan.spec.label_dim for model in models):
         inputs.refuse_unused(parser(), args, ("classes", "label"), "on models without labels")
-    found = [of_data(path, first, args.run[0] if args.run else "", args, stack) for path in args.data]
-    found += [of_model(path, model, args) for path, model in zip(args.run, models, strict=True)]
+    found = [of_data(path, first, args.model[0] if args.model else "", args, stack) for path in args.data]
+    found += [of_model(path, model, args) for path, model in zip(args.model, models, strict=True)]
     named: list[Subject] = []
     for subject in found:
         taken = [s.name for s in named]

@@ -1,4 +1,4 @@
-"""Mix styles: `python -m stylegan_jax.tools.style_mix --run=DIR --rows=0-3 --columns=8-12 --layers=coarse --out=DIR`.
+"""Mix styles: `python -m stylegan_jax.tools.style_mix --model=DIR --rows=0-3 --columns=8-12 --layers=coarse --out=DIR`.
 
 Each picture of the grid is its row's, with the chosen style slots of its column's (StyleGAN, section 3.1 and figure 3).
 The first row and the first column show the sources.
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from stylegan_jax.base.flags import Parser
 from stylegan_jax.runtime import records
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
@@ -21,7 +22,7 @@ from stylegan_jax.tools import _inputs as inputs, _runner as runner
 def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     head = (__doc__ or "").split("\n")[0]
-    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.style_mix", description=head)
+    p = Parser(prog="python -m stylegan_jax.tools.style_mix", description=head)
     inputs.add_arguments(p)
     inputs.add_output(p, "folder for grid.png, the PNGs and style_mix.json")
     p.add_argument("--rows", default="0-3", metavar="SEEDS", help="that keep the other slots (default: %(default)s)")
@@ -60,7 +61,7 @@ def act(args: argparse.Namespace) -> str:
     from stylegan_jax.sampling.load import load_model
 
     seeds = [inputs.parse_numbers(f, x, 2**32, "seed") for f, x in (("--rows", args.rows), ("--columns", args.columns))]
-    model = load_model(args.run, args.step)
+    model = load_model(args.model, args.step)
     layers = inputs.parse_layers(args.layers, model)
     label = inputs.one_label(model, args)
     options = {"psi": args.psi, "cutoff": args.cutoff, "chunk": args.batch}

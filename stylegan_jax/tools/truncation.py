@@ -1,4 +1,4 @@
-"""What truncation does: `python -m stylegan_jax.tools.truncation --run=DIR --seeds=0-3 --psis=-1,0,0.5,1 --out=DIR`.
+"""What truncation does: `python -m stylegan_jax.tools.truncation --model=DIR --seeds=0-3 --psis=-1,0,0.5,1 --out=DIR`.
 
 One row per seed, one column per psi (StyleGAN, appendix B; negative values give the opposite of a picture, figure 8).
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stylegan_jax.base.flags import Parser
 from stylegan_jax.runtime import records
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
@@ -19,7 +20,7 @@ from stylegan_jax.tools import _inputs as inputs, _runner as runner
 def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     head = (__doc__ or "").split("\n")[0]
-    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.truncation", description=head)
+    p = Parser(prog="python -m stylegan_jax.tools.truncation", description=head)
     inputs.add_arguments(p, psi=False)
     inputs.add_output(p, "folder for grid.png and truncation.json")
     p.add_argument("--seeds", default="0-3", help="such as 0-15 or 1,5,8-10 (default: %(default)s)")
@@ -33,7 +34,7 @@ def act(args: argparse.Namespace) -> str:
     from stylegan_jax.sampling.load import load_model
 
     seeds, psis = inputs.parse_seeds(args.seeds), inputs.parse_floats("--psis", args.psis)
-    model = load_model(args.run, args.step)
+    model = load_model(args.model, args.step)
     label = inputs.one_label(model, args)
     path = runner.claim(Path(args.out), "truncation.json", args)
     ws = np.stack([model.map(seeds, label, psi=psi, cutoff=args.cutoff, chunk=args.batch) for psi in psis], axis=1)

@@ -1,4 +1,4 @@
-"""Make a video: `python -m stylegan_jax.tools.video --run=DIR --path=rotate --seeds=3 --out=rotate.mp4`.
+"""Make a video: `python -m stylegan_jax.tools.video --model=DIR --path=rotate --seeds=3 --out=rotate.mp4`.
 
 Every path is a loop, so the video can be played round and round. Frames are drawn in chunks of one size, by one
 compiled program.
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from stylegan_jax.base.flags import Parser
 from stylegan_jax.runtime import records
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
@@ -22,7 +23,7 @@ PATHS = ("latent", "translate", "rotate")
 
 def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    p = argparse.ArgumentParser(prog="python -m stylegan_jax.tools.video", description=(__doc__ or "").split("\n")[0])
+    p = Parser(prog="python -m stylegan_jax.tools.video", description=(__doc__ or "").split("\n")[0])
     inputs.add_arguments(p)
     p.add_argument(
         "--out", required=True, metavar="FILE", help=".mp4 (needs PyAV), .webp or .gif; without ending: best"
@@ -204,7 +205,7 @@ def act(args: argparse.Namespace) -> str:
         seeds = list(range(inputs.count_styles(args.styles)))
     check(args, seeds)
     out = video_file.choose(Path(args.out), args.fps)
-    model = load_model(args.run, args.step)
+    model = load_model(args.model, args.step)
     total = keyframes(args, seeds)[2].shape[1] * args.frames
     count = video_file.write(out, iter(records.progress(frames(model, seeds, args), total, "frame")), args.fps)
     runner.write_record(out.with_name(out.name + ".json"), runner.record(args, model))

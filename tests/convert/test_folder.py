@@ -159,10 +159,10 @@ def test_mutated_folders_raise_only_our_error(folder, name):
 
 def test_command_line_both_ways(tmp_path, pickle_file, capsys):
     model, back = tmp_path / "a" / "model", tmp_path / "back"
-    assert main([str(pickle_file), f"--out={model}"]) == 0
+    assert main([f"--model={pickle_file}", f"--out={model}"]) == 0
     printed = capsys.readouterr().out
     assert "g_ema" in printed and "resolution" in printed and "non-commercial" in printed
-    assert main([str(model), f"--out={back}", "--to=official"]) == 0
+    assert main([f"--model={model}", f"--out={back}", "--to=official"]) == 0
     assert sorted(p.name for p in back.iterdir()) == [
         "D.safetensors", "G.safetensors", "G_ema.safetensors", "init_kwargs.json",
     ]  # fmt: skip
@@ -173,17 +173,17 @@ def test_command_line_both_ways(tmp_path, pickle_file, capsys):
         np.testing.assert_array_equal(got[name], value)
     kwargs = json.loads((back / "init_kwargs.json").read_text())
     assert kwargs["G_ema"]["img_resolution"] == 8 and kwargs["D"]["epilogue_kwargs"]["mbstd_group_size"] == 4
-    assert main([str(model), f"--out={back}", "--to=official"]) == 1
+    assert main([f"--model={model}", f"--out={back}", "--to=official"]) == 1
     assert "--overwrite" in capsys.readouterr().err
-    assert main([str(model), f"--out={back}", "--to=official", "--overwrite", "--nets=d"]) == 0
+    assert main([f"--model={model}", f"--out={back}", "--to=official", "--overwrite", "--nets=d"]) == 0
     assert sorted(p.name for p in back.iterdir()) == ["D.safetensors", "init_kwargs.json"]
 
 
 def test_command_line_errors(tmp_path, pickle_file, capsys):
-    assert main([str(tmp_path / "none.pkl"), f"--out={tmp_path / 'm'}"]) == 1
-    assert main([str(tmp_path), f"--out={tmp_path / 'm'}"]) == 1
-    assert main([str(pickle_file), f"--out={tmp_path / 'm'}", "--nets=G"]) == 1
-    assert main([str(pickle_file), f"--out={tmp_path / 'm'}", "--to=official"]) == 1
+    assert main([f"--model={tmp_path / 'none.pkl'}", f"--out={tmp_path / 'm'}"]) == 1
+    assert main([f"--model={tmp_path}", f"--out={tmp_path / 'm'}"]) == 1
+    assert main([f"--model={pickle_file}", f"--out={tmp_path / 'm'}", "--nets=G"]) == 1
+    assert main([f"--model={pickle_file}", f"--out={tmp_path / 'm'}", "--to=official"]) == 1
     error = capsys.readouterr().err
     assert error.count("error: ") == 4 and "known are g_ema, g, d" in error
     assert not (tmp_path / "m").exists()
@@ -228,3 +228,15 @@ def test_large_file_is_fast_and_small(tmp_path):
     assert code == "0" and int(peak) < 1024, f"{peak} MiB"
     assert seconds < 20
     assert read_model_folder(tmp_path / "m")[0]["weights"]["parameters"]["g"] > 28_000_000
+
+
+@pytest.mark.parametrize("words", [[], ["a.pkl", "--model=b.pkl"]])
+def test_the_command_takes_one_model(words, capsys):
+    with pytest.raises(SystemExit):
+        main([*words, "--out=x"])
+    assert "pass the model once, as --model=PATH" in capsys.readouterr().err
+
+
+def test_the_model_may_be_positional(tmp_path, capsys):
+    assert main([str(tmp_path / "none.pkl"), "--out=x"]) == 1
+    assert "none.pkl" in capsys.readouterr().err

@@ -166,12 +166,12 @@ def test_the_data_set_tool_reads_tfds(file_format, prepared, config, monkeypatch
     assert sorted(values) == list(range(10))
     assert np.array_equal(source.labels(np.arange(10)).argmax(1), values % 2)
     source.close()
-    none = prepare(Options("tfds:stylegan_jax_tiny", dest, labels="none", channels=1, force=True))
+    none = prepare(Options("tfds:stylegan_jax_tiny", dest, labels="none", channels=1, overwrite=True))
     assert none.labels == [None] * 10 and none.channels == 1
     with pytest.raises(DataError, match="did you mean 'train'"):
-        prepare(Options("tfds:stylegan_jax_tiny", dest, split="trian", force=True))
+        prepare(Options("tfds:stylegan_jax_tiny", dest, split="trian", overwrite=True))
     with pytest.raises(DataError, match="tfds build cifar10"):
-        prepare(Options("tfds:cifar10", dest, force=True))
+        prepare(Options("tfds:cifar10", dest, overwrite=True))
 
 
 def test_the_data_set_tool_reads_what_tensorflow_writes(tmp_path, smooth):

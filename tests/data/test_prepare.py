@@ -210,13 +210,13 @@ def test_an_odd_first_image_does_not_decide(smooth, encode, write, tmp_path):
 def test_options_are_checked_before_anything_is_read(tmp_path):
     cases = {
         r"--transform=crop: known are none, stretch, center-crop": {"transform": "crop"},
-        r"--resize-filter=cubic: known are box, lanczos": {"resize_filter": "cubic"},
+        r"--resize_filter=cubic: known are box, lanczos": {"resize_filter": "cubic"},
         r"--labels=json: known are auto, file": {"labels": "json"},
         r"--channels=2: known are 0, 1, 3, 4": {"channels": 2},
         r"--alpha=red: known are white": {"alpha": "red"},
         r"--duplicates=ask: known are keep, drop": {"duplicates": "ask"},
         r"--workers=0 must be at least 1": {"workers": 0},
-        r"--max-images=-1 must be at least 0": {"max_images": -1},
+        r"--max_images=-1 must be at least 0": {"max_images": -1},
         r"--resolution=0x5: between 1 and 8192": {"resolution": (0, 5)},
         r"--resolution=5x9000: between": {"resolution": (5, 9000)},
         r"--transform=center-crop needs --resolution": {"transform": "center-crop"},
@@ -241,12 +241,12 @@ def test_destinations_that_are_refused(photos, tmp_path):
     cases = (
         (path, {}, "lie in each other"),
         (f"{path}/out.zip", {}, "lie in each other"),
-        (str(tmp_path), {"force": True}, "lie in each other"),
-        ("old.zip", {}, "exists; choose another, or replace it with --force"),
-        ("mine", {}, "is not empty; choose another, or replace it with --force"),
-        ("mine", {"force": True}, "was not made by this tool"),
-        ("file", {"force": True}, "is a file"),
-        ("dir.zip", {"force": True}, "is a folder"),
+        (str(tmp_path), {"overwrite": True}, "lie in each other"),
+        ("old.zip", {}, "exists; choose another, or replace it with --overwrite"),
+        ("mine", {}, "is not empty; choose another, or replace it with --overwrite"),
+        ("mine", {"overwrite": True}, "was not made by this tool"),
+        ("file", {"overwrite": True}, "is a file"),
+        ("dir.zip", {"overwrite": True}, "is a folder"),
         ("x.tar.gz", {}, "only .zip files and folders"),
         ("file/x.zip", {}, "cannot be written"),
         ("", {}, "--dest is empty"),
@@ -263,8 +263,8 @@ def test_force_replaces_what_the_tool_made(name, photos, tmp_path):
     path, _ = photos
     dest = str(tmp_path / name)
     prepare(Options(path, dest))
-    refused("--force", source=path, dest=dest)
-    prepare(Options(path, dest, force=True, max_images=2))
+    refused("--overwrite", source=path, dest=dest)
+    prepare(Options(path, dest, overwrite=True, max_images=2))
     assert len(contents(dest)) == 4 and sorted(os.listdir(tmp_path)) == sorted(["set", name])
 
 
@@ -283,12 +283,12 @@ def test_a_failure_leaves_the_old_set_and_nothing_half(name, photos, tmp_path, m
 
     monkeypatch.setattr(convert, "make", breaks)
     with pytest.raises(KeyboardInterrupt):
-        prepare(Options(path, dest, force=True, workers=1))
+        prepare(Options(path, dest, overwrite=True, workers=1))
     monkeypatch.setattr(convert, "make", make)
     full = OSError(28, "No space left on device")
     for writer in (write_module._ZipWriter, write_module._FolderWriter):
         monkeypatch.setattr(writer, "add", lambda *_: (_ for _ in ()).throw(full))
-    refused("No space left on device; nothing was written", source=path, dest=dest, force=True)
+    refused("No space left on device; nothing was written", source=path, dest=dest, overwrite=True)
     assert contents(dest) == before and sorted(os.listdir(tmp_path)) == sorted(["set", name])
 
 
@@ -308,7 +308,7 @@ def test_a_live_run_is_not_disturbed_and_a_dead_one_is_taken_over(name, photos, 
         (tmp_path / "x" / "meta.json").write_text('{"format": "stylegan_jax prepared data set"}')
     else:
         part.write_bytes(b"half" * 100_000)
-    prepare(Options(path, dest, force=True))
+    prepare(Options(path, dest, overwrite=True))
     assert len(contents(dest)) == 12 and not part.exists()
 
 
@@ -382,7 +382,7 @@ def test_the_command_reports_what_it_did(photos, encode, smooth, tmp_path, capsy
         assert words in out
     assert main(arguments) == 2
     assert "error: --dest=" in capsys.readouterr().err
-    assert main([*arguments, "--force", "--resolution=12x8", "--transform=center-crop", "--duplicates=drop"]) == 0
+    assert main([*arguments, "--overwrite", "--resolution=12x8", "--transform=center-crop", "--duplicates=drop"]) == 0
     out = capsys.readouterr().out
     assert "12x8 is not a square power of two" in out
     with pytest.raises(SystemExit, match="2"):
@@ -394,7 +394,7 @@ HELP = """
 import sys
 from stylegan_jax.data.prepare.__main__ import main
 source, dest = sys.argv[1:]
-assert main([f"--source={source}", f"--dest={dest}", "--max-images=20"]) == 0
+assert main([f"--source={source}", f"--dest={dest}", "--max_images=20"]) == 0
 heavy = [m for m in ("tensorflow", "tensorflow_datasets", "jax", "clu", "orbax", "lmdb") if m in sys.modules]
 assert not heavy, heavy
 """

@@ -27,7 +27,7 @@ def read(tmp_path):
 
     def read(source, **options):
         dest = str(tmp_path / "out.zip")
-        report = prepare(Options(str(source), dest, force=True, **options))
+        report = prepare(Options(str(source), dest, overwrite=True, **options))
         with zipfile.ZipFile(dest) as archive:
             images = [np.asarray(Image.open(io.BytesIO(archive.read(name)))) for name, _, _ in report.written]
         pixels = np.stack(images)

@@ -94,12 +94,12 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def programs(folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("programs") / "model"
-    assert export.main([f"--run={folder}", f"--out={path}", "--platforms=cpu"]) == 0
+    assert export.main([f"--model={folder}", f"--out={path}", "--platforms=cpu"]) == 0
     return path
 
 
 def test_what_is_pushed_and_pulled_loads_bit_for_bit(fake, folder, tmp_path, capsys):
-    options = [f"--run={folder}", f"--out={tmp_path / 'out'}", "--platforms=none", "--license=mit"]
+    options = [f"--model={folder}", f"--out={tmp_path / 'out'}", "--platforms=none", "--license=mit"]
     assert export.main([*options, "--push=me/my-model", "--private"]) == 0
     assert "uploaded: load_model('hf://me/my-model')" in capsys.readouterr().out
     create, upload = fake.calls
@@ -133,7 +133,7 @@ def test_programs_are_pushed_and_pulled_and_old_ones_removed(fake, folder, progr
 def test_private_uploads_to_no_public_repository(fake, folder, tmp_path, capsys):
     hub.push(folder, "me/seen")
     fake.calls.clear()
-    options = [f"--run={folder}", f"--out={tmp_path / 'out'}", "--platforms=none", "--license=mit", "--push=me/seen"]
+    options = [f"--model={folder}", f"--out={tmp_path / 'out'}", "--platforms=none", "--license=mit", "--push=me/seen"]
     assert export.main([*options, "--private"]) == 2
     assert "--private: me/seen exists and is public; make it private" in capsys.readouterr().err
     assert [call[0] for call in fake.calls] == ["create"]
@@ -188,7 +188,7 @@ def test_a_program_that_is_none_and_nets_that_no_function_reads(programs, tmp_pa
 def test_a_path_object_and_a_tool_take_the_address(fake, folder, tmp_path):
     shutil.copytree(folder, fake.root / "me/m")
     assert load_model(Path("hf://me/m")).gan.spec.z_dim == 16
-    assert sample.main(["--run=hf://me/m", "--seeds=1", f"--out={tmp_path / 's'}", "--files=images"]) == 0
+    assert sample.main(["--model=hf://me/m", "--seeds=1", f"--out={tmp_path / 's'}", "--files=images"]) == 0
     assert (tmp_path / "s" / "seed0001.png").is_file()
 
 
@@ -225,7 +225,7 @@ def test_without_the_library_the_command_is_named(folder, tmp_path, monkeypatch,
     with pytest.raises(ConfigError, match=r"needs huggingface_hub: pip install 'huggingface_hub.*'\.\[hub\]'"):
         load_model("hf://me/m")
     out = tmp_path / "out"
-    assert export.main([f"--run={folder}", f"--out={out}", "--push=me/m", "--license=mit"]) == 2
+    assert export.main([f"--model={folder}", f"--out={out}", "--push=me/m", "--license=mit"]) == 2
     assert "pip install" in capsys.readouterr().err and not out.exists()
 
 
@@ -235,7 +235,7 @@ def test_a_refused_upload_says_so_and_keeps_the_folder(fake, folder, tmp_path, c
 
     monkeypatch.setattr(fake, "create_repo", refuse)
     out = tmp_path / "out"
-    assert export.main([f"--run={folder}", f"--out={out}", "--platforms=none", "--push=me/m", "--license=mit"]) == 2
+    assert export.main([f"--model={folder}", f"--out={out}", "--platforms=none", "--push=me/m", "--license=mit"]) == 2
     assert "--push=me/m: 401 Unauthorized; log in with 'hf auth login' or set HF_TOKEN" in capsys.readouterr().err
     assert load_model(out).gan.spec.z_dim == 16
     with pytest.raises(ConfigError, match="write USER/NAME"):

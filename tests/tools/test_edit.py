@@ -69,7 +69,7 @@ def groups(tmp_path, w_dim: int) -> tuple[np.ndarray, list[str]]:
 @pytest.mark.parametrize(("method", "least"), [("boundary", 0.98), ("difference", 0.95)])
 def test_a_direction_between_two_groups(classes_model, model, tmp_path, method, least):
     normal, flags = groups(tmp_path, model.gan.spec.w_dim)
-    options = [f"--run={classes_model}", f"--method={method}", "--class=0", "--seeds=1", "--strengths=0,1", *flags]
+    options = [f"--model={classes_model}", f"--method={method}", "--class=0", "--seeds=1", "--strengths=0,1", *flags]
     assert edit.main([*options, f"--out={tmp_path / 'out'}"]) == 0
     found = directions.load(str(tmp_path / "out" / "directions.npz"), model.gan.spec.w_dim)
     assert found.vectors[0] @ normal > least
@@ -79,7 +79,7 @@ def test_a_direction_between_two_groups(classes_model, model, tmp_path, method, 
 
 def test_the_grid_shows_each_seed_moved_by_each_strength(classes_model, model, tmp_path):
     first, again = tmp_path / "first", tmp_path / "again"
-    options = [f"--run={classes_model}", "--layers=2", "--strengths=-2,0,4"]
+    options = [f"--model={classes_model}", "--layers=2", "--strengths=-2,0,4"]
     assert edit.main([*options, "--class=2", "--seeds=4,5", "--method=sefa", "--count=2", f"--out={first}"]) == 0
     assert json.loads((first / "edit.json").read_text())["layers"] == [2]
     found = directions.load(str(first / "directions.npz"), model.gan.spec.w_dim)
@@ -130,7 +130,7 @@ def test_mistakes_are_answered_by_one_line(classes_model, tmp_path, monkeypatch,
     whole = (tmp_path / "half.npz").read_bytes()
     (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
     of_seeds = [] if options[0].startswith("--styles") else ["--class=0", "--seeds=0"]
-    assert edit.main([f"--run={classes_model}", "--out=x", *of_seeds, *options]) == 2
+    assert edit.main([f"--model={classes_model}", "--out=x", *of_seeds, *options]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ") and text in line
     assert not (tmp_path / "x").exists()
@@ -138,7 +138,7 @@ def test_mistakes_are_answered_by_one_line(classes_model, tmp_path, monkeypatch,
 
 def test_given_styles_need_no_label(classes_model, model, tmp_path):
     np.savez(tmp_path / "w.npz", w=model.map([4], 2))
-    options = [f"--run={classes_model}", f"--styles={tmp_path / 'w.npz'}", "--strengths=0", "--count=1"]
+    options = [f"--model={classes_model}", f"--styles={tmp_path / 'w.npz'}", "--strengths=0", "--count=1"]
     assert edit.main([*options, f"--out={tmp_path / 'out'}"]) == 0
     shown = np.asarray(Image.open(tmp_path / "out" / "direction00.png")).astype(int)
     assert np.abs(shown - model.sample([4], label=2)[0]).max() <= 1

@@ -29,7 +29,7 @@ def exported(classes_model, zoo, tmp_path_factory):
     root, found = tmp_path_factory.mktemp("exported"), {}
     for name, source in {"classes": classes_model, "stylegan3": zoo["stylegan3"], "grey": zoo["grey"]}.items():
         wanted = "cpu,cuda,tpu" if name == "classes" else "cpu"
-        assert export.main([f"--run={source}", f"--out={root / name}", f"--platforms={wanted}"]) == 0
+        assert export.main([f"--model={source}", f"--out={root / name}", f"--platforms={wanted}"]) == 0
         found[name] = source, root / name
     return found
 
@@ -142,18 +142,18 @@ def test_what_does_not_fit(exported, tmp_path, capsys):
         (["--platforms=cuda,mps"], "--platforms=cuda,mps: known: cpu, cuda, tpu, none"),
         (["--push=me/x"], "--push needs --license"),
         (["--private"], "--private does nothing without --push"),
-        (["--whole"], "--whole: --run holds no G and no D; leave --whole out, or give the workdir of the run"),
+        (["--whole"], "--whole: --model holds no G and no D; leave --whole out, or pass the workdir of a run"),
         (["--license=a b"], "write an identifier of the Hub"),
     ):
-        assert export.main([f"--run={source}", f"--out={tmp_path / 'x'}", *options]) == 2
+        assert export.main([f"--model={source}", f"--out={tmp_path / 'x'}", *options]) == 2
         assert text in capsys.readouterr().err
-    assert export.main([f"--run={source}", f"--out={folder}", "--platforms=none"]) == 2
+    assert export.main([f"--model={source}", f"--out={folder}", "--platforms=none"]) == 2
     assert "exists already; pass --overwrite" in capsys.readouterr().err
 
 
 def test_an_exchanged_program_is_refused_and_a_folder_of_ours_replaced(exported, tmp_path):
     source = exported["grey"][0]
-    options = [f"--run={source}", f"--out={tmp_path / 'x'}"]
+    options = [f"--model={source}", f"--out={tmp_path / 'x'}"]
     assert export.main([*options, "--platforms=cpu"]) == 0
     path = tmp_path / "x" / "stablehlo" / "map.cpu.bin"
     path.write_bytes(path.read_bytes()[:-1] + b"?")

@@ -33,7 +33,7 @@ def size_of(model) -> int:
 
 def test_a_zip_of_samples_is_a_data_set_with_labels(classes_model, model, tmp_path):
     out = tmp_path / "more.zip"
-    options = [f"--run={classes_model}", "--seeds=3,9", "--class=all", "--psi=0.5", "--batch=2"]
+    options = [f"--model={classes_model}", "--seeds=3,9", "--class=all", "--psi=0.5", "--batch=2"]
     assert sample.main([*options, f"--out={out}"]) == 0
     tree = common.get_config()
     tree.model.update({"resolution": size_of(model), "label_dim": -1})
@@ -52,9 +52,8 @@ def test_a_zip_of_samples_is_a_data_set_with_labels(classes_model, model, tmp_pa
 
 
 def test_samples_of_classes_have_their_names(classes_model, model, tmp_path):
-    assert (
-        sample.main([f"--run={classes_model}", "--seeds=4", "--class=0,2", f"--out={tmp_path}", "--files=images"]) == 0
-    )
+    options = ["--seeds=4", "--class=0,2", "--files=images"]
+    assert sample.main([f"--model={classes_model}", f"--out={tmp_path}", *options]) == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "sample.json",
         "seed0004_class000.png",
@@ -65,7 +64,7 @@ def test_samples_of_classes_have_their_names(classes_model, model, tmp_path):
 
 
 def test_another_call_into_the_same_folder_is_refused(classes_model, tmp_path, capsys):
-    options = [f"--run={classes_model}", "--seeds=4", "--class=0", f"--out={tmp_path}"]
+    options = [f"--model={classes_model}", "--seeds=4", "--class=0", f"--out={tmp_path}"]
     assert sample.main(options) == 0
     assert sample.main([*options, "--batch=3"]) == 0  # the same pictures
     assert sample.main([*options, "--psi=0.5"]) == 2
@@ -76,8 +75,17 @@ def test_another_call_into_the_same_folder_is_refused(classes_model, tmp_path, c
     assert sample.main([*options, "--psi=0.5", "--overwrite"]) == 0
 
 
+def test_the_record_of_version_0_1_holds_the_same_arguments(classes_model, tmp_path):
+    options = ["--seeds=4", "--class=0", f"--out={tmp_path}"]
+    assert sample.main([f"--model={classes_model}", *options]) == 0
+    record = json.loads((tmp_path / "sample.json").read_text())
+    record["arguments"]["run"] = record["arguments"].pop("model")
+    (tmp_path / "sample.json").write_text(json.dumps(record))
+    assert sample.main([f"--run={classes_model}", *options]) == 0
+
+
 def test_mixtures_take_the_chosen_slots(classes_model, model, tmp_path):
-    options = [f"--run={classes_model}", "--class=1", "--rows=0,1", "--columns=5-7", "--layers=1,3", "--psi=0.8"]
+    options = [f"--model={classes_model}", "--class=1", "--rows=0,1", "--columns=5-7", "--layers=1,3", "--psi=0.8"]
     assert style_mix.main([*options, f"--out={tmp_path}"]) == 0
     grid = cells(tmp_path / "grid.png", 4, size_of(model))
     assert grid.shape[:2] == (3, 4) and (grid[0, 0] == 255).all()
@@ -94,7 +102,7 @@ def test_mixtures_take_the_chosen_slots(classes_model, model, tmp_path):
 
 
 def test_all_slots_give_the_column_and_none_is_no_choice(classes_model, model, tmp_path, capsys):
-    options = [f"--run={classes_model}", "--class=1", "--rows=0", "--columns=5"]
+    options = [f"--model={classes_model}", "--class=1", "--rows=0", "--columns=5"]
     assert style_mix.main([*options, "--layers=all", f"--out={tmp_path}"]) == 0
     grid = cells(tmp_path / "grid.png", 2, size_of(model))
     assert np.abs(grid[1, 1] - grid[0, 1]).max() <= 1 < np.abs(grid[1, 1] - grid[1, 0]).max()
@@ -108,7 +116,7 @@ def test_all_slots_give_the_column_and_none_is_no_choice(classes_model, model, t
 
 
 def test_the_noise_map_is_the_deviation_of_the_draws(classes_model, model, tmp_path):
-    options = [f"--run={classes_model}", "--class=0", "--seeds=2,6", "--count=16", "--show=2"]
+    options = [f"--model={classes_model}", "--class=0", "--seeds=2,6", "--count=16", "--show=2"]
     assert noise.main([*options, f"--out={tmp_path}"]) == 0
     grid = cells(tmp_path / "grid.png", 5, size_of(model))
     w = model.map([2], 0)
@@ -126,7 +134,7 @@ def test_the_noise_map_is_the_deviation_of_the_draws(classes_model, model, tmp_p
 
 def test_truncation_goes_from_the_opposite_through_the_average(classes_model, model, tmp_path):
     assert (
-        truncation.main([f"--run={classes_model}", "--class=0", "--seeds=1,2", "--psis=-1,0,1", f"--out={tmp_path}"])
+        truncation.main([f"--model={classes_model}", "--class=0", "--seeds=1,2", "--psis=-1,0,1", f"--out={tmp_path}"])
         == 0
     )
     grid = cells(tmp_path / "grid.png", 3, size_of(model))
@@ -152,7 +160,7 @@ def test_truncation_goes_from_the_opposite_through_the_average(classes_model, mo
 )
 def test_mistakes_are_answered_by_one_line(classes_model, tmp_path, monkeypatch, capsys, tool, options, text):
     monkeypatch.chdir(tmp_path)
-    assert tool.main([f"--run={classes_model}", "--out=x", *options]) == 2
+    assert tool.main([f"--model={classes_model}", "--out=x", *options]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ") and text in line
     assert not list(tmp_path.iterdir())

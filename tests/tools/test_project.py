@@ -239,7 +239,7 @@ def files(targets, tmp_path_factory):
 
 def test_the_commands(classes_model, model, targets, files, tmp_path, quick, no_pyav):
     out, tuned = tmp_path / "projected", tmp_path / "tuned"
-    options = [f"--run={classes_model}", f"--targets={files}", f"--class={CLASS},2", "--steps=40", "--frames=5"]
+    options = [f"--model={classes_model}", f"--targets={files}", f"--class={CLASS},2", "--steps=40", "--frames=5"]
     assert project.main([*options, f"--out={out}"]) == 0
     record = json.loads((out / "project.json").read_text())
     for i, name in enumerate("ab"):
@@ -254,7 +254,7 @@ def test_the_commands(classes_model, model, targets, files, tmp_path, quick, no_
         assert 0 < record["lpips"][name]["end"] < 0.4 * record["lpips"][name]["start"]
         with Image.open(folder / "proj.webp") as video:
             assert (video.n_frames, video.size) == (5, (16, 8))
-    options = [f"--run={classes_model}", f"--projected={out}", "--steps=40", "--rate=3e-3"]
+    options = [f"--model={classes_model}", f"--projected={out}", "--steps=40", "--rate=3e-3"]
     assert pti.main([*options, f"--out={tuned}"]) == 0
     for i, name in enumerate("ab"):
         shown = np.asarray(Image.open(tuned / f"{name}.png")).astype(int)
@@ -271,7 +271,7 @@ def test_the_commands(classes_model, model, targets, files, tmp_path, quick, no_
 
 def test_other_arguments_need_another_folder(classes_model, files, tmp_path, quick, capsys):
     """A tuned folder is replaced where the arguments are the same, and only there."""
-    run, out = f"--run={classes_model}", tmp_path / "p"
+    run, out = f"--model={classes_model}", tmp_path / "p"
     options = [run, f"--targets={files / 'a.png'}", f"--class={CLASS}", "--video=none", f"--out={out}"]
     images.save_png(tmp_path / "mask.png", np.full((30, 8, 1), 255, np.uint8))
     assert project.main([*options, "--steps=1", f"--masks={tmp_path / 'mask.png'}"]) == 0
@@ -290,13 +290,13 @@ def test_other_arguments_need_another_folder(classes_model, files, tmp_path, qui
 @pytest.fixture
 def projected(classes_model, files, tmp_path, quick):
     """Return the folder of one call for both targets."""
-    options = [f"--run={classes_model}", f"--targets={files}", f"--class={CLASS},2", "--steps=1", "--frames=2"]
+    options = [f"--model={classes_model}", f"--targets={files}", f"--class={CLASS},2", "--steps=1", "--frames=2"]
     assert project.main([*options, "--video=webp", f"--out={tmp_path / 'p'}"]) == 0
     return tmp_path / "p"
 
 
 def test_what_an_earlier_call_left_is_not_taken(classes_model, model, files, projected):
-    options = [f"--run={classes_model}", f"--targets={files / 'b.png'}", "--class=2", "--steps=1", "--video=none"]
+    options = [f"--model={classes_model}", f"--targets={files / 'b.png'}", "--class=2", "--steps=1", "--video=none"]
     assert project.main([*options, f"--out={projected}", "--overwrite"]) == 0
     assert not (projected / "b" / "proj.webp").exists()
     assert (projected / "a" / "projected_w.npz").exists()
@@ -314,7 +314,7 @@ def test_each_part_is_written_when_it_is_done(classes_model, files, tmp_path, qu
         write(folder, *more)
 
     monkeypatch.setattr(project, "write", interrupted)
-    options = [f"--run={classes_model}", f"--targets={files}", f"--class={CLASS},2", "--steps=1", "--video=none"]
+    options = [f"--model={classes_model}", f"--targets={files}", f"--class={CLASS},2", "--steps=1", "--video=none"]
     with pytest.raises(KeyboardInterrupt):
         project.main([*options, "--batch=1", f"--out={tmp_path / 'p'}"])
     record = json.loads((tmp_path / "p" / "project.json").read_text())
@@ -336,7 +336,7 @@ def test_tuning_replaces_nothing_of_others(classes_model, projected, tmp_path, c
     out = tmp_path / "models"
     out.mkdir()
     (shutil.copytree if taken == "a" else shutil.copyfile)(classes_model if taken == "a" else __file__, out / taken)
-    assert pti.main([f"--run={classes_model}", f"--projected={projected}", "--steps=1", f"--out={out}"]) == 2
+    assert pti.main([f"--model={classes_model}", f"--projected={projected}", "--steps=1", f"--out={out}"]) == 2
     assert "exists already; " in capsys.readouterr().err
     assert [p.name for p in out.iterdir()] == [taken]
 
@@ -355,10 +355,10 @@ def test_a_tuned_folder_names_no_paths_and_keeps_the_kind_of_labels(
         json.dumps({"step": 8, "nimg": 80, "metric": "fid5k", "value": 70.5}) + "\n"
     )
     tuned, exported = tmp_path / "t", tmp_path / "e"
-    options = [f"--run={tmp_path}", f"--projected={projected / 'a'}", "--steps=1"]
+    options = [f"--model={tmp_path}", f"--projected={projected / 'a'}", "--steps=1"]
     assert pti.main([*options, f"--out={tuned}"]) == 0
     monkeypatch.setattr(stylegan_jax.sampling.load, "load_model", load_model)
-    assert export.main([f"--run={tuned / 'a'}", f"--out={exported}", "--platforms=none"]) == 0
+    assert export.main([f"--model={tuned / 'a'}", f"--out={exported}", "--platforms=none"]) == 0
     for folder in (tuned / "a", exported):
         text = (folder / "model.json").read_text()
         facts = json.loads(text)["provenance"]
@@ -405,14 +405,14 @@ def test_mistakes_are_answered_by_one_line(classes_model, files, tmp_path, monke
     (tmp_path / "a.png").write_bytes((files / "a.png").read_bytes())
     Image.new("L", (8, 8)).save(tmp_path / "black.png")
     Image.new("F", (8, 8)).save(tmp_path / "deep.tif")
-    assert project.main([f"--run={classes_model}", "--targets=a.png", f"--class={CLASS}", "--out=x", *options]) == 2
+    assert project.main([f"--model={classes_model}", "--targets=a.png", f"--class={CLASS}", "--out=x", *options]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and text in error
     assert not list(tmp_path.glob("x/*"))
 
 
 def test_a_class_where_there_is_one(model, targets, classes_model, files, capsys):
-    assert project.main([f"--run={classes_model}", f"--targets={files}", "--out=nowhere"]) == 2
+    assert project.main([f"--model={classes_model}", f"--targets={files}", "--out=nowhere"]) == 2
     assert "this model draws by label; choose one with --class=0 … 2" in capsys.readouterr().err
     with pytest.raises(ValueError, match="give a class from 0 to 2"):
         projector.project(model, targets, net=NET)
@@ -453,7 +453,7 @@ def test_tuning_needs_a_projection(classes_model, model, files, tmp_path, monkey
     (tmp_path / "made" / "project.json").write_text('{"weights": "0"}')
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty" if "--projected=." in options else tmp_path)
-    assert pti.main([f"--run={classes_model}", *options, "--out=x"]) == 2
+    assert pti.main([f"--model={classes_model}", *options, "--out=x"]) == 2
     assert text in capsys.readouterr().err
     assert not list(tmp_path.glob("**/x"))
 

@@ -88,7 +88,7 @@ def test_a_model_beside_its_data(classes_model, tmp_path, capsys):
     data = tmp_path / "real.npy"
     np.save(data, DRAW.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8))
     out = tmp_path / "out"
-    options = [f"--run={classes_model}", f"--run={classes_model}", f"--data={data}", "--num=5", f"--out={out}"]
+    options = [f"--model={classes_model}", f"--model={classes_model}", f"--data={data}", "--num=5", f"--out={out}"]
     assert spectrum.main([*options, "--class=0,2", "--batch=4"]) == 0
     assert "spectra of real (5), model (5), model-2 (5)" in capsys.readouterr().out
     record = json.loads((out / "spectrum.json").read_text())
@@ -110,7 +110,7 @@ def test_a_model_beside_its_data(classes_model, tmp_path, capsys):
 def test_more_than_there_is_takes_all_of_it(zoo, tmp_path, capsys):
     data = tmp_path / "real.npy"
     np.save(data, DRAW.integers(0, 256, (6, 8, 8, 1), dtype=np.uint8))
-    options = [f"--run={zoo['grey']}", f"--data={data}", "--num=9", f"--out={tmp_path / 'out'}"]
+    options = [f"--model={zoo['grey']}", f"--data={data}", "--num=9", f"--out={tmp_path / 'out'}"]
     assert spectrum.main(options) == 0
     assert "spectra of real (6), grey (9)" in capsys.readouterr().out
     assert json.loads((tmp_path / "out" / "spectrum.json").read_text())["images"] == {"real": 6, "grey": 9}
@@ -132,7 +132,7 @@ def test_the_data_of_a_run_are_the_images_that_it_saw(tmp_path):
 
 def test_channels_other_than_three(zoo, tmp_path):
     for name in ("grey", "rgba"):
-        assert spectrum.main([f"--run={zoo[name]}", "--num=2", f"--out={tmp_path / name}"]) == 0
+        assert spectrum.main([f"--model={zoo[name]}", "--num=2", f"--out={tmp_path / name}"]) == 0
         with np.load(tmp_path / name / f"{name}.npz") as file:
             drawn = load_model(zoo[name]).sample([0, 1])
             assert float(file["mean"]) == pytest.approx(drawn.mean(), abs=0.5)
@@ -142,12 +142,12 @@ def test_channels_other_than_three(zoo, tmp_path):
     ("options", "text"),
     [
         ([], "nothing to look at"),
-        (["--data=run"], "--data=run means the data of --run"),
+        (["--data=run"], "--data=run means the data of --model"),
         (["--data=synthetic:4", "--mean=1"], "--mean and --std belong together"),
         (["--data=synthetic:4", "--mean=1", "--std=0"], "the second above 0"),
         (["--data=synthetic:4", "--pad=1"], "--pad=1 must be at least 2"),
-        (["--data=synthetic:4", "--class=1"], "--class=1 has no effect without --run; leave it out"),
-        (["--data=synthetic:4", "--psi=0.5"], "--psi=0.5 has no effect without --run"),
+        (["--data=synthetic:4", "--class=1"], "--class=1 has no effect without --model; leave it out"),
+        (["--data=synthetic:4", "--psi=0.5"], "--psi=0.5 has no effect without --model"),
         (["--data=nowhere"], "--data=nowhere: neither a folder"),
     ],
 )
@@ -160,9 +160,9 @@ def test_mistakes_are_answered_by_one_line(tmp_path, capsys, monkeypatch, option
 
 def test_models_without_runs_and_of_other_sizes(zoo, tmp_path, capsys):
     out = f"--out={tmp_path / 'x'}"
-    assert spectrum.main([f"--run={zoo['grey']}", "--data=run", out]) == 2
+    assert spectrum.main([f"--model={zoo['grey']}", "--data=run", out]) == 2
     assert "is no workdir of a run, so its data is not known" in capsys.readouterr().err
-    assert spectrum.main([f"--run={zoo['grey']}", f"--run={zoo['stylegan3']}", "--class=0", out]) == 2
+    assert spectrum.main([f"--model={zoo['grey']}", f"--model={zoo['stylegan3']}", "--class=0", out]) == 2
     assert "images of different sizes" in capsys.readouterr().err
-    assert spectrum.main([f"--run={zoo['grey']}", "--label=1,0", out]) == 2
+    assert spectrum.main([f"--model={zoo['grey']}", "--label=1,0", out]) == 2
     assert "--label=1,0 has no effect on models without labels" in capsys.readouterr().err

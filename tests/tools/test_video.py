@@ -50,7 +50,7 @@ TOY = LoadedModel(
 
 
 def draw(*options: str, model: LoadedModel = TOY) -> np.ndarray:
-    args = video.parser().parse_args(["--run=x", "--out=y", *options])
+    args = video.parser().parse_args(["--model=x", "--out=y", *options])
     return np.stack(list(video.frames(model, inputs.parse_seeds(args.seeds), args))).astype(int)
 
 
@@ -121,20 +121,20 @@ def test_labels_blend_along_the_path():
 
 
 def test_a_single_picture_moves_the_same_way():
-    args = sample.parser().parse_args(["--run=x", "--out=y", "--translate=0.125,-0.25"])
+    args = sample.parser().parse_args(["--model=x", "--out=y", "--translate=0.125,-0.25"])
     (still,) = TOY.sample([3]).astype(int)
     (moved,) = sample.move_canvas(TOY, args).sample([3]).astype(int)
     assert np.abs(moved[:-3, 2:] - still[3:, :-2]).max() <= 1  # two pixels right, three up
-    args = sample.parser().parse_args(["--run=x", "--out=y", "--translate=0.0625,0", "--rotate=90"])
+    args = sample.parser().parse_args(["--model=x", "--out=y", "--translate=0.0625,0", "--rotate=90"])
     (turned,) = sample.move_canvas(TOY, args).sample([3]).astype(int)
     want = np.rot90(still[:, (W - H) // 2 : (W + H) // 2])  # turned first, then moved
     assert np.abs(turned[:, (W - H) // 2 + 1 : (W + H) // 2 + 1] - want).max() <= 1
-    assert sample.move_canvas(TOY, sample.parser().parse_args(["--run=x", "--out=y"])) is TOY
+    assert sample.move_canvas(TOY, sample.parser().parse_args(["--model=x", "--out=y"])) is TOY
 
 
 def test_the_command_on_a_real_model(real, tmp_path, capsys):
     out = tmp_path / "circle.webp"
-    options = [f"--run={real}", "--path=translate", "--seeds=0", "--frames=4", "--radius=0.125", "--class=1"]
+    options = [f"--model={real}", "--path=translate", "--seeds=0", "--frames=4", "--radius=0.125", "--class=1"]
     assert video.main([*options, f"--out={out}", "--fps=10", "--batch=4"]) == 0
     assert "4 frames, 0.4 s" in capsys.readouterr().out
     right, _, left, _ = read(out)[:, 2:-2].astype(float)  # two pixels right and two left of the centre
@@ -234,13 +234,13 @@ def test_without_pyav_webp_is_written_and_mp4_refused(tmp_path, monkeypatch):
         (["--out=x.avi"], "the ending '.avi' is not known; use one of .mp4, .webp, .gif"),
         (["--out=nowhere/x.webp"], "give a file in a folder that exists"),
         (["--class=2"], "this model has the classes 0 to 1"),
-        (["--run=nowhere"], "nowhere does not exist"),
+        (["--model=nowhere"], "nowhere does not exist"),
     ],
 )
 def test_mistakes_are_answered_by_one_line(real, tmp_path, monkeypatch, capsys, options, words):
     monkeypatch.chdir(tmp_path)
     np.savez("w.npz", w=np.zeros((4, 4), np.float32))
-    assert video.main([f"--run={real}", "--out=x.webp", *options]) == 2
+    assert video.main([f"--model={real}", "--out=x.webp", *options]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ") and words in line
 
@@ -251,7 +251,7 @@ def test_what_cannot_move_says_so():
     with pytest.raises(ValueError, match="--path=rotate: arch 'stylegan2' draws on a fixed grid"):
         draw("--path=rotate", "--seeds=1", model=fixed)
     for bad in ("1", "1,a", "inf,0", "1,2,3"):
-        args = sample.parser().parse_args(["--run=x", "--out=y", f"--translate={bad}"])
+        args = sample.parser().parse_args(["--model=x", "--out=y", f"--translate={bad}"])
         with pytest.raises(ValueError, match=f"--translate={bad}: write two numbers"):
             sample.move_canvas(TOY, args)
 

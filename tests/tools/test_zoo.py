@@ -14,7 +14,7 @@ LABEL = {"stylegan3": 1}
 
 
 def options(zoo, name):
-    return [f"--run={zoo[name]}", *([f"--class={LABEL[name]}"] if name in LABEL else [])]
+    return [f"--model={zoo[name]}", *([f"--class={LABEL[name]}"] if name in LABEL else [])]
 
 
 @pytest.mark.parametrize("name", MODES)
@@ -35,7 +35,7 @@ def test_samples_and_truncation(zoo, tmp_path, name):
 
 
 def test_styles_of_pictures_are_edited_and_filmed(classes_model, tmp_path, capsys):
-    model, run = load_model(classes_model), f"--run={classes_model}"
+    model, run = load_model(classes_model), f"--model={classes_model}"
     given = ["--seeds=5,6", "--class=0,2", "--psi=0.6", "--save_w"]
     assert sample.main([run, *given, f"--out={tmp_path / 's'}"]) == 0
     with np.load(tmp_path / "s" / "styles.npz") as file:
@@ -57,7 +57,7 @@ def test_styles_of_pictures_are_edited_and_filmed(classes_model, tmp_path, capsy
 
 
 def test_styles_that_do_not_fit(classes_model, tmp_path, capsys):
-    run, path = f"--run={classes_model}", tmp_path / "w.npz"
+    run, path = f"--model={classes_model}", tmp_path / "w.npz"
     np.savez(path, w=np.zeros((1, 16), np.float32))
     for tool, given, text in (
         (video, [f"--styles={path}", "--out=x.gif"], "has one style per cell"),
@@ -76,7 +76,7 @@ def test_a_direction_between_two_folders_of_projections(classes_model, tmp_path,
         for i, w in enumerate(group):
             (tmp_path / name / str(i)).mkdir(parents=True)
             np.savez(tmp_path / name / str(i) / "projected_w.npz", w=w[None])
-    given = [f"--run={classes_model}", "--class=0", "--method=difference", f"--out={tmp_path / 'out'}"]
+    given = [f"--model={classes_model}", "--class=0", "--method=difference", f"--out={tmp_path / 'out'}"]
     assert edit.main([*given, f"--positive={tmp_path / 'smiling'}", f"--negative={tmp_path / 'not'}"]) == 0
     with np.load(tmp_path / "out" / "directions.npz") as file:
         want = groups["smiling"].mean(axis=(0, 1)) - groups["not"].mean(axis=(0, 1))

@@ -172,7 +172,7 @@ def test_labels_of_another_length_are_refused(cache, tmp_path):
 
 def test_sampling_a_run(straight, tmp_path, capsys):
     folder = straight[0]
-    run = ["--run", str(folder), "--psi", "0.7"]
+    run = ["--model", str(folder), "--psi", "0.7"]
     assert sample.main([*run, "--seeds", "0-4", "--out", str(tmp_path / "a")]) == 0
     assert sample.main([*run, "--seeds", "9,3", "--out", str(tmp_path / "b"), "--batch", "3"]) == 0
     pixels = [np.asarray(Image.open(tmp_path / f"{where}/seed0003.png")) for where in "ab"]

@@ -20,10 +20,12 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from stylegan_jax.base.flags import Parser
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m stylegan_jax.data.prepare",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -39,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         help="none: other aspect ratios are left out (default); stretch: they are distorted; center-crop; "
         "center-crop-wide or center-crop-tall: crop to WxH and fill up to a square with black",
     )
-    p.add_argument("--resize-filter", default="lanczos", help="lanczos or box (default: %(default)s)")
+    p.add_argument("--resize_filter", default="lanczos", help="lanczos or box (default: %(default)s)")
     p.add_argument(
         "--labels",
         default="auto",
@@ -49,11 +51,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--channels", type=int, default=0, help="1 grey, 3 RGB, 4 RGBA (default: 3 for image files)")
     p.add_argument("--alpha", default="white", help="transparency over white or black, or drop it (default: white)")
     p.add_argument("--split", default="train", help="of CIFAR and tfds sources (default: train)")
-    p.add_argument("--max-images", type=int, default=0, help="write only the first so many (default: all)")
+    p.add_argument("--max_images", type=int, default=0, help="write only the first so many (default: all)")
     p.add_argument("--duplicates", default="keep", help="keep or drop images of the same pixels (default: keep)")
     p.add_argument("--workers", type=int, default=os.cpu_count() or 2, help="threads (default: %(default)s)")
     p.add_argument("--strict", action="store_true", help="write nothing if any image cannot be used")
-    p.add_argument("--force", action="store_true", help="replace an existing zip, or a folder made by this tool")
+    p.add_argument("--overwrite", action="store_true", help="replace an existing zip, or a folder made by this tool")
     return p
 
 

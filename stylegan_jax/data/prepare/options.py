@@ -30,7 +30,7 @@ class Options:
         max_images: write so many at most, the first ones; 0: all.
         duplicates: 'keep' or 'drop' images whose pixels were there before.
         strict: refuse bad images instead of leaving them out.
-        force: replace what is at dest.
+        overwrite: replace what is at dest.
         workers: threads.
     """
 
@@ -46,7 +46,7 @@ class Options:
     max_images: int = 0
     duplicates: str = "keep"
     strict: bool = False
-    force: bool = False
+    overwrite: bool = False
     workers: int = 2
 
 
@@ -67,10 +67,10 @@ def check_options(options: Options) -> None:
     for key, values in allowed.items():
         if getattr(options, key) not in values:
             known = ", ".join(map(str, values))
-            raise DataError(f"--{key.replace('_', '-')}={getattr(options, key)}: known are {known}")
+            raise DataError(f"--{key}={getattr(options, key)}: known are {known}")
     for key, least in (("workers", 1), ("max_images", 0)):
         if getattr(options, key) < least:
-            raise DataError(f"--{key.replace('_', '-')}={getattr(options, key)} must be at least {least}")
+            raise DataError(f"--{key}={getattr(options, key)} must be at least {least}")
     if options.resolution is None:
         if options.transform != "none":
             raise DataError(f"--transform={options.transform} needs --resolution, such as 256 or 512x384")

@@ -80,7 +80,7 @@ def meta_json(options: Options, report: Report) -> bytes:
     """Return meta.json: where the images are from, how they were made, what was left out; no times, no paths."""
     labels = report.training_labels()
     asked = dataclasses.asdict(options)
-    for key in ("source", "dest", "strict", "force", "workers"):  # do not change what is written
+    for key in ("source", "dest", "strict", "overwrite", "workers"):  # do not change what is written
         del asked[key]
     tree = {
         "format": write.FORMAT,

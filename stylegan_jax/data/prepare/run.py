@@ -35,7 +35,7 @@ def prepare(options: Options, progress: Progress = lambda results, expected: res
         DataError: nothing was written; the text says why.
     """
     check_options(options)
-    write.check_dest(options.dest, options.source, options.force)
+    write.check_dest(options.dest, options.source, options.overwrite)
     examples = open_examples(options)
     try:
         report = Report(examples.kind, examples.name, options.channels or examples.channels)

@@ -45,7 +45,7 @@ def member_name(index: int) -> str:
     return f"{index:08d}"[:5] + f"/img{index:08d}.png"
 
 
-def check_dest(dest: str, source: str, force: bool) -> None:
+def check_dest(dest: str, source: str, overwrite: bool) -> None:
     """Refuse a destination that cannot or should not be written, before anything is read.
 
     Raises:
@@ -61,8 +61,8 @@ def check_dest(dest: str, source: str, force: bool) -> None:
     if is_zip(dest):
         if os.path.isdir(dest):
             raise DataError(f"--dest={dest} is a folder; choose a name without .zip for a folder")
-        if os.path.exists(dest) and not force:
-            raise DataError(f"--dest={dest} exists; choose another, or replace it with --force")
+        if os.path.exists(dest) and not overwrite:
+            raise DataError(f"--dest={dest} exists; choose another, or replace it with --overwrite")
         return
     if dest.lower().endswith(_OTHER_ARCHIVES):
         raise DataError(f"--dest={dest}: only .zip files and folders are written")
@@ -70,11 +70,11 @@ def check_dest(dest: str, source: str, force: bool) -> None:
         return
     if not os.path.isdir(dest):
         raise DataError(f"--dest={dest} is a file; give a .zip or a folder")
-    if not force:
-        raise DataError(f"--dest={dest} is not empty; choose another, or replace it with --force")
+    if not overwrite:
+        raise DataError(f"--dest={dest} is not empty; choose another, or replace it with --overwrite")
     if not _is_ours(dest):
         raise DataError(
-            f"--dest={dest} was not made by this tool (no {META_NAME} of it), so --force does not delete it"
+            f"--dest={dest} was not made by this tool (no {META_NAME} of it), so --overwrite does not delete it"
         )
 
 

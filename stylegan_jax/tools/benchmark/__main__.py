@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stylegan_jax.base.flags import Parser
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the tool's own arguments."""
     head, _, rest = (__doc__ or "").partition("\n\n")
-    p = argparse.ArgumentParser("python -m stylegan_jax.tools.benchmark", None, head, rest, allow_abbrev=False)
+    p = Parser("python -m stylegan_jax.tools.benchmark", None, head, rest, allow_abbrev=False)
     p.usage = "%(prog)s --config=FILE [--config.KEY=VALUE ...] [options]"
     p.add_argument(
         "--what",
