@@ -6,8 +6,9 @@ random time after it has reported itself ready. Run as a script, as forking is u
 
     python tests/faults/kill_server.py <module>:<function> <directory> --kills 15 --seed 0 --longest 0.5
 
-`function(directory, ready)` calls `ready()` when killing may begin; it ends when the work is done. The report is one
-line of JSON: kills, runs, and codes (those of the runs that were not killed by us).
+`function(directory, ready)` calls `ready()` when killing may begin; it ends when the work is done. It works in `killed`
+inside the directory and first, undisturbed, in `straight` for comparison. The report is one line of JSON: kills, runs,
+checks, and codes (those of the runs that were not killed by us, the straight one first).
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def kill_and_rerun(
 
     Args:
         program: the work.
-        directory: where it works.
+        directory: where it works; is made.
         kills: how many runs to kill at most.
         seed: of the random times.
         longest: seconds after being ready, at most.
@@ -93,6 +94,7 @@ def kill_and_rerun(
     """
     rng = random.Random(seed)
     report: dict[str, Any] = {"kills": 0, "runs": 0, "codes": [], "checks": []}
+    directory.mkdir()
     while True:
         delay = rng.uniform(0.0, longest) if report["kills"] < kills else None
         code = run_once(program, directory, delay)
@@ -117,15 +119,18 @@ def main() -> None:
     sys.path.insert(0, os.fspath(pathlib.Path(__file__).parent))
     module_name, function = arguments.program.split(":")
     module = importlib.import_module(module_name)
+    program, (straight, killed) = getattr(module, function), (arguments.directory / n for n in ("straight", "killed"))
+    straight.mkdir()
+    code = run_once(program, straight, None)
     report = kill_and_rerun(
-        getattr(module, function),
-        arguments.directory,
+        program,
+        killed,
         kills=arguments.kills,
         seed=arguments.seed,
         longest=arguments.longest,
         check=getattr(module, "check", None),
     )
-    print(json.dumps(report))
+    print(json.dumps(report | {"codes": [code, *report["codes"]]}))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import json_rows
 
 SCRIPT = Path(__file__).with_name("metrics_run.py")
 
@@ -32,16 +32,12 @@ def run(workdir: Path, count: int, devices: int, **variables: str) -> list[str]:
     return outputs
 
 
-def rows(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 @pytest.mark.slow
 def test_two_processes_give_the_metrics_of_one(tmp_path):
     for name, count, devices in (("one", 1, 4), ("two", 2, 2)):
         for output in run(tmp_path / name, count, devices):
             assert "done 16" in output
-    one, two = (rows(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
+    one, two = (json_rows(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
     assert [r["metric"] for r in one[:4]] == ["fid40_full", "pr403_precision", "pr403_recall", "fid40"]
     assert len(one) == 8 and one[0]["value"] > 0
     for a, b in zip(one, two, strict=True):

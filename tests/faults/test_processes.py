@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import json_rows
 
 ROOT = Path(__file__).parents[2]
 BATCH = 8
@@ -83,7 +83,7 @@ class Command:
         assert codes == [0] * self.count, [self.output(n) for n in range(self.count)]
 
     def means(self) -> list[dict[str, float]]:
-        return [json.loads(line)["mean"] for line in (self.workdir / "stats.jsonl").read_text().splitlines()]
+        return [row["mean"] for row in json_rows(self.workdir / "stats.jsonl")]
 
 
 @pytest.mark.slow
