@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "peers" / "results.npz"
 SEED = 7
 SIZES = {  # height and width of the random images of a network
