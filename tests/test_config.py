@@ -15,6 +15,7 @@ import pytest
 
 from configs import common, tiny
 from stylegan_jax import config as config_lib, models
+from stylegan_jax.base.trees import flatten
 from stylegan_jax.config import ConfigError, build, resume
 from stylegan_jax.config.documented import field
 from stylegan_jax.convert import arguments
@@ -211,7 +212,7 @@ def test_a_broken_rule_is_named_with_its_value_and_a_fix(changes, parts):
     ids=str,
 )
 def test_these_are_allowed(changes):
-    values = config_lib.flatten(dataclasses.asdict(config_lib.from_dict(make_tree(**changes))))
+    values = flatten(dataclasses.asdict(config_lib.from_dict(make_tree(**changes))), ".")
     assert {key: values[key.replace("__", ".")] for key in changes} == changes
 
 
@@ -310,7 +311,7 @@ def test_a_configuration_from_before_a_key_was_added_is_the_same_run():
     assert config_lib.resume_conflicts(before, config.to_dict()) == ([], [])
     assert config_lib.from_dict(before) == config
     assert config_lib.model_from_dict(before["model"]) == config.model
-    values = config_lib.flatten(dataclasses.asdict(config_lib.from_dict(before)))
+    values = flatten(dataclasses.asdict(config_lib.from_dict(before)), ".")
     assert {key: values[key] for key in FIRST_RUNS} == FIRST_RUNS
 
 
@@ -399,7 +400,7 @@ def count(init):
 def test_recipe_builds_and_keeps_what_its_docstring_promises(name):
     module = load(name)
     tree = module.get_config()
-    assert set(config_lib.flatten(tree.to_dict())) == set(config_lib.flatten(common.get_config().to_dict()))
+    assert set(flatten(tree.to_dict())) == set(flatten(common.get_config().to_dict()))
     tree.data.path = tree.data.path or "given-by-the-user"
     gan = models.build(config_lib.from_dict(tree).model)
     counts = count(gan.init_g), count(gan.init_d)

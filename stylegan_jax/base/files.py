@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+
+@contextlib.contextmanager
+def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
+    """Yield the path of a part to write, which takes the place of `path` at the end: a reader never sees half a file.
+
+    After an error the part is deleted and `path` is as before.
+
+    Args:
+        path: the file to write; its folder exists.
+        ending: of the part's name; processes that may write the same file at once need endings of their own.
+    """
+    part = path.with_name(path.name + ending)
+    try:
+        yield part
+        part.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write a file; a reader never sees a part of it. Text is written as UTF-8."""
+    with replacing(path) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def read_npz(flag: str, path: str, names: tuple[str, ...]) -> list[np.ndarray]:
@@ -39,7 +67,5 @@ def load_npz(path: str | Path, names: tuple[str, ...] | None = None) -> dict[str
 
 def write_npz(path: Path, **arrays: Any) -> None:
     """Write arrays as .npz; a reader never sees a part of it."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    with replacing(path) as part, part.open("wb") as file:
         np.savez(file, **arrays)
-    part.replace(path)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stylegan_jax.base.files import replacing
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -60,10 +62,8 @@ def to_picture(pixels: np.ndarray, columns: int = 1, height: int = 128) -> Image
 
 def save_png(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
     """Write uint8[h, w, c] (c = 1, 3 or 4) as PNG; a reader never sees a partial file."""
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    _as_pillow(pixels).save(part, format="PNG")
-    part.replace(path)
+    with replacing(Path(path)) as part:
+        _as_pillow(pixels).save(part, format="PNG")
 
 
 def _as_pillow(pixels: np.ndarray) -> Image.Image:

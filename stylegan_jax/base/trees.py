@@ -1,4 +1,4 @@
-"""Trees of arrays: their names, and a digest of what they hold."""
+"""Trees of arrays: their names, and digests of what they hold. The digests are stored in files: they may not change."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], separator: str = "/") -> dict[str, Any]:
     """Return the leaves of nested dicts under 'a/b/c' keys."""
     out: dict[str, Any] = {}
     for key, value in tree.items():
-        path = f"{prefix}/{key}" if prefix else str(key)
-        out.update(flatten(value, path) if isinstance(value, Mapping) else {path: value})
+        if isinstance(value, Mapping):
+            out |= {f"{key}{separator}{path}": leaf for path, leaf in flatten(value, separator).items()}
+        else:
+            out[str(key)] = value
     return out
 
 
@@ -47,12 +49,30 @@ def put(tree: dict[str, Any], where: tuple[str, ...], value: Any) -> None:
     node[where[-1]] = value
 
 
-def digest_of(tree: Any, config: Mapping[str, Any]) -> str:
-    """Return 32 hexadecimal digits of a tree of arrays (names, shapes, types, bytes) and of a plain dict."""
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Return the leaves of any tree by name, such as 'opt_g/0/mu/dense/w', in tree order."""
     import jax  # reading files needs no JAX
 
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    return {jax.tree_util.keystr(p, simple=True, separator="/"): x for p, x in jax.tree.leaves_with_path(tree)}
+
+
+def digest_of(tree: Any, config: Mapping[str, Any]) -> str:
+    """Return 32 hexadecimal digits of a tree of arrays (names, shapes, types, bytes) and of a plain dict."""
+    import jax
+
+    digest = hashlib.sha256(json_bytes(config))
     for path, leaf in jax.tree.leaves_with_path(tree):
         x = np.ascontiguousarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {x.dtype} {x.shape}".encode() + x.tobytes())
+        digest.update(f"{jax.tree_util.keystr(path)} {x.dtype} {x.shape}".encode())
+        digest.update(array_bytes(x))
     return digest.hexdigest()[:32]
+
+
+def array_bytes(array: Any) -> memoryview:
+    """Return the bytes of an array of numbers in C order, also of types that NumPy's buffers lack (bfloat16)."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return plain data as JSON with sorted keys, which is what digests are made of."""
+    return json.dumps(value, sort_keys=True).encode()

@@ -25,6 +25,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
+from stylegan_jax.base.agreement import all_processes
 from stylegan_jax.checkpoints import manifest as manifest_lib
 from stylegan_jax.checkpoints.manifest import CheckpointError, DamagedError, NonFiniteError, PyTree
 from stylegan_jax.checkpoints.restore import (
@@ -134,7 +135,7 @@ class Checkpointer:
             manifest = manifest_lib.build_manifest(step, items, plain_meta, scores)
         except CheckpointError as error:
             problem = error
-        if not manifest_lib.all_processes(problem is None):
+        if not all_processes(problem is None):
             raise problem or CheckpointError(f"cannot save step {step}: another process refused it; see its log")
         if self._keep_best in scores:
             self._scores[step] = scores[self._keep_best]

@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from stylegan_jax.base.agreement import all_processes
 from stylegan_jax.checkpoints import manifest as manifest_lib
 from stylegan_jax.checkpoints.manifest import CheckpointError, DamagedError, PyTree
 
@@ -182,7 +183,7 @@ def _damage(together: bool) -> Iterator[None]:
     except Exception as error:
         problem = DamagedError(reason(error))
         problem.__cause__ = error
-    if together and not manifest_lib.all_processes(problem is None):
+    if together and not all_processes(problem is None):
         raise problem or DamagedError("another process could not read it")
     if problem is not None:
         raise problem

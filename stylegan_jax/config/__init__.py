@@ -27,7 +27,7 @@ from stylegan_jax.config.fields import (
     TrainConfig,
 )
 from stylegan_jax.config.levels import Level, at_level, describe_levels, images_shown, is_grown, level_at, levels
-from stylegan_jax.config.resume import RESUMABLE_KEYS, completed, flatten, resume_conflicts
+from stylegan_jax.config.resume import RESUMABLE_KEYS, completed, resume_conflicts
 from stylegan_jax.config.rules import check_devices, check_model, validate
 
 __all__ = [
@@ -58,7 +58,6 @@ __all__ = [
     "check_names",
     "completed",
     "describe_levels",
-    "flatten",
     "from_dict",
     "images_shown",
     "is_grown",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stylegan_jax.base.trees import flatten
 from stylegan_jax.config.fields import ExperimentConfig
 
 # Keys that may differ between a checkpoint and the command that resumes it; all others decide what is computed.
@@ -40,20 +41,9 @@ def _overlay(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return {**tree, **{key: inner(tree.get(key), value) for key, value in changes.items()}}
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return {'a.b.c': value} of nested dicts."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
 def resume_conflicts(saved: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Compare two `to_dict` trees; return (lines of changes that forbid a resume, lines of harmless changes)."""
-    old, new = flatten(completed(saved)), flatten(completed(now))
+    old, new = (flatten(completed(x), ".") for x in (saved, now))
     bad, fine = [], []
     for key in sorted(old.keys() | new.keys()):
         a, b = old.get(key, "(absent)"), new.get(key, "(absent)")

@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 
+from stylegan_jax.base.trees import array_bytes
 from stylegan_jax.data.files import FileSource, parallel
 from stylegan_jax.data.fitted import FittedSource
 from stylegan_jax.data.memory_source import MemorySource
@@ -25,7 +26,7 @@ def fingerprint(source: FittedSource, workers: int = 2) -> str:
     if isinstance(inner, MemorySource):
         digest.update(f"array {inner.array.shape}".encode())
         for start in range(0, count, _SLICE):  # a mapped file may be larger than the memory
-            digest.update(np.ascontiguousarray(inner.array[start : start + _SLICE]).data)
+            digest.update(array_bytes(inner.array[start : start + _SLICE]))
     else:
         parts = [b""] * count
 
@@ -40,4 +41,4 @@ def fingerprint(source: FittedSource, workers: int = 2) -> str:
 
 
 def _of_pixels(pixels: np.ndarray) -> bytes:
-    return hashlib.sha256(f"{pixels.shape}".encode() + np.ascontiguousarray(pixels).tobytes()).digest()
+    return hashlib.sha256(f"{pixels.shape}".encode() + array_bytes(pixels)).digest()

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from stylegan_jax.base.trees import array_bytes
 from stylegan_jax.data.errors import SHOWN, DataError, printable
 
 JSON_NAME = "dataset.json"
@@ -48,7 +49,7 @@ class Labels:
     def digest(self) -> str:
         """16 hexadecimal digits that change when any label does."""
         head = f"{self.values.dtype.str} {self.values.shape} {self.dim}".encode()
-        return hashlib.sha256(head + np.ascontiguousarray(self.values).tobytes()).hexdigest()[:16]
+        return hashlib.sha256(head + array_bytes(self.values)).hexdigest()[:16]
 
     def info(self) -> dict[str, Any]:
         """Return the fields of `spec.SourceInfo` that describe labels."""

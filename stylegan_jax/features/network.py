@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from stylegan_jax.base.errors import StyleganError
+from stylegan_jax.base.trees import array_bytes
 
 Params = Any
 """{layer: {part: float32 array}}."""
@@ -112,7 +113,7 @@ def digest(params: Params) -> str:
     sha = hashlib.sha256()
     for path, leaf in sorted((jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree.leaves_with_path(params)):
         sha.update(f"{path} {leaf.shape} {leaf.dtype}\n".encode())
-        sha.update(np.ascontiguousarray(leaf).data)
+        sha.update(array_bytes(leaf))
     return sha.hexdigest()
 
 

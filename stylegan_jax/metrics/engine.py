@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
+from stylegan_jax.base.agreement import failed_processes, number_from_first
 from stylegan_jax.base.errors import StyleganError
 from stylegan_jax.metrics.collect import Collector, Rows, restore
 from stylegan_jax.metrics.errors import MetricError
@@ -58,21 +58,6 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def agreed(number: int) -> int:
-    """Return the number that the first process gives."""
-    if jax.process_count() == 1:
-        return number
-    return int(multihost_utils.broadcast_one_to_all(np.asarray(number, np.int32)))
-
-
-def agreed_values(values: np.ndarray) -> np.ndarray:
-    """Return the float64[n] that the first process gives, to the bit."""
-    if jax.process_count() == 1:
-        return values
-    bits = np.asarray(values, np.float64).view(np.uint32)  # float64 itself would arrive as float32
-    return np.asarray(multihost_utils.broadcast_one_to_all(bits)).view(np.float64)
-
-
 def on_first(title: str, compute: Callable[[], list]) -> list:
     """Return what the first process computes; [] on the others.
 
@@ -87,7 +72,7 @@ def on_first(title: str, compute: Callable[[], list]) -> list:
         values = compute() if is_first() else []
     except Exception as e:
         error = e
-    if not agreed(int(error is None)):
+    if not number_from_first(error is None):
         reason = f"{type(error).__name__}: {error}" if error else "the first process failed; its own output says why"
         raise MetricError(f"{title}: {reason}") from error
     return values
@@ -98,7 +83,7 @@ def _loaded(title: str, ahead: Future) -> Any:
     if jax.process_count() == 1:
         return ahead.result()
     error = ahead.exception()
-    failed = np.flatnonzero(multihost_utils.process_allgather(np.asarray(error is not None)))
+    failed = failed_processes(error is not None)
     if error is not None:
         log.error("%s: process %d: %s", title, jax.process_index(), error)
         raise MetricError(f"{title}: {type(error).__name__}: {error}") from error
@@ -134,7 +119,7 @@ def run(
         StoppedError: `stop` said so.
     """
     began = saved = time.monotonic()
-    done = agreed(_resume(job, collectors, store) if is_first() else 0)
+    done = number_from_first(_resume(job, collectors, store) if is_first() else 0)
     keep = is_first() and bool(job.identity)
 
     def load(start: int) -> Any:

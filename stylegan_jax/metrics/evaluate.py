@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from stylegan_jax.base import agreement
 from stylegan_jax.base.spec import Variables
 from stylegan_jax.metrics import engine, fakes, families
 from stylegan_jax.metrics.collect import Collector, Rows, restore
@@ -130,7 +131,7 @@ class Evaluation:
             out[c.name] = make(min(c.real, self.reals.count(mirrors)))
             identities[c.name] = self._identity_of_reals(c, out[c.name], mirrors)
             stored = self.store.load("real", identities[c.name]) if engine.is_first() else None
-            if not engine.agreed(int(stored is not None and restore([(out[c.name], stored)], "real images"))):
+            if not agreement.number_from_first(stored is not None and restore([(out[c.name], stored)], "real images")):
                 missing.append(c)
         if not missing:
             return out, 0.0

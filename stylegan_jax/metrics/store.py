@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import os
 import time
@@ -17,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from stylegan_jax.base.files import replacing
+from stylegan_jax.base.trees import array_bytes, json_bytes
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ def default_folder() -> Path:
 
 def digest_of(identity: Mapping[str, Any]) -> str:
     """Return 32 hexadecimal digits that change when any part of a nested dict of plain values does."""
-    return hashlib.sha256(json.dumps([_FORMAT, identity], sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json_bytes([_FORMAT, identity])).hexdigest()[:32]
 
 
 class Store:
@@ -69,17 +71,13 @@ class Store:
         path = self._path(kind, identity)
         if path is None:
             return
-        part = path.with_name(f"{path.stem}.{os.getpid()}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
+            with replacing(path, f".{os.getpid()}.part") as part, part.open("wb") as file:
                 seal = np.frombuffer(_seal(identity, arrays), np.uint8)
                 np.savez(file, allow_pickle=False, seal=seal, **arrays)
-            part.replace(path)
         except OSError as error:
             log.warning("%s cannot be written (%s); it will be computed again", path, error.strerror or error)
-            with contextlib.suppress(OSError):
-                part.unlink()
 
     def remove(self, kind: str, identity: Mapping[str, Any]) -> None:
         """Delete an entry, if it is there."""
@@ -102,9 +100,8 @@ class Store:
 
 
 def _seal(identity: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
+    digest = hashlib.sha256(json_bytes(identity))
     for name in sorted(arrays):
-        x = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {x.dtype.str} {arrays[name].shape} ".encode())
-        digest.update(x.data)
+        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape} ".encode())
+        digest.update(array_bytes(arrays[name]))
     return digest.digest()

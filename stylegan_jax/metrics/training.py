@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from stylegan_jax.base.agreement import from_first
 from stylegan_jax.base.spec import Variables
 from stylegan_jax.config import ConfigError, ExperimentConfig
 from stylegan_jax.data import FittedSource
@@ -85,7 +86,7 @@ class Evaluator:
             return {}, [f"warning: no metrics at step {step}: {kind}{error}"]
         found = {f"metric/{r.name}": r.value for r in results}
         own = np.array([found.get(name, 0.0) for name in self.names])  # the first process has them
-        values = dict(zip(self.names, engine.agreed_values(own).tolist(), strict=True))
+        values = dict(zip(self.names, from_first(own).tolist(), strict=True))
         shown = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
         return values, [f"step {step}: {shown} in {duration(time.monotonic() - began)}"]
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
 import stylegan_jax
+from stylegan_jax.base.agreement import bytes_from_first, failed_processes
 from stylegan_jax.base.errors import StyleganError
-from stylegan_jax.config import ConfigError, DistributedConfig, ExperimentConfig, flatten
+from stylegan_jax.base.trees import flatten
+from stylegan_jax.config import ConfigError, DistributedConfig, ExperimentConfig
 
 T = TypeVar("T")
 
@@ -124,7 +124,7 @@ def together(action: Callable[[], T]) -> T:
         result = action()
     except Exception as e:
         error = e
-    failed = np.flatnonzero(multihost_utils.process_allgather(np.asarray(error is not None)))
+    failed = failed_processes(error is not None)
     if error is not None:
         raise error
     if len(failed):
@@ -144,12 +144,12 @@ def check_agreement(config: ExperimentConfig, facts: dict[str, Any]) -> None:
     """
     if jax.process_count() == 1:
         return
-    mine = {f"config.{key}": value for key, value in flatten(config.to_dict()).items()}
+    mine = {f"config.{key}": value for key, value in flatten(config.to_dict(), ".").items()}
     own = ("distributed.process_id", "train.compilation_cache", "eval.cache", "eval.features_path")
     for key in (f"config.{key}" for key in own):
         del mine[key]
     mine |= facts | code_version()
-    first = json.loads(_of_process_0(json.dumps(mine).encode()))
+    first = json.loads(bytes_from_first(json.dumps(mine).encode()))
     mine = json.loads(json.dumps(mine))
     keys = sorted(mine.keys() | first.keys())
     differing = [f"{k}: {first.get(k)!r} there, {mine.get(k)!r} here" for k in keys if first.get(k) != mine.get(k)]
@@ -173,7 +173,7 @@ def check_shared(folder: Path) -> None:
     """
     if jax.process_count() == 1:
         return
-    mark = folder / f".shared-{_of_process_0(os.urandom(8)).hex()}"
+    mark = folder / f".shared-{bytes_from_first(os.urandom(8)).hex()}"
 
     def write() -> None:
         if jax.process_index() == 0:
@@ -192,13 +192,6 @@ def check_shared(folder: Path) -> None:
     finally:
         if jax.process_index() == 0:
             mark.unlink(missing_ok=True)
-
-
-def _of_process_0(content: bytes) -> bytes:
-    """Return the bytes that process 0 gave; collectives, of one size on all processes."""
-    size = int(multihost_utils.broadcast_one_to_all(np.asarray(len(content), np.int32)))
-    padded = np.frombuffer(content[:size].ljust(size, b"\0"), np.uint8)
-    return np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes()
 
 
 def code_version() -> dict[str, str]:

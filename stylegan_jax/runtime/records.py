@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from stylegan_jax.base.files import write_whole
+
 T = TypeVar("T")
 
 
@@ -27,9 +29,7 @@ class StatsFile:
                 break
             kept.append(row)
         if len(kept) < len(rows):
-            part = path.with_name(path.name + ".part")
-            part.write_bytes(b"".join(kept))
-            part.replace(path)
+            write_whole(path, b"".join(kept))
         self._file = path.open("ab")
 
     def write(self, row: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ import optax
 from stylegan_jax import models
 from stylegan_jax.base import images as pictures, rng
 from stylegan_jax.base.spec import Array, Variables
-from stylegan_jax.base.trees import digest_of
+from stylegan_jax.base.trees import digest_of, named_leaves
 from stylegan_jax.features import FeatureNet, load_features
 from stylegan_jax.runtime import records
 from stylegan_jax.sampling import drawing, model as trained
@@ -347,8 +347,7 @@ def digest(model: LoadedModel) -> str:
 
 def noise_maps(variables: Variables) -> dict[str, Array]:
     """Return the constant noise maps of generator variables by path, as 'synthesis/b4/conv1/noise_const'."""
-    leaves = jax.tree.leaves_with_path(variables.get("buffers", {}))
-    named = {"/".join(str(p.key) for p in path): x for path, x in leaves}
+    named = named_leaves(variables.get("buffers", {}))
     return {path: x for path, x in named.items() if path.endswith("noise_const")}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stylegan_jax.base.errors import StyleganError
+from stylegan_jax.base.files import write_whole
 from stylegan_jax.base.flags import RENAMED
 
 NOT_COMPARED = ("out", "batch", "overwrite")
@@ -50,9 +51,7 @@ def claim(folder: Path, name: str, args: argparse.Namespace) -> Path:
 
 def write_record(path: Path, content: dict[str, Any]) -> None:
     """Write a record; a reader never sees a part of it."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=2, default=str) + "\n")
-    part.replace(path)
+    write_whole(path, json.dumps(content, indent=2, default=str) + "\n")
 
 
 def run(

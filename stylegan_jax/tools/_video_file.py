@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stylegan_jax.base.files import replacing
+
 ENDINGS = (".mp4", ".webp", ".gif")
 MAX_FPS = {".mp4": 240, ".webp": 240, ".gif": 50}
 """Of a GIF because viewers slow down frames shorter than 20 ms."""
@@ -59,13 +61,9 @@ def write(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
 
     Pillow holds all frames in memory; MP4 is written as they come.
     """
-    part = path.with_name(path.name + ".part")
-    try:
-        count = (_write_mp4 if path.suffix.lower() == ".mp4" else _write_pillow)(part, frames, fps, path.suffix.lower())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return count
+    ending = path.suffix.lower()
+    with replacing(path) as part:
+        return (_write_mp4 if ending == ".mp4" else _write_pillow)(part, frames, fps, ending)
 
 
 def to_rgb(frame: np.ndarray) -> np.ndarray:

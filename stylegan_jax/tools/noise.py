@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.base.flags import Parser
+from stylegan_jax.base.trees import named_leaves
 from stylegan_jax.runtime import records
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
@@ -72,10 +73,7 @@ def act(args: argparse.Namespace) -> str:
 
 def has_noise(model: Any) -> bool:
     """Return whether the model's images depend on noise."""
-    import jax
-
-    names = ["/".join(str(getattr(p, "key", p)) for p in path) for path, _ in jax.tree.leaves_with_path(model.g_ema)]
-    return any("noise" in name for name in names)
+    return any("noise" in name for name in named_leaves(model.g_ema))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

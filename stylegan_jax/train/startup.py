@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from stylegan_jax.base.files import write_whole
 from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.checkpoints.restore import committed_steps
 from stylegan_jax.config import (
@@ -78,9 +79,7 @@ def check_workdir(folder: Path, config: ExperimentConfig) -> None:
         for line in fine if jax.process_index() == 0 else ():
             print(f"changed since the last start: {line}", flush=True)
     if jax.process_index() == 0:
-        part = path.with_name("config.json.part")
-        part.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-        part.replace(path)
+        write_whole(path, json.dumps(config.to_dict(), indent=2) + "\n")
 
 
 def refuse(folder: Path, differences: list[str]) -> None:

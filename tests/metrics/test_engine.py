@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from stylegan_jax.base import agreement
 from stylegan_jax.metrics import engine
 from stylegan_jax.metrics.collect import BLOCK, Rows, Sums
 from stylegan_jax.metrics.errors import MetricError
@@ -145,8 +146,8 @@ def test_what_nobody_goes_on_with_is_deleted_after_a_month(tmp_path):
 
 def test_one_of_several_processes_that_fails_is_an_error_on_all(monkeypatch):
     monkeypatch.setattr(engine.jax, "process_count", lambda: 2)
-    monkeypatch.setattr(engine.multihost_utils, "broadcast_one_to_all", lambda x: x)
-    monkeypatch.setattr(engine.multihost_utils, "process_allgather", lambda x: np.array([x, False]))
+    monkeypatch.setattr(agreement.multihost_utils, "broadcast_one_to_all", lambda x: x)
+    monkeypatch.setattr(agreement.multihost_utils, "process_allgather", lambda x: np.array([x, False]))
 
     def fail():
         raise np.linalg.LinAlgError("no convergence")
@@ -159,11 +160,11 @@ def test_one_of_several_processes_that_fails_is_an_error_on_all(monkeypatch):
         engine.on_first("fid5k", fail)
     with pytest.raises(MetricError, match="a test: OSError: the disk is gone"):
         run(job(100)._replace(load=refuse))
-    monkeypatch.setattr(engine.multihost_utils, "process_allgather", lambda x: np.array([x, True]))
+    monkeypatch.setattr(agreement.multihost_utils, "process_allgather", lambda x: np.array([x, True]))
     with pytest.raises(MetricError, match="a test: process 1 cannot load its images; its own output says why"):
         run(job(100))
     monkeypatch.setattr(engine.jax, "process_index", lambda: 1)
-    monkeypatch.setattr(engine.multihost_utils, "broadcast_one_to_all", lambda x: np.asarray(0))
+    monkeypatch.setattr(agreement.multihost_utils, "broadcast_one_to_all", np.zeros_like)
     with pytest.raises(MetricError, match="fid5k: the first process failed; its own output says why"):
         engine.on_first("fid5k", fail)
 

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from stylegan_jax.config import ExperimentConfig, check_devices, flatten
+from stylegan_jax.base.trees import flatten
+from stylegan_jax.config import ExperimentConfig, check_devices
 from stylegan_jax.runtime.compiling import use_compilation_cache
 from stylegan_jax.runtime.mesh import layout_of
 from stylegan_jax.tools.benchmark import data, machine, programs
@@ -70,6 +71,6 @@ def benchmark(
 
 def config_diff(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, list]:
     """Return {key: [default, value]} of the keys that differ."""
-    old, new = flatten(defaults), flatten(config)
+    old, new = flatten(defaults, "."), flatten(config, ".")
     plain = lambda value: list(value) if isinstance(value, tuple) else value
     return {key: [plain(old.get(key)), new[key]] for key in new if plain(old.get(key)) != new[key]}
