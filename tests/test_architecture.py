@@ -37,7 +37,6 @@ RANKS = {
 FORBIDDEN = (
     ("stylegan_jax.losses", "stylegan_jax.models"),
     ("stylegan_jax.data", "stylegan_jax.models"),
-    ("stylegan_jax.convert", "stylegan_jax.models"),
 )
 # Top-level package or module -> where it may be imported, and whether only inside functions.
 CONFINED = {

@@ -19,10 +19,11 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from stylegan_jax.base.trees import flatten, unflatten
-from stylegan_jax.convert.arguments import check_arguments
+from stylegan_jax.config.arch import ARCH_RULES
+from stylegan_jax.convert.arguments.shared import check_arguments
 from stylegan_jax.convert.errors import BadCheckpointError
-from stylegan_jax.convert.importer import CONVERTIBLE, net_slots, sha256_file
-from stylegan_jax.convert.stylegan2 import check_tree
+from stylegan_jax.convert.importer import check_net_name, sha256_file
+from stylegan_jax.convert.tables import check_tree, network_tree
 
 FORMAT = "stylegan_jax model folder"
 FORMAT_VERSION = 1
@@ -250,15 +251,15 @@ def _check_arrays(flat: Mapping[str, np.ndarray]) -> None:
 
 
 def _check_nets(config: Mapping[str, Any], nets: Mapping[str, Any]) -> None:
-    """Check names and shapes where a table of the architecture exists."""
+    """Check names and shapes against the networks of the configuration, where its architecture is one of ours."""
     if not nets:
         raise BadCheckpointError("", "holds no networks")
-    if config["arch"] not in CONVERTIBLE or list(config["base_size"]) != [4, 4]:
+    if config["arch"] not in ARCH_RULES:
         return
-    check_arguments(config)
+    model = check_arguments(config)
     for name, tree in nets.items():
-        slots = net_slots(config, name, with_fir=False)
+        check_net_name(name)
         try:
-            check_tree(tree, slots)
+            check_tree(tree, network_tree(model, name))
         except BadCheckpointError as error:
             raise BadCheckpointError("", f"{name}: {error.reason}") from None

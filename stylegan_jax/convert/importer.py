@@ -11,51 +11,49 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.convert import stylegan1, stylegan2, stylegan3
-from stylegan_jax.convert.arguments import (
-    check_arguments,
-    discriminator_arguments,
-    generator_arguments,
-    merge_arguments,
-    official_kwargs,
-)
+from stylegan_jax.convert.arguments import stylegan1 as arguments1, stylegan2 as arguments2, stylegan3 as arguments3
+from stylegan_jax.convert.arguments.shared import check_arguments, merge_arguments
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import NET_NAMES, OfficialNet, OfficialPickle, read_official_pickle
-from stylegan_jax.convert.stylegan2 import Slot, export_net, import_net
+from stylegan_jax.convert.tables import Table, export_net, import_net, make_table, network_tree, paths_of
 from stylegan_jax.convert.tf_names import tf_discriminator, tf_generator
 
 OURS = {"G_ema": "g_ema", "G": "g", "D": "d"}
-CONVERTIBLE = ("stylegan1", "stylegan2", "stylegan3")
-"""Architectures with name tables; the discriminator of StyleGAN3 is StyleGAN2's."""
+NAMES = {"stylegan1": stylegan1, "stylegan2": stylegan2, "stylegan3": stylegan3}
+"""What the official files of an architecture call its arrays."""
 EXPORTABLE = ("stylegan2", "stylegan3")
-"""Those with official networks in PyTorch."""
+"""Architectures with official networks in PyTorch."""
 
 
-def net_slots(config: Mapping[str, Any], net: str, *, with_fir: bool = True) -> dict[str, Slot]:
-    """Return the name table of a network.
+def check_net_name(net: str) -> None:
+    """Raise BadCheckpointError unless `net` is one of ours."""
+    if net not in OURS.values():
+        raise BadCheckpointError("", f"unknown network {net!r:.40}; known are {', '.join(sorted(OURS.values()))}")
+
+
+def net_table(config: Mapping[str, Any], net: str, *, with_fixed: bool = True) -> Table:
+    """Return the table of a network.
 
     Args:
         config: a full model configuration.
         net: 'g', 'g_ema' or 'd'.
-        with_fir: list the buffers that follow from the configuration too.
+        with_fixed: list the official arrays that follow from the configuration too.
 
     Raises:
-        BadCheckpointError: unknown network.
+        BadCheckpointError: unknown network, or a configuration of none.
     """
-    if net not in OURS.values():
-        raise BadCheckpointError("", f"unknown network {net!r:.40}; known are {', '.join(sorted(OURS.values()))}")
-    if config["arch"] == "stylegan1":
-        return stylegan1.discriminator_slots(config) if net == "d" else stylegan1.generator_slots(config)
-    if net == "d":
-        return stylegan2.discriminator_slots(config, with_fir=with_fir)
-    module = stylegan3 if config["arch"] == "stylegan3" else stylegan2
-    return module.generator_slots(config, with_fir=with_fir)
+    check_net_name(net)
+    model, names = check_arguments(config), NAMES[config["arch"]]
+    tree = network_tree(model, net)
+    rules = names.discriminator if net == "d" else names.generator
+    return make_table(tree, rules(model, paths_of(tree)), with_fixed=with_fixed)
 
 
 def net_kwargs(config: Mapping[str, Any], net: str, w_avg_beta: float = 0.998) -> dict[str, Any]:
-    """Return the constructor arguments of the official network; arguments as for `net_slots`."""
+    """Return the constructor arguments of the official network; arguments as for `net_table`."""
     if net != "d" and config["arch"] == "stylegan3":
-        return stylegan3.generator_kwargs(config, w_avg_beta)
-    return official_kwargs(config, net, w_avg_beta)
+        return arguments3.generator_kwargs(config, w_avg_beta)
+    return arguments2.official_kwargs(config, net, w_avg_beta)
 
 
 def detect_architecture(official: OfficialPickle) -> str:
@@ -93,10 +91,8 @@ def convert_pickle(
         raise BadCheckpointError(path, f"has none of the networks {', '.join(nets)}")
     try:
         arch = detect_architecture(official)
-        if arch not in CONVERTIBLE:
-            raise BadCheckpointError(
-                path, f"architecture {arch} is not available yet; known are {', '.join(CONVERTIBLE)}"
-            )
+        if arch not in NAMES:
+            raise BadCheckpointError(path, f"architecture {arch} is not available yet; known are {', '.join(NAMES)}")
         config, notes = _arguments(official, arch)
         provenance = _provenance(path, official, notes)
         trees = {OURS[name]: _import(name, official, config) for name in OURS if name in official.nets}
@@ -126,16 +122,16 @@ def official_state_dicts(config: Mapping[str, Any], nets: Mapping[str, Any]) -> 
     if list(config["base_size"]) != [4, 4]:
         raise BadCheckpointError("", f"base_size is {config['base_size']}; official networks start at 4x4")
     official = {ours: name for name, ours in OURS.items()}
-    slots = {net: net_slots(config, net) for net in nets}
-    return {official[net]: export_net(nets[net], slots[net]) for net in nets}
+    if config["grows"]:
+        raise BadCheckpointError("", "grows is True; no official network in PyTorch has an RGB layer per resolution")
+    tables = {net: net_table(config, net) for net in nets}
+    return {official[net]: export_net(nets[net], tables[net]) for net in nets}
 
 
 def _arguments(official: OfficialPickle, arch: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Translate TensorFlow networks in place, and return (model configuration, notes)."""
-    of_generator = {"stylegan1": stylegan1.generator_arguments, "stylegan3": stylegan3.generator_arguments}.get(
-        arch, generator_arguments
-    )
-    of_discriminator = stylegan1.discriminator_arguments if arch == "stylegan1" else discriminator_arguments
+    of_discriminator = arguments1.discriminator_arguments if arch == "stylegan1" else arguments2.discriminator_arguments
+    of_generator = {"stylegan1": arguments1, "stylegan2": arguments2, "stylegan3": arguments3}[arch].generator_arguments
     parts: dict[str, dict[str, Any]] = {}
     notes: dict[str, Any] = {}
     for name, net in official.nets.items():
@@ -153,12 +149,12 @@ def _arguments(official: OfficialPickle, arch: str) -> tuple[dict[str, Any], dic
 
 def _import(name: str, official: OfficialPickle, config: Mapping[str, Any]) -> dict[str, Any]:
     net: OfficialNet = official.nets[name]
-    slots = net_slots(config, OURS[name], with_fir=official.kind == "torch")
+    table = net_table(config, OURS[name], with_fixed=official.kind == "torch")
     tensors = net.tensors
     net.params.clear()
     net.buffers.clear()
     try:
-        return import_net(tensors, slots)
+        return import_net(tensors, table)
     except BadCheckpointError as error:
         raise BadCheckpointError("", f"{name}: {error.reason}") from None
 

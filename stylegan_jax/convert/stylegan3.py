@@ -1,133 +1,30 @@
-"""StyleGAN3's generator: constructor arguments, names and layouts, ours and the official ones.
+"""The names of StyleGAN3's official files: a layer is called L0_36_512 there, by index, width and channels; here L0.
 
-Official layers are called L0_36_512, by index, width and channels; ours L0. Low-pass filters exist only in official
-files: they follow from the layer plan, are compared on import and made again on export.
+Low-pass filters exist only in official files: they follow from the layer plan. The discriminator is StyleGAN2's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable
 
-from stylegan_jax.config import model_from_dict
+from stylegan_jax.config import ModelConfig
 from stylegan_jax.config.arch.stylegan3 import make_plan
-from stylegan_jax.convert.arguments import Arguments, clamp_bound, finish
-from stylegan_jax.convert.pickles import OfficialNet
-from stylegan_jax.convert.stylegan2 import Slot, Table
+from stylegan_jax.convert.stylegan2 import discriminator, dotted
+from stylegan_jax.convert.tables import Fixed, Names, Path
 from stylegan_jax.ops.lowpass import design_lowpass
 
-MAPPING_LAYERS = 2  # the default of this constructor
+__all__ = ["discriminator", "generator"]
 
 
-def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (model configuration keys, notes) of an official StyleGAN3 generator.
-
-    Args:
-        net: PyTorch-era generator.
-
-    Returns:
-        The keys that a generator decides, and what does not change the network but is worth keeping.
-
-    Raises:
-        BadCheckpointError: an unknown argument, or sources that contradict each other.
-    """
-    names = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
-    kwargs = Arguments(net, names, nested=("synthesis_kwargs", "layer_kwargs"))
-    mapping = kwargs.part("mapping_kwargs", "mapping")
-    layer = next((name for name in net.attributes if name.startswith("synthesis.L0_")), "")
-    number = lambda name, default, module="": float(kwargs.number(name, default, module, name))
-    out = {
-        "arch": "stylegan3",
-        "resolution": kwargs.whole("img_resolution", 0, ""),
-        "img_channels": kwargs.whole("img_channels", 3, ""),
-        "label_dim": kwargs.whole("c_dim", 0, ""),
-        "z_dim": kwargs.whole("z_dim", 512, ""),
-        "w_dim": kwargs.whole("w_dim", 512, ""),
-        "conv_clamp": clamp_bound(kwargs.get("conv_clamp", 256, layer)),
-        "num_lowp_res": kwargs.whole("num_fp16_res", 4, "synthesis"),
-        "mapping_layers": mapping.whole("num_layers", MAPPING_LAYERS, "mapping"),
-        "mapping_lr_mult": mapping.number("lr_multiplier", 0.01, "mapping.fc0", "bias_gain"),
-        "stylegan3": {
-            "num_layers": kwargs.whole("num_layers", 14, "synthesis"),
-            "num_critical": kwargs.whole("num_critical", 2, "synthesis"),
-            "first_cutoff": number("first_cutoff", 2),
-            "first_stopband": number("first_stopband", 2**2.1),
-            "last_stopband_rel": number("last_stopband_rel", 2**0.3),
-            "margin_size": kwargs.whole("margin_size", 10, "synthesis"),
-            "output_scale": number("output_scale", 0.25, "synthesis"),
-            "conv_kernel": kwargs.whole("conv_kernel", 3, layer),
-            "filter_size": kwargs.whole("filter_size", 6),
-            "lrelu_upsampling": kwargs.whole("lrelu_upsampling", 2),
-            "use_radial_filters": bool(kwargs.get("use_radial_filters", False)),
-            "channel_base": kwargs.whole("channel_base", 32768),
-            "channel_max": kwargs.whole("channel_max", 512),
-            "magnitude_ema_kimg": 20.0,
-        },
-    }
-    notes = {
-        "w_avg_beta": mapping.get("w_avg_beta", 0.998, "mapping"),
-        "magnitude_ema_beta": kwargs.get("magnitude_ema_beta", 0.999, layer),
-    }
-    return finish(out, kwargs, mapping), {**notes, **kwargs.harmless}
-
-
-def generator_kwargs(arguments: Mapping[str, Any], w_avg_beta: float = 0.998) -> dict[str, Any]:
-    """Return the constructor arguments of the official PyTorch generator.
-
-    Args:
-        arguments: a full model configuration.
-        w_avg_beta: decay of the running mean of w.
-    """
-    a, own = arguments, dict(arguments["stylegan3"])
-    del own["magnitude_ema_kimg"]
-    return {
-        "z_dim": a["z_dim"],
-        "c_dim": a["label_dim"],
-        "w_dim": a["w_dim"],
-        "img_resolution": a["resolution"],
-        "img_channels": a["img_channels"],
-        "num_fp16_res": a["num_lowp_res"],
-        "conv_clamp": a["conv_clamp"] or None,
-        **own,
-        "channel_base": own["channel_base"] or a["channel_base"],
-        "channel_max": own["channel_max"] or a["channel_max"],
-        "mapping_kwargs": {
-            "num_layers": a["mapping_layers"],
-            "lr_multiplier": a["mapping_lr_mult"],
-            "w_avg_beta": w_avg_beta,
-        },
-    }
-
-
-def generator_slots(arguments: Mapping[str, Any], *, with_fir: bool = True) -> dict[str, Slot]:
-    """Return the table of a generator.
-
-    Args:
-        arguments: a full model configuration.
-        with_fir: list the low-pass filters too.
-
-    Returns:
-        Official state-dict name -> Slot.
-    """
-    a = arguments
-    plan = make_plan(model_from_dict(a))
-    table = Table(with_fir, {p.official_name: f"L{p.index}" for p in plan.layers})
-    w_dim, layers = a["w_dim"], a["mapping_layers"]
-    widths = [a["mapping_layer_dim"] or w_dim] * (layers - 1) + [w_dim] * (layers > 0)
-    table.mapping(a["label_dim"], a["z_dim"], a["mapping_embed_dim"] or w_dim, widths)
-    table.add_w_avg(w_dim)
-    channels = plan.input.channels
-    table.add("synthesis.input.weight", (channels, channels), "dense")
-    table.dense("synthesis.input.affine", w_dim, 4)
-    for name, shape in {"transform": (3, 3), "freqs": (channels, 2), "phases": (channels,)}.items():
-        table.add(f"synthesis.input.{name}", shape, "same", "buffers")
-    for p in plan.layers:
-        layer = f"synthesis.{p.official_name}"
-        table.conv(layer, p.kernel, p.source.channels, p.out.channels)
-        table.dense(f"{layer}.affine", w_dim, p.source.channels)
-        table.add(f"{layer}.magnitude_ema", (), "same", "buffers")
+def generator(config: ModelConfig, paths: Iterable[Path]) -> Names:
+    """Return the names of a generator; they follow from the plan alone."""
+    layers = make_plan(config).layers
+    theirs = {f"L{p.index}": p.official_name for p in layers}
+    fixed = {}
+    for p in layers:
         for name, design in {"up_filter": p.up_design, "down_filter": p.down_design}.items():
             f = design_lowpass(*design)
             if f is not None:
-                table.add_fixed(f"{layer}.{name}", f, "the low-pass filter that the arguments ask for")
-    return table.slots
+                described = "the low-pass filter that the arguments ask for"
+                fixed[f"synthesis.{p.official_name}.{name}"] = Fixed(f, described)
+    return Names(lambda path: dotted(tuple(theirs.get(key) or key for key in path)), fixed=fixed)

@@ -222,6 +222,7 @@ def test_bad_tensor_streams(tmp_path, data):
 MUTATE = """
 import random, resource, sys, time
 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+import stylegan_jax.models  # JAX too is imported before the clock runs
 from stylegan_jax.convert import BadCheckpointError, convert_pickle
 source, work, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 good = open(source, 'rb').read()

@@ -238,16 +238,18 @@ def test_a_file_becomes_a_model_folder_and_back(tmp_path):
 
 def test_official_sizes_are_what_the_arguments_leave_out(tmp_path):
     """Of a file of 1024x1024 nothing but the arguments is read here: fmap_base 8192, eight layers of 512."""
-    from stylegan_jax.convert import stylegan1
+    from stylegan_jax.convert.arguments import stylegan1
+    from stylegan_jax.convert.arguments.shared import DEFAULTS
+    from stylegan_jax.convert.importer import net_table
     from stylegan_jax.convert.pickles import OfficialNet
 
     net = OfficialNet("G_style", 3, (), {"num_channels": 3, "resolution": 1024, "label_size": 0}, {}, {}, {})
     net.params.update({f"synthesis/ToRGB_lod{k}/weight": np.zeros(0) for k in range(9)})
     found, _ = stylegan1.generator_arguments(net)
-    slots = stylegan1.generator_slots(found)
-    sizes = [math.prod(slot.shape) for slot in slots.values() if slot.where and slot.where[0] == "params"]
+    table = net_table(DEFAULTS | found, "g")
+    sizes = [math.prod(slot.shape) for slot in table.values() if slot.where[0] == "params"]
     assert sum(sizes) == 26_219_627
-    assert len([name for name in slots if name.startswith("synthesis/noise")]) == 18
+    assert len([name for name in table if name.startswith("synthesis/noise")]) == 18
 
 
 @pytest.mark.parametrize(("fused", "least"), [("auto", 128), (None, 128), (True, 8), (False, 512)])

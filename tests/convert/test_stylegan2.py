@@ -14,8 +14,6 @@ from stylegan_jax.config import model_from_dict
 from stylegan_jax.convert import BadCheckpointError, convert_pickle, official_state_dicts
 from stylegan_jax.convert.stylegan2 import fir
 
-ARCHS = ("skip", "resnet", "orig")
-
 
 def convert(tmp_path: Path, content: Any, **kwargs: Any) -> tuple[dict, dict, dict]:
     path = tmp_path / "network.pkl"
@@ -27,8 +25,7 @@ def generator_file(arrays: dict[str, np.ndarray], kwargs: dict[str, Any], **opti
     return {"G_ema": forge.network("Generator", arrays, kwargs, **options)}
 
 
-@pytest.mark.parametrize("g_arch", ARCHS)
-@pytest.mark.parametrize("d_arch", ARCHS)
+@pytest.mark.parametrize(("g_arch", "d_arch"), [("skip", "resnet"), ("resnet", "orig"), ("orig", "skip")])
 @pytest.mark.parametrize("c_dim", [0, 3])
 def test_round_trip_is_exact(tmp_path, g_arch, d_arch, c_dim):
     content = official.snapshot(16, g_arch, d_arch, c_dim, channels_last=c_dim > 0)

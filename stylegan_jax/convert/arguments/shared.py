@@ -1,7 +1,7 @@
 """Architecture arguments: from the constructor arguments of official networks to model configuration keys.
 
-Three sources must agree: the constructor arguments (which leave defaults out), the attributes stored on the modules
-(which do not), and the array shapes (checked on import).
+This file has what architectures share; each adds one. Three sources must agree: the constructor arguments (which leave
+defaults out), the attributes stored on the modules (which do not), and the array shapes (checked on import).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from stylegan_jax.config import ConfigError, ExperimentConfig, model_from_dict
+from stylegan_jax.config import ConfigError, ExperimentConfig, ModelConfig, model_from_dict
+from stylegan_jax.config.arch.stylegan3 import make_plan
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import OfficialNet
-from stylegan_jax.convert.stylegan2 import DEFAULT_FIR, channels, resolutions
 
 ARCHITECTURES = ("skip", "resnet", "orig")
 # What official files can ask for; all are in ops.bias_act.ACTIVATIONS, which needs JAX.
@@ -23,85 +23,26 @@ WHOLE_BATCH = 1 << 20  # a minibatch-stddev group larger than any batch: the off
 DEFAULTS: dict[str, Any] = ExperimentConfig().to_dict()["model"] | {"resolution": 0, "label_dim": 0}
 """What a model configuration holds when the arguments say nothing else; a file names its resolution and its labels."""
 SHARED = ("resolution", "img_channels", "label_dim", "activation", "conv_clamp", "resample_filter", "grows")
+LIMITS = {"num_layers": 100, "filter_size": 32, "lrelu_upsampling": 8, "margin_size": 1000, "conv_kernel": 31}
+"""Largest values of model.stylegan3 that a file may ask for."""
+MAX_SIZE = 1 << 14
+"""Largest height and width of images that a file may ask for."""
+MAX_TAPS = 64
+"""Largest number of taps of a resampling filter that a file may ask for."""
+MAX_PLAN_TAPS = 1 << 13
+"""Largest number of taps of all filters of StyleGAN3; those of 1024x1024 have 410 (T) and 1994 (R)."""
 HARMLESS = ("class_name", "fp16_channels_last", "fused_modconv_default", "freeze_layers", "num_ws", "use_fp16")
 _MISSING = object()
 
 
-def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (model configuration keys, notes) of an official StyleGAN2 generator.
-
-    Args:
-        net: PyTorch-era generator; constructor arguments flat, or nested in `synthesis_kwargs` and `mapping_kwargs`.
-
-    Returns:
-        The keys that a generator decides, and what does not change the network but is worth keeping.
-
-    Raises:
-        BadCheckpointError: an unknown argument, or sources that contradict each other.
-    """
-    names = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
-    era_ada = "synthesis_kwargs" in net.init_kwargs
-    kwargs = Arguments(net, names, nested=("synthesis_kwargs", "block_kwargs", "layer_kwargs"))
-    mapping = kwargs.part("mapping_kwargs", "mapping")
-    out = {
-        "resolution": kwargs.whole("img_resolution", 0, ""),
-        "img_channels": kwargs.whole("img_channels", 3, ""),
-        "label_dim": kwargs.whole("c_dim", 0, ""),
-        "z_dim": kwargs.whole("z_dim", 512, ""),
-        "w_dim": kwargs.whole("w_dim", 512, ""),
-        "channel_base": kwargs.whole("channel_base", 32768),
-        "channel_max": kwargs.whole("channel_max", 512),
-        "g_arch": kwargs.choice("architecture", "skip", "synthesis.b4", ARCHITECTURES),
-        "use_noise": bool(kwargs.get("use_noise", True, "synthesis.b4.conv1")),
-        "activation": kwargs.choice("activation", "lrelu", "synthesis.b4.conv1", ACTIVATIONS),
-        "resample_filter": fir_taps(kwargs.get("resample_filter", DEFAULT_FIR)),
-        "conv_clamp": clamp_bound(kwargs.get("conv_clamp", None if era_ada else 256, "synthesis.b4.conv1")),
-        "num_lowp_res": kwargs.whole("num_fp16_res", 0 if era_ada else 4, "synthesis"),
-        "mapping_layers": mapping.whole("num_layers", 8, "mapping"),
-        "mapping_lr_mult": mapping.number("lr_multiplier", 0.01, "mapping.fc0", "bias_gain"),
-    }
-    kwargs.fixed("kernel_size", 3)
-    mapping.choice("activation", "lrelu", "mapping.fc0", ("lrelu",))
-    for name, key in {"embed_features": "mapping_embed_dim", "layer_features": "mapping_layer_dim"}.items():
-        width = mapping.optional(name, None)
-        out[key] = 0 if width in (None, out["w_dim"]) else width
-    notes = {"w_avg_beta": mapping.get("w_avg_beta", 0.995 if era_ada else 0.998, "mapping")}
-    return finish(out, kwargs, mapping), {**notes, **kwargs.harmless}
+def channels(arguments: Mapping[str, Any], resolution: int) -> int:
+    """Return the number of channels at `resolution` (SG2-ADA App. C)."""
+    return min(arguments["channel_base"] // resolution, arguments["channel_max"])
 
 
-def discriminator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (model configuration keys, notes) of an official StyleGAN2 discriminator; as `generator_arguments`."""
-    kwargs = Arguments(net, ("c_dim", "img_resolution", "img_channels"), nested=("block_kwargs",))
-    mapping = kwargs.part("mapping_kwargs", "mapping")
-    epilogue = kwargs.part("epilogue_kwargs", "b4")
-    resolution = kwargs.whole("img_resolution", 0, "")
-    top = f"b{resolution}"
-    out = {
-        "resolution": resolution,
-        "img_channels": kwargs.whole("img_channels", 3, ""),
-        "label_dim": kwargs.whole("c_dim", 0, ""),
-        "channel_base": kwargs.whole("channel_base", 32768),
-        "channel_max": kwargs.whole("channel_max", 512),
-        "d_arch": kwargs.choice("architecture", "resnet", top, ARCHITECTURES),
-        "activation": kwargs.choice("activation", "lrelu", f"{top}.conv0", ACTIVATIONS),
-        "resample_filter": fir_taps(kwargs.get("resample_filter", DEFAULT_FIR)),
-        "conv_clamp": clamp_bound(kwargs.get("conv_clamp", 256, f"{top}.conv0")),
-        "num_lowp_res": kwargs.whole("num_fp16_res", 4),
-        "d_mapping_layers": mapping.whole("num_layers", 8, "mapping"),
-        "d_mapping_lr_mult": mapping.number("lr_multiplier", 0.01, "mapping.fc0", "bias_gain"),
-        "cmap_dim": kwargs.optional("cmap_dim", None),
-        "mbstd_group": epilogue.optional("mbstd_group_size", 4, "b4.mbstd", "group_size") or WHOLE_BATCH,
-        "mbstd_channels": epilogue.whole("mbstd_num_channels", 1, "b4.mbstd", "num_channels"),
-    }
-    epilogue.choice("activation", "lrelu", "b4.conv", (out["activation"],))
-    mapping.choice("activation", "lrelu", "mapping.fc0", ("lrelu",))
-    default = channels(out, 4)
-    for name in ("embed_features", "layer_features"):
-        if mapping.get(name, None) not in (None, out["cmap_dim"] or default):
-            raise BadCheckpointError("", f"{mapping.label}: {name} differs from cmap_dim, which is not supported")
-    if not out["label_dim"] or out["cmap_dim"] in (None, default):
-        out["cmap_dim"] = 0
-    return finish(out, kwargs, mapping, epilogue), kwargs.harmless
+def resolutions(arguments: Mapping[str, Any]) -> list[int]:
+    """Return the block resolutions, 4 first."""
+    return [2**i for i in range(2, int(math.log2(arguments["resolution"])) + 1)]
 
 
 def merge_arguments(g: Mapping[str, Any] | None, d: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -130,49 +71,6 @@ def merge_arguments(g: Mapping[str, Any] | None, d: Mapping[str, Any] | None) ->
 
 def _blur(arguments: Mapping[str, Any]) -> list[float]:
     return arguments["stylegan1"]["blur_filter"]
-
-
-def official_kwargs(arguments: Mapping[str, Any], net: str, w_avg_beta: float = 0.998) -> dict[str, Any]:
-    """Return the constructor arguments of the official StyleGAN2 network in PyTorch, flat form.
-
-    Args:
-        arguments: a full model configuration.
-        net: 'g', 'g_ema' or 'd'.
-        w_avg_beta: decay of the running mean of w.
-    """
-    a = arguments
-    common = {
-        "c_dim": a["label_dim"],
-        "img_resolution": a["resolution"],
-        "img_channels": a["img_channels"],
-        "channel_base": a["channel_base"],
-        "channel_max": a["channel_max"],
-        "num_fp16_res": a["num_lowp_res"],
-        "conv_clamp": a["conv_clamp"] or None,
-        "architecture": a["d_arch" if net == "d" else "g_arch"],
-    }
-    if net == "d":
-        group = a["mbstd_group"] if a["mbstd_group"] < WHOLE_BATCH else None
-        return {
-            **common,
-            "cmap_dim": a["cmap_dim"] or None,
-            "block_kwargs": {"activation": a["activation"], "resample_filter": list(a["resample_filter"])},
-            "mapping_kwargs": {"num_layers": a["d_mapping_layers"], "lr_multiplier": a["d_mapping_lr_mult"]},
-            "epilogue_kwargs": {
-                "activation": a["activation"],
-                "mbstd_group_size": group,
-                "mbstd_num_channels": a["mbstd_channels"],
-            },
-        }
-    mapping = {
-        "num_layers": a["mapping_layers"],
-        "embed_features": a["mapping_embed_dim"] or None,
-        "layer_features": a["mapping_layer_dim"] or None,
-        "lr_multiplier": a["mapping_lr_mult"],
-        "w_avg_beta": w_avg_beta,
-    }
-    own = {key: a[key] for key in ("z_dim", "w_dim", "use_noise", "activation")}
-    return {**common, **own, "resample_filter": list(a["resample_filter"]), "mapping_kwargs": mapping}
 
 
 class Arguments:
@@ -279,17 +177,17 @@ def finish(out: dict[str, Any], *parts: Arguments) -> dict[str, Any]:
     return out
 
 
-def check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Check the model configuration keys that the tables read; others pass.
+def check_arguments(arguments: Mapping[str, Any]) -> ModelConfig:
+    """Return the model configuration of its keys; those that are missing have their defaults.
 
     Raises:
-        BadCheckpointError: naming the key.
+        BadCheckpointError: naming the key that no network can have, or none of a sane size.
     """
     _check_types(arguments, DEFAULTS, "")
     full = {**DEFAULTS, **arguments}
-    resolution = full["resolution"]
-    if not 8 <= resolution <= 1 << 14 or resolution & (resolution - 1):
-        raise BadCheckpointError("", f"resolution {resolution} is not a power of two between 8 and 16384")
+    resolution, base = full["resolution"], list(full["base_size"])
+    if base == [4, 4] and (not 8 <= resolution <= MAX_SIZE or resolution & (resolution - 1)):
+        raise BadCheckpointError("", f"resolution {resolution} is not a power of two between 8 and {MAX_SIZE}")
     if channels(full, resolution) < 1:
         raise BadCheckpointError("", f"channel_base {full['channel_base']} leaves no channels at {resolution}")
     if max(full["mapping_layers"], full["d_mapping_layers"]) > 1000:
@@ -298,10 +196,23 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
         if full[key] not in known:
             raise BadCheckpointError("", f"{key} is {full[key]!r:.80}; known are {', '.join(known)}")
     fir_taps(full["resample_filter"])
-    if full["arch"] == "stylegan3":
-        check_stylegan3(full)
-    if full["arch"] == "stylegan1":
-        _check_model(full)
+    for key, taps in {"resample_filter": full["resample_filter"], **full["stylegan1"]}.items():
+        if isinstance(taps, list | tuple) and len(taps) > MAX_TAPS:
+            raise BadCheckpointError("", f"argument {key} has {len(taps)} taps; at most {MAX_TAPS}")
+    for key, limit in LIMITS.items() if full["arch"] == "stylegan3" else ():
+        if full["stylegan3"][key] > limit:
+            raise BadCheckpointError("", f"argument stylegan3.{key} is {full['stylegan3'][key]}; at most {limit}")
+    try:
+        model = model_from_dict(full)
+    except ConfigError as error:
+        raise BadCheckpointError("", str(error)) from None
+    if max(model.image_shape[:2]) > MAX_SIZE:
+        raise BadCheckpointError("", f"images of {model.image_shape} are larger than {MAX_SIZE} on a side")
+    layers = make_plan(model).layers if model.arch == "stylegan3" else ()
+    taps = sum(p.up_taps + p.down_taps ** (1 + p.radial) for p in layers)
+    if taps > MAX_PLAN_TAPS:
+        raise BadCheckpointError("", f"the filters of stylegan3 have {taps} taps in all; at most {MAX_PLAN_TAPS}")
+    return model
 
 
 def _check_types(arguments: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str) -> None:
@@ -315,27 +226,3 @@ def _check_types(arguments: Mapping[str, Any], defaults: Mapping[str, Any], pref
             raise BadCheckpointError("", f"argument {prefix}{key} is {value}")
         if isinstance(value, dict):
             _check_types(value, default, f"{prefix}{key}.")
-
-
-LIMITS = {"num_layers": 100, "filter_size": 32, "lrelu_upsampling": 8, "margin_size": 1000, "conv_kernel": 31}
-"""Largest values of model.stylegan3 that a file may ask for."""
-
-
-def check_stylegan3(arguments: Mapping[str, Any]) -> None:
-    """Check that the keys of model.stylegan3 permit a layer plan of a sane size.
-
-    Raises:
-        BadCheckpointError: naming the key.
-    """
-    own = arguments["stylegan3"]
-    for key, limit in LIMITS.items():
-        if own[key] > limit:
-            raise BadCheckpointError("", f"argument stylegan3.{key} is {own[key]}; at most {limit}")
-    _check_model(arguments)
-
-
-def _check_model(arguments: Mapping[str, Any]) -> None:
-    try:
-        model_from_dict(arguments)
-    except ConfigError as error:
-        raise BadCheckpointError("", str(error)) from None

@@ -1,0 +1,273 @@
+"""Official arrays and ours: one table per network, used in both directions.
+
+Which arrays a network has, and their shapes, follows from its abstract tree (`jax.eval_shape` of its init). An
+architecture adds the names of its official files (`Names`), and how an array is stored there follows from its name and
+rank. Ours: dense [in, out], convolution HWIO without any flip, constant [4, 4, c], features flattened as h·w·c.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stylegan_jax.base.trees import flatten, put
+from stylegan_jax.config import ModelConfig
+from stylegan_jax.convert.errors import BadCheckpointError
+
+Path = tuple[str, ...]
+"""Keys from the root of a network's tree, such as ('params', 'synthesis', 'b8', 'conv0', 'weight')."""
+
+
+class Layout(NamedTuple):
+    """How an official array becomes ours, and back; `shape` maps our shape to the official one."""
+
+    to_ours: Callable[[np.ndarray], np.ndarray]
+    to_official: Callable[[np.ndarray], np.ndarray]
+    shape: Callable[[tuple[int, ...]], tuple[int, ...]]
+
+
+def _transposed(*axes: int) -> Layout:
+    """Return the layout whose axis `axes[i]` is our axis i."""
+    back = tuple(map(axes.index, range(len(axes))))
+    return Layout(lambda x: x.transpose(axes), lambda x: x.transpose(back), lambda s: tuple(s[i] for i in back))
+
+
+def _flat_to_ours(x: np.ndarray) -> np.ndarray:
+    out, features = x.shape
+    return x.reshape(out, features // 16, 4, 4).transpose(2, 3, 1, 0).reshape(features, out)
+
+
+def _flat_to_official(x: np.ndarray) -> np.ndarray:
+    features, out = x.shape
+    return x.reshape(4, 4, features // 16, out).transpose(3, 2, 0, 1).reshape(out, features)
+
+
+LAYOUTS = {
+    "same": Layout(lambda x: x, lambda x: x, lambda s: s),
+    "dense": _transposed(1, 0),
+    "conv": _transposed(2, 3, 1, 0),
+    "const": _transposed(1, 2, 0),
+    "flat": Layout(_flat_to_ours, _flat_to_official, lambda s: s[::-1]),
+    "tf_const": Layout(
+        lambda x: x[0].transpose(1, 2, 0), lambda x: x.transpose(2, 0, 1)[None], lambda s: (1, s[2], *s[:2])
+    ),
+    "tf_map": Layout(lambda x: x[0, 0], lambda x: x[None, None], lambda s: (1, 1, *s)),
+    "tf_flat": Layout(lambda x: _flat_to_ours(x.T), lambda x: _flat_to_official(x).T, lambda s: s),
+    "tf_unflat": Layout(lambda x: _flat_to_ours(x).T, lambda x: _flat_to_official(x.T), lambda s: s),
+}
+TORCH = {("weight", 2): "dense", ("weight", 4): "conv", ("const", 3): "const"}
+"""(last key, rank) -> layout in files of PyTorch; 'same' where nothing is listed."""
+TENSORFLOW = {("const", 3): "tf_const", ("noise_const", 2): "tf_map"}
+"""The same for TensorFlow."""
+
+
+class Slot(NamedTuple):
+    """One official array that is also ours: its path in our tree, its shape and dtype there, and its layout."""
+
+    where: Path
+    leaf: Any
+    layout: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The official shape."""
+        return LAYOUTS[self.layout].shape(tuple(self.leaf.shape))
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of both arrays: float32, and integers as they are."""
+        return np.dtype(self.leaf.dtype if self.leaf.dtype.kind in "iub" else np.float32)
+
+
+class Fixed(NamedTuple):
+    """One official array that follows from the configuration; `described` completes 'it is not …' in an error."""
+
+    value: np.ndarray
+    described: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+
+Table = dict[str, Slot | Fixed]
+"""Official name -> what it is."""
+
+
+class Names(NamedTuple):
+    """What an architecture says about the official file of one network.
+
+    Attributes:
+        official: path in our tree -> official name.
+        layouts: `TORCH` or `TENSORFLOW`.
+        exceptions: path in our tree -> layout, where (last key, rank) does not decide it.
+        fixed: official name -> array that only official files hold; compared on import, made again on export.
+    """
+
+    official: Callable[[Path], str]
+    layouts: Mapping[tuple[str, int], str] = TORCH
+    exceptions: Mapping[Path, str] = MappingProxyType({})
+    fixed: Mapping[str, Fixed] = MappingProxyType({})
+
+
+def abstract(gan: Any, net: str) -> dict[str, Any]:
+    """Return the tree of a network without its values.
+
+    Args:
+        gan: `models.Gan`.
+        net: 'g', 'g_ema' or 'd'.
+
+    Returns:
+        Nested dicts of all collections, of a generator also 'w_avg'; leaves have a shape and a dtype.
+    """
+    import jax  # a file that is damaged or hostile raises an error without it
+
+    from stylegan_jax.base import backend
+
+    init = gan.init_d if net == "d" else gan.init_g
+    with backend.tracing_for("tpu"):  # any platform will do, but asking for the real one would claim it
+        tree = dict(jax.eval_shape(lambda: init(jax.random.key(0))))
+    return tree if net == "d" else tree | {"w_avg": jax.ShapeDtypeStruct((gan.spec.w_dim,), np.float32)}
+
+
+def network_tree(model: ModelConfig, net: str) -> Mapping[str, Any]:
+    """Return the `abstract` tree of a network of a configuration; not to be changed, since it is traced only once."""
+    return _network_tree(model, "d" if net == "d" else "g")
+
+
+@functools.lru_cache(maxsize=16)
+def _network_tree(model: ModelConfig, net: str) -> Mapping[str, Any]:
+    from stylegan_jax import models
+
+    return abstract(models.build(model), net)
+
+
+def make_table(tree: Mapping[str, Any], names: Names, *, with_fixed: bool = True) -> Table:
+    """Return the table of a network.
+
+    Args:
+        tree: its abstract tree.
+        names: what its official file calls the leaves.
+        with_fixed: list the arrays that follow from the configuration too.
+
+    Raises:
+        ValueError: two arrays have the same name, which is a mistake in `names`.
+    """
+    table: Table = dict(names.fixed) if with_fixed else {}
+    for path, leaf in paths_of(tree).items():
+        name = names.official(path)
+        if name in table:
+            entry = table[name]
+            other = "/".join(entry.where) if isinstance(entry, Slot) else "an array that only official files hold"
+            raise ValueError(f"{other} and {'/'.join(path)} both have the official name {name!r}; rename one of them")
+        layout = names.exceptions.get(path) or names.layouts.get((path[-1], len(leaf.shape)), "same")
+        table[name] = Slot(path, leaf, layout)
+    return {name: table[name] for name in sorted(table, key=_natural)}
+
+
+def paths_of(tree: Mapping[str, Any]) -> dict[Path, Any]:
+    """Return the leaves of a tree by their paths."""
+    return {tuple(name.split("/")): leaf for name, leaf in flatten(tree).items()}
+
+
+def import_net(tensors: dict[str, np.ndarray], table: Table) -> dict[str, Any]:
+    """Rearrange official arrays into our tree.
+
+    Args:
+        tensors: official name -> array; emptied on the way, so that memory is held only once.
+        table: see `make_table`.
+
+    Returns:
+        {'params': …, further collections[, 'w_avg': float32[w]]}, float32 (counters: integers), C-contiguous, owning
+        their memory.
+
+    Raises:
+        BadCheckpointError: a name is missing or left over, a shape is wrong, or a filter differs from the arguments.
+    """
+    _check_names(set(tensors), set(table))
+    _check_shapes({name: tensors[name].shape for name in table}, {name: entry.shape for name, entry in table.items()})
+    tree: dict[str, Any] = {}
+    for name, entry in table.items():
+        value = tensors.pop(name)
+        if isinstance(entry, Fixed):
+            _check_fixed(name, np.asarray(value, np.float32), entry)
+        else:
+            value = LAYOUTS[entry.layout].to_ours(np.asarray(value, entry.dtype))
+            put(tree, entry.where, np.array(value, entry.dtype, order="C"))
+    return tree
+
+
+def export_net(tree: Mapping[str, Any], table: Table) -> dict[str, np.ndarray]:
+    """Rearrange our tree into official arrays; the inverse of `import_net`.
+
+    Args:
+        tree: {'params': …, further collections[, 'w_avg': …]}.
+        table: see `make_table`.
+
+    Returns:
+        Official name -> array, float32 (counters: integers), C-contiguous, fixed arrays included when the table lists
+        them.
+
+    Raises:
+        BadCheckpointError: a name is missing or left over, or a shape is wrong.
+    """
+    flat = flatten(tree)
+    _check_leaves(flat, {"/".join(e.where): e.leaf for e in table.values() if isinstance(e, Slot)})
+    out = {}
+    for name, entry in table.items():
+        if isinstance(entry, Fixed):
+            value = entry.value
+        else:
+            value = LAYOUTS[entry.layout].to_official(np.asarray(flat["/".join(entry.where)], entry.dtype))
+        out[name] = np.array(value, order="C")
+    return out
+
+
+def check_tree(tree: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Check that `tree` has exactly the arrays of an abstract tree.
+
+    Raises:
+        BadCheckpointError: listing what is missing, left over or of the wrong shape.
+    """
+    _check_leaves(flatten(tree), flatten(expected))
+
+
+def _check_leaves(have: Mapping[str, Any], want: Mapping[str, Any]) -> None:
+    _check_names(set(have), set(want))
+    names = sorted(want, key=_natural)
+    _check_shapes({name: np.shape(have[name]) for name in names}, {name: want[name].shape for name in names})
+
+
+def _natural(name: str) -> list[int | str]:
+    """Return a key that sorts b4 before b16."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def _listing(items: list[str]) -> str:
+    return ", ".join(items[:8]) + (f" and {len(items) - 8} more" if len(items) > 8 else "")
+
+
+def _check_names(have: set[str], want: set[str]) -> None:
+    problems = []
+    if want - have:
+        problems.append(f"missing: {_listing(sorted(want - have))}")
+    if have - want:
+        problems.append(f"not part of this network: {_listing(sorted(have - want))}")
+    if problems:
+        raise BadCheckpointError("", "; ".join(problems))
+
+
+def _check_shapes(have: Mapping[str, tuple[int, ...]], want: Mapping[str, tuple[int, ...]]) -> None:
+    wrong = [f"{k} is {list(have[k])}, expected {list(want[k])}" for k in want if tuple(have[k]) != tuple(want[k])]
+    if wrong:
+        raise BadCheckpointError("", f"shapes do not fit the arguments: {_listing(wrong)}")
+
+
+def _check_fixed(name: str, value: np.ndarray, fixed: Fixed) -> None:
+    if not np.allclose(value, fixed.value, rtol=1e-5, atol=1e-6):
+        raise BadCheckpointError("", f"{name} is not {fixed.described}")
