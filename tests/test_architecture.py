@@ -265,3 +265,9 @@ def test_pure_packages_are_documented():
 def test_a_missing_docstring_is_found():
     assert undocumented("def f(): ...") == ["the module", "f"]
     assert undocumented('"""M."""\nclass A:\n    """A."""\ndef _g(): ...') == []
+
+
+def test_test_files_can_be_collected_together():
+    """Outside of packages, pytest imports them by their file's name alone."""
+    places = [p for p in (ROOT / "tests").rglob("test_*.py") if not (p.parent / "__init__.py").exists()]
+    assert len(places) == len({p.name for p in places}), sorted(p.name for p in places)
