@@ -92,7 +92,7 @@ def write_card(
         model: the model.
         facts: its provenance.
         name: title.
-        address: what `load_model` is to be given.
+        address: the argument of `load_model`.
         licence: the Hub's identifier; '' when none was stated.
         programs: code that calls the exported programs; '' without.
     """
@@ -151,7 +151,7 @@ def _table(model: LoadedModel, facts: Mapping[str, Any]) -> str:
 def _metrics(facts: Mapping[str, Any]) -> str:
     rows = [row for row in facts.get("metrics") or () if {"metric", "value", "nimg"} <= row.keys()]
     if not rows:
-        return "None are known: the run, or the file that the weights come from, reports none."
+        return "No metrics were recorded for this model."
     lines = ["| metric | value | 95 % interval | network | after |", "|---|---|---|---|---|"]
     for row in rows:
         interval = row.get("interval")

@@ -160,12 +160,12 @@ def load_styles(flag: str, path: str, w_dim: int) -> np.ndarray:
     if Path(path).is_dir():
         results = projections.find_projections(path)
         if not results:
-            raise ValueError(f"{flag}={path}: no projected_w.npz in it; give a folder that tools.project wrote")
+            raise ValueError(f"{flag}={path}: no projected_w.npz in it; pass a folder that tools.project wrote")
         return np.concatenate([load_styles(flag, str(file), w_dim) for file in results])
     w = np.asarray(files.read_npz(flag, path, ("w",))[0], np.float32)
     w = w.mean(axis=1) if w.ndim == 3 else w
     if w.ndim != 2 or w.shape[1] != w_dim or not len(w) or not np.isfinite(w).all():
-        raise ValueError(f"{flag}={path}: 'w' has the shape {w.shape}; give finite styles [n, {w_dim}]")
+        raise ValueError(f"{flag}={path}: 'w' has the shape {w.shape}; pass finite styles [n, {w_dim}]")
     return w
 
 

@@ -16,7 +16,8 @@ from jax import export
 from stylegan_jax.base.spec import Array
 from stylegan_jax.config import ConfigError, suggest
 from stylegan_jax.sampling import hub
-from stylegan_jax.sampling.model import Label, Latents, as_labels, as_latents, check_truncation
+from stylegan_jax.sampling.labels import Label, as_labels
+from stylegan_jax.sampling.model import Latents, as_latents, check_truncation
 
 FOLDER = "stablehlo"
 FORMAT, FORMAT_VERSION = "stylegan_jax exported programs", 1

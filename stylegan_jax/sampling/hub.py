@@ -49,8 +49,8 @@ def pull(path: str | os.PathLike[str], files: Sequence[str] = MODEL_FILES) -> Pa
     missing = [name for name in files if "*" not in name and not (folder / name).is_file()]
     if missing:
         raise ConfigError(
-            f"hf://{repo} holds no model folder of this project: no {' and no '.join(missing)}; other formats, pickles "
-            "above all, are not pulled. Download an official .pkl yourself and give its path"
+            f"hf://{repo} is not a stylegan_jax model (missing: {', '.join(missing)}); other formats, pickles above "
+            "all, are not pulled. Download an official .pkl yourself and pass its path"
         )
     return folder
 

@@ -43,11 +43,11 @@ def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: 
         model, nets = read_model_folder(path)
         provenance = model.get("provenance", {})
         found = _from_nets(model_from_dict(model_config(model)), nets, provenance)
-        return found._replace(label_kind=str(provenance.get("label_kind", "")))
+        return found.replace(label_kind=str(provenance.get("label_kind", "")))
     if committed_steps(path / "checkpoints"):
         return _from_workdir(path, step, whole)
-    what = "is empty of models" if path.exists() else "does not exist"
-    raise ConfigError(f"{path} {what}; give a run's workdir with a checkpoint, a model folder, or an official .pkl")
+    what = "contains no model" if path.exists() else "does not exist"
+    raise ConfigError(f"{path} {what}; pass a run's workdir with a checkpoint, a model folder, or an official .pkl")
 
 
 def _from_workdir(path: Path, step: int | None, whole: bool) -> LoadedModel:
@@ -58,11 +58,11 @@ def _from_workdir(path: Path, step: int | None, whole: bool) -> LoadedModel:
         state, _, _ = restore_nets(path, ("g", "d", "w_avg"), step)
         nets |= {"g": state["g"] | {"w_avg": state["w_avg"]}, "d": state["d"]}
     model = _from_nets(config, nets, {"workdir": str(path), "step": step, "nimg": meta["nimg"]})
-    model = model._replace(label_kind=meta.get("label_kind", ""))
+    model = model.replace(label_kind=meta.get("label_kind", ""))
     experiment = from_dict(meta["config"]) if config.grows else None
     if experiment is None or is_grown(experiment, step):
         return model
-    return model._replace(gan=grown.after(model.gan, experiment, step), is_grown=False)
+    return model.replace(gan=grown.after(model.gan, experiment, step), is_grown=False)
 
 
 def _from_nets(config: ModelConfig, nets: dict[str, Any], provenance: dict[str, Any]) -> LoadedModel:

@@ -1,35 +1,37 @@
-"""A trained model to draw from: seeds to latents to styles to images, by programs that are compiled once per shape."""
+"""Sampling from a trained model. Programs are compiled once per shape."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from stylegan_jax import models
 from stylegan_jax.base import images, rng
 from stylegan_jax.base.spec import Array, Variables
+from stylegan_jax.base.trees import named_leaves
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.models.gan import check_noise
 from stylegan_jax.sampling import drawing
+from stylegan_jax.sampling.labels import Label, as_labels
 
 Latents = Iterable[int] | Array
 """Seeds (integers from 0), or latents float[n, z]."""
 CHUNK = 8
 """Images per call where the caller does not say."""
-Label = int | Sequence[int] | Array | None
-"""A class for all images, one class per image, a label float[k] for all, labels float[n, k]; None without labels."""
 
 
-class LoadedModel(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class LoadedModel:
     """A trained model.
 
-    Everything is drawn in chunks of one size, the last one filled up, so that any number of images runs the same
-    program. An image depends on its latent, label, truncation and noise only, not on what is drawn beside it.
+    Images are generated in fixed-size chunks, of which the last is padded, so that any number of images runs the same
+    program. An image depends on its latent, label, truncation and noise only, not on the others of its chunk. The first
+    call puts the weights on the default device, where they stay as long as the model.
 
     Attributes:
         config: its architecture.
@@ -43,15 +45,26 @@ class LoadedModel(NamedTuple):
         is_grown: False for a checkpoint whose last layers are missing or fading in (progressive growing).
     """
 
-    config: ModelConfig
-    gan: models.Gan
-    g_ema: Variables
-    w_avg: np.ndarray
-    g: Variables | None
-    d: Variables | None
+    config: ModelConfig = dataclasses.field(repr=False)
+    gan: models.Gan = dataclasses.field(repr=False)
+    g_ema: Variables = dataclasses.field(repr=False)
+    w_avg: np.ndarray = dataclasses.field(repr=False)
+    g: Variables | None = dataclasses.field(repr=False)
+    d: Variables | None = dataclasses.field(repr=False)
     provenance: dict[str, Any]
     label_kind: str = ""
     is_grown: bool = True
+
+    def replace(self, **changes: Any) -> LoadedModel:
+        """Return the model with other attributes."""
+        return dataclasses.replace(self, **changes)
+
+    _replace = replace  # its name in version 0.1
+
+    @functools.cached_property
+    def _placed(self) -> tuple[Variables, jax.Array]:
+        """(g_ema, w_avg) on the default device."""
+        return jax.device_put((self.g_ema, self.w_avg))
 
     def map(
         self,
@@ -80,7 +93,7 @@ class LoadedModel(NamedTuple):
         z = as_latents(z, self.gan.spec.z_dim)
         cond = as_labels(label, len(z), self.gan.spec.label_dim, self.label_kind)
         check_truncation(psi, cutoff, self.gan.spec.num_ws)
-        run, g, w_avg = _mapper(self.gan), jax.device_put(self.g_ema), jnp.asarray(self.w_avg)
+        run, (g, w_avg) = _mapper(self.gan), self._placed
         parts = [
             jax.device_get(run(g, w_avg, z_part, cond_part, np.float32(psi), cutoff))[:n]
             for (z_part, n), (cond_part, _) in zip(in_chunks(z, chunk), in_chunks(cond, chunk), strict=True)
@@ -88,7 +101,13 @@ class LoadedModel(NamedTuple):
         return np.concatenate(parts)
 
     def synthesize(
-        self, ws: Array, *, noise: str = "const", seeds: Sequence[int] | np.ndarray | None = None, chunk: int = CHUNK
+        self,
+        ws: Array,
+        *,
+        noise: str = "const",
+        seeds: Sequence[int] | np.ndarray | None = None,
+        transform: Array | None = None,
+        chunk: int = CHUNK,
     ) -> np.ndarray:
         """Return the images of styles.
 
@@ -96,29 +115,40 @@ class LoadedModel(NamedTuple):
             ws: float[n, l, w], or float[n, w] for the same style in every slot.
             noise: 'const' (the model's own maps), 'random' (fresh per image) or 'none'.
             seeds: of random noise, one per image; None: 0, 1, …
+            transform: float[3, 3], or float[n, 3, 3] for one per image, of an architecture that can translate and
+                rotate its output; see `Gan.with_transform` and `paths.make_transform`.
             chunk: images per call.
 
         Returns:
             float32[n, h, w, c], about [-1, 1]; `images.to_pixels` makes uint8 of it.
 
         Raises:
-            ValueError: a shape or a kind of noise that does not fit.
+            ValueError: a shape or a kind of noise that does not fit, or a transform that the architecture cannot take.
         """
-        return np.concatenate(list(self.stream(ws, noise=noise, seeds=seeds, chunk=chunk)))
+        return np.concatenate(list(self.stream(ws, noise=noise, seeds=seeds, transform=transform, chunk=chunk)))
 
     def stream(
-        self, ws: Array, *, noise: str = "const", seeds: Sequence[int] | np.ndarray | None = None, chunk: int = CHUNK
+        self,
+        ws: Array,
+        *,
+        noise: str = "const",
+        seeds: Sequence[int] | np.ndarray | None = None,
+        transform: Array | None = None,
+        chunk: int = CHUNK,
     ) -> Iterator[np.ndarray]:
         """Yield the images of `synthesize` chunk by chunk, for more than fit into memory."""
         check_noise(noise)
         ws = as_styles(ws, self.gan.spec)
         numbers = np.arange(len(ws)) if seeds is None else np.asarray(seeds)
         if len(numbers) != len(ws) or not is_seeds(numbers):
-            raise ValueError(f"{len(numbers)} seeds for {len(ws)} images; give one integer from 0 each")
-        run, g = _drawer(self.gan, noise), jax.device_put(self.g_ema)
-        rows = zip(in_chunks(ws, chunk), in_chunks(numbers.astype(np.uint32), chunk), strict=True)
-        for (part, n), (own, _) in rows:
-            yield jax.device_get(run(g, part, own))[:n]
+            raise ValueError(f"{len(numbers)} seeds for {len(ws)} images; pass one integer from 0 each")
+        rows = [ws, numbers.astype(np.uint32)]
+        if transform is not None:
+            self.check_moves()
+            rows.append(np.broadcast_to(np.asarray(transform, np.float32), (len(ws), 3, 3)))
+        run, (g, _) = _drawer(self.gan, noise), self._placed
+        for parts in zip(*(in_chunks(x, chunk) for x in rows), strict=True):
+            yield jax.device_get(run(g, *(x for x, _ in parts)))[: parts[0][1]]
 
     def sample(
         self,
@@ -141,18 +171,30 @@ class LoadedModel(NamedTuple):
         return np.concatenate([images.to_pixels(x) for x in self.stream(ws, noise=noise, seeds=own, chunk=chunk)])
 
     def on_device(self) -> LoadedModel:
-        """Return the model with its weights on the default device, so that calls do not copy them each time."""
-        return self._replace(g_ema=jax.device_put(self.g_ema))
+        """Return the model with `g_ema` on the default device, for calls of its functions: methods do so themselves."""
+        return self.replace(g_ema=self._placed[0])
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether its images depend on noise."""
+        return any("noise" in name for name in named_leaves(self.g_ema))
+
+    def check_moves(self) -> None:
+        """Raise ValueError unless the architecture can translate and rotate its output."""
+        if self.gan.with_transform is None:
+            raise ValueError(
+                f"arch {self.config.arch!r} cannot translate or rotate its output; use a model such as stylegan3"
+            )
 
     def moved(self, transform: Array) -> LoadedModel:
         """Return the model drawing under a transform float[3, 3]; see `Gan.with_transform`.
 
         Raises:
-            ValueError: the architecture draws on a fixed grid.
+            ValueError: the architecture cannot translate or rotate its output.
         """
-        if self.gan.with_transform is None:
-            raise ValueError(f"arch {self.config.arch!r} draws on a fixed grid; use a model such as stylegan3")
-        return self._replace(g_ema=self.gan.with_transform(self.g_ema, transform))
+        self.check_moves()
+        assert self.gan.with_transform is not None
+        return self.replace(g_ema=self.gan.with_transform(self._placed[0], transform))
 
 
 @functools.lru_cache(maxsize=64)
@@ -165,9 +207,9 @@ def _mapper(gan: models.Gan) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _drawer(gan: models.Gan, noise: str) -> Any:
-    def run(g, ws, seeds):
+    def run(g, ws, seeds, transform=None):
         keys = jax.vmap(lambda s: rng.stream(rng.root(0), "sample/noise", s))(seeds)
-        return drawing.draw(gan, g, ws, noise=noise, key=keys)
+        return drawing.draw(gan, g, ws, noise=noise, key=keys, transform=transform)
 
     return jax.jit(run)
 
@@ -192,41 +234,13 @@ def as_latents(z: Latents, z_dim: int) -> np.ndarray:
     if is_seeds(z):
         return latents(z, z_dim)
     if z.ndim != 2 or z.shape[1] != z_dim or not len(z):
-        raise ValueError(f"latents of shape {z.shape}; give seeds (integers from 0) or latents [n, {z_dim}]")
+        raise ValueError(f"latents of shape {z.shape}; pass seeds (integers from 0) or latents [n, {z_dim}]")
     return z.astype(np.float32)
 
 
 def is_seeds(x: np.ndarray) -> bool:
     """Return whether an array is seeds: integers [n] from 0 and below 2**32."""
     return x.ndim == 1 and np.issubdtype(x.dtype, np.integer) and x.size > 0 and x.min() >= 0 and x.max() < 2**32
-
-
-def as_labels(label: Label, count: int, label_dim: int, kind: str = "") -> np.ndarray:
-    """Return float32[count, label_dim] of a label in any of its forms; of classes, one-hot vectors.
-
-    Raises:
-        ValueError: a label for a model without, none for one with, or one that does not fit.
-    """
-    if label is None:
-        if label_dim:
-            raise ValueError(
-                f"this model draws by label; give a class from 0 to {label_dim - 1} or {label_dim} numbers"
-            )
-        return np.zeros((count, 0), np.float32)
-    if not label_dim:
-        raise ValueError("this model has no labels; leave the label out")
-    value = np.asarray(label)
-    if np.issubdtype(value.dtype, np.integer) and value.ndim < 2 and kind in ("multi-hot", "vectors"):
-        raise ValueError(f"label {label}: the labels of this model are {kind}, not classes; give {label_dim} floats")
-    if np.issubdtype(value.dtype, np.integer) and value.ndim < 2:
-        if value.size and not 0 <= value.min() <= value.max() < label_dim:
-            raise ValueError(f"class {label}: this model has the classes 0 to {label_dim - 1}")
-        value = np.eye(label_dim, dtype=np.float32)[value]
-    if value.shape not in ((label_dim,), (count, label_dim)):
-        raise ValueError(f"a label of shape {value.shape}; give [{label_dim}], [{count}, {label_dim}] or classes")
-    if not np.isfinite(value).all():
-        raise ValueError(f"label {label} holds NaN or infinity; give finite numbers")
-    return np.broadcast_to(value, (count, label_dim)).astype(np.float32)
 
 
 def as_styles(ws: Array, spec: models.GanSpec) -> np.ndarray:
@@ -239,7 +253,7 @@ def as_styles(ws: Array, spec: models.GanSpec) -> np.ndarray:
     if ws.ndim == 2 and ws.shape[1] == spec.w_dim:
         ws = np.repeat(ws[:, None], spec.num_ws, axis=1)
     if ws.ndim != 3 or ws.shape[1:] != (spec.num_ws, spec.w_dim) or not len(ws):
-        raise ValueError(f"styles of shape {ws.shape}; this model wants [n, {spec.num_ws}, {spec.w_dim}]")
+        raise ValueError(f"styles of shape {ws.shape}; this model takes [n, {spec.num_ws}, {spec.w_dim}]")
     return ws
 
 
@@ -250,7 +264,7 @@ def check_truncation(psi: float, cutoff: int | None, num_ws: int) -> None:
         ValueError: psi is not finite, or cutoff is no number of slots.
     """
     if not np.isfinite(psi):
-        raise ValueError(f"psi is {psi}; write a number: 1 for no truncation, 0 for the average")
+        raise ValueError(f"psi is {psi}; pass a number: 1 for no truncation, 0 for the average")
     if cutoff is not None and not 0 <= cutoff <= num_ws:
         raise ValueError(f"cutoff is {cutoff}; this model has {num_ws} style slots: 0 to {num_ws}")
 

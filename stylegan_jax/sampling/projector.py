@@ -1,6 +1,6 @@
 """Styles of given images: the projector of StyleGAN2 (section 5.2 and appendix D), several images at once by vmap.
 
-    from stylegan_jax.tools import projector
+    from stylegan_jax.sampling import projector
 
     pixels = projector.read_images(["face.png"], model.gan.spec.image_shape)
     found = projector.project(model, pixels, steps=300)
@@ -28,7 +28,8 @@ from stylegan_jax.base.trees import digest_of, named_leaves
 from stylegan_jax.features import FeatureNet, load_features
 from stylegan_jax.runtime import records
 from stylegan_jax.sampling import drawing, model as trained
-from stylegan_jax.sampling.model import Label, LoadedModel
+from stylegan_jax.sampling.labels import Label, as_labels
+from stylegan_jax.sampling.model import LoadedModel
 
 STYLE_SAMPLES, STYLE_SEED = 10_000, 123
 LEARNING_RATE = 0.1
@@ -101,7 +102,7 @@ def project(
     frames: int = 0,
     batch: int = 8,
 ) -> Projection:
-    """Find styles and noise whose images resemble the given ones.
+    """Find styles and noise whose images resemble those passed.
 
     Adam with the published schedules on the squared distance of LPIPS features, and on noise that is not to carry the
     picture. Images do not influence each other: their losses are summed, and each has its own random stream.
@@ -158,7 +159,7 @@ def parts(
     """Check the arguments of `project`, and return an iterator over what it joins: up to `batch` images each."""
     targets = check_images(images, model.gan.spec.image_shape)
     weights = check_masks(masks, targets.shape[:3])
-    cond = trained.as_labels(label, len(targets), model.gan.spec.label_dim, model.label_kind)
+    cond = as_labels(label, len(targets), model.gan.spec.label_dim, model.label_kind)
     for name, value, least in (("steps", steps, 1), ("frames", frames, 0), ("batch", batch, 1)):
         if value < least:
             raise ValueError(f"{name}={value} must be at least {least}")
@@ -379,7 +380,7 @@ def with_noise(model: LoadedModel, noise: dict[str, Any]) -> LoadedModel:
     if noise and own != given:
         path = sorted(own.items() ^ given.items())[0][0]
         raise ValueError(f"noise map {path} is {given.get(path)}; this model has {own.get(path)}")
-    return model._replace(g_ema=put_noise(model.g_ema, noise))
+    return model.replace(g_ema=put_noise(model.g_ema, noise))
 
 
 def check_images(images: Array, shape: tuple[int, int, int]) -> np.ndarray:
@@ -392,7 +393,7 @@ def check_images(images: Array, shape: tuple[int, int, int]) -> np.ndarray:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape or not len(images):
         h, w, c = shape
         raise ValueError(
-            f"images are {images.dtype}{list(images.shape)}; this model wants uint8[n, {h}, {w}, {c}] "
+            f"expected uint8[n, {h}, {w}, {c}], got {images.dtype}{list(images.shape)} "
             "(projector.read_images crops and resizes files)"
         )
     if shape[2] not in (1, 3, 4):
@@ -410,7 +411,7 @@ def check_masks(masks: Array | None, shape: tuple[int, ...]) -> np.ndarray:
         return np.ones(shape, np.float32)
     masks = np.asarray(masks, np.float32)
     if masks.shape != shape or not ((masks >= 0) & (masks <= 1)).all():
-        raise ValueError(f"masks of shape {list(masks.shape)}; give numbers from 0 to 1 of shape {list(shape)}")
+        raise ValueError(f"masks of shape {list(masks.shape)}; pass numbers from 0 to 1 of shape {list(shape)}")
     if not masks.any(axis=(1, 2)).all():
         raise ValueError(f"mask {int(np.argmin(masks.any(axis=(1, 2))))} is 0 everywhere, so that nothing counts")
     return masks

@@ -1,6 +1,6 @@
 """Pivotal tuning (Roich et al. 2021): the generator is trained until its image of a projected style is the target.
 
-from stylegan_jax.tools import projector, tuner
+from stylegan_jax.sampling import projector, tuner
 
 found = projector.project(model, pixels)
 noise = {path: maps[0] for path, maps in found.noise.items()}
@@ -102,7 +102,7 @@ def tune(
         if losses[-1] <= enough:
             break
     g = jax.device_get(start | {"params": start["params"] | {"synthesis": synthesis}})
-    found = model._replace(g_ema=g, g=None, d=None)
+    found = model.replace(g_ema=g, g=None, d=None)
     last = found.synthesize(pivot, chunk=1)
     lpips = np.square(see(params, last, masks) - goal).sum()
     return Tuned(found, last[0], np.array(losses, np.float32), float(lpips))

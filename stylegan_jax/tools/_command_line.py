@@ -32,7 +32,7 @@ def missing_recipe(argv: list[str]) -> str:
 
     known = sorted(p.as_posix() for p in Path("configs").glob("*.py") if p.stem not in ("common", "__init__"))
     if not known:
-        return f"there is no file {named[-1]}; run in the checkout that holds configs/, or give its whole path"
+        return f"there is no file {named[-1]}; run in the checkout that holds configs/, or pass its whole path"
     return f"there is no file {named[-1]}; {suggest(named[-1], known)}"
 
 

@@ -1,4 +1,4 @@
-"""What the drawing tools share: their arguments, and seeds, slots, labels and transforms made of them. No JAX."""
+"""What the drawing tools share: their arguments, and seeds, slots, styles and labels made of them. No JAX."""
 
 from __future__ import annotations
 
@@ -101,15 +101,15 @@ def count_styles(path: str) -> int:
     """Return how many styles --styles holds, before a model is there to compare them with.
 
     Raises:
-        ValueError: no such file, or no list of styles.
+        ValueError: the file is missing or is not a style list.
     """
     (w,) = files.read_npz("--styles", path, ("w",))
     if w.ndim not in (2, 3):
-        raise ValueError(f"--styles={path}: 'w' has the shape {w.shape}; give styles [n, w] or [n, slots, w]")
+        raise ValueError(f"--styles={path}: 'w' has the shape {w.shape}; pass styles [n, w] or [n, slots, w]")
     return len(w)
 
 
-def refuse_unused(parser: argparse.ArgumentParser, args: argparse.Namespace, names: Sequence[str], where: str) -> None:
+def check_unused(parser: argparse.ArgumentParser, args: argparse.Namespace, names: Sequence[str], where: str) -> None:
     """Check that arguments have their defaults.
 
     Args:
@@ -128,25 +128,20 @@ def refuse_unused(parser: argparse.ArgumentParser, args: argparse.Namespace, nam
 
 
 def parse_layers(text: str, model: Any) -> list[int]:
-    """Return the style slots of 'coarse', 'middle', 'fine', 'all', or of numbers such as '0-3,7'.
-
-    Coarse slots are those of images up to 8x8, middle ones up to 32x32, fine ones the rest, as in the StyleGAN paper
-    (section 3.1); where a model's layers have no resolutions of their own (StyleGAN3), thirds.
+    """Return the style slots of 'coarse', 'middle', 'fine', 'all' (`styles.slot_groups`), or of numbers as '0-3,7'.
 
     Raises:
         ValueError: neither a name nor slots of this model.
     """
-    num_ws = model.gan.spec.num_ws
-    by_resolution = model.config.arch != "stylegan3"  # two slots each, from 4x4 on
-    ends = (min(4, num_ws), min(8, num_ws)) if by_resolution else (num_ws // 3, 2 * num_ws // 3)
-    named = {"coarse": (0, ends[0]), "middle": ends, "fine": (ends[1], num_ws), "all": (0, num_ws)}
+    from stylegan_jax.sampling.styles import slot_groups
+
+    num_ws, named = model.gan.spec.num_ws, slot_groups(model)
     found: list[int] = []
     for part in text.split(","):
         if part in named:
-            slots = list(range(*named[part]))
-            if not slots:
+            if not named[part]:
                 raise ValueError(f"--layers={text}: this model has no {part} slots; it has {num_ws} in all")
-            found += slots
+            found += named[part]
         elif part and not part[0].isdigit():
             raise ValueError(f"--layers={text}: {part!r} is not known; write {', '.join(named)}, or slots as 0-3,7")
         else:
@@ -155,24 +150,31 @@ def parse_layers(text: str, model: Any) -> list[int]:
 
 
 def labels(model: Any, args: argparse.Namespace) -> np.ndarray:
-    """Return the labels that the arguments ask for, float32[m, k], one row per class; errors as `make_label`."""
-    spec = model.gan.spec
-    if args.classes is None:
-        return make_label(spec.label_dim, model.label_kind, None, args.label)[None]
-    if not spec.label_dim:
-        raise ValueError(f"--class={args.classes}: this model has no labels; leave it out")
-    if args.classes == "all":
-        chosen = list(range(spec.label_dim))
-    else:
-        chosen = parse_numbers("--class", args.classes, 2**31, "class")
-    return np.stack([make_label(spec.label_dim, model.label_kind, c, args.label) for c in chosen])
+    """Return the labels that the arguments ask for, float32[m, k], one row per class.
+
+    Raises:
+        ValueError: a label for a model without, none for one with, both ways at once, or one that does not fit.
+    """
+    from stylegan_jax.sampling.labels import as_labels, one_hot
+
+    dim, kind = model.gan.spec.label_dim, model.label_kind
+    if args.classes is not None and args.label is not None:
+        raise ValueError(f"--class={args.classes} --label={args.label}: pass one of them")
+    if args.classes is not None:
+        chosen = range(dim) if args.classes == "all" else parse_numbers("--class", args.classes, 2**31, "class")
+        return one_hot(chosen, dim, kind, given=f"--class={args.classes}", numbers="--label")
+    try:
+        numbers = None if args.label is None else np.array([float(x) for x in args.label.split(",")], np.float32)
+    except ValueError:
+        numbers = np.zeros(0, np.float32)  # which fits no model
+    return as_labels(numbers, 1, dim, kind, given=f"--label={args.label}", names=("--class", "--label"))
 
 
 def one_label(model: Any, args: argparse.Namespace) -> np.ndarray | None:
     """Return the single label float32[k] that the arguments ask for; None without labels.
 
     Raises:
-        ValueError: several classes; see also `make_label`.
+        ValueError: several classes; see also `labels`.
     """
     found = labels(model, args)
     if len(found) > 1:
@@ -180,67 +182,13 @@ def one_label(model: Any, args: argparse.Namespace) -> np.ndarray | None:
     return found[0] if found.shape[1] else None
 
 
-def make_label(label_dim: int, kind: str, class_index: int | None, numbers: str | None) -> np.ndarray:
-    """Return the label float32[label_dim] that the arguments ask for; of a class, its one-hot vector.
-
-    Args:
-        label_dim: length of the model's labels.
-        kind: what labels it was trained with (`SourceInfo.label_kind`); '' when unknown.
-        class_index: --class.
-        numbers: --label, separated by commas.
+def check_moves(model: Any, what: str) -> None:
+    """Check that a `LoadedModel` can translate and rotate its output.
 
     Raises:
-        ValueError: a label for a model without, none for one with, both ways at once, or one that does not fit.
+        ValueError: it cannot; `what` says which argument wants it.
     """
-    given = f"--class={class_index}" if numbers is None else f"--label={numbers}"
-    as_numbers = (
-        f"give all {label_dim} numbers, as --label={','.join(['0'] * min(label_dim, 4))}{',…' * (label_dim > 4)}"
-    )
-    if class_index is None and numbers is None:
-        if label_dim:
-            choose = as_numbers if kind in ("multi-hot", "vectors") else f"choose one with --class=0 … {label_dim - 1}"
-            raise ValueError(f"this model draws by label; {choose}")
-        return np.zeros(0, np.float32)
-    if label_dim == 0:
-        raise ValueError(f"{given}: this model has no labels; leave it out")
-    if numbers is None:
-        if kind == "vectors":
-            raise ValueError(f"{given}: the labels of this model are vectors, not classes; {as_numbers}")
-        assert class_index is not None
-        if not 0 <= class_index < label_dim:
-            raise ValueError(f"{given}: this model has the classes 0 to {label_dim - 1}; choose one")
-        return (np.arange(label_dim) == class_index).astype(np.float32)
-    if class_index is not None:
-        raise ValueError(f"--class={class_index} {given}: give one of them")
     try:
-        label = np.array([float(x) for x in numbers.split(",")], np.float32)
-    except ValueError:
-        label = np.zeros(0, np.float32)
-    if label.shape != (label_dim,) or not np.isfinite(label).all():
-        raise ValueError(f"{given}: the labels of this model have {label_dim} entries; {as_numbers}")
-    return label
-
-
-def make_transform(x: float, y: float, degrees: float, aspect: float) -> np.ndarray:
-    """Return the float32[3, 3] for `Gan.with_transform` that turns the picture and then moves it.
-
-    Args:
-        x: to the right, as a share of the width.
-        y: down, as a share of the height.
-        degrees: counter-clockwise about the centre.
-        aspect: width / height.
-    """
-    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    moved = np.array([[cos, sin, x * aspect], [-sin, cos, y], [0, 0, 1]])
-    return np.linalg.inv(moved).astype(np.float32)
-
-
-def transformable(model: Any, what: str) -> Any:
-    """Return `with_transform` of a `LoadedModel`.
-
-    Raises:
-        ValueError: the architecture has none; `what` says which argument wants it.
-    """
-    if model.gan.with_transform is None:
-        raise ValueError(f"{what}: arch {model.config.arch!r} draws on a fixed grid; use a model such as stylegan3")
-    return model.gan.with_transform
+        model.check_moves()
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None

@@ -1,4 +1,4 @@
-"""How a tool runs: errors in one line, a progress bar, a record of all arguments beside what it made."""
+"""How a tool runs: errors in one line, a progress bar, a record of all arguments next to what it made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOT_COMPARED = ("out", "batch", "overwrite")
 
 
 def record(args: argparse.Namespace, model: Any, **more: Any) -> dict[str, Any]:
-    """Return what is stored beside the pictures: all arguments, and where the model is from."""
+    """Return what is stored next to the pictures: all arguments, and where the model is from."""
     return {"arguments": vars(args), "model": model.provenance} | more
 
 
@@ -57,7 +57,7 @@ def write_record(path: Path, content: dict[str, Any]) -> None:
 def run(
     parser: argparse.ArgumentParser, action: Callable[[argparse.Namespace], str], argv: Sequence[str] | None
 ) -> int:
-    """Parse, act, print the sentence that `action` returns; mistakes are answered by one line and exit code 2."""
+    """Parse, act, print the sentence that `action` returns; a mistake prints one line and returns exit code 2."""
     args = parser.parse_args(argv)
     from stylegan_jax.runtime.compiling import use_compilation_cache
 

@@ -37,7 +37,7 @@ def choose(path: Path, fps: float) -> Path:
     if not 0 < fps <= most:
         raise ValueError(f"--fps={fps:g}: {path.suffix} holds more than 0 and at most {most} frames per second")
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ValueError(f"--out={path}: give a file in a folder that exists")
+        raise ValueError(f"--out={path}: pass a file in a folder that exists")
     return path
 
 

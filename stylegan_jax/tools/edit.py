@@ -53,10 +53,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check that the files a method needs are given, and nothing that has no effect.
+    """Check that the files a method needs are there, and nothing that has no effect.
 
     Raises:
-        ValueError: one is missing, or given where there is no use for it.
+        ValueError: one is missing, or passed where there is no use for it.
     """
     needs = {"boundary": ("positive", "negative"), "difference": ("positive", "negative"), "file": ("directions",)}
     for name in ("positive", "negative", "directions"):
@@ -65,7 +65,7 @@ def check(args: argparse.Namespace) -> None:
             raise ValueError(f"--method={args.method} {'needs' if wanted else 'does not use'} --{name}=FILE")
     if args.styles is not None:
         of_label = () if args.method == "ganspace" else ("classes", "label")
-        inputs.refuse_unused(parser(), args, ("seeds", "psi", "cutoff", *of_label), "with --styles")
+        inputs.check_unused(parser(), args, ("seeds", "psi", "cutoff", *of_label), "with --styles")
 
 
 def find(model: Any, layers: Sequence[int], label: Any, args: argparse.Namespace) -> directions.Directions:
@@ -81,13 +81,6 @@ def find(model: Any, layers: Sequence[int], label: Any, args: argparse.Namespace
     return (directions.boundary if args.method == "boundary" else directions.difference)(*groups)
 
 
-def move(ws: np.ndarray, step: np.ndarray, layers: Sequence[int], strengths: Sequence[float]) -> np.ndarray:
-    """Return float32[n, s, l, w]: styles [n, l, w], their slots `layers` moved by each strength times step [w]."""
-    moved = np.repeat(ws[:, None], len(strengths), axis=1)
-    moved[:, :, layers] += np.asarray(strengths, np.float32)[None, :, None, None] * step
-    return moved
-
-
 def styles_to_edit(model: Any, label: Any, args: argparse.Namespace) -> np.ndarray:
     """Return ws float32[n, l, w] of --styles, or of the seeds."""
     if args.styles is None:
@@ -100,6 +93,7 @@ def act(args: argparse.Namespace) -> str:
     """Find, draw; return the sentence to print."""
     from stylegan_jax.base import images
     from stylegan_jax.sampling.load import load_model
+    from stylegan_jax.sampling.styles import move
 
     check(args)
     strengths = inputs.parse_floats("--strengths", args.strengths)

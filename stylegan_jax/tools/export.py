@@ -137,7 +137,7 @@ def act(args: argparse.Namespace) -> str:
             f"{model.gan.spec.image_shape[0]} of {model.config.image_shape[0]}); export a later checkpoint"
         )
     nets, facts = networks(model, args.whole), card.provenance(model, args.model)
-    model = model._replace(provenance=facts)
+    model = model.replace(provenance=facts)
     name = args.name or args.push.partition("/")[2] or Path(args.out).resolve().name
     address = f"hf://{args.push}" if args.push else os.fspath(Path(args.out).name)
     text = card.write_card(
@@ -150,7 +150,7 @@ def act(args: argparse.Namespace) -> str:
         if platforms:
             if args.precision != "model":
                 config = dataclasses.replace(model.config, compute_dtype=args.precision)
-                model = model._replace(config=config, gan=models.build(config))
+                model = model.replace(config=config, gan=models.build(config))
             (fresh / folders.PROGRAMS).mkdir()
             digest = folders.sha256_file(fresh / folders.WEIGHTS_FILE)
             programs.write_programs(fresh / folders.PROGRAMS, model, platforms, args.noise, digest)

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.base.flags import Parser
-from stylegan_jax.base.trees import named_leaves
 from stylegan_jax.runtime import records
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
@@ -52,9 +51,11 @@ def act(args: argparse.Namespace) -> str:
     seeds = inputs.parse_seeds(args.seeds)
     if not 0 <= args.show <= args.count or args.count < 2:
         raise ValueError(f"--count={args.count} --show={args.show}: count at least 2, show from 0 to count")
-    model = load_model(args.model, args.step).on_device()
-    if not has_noise(model):
-        raise ValueError(f"arch {model.config.arch!r} of {args.model} has no noise inputs; there is nothing to compare")
+    model = load_model(args.model, args.step)
+    if not model.has_noise:
+        raise ValueError(
+            f"arch {model.config.arch!r} of {args.model} has no noise inputs, so there is nothing to compare"
+        )
     ws = model.map(seeds, inputs.one_label(model, args), psi=args.psi, cutoff=args.cutoff, chunk=args.batch)
     path = runner.claim(Path(args.out), "noise.json", args)
     rows = records.progress((row(model, w[None], args.count, args.show, args.batch) for w in ws), len(ws), "seed")
@@ -69,11 +70,6 @@ def act(args: argparse.Namespace) -> str:
     values = {str(s): {"mean": float(m.mean()), "max": float(m.max())} for s, m in zip(seeds, maps, strict=True)}
     runner.write_record(path, runner.record(args, model, deviation=values))
     return f"deviation up to {largest:.4f} (images in [-1, 1]); grid.png in {args.out}"
-
-
-def has_noise(model: Any) -> bool:
-    """Return whether the model's images depend on noise."""
-    return any("noise" in name for name in named_leaves(model.g_ema))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
         "--video",
         choices=("auto", "mp4", "webp", "gif", "none"),
         default="auto",
-        help="of the way, beside the target; auto: .mp4 where PyAV is there, else .webp (default)",
+        help="of the way, next to the target; auto: .mp4 where PyAV is there, else .webp (default)",
     )
     p.add_argument("--frames", type=int, default=120, help=f"of the video, {FPS} a second (default: %(default)s)")
     p.add_argument("--batch", type=int, default=8, help="images at once, which decides the memory (default: 8)")
@@ -73,7 +73,7 @@ def find_files(flag: str, text: str) -> list[Path]:
     files = [Path(part) for part in text.split(",")]
     for file in files:
         if not file.is_file():
-            raise ValueError(f"{flag}: {file} is no file; give image files with commas between, or a folder")
+            raise ValueError(f"{flag}: {file} is not a file; pass image files with commas between, or a folder")
     return files
 
 
@@ -99,7 +99,7 @@ def find_masks(text: str, names: Sequence[str]) -> list[Path]:
     files = find_files("--masks", text)
     if not Path(text).is_dir():
         if len(files) != len(names):
-            raise ValueError(f"--masks={text}: {len(files)} masks for {len(names)} targets; give one each")
+            raise ValueError(f"--masks={text}: {len(files)} masks for {len(names)} targets; pass one each")
         return files
     own = [[file for file in files if file.stem == name] for name in names]
     for name, found in zip(names, own, strict=True):
@@ -132,7 +132,7 @@ def choose_labels(model: Any, args: argparse.Namespace, count: int) -> np.ndarra
     """
     found = inputs.labels(model, args)
     if len(found) not in (1, count):
-        raise ValueError(f"--class={args.classes}: {len(found)} classes for {count} targets; give one, or one each")
+        raise ValueError(f"--class={args.classes}: {len(found)} classes for {count} targets; pass one, or one each")
     return np.broadcast_to(found, (count, found.shape[1])) if found.shape[1] else None
 
 

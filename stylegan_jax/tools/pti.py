@@ -91,7 +91,7 @@ def read(folder: Path, spec: Any) -> Given:
         arrays = files.load_npz(folder / projections.PROJECTION)
         ws = trained.as_styles(arrays.pop("w"), spec)
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"--projected: {folder} is no projection with this model: {error}") from None
+        raise ValueError(f"--projected: {folder} was not projected with this model: {error}") from None
     return Given(target, mask, ws[0], arrays)
 
 
@@ -109,12 +109,12 @@ def start_of(model: Any, folder: Path, noise: dict[str, np.ndarray], weights: st
         before = weights  # not known
     if before != weights:
         raise ValueError(
-            f"--projected: {folder} was projected with another model; give that as --model, or project again"
+            f"--projected: {folder} was projected with another model; pass that as --model, or project again"
         )
     try:
         return projector.with_noise(model, noise)
     except ValueError as error:
-        raise ValueError(f"--projected: {folder} is no projection with this model: {error}") from None
+        raise ValueError(f"--projected: {folder} was not projected with this model: {error}") from None
 
 
 def check_replaceable(out: Path, names: list[str], overwrite: bool) -> None:
@@ -123,7 +123,7 @@ def check_replaceable(out: Path, names: list[str], overwrite: bool) -> None:
     Args:
         out: the folder.
         names: of the images.
-        overwrite: the folder is one of this tool's, or --overwrite was given.
+        overwrite: the folder is one of this tool's, or --overwrite was passed.
 
     Raises:
         ValueError: a picture is; BadCheckpointError, a folder.

@@ -61,16 +61,18 @@ def move_canvas(model: Any, args: argparse.Namespace) -> Any:
     """Return the model with the transform that the arguments ask for, or the model itself.
 
     Raises:
-        ValueError: bad numbers, or an architecture with a fixed grid.
+        ValueError: bad numbers, or an architecture that cannot move its output.
     """
+    from stylegan_jax.sampling.paths import make_transform
+
     if args.translate is None and not args.rotate:
         return model
     x, y = parse_translation(args.translate)
     if not np.isfinite(args.rotate):
         raise ValueError(f"--rotate={args.rotate}: write a number of degrees, such as --rotate=30")
     height, width, _ = model.gan.spec.image_shape
-    inputs.transformable(model, "--translate, --rotate")
-    return model.moved(inputs.make_transform(x, y, args.rotate, width / height))
+    inputs.check_moves(model, "--translate, --rotate")
+    return model.moved(make_transform(x, y, args.rotate, width / height))
 
 
 def draw(model: Any, seeds: Sequence[int], labels: np.ndarray, args: argparse.Namespace) -> Iterator[np.ndarray]:
@@ -139,12 +141,12 @@ def act(args: argparse.Namespace) -> str:
     seeds = inputs.parse_seeds(args.seeds)
     if args.columns < 0:
         raise ValueError(f"--columns={args.columns} must be at least 1, or 0 for about square")
-    model = move_canvas(load_model(args.model, args.step), args).on_device()
+    model = move_canvas(load_model(args.model, args.step), args)
     labels = inputs.labels(model, args)
     pictures, count = draw(model, seeds, labels, args), len(seeds) * len(labels)
     if args.out.lower().endswith(".zip"):
         if args.save_w:
-            raise ValueError(f"--save_w: {args.out} is a data set of pictures; give a folder as --out")
+            raise ValueError(f"--save_w: {args.out} is a data set of pictures; pass a folder as --out")
         return to_zip(args, model, pictures, labels, count)
     classes = [f"_class{label.argmax():03d}" if len(labels) > 1 else "" for label in labels]
     names = [f"seed{seed:04d}{which}.png" for seed in seeds for which in classes]

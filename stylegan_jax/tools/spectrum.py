@@ -89,13 +89,13 @@ def check(args: argparse.Namespace) -> None:
         ValueError: a value that breaks a rule.
     """
     if not args.model and not args.data:
-        raise ValueError("nothing to look at; give --model=DIR, --data=PATH, or several of them")
+        raise ValueError("nothing to look at; pass --model=DIR, --data=PATH, or several of them")
     if "run" in args.data and not args.model:
-        raise ValueError("--data=run means the data of --model; add --model=DIR, or give a path")
+        raise ValueError("--data=run means the data of --model; add --model=DIR, or pass a path")
     if not args.model:
-        inputs.refuse_unused(parser(), args, ("psi", "classes", "label"), "without --model")
+        inputs.check_unused(parser(), args, ("psi", "classes", "label"), "without --model")
     if (args.mean is None) != (args.std is None):
-        raise ValueError("--mean and --std belong together; give both or none")
+        raise ValueError("--mean and --std belong together; pass both or none")
     if args.std is not None and not (args.std > 0 and np.isfinite([args.mean, args.std]).all()):
         raise ValueError(f"--mean={args.mean} --std={args.std}: write finite numbers, the second above 0")
     for name, least in (("num", 0), ("pad", 2), ("beta", 0), ("smooth", 0)):
@@ -134,7 +134,7 @@ def of_data(path: str, first: Any, run: str, args: argparse.Namespace, stack: co
     own = path == "run"
     config = opening.run_data(run) if run else None
     if own and config is None:
-        raise ValueError(f"--data=run: {run} is no workdir of a run, so its data is not known; give a path")
+        raise ValueError(f"--data=run: {run} is not the workdir of a run, so its data is not known; pass a path")
     try:
         data = opening.data_config("" if own else path, config)
         data = dataclasses.replace(data, labels="none")
@@ -163,14 +163,14 @@ def find_subjects(args: argparse.Namespace, stack: contextlib.ExitStack) -> tupl
     """Return (data sets and models, in this order, with names of their own; the models).
 
     Raises:
-        ValueError: they differ in size, or a label is given and none of the models has labels.
+        ValueError: they differ in size, or a label is passed and none of the models has labels.
     """
     from stylegan_jax.sampling.load import load_model
 
-    models = [load_model(path).on_device() for path in args.model]
+    models = [load_model(path) for path in args.model]
     first = models[0] if models else None
     if models and not any(model.gan.spec.label_dim for model in models):
-        inputs.refuse_unused(parser(), args, ("classes", "label"), "on models without labels")
+        inputs.check_unused(parser(), args, ("classes", "label"), "on models without labels")
     found = [of_data(path, first, args.model[0] if args.model else "", args, stack) for path in args.data]
     found += [of_model(path, model, args) for path, model in zip(args.model, models, strict=True)]
     named: list[Subject] = []

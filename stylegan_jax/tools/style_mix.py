@@ -26,23 +26,17 @@ def parser() -> argparse.ArgumentParser:
     inputs.add_arguments(p)
     inputs.add_output(p, "folder for grid.png, the PNGs and style_mix.json")
     p.add_argument("--rows", default="0-3", metavar="SEEDS", help="that keep the other slots (default: %(default)s)")
-    p.add_argument("--columns", default="8-12", metavar="SEEDS", help="that give the slots (default: %(default)s)")
+    p.add_argument("--columns", default="8-12", metavar="SEEDS", help="whose slots are taken (default: %(default)s)")
     p.add_argument(
         "--layers", default="coarse", help="coarse, middle, fine, all, or slots from 0 as 0-3,7 (default: %(default)s)"
     )
     return p
 
 
-def mix(rows: np.ndarray, columns: np.ndarray, layers: Sequence[int]) -> np.ndarray:
-    """Return float32[r, c, l, w]: styles [r, l, w] with the slots `layers` of styles [c, l, w]."""
-    mixed = np.repeat(rows[:, None], len(columns), axis=1)
-    mixed[:, :, layers] = columns[None][:, :, layers]
-    return mixed
-
-
 def draw(model: Any, rows: np.ndarray, columns: np.ndarray, layers: Sequence[int], chunk: int) -> np.ndarray:
     """Return uint8[r + 1, c + 1, h, w, c]: sources in the first row and column, white in the corner."""
     from stylegan_jax.base import images
+    from stylegan_jax.sampling.styles import mix
 
     mixed = mix(rows, columns, layers)
     ws = np.concatenate([rows, columns, mixed.reshape(-1, *mixed.shape[2:])])

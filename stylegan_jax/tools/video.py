@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,46 +65,10 @@ def check(args: argparse.Namespace, seeds: Sequence[int]) -> None:
     if args.styles is not None and args.space == "z":
         raise ValueError("--styles are no latents; leave --space=z out")
     if args.styles is not None:
-        inputs.refuse_unused(parser(), args, ("seeds", "psi", "cutoff", "classes", "label"), "with --styles")
+        inputs.check_unused(parser(), args, ("seeds", "psi", "cutoff", "classes", "label"), "with --styles")
     if not np.isfinite(args.radius):
         raise ValueError(f"--radius={args.radius}: write a number, such as 0.125")
     keyframes(args, seeds)
-
-
-def slerp(z: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Return float32[n, z] on the closed path of great circles through latents float[k, z]; t float[n] in [0, k)."""
-    at = np.floor(t).astype(int)
-    a, b, share = z[at % len(z)], z[(at + 1) % len(z)], (t - at)[:, None]
-    unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)
-    angle = np.arccos(np.clip(np.sum(unit(a) * unit(b), axis=1, keepdims=True), -1, 1))
-    angle = np.maximum(angle, 1e-6)  # a seed that follows itself
-    return ((np.sin((1 - share) * angle) * a + np.sin(share * angle) * b) / np.sin(angle)).astype(np.float32)
-
-
-def spline(ws: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Return t float[n] in [0, k) -> float32[n, l, w], the closed cubic spline through ws float[k, l, w]."""
-    from scipy.interpolate import CubicSpline
-
-    through = CubicSpline(np.arange(len(ws) + 1), np.concatenate([ws, ws[:1]]), bc_type="periodic")
-    return lambda t: through(t).astype(np.float32)
-
-
-def transforms(path: str, t: np.ndarray, radius: float, aspect: float) -> np.ndarray:
-    """Return float32[n, 3, 3] for `Gan.with_transform`: one loop per whole step of t float[n].
-
-    Args:
-        path: 'translate', a circle about the centre that starts on the right and goes down; 'rotate', a turn
-            counter-clockwise; anything else stays where it is.
-        t: times.
-        radius: of the circle, in image heights.
-        aspect: width / height.
-    """
-    x, y, degrees = (np.zeros_like(t) for _ in range(3))
-    if path == "translate":
-        x, y = radius / aspect * np.cos(2 * np.pi * t), radius * np.sin(2 * np.pi * t)
-    if path == "rotate":
-        degrees = 360 * (t % 1)
-    return np.stack([inputs.make_transform(*move, aspect) for move in zip(x, y, degrees, strict=True)])
 
 
 def keyframes(args: argparse.Namespace, seeds: Sequence[int]) -> tuple[int, int, np.ndarray]:
@@ -130,67 +94,24 @@ def keyframes(args: argparse.Namespace, seeds: Sequence[int]) -> tuple[int, int,
     return rows, columns, np.asarray(seeds).reshape(-1, count)
 
 
-Draw = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(styles [n, l, w], transforms [n, 3, 3]) -> pictures uint8[n, h, w, c]."""
-
-
-def drawer(model: Any, args: argparse.Namespace) -> Draw:
-    """Return what draws the frames of every cell, by one compiled program."""
-    import jax
-
-    from stylegan_jax.base import images
-    from stylegan_jax.sampling.drawing import draw
-
-    gan, g = model.gan, jax.device_put(model.g_ema)
-    if args.path != "latent":
-        inputs.transformable(model, f"--path={args.path}")
-
-    @jax.jit
-    def run(g, ws, transform):  # weights as arguments: as constants they would be folded, and compiled in
-        return draw(gan, g, ws, noise=args.noise, transform=None if args.path == "latent" else transform)
-
-    return lambda ws, transform: images.to_pixels(jax.device_get(run(g, ws, transform)))
-
-
-def cell(model: Any, draw: Draw, seeds: np.ndarray, cond: np.ndarray, args: argparse.Namespace) -> Iterator[np.ndarray]:
-    """Yield len(seeds) * args.frames frames, uint8[h, w, c], of one cell; labels float32[m, k] take turns."""
-    from stylegan_jax.sampling import model as trained
-
-    height, width, _ = model.gan.spec.image_shape
-    given = None if args.styles is None else inputs.read_styles(args.styles, model.gan.spec)[seeds]
-    z, cond = trained.latents(seeds, model.gan.spec.z_dim), cond[np.arange(len(seeds)) % len(cond)]
-    to_styles = lambda z, cond: model.map(
-        z, cond if cond.shape[1] else None, psi=args.psi, cutoff=args.cutoff, chunk=args.batch
-    )
-    if args.path == "latent" and args.space == "z":
-        styles = lambda t: to_styles(slerp(z, t), blend(cond, t))
-    else:
-        keys = to_styles(z, cond) if given is None else given
-        styles = spline(keys) if args.path == "latent" else lambda t: keys[np.floor(t).astype(int)]
-    times = np.arange(len(seeds) * args.frames) / args.frames
-    for t, n in trained.in_chunks(times, args.batch):
-        yield from draw(styles(t), transforms(args.path, t, args.radius, width / height))[:n]
-
-
-def blend(labels: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Return float32[n, k] on the closed path of straight lines through labels float32[m, k]; t float[n] in [0, m)."""
-    at = np.floor(t).astype(int)
-    share = (t - at)[:, None]
-    return ((1 - share) * labels[at % len(labels)] + share * labels[(at + 1) % len(labels)]).astype(np.float32)
-
-
 def frames(model: Any, seeds: list[int], args: argparse.Namespace) -> Iterator[np.ndarray]:
     """Yield the frames uint8[rows * h, columns * w, c]: keyframes per cell times args.frames."""
     from stylegan_jax.base import images
+    from stylegan_jax.sampling import paths
 
     rows, columns, own = keyframes(args, seeds)
     labels = inputs.labels(model, args) if args.styles is None else np.zeros((1, 0), np.float32)
-    draw = drawer(model, args)
+    ws = None if args.styles is None else inputs.read_styles(args.styles, model.gan.spec)
+    if args.path != "latent":
+        inputs.check_moves(model, f"--path={args.path}")
     if len(labels) > own.shape[1]:
         raise ValueError(
             f"--class={args.classes}: {len(labels)} classes for {own.shape[1]} seeds per cell; use more seeds"
         )
-    cells = [cell(model, draw, some, labels, args) for some in own]
+    names = ("path", "space", "frames", "radius", "psi", "cutoff", "noise")
+    options = {name: getattr(args, name) for name in names} | {"chunk": args.batch}
+    turns = labels[np.arange(own.shape[1]) % len(labels)] if labels.shape[1] else None
+    cells = [paths.loop(model, some, turns, styles=None if ws is None else ws[some], **options) for some in own]
     for pictures in zip(*cells, strict=True):
         yield images.make_grid(np.stack(pictures), columns) if rows * columns > 1 else pictures[0]
 

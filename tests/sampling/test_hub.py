@@ -196,7 +196,8 @@ def test_pickles_are_not_pulled(fake):
     (fake.root / "nv/ffhq").mkdir(parents=True)
     (fake.root / "nv/ffhq/network.pkl").write_bytes(b"x")
     with pytest.raises(
-        ConfigError, match=r"no model\.json and no weights\.safetensors; other formats, pickles above all"
+        ConfigError,
+        match=r"is not a stylegan_jax model \(missing: model\.json, weights\.safetensors\); other ",
     ):
         load_model("hf://nv/ffhq")
     assert not list((fake.root / "cache").rglob("*.pkl"))

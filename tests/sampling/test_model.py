@@ -10,7 +10,7 @@ import stylegan_jax
 from configs import tiny
 from stylegan_jax import models
 from stylegan_jax.config import from_dict
-from stylegan_jax.sampling import model as trained
+from stylegan_jax.sampling import labels, model as trained
 from stylegan_jax.sampling.model import LoadedModel
 
 CLASSES = 3
@@ -59,7 +59,7 @@ def test_any_number_of_seeds_runs_one_program_and_changes_nothing(model):
     alone = model.sample([5], label=0, noise="random", chunk=4)
     before = trained._mapper(model.gan)._cache_size(), trained._drawer(model.gan, "random")._cache_size()
     many = model.sample(range(7), label=0, noise="random", chunk=4)
-    again = model._replace(w_avg=model.w_avg + 1).sample([5, 6], label=0, noise="random", chunk=4)
+    again = model.replace(w_avg=model.w_avg + 1).sample([5, 6], label=0, noise="random", chunk=4)
     assert (trained._mapper(model.gan)._cache_size(), trained._drawer(model.gan, "random")._cache_size()) == before
     np.testing.assert_array_equal(alone[0], many[5])
     assert np.abs(alone.astype(int) - again[:1]).max() <= 1  # psi 1 leaves the average out
@@ -82,22 +82,22 @@ def test_one_style_for_all_slots_and_noise_by_seed(model):
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda m: m.map([1]), "draws by label; give a class from 0 to 2 or 3 numbers"),
-        (lambda m: m.map([1], 3), "class 3: this model has the classes 0 to 2"),
-        (lambda m: m.map([1, 2], [0]), r"label of shape \(1, 3\); give \[3\], \[2, 3\] or classes"),
-        (lambda m: m.map([-1], 0), "give seeds"),
-        (lambda m: m.map([], 0), "give seeds"),
+        (lambda m: m.map([1]), r"this model is class-conditional; pass label \(0 to 2\)"),
+        (lambda m: m.map([1], 3), "label=3: this model has the classes 0 to 2; choose one"),
+        (lambda m: m.map([1, 2], [0]), r"label=\[0\]: 1 labels for 2 images"),
+        (lambda m: m.map([-1], 0), "pass seeds"),
+        (lambda m: m.map([], 0), "pass seeds"),
         (lambda m: m.map(np.zeros((2, 5)), 0), r"latents of shape \(2, 5\)"),
         (lambda m: m.map([1], 0, psi=float("nan")), "psi is nan"),
         (lambda m: m.map([1], 0, cutoff=99), "cutoff is 99; this model has"),
-        (lambda m: m.synthesize(np.zeros((1, 2, 3))), r"styles of shape \(1, 2, 3\); this model wants \[n, "),
+        (lambda m: m.synthesize(np.zeros((1, 2, 3))), r"styles of shape \(1, 2, 3\); this model takes \[n, "),
         (lambda m: m.synthesize(m.map([1], 0), noise="loud"), "noise is 'loud'; known: random, const, none"),
         (lambda m: m.synthesize(m.map([1], 0), seeds=[1, 2]), "2 seeds for 1 images"),
-        (lambda m: m.moved(np.eye(3)), "draws on a fixed grid"),
+        (lambda m: m.moved(np.eye(3)), "cannot translate or rotate its output; use a model such as"),
         (lambda m: m.map([1], 0, chunk=0), "0 images per call; at least 1"),
         (lambda m: m.synthesize(m.map([1], 0), seeds=[-1]), "one integer from 0 each"),
-        (lambda m: m.map([1], [np.nan, 0.0, 1.0]), "holds NaN or infinity"),
-        (lambda m: m._replace(label_kind="vectors").map([1], 1), "are vectors, not classes; give 3 floats"),
+        (lambda m: m.map([1], [np.nan, 0.0, 1.0]), "have 3 finite entries"),
+        (lambda m: m.replace(label_kind="vectors").map([1], 1), "are vectors, not classes; pass all 3 numbers"),
         (lambda m: m._replace(label_kind="multi-hot").map([1, 2, 3], [1, 0, 1]), "are multi-hot, not classes"),
     ],
 )
@@ -108,4 +108,42 @@ def test_what_does_not_fit(model, call, text):
 
 def test_a_label_for_a_model_without():
     with pytest.raises(ValueError, match="this model has no labels"):
-        trained.as_labels(0, 1, 0)
+        labels.as_labels(0, 1, 0)
+
+
+def test_weights_are_placed_once_and_models_compare_by_identity(model):
+    fresh = model.replace(label_kind="")
+    assert fresh != model and fresh == fresh and "g_ema" not in repr(fresh)
+    fresh.sample([1], label=0)
+    placed = fresh._placed
+    fresh.sample([2], label=1)
+    assert fresh._placed is placed
+    held, again = (jax.tree.leaves(m.on_device().g_ema) for m in (fresh, fresh.on_device()))
+    assert all(a is b is c for a, b, c in zip(held, again, jax.tree.leaves(placed[0]), strict=True))
+    np.testing.assert_array_equal(model._replace(label_kind="").sample([2], label=1), fresh.sample([2], label=1))
+    with pytest.raises(AttributeError):
+        fresh.label_kind = "classes"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "text"),
+    [
+        (3, "", "label=3: this model has the classes 0 to 2; choose one"),
+        (-1, "classes", "label=-1: this model has the classes 0 to 2"),
+        (None, "vectors", r"conditional on labels \(vectors\); pass all 3 numbers, as label=\[0,0,0\]"),
+        ([0.5, 0.5], "vectors", "the labels of this model have 3 finite entries"),
+        (np.zeros((4, 3)), "vectors", "4 labels for 2 images; pass one for all, or one each"),
+    ],
+)
+def test_labels_that_do_not_fit(label, kind, text):
+    with pytest.raises(ValueError, match=text):
+        labels.as_labels(label, 2, 3, kind)
+
+
+def test_labels_in_every_form():
+    want = np.eye(3, dtype=np.float32)[[1, 1]]
+    for label in (1, [1, 1], [0.0, 1, 0], want.astype(np.float64)):
+        got = labels.as_labels(label, 2, 3)
+        np.testing.assert_array_equal(got, want)
+        assert got.dtype == np.float32
+    assert labels.as_labels(None, 2, 0).shape == (2, 0)

@@ -163,7 +163,7 @@ def test_an_exchanged_program_is_refused_and_a_folder_of_ours_replaced(exported,
     assert sorted(p.name for p in (tmp_path / "x").iterdir()) == ["README.md", "model.json", "weights.safetensors"]
     text = (tmp_path / "x" / "README.md").read_text()
     assert text.startswith('---\nlicense: "mit"\nlibrary_name: stylegan_jax\n') and "stablehlo" not in text
-    assert "What it was trained on is not recorded here" in text and "Metrics\n\nNone are known" in text
+    assert "What it was trained on is not recorded here" in text and "Metrics\n\nNo metrics were recorded" in text
 
 
 def test_the_card_tells_what_the_run_recorded(tmp_path, classes_model):
@@ -194,4 +194,4 @@ def test_the_card_of_a_model_whose_provenance_lacks_things(classes_model):
     facts = {"data": {"name": "cats"}, "nimg": 2000, "metrics": [{"metric": "fid5k"}]}
     text = card.write_card(load_model(classes_model), facts, name="A", address="b", licence="mit", programs="")
     assert "| training data | `cats` |" in text and "| images shown | 2.0 kimg |" in text
-    assert "is not recorded here" in text and "None are known" in text
+    assert "is not recorded here" in text and "No metrics were recorded" in text

@@ -149,7 +149,7 @@ def test_truncation_goes_from_the_opposite_through_the_average(classes_model, mo
     [
         (truncation, ["--psis=1,x"], "--psis=1,x: write numbers with commas"),
         (truncation, ["--class=0,1"], "--class=0,1: this tool draws one class at a time"),
-        (truncation, [], "this model draws by label"),
+        (truncation, [], "this model is class-conditional; pass --class (0 to 2)"),
         (noise, ["--class=0", "--count=1"], "--count=1 --show=3: count at least 2"),
         (noise, ["--class=0", "--cutoff=77"], "cutoff is 77"),
         (style_mix, ["--class=0", "--rows=3-1"], "--rows='3-1': the range '3-1' runs backwards; write 1-3"),

@@ -380,7 +380,7 @@ def test_masks_of_a_folder_go_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--targets=nowhere.png"], "--targets: nowhere.png is no file"),
+        (["--targets=nowhere.png"], "--targets: nowhere.png is not a file"),
         (["--targets=empty"], "--targets=empty is a folder without images"),
         (["--targets=text.jpg"], "text.jpg: "),
         (["--targets=deep.tif"], "deep.tif: floating-point"),
@@ -413,8 +413,8 @@ def test_mistakes_are_answered_by_one_line(classes_model, files, tmp_path, monke
 
 def test_a_class_where_there_is_one(model, targets, classes_model, files, capsys):
     assert project.main([f"--model={classes_model}", f"--targets={files}", "--out=nowhere"]) == 2
-    assert "this model draws by label; choose one with --class=0 … 2" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="give a class from 0 to 2"):
+    assert "this model is class-conditional; pass --class (0 to 2)" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"pass label \(0 to 2\)"):
         projector.project(model, targets, net=NET)
     free = model._replace(gan=model.gan._replace(spec=model.gan.spec._replace(label_dim=0)))
     with pytest.raises(ValueError, match="this model has no labels"):
@@ -425,14 +425,14 @@ def test_a_class_where_there_is_one(model, targets, classes_model, files, capsys
     ("options", "text"),
     [
         (["--projected=."], "--projected=. holds no projected_w.npz"),
-        (["--projected=other"], "other is no projection with this model: styles of shape (1, 9, 9)"),
+        (["--projected=other"], "other was not projected with this model: styles of shape (1, 9, 9)"),
         (
             ["--projected=noise"],
-            "noise is no projection with this model: noise map synthesis/b4/conv1/noise_const is (3, 3)",
+            "noise was not projected with this model: noise map synthesis/b4/conv1/noise_const is (3, 3)",
         ),
-        (["--projected=cut"], "cut is no projection with this model: No data left in file"),
-        (["--projected=npy"], "npy is no projection with this model: "),
-        (["--projected=without"], "without is no projection with this model: 'w'"),
+        (["--projected=cut"], "cut was not projected with this model: No data left in file"),
+        (["--projected=npy"], "npy was not projected with this model: "),
+        (["--projected=without"], "without was not projected with this model: 'w'"),
         (["--projected=made/strange"], "strange was projected with another model"),
         (["--projected=other", "--rate=0"], "--rate=0.0: both must be greater than 0"),
         (["--projected=other", "--enough=-1"], "--enough=-1.0 must be a number from 0"),
@@ -461,9 +461,9 @@ def test_tuning_needs_a_projection(classes_model, model, files, tmp_path, monkey
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"images": np.zeros((1, 9, 8, 3), np.uint8)}, r"uint8\[1, 9, 8, 3\]; this model wants uint8\[n, 8, 8, 3\]"),
-        ({"images": np.zeros((1, 8, 8, 3))}, r"images are float64\[1, 8, 8, 3\]"),
-        ({"masks": np.full((1, 8, 8), 2)}, "give numbers from 0 to 1"),
+        ({"images": np.zeros((1, 9, 8, 3), np.uint8)}, r"expected uint8\[n, 8, 8, 3\], got uint8\[1, 9, 8, 3\]"),
+        ({"images": np.zeros((1, 8, 8, 3))}, r"expected uint8.n, 8, 8, 3., got float64\[1, 8, 8, 3\]"),
+        ({"masks": np.full((1, 8, 8), 2)}, "pass numbers from 0 to 1"),
         ({"masks": np.ones((2, 8, 8))}, r"masks of shape \[2, 8, 8\]"),
         ({"steps": 0}, "steps=0 must be at least 1"),
         ({"noise": "random"}, "noise is 'random'; known: fit, const"),

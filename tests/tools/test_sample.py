@@ -2,46 +2,56 @@
 
 from __future__ import annotations
 
+import argparse
+import types
+
 import numpy as np
 import pytest
 
 from stylegan_jax.tools import _inputs as inputs
 
 
+def labels(dim: int, kind: str, classes: str | None, numbers: str | None) -> np.ndarray:
+    """Return the labels of --class and --label for a model."""
+    gan = types.SimpleNamespace(spec=types.SimpleNamespace(label_dim=dim))
+    model = types.SimpleNamespace(gan=gan, label_kind=kind)
+    return inputs.labels(model, argparse.Namespace(classes=classes, label=numbers))
+
+
 @pytest.mark.parametrize(
-    ("dim", "kind", "class_index", "numbers", "label"),
+    ("dim", "kind", "classes", "numbers", "label"),
     [
         (0, "none", None, None, []),
-        (3, "classes", 2, None, [0, 0, 1]),
-        (3, "multi-hot", 0, None, [1, 0, 0]),
-        (3, "", 1, None, [0, 1, 0]),  # an official file does not say
+        (3, "classes", "2", None, [0, 0, 1]),
+        (3, "multi-hot", "0", None, [1, 0, 0]),
+        (3, "", "1", None, [0, 1, 0]),  # an official file does not say
         (3, "multi-hot", None, "1,0,1", [1, 0, 1]),
         (2, "vectors", None, "-0.5, 1e1", [-0.5, 10]),
         (2, "classes", None, "0.5,0.5", [0.5, 0.5]),
     ],
 )
-def test_labels(dim, kind, class_index, numbers, label):
-    got = inputs.make_label(dim, kind, class_index, numbers)
-    np.testing.assert_array_equal(got, np.array(label, np.float32))
+def test_labels(dim, kind, classes, numbers, label):
+    got = labels(dim, kind, classes, numbers)
+    np.testing.assert_array_equal(got, np.array([label], np.float32))
     assert got.dtype == np.float32
 
 
 @pytest.mark.parametrize(
-    ("dim", "kind", "class_index", "numbers", "text"),
+    ("dim", "kind", "classes", "numbers", "text"),
     [
-        (0, "none", 1, None, "--class=1: this model has no labels; leave it out"),
+        (0, "none", "1", None, "--class=1: this model has no labels; leave it out"),
         (0, "", None, "1", "--label=1: this model has no labels"),
-        (3, "classes", None, None, "draws by label; choose one with --class=0 … 2"),
-        (3, "classes", 3, None, "--class=3: this model has the classes 0 to 2"),
-        (3, "classes", -1, None, "--class=-1: this model has the classes 0 to 2"),
-        (9, "vectors", None, None, "give all 9 numbers, as --label=0,0,0,0,…"),
-        (2, "vectors", 1, None, "--class=1: the labels of this model are vectors, not classes; .* --label=0,0"),
-        (2, "vectors", None, "1", "--label=1: the labels of this model have 2 entries"),
-        (2, "vectors", None, "1,x", "--label=1,x: .*2 entries"),
-        (2, "vectors", None, "1,nan", "--label=1,nan: .*2 entries"),
-        (2, "multi-hot", 1, "0,1", "--class=1 --label=0,1: give one of them"),
+        (3, "classes", None, None, r"this model is class-conditional; pass --class \(0 to 2\)"),
+        (3, "classes", "1,3", None, "--class=1,3: this model has the classes 0 to 2"),
+        (0, "none", "all", None, "--class=all: this model has no labels"),
+        (9, "vectors", None, None, "pass all 9 numbers, as --label=0,0,0,0,…"),
+        (2, "vectors", "1", None, "--class=1: the labels of this model are vectors, not classes; .* --label=0,0"),
+        (2, "vectors", None, "1", "--label=1: the labels of this model have 2 finite entries"),
+        (2, "vectors", None, "1,x", "--label=1,x: .*2 finite entries"),
+        (2, "vectors", None, "1,nan", "--label=1,nan: .*2 finite entries"),
+        (2, "multi-hot", "1", "0,1", "--class=1 --label=0,1: pass one of them"),
     ],
 )
-def test_labels_that_do_not_fit(dim, kind, class_index, numbers, text):
+def test_labels_that_do_not_fit(dim, kind, classes, numbers, text):
     with pytest.raises(ValueError, match=text):
-        inputs.make_label(dim, kind, class_index, numbers)
+        labels(dim, kind, classes, numbers)

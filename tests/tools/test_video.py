@@ -14,7 +14,9 @@ from PIL import Image
 
 from configs import common
 from stylegan_jax import models
+from stylegan_jax.base import images
 from stylegan_jax.config import model_from_dict
+from stylegan_jax.sampling import model as trained, paths
 from stylegan_jax.sampling.model import LoadedModel
 from stylegan_jax.tools import _inputs as inputs, _video_file as video_file, sample, video
 
@@ -47,6 +49,12 @@ GAN = models.Gan(SPEC, NONE, NONE, MAP, synthesize, NONE, NONE, with_transform)
 TOY = LoadedModel(
     model_from_dict(CONFIG), GAN, {"buffers": {"transform": np.eye(3)}}, np.zeros(6, np.float32), None, None, {}
 )
+
+
+def forget():
+    """Let the next images be traced, whatever was drawn before."""
+    trained._drawer.cache_clear()
+    traced.clear()
 
 
 def draw(*options: str, model: LoadedModel = TOY) -> np.ndarray:
@@ -88,23 +96,23 @@ def test_latent_paths_pass_through_the_seeds_and_close(space):
 
 def test_slerp_keeps_the_length_and_the_speed_and_stands_repeated_seeds():
     z = np.array([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]], np.float32)
-    points = video.slerp(z, np.array([0, 1 / 3, 1, 1.5]))
+    points = paths.slerp(z, np.array([0, 1 / 3, 1, 1.5]))
     want = [[1, 0, 0], [np.cos(np.pi / 6), np.sin(np.pi / 6), 0], [0, 1, 0], [0, 1, 0]]
     np.testing.assert_allclose(points, want, atol=1e-6)
 
 
 def test_chunks_are_of_one_size_and_change_nothing():
-    traced.clear()
+    forget()
     whole = draw("--path=translate", "--seeds=2,9", "--frames=5", "--batch=16")
     assert traced == [(16, 2, 6)]
-    traced.clear()
+    forget()
     parts = draw("--path=translate", "--seeds=2,9", "--frames=5", "--batch=4")
     assert traced == [(4, 2, 6)]  # one program
     assert np.abs(whole - parts).max() <= 1
 
 
 def test_a_grid_deals_the_seeds_to_its_cells():
-    traced.clear()
+    forget()
     frames = draw("--seeds=1-6", "--grid=1x3", "--frames=2", "--path=rotate")
     assert len(traced) == 1  # one program for all cells
     assert frames.shape == (4, 3 * H, W, 3)
@@ -116,8 +124,23 @@ def test_a_grid_deals_the_seeds_to_its_cells():
 def test_labels_blend_along_the_path():
     labels = np.eye(3, dtype=np.float32)
     np.testing.assert_allclose(
-        video.blend(labels, np.array([0.0, 0.25, 2.5])), [[1, 0, 0], [0.75, 0.25, 0], [0.5, 0, 0.5]]
+        paths.blend(labels, np.array([0.0, 0.25, 2.5])), [[1, 0, 0], [0.75, 0.25, 0], [0.5, 0, 0.5]]
     )
+
+
+def test_a_loop_in_python():
+    frames = list(paths.loop(TOY, [1, 7], frames=3, path="rotate", chunk=4))
+    np.testing.assert_array_equal(frames, draw("--seeds=1,7", "--frames=3", "--path=rotate", "--batch=4"))
+    ws = TOY.map([1, 7])
+    turned = TOY.synthesize(ws, transform=paths.transforms("rotate", np.array([0, 1 / 3]), 0, W / H))
+    np.testing.assert_array_equal(images.to_pixels(turned)[0], frames[0])
+    for options, text in (
+        ({"path": "walk"}, "path is 'walk'; known: latent, translate, rotate"),
+        ({"space": "x"}, "space is 'x'; known: w, z"),
+        ({"frames": 0}, "frames=0 must be at least 1"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            paths.loop(TOY, [1, 7], **options)
 
 
 def test_a_single_picture_moves_the_same_way():
@@ -232,7 +255,7 @@ def test_without_pyav_webp_is_written_and_mp4_refused(tmp_path, monkeypatch):
         (["--fps=60", "--out=x.gif"], "--fps=60: .gif holds more than 0 and at most 50"),
         (["--radius=nan", "--path=translate"], "--radius=nan: write a number"),
         (["--out=x.avi"], "the ending '.avi' is not known; use one of .mp4, .webp, .gif"),
-        (["--out=nowhere/x.webp"], "give a file in a folder that exists"),
+        (["--out=nowhere/x.webp"], "pass a file in a folder that exists"),
         (["--class=2"], "this model has the classes 0 to 1"),
         (["--model=nowhere"], "nowhere does not exist"),
     ],
@@ -246,9 +269,9 @@ def test_mistakes_are_answered_by_one_line(real, tmp_path, monkeypatch, capsys, 
 
 
 def test_what_cannot_move_says_so():
-    fixed = TOY._replace(gan=GAN._replace(with_transform=None))
+    fixed = TOY.replace(gan=GAN._replace(with_transform=None))
     assert len(draw("--seeds=1,2", "--frames=1", model=fixed)) == 2
-    with pytest.raises(ValueError, match="--path=rotate: arch 'stylegan2' draws on a fixed grid"):
+    with pytest.raises(ValueError, match="--path=rotate: arch 'stylegan2' cannot translate or rotate its output"):
         draw("--path=rotate", "--seeds=1", model=fixed)
     for bad in ("1", "1,a", "inf,0", "1,2,3"):
         args = sample.parser().parse_args(["--model=x", "--out=y", f"--translate={bad}"])

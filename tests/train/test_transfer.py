@@ -113,5 +113,5 @@ def test_a_source_without_discriminator_says_so(source, tmp_path):
 def test_nothing_to_load_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="does not exist"):
         load_model(tmp_path / "absent")
-    with pytest.raises(ConfigError, match="empty of models"):
+    with pytest.raises(ConfigError, match="contains no model"):
         load_model(tmp_path)
