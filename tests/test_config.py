@@ -18,7 +18,7 @@ from stylegan_jax import config as config_lib, models
 from stylegan_jax.base.trees import flatten
 from stylegan_jax.config import ConfigError, build, resume
 from stylegan_jax.config.documented import field
-from stylegan_jax.convert import arguments
+from stylegan_jax.convert.arguments import shared
 from stylegan_jax.losses.adversarial import LOSSES
 from stylegan_jax.ops.bias_act import ACTIVATIONS
 from stylegan_jax.train.estimate import dry_run
@@ -375,7 +375,7 @@ def test_a_new_loss_is_one_entry_in_its_registry(monkeypatch):
 
 def test_what_is_named_twice_for_lack_of_an_import_is_the_same():
     assert set(config_lib.ARCH_RULES) == set(models.ARCHS)
-    assert set(arguments.ACTIVATIONS) <= set(ACTIVATIONS)
+    assert set(shared.ACTIVATIONS) <= set(ACTIVATIONS)
 
 
 def test_resume_names_keys_that_only_one_side_has():
@@ -402,6 +402,7 @@ def test_recipe_builds_and_keeps_what_its_docstring_promises(name):
     tree = module.get_config()
     assert set(flatten(tree.to_dict())) == set(flatten(common.get_config().to_dict()))
     tree.data.path = tree.data.path or "given-by-the-user"
+    tree.model.label_dim = max(tree.model.label_dim, 0)
     gan = models.build(config_lib.from_dict(tree).model)
     counts = count(gan.init_g), count(gan.init_d)
     assert f"configs/{name}.py" in module.__doc__
@@ -410,6 +411,11 @@ def test_recipe_builds_and_keeps_what_its_docstring_promises(name):
     promise = re.search(r"generator ([\d,]+); discriminator ([\d,]+)", module.__doc__)
     if promise:
         assert counts == tuple(int(v.replace(",", "")) for v in promise.groups())
+
+
+def test_no_network_is_built_while_the_label_length_is_the_datas():
+    with pytest.raises(ConfigError, match=r"label_dim is -1, which leaves it to the data; .* set it, to 0 for no"):
+        models.build(config_lib.from_dict(make_tree()).model)
 
 
 @pytest.mark.parametrize(("argument", "resolution"), [("128,8", 128), ("1024,4", 1024), ("32,1", 32)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-from stylegan_jax.config import ModelConfig, check_choice
+from stylegan_jax.config import ConfigError, ModelConfig, check_choice
 from stylegan_jax.models import stylegan1, stylegan2, stylegan3
 from stylegan_jax.models.gan import Gan, GanSpec, merge, truncate
 
@@ -24,9 +24,14 @@ def build(model: ModelConfig) -> Gan:
     Programs are cached by the bundle that they are compiled for, so a model that is loaded twice compiles nothing.
 
     Raises:
-        ConfigError: unknown architecture.
+        ConfigError: unknown architecture, or a label length that is still left to the data.
     """
     check_choice("model.arch", model.arch, ARCHS)
+    if model.label_dim < 0:
+        raise ConfigError(
+            f"config.model.label_dim is {model.label_dim}, which leaves it to the data; networks need its length: set "
+            "it, to 0 for no labels, before they are built"
+        )
     return ARCHS[model.arch](model)
 
 

@@ -173,7 +173,7 @@ def make_mapping(config: ModelConfig) -> Mapping:
     return Mapping(
         config.w_dim,
         config.mapping_layers,
-        label_dim=max(config.label_dim, 0),
+        label_dim=config.label_dim,
         embed_dim=config.mapping_embed_dim,
         layer_dim=config.mapping_layer_dim,
         lr_mult=config.mapping_lr_mult,

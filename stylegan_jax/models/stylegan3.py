@@ -171,7 +171,7 @@ def build(config: ModelConfig) -> Gan:
     The network has no noise inputs: `noise` and `key` are accepted and change nothing.
     """
     generator, discriminator = Generator(config), Discriminator(config)
-    label_dim = max(config.label_dim, 0)
+    label_dim = config.label_dim
     layers = discriminator_layers(config)
     spec = GanSpec(config.z_dim, config.w_dim, num_ws(config), config.image_shape, label_dim, layers)
 

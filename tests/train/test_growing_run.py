@@ -40,6 +40,7 @@ def quickstart(**changes):
     """Return the recipe of the growing quickstart, smaller and shorter."""
     tree = importlib.import_module("configs.progressive_quickstart").get_config()
     tree.update_from_flattened_dict(CHANGES | {k.replace("__", "."): v for k, v in changes.items()})
+    tree.model.label_dim = 0
     return from_dict(tree)
 
 
