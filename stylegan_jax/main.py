@@ -41,13 +41,13 @@ def main(argv: list[str]) -> int:
 
             print(dry_run(config))
             return 0
-        from stylegan_jax.runtime.processes import LostProcessError, joined
+        from stylegan_jax.runtime.processes import LostProcessError, join_processes
         from stylegan_jax.train.loop import DivergedError, train
     except StyleganError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     try:
-        with joined(config.distributed):
+        with join_processes(config.distributed):
             assert _WORKDIR.value is not None  # but for a dry run; checked with the command line
             train(config, _WORKDIR.value)
     except LostProcessError as error:

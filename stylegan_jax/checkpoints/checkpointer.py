@@ -181,7 +181,7 @@ class Checkpointer:
         damaged: dict[int, str] = {}
         for candidate in [step] if step is not None else steps[::-1]:
             try:
-                state, meta = read_step(self._root, candidate, "state", target, together=True)
+                state, meta = read_step(self._root, candidate, "state", target, on_all_processes=True)
             except DamagedError as error:
                 damaged[candidate] = str(error)
                 if strict:

@@ -130,7 +130,7 @@ def read_step(
     item: str | None,
     target: PyTree | None,
     *,
-    together: bool = False,
+    on_all_processes: bool = False,
     parts: tuple[str, ...] = (),
 ) -> tuple[PyTree, dict[str, Any]]:
     """Read one committed step, verified.
@@ -140,7 +140,7 @@ def read_step(
         step: which one.
         item: 'state' or 'g_ema'; None reads only the meta data.
         target: tree of `jax.ShapeDtypeStruct` with shardings; None restores nested dicts of NumPy arrays.
-        together: all processes call this for the same step, and all of them get it or none does.
+        on_all_processes: all processes call this for the same step, and all of them get it or none does.
         parts: first names of the leaves to read, where there is no target; none: all.
 
     Returns:
@@ -152,7 +152,7 @@ def read_step(
     """
     path = root / str(step)
     tree, recorded = None, {}
-    with _damage(together):
+    with _damage(on_all_processes):
         manifest, meta = (json.loads((path / name / "metadata").read_bytes()) for name in ("manifest", "meta"))
         manifest_lib.check_manifest(manifest, step, meta)
         if item is not None:
@@ -165,13 +165,13 @@ def read_step(
             wanted = _numpy_target(recorded) if is_named else target
             tree = _read_arrays(path / item, wanted, allow_less=is_named)
     if item is not None:
-        with _damage(together):  # apart, because checking may gather leaves from all processes
+        with _damage(on_all_processes):  # apart, because checking may gather leaves from all processes
             manifest_lib.check_content(recorded, item, tree)
     return tree, meta
 
 
 @contextlib.contextmanager
-def _damage(together: bool) -> Iterator[None]:
+def _damage(on_all_processes: bool) -> Iterator[None]:
     """Turn any error that the files may have caused into DamagedError, on all processes if it is on one."""
     problem: DamagedError | None = None
     try:
@@ -183,7 +183,7 @@ def _damage(together: bool) -> Iterator[None]:
     except Exception as error:
         problem = DamagedError(reason(error))
         problem.__cause__ = error
-    if together and not all_processes(problem is None):
+    if on_all_processes and not all_processes(problem is None):
         raise problem or DamagedError("another process could not read it")
     if problem is not None:
         raise problem

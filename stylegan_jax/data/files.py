@@ -71,7 +71,7 @@ def split_suffixes(
     return good, bad
 
 
-def parallel(work: Callable[[int], None], count: int, workers: int, what: str) -> None:
+def run_parallel(work: Callable[[int], None], count: int, workers: int, what: str) -> None:
     """Call work(i) for i in range(count) in threads, in chunks; log progress when it takes long."""
     began = said = time.monotonic()
 
@@ -147,7 +147,7 @@ class FileSource:
             except OSError as error:
                 bad[i] = f"cannot be read: {error.strerror or error}"
 
-        parallel(look, len(self._files.names), workers, f"checking {self._files.where}")
+        run_parallel(look, len(self._files.names), workers, f"checking {self._files.where}")
         # The most common size is the set's; of equally common ones, that of the first image.
         sizes = collections.Counter(headers[i].size for i in sorted(headers))
         if len(sizes) > 1:

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 from stylegan_jax.base.trees import array_bytes
-from stylegan_jax.data.files import FileSource, parallel
+from stylegan_jax.data.files import FileSource, run_parallel
 from stylegan_jax.data.fitted import FittedSource
 from stylegan_jax.data.memory_source import MemorySource
 
@@ -33,7 +33,7 @@ def fingerprint(source: FittedSource, workers: int = 2) -> str:
         def look(i: int) -> None:
             parts[i] = inner.digest(i) if isinstance(inner, FileSource) else _of_pixels(inner.pixels(i))
 
-        parallel(look, count, workers, f"fingerprint of {inner.info().name}")
+        run_parallel(look, count, workers, f"fingerprint of {inner.info().name}")
         digest.update(b"files " + b" ".join(parts))
     if source.keep is not None:
         digest.update(b"subset" + np.asarray(source.keep, np.int64).tobytes())

@@ -11,7 +11,7 @@ from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.config import DataConfig
 from stylegan_jax.data import images, order
 from stylegan_jax.data.errors import BadImage, DataError, bad_images_error
-from stylegan_jax.data.files import FileSource, parallel
+from stylegan_jax.data.files import FileSource, run_parallel
 from stylegan_jax.data.memory_source import MemorySource
 
 log = logging.getLogger(__name__)
@@ -253,5 +253,5 @@ def _decode(
         except BadImage as error:
             bad.append((number, error))
 
-    parallel(decode, len(chosen), workers, f"decoding {info.name}")
+    run_parallel(decode, len(chosen), workers, f"decoding {info.name}")
     return array, sorted(bad, key=lambda pair: pair[0])

@@ -58,7 +58,7 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def on_first(title: str, compute: Callable[[], list]) -> list:
+def run_on_first(title: str, compute: Callable[[], list]) -> list:
     """Return what the first process computes; [] on the others.
 
     Raises:

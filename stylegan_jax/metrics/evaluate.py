@@ -112,7 +112,7 @@ class Evaluation:
         for c in chosen:
             began, real = time.monotonic(), of_reals.get(c.name)
             family, fake = families.FAMILIES[c.metric.family], of_fakes[c.name]
-            values = engine.on_first(c.name, lambda: family.compute(real, fake, self.seed))  # noqa: B023
+            values = engine.run_on_first(c.name, lambda: family.compute(real, fake, self.seed))  # noqa: B023
             counts = {"evaluated": c.count} | ({} if real is None else {"real": real.count})
             yield from self._results(c, values, seconds + time.monotonic() - began, counts)
         engine.forget(job, self.store)
@@ -162,7 +162,7 @@ class Evaluation:
             identity = {"evaluated": self.subject.identity, "kept": kept}
             return self._images_job("evaluated images", self.subject, collectors, chosen, identity)
         assert variables is not None
-        compute = fakes.features(self.subject, variables, self.extractor, _wanted(chosen))
+        compute = fakes.make_features(self.subject, variables, self.extractor, _wanted(chosen))
         return self._drawing_job("generated images", max(c.count for c in chosen), {"kept": kept}, compute)
 
     def _images_job(
@@ -202,28 +202,28 @@ class Evaluation:
 
     def _path(self, c: Chosen, variables: Variables | None) -> list[Result]:
         assert isinstance(self.subject, Generator) and variables is not None
-        compute, rows = fakes.path(self.subject, variables, self.extractor, c), Rows(c.count)
+        compute, rows = fakes.make_distances(self.subject, variables, self.extractor, c), Rows(c.count)
         job = self._drawing_job(c.name, c.count, {"path": c.name, "weights": self._weights(c)}, compute)
         seconds = engine.run(job, {"distance": [rows]}, self.store, **self.options)
-        values = engine.on_first(c.name, lambda: families.path(rows.rows[:, 0], self.seed))
+        values = engine.run_on_first(c.name, lambda: families.measure_path_length(rows.rows[:, 0], self.seed))
         engine.forget(job, self.store)
         return self._results(c, values, seconds, {"evaluated": c.count})
 
     def _attributes(self, c: Chosen, variables: Variables | None) -> list[Result]:
         assert isinstance(self.subject, Generator) and variables is not None
-        compute = fakes.attributes(self.subject, variables, self.extractor, c)
+        compute = fakes.make_attributes(self.subject, variables, self.extractor, c)
         rows = {name: Rows(c.count) for name in ("z", "w", "logits")}
         job = self._drawing_job(c.name, c.count, {"ls": c.name, "weights": self._weights(c)}, compute)
         seconds = engine.run(job, {name: [x] for name, x in rows.items()}, self.store, **self.options)
         began = time.monotonic()
-        values = engine.on_first(c.name, lambda: families.attributes(*(x.rows for x in rows.values())))
+        values = engine.run_on_first(c.name, lambda: families.measure_separability(*(x.rows for x in rows.values())))
         engine.forget(job, self.store)
         return self._results(c, values, seconds + time.monotonic() - began, {"evaluated": c.count})
 
     def _move(self, chosen: Sequence[Chosen], variables: Variables | None) -> Iterator[Result]:
         assert isinstance(self.subject, Generator) and variables is not None
         batch, kinds = fakes.EQUIVARIANCE_BATCH, tuple(c.metric.variant for c in chosen)
-        compute = fakes.moved(self.subject, variables, self.extractor, kinds)
+        compute = fakes.make_moves(self.subject, variables, self.extractor, kinds)
         rows = {c.metric.variant: Rows(-(-c.count // batch)) for c in chosen}
         count = max(x.count for x in rows.values())
         kept = {"equivariance": {kind: x.count for kind, x in rows.items()}}
@@ -231,7 +231,7 @@ class Evaluation:
         seconds = engine.run(job, {name: [x] for name, x in rows.items()}, self.store, **self.options)
         for c in chosen:
             sums = rows[c.metric.variant].rows
-            values = engine.on_first(c.name, lambda: families.moved(sums, self.seed))  # noqa: B023
+            values = engine.run_on_first(c.name, lambda: families.measure_equivariance(sums, self.seed))  # noqa: B023
             yield from self._results(c, values, seconds, {"evaluated": len(sums) * batch})
         engine.forget(job, self.store)
 
@@ -245,7 +245,7 @@ class Evaluation:
         load = lambda index: [images.pixels(extractor.own(index)) for images in (first, second)]
         job = engine.Job(c.name, {}, count, extractor.chunk, load, compute)
         seconds = engine.run(job, {"pair": [rows]}, self.store, **self.options)
-        values = engine.on_first(c.name, lambda: families.pairs(rows.rows[:, 0]))
+        values = engine.run_on_first(c.name, lambda: families.average_pairs(rows.rows[:, 0]))
         return self._results(c, values, seconds, {"pairs": count})
 
     def _results(self, c: Chosen, values: families.Values, seconds: float, counts: dict[str, int]) -> list[Result]:

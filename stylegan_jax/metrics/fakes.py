@@ -144,7 +144,7 @@ def quantize(image: jax.Array) -> jax.Array:
     return jnp.floor(images.to_levels(image))
 
 
-def features(model: Generator, variables: Variables, extractor: Extractor, wanted: Wanted) -> Compute:
+def make_features(model: Generator, variables: Variables, extractor: Extractor, wanted: Wanted) -> Compute:
     """Return (numbers, labels) -> features of the images of these numbers."""
 
     def make() -> Callable:
@@ -160,7 +160,7 @@ def features(model: Generator, variables: Variables, extractor: Extractor, wante
     return _call(extractor, ("fakes", model.gan, model.seed, key_of(wanted)), make, variables)
 
 
-def path(model: Generator, variables: Variables, extractor: Extractor, chosen: Chosen) -> Compute:
+def make_distances(model: Generator, variables: Variables, extractor: Extractor, chosen: Chosen) -> Compute:
     """Return (numbers, labels) -> distances, each of a pair of images."""
 
     def make() -> Callable:
@@ -176,7 +176,7 @@ def path(model: Generator, variables: Variables, extractor: Extractor, chosen: C
     return _call(extractor, ("path", model.exact, model.seed, chosen.metric.variant, chosen.net), make, variables)
 
 
-def attributes(model: Generator, variables: Variables, extractor: Extractor, chosen: Chosen) -> Compute:
+def make_attributes(model: Generator, variables: Variables, extractor: Extractor, chosen: Chosen) -> Compute:
     """Return (numbers, labels) -> latents z and w, and the logits of the attributes of their images."""
 
     def make() -> Callable:
@@ -192,7 +192,7 @@ def attributes(model: Generator, variables: Variables, extractor: Extractor, cho
     return _call(extractor, ("ls", model.gan, model.seed, chosen.net), make, variables)
 
 
-def moved(model: Generator, variables: Variables, extractor: Extractor, kinds: tuple[str, ...]) -> Compute:
+def make_moves(model: Generator, variables: Variables, extractor: Extractor, kinds: tuple[str, ...]) -> Compute:
     """Return (numbers of batches, labels [n, 4, k]) -> {kind: [n, 2]}, errors and weights (`equivariance.errors`).
 
     Every device takes whole batches on its own: the images of one share a move.

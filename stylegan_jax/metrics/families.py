@@ -77,24 +77,24 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def path(distances: np.ndarray, seed: int) -> Values:
+def measure_path_length(distances: np.ndarray, seed: int) -> Values:
     """Return the path length of distances float[n]."""
     return [(path_length.trimmed_mean(distances), intervals.bootstrap(path_length.trimmed_mean, distances, seed))]
 
 
-def moved(sums: np.ndarray, seed: int) -> Values:
+def measure_equivariance(sums: np.ndarray, seed: int) -> Values:
     """Return the PSNR in dB of errors and weights float[batches, 2]."""
     of = lambda rows: equivariance.psnr(*rows.sum(axis=0, dtype=np.float64))
     with np.errstate(divide="ignore"):  # no error at all: infinite
         return [(of(sums), intervals.bootstrap(of, sums, seed))]
 
 
-def pairs(values: np.ndarray) -> Values:
+def average_pairs(values: np.ndarray) -> Values:
     """Return the mean of values float[n], one per pair."""
     return [(float(values.mean(dtype=np.float64)), intervals.of_mean(values))]
 
 
-def attributes(z: np.ndarray, w: np.ndarray, logits: np.ndarray) -> Values:
+def measure_separability(z: np.ndarray, w: np.ndarray, logits: np.ndarray) -> Values:
     """Return the separability in Z and in W of latents float[n, d] and logits float[n, attributes]."""
     keep = min(separability.KEEP, -(-len(z) // 2))  # the more confident half, as of the published 200 000
     return [(separability.separability(x, logits, keep)[0], None) for x in (z, w)]

@@ -80,7 +80,7 @@ class Evaluator:
         failures = _ALONE if alone else _AGREED
         try:
             results = list(self._evaluation.run(variables, lambda: alone and stop.requested is not None))
-            engine.on_first("metrics.jsonl", lambda: self._write(results, step, nimg))
+            engine.run_on_first("metrics.jsonl", lambda: self._write(results, step, nimg))
         except failures as error:
             kind = "" if isinstance(error, _AGREED) else f"{type(error).__name__}: "
             return {}, [f"warning: no metrics at step {step}: {kind}{error}"]

@@ -34,7 +34,7 @@ class LostProcessError(StyleganError):
 
 
 @contextlib.contextmanager
-def joined(config: DistributedConfig) -> Iterator[None]:
+def join_processes(config: DistributedConfig) -> Iterator[None]:
     """Join the other processes of the run, to be called before JAX touches a device, and part at the end.
 
     With `mode='auto'` and no address, JAX finds the processes of a TPU slice, SLURM, Open MPI or GKE job; where it
@@ -110,7 +110,7 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
-def together(action: Callable[[], T]) -> T:
+def run_on_all_processes(action: Callable[[], T]) -> T:
     """Run an action on every process; where it fails on one, fail on all.
 
     Raises:
@@ -130,6 +130,10 @@ def together(action: Callable[[], T]) -> T:
     if len(failed):
         raise ConfigError(f"process {failed[0]} could not start; its own output says why")
     return result  # type: ignore[return-value]
+
+
+together = run_on_all_processes
+"""Its name in version 0.1."""
 
 
 def check_agreement(config: ExperimentConfig, facts: dict[str, Any]) -> None:
@@ -162,7 +166,7 @@ def check_agreement(config: ExperimentConfig, facts: dict[str, Any]) -> None:
                 + "\nUse the same command, data and installation on every host"
             )
 
-    together(refuse)
+    run_on_all_processes(refuse)
 
 
 def check_shared(folder: Path) -> None:
@@ -186,9 +190,9 @@ def check_shared(folder: Path) -> None:
                 "folder on a file system that they share"
             )
 
-    together(write)
+    run_on_all_processes(write)
     try:
-        together(look)
+        run_on_all_processes(look)
     finally:
         if jax.process_index() == 0:
             mark.unlink(missing_ok=True)

@@ -155,9 +155,9 @@ def test_one_of_several_processes_that_fails_is_an_error_on_all(monkeypatch):
     def refuse(index):
         raise OSError("the disk is gone")
 
-    assert engine.on_first("fid5k", lambda: [1]) == [1]
+    assert engine.run_on_first("fid5k", lambda: [1]) == [1]
     with pytest.raises(MetricError, match="fid5k: LinAlgError: no convergence"):
-        engine.on_first("fid5k", fail)
+        engine.run_on_first("fid5k", fail)
     with pytest.raises(MetricError, match="a test: OSError: the disk is gone"):
         run(job(100)._replace(load=refuse))
     monkeypatch.setattr(agreement.multihost_utils, "process_allgather", lambda x: np.array([x, True]))
@@ -166,7 +166,7 @@ def test_one_of_several_processes_that_fails_is_an_error_on_all(monkeypatch):
     monkeypatch.setattr(engine.jax, "process_index", lambda: 1)
     monkeypatch.setattr(agreement.multihost_utils, "broadcast_one_to_all", np.zeros_like)
     with pytest.raises(MetricError, match="fid5k: the first process failed; its own output says why"):
-        engine.on_first("fid5k", fail)
+        engine.run_on_first("fid5k", fail)
 
 
 def test_where_entries_lie(monkeypatch, tmp_path):

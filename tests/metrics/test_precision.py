@@ -39,11 +39,11 @@ def program():
     def trace(name: str) -> str:
         (chosen,) = choose([name], [net.name] if name == "ppl2_wend" else [])
         if chosen.metric.family == "path":
-            fakes.path(generator, variables, extractor, chosen)
+            fakes.make_distances(generator, variables, extractor, chosen)
         elif chosen.metric.family == "equivariance":
-            fakes.moved(generator, variables, extractor, (chosen.metric.variant,))
+            fakes.make_moves(generator, variables, extractor, (chosen.metric.variant,))
         else:
-            fakes.features(generator, variables, extractor, {net.name: ["lpips"]})
+            fakes.make_features(generator, variables, extractor, {net.name: ["lpips"]})
         *_, compiled = extractor._programs.values()
         label = np.zeros((1, 4, 0) if chosen.metric.family == "equivariance" else (1, 0), np.float32)
         return str(jax.make_jaxpr(compiled)(variables, extractor.params, np.zeros(1, np.int32), label))

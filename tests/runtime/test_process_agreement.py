@@ -32,6 +32,6 @@ def test_a_single_task_keeps_all_devices(monkeypatch, variables, own, alone):
     config = dataclasses.replace(from_dict(tiny.get_config()).distributed, **own)
     joins = []
     monkeypatch.setattr(distributed, "_join", lambda config: joins.append(config) or False)
-    with distributed.joined(config):
+    with distributed.join_processes(config):
         pass
     assert len(joins) == (not alone and config.mode != "off")

@@ -62,7 +62,7 @@ def _write_images(
         report.channels, options.alpha, options.resolution, options.transform, options.resize_filter
     )
     expected = min(examples.count, options.max_images or examples.count)
-    results = ordered(lambda example: _make(example, recipe), examples.examples, options.workers)
+    results = run_in_order(lambda example: _make(example, recipe), examples.examples, options.workers)
     first_of: dict[str, str] = {}
     try:
         for example, made in progress(results, expected):
@@ -131,7 +131,7 @@ def _check(options: Options, report: Report) -> None:
     raise DataError("\n".join([f"{why}. Nothing was written", *left_out(report.skipped)[1:]]))
 
 
-def ordered(work: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[tuple[T, R]]:
+def run_in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[tuple[T, R]]:
     """Yield (item, work(item)) in the order of the items; work runs in threads, a few chunks ahead."""
     pool = ThreadPoolExecutor(workers)
     waiting: collections.deque[tuple[list[T], Future[list[R]]]] = collections.deque()
