@@ -136,7 +136,7 @@ class Checkpointer:
         except CheckpointError as error:
             problem = error
         if not all_processes(problem is None):
-            raise problem or CheckpointError(f"cannot save step {step}: another process refused it; see its log")
+            raise problem or CheckpointError(f"cannot save step {step}: it failed on another process; see its log")
         if self._keep_best in scores:
             self._scores[step] = scores[self._keep_best]
         self._start(step, items, plain_meta, manifest)
@@ -165,7 +165,7 @@ class Checkpointer:
             target: tree of `jax.ShapeDtypeStruct` or arrays with the shardings to restore to; leaves without one
                 go to the first local device, NumPy leaves stay NumPy.
             step: restore this one and no other.
-            strict: refuse a damaged newest checkpoint instead of falling back.
+            strict: raise an error on a damaged newest checkpoint instead of falling back.
 
         Returns:
             (state, meta, step), or None if there is no checkpoint yet.

@@ -147,7 +147,7 @@ def hash_leaves(item: str, tree: PyTree, *, finite: bool) -> dict[str, dict[str,
     Args:
         item: the tree's name, for messages.
         tree: arrays.
-        finite: refuse NaN and infinity.
+        finite: raise an error on NaN and infinity.
 
     Raises:
         NonFiniteError: `finite` is set and a floating leaf is not finite.
@@ -160,7 +160,7 @@ def hash_leaves(item: str, tree: PyTree, *, finite: bool) -> dict[str, dict[str,
     if bad:
         shown = ", ".join(f"'{name}'" for name in bad[:_SHOWN])
         raise NonFiniteError(
-            f"refusing to save: {len(bad)} of {len(entries)} leaves of '{item}' hold NaN or infinity ({shown}). "
+            f"not saved: {len(bad)} of {len(entries)} leaves of '{item}' hold NaN or infinity ({shown}). "
             "A checkpoint is always finite, so the last one is from before the divergence: resume from it with a "
             "smaller learning rate or stronger regularisation"
         )

@@ -120,7 +120,7 @@ def _read_latest(
             if committed_steps(root) != steps:
                 break
     if not steps:
-        raise CheckpointError(f"no checkpoint in {root}: give the workdir of a run that has saved at least once")
+        raise CheckpointError(f"no checkpoint in {root}: pass the workdir of a run that has saved at least once")
     raise damage_error(root, steps, damaged)
 
 

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def import_pickle(source: str, out: str, wanted: Sequence[str], *, overwrite: bool) -> list[str]:
     """Write the model folder `out` from the .pkl file `source`; returns the lines of a summary."""
     if Path(source).is_dir():
-        raise BadCheckpointError(source, "is a folder; give the .pkl file, or --to=official for a model folder")
+        raise BadCheckpointError(source, "is a folder; pass the .pkl file, or --to=official for a model folder")
     official = [name for name, ours in OURS.items() if ours in wanted]
     config, nets, provenance = convert_pickle(source, official)
     write_model_folder(out, config, nets, provenance, overwrite=overwrite)

@@ -36,7 +36,7 @@ def printable(name: str) -> str:
 
 
 def bad_images_error(where: str, bad: Sequence[tuple[str, str]], total: int) -> DataError:
-    """Return the error that refuses to start, naming the first bad images and counting all.
+    """Return the error that ends the start, naming the first bad images and counting all.
 
     Args:
         where: the folder or zip.

@@ -96,7 +96,7 @@ def run_parallel(work: Callable[[int], None], count: int, workers: int, what: st
 
 
 class FileSource:
-    """A `Source` over encoded images of one size; bad ones refused or left out.
+    """A `Source` over encoded images of one size; bad ones raise an error or are left out.
 
     Args:
         name: short name for logs.

@@ -208,7 +208,7 @@ def _check_shape(info: SourceInfo, image_shape: tuple[int, int, int]) -> None:
 def decode_all(
     source: Source, size: tuple[int, int], resize_filter: str, workers: int, keep: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Decode images; bad ones are refused or left out.
+    """Decode images; bad ones raise an error or are left out.
 
     Args:
         source: whose images.

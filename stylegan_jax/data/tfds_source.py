@@ -91,7 +91,7 @@ def _builder(tfds: Any, path: str) -> Any:
     except Exception as error:  # tfds raises many kinds for names and folders it cannot read
         why = (str(error) or repr(error)).splitlines()[0][:200]
         raise DataError(
-            f"tfds data set {path!r}: tfds cannot open it ({why}); give a name such as cifar10, or the folder with "
+            f"tfds data set {path!r}: tfds cannot open it ({why}); pass a name such as cifar10, or the folder with "
             "dataset_info.json"
         ) from error
     if not prepared:

@@ -22,7 +22,7 @@ Apply = Callable[[Params, jax.Array, tuple[str, ...]], dict[str, jax.Array]]
 
 
 class FeatureError(StyleganError, ValueError):
-    """A feature network cannot be had: unknown name, no weights file, or one that does not fit; the text says which."""
+    """A feature network is unavailable: unknown name, no weights file, or one that does not fit; the text says so."""
 
 
 class FeatureNet(NamedTuple):

@@ -240,5 +240,5 @@ def _where_from(name: str, path: str | os.PathLike[str] | None) -> str:
     return (
         f"no weights for {name!r} at {path if path is not None else ' or in '.join(looked)}. "
         f"Nothing is downloaded; get one of{known}\n"
-        f"and give its path, or put it into {cache_folder()} (or the folder that ${FOLDER_VARIABLE} names)"
+        f"and pass its path, or put it into {cache_folder()} (or the folder that ${FOLDER_VARIABLE} names)"
     )

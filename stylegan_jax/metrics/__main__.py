@@ -76,7 +76,7 @@ def check(args: argparse.Namespace) -> list[Chosen]:
     if not 0 <= args.seed < 1 << 32:
         raise MetricError(f"--seed={args.seed}; use 0 to {(1 << 32) - 1}")
     if bool(args.model) == bool(args.data2):
-        raise MetricError("give --model or --data2: what to evaluate")
+        raise MetricError("pass exactly one of --model and --data2")
     if args.data2 and args.psi != 1:
         raise MetricError(f"--psi={args.psi:g} truncates what a model draws; leave it out with --data2")
     return choose(split(args.metrics), split(args.features), args.num_images, args.psi)

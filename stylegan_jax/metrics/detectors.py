@@ -25,7 +25,7 @@ def load(names: Iterable[str], paths: Mapping[str, str]) -> dict[str, FeatureNet
     if "celeba_attributes" in wanted:
         raise MetricError(
             "ls needs the 40 CelebA-HQ attribute classifiers of the StyleGAN release, which this version cannot read; "
-            "from Python, give `evaluate.Evaluation` a network 'celeba_attributes' whose output 'logits' has one per "
+            "from Python, pass `evaluate.Evaluation` a network 'celeba_attributes' whose output 'logits' has one per "
             "attribute"
         )
     try:

@@ -281,17 +281,17 @@ def _check(c: Chosen, subject: Generator | Images, reals: Images | None) -> None
     family = c.metric.family
     drawn = isinstance(subject, Generator)
     if family in MODEL_ONLY and not drawn:
-        raise MetricError(f"{c.name} looks into the generator; give --model rather than a second set of images")
+        raise MetricError(f"{c.name} looks into the generator; pass --model rather than a second set of images")
     if family == "equivariance" and isinstance(subject, Generator) and subject.exact.with_transform is None:
         raise MetricError(
             f"{c.name} needs a generator that takes a transform, such as stylegan3; {subject.config.arch!r} draws on a "
             "fixed grid"
         )
     if c.metric.real and reals is None:
-        raise MetricError(f"{c.name} compares with real images; give --data")
+        raise MetricError(f"{c.name} compares with real images; pass --data")
     if family == "pairs":
         if drawn:
-            raise MetricError(f"{c.name} compares pairs of images; give them as --data and --data2, in the same order")
+            raise MetricError(f"{c.name} compares pairs of images; pass them as --data and --data2, in the same order")
         assert reals is not None
         _check_pairs(c, subject, reals)
     if family not in families.FAMILIES:
@@ -303,7 +303,7 @@ def _check(c: Chosen, subject: Generator | Images, reals: Images | None) -> None
         have = subject.count(False)
         raise MetricError(
             f"{c.name} evaluates {c.count} images; {subject.source.info().name} has {have}; add --num_images={have} "
-            "(which changes the printed name), or give more"
+            "(which changes the printed name), or pass more"
         )
     if c.metric.real and reals is not None and reals.count(False) < least:
         raise MetricError(f"{c.name} needs at least {least} real images; there are {reals.count(False)}")

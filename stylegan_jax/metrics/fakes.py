@@ -83,7 +83,7 @@ def make_generator(
     if gan.spec.image_shape[2] not in (1, 3):
         raise MetricError(f"the model draws {gan.spec.image_shape[2]} channels; feature networks see grey or RGB")
     if dim and labels is None:
-        raise MetricError(f"the model has labels of length {dim}, which are drawn from a data set; give --data")
+        raise MetricError(f"the model has labels of length {dim}, which are drawn from a data set; pass --data")
     if dim and labels is not None and labels.info().label_dim != dim:
         raise MetricError(
             f"the model has labels of length {dim}, {labels.info().name} of length {labels.info().label_dim}; give the "

@@ -43,7 +43,7 @@ def data_config(path: str, run: Mapping[str, Any] | None = None) -> DataConfig:
     kind = "folder" if os.path.isdir(path) else KINDS.get(Path(path).suffix.lower())
     if kind is None:
         raise ConfigError(
-            f"{path}: neither a folder that exists nor the name of a zip, npy or npz; give one of them, or tfds:NAME"
+            f"{path}: neither a folder that exists nor the name of a zip, npy or npz; pass one of them, or tfds:NAME"
         )
     return dataclasses.replace(base, source=kind)
 
@@ -98,5 +98,5 @@ def explain(error: Exception, option: str, path: str) -> MetricError:
     for pattern, said in _OPTIONS.items():
         text = re.sub(pattern, said, text)
     if not path:
-        return MetricError(f"the data of the run ({option} gives others): {text}")
+        return MetricError(f"the data of the run (pass {option} to use others): {text}")
     return MetricError(f"{option}={path}: {text.removeprefix(f'config.data.path is {path!r}; ')}")

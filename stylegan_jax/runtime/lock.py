@@ -62,7 +62,7 @@ class WorkdirLock:
             os.close(fd)
             raise WorkdirBusyError(
                 f"{self._workdir} is in use by {holder}; one workdir serves one run at a time. "
-                "Stop that run, or give this one another workdir"
+                "Stop that run, or pass another workdir to this one"
             ) from None
         except OSError as error:
             os.close(fd)

@@ -186,7 +186,7 @@ def check_shared(folder: Path) -> None:
     def look() -> None:
         if not mark.exists():
             raise ConfigError(
-                f"--workdir={folder} of process {jax.process_index()} is not that of process 0; give all processes one "
+                f"--workdir={folder} of process {jax.process_index()} is not that of process 0; pass all processes one "
                 "folder on a file system that they share"
             )
 

@@ -144,7 +144,7 @@ def test_hostile_and_damaged_cifar_archives(cifar, tmp_path):
         "count": ({name: pickle.dumps({"data": flat, "labels": values[:3]})}, "for 4 images"),
         "dtype": ({name: pickle.dumps({"data": flat / 255, "labels": values})}, "float64"),
         "binary": ({name + ".bin": b"123"}, "not whole records"),
-        "another tar": ({"photos/a.png": b""}, "no CIFAR batches.*unpack it and give the folder"),
+        "another tar": ({"photos/a.png": b""}, "no CIFAR batches.*unpack it and pass the folder"),
     }
     for case, (members, text) in cases.items():
         refused(write_tar(tmp_path / f"{case}.tar.gz", members), text, tmp_path)

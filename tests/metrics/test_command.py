@@ -149,9 +149,9 @@ def test_a_model_that_still_grows_is_refused(run, monkeypatch):
     ("arguments", "text"),
     [
         (("--model=x", "--metrics=fit50k"), "error: metric 'fit50k': did you mean 'fid50k'"),
-        (("--metrics=fid50k",), "give --model or --data2"),
-        (("--model=x", "--data2=y", "--metrics=fid50k"), "give --model or --data2"),
-        (("--model=x", "--metrics=fid50k_full"), "fid24_full compares with real images; give --data"),
+        (("--metrics=fid50k",), "pass exactly one of --model and --data2"),
+        (("--model=x", "--data2=y", "--metrics=fid50k"), "pass exactly one of --model and --data2"),
+        (("--model=x", "--metrics=fid50k_full"), "fid24_full compares with real images; pass --data"),
         (("--model=x", "--metrics=fid50k", "--data=DIR/no.zip"), "no.zip: there is no such zip"),
         (("--data=DIR/reals.npy", "--data2=DIR/no.zip", "--metrics=fid50k"), "error: --data2="),
         (("--model=x", "--metrics=fid50k", "--seed=-1"), "--seed=-1; use 0 to 4294967295"),
@@ -188,7 +188,9 @@ def test_errors_of_the_data_name_options_of_the_command(run, tmp_path):
     bad = bad_images_error("made", [("a.png", "no image")], 3)
     assert "Repair or remove these" in str(opening.explain(bad, "--data2", "made"))
     assert "config." not in str(opening.explain(bad, "--data2", "made"))
-    assert str(opening.explain(bad, "--data", "")).startswith("the data of the run (--data gives others): made: 1 of 3")
+    assert str(opening.explain(bad, "--data", "")).startswith(
+        "the data of the run (pass --data to use others): made: 1 of 3"
+    )
 
 
 def test_the_data_of_a_run_is_all_of_it():

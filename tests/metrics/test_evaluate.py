@@ -360,10 +360,10 @@ def test_grey_images_are_repeated():
 @pytest.mark.parametrize(
     ("metrics", "subject", "reals", "text"),
     [
-        ("fid50k_full", lambda: generator(), lambda: None, "fid52_full compares with real images; give --data"),
+        ("fid50k_full", lambda: generator(), lambda: None, "fid52_full compares with real images; pass --data"),
         ("fid50k", lambda: make_images(source(30)), lambda: make_images(source()), "has 30; add --num_images=30"),
-        ("ppl2_wend", lambda: make_images(source()), lambda: None, "looks into the generator; give --model"),
-        ("lpips", lambda: generator(), lambda: make_images(source()), "compares pairs of images; give them as --data"),
+        ("ppl2_wend", lambda: make_images(source()), lambda: None, "looks into the generator; pass --model"),
+        ("lpips", lambda: generator(), lambda: make_images(source()), "compares pairs of images; pass them as --data"),
         ("lpips", lambda: make_images(source(7)), lambda: make_images(source()), "has 40 images and --data2 7"),
         ("pr50k3_full", lambda: generator(), lambda: make_images(source(3)), "at least 4 real images; there are 3"),
         ("fid50k", lambda: generator(3), lambda: None, "labels of length 3, which are drawn from a data set"),

@@ -57,7 +57,7 @@ def open_cifar(path: str, split: str, with_labels: bool) -> Examples:
         shown = ", ".join(printable(n) for n in sorted(members)[:10])
         raise DataError(
             f"{path}: no CIFAR batches of the split {split!r} in it (found: {shown or 'no file'}); for another tar, "
-            "unpack it and give the folder"
+            "unpack it and pass the folder"
         )
     try:
         made = [_binary(members[n], n) if n.endswith(".bin") else _python(members[n]) for n in parts]

@@ -2,10 +2,10 @@
 
 The rules, each counted in the report:
 
-- The content decides the format, not the name. An image with several frames or pages is refused, but of the pairs that
+- The content decides the format, not the name. An image with several frames or pages is an error, but of the pairs that
   phones write (MPO) the first is taken.
 - EXIF orientation is applied. Colour profiles are dropped, not applied; CMYK becomes RGB by the plain formula.
-- 16 bits become 8 by their high byte. 32-bit and floating-point images are refused: nothing says what their white is.
+- 16 bits become 8 by their high byte. 32-bit and floating-point images are an error: nothing says what their white is.
 - Transparency: composited over white or black, or dropped with the colours beneath it kept, by `alpha`; kept when the
   output has four channels.
 """

@@ -55,7 +55,7 @@ def _nothing_in(path: str, kind: str, bad: list[tuple[str, str]]) -> DataError:
     if kind == "zip":
         with zipfile.ZipFile(path) as archive:
             if any(name.endswith("data.mdb") for name in archive.namelist()):
-                return DataError(f"{path}: an LSUN database in a zip; unpack it and give the folder with data.mdb")
+                return DataError(f"{path}: an LSUN database in a zip; unpack it and pass the folder with data.mdb")
     shown = "".join(f"\n  {printable(name)}: {why}" for name, why in bad[:SHOWN])
     return DataError(f"{path}: no image in this {kind} that can be read; looked for {', '.join(SUFFIXES)}{shown}")
 

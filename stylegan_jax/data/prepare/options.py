@@ -29,7 +29,7 @@ class Options:
         split: 'train', 'test' or another of tensorflow_datasets; read by CIFAR and tfds sources.
         max_images: write so many at most, the first ones; 0: all.
         duplicates: 'keep' or 'drop' images whose pixels were there before.
-        strict: refuse bad images instead of leaving them out.
+        strict: raise an error on bad images instead of leaving them out.
         overwrite: replace what is at dest.
         workers: threads.
     """

@@ -72,7 +72,7 @@ def _highest(folder: str) -> str:
     levels = {f: int(m[1]) for f in found if (m := re.search(r"-r(\d\d)\.tfrecords$", f))}
     if not levels:
         raise DataError(
-            f"{folder}: no file called like NAME-r08.tfrecords; give the .tfrecords file itself, or tfds:NAME for a "
+            f"{folder}: no file called like NAME-r08.tfrecords; pass the .tfrecords file itself, or tfds:NAME for a "
             "data set of tensorflow_datasets"
         )
     return max(levels, key=lambda f: levels[f])

@@ -52,7 +52,7 @@ def check_dest(dest: str, source: str, overwrite: bool) -> None:
         DataError: it exists, is not ours to replace, or lies in the source.
     """
     if not dest:
-        raise DataError("--dest is empty; give a .zip or a folder")
+        raise DataError("--dest is empty; pass a .zip or a folder")
     real, real_source = os.path.realpath(dest), os.path.realpath(source)
     if os.path.exists(source):
         for inner, outer in ((real, real_source), (real_source, real)):
@@ -69,7 +69,7 @@ def check_dest(dest: str, source: str, overwrite: bool) -> None:
     if not os.path.lexists(dest) or (os.path.isdir(dest) and not os.listdir(dest)):
         return
     if not os.path.isdir(dest):
-        raise DataError(f"--dest={dest} is a file; give a .zip or a folder")
+        raise DataError(f"--dest={dest} is a file; pass a .zip or a folder")
     if not overwrite:
         raise DataError(f"--dest={dest} is not empty; choose another, or replace it with --overwrite")
     if not _is_ours(dest):
