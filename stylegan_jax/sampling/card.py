@@ -15,13 +15,13 @@ from stylegan_jax.sampling.model import LoadedModel
 NAMES = {"stylegan1": "StyleGAN", "stylegan2": "StyleGAN2", "stylegan3": "StyleGAN3"}
 
 
-def provenance(model: Any, run: str) -> dict[str, Any]:
+def provenance(model: LoadedModel) -> dict[str, Any]:
     """Return where a model comes from, without folders of this machine."""
     if "workdir" not in model.provenance:
         return model.provenance
     from stylegan_jax.checkpoints.restore import read_meta
 
-    step = model.provenance["step"]
+    run, step = model.provenance["workdir"], model.provenance["step"]
     return run_facts(Path(run), read_meta(run, step), step)
 
 

@@ -173,7 +173,7 @@ def provenance(model: Any, args: argparse.Namespace) -> dict[str, Any]:
     from stylegan_jax.sampling import card
 
     tuned = {"steps": args.steps, "rate": args.rate, "enough": args.enough, "net": args.net}
-    facts = {key: value for key, value in card.provenance(model, args.model).items() if key != "metrics"}
+    facts = {key: value for key, value in card.provenance(model).items() if key != "metrics"}
     return facts | {"label_kind": model.label_kind, "tuned": tuned}
 
 

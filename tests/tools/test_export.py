@@ -142,7 +142,7 @@ def test_what_does_not_fit(exported, tmp_path, capsys):
         (["--platforms=cuda,mps"], "--platforms=cuda,mps: known: cpu, cuda, tpu, none"),
         (["--push=me/x"], "--push needs --license"),
         (["--private"], "--private does nothing without --push"),
-        (["--whole"], "--whole: --model holds no G and no D; leave --whole out, or pass the workdir of a run"),
+        (["--whole"], "whole: this model has no G and no D; leave it out, or pass the workdir of a run"),
         (["--license=a b"], "write an identifier of the Hub"),
     ):
         assert export.main([f"--model={source}", f"--out={tmp_path / 'x'}", *options]) == 2
