@@ -25,7 +25,7 @@ MOVED = {
     "tools.command_line": "tools._command_line",
     "tools.directions": "sampling.directions",
     "tools.inputs": "tools._inputs",
-    "tools.plot": "tools._plot",
+    "tools.plot": "sampling.plot",
     "tools.programs": "sampling.programs",
     "tools.projector": "sampling.projector",
     "tools.runner": "tools._runner",

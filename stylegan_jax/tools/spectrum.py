@@ -187,8 +187,7 @@ def find_subjects(args: argparse.Namespace, stack: contextlib.ExitStack) -> tupl
 def draw_figures(out: Path, found: dict[str, Any], smooth: float) -> None:
     """Write heatmap.png and slices.png of spectra by name."""
     from stylegan_jax.base import images
-    from stylegan_jax.sampling import spectra
-    from stylegan_jax.tools import _plot as plot
+    from stylegan_jax.sampling import plot, spectra
 
     ticks = np.linspace(-0.5, 0.5, 5)
     axes = plot.Axes((-0.5, 0.5), (-0.5, 0.5), ticks, ticks, "cycles per pixel", "")

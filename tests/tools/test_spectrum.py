@@ -11,8 +11,8 @@ from PIL import Image
 
 from stylegan_jax import load_model
 from stylegan_jax.data import order
-from stylegan_jax.sampling import spectra
-from stylegan_jax.tools import _plot as plot, spectrum
+from stylegan_jax.sampling import plot, spectra
+from stylegan_jax.tools import spectrum
 
 DRAW = np.random.default_rng(0)
 
