@@ -20,11 +20,12 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from stylegan_jax.base.errors import StyleganError
-from stylegan_jax.base.trees import array_bytes, json_bytes, named_leaves
 
 PyTree = Any
 
-FORMAT = 1
+FORMAT = 2
+READER = "0.2"
+"""The first version of stylegan_jax that reads `FORMAT`; manifests say it, so that older versions can."""
 _LIBRARIES = ("stylegan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 _SHOWN = 3  # leaves named in one message
 
@@ -41,6 +42,12 @@ class NonFiniteError(CheckpointError):
     """A state with NaN or infinity in it was about to be written."""
 
 
+def named_leaves(tree: PyTree) -> dict[str, Any]:
+    """Return the leaves by name, such as 'opt_g/0/mu/dense/w', in tree order."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
 def build_manifest(
     step: int, items: Mapping[str, PyTree], meta: Mapping[str, Any], metrics: Mapping[str, float]
 ) -> dict[str, Any]:
@@ -53,8 +60,8 @@ def build_manifest(
         metrics: finite numbers by name.
 
     Returns:
-        JSON: format, step, items -> leaf name -> {dtype, shape, sha256}, the hash of `meta`, metrics, library
-        versions, and the manifest's own hash.
+        JSON: format, the first version that reads it, step, items -> leaf name -> {dtype, shape, sha256}, the hash of
+        `meta`, metrics, library versions, and the manifest's own hash.
 
     Raises:
         CheckpointError: a leaf is not a plain, non-empty array, or two leaves share a name.
@@ -64,6 +71,7 @@ def build_manifest(
         _check_tree(item, tree)
     manifest = {
         "format": FORMAT,
+        "reader": READER,
         "step": step,
         "items": {item: hash_leaves(item, tree, finite=True) for item, tree in items.items()},
         "meta_sha256": _hash_json(meta),
@@ -88,7 +96,7 @@ def check_manifest(manifest: Any, step: int, meta: Any) -> None:
     if manifest["format"] > FORMAT:
         raise CheckpointError(
             f"checkpoint format {manifest['format']} is newer than this version reads ({FORMAT}); "
-            "update stylegan_jax to the version that wrote it"
+            f"install stylegan_jax {manifest['reader']} or newer"
         )
     if manifest["step"] != step:
         raise DamagedError(f"its manifest belongs to step {manifest['step']}")
@@ -179,6 +187,13 @@ def host_copy(leaf: jax.Array | np.ndarray) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
 
 
+def all_processes(ok: bool) -> bool:
+    """Return whether `ok` holds on every process, so that all of them take the same branch; a collective."""
+    if jax.process_count() == 1:
+        return ok
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(ok))))
+
+
 def plain_json(value: Any, what: str) -> Any:
     """Return `value` as JSON gives it back (tuples as lists, string keys).
 
@@ -228,15 +243,16 @@ def _hash_array(array: np.ndarray, finite: bool) -> dict[str, Any] | None:
     # Not by dtype.kind: bfloat16 and the float8 types are of kind 'V'.
     if finite and jnp.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
         return None
+    content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     return {
         "dtype": str(array.dtype),
         "shape": list(array.shape),
-        "sha256": hashlib.sha256(array_bytes(array)).hexdigest(),
+        "sha256": hashlib.sha256(content.data).hexdigest(),
     }
 
 
 def _hash_json(value: Any) -> str:
-    return hashlib.sha256(json_bytes(value)).hexdigest()
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _library_versions() -> dict[str, str]:

@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from stylegan_jax.base.agreement import all_processes
-from stylegan_jax.checkpoints import manifest as manifest_lib
+from stylegan_jax.checkpoints import format1, manifest as manifest_lib
 from stylegan_jax.checkpoints.manifest import CheckpointError, DamagedError, PyTree
 
 _log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def restore_nets(
 
     Args:
         workdir: the run's directory.
-        parts: names of the state's fields, as 'g', 'd' and 'w_avg'.
+        parts: names of the state's fields, as 'nets' and 'moving'.
         step: which checkpoint; None takes the newest that is not damaged.
 
     Returns:
@@ -151,22 +151,31 @@ def read_step(
         CheckpointError: the target does not fit what was saved.
     """
     path = root / str(step)
-    tree, recorded = None, {}
+    tree, recorded, is_old = None, {}, False
     with _damage(on_all_processes):
         manifest, meta = (json.loads((path / name / "metadata").read_bytes()) for name in ("manifest", "meta"))
         manifest_lib.check_manifest(manifest, step, meta)
         if item is not None:
-            recorded = manifest["items"][item]
+            recorded, is_old = manifest["items"][item], manifest["format"] == 1 and item == "state"
+            new_name = format1.renamed if is_old else str
             if parts:
-                recorded = {name: leaf for name, leaf in recorded.items() if name.split("/")[0] in parts}
+                recorded = {k: leaf for k, leaf in recorded.items() if new_name(k).split("/")[0] in parts}
             if target is not None:
-                manifest_lib.check_target(recorded, target, f"'{item}' of checkpoint {path}")
-            is_named = target is None  # by its leaves, which do not tell of dicts that are empty
-            wanted = _numpy_target(recorded) if is_named else target
-            tree = _read_arrays(path / item, wanted, allow_less=is_named)
+                named = {new_name(name): leaf for name, leaf in recorded.items()}
+                manifest_lib.check_target(named, target, f"'{item}' of checkpoint {path}")
+            wanted = target
+            if target is None:
+                wanted = _numpy_target(recorded)
+            elif is_old:
+                wanted = format1.as_format1(target, recorded)
+            # Names do not tell of dicts that are empty.
+            tree = _read_arrays(path / item, wanted, allow_less=target is None)
     if item is not None:
         with _damage(on_all_processes):  # apart, because checking may gather leaves from all processes
             manifest_lib.check_content(recorded, item, tree)
+    if is_old:
+        assert tree is not None
+        tree = format1.as_nested(tree) if target is None else format1.as_format2(tree, target)
     return tree, meta
 
 

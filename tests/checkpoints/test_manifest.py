@@ -42,10 +42,12 @@ def test_content_is_compared_bit_by_bit():
 
 
 def test_a_newer_format_is_named():
-    manifest = build_manifest(1, {"state": GOOD}, {}, {}) | {"format": 99}
+    manifest = build_manifest(1, {"state": GOOD}, {}, {}) | {"format": 99, "reader": "7.5"}
     body = {key: value for key, value in manifest.items() if key != "sha256"}
     manifest["sha256"] = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    with pytest.raises(CheckpointError, match="format 99 is newer"):
+    with pytest.raises(
+        CheckpointError, match=r"format 99 is newer than this version reads \(2\); install stylegan_jax 7.5 or newer"
+    ):
         check_manifest(manifest, 1, {})
 
 

@@ -1,0 +1,61 @@
+"""Checkpoints of format 1, which version 0.1 wrote: the names of their leaves, and how a state is read from them.
+
+Format 2 keeps networks, optimisers, averages and what else moves in dicts of their own; the leaves are the same, bit
+for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+
+from stylegan_jax.base import trees
+from stylegan_jax.checkpoints.manifest import named_leaves
+
+_FIELDS = {
+    "g": "nets/g",
+    "d": "nets/d",
+    "g_opt": "opt/g",
+    "d_opt": "opt/d",
+    "g_ema": "ema/g",
+    "w_avg": "moving/w_avg",
+    "pl_mean": "moving/pl_mean",
+    "augment": "moving/augment",
+}
+"""First names in format 1 -> what they begin with in format 2; others are the same."""
+
+
+def renamed(name: str) -> str:
+    """Return the name in format 2 of a leaf of the state of format 1."""
+    first, slash, rest = name.partition("/")
+    return _FIELDS.get(first, first) + slash + rest
+
+
+def as_format1(target: Any, recorded: Iterable[str]) -> dict[str, Any]:
+    """Return the parts of a state of format 2 under the names of format 1.
+
+    Args:
+        target: the state; its parts stay what they are, since files tell dicts from sequences.
+        recorded: the names of all leaves in format 1, as the manifest has them.
+    """
+    firsts = dict.fromkeys(name.split("/")[0] for name in recorded)
+    return {first: _part(target, _FIELDS.get(first, first)) for first in firsts}
+
+
+def as_format2(tree: Mapping[str, Any], target: Any) -> Any:
+    """Return the leaves of what was read by `as_format1` in the structure of `target`."""
+    leaves = {renamed(name): leaf for name, leaf in named_leaves(tree).items()}
+    return jax.tree.unflatten(jax.tree.structure(target), [leaves[name] for name in named_leaves(target)])
+
+
+def as_nested(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested dicts of format 1 under the names of format 2."""
+    return trees.unflatten({renamed(name): leaf for name, leaf in trees.flatten(tree).items()})
+
+
+def _part(tree: Any, path: str) -> Any:
+    for key in path.split("/"):
+        tree = tree[key] if isinstance(tree, Mapping) else getattr(tree, key)
+    return tree
