@@ -49,7 +49,7 @@ readme = HERE / "README.md"
 
 setup(
     name="stylegan_jax",
-    version="0.1.0",
+    version="0.2.0",
     description="The StyleGAN family in JAX and Flax: training, sampling, conversion of official weights",
     long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
     long_description_content_type="text/markdown",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stylegan_jax import _moved
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from stylegan_jax.base.errors import StyleganError

@@ -74,7 +74,6 @@ RULES = [  # (changes, what the text must name: key, value, fix)
     ({"data__labels": "class"}, ["config.data.labels is 'class'", "subfolders"]),
     ({"data__on_bad_image": "ignore"}, ["config.data.on_bad_image is 'ignore'", "skip"]),
     ({"data__cache": "disk"}, ["config.data.cache is 'disk'", "host"]),
-    ({"loss__d_reg": "r2"}, ["config.loss.d_reg is 'r2'", "did you mean 'r1'?"]),
     ({"train__on_nan": "skipp"}, ["config.train.on_nan is 'skipp'", "did you mean 'skip'?"]),
     ({"train__freeze_mapping": "embedding"}, ["config.train.freeze_mapping is 'embedding'", "did you mean 'embed'?"]),
     ({"log__best_mode": "lowest"}, ["config.log.best_mode is 'lowest'", "min, max"]),
@@ -354,6 +353,7 @@ NAMES = [  # (changes, what the text must name) for keys whose values are the na
     ({"model__activation": "gelu"}, ["config.model.activation is 'gelu'", "lrelu"]),
     ({"data__source": "npz"}, ["config.data.source is 'npz'", "memory"]),
     ({"data__resize_filter": "cubic"}, ["config.data.resize_filter is 'cubic'", "lanczos"]),
+    ({"loss__d_reg": "r1+r3"}, ["config.loss.d_reg is 'r1+r3'; 'r3' is no penalty", "join several by +, as 'r1+r2'"]),
     ({"loss__adversarial": "logistics"}, ["config.loss.adversarial is 'logistics'", "did you mean 'logistic'?"]),
 ]
 

@@ -5,9 +5,10 @@ or both at once as `augment(key, p, images)`. Everything is pure, differentiable
 compiled once for all p. How a training step uses it:
 
 - Reals and fakes pass it on their way into the discriminator, wherever they do, each with draws of their own:
-  `gan.discriminate(d, augment(key_fake, p, fake), label)`. The gradient of the generator's loss passes through it.
-- R1 is taken with respect to the image before augmentation (`regularizers.r1_penalty` with
-  `critic = lambda x: gan.discriminate(d, augment.apply(params, x), label)` and `params` drawn outside it).
+  `{"image": augment(key_fake, p, fake)}` is the sample of `gan.discriminate`. The gradient of the generator's loss
+  passes through it.
+- R1 is taken with respect to the image before augmentation (`regularizers.squared_norm` of a critic that calls
+  `augment.apply(params, x)`, with `params` drawn outside it).
 - Two keys per phase, from `rng.stream(root, f"{phase}/augment/real", step)` and `.../fake`.
 - `p` is `control.p` of the training state. `controller.observe(control, logits)` takes the logits of augmented reals
   wherever there are any (`d_main`, and those of R1); `controller.update(config.augment, control, step, batch_size)`

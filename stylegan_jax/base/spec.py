@@ -12,25 +12,40 @@ from typing import Any, NamedTuple
 Array = Any
 """A JAX or NumPy array; in trees that describe one, its abstract shape or its sharding."""
 
-Variables = dict[str, Any]
-"""A linen variable dict: `params` (trained) and `buffers` (constant noise maps; saved, never trained)."""
+Tree = Any
+"""Nested dicts, tuples and the like of arrays."""
 
-PHASES = ("g_main", "g_reg", "d_main", "d_reg")
-"""The four programs of one training iteration, in the order in which they run (SG2 §4, lazy regularisation)."""
+Variables = dict[str, Any]
+"""A network's linen variable dict: `params` (trained), and collections that are saved and not trained, such as
+`buffers` (noise maps, averages of activations) and `batch_stats` (batch and spectral normalisation)."""
+
+Sample = dict[str, Any]
+"""A batch of what a GAN generates: {'image': float[n, h, w, c]}; clips {'image': float[n, t, h, w, c], 'times': …}."""
+
+Inputs = dict[str, Any]
+"""A batch of what a generator draws from: {'z': float[n, z]}, and whatever else an architecture asks for."""
 
 
 class Batch(NamedTuple):
     """What one training step reads.
 
     Attributes:
-        pixels: uint8[n, h, w, c], real images; normalised to [-1, 1] on the device, once.
-        label: float32[n, k], the labels of `pixels`; k = 0 without conditioning.
-        gen_label: float32[4, n, k], labels drawn from the data set for the latents of each of `PHASES`.
+        sample: real examples, {'image': uint8[n, h, w, c]}, or clips {'image': uint8[n, t, h, w, c], 'times':
+            float32[n, t]}; pixels become images in [-1, 1] on the device.
+        label: the labels of `sample`: class numbers int32[n], which become one-hot vectors on the device, or vectors
+            float32[n, k]; k = 0 without conditioning.
+        gen_label: labels drawn from the data set for the latents of each phase: int32[draws, n] or
+            float32[draws, n, k].
     """
 
-    pixels: Array
+    sample: dict[str, Array]
     label: Array
     gen_label: Array
+
+    @property
+    def pixels(self) -> Array:
+        """The images, uint8."""
+        return self.sample["image"]
 
 
 class SourceInfo(NamedTuple):
@@ -43,7 +58,7 @@ class SourceInfo(NamedTuple):
         label_dim: length k of a label vector; 0 when there are no labels.
         label_names: class names, empty when unknown.
         skipped: names and reasons of the images left out by `on_bad_image='skip'`.
-        label_kind: 'none', 'classes', 'multi-hot' or 'vectors'.
+        label_kind: 'none', 'classes', 'multi-hot' or 'vectors'; those of 'classes' travel as class numbers.
         label_digest: changes when any label does.
         subset_of: size of the whole set when `num_images` of them were chosen at random; else 0.
     """

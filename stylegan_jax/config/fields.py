@@ -123,8 +123,10 @@ class LossConfig:
     adversarial: str = field(
         "logistic", "logistic (non-saturating), hinge, minimax (saturating), …: a name in losses.adversarial.LOSSES"
     )
-    d_reg: str = field("r1", "penalty of the discriminator", choices=("r1", "wgan_gp", "none"))
-    r1_gamma: float = field(10.0, "R1 weight: gamma/2 * |grad|^2", least=0)
+    d_reg: str = field(
+        "r1", "penalties of the discriminator: none, or names in losses.regularizers.PENALTIES joined by +, as r1+r2"
+    )
+    r1_gamma: float = field(10.0, "weight of R1 and of R2: gamma/2 * |grad|^2", least=0)
     gp_weight: float = field(10.0, "WGAN-GP weight (lambda)", least=0)
     d_reg_interval: int = field(
         16, "iterations between discriminator regularisations (lazy); 0: part of every step (SG1)", least=0

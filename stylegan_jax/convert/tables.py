@@ -132,7 +132,7 @@ def abstract(gan: Any, net: str) -> dict[str, Any]:
     init = gan.init_d if net == "d" else gan.init_g
     with backend.tracing_for("tpu"):  # any platform will do, but asking for the real one would claim it
         tree = dict(jax.eval_shape(lambda: init(jax.random.key(0))))
-    return tree if net == "d" else tree | {"w_avg": jax.ShapeDtypeStruct((gan.spec.w_dim,), np.float32)}
+    return tree if net == "d" else tree | {"w_avg": jax.ShapeDtypeStruct(gan.spec.w_avg, np.float32)}
 
 
 def network_tree(model: ModelConfig, net: str) -> Mapping[str, Any]:

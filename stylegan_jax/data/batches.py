@@ -11,14 +11,14 @@ import itertools
 import queue
 import threading
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 
 import jax
 import numpy as np
 from jax import numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from stylegan_jax.base.spec import PHASES, Batch
+from stylegan_jax.base.spec import Batch
 from stylegan_jax.config import ConfigError, DataConfig
 from stylegan_jax.data import order
 from stylegan_jax.data.files import FileSource
@@ -37,6 +37,7 @@ class Schedule:
         start: images shown before batch 0.
         batch_size: images per batch, over all hosts.
         shard: (index, count) of hosts; the host's rows are contiguous.
+        draws: numbers of the draws of labels for latents.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class Schedule:
         start: int,
         batch_size: int,
         shard: tuple[int, int],
+        draws: Sequence[int],
     ):
+        self._draws = np.asarray(draws, np.int64)
         self._source, self._flips, self._seed, self._start = source, flips, seed, start
         self._num_images = source.info().num_images
         self.batch_size, self.rows = batch_size, batch_size // shard[1]
@@ -64,10 +67,10 @@ class Schedule:
         return order.order(self._seed, self.positions(b), self._num_images, *self._flips)
 
     def labels(self, b: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return (label float32[rows, k], gen_label float32[phases, rows, k])."""
+        """Return (label, gen_label) of `Batch`, this host's rows."""
         positions, (index, _) = self.positions(b), self.images(b)
-        drawn = order.label_index(self._seed, positions, len(PHASES), self._num_images)
-        return self._source.labels(index), self._source.labels(drawn)
+        drawn = order.label_index(self._seed, positions, self._draws, self._num_images)
+        return self._source.label_rows(index), self._source.label_rows(drawn)
 
 
 class Batches(Iterator[Batch]):
@@ -143,6 +146,7 @@ def open_batches(
     sharding: NamedSharding | None = None,
     shard_index: int = 0,
     shard_count: int = 1,
+    draws: Sequence[int] = (0, 1, 2, 3),
 ) -> Batches:
     """Return the batches that follow the first `start` images of a run.
 
@@ -153,10 +157,12 @@ def open_batches(
         batch_size: images per batch, over all hosts.
         seed: decides the order and the drawn labels; any integer.
         start: position in images, batch_size * step to resume before that step.
-        sharding: of `pixels` and `label`, such as NamedSharding(mesh, P('data')); arrays come out global with it.
+        sharding: of the sample and `label`, such as NamedSharding(mesh, P('data')); arrays come out global with it.
             None: NumPy arrays of this shard's rows (with cache='device': on the default device).
         shard_index: this host's number, `jax.process_index()`.
         shard_count: number of hosts, `jax.process_count()`; each makes rows [i n/H, (i+1) n/H) of every batch.
+        draws: numbers of the draws of labels in `Batch.gen_label`, one for each phase that draws latents; a draw
+            depends on its own number and not on which others are asked for.
 
     Raises:
         ConfigError: a batch that does not divide, or cache='device' without an array.
@@ -169,7 +175,7 @@ def open_batches(
     fitted = fit_source(source, data, image_shape)
     shard = (shard_index, shard_count)
     flips = (data.xflip, data.yflip)
-    schedule = Schedule(fitted, flips, seed=seed, start=start, batch_size=batch_size, shard=shard)
+    schedule = Schedule(fitted, flips, seed=seed, start=start, batch_size=batch_size, shard=shard, draws=draws)
     if fitted.cache == "device":
         # Made in the caller's thread: hosts must launch device programs in one order, and launching costs no waiting.
         return Batches(_device_batches(fitted, schedule, sharding), ahead=0)
@@ -195,7 +201,7 @@ def _place_all(pixels: Iterator[np.ndarray], schedule: Schedule, sharding: Named
     for b, rows in enumerate(pixels):
         label, gen_label = schedule.labels(b)
         yield Batch(
-            _place(rows, schedule, sharding),
+            {"image": _place(rows, schedule, sharding)},
             _place(label, schedule, sharding),
             _place(gen_label, schedule, sharding, 1),
         )
@@ -225,7 +231,7 @@ def _device_batches(source: FittedSource, schedule: Schedule, sharding: NamedSha
         label, gen_label = schedule.labels(b)
         place = (schedule, sharding)
         pixels = gather(images, _place(index.astype(np.int32), *place), _place(flip, *place))
-        yield Batch(pixels, _place(label, *place), _place(gen_label, *place, 1))
+        yield Batch({"image": pixels}, _place(label, *place), _place(gen_label, *place, 1))
 
 
 def _gather(images: jax.Array, index: jax.Array, flip: jax.Array) -> jax.Array:

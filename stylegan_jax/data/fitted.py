@@ -87,6 +87,13 @@ class FittedSource:
         """Return label vectors, float32[*index.shape, k]."""
         return self.inner.labels(self.stored(index))
 
+    def label_rows(self, index: np.ndarray) -> np.ndarray:
+        """Return labels as they travel to the device: class numbers int32[*index.shape], or vectors as `labels`."""
+        if rows := getattr(self.inner, "label_rows", None):
+            return rows(self.stored(index))
+        vectors = self.labels(index)  # of a source of the user's own
+        return np.argmax(vectors, axis=-1).astype(np.int32) if self.info().label_kind == "classes" else vectors
+
     def at(self, image_shape: tuple[int, int, int], data: DataConfig) -> FittedSource:
         """Return the same images at another (h, w, c), resized from what is stored, in memory where they fit.
 

@@ -69,6 +69,10 @@ class Labels:
         np.put_along_axis(out, picked[..., None].astype(np.int64), 1.0, axis=-1)
         return out
 
+    def rows(self, index: np.ndarray) -> np.ndarray:
+        """Return labels as they travel: class numbers int32[*index.shape], or vectors float32[*index.shape, k]."""
+        return self.values[index]
+
     def take(self, index: np.ndarray) -> Labels:
         """Return the labels of a subset; the vector length stays."""
         return dataclasses.replace(self, values=self.values[index])

@@ -97,9 +97,12 @@ def subset(seed: int, count: int, num_images: int) -> np.ndarray:
     return np.sort(permute(np.arange(count), num_images, key))
 
 
-def label_index(seed: int, positions: np.ndarray, num_phases: int, num_images: int) -> np.ndarray:
-    """Return whose label each latent gets: i.i.d. uniform over images, int64[num_phases, m] for positions int64[m]."""
-    drawn = counter_hash(seed, _LABEL, np.arange(num_phases)[:, None], np.asarray(positions, np.int64)[None, :])
+def label_index(seed: int, positions: np.ndarray, draws: np.ndarray, num_images: int) -> np.ndarray:
+    """Return whose label each latent gets: i.i.d. uniform over images, int64[draws, m] for positions int64[m].
+
+    `draws` int64[draws] are numbers: what a draw gives does not depend on which others are asked for.
+    """
+    drawn = counter_hash(seed, _LABEL, np.asarray(draws)[:, None], np.asarray(positions, np.int64)[None, :])
     return (drawn % np.uint64(num_images)).astype(np.int64)
 
 

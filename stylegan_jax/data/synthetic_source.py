@@ -68,6 +68,10 @@ class SyntheticSource:
         """Return label vectors, float32[*index.shape, k]."""
         return self._labels.vectors(index)
 
+    def label_rows(self, index: np.ndarray) -> np.ndarray:
+        """Return labels as they travel to the device: class numbers int32[*index.shape], or vectors as `labels`."""
+        return self._labels.rows(index)
+
     def close(self) -> None:
         """Do nothing."""
 

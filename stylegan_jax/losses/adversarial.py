@@ -1,7 +1,7 @@
-"""Adversarial losses on logits, one row per example; several heads are averaged by the caller's mean.
+"""Adversarial losses on the logits of fakes and reals, one value per example.
 
-Each entry of `LOSSES` has `generator(fake)`, `fake(fake)` and `real(real)`: what the generator minimises on its fakes,
-and what the discriminator minimises on fakes and on reals. Logits are float32[n, k].
+Logits are float[n, k]; a loss reduces the k heads itself, by their mean, as each of the papers here does with its one
+head. Relativistic losses compare the logits of row i of the fakes with those of row i of the reals.
 """
 
 from __future__ import annotations
@@ -10,23 +10,56 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 
 class AdversarialLoss(NamedTuple):
-    """Three functions from logits float[n, k] to per-example losses float[n, k]."""
+    """What both networks minimise.
 
-    generator: Callable[[jax.Array], jax.Array]
-    fake: Callable[[jax.Array], jax.Array]
-    real: Callable[[jax.Array], jax.Array]
+    Attributes:
+        generator: (fake float[n, k], real float[n, k] or None) -> float[n].
+        discriminator: (fake float[n, k], real float[n, k]) -> float[n].
+        needs_real: the generator's loss reads the logits of reals too.
+    """
+
+    generator: Callable[[jax.Array, jax.Array | None], jax.Array]
+    discriminator: Callable[[jax.Array, jax.Array], jax.Array]
+    needs_real: bool = False
+
+
+Unary = Callable[[jax.Array], jax.Array]
+
+
+def _separate(generator: Unary, fake: Unary, real: Unary) -> AdversarialLoss:
+    """Return a loss of three functions of one logit: of the generator's fakes, the discriminator's fakes and reals."""
+    return AdversarialLoss(lambda f, r: generator(f).mean(axis=1), lambda f, r: (fake(f) + real(r)).mean(axis=1))
+
+
+def _relativistic(difference: Unary) -> AdversarialLoss:
+    """Return a loss of the difference of the logits of a real and of a fake, in both directions."""
+
+    def generator(fake: jax.Array, real: jax.Array | None) -> jax.Array:
+        if real is None:
+            raise ValueError("a relativistic loss of the generator needs the logits of reals")
+        return difference(fake - real).mean(axis=1)
+
+    return AdversarialLoss(generator, lambda fake, real: difference(real - fake).mean(axis=1), needs_real=True)
 
 
 LOSSES: dict[str, AdversarialLoss] = {
     # Non-saturating logistic loss (Goodfellow et al. 2014 §3), the choice of every StyleGAN.
-    "logistic": AdversarialLoss(lambda x: jax.nn.softplus(-x), jax.nn.softplus, lambda x: jax.nn.softplus(-x)),
+    "logistic": _separate(lambda x: jax.nn.softplus(-x), jax.nn.softplus, lambda x: jax.nn.softplus(-x)),
     # The original minimax game: the generator maximises what the discriminator minimises.
-    "minimax": AdversarialLoss(lambda x: -jax.nn.softplus(x), jax.nn.softplus, lambda x: jax.nn.softplus(-x)),
+    "minimax": _separate(lambda x: -jax.nn.softplus(x), jax.nn.softplus, lambda x: jax.nn.softplus(-x)),
     # Hinge (Lim & Ye 2017), as in Projected GAN and StyleGAN-XL.
-    "hinge": AdversarialLoss(lambda x: -x, lambda x: jax.nn.relu(1 + x), lambda x: jax.nn.relu(1 - x)),
+    "hinge": _separate(lambda x: -x, lambda x: jax.nn.relu(1 + x), lambda x: jax.nn.relu(1 - x)),
     # Wasserstein critic (Arjovsky et al. 2017); use with config.loss.d_reg='wgan_gp'.
-    "wasserstein": AdversarialLoss(lambda x: -x, lambda x: x, lambda x: -x),
+    "wasserstein": _separate(lambda x: -x, lambda x: x, lambda x: -x),
+    # Relativistic pairing loss (Jolicoeur-Martineau 2019; Huang et al. 2024 §2.1), with R1 and R2.
+    "relativistic": _relativistic(lambda x: jax.nn.softplus(-x)),
 }
+
+
+def drift(real: jax.Array) -> jax.Array:
+    """Return float[n], the squared logits of reals float[n, k], which keep a critic near 0 (PG App. A.1)."""
+    return jnp.square(real).mean(axis=1)

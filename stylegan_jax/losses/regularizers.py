@@ -1,66 +1,101 @@
-"""Gradient penalties by `jax.grad`: R1, WGAN-GP and path length. Per-example arrays out."""
+"""Gradient penalties and path length by `jax.grad`: callables in, per-example arrays out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-Logits = Callable[[jax.Array], jax.Array]
+Critic = Callable[[jax.Array], tuple[jax.Array, Any]]
+"""Images -> (logits float[n, k], anything else)."""
 
 
-def r1_penalty(logits: Logits, image: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Squared gradient norm of the discriminator at real images (Mescheder et al. 2018, eq. 9).
+class Penalty(NamedTuple):
+    """A penalty on the discriminator's gradient by its images.
 
-    Args:
-        logits: image float[n, h, w, c] -> float[n, k]; augmentation belongs inside, so that the gradient passes it.
-        image: float[n, h, w, c], before augmentation.
-
-    Returns:
-        (penalty float[n] = sum over h, w, c of the squared gradient, logits float[n, k]); weight it with gamma / 2.
+    Attributes:
+        kind: 'gradient', the squared norm; or 'deviation', the norm's squared deviation from 1.
+        where: at which images: 'real', 'fake', or 'mix', between the two.
+        weight: the key of `config.loss` that weighs it.
+        scale: constant factor of its weight.
     """
 
-    def total(x):
-        y = logits(x)
-        return y.sum(), y
-
-    grads, values = jax.grad(total, has_aux=True)(image)
-    return jnp.sum(jnp.square(grads), axis=(1, 2, 3)), values
+    kind: str
+    where: str
+    weight: str
+    scale: float = 1.0
 
 
-def gradient_penalty(
-    logits: Logits, real: jax.Array, fake: jax.Array, mix: jax.Array, *, target: float = 1.0
-) -> tuple[jax.Array, jax.Array]:
-    """Two-sided penalty on the gradient norm between reals and fakes (Gulrajani et al. 2017, eq. 3).
+PENALTIES: dict[str, Penalty] = {
+    "r1": Penalty("gradient", "real", "r1_gamma", 0.5),  # Mescheder et al. 2018, eq. 9
+    "r2": Penalty("gradient", "fake", "r1_gamma", 0.5),  # Mescheder et al. 2018, eq. 10; with R1's gamma as in R3GAN
+    "wgan_gp": Penalty("deviation", "mix", "gp_weight"),  # Gulrajani et al. 2017, eq. 3
+}
+
+
+def split(names: str) -> list[str]:
+    """Return the names in 'r1+r2'; 'none' has none."""
+    return [] if names == "none" else [name.strip() for name in names.split("+")]
+
+
+def penalties(names: str) -> tuple[Penalty, ...]:
+    """Return the penalties of 'r1+r2'; 'none' has none."""
+    return tuple(PENALTIES[name] for name in split(names))
+
+
+def squared_norm(critic: Critic, image: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
+    """Return the squared norm of the discriminator's gradient at images (Mescheder et al. 2018, eq. 9).
 
     Args:
-        logits: image float[n, h, w, c] -> float[n, k].
-        real: float[n, h, w, c].
-        fake: float[n, h, w, c].
-        mix: float[n], interpolation weight of each pair, drawn uniformly from [0, 1).
+        critic: image -> (logits float[n, k], more); augmentation belongs inside, so that the gradient passes it.
+        image: float[n, h, w, c] or clips float[n, t, h, w, c], before augmentation.
+
+    Returns:
+        (float[n], the squared gradient of the sum of the logits, summed over h, w, c, averaged over t; logits; more).
+    """
+
+    def total(x: jax.Array) -> tuple[jax.Array, Any]:
+        logits, more = critic(x)
+        return logits.sum(), (logits, more)
+
+    grads, (logits, more) = jax.grad(total, has_aux=True)(image)
+    per_frame = jnp.sum(jnp.square(grads), axis=(-3, -2, -1))
+    return per_frame.reshape(per_frame.shape[0], -1).mean(axis=1), logits, more
+
+
+def deviation(squared: jax.Array, *, target: float = 1.0) -> jax.Array:
+    """Return how far a gradient norm is from its target (Gulrajani et al. 2017, eq. 3).
+
+    Args:
+        squared: float[n], squared norms.
         target: gradient norm asked for.
 
     Returns:
-        (penalty float[n] = (norm - target)^2 / target^2, logits of the interpolates float[n, k]).
+        float[n] = (norm - target)^2 / target^2.
     """
-    squared, values = r1_penalty(logits, real + (fake - real) * mix[:, None, None, None])
     norm = jnp.sqrt(squared + 1e-12)  # the root has no gradient at zero
-    return jnp.square(norm - target) / target**2, values
+    return jnp.square(norm - target) / target**2
+
+
+def interpolate(real: jax.Array, fake: jax.Array, mix: jax.Array) -> jax.Array:
+    """Return real + (fake - real) * mix for images of equal shape [n, …] and weights float[n]."""
+    return real + (fake - real) * mix.reshape(-1, *[1] * (real.ndim - 1))
 
 
 def path_lengths(synthesize: Callable[[jax.Array], jax.Array], ws: jax.Array, noise: jax.Array) -> jax.Array:
     """Length of the Jacobian-vector product with a random image (SG2 §3.2, eq. 4).
 
     Args:
-        synthesize: styles float[n, l, w] -> image float[n, h, w, c].
+        synthesize: styles float[n, l, w] -> image float[n, h, w, c] or clips float[n, t, h, w, c].
         ws: float[n, l, w].
-        noise: float[n, h, w, c], unit normal; divided here by sqrt(h * w).
+        noise: of the shape of the images, unit normal; divided here by sqrt(h * w).
 
     Returns:
         float[n] = sqrt(mean over l of the sum over w of the squared gradient of sum(image * noise) by `ws`).
     """
-    scaled = noise / jnp.sqrt(jnp.asarray(noise.shape[1] * noise.shape[2], noise.dtype))
+    scaled = noise / jnp.sqrt(jnp.asarray(noise.shape[-3] * noise.shape[-2], noise.dtype))
     grads = jax.grad(lambda w: jnp.sum(synthesize(w) * scaled))(ws)
     return jnp.sqrt(jnp.mean(jnp.sum(jnp.square(grads), axis=2), axis=1))
 

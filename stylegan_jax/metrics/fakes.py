@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec
 
 from stylegan_jax import models
 from stylegan_jax.base import images, rng
-from stylegan_jax.base.spec import Variables
+from stylegan_jax.base.spec import Inputs, Variables
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.data import FittedSource, order
 from stylegan_jax.metrics import equivariance, path_length
@@ -67,7 +67,7 @@ class Generator(NamedTuple):
         if not dim:
             return np.zeros((*index.shape, 0), np.float32)
         assert self.labels is not None
-        drawn = order.label_index(self.seed, index.reshape(-1), 1, self.labels.info().num_images)[0]
+        drawn = order.label_index(self.seed, index.reshape(-1), np.arange(1), self.labels.info().num_images)[0]
         return self.labels.labels(drawn).reshape(*index.shape, dim)
 
 
@@ -102,12 +102,12 @@ def _sampling(gan: models.Gan, psi: float) -> models.Gan:
     net = lambda variables: {key: value for key, value in variables.items() if key != "w_avg"}
     moves = gan.with_transform
 
-    def map_latents(variables: Variables, z: jax.Array, cond: jax.Array) -> jax.Array:
-        return map_styles(gan, net(variables), variables["w_avg"], z, cond, None if psi == 1 else psi)
+    def map_latents(variables: Variables, inputs: Inputs, cond: jax.Array, *, train: bool = False) -> jax.Array:
+        return map_styles(gan, net(variables), variables["w_avg"], inputs, cond, None if psi == 1 else psi)
 
     return gan._replace(
         map_latents=map_latents,
-        synthesize=lambda variables, *inputs, **noise: gan.synthesize(net(variables), *inputs, **noise),
+        synthesize=lambda variables, *inputs, **options: gan.synthesize(net(variables), *inputs, **options),
         with_transform=None if moves is None else lambda variables, transform: moves(net(variables), transform),
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from stylegan_jax import models
 from stylegan_jax.base.agreement import from_first
 from stylegan_jax.base.spec import Variables
 from stylegan_jax.config import ConfigError, ExperimentConfig
@@ -19,7 +20,6 @@ from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.evaluate import Evaluation
 from stylegan_jax.metrics.images import Extractor, make_images
 from stylegan_jax.metrics.store import Store, default_folder
-from stylegan_jax.models import Gan
 from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.runtime.records import StatsFile, duration
 from stylegan_jax.runtime.signals import StopSignal
@@ -38,7 +38,7 @@ class Evaluator:
         facts: what has to be equal on every process, by the name to show.
     """
 
-    def __init__(self, config: ExperimentConfig, gan: Gan, source: FittedSource, layout: Layout, folder: Path):
+    def __init__(self, config: ExperimentConfig, source: FittedSource, layout: Layout, folder: Path):
         """Load networks and look at the data; see `make_evaluator`."""
         e = config.eval
         chosen = choose(split(e.metrics), split(e.features), e.num_images)
@@ -51,7 +51,7 @@ class Evaluator:
         self._nets = detectors.load(nets, paths_of(e.features_path, nets))
         source = opening.whole(source) if config.data.subset and source.keep is not None else source
         reals = make_images(source, (config.data.xflip, config.data.yflip))
-        subject = fakes.make_generator(config.model, gan, source, 1.0, 0, {})
+        subject = fakes.make_generator(config.model, models.build(config.model), source, 1.0, 0, {})
         extractor = Extractor(self._nets, layout, e.batch * layout.shards)
         store = Store({"auto": default_folder(), "off": None}.get(e.cache, e.cache))
         self._evaluation = Evaluation(chosen, subject, reals, self._nets, extractor, store, progress=False)
@@ -100,13 +100,13 @@ class Evaluator:
         return []
 
 
-def make_evaluator(config: ExperimentConfig, gan: Gan, source: FittedSource, layout: Layout, folder: Path) -> Evaluator:
+def make_evaluator(config: ExperimentConfig, source: FittedSource, layout: Layout, folder: Path) -> Evaluator:
     """Return what computes the metrics that a run asks for.
 
     Raises:
         ConfigError: an unknown metric, one that does not fit model or data, or a network whose weights are missing.
     """
     try:
-        return Evaluator(config, gan, source, layout, folder)
+        return Evaluator(config, source, layout, folder)
     except MetricError as error:
         raise ConfigError(f"config.eval.metrics={config.eval.metrics}: {error}") from None

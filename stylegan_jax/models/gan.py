@@ -2,66 +2,128 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+from flax.core import FrozenDict
 
-from stylegan_jax.base.spec import Variables
+from stylegan_jax.base import rng
+from stylegan_jax.base.spec import Inputs, Sample, Tree, Variables
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Names to the shape of one example."""
 
 
 class GanSpec(NamedTuple):
     """Static facts of a model.
 
     Attributes:
-        z_dim: latent size.
-        w_dim: style size.
+        sample: what one example of the data, and of the generator, consists of: {'image': (h, w, c)}, or of clips
+            {'image': (t, h, w, c), 'times': (t,)}.
+        inputs: what `draw_inputs` draws for one example: {'z': (z,)}, and more where an architecture needs it.
         num_ws: style slots l.
-        image_shape: (h, w, c).
+        w_dim: style size.
         label_dim: length k of a label; 0 without conditioning.
-        d_layers: paths of the discriminator's layers that Freeze-D can hold, from the image on; empty: none.
+        heads: logits per example.
+        w_avg: shape of the mean style: (w,), or (k, w) with one per class.
+        frozen: names of the pretrained networks that `init_g`, `init_d` and `discriminate` read and nobody trains.
+        is_d_random: the discriminator draws random numbers in training, so that it needs keys.
+        groups: paths of parameters by purpose. 'freeze_d': the discriminator's layers that Freeze-D can freeze, in
+            order from the input. 'mapping' and 'embed': the generator's mapping network and label embedding.
+            'no_path_length' and 'no_penalty': parameters that path length or gradient penalties do not depend on, whose
+            optimiser state those phases leave alone.
     """
 
-    z_dim: int
-    w_dim: int
+    sample: Shapes
+    inputs: Shapes
     num_ws: int
-    image_shape: tuple[int, int, int]
+    w_dim: int
     label_dim: int
-    d_layers: tuple[str, ...] = ()
+    heads: int = 1
+    w_avg: tuple[int, ...] = ()
+    frozen: tuple[str, ...] = ()
+    is_d_random: bool = False
+    groups: Mapping[str, tuple[str, ...]] = FrozenDict()
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(h, w, c) of an image, or of a clip's frame."""
+        h, w, c = self.sample["image"][-3:]
+        return h, w, c
+
+    @property
+    def z_dim(self) -> int:
+        """Latent size."""
+        return self.inputs["z"][-1]
 
 
 class Init(Protocol):
-    """Draw a network's variables from a key."""
+    """Draw a network's variables from a key; `frozen` holds the pretrained networks of `spec.frozen` by name."""
 
-    def __call__(self, key: jax.Array) -> Variables: ...
+    def __call__(self, key: jax.Array, frozen: Mapping[str, Tree] = ...) -> Variables: ...
+
+
+class DrawInputs(Protocol):
+    """Draw what the generator starts from."""
+
+    def __call__(self, key: jax.Array, n: int, cond: jax.Array) -> Inputs: ...
 
 
 class MapLatents(Protocol):
     """Map latents and labels to styles, not truncated."""
 
-    def __call__(self, variables: Variables, z: jax.Array, cond: jax.Array) -> jax.Array: ...
+    def __call__(self, g: Variables, inputs: Inputs, cond: jax.Array, *, train: bool = False) -> jax.Array: ...
 
 
 class Synthesize(Protocol):
-    """Map styles to images."""
-
-    def __call__(
-        self, variables: Variables, ws: jax.Array, *, noise: str = "const", key: jax.Array | None = None
-    ) -> jax.Array: ...
-
-
-class SynthesizeAndTrack(Protocol):
-    """Map styles to images, and move the statistics that the network keeps of its activations."""
+    """Map styles to examples."""
 
     def __call__(
         self,
-        variables: Variables,
+        g: Variables,
         ws: jax.Array,
+        inputs: Inputs,
         *,
         noise: str = "const",
         key: jax.Array | None = None,
+        train: bool = False,
         batch: int | None = None,
+    ) -> tuple[Sample, Variables]: ...
+
+
+class Discriminate(Protocol):
+    """Map examples and labels to logits."""
+
+    def __call__(
+        self,
+        d: Variables,
+        frozen: Mapping[str, Tree],
+        sample: Sample,
+        cond: jax.Array,
+        *,
+        key: jax.Array | None = None,
+        train: bool = False,
     ) -> tuple[jax.Array, Variables]: ...
+
+
+class Centre(Protocol):
+    """Return the mean styles that truncation pulls towards."""
+
+    def __call__(self, w_avg: jax.Array, cond: jax.Array) -> jax.Array: ...
+
+
+class MoveCentre(Protocol):
+    """Move the mean styles towards new ones."""
+
+    def __call__(self, w_avg: jax.Array, w: jax.Array, cond: jax.Array, beta: float) -> jax.Array: ...
+
+
+class Guide(Protocol):
+    """Return what else the generator minimises on its fakes, one value per example."""
+
+    def __call__(self, frozen: Mapping[str, Tree], sample: Sample, cond: jax.Array) -> jax.Array: ...
 
 
 class WithTransform(Protocol):
@@ -70,35 +132,71 @@ class WithTransform(Protocol):
     def __call__(self, variables: Variables, transform: jax.Array) -> Variables: ...
 
 
-class Discriminate(Protocol):
-    """Map images and labels to logits."""
-
-    def __call__(self, variables: Variables, image: jax.Array, cond: jax.Array, sets: int = 1) -> jax.Array: ...
-
-
 class Grown(Protocol):
     """Return the bundle of a smaller image height, or of one whose last layers are being faded in."""
 
     def __call__(self, height: int, alpha: jax.Array | float | None = None) -> Gan: ...
 
 
+def draw_z(spec: GanSpec) -> DrawInputs:
+    """Return the `draw_inputs` of a generator that starts from unit normals z alone."""
+
+    def draw_inputs(key: jax.Array, n: int, cond: jax.Array) -> Inputs:
+        return {"z": rng.normal(key, (n, spec.z_dim))}
+
+    return draw_inputs
+
+
+def one_centre(w_avg: jax.Array, cond: jax.Array) -> jax.Array:
+    """Return one mean style w_avg float[w] for every row of cond float[n, k]: float[n, w]."""
+    return jnp.broadcast_to(w_avg, (cond.shape[0], *w_avg.shape))
+
+
+def move_one_centre(w_avg: jax.Array, w: jax.Array, cond: jax.Array, beta: float) -> jax.Array:
+    """Move one mean style w_avg float[w] towards the batch mean of w float[n, w], whatever their labels."""
+    mean = jax.lax.stop_gradient(w).mean(axis=0)
+    return mean + (w_avg - mean) * beta
+
+
+def centre_per_class(w_avg: jax.Array, cond: jax.Array) -> jax.Array:
+    """Return the mean styles float[n, w] of one-hot labels cond float[n, k] from a table w_avg float[k, w]."""
+    return w_avg[jnp.argmax(cond, axis=1)]
+
+
+def move_centre_per_class(w_avg: jax.Array, w: jax.Array, cond: jax.Array, beta: float) -> jax.Array:
+    """Move every class of a table w_avg float[k, w] towards the mean of its rows of w float[n, w]; others stay.
+
+    Classes are those of one-hot labels cond float[n, k].
+    """
+    count = cond.sum(axis=0)[:, None]
+    mean = cond.T @ jax.lax.stop_gradient(w) / jnp.maximum(count, 1)
+    return jnp.where(count > 0, mean + (w_avg - mean) * beta, w_avg)
+
+
 class Gan(NamedTuple):
     """Pure functions and a static spec; what `GradientTransformation` is to optimisers.
 
+    `g` and `d` are all variables of a network, `cond` is float[n, k], and `moved` is a subtree of the variables without
+    'params': the collections that this call moves one step further, as means over its examples, so that the mean over
+    the parts of a batch is the batch's. `train` is static: the call is part of training, statistics are those of the
+    batch, and they move.
+
     Attributes:
         spec: static facts.
-        init_g: key -> generator variables {'params': {'mapping', 'synthesis'}, 'buffers': …}.
-        init_d: key -> discriminator variables {'params': …}.
-        map_latents: (variables, z float[n, z], cond float[n, k]) -> ws float[n, l, w], not truncated.
-        synthesize: (variables, ws float[n, l, w], *, noise, key) -> image float32[n, h, w, c], about [-1, 1]; noise is
-            'random' (fresh, from `key`: one, or [n] for one per image), 'const' or 'none'.
-        synthesize_and_track: as `synthesize`, but returns (image, moved): the statistics in `variables['buffers']`
-            that follow the activations, a subtree of it with float[] leaves, one step further. `ws` may be a part of
-            a batch of `batch` images (None: all of it); the mean of the parts' statistics is then nearly the batch's.
-            Training calls it once per iteration, for the discriminator's fakes.
-        discriminate: (variables, image float[n, h, w, c], cond float[n, k], sets) -> logits float32[n, heads]. With
-            `sets` 2, rows 0, 2, 4, … and rows 1, 3, 5, … are two sets of images: what an image's logits owe to others
-            in the batch, they owe to images of its own set.
+        init_g: (key, frozen) -> generator variables {'params': {'mapping', 'synthesis'}, …}.
+        init_d: (key, frozen) -> discriminator variables {'params': …}.
+        draw_inputs: (key, n, cond) -> inputs, as `spec.inputs` with n rows; a row does not depend on n.
+        map_latents: (g, inputs, cond, *, train) -> ws float[n, l, w], not truncated.
+        synthesize: (g, ws float[n, l, w], inputs, *, noise, key, train, batch) -> (sample, moved). Images are float32,
+            about [-1, 1]. `noise` is 'random' (fresh, from `key`: one, or [n] for one per example), 'const' or 'none'.
+            `inputs` may lack what the synthesis network does not read, such as 'z'. With `train`, `ws` may be a part
+            of a batch of `batch` examples (None: all of it).
+        discriminate: (d, frozen, sample, cond, *, key, train) -> (logits float32[n, heads], moved). `key` is [n], one
+            per example, or None where nothing is drawn.
+        centre: (w_avg, cond) -> float[n, w], the mean styles of labels.
+        move_centre: (w_avg, w float[n, w], cond, beta) -> w_avg, `beta` of the way back from the batch's means.
+        guide: (frozen, sample, cond) -> float[n], added to the generator's adversarial loss and already weighted, such
+            as the loss of a frozen classifier. None: nothing.
         with_transform: (variables, transform float[3, 3], or float[n, 3, 3] for one per image) -> generator variables
             that sample the image plane at transform @ (x, y, 1), in units of the image height from the centre, x to the
             right and y down: the inverse of how the picture moves. None: the architecture draws on a fixed grid.
@@ -110,21 +208,29 @@ class Gan(NamedTuple):
     spec: GanSpec
     init_g: Init
     init_d: Init
+    draw_inputs: DrawInputs
     map_latents: MapLatents
     synthesize: Synthesize
-    synthesize_and_track: SynthesizeAndTrack
     discriminate: Discriminate
+    centre: Centre = one_centre
+    move_centre: MoveCentre = move_one_centre
+    guide: Guide | None = None
     with_transform: WithTransform | None = None
     grown: Grown | None = None
 
 
-def without_tracking(synthesize: Synthesize) -> SynthesizeAndTrack:
-    """Return the `synthesize_and_track` of a network that keeps no statistics."""
-
-    def synthesize_and_track(variables, ws, *, noise="const", key=None, batch=None):
-        return synthesize(variables, ws, noise=noise, key=key), {}
-
-    return synthesize_and_track
+def make_spec(
+    image_shape: tuple[int, ...],
+    z_dim: int,
+    num_ws: int,
+    w_dim: int,
+    label_dim: int = 0,
+    **more: Any,
+) -> GanSpec:
+    """Return the spec of a GAN of images (h, w, c) from latents z, with one mean style; `more` are other fields."""
+    own = {"heads": 1, "w_avg": (w_dim,), "groups": FrozenDict(more.pop("groups", {}))}
+    sample, inputs = FrozenDict({"image": image_shape}), FrozenDict({"z": (z_dim,)})
+    return GanSpec(sample, inputs, num_ws, w_dim, label_dim, **(own | more))
 
 
 def merge(tree: Variables, changes: Variables) -> Variables:
@@ -139,17 +245,18 @@ def check_noise(noise: str) -> None:
         raise ValueError(f"noise is {noise!r}; known: random, const, none")
 
 
-def truncate(ws: jax.Array, w_avg: jax.Array, psi: jax.Array | float, cutoff: int | None = None) -> jax.Array:
-    """Pull styles towards their average (SG1 App. B): w_avg + psi * (w - w_avg).
+def truncate(ws: jax.Array, centre: jax.Array, psi: jax.Array | float, cutoff: int | None = None) -> jax.Array:
+    """Pull styles towards their average (SG1 App. B): centre + psi * (w - centre).
 
     Args:
         ws: float[n, l, w].
-        w_avg: float[w], or float[n, w] when it depends on the label.
+        centre: float[n, w], as `Gan.centre` returns it.
         psi: 1 leaves `ws`, 0 gives the average; any real number, traced or not.
         cutoff: only the first so many slots; None: all.
     """
-    average = w_avg[:, None] if w_avg.ndim == 2 else w_avg[None, None]
-    moved = average + (ws - average) * psi
+    if centre.ndim != 2 or centre.shape[0] != ws.shape[0]:
+        raise ValueError(f"centre has shape {centre.shape}; truncation needs one mean style per row of ws {ws.shape}")
+    moved = centre[:, None] + (ws - centre[:, None]) * psi
     if cutoff is None or cutoff >= ws.shape[1]:
         return moved
     return jnp.concatenate([moved[:, :cutoff], ws[:, cutoff:]], axis=1)

@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core import FrozenDict
 
 from stylegan_jax.config import ModelConfig
-from stylegan_jax.models.gan import Gan, GanSpec, check_noise, without_tracking
+from stylegan_jax.models.gan import Gan, GanSpec, check_noise, draw_z
 from stylegan_jax.ops import fir
 
 Alpha = jax.Array | float | None
@@ -86,30 +87,29 @@ def make_gan(config: ModelConfig, spec: GanSpec, generator: Generator, discrimin
         config: the model; `config.grows` says whether the networks have an RGB layer at every resolution.
         spec: its facts.
         generator: of that architecture.
-        discriminator: linen module of (image, cond, blocks, alpha, sets).
+        discriminator: linen module of (image, cond, blocks, alpha).
     """
 
-    def init_g(key):
+    def init_g(key, frozen=()):
         return dict(generator.init(key, jnp.zeros((1, spec.z_dim)), jnp.zeros((1, spec.label_dim)), spec.num_ws))
 
-    def init_d(key):
+    def init_d(key, frozen=()):
         return dict(discriminator.init(key, jnp.zeros((1, *spec.image_shape)), jnp.zeros((1, spec.label_dim))))
 
     def make(blocks: int, alpha: Alpha) -> Gan:
         here = _grown_spec(spec, config, blocks)
 
-        def map_latents(variables, z, cond) -> Any:
-            return generator.apply(variables, z, cond, here.num_ws, method="map_latents")
+        def map_latents(g, inputs, cond, *, train=False) -> Any:
+            return generator.apply(g, inputs["z"], cond, here.num_ws, method="map_latents")
 
-        def synthesize(variables, ws, *, noise="const", key=None) -> Any:
-            return generator.apply(variables, ws, noise, key, blocks, alpha, method="synthesize")
+        def synthesize(g, ws, inputs, *, noise="const", key=None, train=False, batch=None) -> Any:
+            return {"image": generator.apply(g, ws, noise, key, blocks, alpha, method="synthesize")}, {}
 
-        def discriminate(variables, image, cond, sets=1) -> Any:
-            return discriminator.apply(variables, image, cond, blocks, alpha, sets)
+        def discriminate(d, frozen, sample, cond, *, key=None, train=False) -> Any:
+            return discriminator.apply(d, sample["image"], cond, blocks, alpha), {}
 
         grow = grown if config.grows else None
-        track = without_tracking(synthesize)
-        return Gan(here, init_g, init_d, map_latents, synthesize, track, discriminate, grown=grow)
+        return Gan(here, init_g, init_d, draw_z(here), map_latents, synthesize, discriminate, grown=grow)
 
     def grown(height: int, alpha: Alpha = None) -> Gan:
         known = heights(config)
@@ -129,4 +129,4 @@ def _grown_spec(spec: GanSpec, config: ModelConfig, blocks: int) -> GanSpec:
     h, w, c = spec.image_shape
     factor = 2 ** (config.num_blocks - blocks)
     slots = min(spec.num_ws, 2 * blocks)  # one in all, where there are no styles
-    return spec._replace(num_ws=slots, image_shape=(h // factor, w // factor, c))
+    return spec._replace(num_ws=slots, sample=FrozenDict({"image": (h // factor, w // factor, c)}))

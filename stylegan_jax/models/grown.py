@@ -27,9 +27,14 @@ def at(gan: Gan, level: Level, nimg: jax.Array | int) -> Gan:
     return gan.grown(level.height, alpha(level, nimg))
 
 
-def fade_reals(image: jax.Array, level: Level, nimg: jax.Array) -> jax.Array:
-    """Fade reals float[n, h, w, c] as the generator fades its images."""
-    return fade_image(image, alpha(level, nimg)) if level.fade_length else image
+def faded(gan: Gan, level: Level, fade: jax.Array | None) -> Gan:
+    """Return the bundle of a level whose newest layers are in as far as `fade` says; None: all in."""
+    return plain(gan, level) if fade is None or not gan.grown else gan.grown(level.height, fade)
+
+
+def fade_reals(image: jax.Array, fade: jax.Array | None) -> jax.Array:
+    """Fade reals float[n, h, w, c] as the generator fades its images; None: as they are."""
+    return image if fade is None else fade_image(image, fade)
 
 
 def after(gan: Gan, config: ExperimentConfig, step: int) -> Gan:

@@ -17,9 +17,16 @@ from stylegan_jax.config import ModelConfig
 from stylegan_jax.layers.conv import resample_filter, scaled_clamp
 from stylegan_jax.layers.dense import Dense, scaled_normal
 from stylegan_jax.models import growing
-from stylegan_jax.models.gan import Gan, GanSpec
+from stylegan_jax.models.gan import Gan, make_spec
 from stylegan_jax.models.precision import cast
-from stylegan_jax.models.stylegan2 import block_resolutions, channels, layer_noise, lowp_dtype, recomputed
+from stylegan_jax.models.stylegan2 import (
+    block_resolutions,
+    channels,
+    layer_noise,
+    lowp_dtype,
+    recomputed,
+    rgb_biases,
+)
 from stylegan_jax.ops import conv, fir
 from stylegan_jax.ops.bias_act import bias_act
 from stylegan_jax.ops.norm import instance_norm, minibatch_std, second_moment_normalize
@@ -233,7 +240,7 @@ class DiscriminatorBlock(nn.Module):
     res: int
 
     @nn.compact
-    def __call__(self, x: jax.Array | None, image: jax.Array, alpha: growing.Alpha = None, sets: int = 1) -> jax.Array:
+    def __call__(self, x: jax.Array | None, image: jax.Array, alpha: growing.Alpha = None) -> jax.Array:
         """Map features float[n, h, w, c] of larger images, or None, to features, or to logits float32[n, k].
 
         `image` float[n, h, w, c] is seen where there are no features, or with `alpha`, from which on they fade in.
@@ -249,7 +256,7 @@ class DiscriminatorBlock(nn.Module):
             y = layer(config, size, name="conv0")(y)
             return layer(config, out, down=2, name="conv1")(y)
         if config.mbstd_channels:
-            y = minibatch_std(y, config.mbstd_group, config.mbstd_channels, sets)
+            y = minibatch_std(y, config.mbstd_group, config.mbstd_channels)
         y = layer(config, size, name="conv")(y).reshape(y.shape[0], -1)
         y = PlainLayer(config, size, 0, name="fc")(y)
         return Dense(max(config.label_dim, 1), name="out")(y)
@@ -261,15 +268,13 @@ class Discriminator(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(
-        self, image: jax.Array, cond: jax.Array, blocks: int = 0, alpha: growing.Alpha = None, sets: int = 1
-    ) -> jax.Array:
+    def __call__(self, image: jax.Array, cond: jax.Array, blocks: int = 0, alpha: growing.Alpha = None) -> jax.Array:
         """Map images float[n, h, w, c] and labels float[n, k] to logits float32[n, 1], by the last blocks (0: all)."""
         config, x = self.config, None
         blocks = blocks or config.num_blocks
         fades = growing.fades(config, blocks, alpha, self.is_initializing())
         for res in reversed(block_resolutions(config)[:blocks]):
-            x = DiscriminatorBlock(config, res, name=f"b{res}")(x, image, fades.get(res), sets)
+            x = DiscriminatorBlock(config, res, name=f"b{res}")(x, image, fades.get(res))
             image = growing.halve(image) if res > 4 else image
         assert x is not None
         return jnp.sum(x * cond, axis=1, keepdims=True) if config.label_dim > 0 else x
@@ -291,6 +296,18 @@ def discriminator_layers(config: ModelConfig) -> tuple[str, ...]:
 
 def build(config: ModelConfig) -> Gan:
     """Return the StyleGAN bundle of a model configuration."""
-    layers = discriminator_layers(config)
-    spec = GanSpec(config.z_dim, config.w_dim, num_ws(config), config.image_shape, max(config.label_dim, 0), layers)
+    spec = make_spec(
+        config.image_shape,
+        config.z_dim,
+        num_ws(config),
+        config.w_dim,
+        config.label_dim,
+        groups={
+            "freeze_d": discriminator_layers(config),
+            "mapping": ("mapping",),
+            "embed": ("mapping/embed",),
+            "no_path_length": rgb_biases(config, has_rgb_everywhere=False),
+            "no_penalty": ("b4/out/bias",),
+        },
+    )
     return growing.make_gan(config, spec, Generator(config), Discriminator(config))

@@ -19,7 +19,7 @@ from stylegan_jax.layers.conv import Conv, ModulatedConv, ToRGB, resample_filter
 from stylegan_jax.layers.dense import Dense
 from stylegan_jax.layers.mapping import Mapping
 from stylegan_jax.models import growing
-from stylegan_jax.models.gan import Gan, GanSpec
+from stylegan_jax.models.gan import Gan, make_spec
 from stylegan_jax.models.precision import cast, low_dtype
 from stylegan_jax.ops import fir
 from stylegan_jax.ops.norm import minibatch_std
@@ -226,7 +226,7 @@ class DiscriminatorEpilogue(nn.Module):
     out_dim: int
 
     @nn.compact
-    def __call__(self, x, image, alpha=None, sets=1) -> jax.Array:
+    def __call__(self, x, image, alpha=None) -> jax.Array:
         """Map features float[n, h, w, c], and the image where the layout has it, to float32[n, out_dim]."""
         config, size = self.config, channels(self.config, 4)
         x = None if x is None else cast(x, None)
@@ -234,7 +234,7 @@ class DiscriminatorEpilogue(nn.Module):
             y = Conv(size, 1, activation=config.activation, name="fromrgb")(cast(image, None))
             x = seen(x, y, alpha)
         if config.mbstd_channels:
-            x = minibatch_std(x, config.mbstd_group, config.mbstd_channels, sets)
+            x = minibatch_std(x, config.mbstd_group, config.mbstd_channels)
         x = Conv(size, 3, activation=config.activation, clamp=config.conv_clamp, name="conv")(x)
         x = Dense(size, activation=config.activation, name="fc")(x.reshape(x.shape[0], -1))
         return Dense(self.out_dim, name="out")(x)
@@ -247,7 +247,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, image: jax.Array, cond: jax.Array, blocks: int = 0, alpha: jax.Array | float | None = None, sets: int = 1
+        self, image: jax.Array, cond: jax.Array, blocks: int = 0, alpha: jax.Array | float | None = None
     ) -> jax.Array:
         """Map images float[n, h, w, c] and labels float[n, k] to logits float32[n, 1], by the last blocks (0: all)."""
         config, x = self.config, None
@@ -257,7 +257,7 @@ class Discriminator(nn.Module):
         fades = growing.fades(config, blocks, alpha, self.is_initializing())
         for res in reversed(block_resolutions(config)[1:blocks]):
             x, image = DiscriminatorBlock(config, res, name=f"b{res}")(x, image, fades.get(res))
-        x = DiscriminatorEpilogue(config, out_dim, name="b4")(x, image, fades.get(4), sets)
+        x = DiscriminatorEpilogue(config, out_dim, name="b4")(x, image, fades.get(4))
         if not conditional:
             return x
         lr_mult = config.d_mapping_lr_mult
@@ -283,8 +283,27 @@ def discriminator_layers(config: ModelConfig) -> tuple[str, ...]:
     return tuple(names)
 
 
+def rgb_biases(config: ModelConfig, has_rgb_everywhere: bool) -> tuple[str, ...]:
+    """Return the paths of the biases of the generator's ToRGB layers, on which path lengths do not depend."""
+    resolutions = block_resolutions(config)
+    used = resolutions if has_rgb_everywhere or config.grows else resolutions[-1:]
+    return tuple(f"synthesis/b{res}/torgb/bias" for res in used)
+
+
 def build(config: ModelConfig) -> Gan:
     """Return the StyleGAN2 bundle of a model configuration."""
-    layers = discriminator_layers(config)
-    spec = GanSpec(config.z_dim, config.w_dim, num_ws(config), config.image_shape, max(config.label_dim, 0), layers)
+    spec = make_spec(
+        config.image_shape,
+        config.z_dim,
+        num_ws(config),
+        config.w_dim,
+        config.label_dim,
+        groups={
+            "freeze_d": discriminator_layers(config),
+            "mapping": ("mapping",),
+            "embed": ("mapping/embed",),
+            "no_path_length": rgb_biases(config, has_rgb_everywhere=config.g_arch == "skip"),
+            "no_penalty": ("b4/out/bias",),
+        },
+    )
     return growing.make_gan(config, spec, Generator(config), Discriminator(config))

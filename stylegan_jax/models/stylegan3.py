@@ -17,7 +17,7 @@ import numpy as np
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.config.arch.stylegan3 import InputPlan, LayerPlan, make_plan
 from stylegan_jax.layers.dense import Dense, scaled_normal
-from stylegan_jax.models.gan import Gan, GanSpec, check_noise, merge
+from stylegan_jax.models.gan import Gan, check_noise, draw_z, make_spec, merge
 from stylegan_jax.models.precision import cast, low_dtype
 from stylegan_jax.models.stylegan2 import Discriminator, discriminator_layers, make_mapping
 from stylegan_jax.ops.filtered_lrelu import filtered_lrelu
@@ -172,36 +172,33 @@ def build(config: ModelConfig) -> Gan:
     """
     generator, discriminator = Generator(config), Discriminator(config)
     label_dim = config.label_dim
-    layers = discriminator_layers(config)
-    spec = GanSpec(config.z_dim, config.w_dim, num_ws(config), config.image_shape, label_dim, layers)
+    groups = {"freeze_d": discriminator_layers(config), "mapping": ("mapping",), "embed": ("mapping/embed",)}
+    groups["no_penalty"] = ("b4/out/bias",)
+    spec = make_spec(config.image_shape, config.z_dim, num_ws(config), config.w_dim, label_dim, groups=groups)
 
-    def init_g(key):
+    def init_g(key, frozen=()):
         return dict(generator.init(key, jnp.zeros((1, spec.z_dim)), jnp.zeros((1, label_dim))))
 
-    def init_d(key):
+    def init_d(key, frozen=()):
         return dict(discriminator.init(key, jnp.zeros((1, *spec.image_shape)), jnp.zeros((1, label_dim))))
 
-    def map_latents(variables, z, cond) -> Any:
-        return generator.apply(variables, z, cond, method="map_latents")
+    def map_latents(g, inputs, cond, *, train=False) -> Any:
+        return generator.apply(g, inputs["z"], cond, method="map_latents")
 
-    def synthesize(variables, ws, *, noise="const", key=None) -> Any:
+    def synthesize(g, ws, inputs, *, noise="const", key=None, train=False, batch=None) -> Any:
         check_noise(noise)
-        return generator.apply(variables, ws, method="synthesize")
-
-    def synthesize_and_track(variables, ws, *, noise="const", key=None, batch=None) -> Any:
-        check_noise(noise)
-        image, new = generator.apply(variables, ws, batch or ws.shape[0], method="synthesize", mutable=["buffers"])
+        if not train:
+            return {"image": generator.apply(g, ws, method="synthesize")}, {}
+        image, new = generator.apply(g, ws, batch or ws.shape[0], method="synthesize", mutable=["buffers"])
         layers: Any = {k: v for k, v in new["buffers"]["synthesis"].items() if k != "input"}
-        return image, {"synthesis": layers}
+        return {"image": image}, {"buffers": {"synthesis": layers}}
 
-    def discriminate(variables, image, cond, sets=1) -> Any:
-        return discriminator.apply(variables, image, cond, sets=sets)
+    def discriminate(d, frozen, sample, cond, *, key=None, train=False) -> Any:
+        return discriminator.apply(d, sample["image"], cond), {}
 
     def with_transform(variables, transform):
         buffers = variables["buffers"]
         transform = jnp.asarray(transform, buffers["synthesis"]["input"]["freqs"].dtype)
         return merge(variables, {"buffers": {"synthesis": {"input": {"transform": transform}}}})
 
-    return Gan(
-        spec, init_g, init_d, map_latents, synthesize, synthesize_and_track, discriminate, with_transform=with_transform
-    )
+    return Gan(spec, init_g, init_d, draw_z(spec), map_latents, synthesize, discriminate, with_transform=with_transform)

@@ -6,17 +6,15 @@ import jax
 import jax.numpy as jnp
 
 
-def minibatch_std(x: jax.Array, group_size: int | None, num_channels: int = 1, sets: int = 1) -> jax.Array:
+def minibatch_std(x: jax.Array, group_size: int | None, num_channels: int = 1) -> jax.Array:
     """Append the standard deviation over groups of images as extra channels.
 
-    Members of a group are n / group apart in the batch, which keeps `sets` that take turns in it apart. The variance
-    is biased, with 1e-8 inside the root.
+    Members of a group are n / group apart in the batch. The variance is biased, with 1e-8 inside the root.
 
     Args:
         x: float[n, h, w, c]; c divisible by `num_channels`.
-        group_size: images per group, at most n / sets; it must divide n / sets. None: one group per set.
+        group_size: images per group, at most n; it must divide n. None: one group.
         num_channels: statistics channels, each over its own part of the channels.
-        sets: image i belongs to set i mod `sets`.
 
     Returns:
         float[n, h, w, c + num_channels].
@@ -25,9 +23,9 @@ def minibatch_std(x: jax.Array, group_size: int | None, num_channels: int = 1, s
         ValueError: the group does not divide the batch.
     """
     n, h, w, c = x.shape
-    group = n // sets if group_size is None else min(group_size, n // sets)
-    if n % (sets * group):
-        raise ValueError(f"batch {n // sets} is not divisible by the minibatch-stddev group {group}")
+    group = n if group_size is None else min(group_size, n)
+    if n % group:
+        raise ValueError(f"batch {n} is not divisible by the minibatch-stddev group {group}")
     y = x.reshape(group, n // group, h, w, num_channels, c // num_channels)
     y = y - y.mean(axis=0, keepdims=True)
     y = jnp.sqrt(jnp.square(y).mean(axis=0) + 1e-8)

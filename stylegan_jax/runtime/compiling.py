@@ -39,14 +39,14 @@ def lower(jitted: Any, *args: Any) -> jax.stages.Lowered:
         return jitted.lower(*args)
 
 
-def compile_programs(jitted: Mapping[str, Any], names: list[str], state: Any, batch: Any, root_key: jax.Array) -> dict:
-    """Compile the named programs, several at a time, from arrays or their abstract shapes."""
+def compile_programs(jitted: Mapping[str, Any], arguments: Mapping[str, tuple]) -> dict[str, Any]:
+    """Compile programs by name, several at a time, from their arguments: arrays or abstract shapes."""
 
-    def compile_one(name: str):
-        return name, lower(jitted[name], state, batch, root_key).compile()
+    def compile_one(name: str) -> tuple[str, Any]:
+        return name, lower(jitted[name], *arguments[name]).compile()
 
     with ThreadPoolExecutor(max_workers=4) as pool:
-        return dict(pool.map(compile_one, names))
+        return dict(pool.map(compile_one, arguments))
 
 
 def quick_options() -> dict[str, Any] | None:

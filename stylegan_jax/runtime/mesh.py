@@ -34,14 +34,12 @@ class Layout(NamedTuple):
         replicated: every device holds the whole array.
         batch: axis 0 split over the batch's axes.
         phases: axis 1 split so (for `Batch.gen_label`).
-        images: [n, h, w, c], the batch split so and the height over 'spatial'.
     """
 
     mesh: Mesh
     replicated: NamedSharding
     batch: NamedSharding
     phases: NamedSharding
-    images: NamedSharding
 
     @property
     def shards(self) -> int:
@@ -49,16 +47,23 @@ class Layout(NamedTuple):
         return self.mesh.size // self.mesh.shape["spatial"]
 
     def batch_shardings(self) -> Batch:
-        """Return the shardings of a `Batch`."""
-        return Batch(self.batch, self.batch, self.phases)
+        """Return the shardings of a `Batch`; that of its sample is for every array in it."""
+        return Batch(self.batch, self.batch, self.phases)  # pyright: ignore[reportArgumentType]
 
     def split(self, x: jax.Array) -> jax.Array:
         """Ask inside jit for axis 0 of `x` to be split over the devices."""
         return jax.lax.with_sharding_constraint(x, self.batch)
 
+    def split_second(self, x: jax.Array) -> jax.Array:
+        """Ask inside jit for axis 1 of `x` to be split over the devices."""
+        return jax.lax.with_sharding_constraint(x, self.phases)
+
     def spread(self, image: jax.Array) -> jax.Array:
-        """Ask inside jit for images or activations [n, h, w, c] to be split by their height too."""
-        return jax.lax.with_sharding_constraint(image, self.images) if self.mesh.shape["spatial"] > 1 else image
+        """Ask inside jit for images [n, h, w, c] or clips [n, t, h, w, c] to be split by their height too."""
+        if self.mesh.shape["spatial"] == 1:
+            return image
+        spec = PartitionSpec(ROWS, *[None] * (image.ndim - 4), "spatial")
+        return jax.lax.with_sharding_constraint(image, NamedSharding(self.mesh, spec))
 
     def state(self, tree: Any) -> Any:
         """Return the sharding of every array (or abstract array) of a state: a tree of the same structure."""
@@ -123,7 +128,7 @@ def make_layout(num_devices: int = 0, among: Sequence[Any] | None = None, *, fsd
             f"config.mesh.spatial is {spatial}; an image must stay within one process; use at most {local}"
         )
     named = lambda *spec: NamedSharding(mesh, PartitionSpec(*spec))
-    return Layout(mesh, named(), named(ROWS), named(None, ROWS), named(ROWS, "spatial"))
+    return Layout(mesh, named(), named(ROWS), named(None, ROWS))
 
 
 def layout_of(config: ExperimentConfig, among: Sequence[Any] | None = None) -> Layout:

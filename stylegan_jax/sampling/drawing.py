@@ -10,7 +10,7 @@ import jax
 
 from stylegan_jax import models
 from stylegan_jax.base import images
-from stylegan_jax.base.spec import Variables
+from stylegan_jax.base.spec import Inputs, Variables
 from stylegan_jax.models import Gan
 
 
@@ -18,7 +18,7 @@ def map_styles(
     gan: Gan,
     variables: Variables,
     w_avg: jax.Array | None,
-    z: jax.Array,
+    inputs: Inputs | jax.Array,
     cond: jax.Array,
     psi: jax.Array | float | None = None,
     cutoff: int | None = None,
@@ -28,8 +28,8 @@ def map_styles(
     Args:
         gan: the model.
         variables: of its generator.
-        w_avg: float[w], the centre of truncation; not read where psi is None.
-        z: float[n, z].
+        w_avg: float[w], the centre of truncation, or float[k, w] with one per class; not read where psi is None.
+        inputs: what `gan.draw_inputs` draws; an array float[n, z] stands for {'z': array}.
         cond: float[n, k].
         psi: truncation, see `models.truncate`, or float[1, l, 1] for one per slot; None: the styles as they are mapped,
             to the bit, which psi=1 gives up to rounding only.
@@ -38,17 +38,18 @@ def map_styles(
     Returns:
         ws float[n, l, w].
     """
-    ws = gan.map_latents(variables, z, cond)
+    ws = gan.map_latents(variables, inputs if isinstance(inputs, dict) else {"z": inputs}, cond)
     if psi is None:
         return ws
     assert w_avg is not None, "truncation needs its centre"
-    return models.truncate(ws, w_avg, psi, cutoff)
+    return models.truncate(ws, gan.centre(w_avg, cond), psi, cutoff)
 
 
 def draw(
     gan: Gan,
     variables: Variables,
     ws: jax.Array,
+    inputs: Inputs | None = None,
     *,
     noise: str = "const",
     key: jax.Array | None = None,
@@ -60,28 +61,31 @@ def draw(
         gan: the model.
         variables: of its generator.
         ws: float[n, l, w].
+        inputs: what else the synthesis network reads, such as the times of a clip; None: nothing.
         noise: static: 'const' (the model's own maps), 'random' (fresh, from `key`) or 'none'.
         key: of random noise: one, or [n] for one per image; other noise leaves it unread.
         transform: float[3, 3], or float[n, 3, 3], for `gan.with_transform`, which must not be None then; None: the
             canvas as it is.
 
     Returns:
-        float32[n, h, w, c], about [-1, 1].
+        float32[n, h, w, c], about [-1, 1]; of clips float32[n, t, h, w, c].
     """
     if transform is not None:
         assert gan.with_transform is not None, "this architecture has a fixed canvas"
         variables = gan.with_transform(variables, transform)
-    return gan.synthesize(variables, ws, noise=noise, key=key if noise == "random" else None)
+    sample, _ = gan.synthesize(variables, ws, inputs or {}, noise=noise, key=key if noise == "random" else None)
+    return sample["image"]
 
 
 def draw_pixels(
     gan: Gan,
     variables: Variables,
     ws: jax.Array,
+    inputs: Inputs | None = None,
     *,
     noise: str = "const",
     key: jax.Array | None = None,
     transform: jax.Array | None = None,
 ) -> jax.Array:
     """Draw uint8[n, h, w, c]; see `draw`. Compiled as one program, it may differ by 1 from `to_pixels` of its image."""
-    return images.to_pixels(draw(gan, variables, ws, noise=noise, key=key, transform=transform))
+    return images.to_pixels(draw(gan, variables, ws, inputs, noise=noise, key=key, transform=transform))

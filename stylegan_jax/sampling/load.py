@@ -55,8 +55,8 @@ def _from_workdir(path: Path, step: int | None, whole: bool) -> LoadedModel:
     config = model_from_dict(meta["config"]["model"])
     nets = {"g_ema": g_ema}
     if whole:
-        state, _, _ = restore_nets(path, ("g", "d", "w_avg"), step)
-        nets |= {"g": state["g"] | {"w_avg": state["w_avg"]}, "d": state["d"]}
+        state, _, _ = restore_nets(path, ("nets", "moving"), step)
+        nets |= {"g": state["nets"]["g"] | {"w_avg": state["moving"]["w_avg"]}, "d": state["nets"]["d"]}
     model = _from_nets(config, nets, {"workdir": str(path), "step": step, "nimg": meta["nimg"]})
     model = model.replace(label_kind=meta.get("label_kind", ""))
     experiment = from_dict(meta["config"]) if config.grows else None

@@ -9,96 +9,89 @@ split: no row changes its device.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from stylegan_jax.base.spec import Tree
 from stylegan_jax.runtime.mesh import Layout
-from stylegan_jax.train.gan.objective import Aux
+from stylegan_jax.train.task import Aux
 
-Tree = Any
 Objective = Callable[[Tree, Tree], tuple[jax.Array, Aux]]
-Gradient = Callable[[Tree, Tree], tuple[Tree, Aux]]
 
 
-def gradients(of: Objective, params: Tree, data: Tree, count: int, layout: Layout) -> tuple[Tree, Aux]:
-    """Return (gradient by `params`, aux) of the mean of `of` over the micro-batches of `data`.
+def gradients(loss_of: Objective, params: Tree, rows: Tree, count: int, layout: Layout) -> tuple[Tree, Aux]:
+    """Return (gradient by `params`, aux) of the mean of `loss_of` over the micro-batches of `rows`.
 
     Args:
-        of: (params, part of `data`) -> (loss, mean over its rows; aux).
+        loss_of: (params, part of `rows`) -> (loss, mean over its rows; aux).
         params: what to differentiate by.
-        data: arrays with one row per image; scalars are shared by all micro-batches.
-        count: number of micro-batches; 1 takes `data` whole.
+        rows: arrays with one row per example; scalars are shared by all micro-batches.
+        count: number of micro-batches; 1 takes `rows` whole.
         layout: spreads each micro-batch over the devices.
 
     Returns:
-        The gradient, and aux with rows in the order of `data` and scalars averaged.
+        The gradient, and aux joined as `Aux` says.
     """
-    return average(jax.grad(of, has_aux=True), params, data, count, layout)
-
-
-def average(of_part: Gradient, params: Tree, data: Tree, count: int, layout: Layout) -> tuple[Tree, Aux]:
-    """Return the mean over the micro-batches of what `of_part` returns, as `gradients` does of a loss's gradient."""
+    gradient = jax.grad(loss_of, has_aux=True)
     if count == 1:
-        return of_part(params, data)
+        return gradient(params, rows)
 
     def add(total: Tree, part: Tree) -> tuple[Tree, Aux]:
-        grads, aux = of_part(params, part)
+        grads, aux = gradient(params, part)
         return jax.tree.map(jnp.add, total, grads), aux
 
-    total, aux = _scan(add, jax.tree.map(jnp.zeros_like, params), data, count, layout)
-    return jax.tree.map(lambda x: x / count, total), aux
+    total, parts = _scan(add, jax.tree.map(jnp.zeros_like, params), rows, count, layout)
+    return jax.tree.map(lambda x: x / count, total), _join_aux(parts)
 
 
-def path_length_gradients(
-    lengths_of: Callable[[Tree, Tree], jax.Array],
-    penalty_of: Callable[[jax.Array], tuple[jax.Array, Aux]],
+def coupled_gradients(
+    values_of: Callable[[Tree, Tree], jax.Array],
+    couple: Callable[[jax.Array], tuple[jax.Array, Aux]],
     params: Tree,
-    data: Tree,
+    rows: Tree,
     count: int,
     layout: Layout,
 ) -> tuple[Tree, Aux]:
-    """Return (gradient, aux) of penalty_of(lengths_of(params, data)), a loss that couples all rows.
+    """Return (gradient, aux) of couple(values_of(params, rows)), a loss that couples all rows.
 
-    The penalty compares every length with a running mean that all of them move, so it is not a mean over micro-batches.
-    It is exact all the same: a first pass gives all lengths l (no gradient by `params`, so no second derivatives), the
-    penalty's derivative by them gives a weight per row, and d penalty = sum over rows of weight * d l, which is a sum
+    Path length compares every length with a running mean that all of them move, so it is not a mean over micro-batches.
+    It is exact all the same: a first pass gives all values v (no gradient by `params`, so no second derivatives), the
+    derivative of `couple` by them gives a weight per row, and d loss = sum over rows of weight * d v, which is a sum
     over micro-batches.
 
     Args:
-        lengths_of: (params, part) -> float[rows].
-        penalty_of: float[n] -> (loss, aux).
+        values_of: (params, part) -> float[rows].
+        couple: float[n] -> (loss, aux).
         params: what to differentiate by.
-        data: as in `gradients`.
+        rows: as in `gradients`.
         count: number of micro-batches.
         layout: as in `gradients`.
     """
     if count == 1:
-        return jax.grad(lambda p: penalty_of(lengths_of(p, data)), has_aux=True)(params)
-    _, lengths = _scan(lambda _, part: (None, lengths_of(params, part)), None, data, count, layout)
-    weights, aux = jax.grad(penalty_of, has_aux=True)(lengths)
+        return jax.grad(lambda p: couple(values_of(p, rows)), has_aux=True)(params)
+    _, parts = _scan(lambda _, part: (None, values_of(params, part)), None, rows, count, layout)
+    weights, aux = jax.grad(couple, has_aux=True)(_join_rows(parts))
 
-    def of(p: Tree, part: Tree) -> tuple[jax.Array, Aux]:
-        rows, weight = part
-        return count * jnp.sum(weight * lengths_of(p, rows)), Aux({}, {})  # `gradients` divides by the count
+    def weighted(p: Tree, part: Tree) -> tuple[jax.Array, Aux]:
+        some, weight = part
+        return count * jnp.sum(weight * values_of(p, some)), Aux({}, {}, {})  # `gradients` divides by the count
 
-    grads, _ = gradients(of, params, (data, layout.split(weights)), count, layout)
+    grads, _ = gradients(weighted, params, (rows, layout.split(weights)), count, layout)
     return grads, aux
 
 
-def _scan(body: Callable, carry: Tree, data: Tree, count: int, layout: Layout) -> tuple[Tree, Tree]:
-    """Run body(carry, part) -> (carry, out) over the micro-batches; join what they return."""
-    leaves, structure = jax.tree.flatten(data)
+def _scan(body: Callable, carry: Tree, rows: Tree, count: int, layout: Layout) -> tuple[Tree, Tree]:
+    """Run body(carry, part) -> (carry, out) over the micro-batches; return (carry, outs with a leading axis)."""
+    leaves, structure = jax.tree.flatten(rows)
     shared = {i: x for i, x in enumerate(leaves) if x.ndim == 0}
-    rows = {i: _split(x, count, layout) for i, x in enumerate(leaves) if x.ndim}
+    split = {i: _split(x, count, layout) for i, x in enumerate(leaves) if x.ndim}
 
     def step(carry: Tree, part: dict[int, jax.Array]) -> tuple[Tree, Tree]:
         both = part | shared
         return body(carry, jax.tree.unflatten(structure, [both[i] for i in range(len(leaves))]))
 
-    carry, out = jax.lax.scan(step, carry, rows)
-    return carry, jax.tree.map(_join, out)
+    return jax.lax.scan(step, carry, split)
 
 
 def _split(x: jax.Array, count: int, layout: Layout) -> jax.Array:
@@ -107,6 +100,12 @@ def _split(x: jax.Array, count: int, layout: Layout) -> jax.Array:
     return jax.lax.with_sharding_constraint(jnp.moveaxis(parts, 1, 0), layout.phases)
 
 
-def _join(x: jax.Array) -> jax.Array:
-    """The inverse of `_split`; a scalar per micro-batch becomes its mean."""
-    return x.mean() if x.ndim == 1 else jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[2:])
+def _join_rows(x: jax.Array) -> jax.Array:
+    """Return rows in their order: the inverse of `_split`."""
+    return jnp.moveaxis(x, 0, 1).reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+def _join_aux(parts: Aux) -> Aux:
+    """Join what the micro-batches returned, stacked on a leading axis."""
+    mean = lambda x: x.mean(axis=0).astype(x.dtype)
+    return Aux(jax.tree.map(_join_rows, parts.rows), jax.tree.map(mean, parts.means), jax.tree.map(mean, parts.moved))

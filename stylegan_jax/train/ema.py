@@ -1,4 +1,4 @@
-"""Exponential moving averages: the generator's weights and the mean style."""
+"""Exponential moving averages of parameters."""
 
 from __future__ import annotations
 
@@ -28,9 +28,3 @@ def ema_beta(batch_size: int, nimg: jax.Array, half_life_kimg: float, rampup: fl
 def update(average, new, beta: jax.Array):
     """Return beta * average + (1 - beta) * new for every leaf."""
     return optax.incremental_update(new, average, 1 - beta)
-
-
-def update_w_avg(w_avg: jax.Array, w: jax.Array, beta: float) -> jax.Array:
-    """Move the mean style w_avg float[w] towards the batch mean of w float[n, w]."""
-    mean = jax.lax.stop_gradient(w).mean(axis=0)
-    return mean + (w_avg - mean) * beta

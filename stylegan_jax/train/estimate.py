@@ -11,13 +11,16 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 
-from stylegan_jax import models
 from stylegan_jax.config import ARCH_RULES, ConfigError, ExperimentConfig, describe_levels, levels
 from stylegan_jax.runtime.mesh import Layout, make_layout
-from stylegan_jax.train import schedule
-from stylegan_jax.train.gan import step as steps
+from stylegan_jax.train import programs, schedule
 from stylegan_jax.train.names import check_config
 from stylegan_jax.train.startup import with_labels
+from stylegan_jax.train.task import Task
+from stylegan_jax.train.tasks import make_task
+
+NAMES = {"g": "generator", "d": "discriminator", "e": "encoder"}
+"""Networks by their name in the state."""
 
 
 def dry_run(config: ExperimentConfig) -> str:
@@ -31,14 +34,16 @@ def dry_run(config: ExperimentConfig) -> str:
         ConfigError: labels are wanted and their length is neither set nor known without the data.
     """
     config = without_data(config, "a dry run")
-    gan, layout = models.build(config.model), make_layout(1)
-    state = steps.state_shapes(gan, config, layout)
+    layout = make_layout(1)
+    task = make_task(config, layout)
+    frozen = {name: load().tree for name, load in task.frozen.items()}
+    state = programs.state_shapes(task, layout, frozen)
+    nets = dict.fromkeys(phase.net for phase in task.plan(levels(config)[-1]).phases)  # as an iteration trains them
     parts = [
         json.dumps(config.to_dict(), indent=2),
         *filter(None, [ARCH_RULES[config.model.arch].describe(config.model), "\n".join(describe_levels(config))]),
-        parameter_table("generator", state.g["params"]),
-        parameter_table("discriminator", state.d["params"]),
-        cost_table(gan, config, layout, state),
+        *(parameter_table(NAMES.get(name, name), state.nets[name]["params"]) for name in nets),
+        cost_table(task, config, layout, state, frozen),
     ]
     return "\n\n".join(parts)
 
@@ -78,10 +83,10 @@ def parameter_table(title: str, params: Any) -> str:
     return "\n".join(lines)
 
 
-def cost_table(gan: models.Gan, config: ExperimentConfig, layout: Layout, state: Any) -> str:
+def cost_table(task: Task, config: ExperimentConfig, layout: Layout, state: Any, frozen: Any) -> str:
     """Return FLOPs and memory per program, per image and for the whole run."""
-    jitted = steps.jit_programs(steps.make_programs(gan, config, layout), layout)
-    batch = steps.batch_shapes(gan, config, layout)
+    jitted = programs.jit_programs(programs.make_programs(task, config, layout), layout)
+    batch, phases = programs.batch_shapes(task, config, layout), task.plan(levels(config)[-1]).phases
     key = jax.eval_shape(lambda: jax.random.key(0))
     n = config.train.batch_size
     state_bytes = tree_bytes(state)
@@ -90,8 +95,9 @@ def cost_table(gan: models.Gan, config: ExperimentConfig, layout: Layout, state:
         f"  {'program':<10s}{'GFLOP':>12s}{'memory, unfused':>20s}",
     ]
     total = peak = 0.0
-    for name, share in schedule.cadence(config).items():
-        traced = jitted[name].trace(state, batch, key)
+    for name, share in schedule.cadence(phases, config.train.total_kimg * 1000).items():
+        arguments = programs.arguments_of(name, state, programs.frozen_shapes(frozen, layout), batch, key)
+        traced = jitted[name].trace(*arguments)
         flops, live = program_flops(traced, traced.lower()), peak_live_bytes(traced.jaxpr.jaxpr)
         total, peak = total + flops * share, max(peak, live)
         lines.append(f"  {name:<10s}{flops / 1e9:>12,.1f}{live / 2**30:>16,.2f} GiB")

@@ -6,16 +6,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax.base.spec import PHASES
+from stylegan_jax.base.spec import Tree
 from stylegan_jax.train import terms
-
-Tree = Any
 
 SCRUBBED = 1e5
 """What an infinite gradient counts as, with its sign."""
@@ -36,17 +34,20 @@ def choose(condition: jax.Array, new: Tree, old: Tree) -> Tree:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
-def bad_steps(stats: terms.Stats) -> dict[str, tuple[int, int]]:
+def bad_steps(stats: terms.Stats, names: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Return {program: (steps that were not finite, steps)} since the last report; `stats` must be on the host."""
     found = {}
-    for phase in PHASES:
-        i = terms.TERMS.index(f"nonfinite/{phase}")
+    for program, i in _programs(names).items():
         if stats.total[i]:
-            found[phase] = (round(float(stats.total[i])), round(float(np.asarray(stats.count)[i])))
+            found[program] = (round(float(stats.total[i])), round(float(np.asarray(stats.count)[i])))
     return found
 
 
-def counted(stats: terms.Stats) -> list[str]:
+def counted(stats: terms.Stats, names: Sequence[str]) -> list[str]:
     """Return the programs whose steps were checked since the last report; `stats` must be on the host."""
     ran = np.asarray(stats.count)
-    return [phase for phase in PHASES if ran[terms.TERMS.index(f"nonfinite/{phase}")]]
+    return [program for program, i in _programs(names).items() if ran[i]]
+
+
+def _programs(names: Sequence[str]) -> dict[str, int]:
+    return {n.removeprefix(terms.NONFINITE): i for i, n in enumerate(names) if n.startswith(terms.NONFINITE)}

@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
-from stylegan_jax import __version__, models
+from stylegan_jax import __version__
 from stylegan_jax.base.errors import StyleganError
+from stylegan_jax.base.spec import Tree
 from stylegan_jax.checkpoints.checkpointer import Checkpointer, NonFiniteError
 from stylegan_jax.config import (
     ExperimentConfig,
+    Level,
     check_devices,
     images_shown,
     is_grown,
@@ -25,20 +28,15 @@ from stylegan_jax.config import (
     resume_conflicts,
 )
 from stylegan_jax.data import Batches, FittedSource, open_batches, open_source
-from stylegan_jax.models import grown
-from stylegan_jax.runtime import compiling, records
+from stylegan_jax.runtime import records
 from stylegan_jax.runtime.ahead import Ahead
 from stylegan_jax.runtime.compiling import use_compilation_cache
 from stylegan_jax.runtime.lock import WorkdirLock
 from stylegan_jax.runtime.mesh import Layout, layout_of
-from stylegan_jax.runtime.processes import check_agreement, check_shared, together
+from stylegan_jax.runtime.processes import check_agreement, check_shared, run_on_all_processes
 from stylegan_jax.runtime.signals import StopSignal
-from stylegan_jax.sampling.load import load_model
-from stylegan_jax.sampling.model import LoadedModel
-from stylegan_jax.train import guard, report, schedule, terms
-from stylegan_jax.train.gan import state as states, step as steps, transfer
-from stylegan_jax.train.gan.grid import Grid, grid_labels, grid_size
-from stylegan_jax.train.gan.state import TrainState, ema_model
+from stylegan_jax.train import guard, programs, report, schedule, terms
+from stylegan_jax.train.cells import grid_labels, grid_size
 from stylegan_jax.train.names import check_config
 from stylegan_jax.train.startup import (
     check_keep_best,
@@ -50,6 +48,9 @@ from stylegan_jax.train.startup import (
     refuse,
     resolve_labels,
 )
+from stylegan_jax.train.state import TrainState
+from stylegan_jax.train.task import Task
+from stylegan_jax.train.tasks import make_task
 
 if TYPE_CHECKING:
     from stylegan_jax.metrics.training import Evaluator
@@ -62,7 +63,25 @@ class DivergedError(StyleganError):
     """A loss became NaN or infinite; the text names the term, the step and the last good checkpoint."""
 
 
-def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: FittedSource | None = None) -> TrainState:
+def default_evaluator(config: ExperimentConfig, source: FittedSource, layout: Layout, folder: Path) -> Evaluator:
+    """Return what computes the metrics of `config.eval` while a run trains (`metrics.training`)."""
+    from stylegan_jax.metrics.training import make_evaluator  # SciPy is a second of the start
+
+    return make_evaluator(config, source, layout, folder)
+
+
+def image_shape(task: Task, level: Level) -> tuple[int, int, int]:
+    """Return the (h, w, c) of the images of a level."""
+    h, w, c = task.plan(level).batch.pixels.shape[-3:]
+    return h, w, c
+
+
+def train(
+    config: ExperimentConfig,
+    workdir: str | os.PathLike[str],
+    source: FittedSource | None = None,
+    make_evaluator: Callable[[ExperimentConfig, FittedSource, Layout, Path], Evaluator] = default_evaluator,
+) -> TrainState:
     """Train until `config.train.total_kimg`, resuming from `workdir` when it holds a checkpoint.
 
     SIGTERM, SIGINT and SIGUSR1 finish the step, save and return.
@@ -71,6 +90,8 @@ def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: Fit
         config: the whole experiment.
         workdir: folder of the run; created if absent.
         source: images to train on, in place of `config.data` (see `data.fit_source`); the caller closes it.
+        make_evaluator: (config, source, layout, folder) -> what computes `config.eval.metrics`; called where there are
+            any.
 
     Returns:
         The last state, on the devices.
@@ -88,7 +109,7 @@ def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: Fit
     check_devices(config, layout.shards)
     with contextlib.ExitStack() as stack:
 
-        def prepare() -> tuple[ExperimentConfig, FittedSource, Evaluator | None]:
+        def prepare() -> tuple[ExperimentConfig, FittedSource, Task, Evaluator | None]:
             make_folder(folder)
             if jax.process_index() == 0:
                 stack.enter_context(WorkdirLock(folder))
@@ -96,33 +117,31 @@ def train(config: ExperimentConfig, workdir: str | os.PathLike[str], source: Fit
                 contextlib.closing(open_source(config.data, config.model.image_shape))
             )
             resolved = resolve_labels(config, opened.info())
-            gan = models.build(resolved.model)
-            opened.leave_out_bad(grown.plain(gan, levels(resolved)[0]).spec.image_shape, resolved.data)
-            evaluator = None
-            if resolved.eval.metrics:
-                from stylegan_jax.metrics.training import make_evaluator  # SciPy is a second of the start
-
-                evaluator = make_evaluator(resolved, gan, opened, layout, folder)
-            check_keep_best(resolved, evaluator.names if evaluator else ())
-            states.check_frozen(resolved, gan.spec)
+            task = make_task(
+                resolved, layout, label_kind=opened.info().label_kind, grid_label=grid_labels(resolved, opened)
+            )
+            first, last = levels(resolved)[0], levels(resolved)[-1]
+            opened.leave_out_bad(image_shape(task, first), resolved.data)
+            evaluator = make_evaluator(resolved, opened, layout, folder) if resolved.eval.metrics else None
+            check_keep_best(resolved, task.plan(last).phases, evaluator.names if evaluator else ())
             check_workdir(folder, resolved)
-            return resolved, opened, evaluator
+            return resolved, opened, task, evaluator
 
-        whole, opened, evaluator = together(prepare)
+        whole, opened, task, evaluator = run_on_all_processes(prepare)
         check_shared(folder)
         check_agreement(whole, facts_of(opened.info()) | (evaluator.facts if evaluator else {}))
-        return Run(whole, folder, layout, opened, evaluator).go()
+        return Run(whole, folder, layout, opened, task, evaluator).run()
 
 
 class Equipment(NamedTuple):
     """What a level needs: its compiled programs, and the images at its size."""
 
-    programs: dict
+    programs: dict[str, programs.Program]
     source: FittedSource
 
 
 class Run:
-    """What one call of `train` holds; `go` is the loop, over one level where nothing grows."""
+    """What one call of `train` holds; `run` is the loop, over one level where nothing grows."""
 
     def __init__(
         self,
@@ -130,16 +149,18 @@ class Run:
         folder: Path,
         layout: Layout,
         source: FittedSource,
+        task: Task,
         evaluator: Evaluator | None = None,
     ):
         self.config, self.folder, self.layout, self.source = config, folder, layout, source
-        self.evaluator = evaluator
-        self.gan = models.build(config.model)
+        self.task, self.evaluator = task, evaluator
         self.root_key = layout.root_key(config.train.seed)
         self.is_chief = jax.process_index() == 0
-        self.levels, label = levels(config), grid_labels(config, source)
-        self.grids = [Grid(self.gan, layout, self.root_key, label, level) for level in self.levels]
-        self.restart = steps.jit_restart(self.gan, config, layout)
+        self.levels = levels(config)
+        self.previews = [task.preview(level) for level in self.levels]
+        self.restart = programs.jit_restart(task, config, layout)
+        self.frozen, self.digests = self._load_frozen()
+        self.state_shapes = programs.state_shapes(task, layout, self.frozen)
         self.ahead = Ahead(self._equip, len(self.levels))
         self.rollbacks = 0
         self.bad_streak: dict[str, int] = {}
@@ -150,25 +171,31 @@ class Run:
         every = period if log.keep_every_kimg else None
         self.checkpoints = Checkpointer(folder, keep_latest=log.keep_latest, keep_every=every, **best)
 
-    def say(self, text: str) -> None:
+    def _load_frozen(self) -> tuple[dict[str, Tree], dict[str, str]]:
+        """Return the pretrained networks on every device, and their digests, by name."""
+        loaded = run_on_all_processes(lambda: {name: load() for name, load in self.task.frozen.items()})
+        trees = {name: self.layout.place(network.tree) for name, network in loaded.items()}
+        return trees, {name: network.digest for name, network in loaded.items()}
+
+    def log(self, text: str) -> None:
         """Print, on one process of the run."""
         if self.is_chief:
             print(text, flush=True)
 
-    def go(self) -> TrainState:
+    def run(self) -> TrainState:
         """Compile, initialise or restore, and train to the end or to a signal."""
         config = self.config
-        self.say(describe(config, self.source.info(), self.layout))
+        self.log(describe(config, self.source.info(), self.layout))
         with StopSignal() as stop, self.checkpoints, self.ahead:  # signals are held until the last checkpoint is saved
             total = schedule.total_steps(config)
             restored = self._restore()
             if restored is not None and restored[1] >= total:
-                self.say(f"nothing to do: {config.train.total_kimg:g} kimg are done; raise config.train.total_kimg")
+                self.log(f"nothing to do: {config.train.total_kimg:g} kimg are done; raise config.train.total_kimg")
                 return restored[0]
             if restored is not None and self._is_stale(restored[1]):
-                self.say(f"nothing to do: {self._stale_line()}; raise config.train.early_stop_kimg, or set it to 0")
+                self.log(f"nothing to do: {self._stale_line()}; raise config.train.early_stop_kimg, or set it to 0")
                 return restored[0]
-            source = together(self._transfer_source) if restored is None else None
+            source = run_on_all_processes(self._transfer_source) if restored is None else None
             number = level_at(config, restored[1] if restored else 0)
             self.ahead.start(number)  # the programs compile while the state is made
             state, first = restored or (self._create(source), 0)
@@ -204,7 +231,7 @@ class Run:
     def _open_batches(self, first: int, number: int, seed: int) -> Batches:
         """Open the data of a level at a step; the next level's programs begin to compile."""
         config, level = self.config, self.levels[number]
-        source = self.ahead.get(number).source
+        source, plan = self.ahead.get(number).source, self.task.plan(level)
         self.ahead.start(number + 1)
         self.ahead.drop_below(number)
         if len(self.levels) > 1:
@@ -212,28 +239,30 @@ class Run:
         return open_batches(
             source,
             config.data,
-            grown.plain(self.gan, level).spec.image_shape,
+            image_shape(self.task, level),
             batch_size=level.batch_size,
             seed=seed,
             start=level.nimg(first),
             sharding=self.layout.batch,
             shard_index=jax.process_index(),
             shard_count=jax.process_count(),
+            draws=plan.draws,
         )
 
     def _loop(
         self, state: TrainState, first: int, number: int, batches: Batches, root_key: jax.Array, stop: StopSignal
     ) -> tuple[TrainState, bool]:
         """Train to the end of a level; return (state, whether the run is over)."""
-        level, programs = self.levels[number], self.ahead.get(number).programs
+        level, compiled = self.levels[number], self.ahead.get(number).programs
+        phases = self.task.plan(level).phases
         for step in range(first, level.end):
             if step in level.restarts:
                 state = self.restart(state)
             with self.clock.waiting():
                 batch = next(batches)
             with jax.transfer_guard_device_to_host("disallow"):  # a step never waits for the host
-                for name in schedule.phases(self.config, step):
-                    state = programs[name](state, batch, root_key)
+                due_phases = schedule.due_phases(phases, step, level.nimg(step))
+                state = programs.run_step(compiled, due_phases, state, self.frozen, batch, root_key)
             if step == self.first:
                 jax.block_until_ready(state.step)
                 self.bar.line(f"first step done {report.process_seconds():.1f} s after the start of the process")
@@ -279,7 +308,7 @@ class Run:
         used = self.rollbacks + 1
         state, first = self._restore() or (self._create(self._transfer_source()), 0)
         self.rollbacks, self.bad_streak = used, {}
-        self.say(
+        self.log(
             f"rollback {used} of {self.config.train.max_rollbacks}: {problem}\n"
             f"going on from step {first} with other random numbers"
         )
@@ -291,10 +320,9 @@ class Run:
         Raises:
             ConfigError: no room, or the checkpoint was made with another configuration or data set.
         """
-        target = steps.state_shapes(self.gan, self.config, self.layout)
         log = self.config.log
-        together(lambda: check_space(self.folder, target, log.keep_latest + bool(log.keep_best)))
-        restored = self.checkpoints.restore(target)
+        run_on_all_processes(lambda: check_space(self.folder, self.state_shapes, log.keep_latest + bool(log.keep_best)))
+        restored = self.checkpoints.restore(self.state_shapes)
         if restored is None:
             return None
         state, meta, step = restored
@@ -304,48 +332,52 @@ class Run:
             bad.append(f"images in the data set: {meta['num_images']} -> {info.num_images}")
         elif meta.get("labels", info.label_digest) != info.label_digest:
             bad.append(f"labels of the images: {meta['labels']} -> {info.label_digest} (digests)")
+        known = meta.get("frozen", {})
+        bad += [
+            f"weights of the frozen network {name!r}: {known.get(name)} -> {self.digests.get(name)} (SHA-256)"
+            for name in sorted(known.keys() | self.digests.keys())
+            if known.get(name) != self.digests.get(name)
+        ]
         refuse(self.folder, bad)
         self.rollbacks = meta.get("rollbacks", 0)
-        self.say(f"resuming from step {step} ({meta['nimg'] / 1000:.2f} kimg) of {self.folder}")
+        self.log(f"resuming from step {step} ({meta['nimg'] / 1000:.2f} kimg) of {self.folder}")
         return state, step
 
-    def _transfer_source(self) -> LoadedModel | None:
+    def _transfer_source(self) -> Any:
         """Load the model to start from and check that it fits, before anything is compiled."""
         path = self.config.train.init_from
         if not path:
             return None
-        source = load_model(path, whole=True)
-        transfer.transfer(steps.state_shapes(self.gan, self.config, self.layout), self.config.model, source, path)
+        source = self.task.open_source(path)
+        self.task.transfer(self.state_shapes, source)
         return source
 
-    def _create(self, source: LoadedModel | None) -> TrainState:
-        """Initialise the state, from another model where one is given."""
-        state = steps.create_state(self.gan, self.config, self.layout, self.root_key)
+    def _create(self, source: Any) -> TrainState:
+        """Initialise the state, from another model where there is one."""
+        state = programs.create_state(self.task, self.layout, self.root_key, self.frozen)
         if source is None:
             return state
-        state, lines = transfer.transfer(state, self.config.model, source, self.config.train.init_from)
-        self.say("\n".join(lines))
+        state, lines = self.task.transfer(state, source)
+        self.log("\n".join(lines))
         return self.layout.place(state, self.layout.state(state))
 
     def _equip(self, number: int) -> Equipment:
         """Make what a level needs; in a thread."""
         level, data = self.levels[number], self.config.data
         with ThreadPoolExecutor(1) as pool:
-            source = pool.submit(self.source.at, grown.plain(self.gan, level).spec.image_shape, data)
+            source = pool.submit(self.source.at, image_shape(self.task, level), data)
             return Equipment(self._compile(number), source.result())
 
-    def _compile(self, number: int) -> dict:
+    def _compile(self, number: int) -> dict[str, programs.Program]:
         """Compile every program of a level, several at a time."""
-        level = self.levels[number]
-        jitted = steps.jit_programs(steps.make_programs(self.gan, self.config, self.layout, level), self.layout)
-        batch = steps.batch_shapes(self.gan, self.config, self.layout, level)
-        names = schedule.used_programs(self.config)
-        shapes = steps.state_shapes(self.gan, self.config, self.layout)
+        level, shapes = self.levels[number], self.state_shapes
+        jitted = programs.jit_programs(programs.make_programs(self.task, self.config, self.layout, level), self.layout)
+        batch = programs.batch_shapes(self.task, self.config, self.layout, level)
         with ThreadPoolExecutor(1) as pool:
-            grid = pool.submit(self.grids[number].compile, shapes)
-            programs = compiling.compile_programs(jitted, names, shapes, batch, self.root_key)
-            grid.result()
-        return programs
+            preview = pool.submit(self.previews[number].compile, shapes, self.frozen)
+            compiled = programs.compile_programs(jitted, shapes, self.frozen, batch, self.root_key)
+            preview.result()
+        return compiled
 
     def _open_reports(self, first: int, total: int, stack: contextlib.ExitStack) -> None:
         log, done, end = self.config.log, self._nimg(first), self._nimg(total)
@@ -359,7 +391,7 @@ class Run:
                 stack.callback(opened.close)
 
     def _check_finite(self, stats: terms.Stats, step: int) -> None:
-        bad = terms.first_bad(stats)
+        bad = terms.first_bad(stats, self.task.terms)
         if bad is None:
             return
         kept = self.checkpoints.steps()
@@ -372,8 +404,10 @@ class Run:
 
     def _check_bad_steps(self, stats: terms.Stats, step: int) -> None:
         """Tell of steps that were skipped or scrubbed; give up when nothing else happens any more."""
-        found = guard.bad_steps(stats)
-        for program in guard.counted(stats):  # a program that did not run in this tick keeps its streak
+        found = guard.bad_steps(stats, self.task.terms)
+        for program in guard.counted(
+            stats, self.task.terms
+        ):  # a program that did not run in this tick keeps its streak
             bad, all_ = found.get(program, (0, 1))
             self.bad_streak[program] = self.bad_streak.get(program, 0) + bad if bad == all_ else 0
         done = "skipped" if self.config.train.on_nan == "skip" else "taken with a scrubbed gradient"
@@ -400,7 +434,7 @@ class Run:
         """Return the metrics of the averaged generator by name, the same on all processes; none if that fails."""
         assert self.evaluator is not None
         with self.clock.apart():
-            values, lines = self.evaluator(ema_model(state), step, self._nimg(step), stop)
+            values, lines = self.evaluator(self.task.export(state), step, self._nimg(step), stop)
         for line in lines:
             self.bar.line(line)
         return values
@@ -412,11 +446,11 @@ class Run:
         self._check_bad_steps(stats, step)
         nimg = self._nimg(step)
         timing, memory = self.clock.tick(nimg), report.memory_gib()
-        means = terms.means(stats)
+        means = terms.means(stats, self.task.terms)
         self.reported = step, means | metrics
         self._check_augment(means)
         if self.is_chief:
-            row = {"step": step, "nimg": nimg, "tick": tick, "mean": means, "std": terms.stds(stats)}
+            row = {"step": step, "nimg": nimg, "tick": tick, "mean": means, "std": terms.stds(stats, self.task.terms)}
             row |= {"rollbacks": self.rollbacks} if self.rollbacks else {}
             row |= {"metrics": metrics} if metrics else {}
             assert self.stats is not None
@@ -426,10 +460,10 @@ class Run:
                     step, means | metrics | {f"timing/{k}": v for k, v in timing.items()} | {"kimg": nimg / 1000}
                 )
             self.bar.line(report.progress_line(tick, nimg, timing, memory, means))
-        return state.replace(stats=self.layout.place(terms.empty()))
+        return state.replace(stats=self.layout.place(terms.empty(len(self.task.terms))))
 
     def _draw_grids(self, state: TrainState, step: int) -> None:
-        pixels = self.grids[level_at(self.config, max(step - 1, 0))].draw(state)
+        pixels = self.previews[level_at(self.config, max(step - 1, 0))].draw(state, self.frozen)
         if not self.is_chief:
             return
         nimg, columns = self._nimg(step), self.config.log.grid_columns
@@ -452,11 +486,12 @@ class Run:
             "labels": self.source.info().label_digest,
             "label_kind": self.source.info().label_kind,
             "rollbacks": self.rollbacks,
+            "frozen": self.digests,
             "versions": {"stylegan_jax": __version__, "jax": jax.__version__},
         }
         is_of_this = self.reported[0] == step and is_grown(self.config, step)  # levels do not compare
         values = self.reported[1] if is_of_this else {}
-        self.checkpoints.save(step, state, ema_model(state), meta, metrics=values)
+        self.checkpoints.save(step, state, self.task.export(state), meta, metrics=values)
 
 
 def after_rollbacks(seed: int, count: int) -> int:

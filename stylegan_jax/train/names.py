@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from stylegan_jax.augment import PIPES, diffaugment
-from stylegan_jax.config import ExperimentConfig, check_names, validate
+from stylegan_jax.config import ConfigError, ExperimentConfig, check_names, suggest, validate
 from stylegan_jax.data import SOURCES
 from stylegan_jax.data.images import FILTERS
+from stylegan_jax.losses import regularizers
 from stylegan_jax.losses.adversarial import LOSSES
 from stylegan_jax.ops.bias_act import ACTIVATIONS
 
@@ -29,4 +30,10 @@ def check_config(config: ExperimentConfig) -> None:
     """
     validate(config)
     check_names(config, REGISTRIES)
+    for name in regularizers.split(config.loss.d_reg):
+        if name not in regularizers.PENALTIES:
+            raise ConfigError(
+                f"config.loss.d_reg is {config.loss.d_reg!r}; {name!r} is no penalty; "
+                f"{suggest(name, ['none', *regularizers.PENALTIES])}; join several by +, as 'r1+r2'"
+            )
     diffaugment.policies(config.augment.diffaugment)

@@ -2,50 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from stylegan_jax.base.spec import PHASES
 from stylegan_jax.config import ExperimentConfig, images_shown, levels
 from stylegan_jax.train import terms
+from stylegan_jax.train.programs import FINISH
+from stylegan_jax.train.task import Phase
 
 
-def phases(config: ExperimentConfig, step: int) -> list[str]:
-    """Return the programs of iteration `step` in order: g_main, (g_reg), d_main, (d_reg) (lazy, SG2 App. B)."""
-    loss = config.loss
-    due = {"g_main": True, "d_main": True}
-    due["g_reg"] = step % max(loss.g_reg_interval, 1) == 0 and images_shown(config, step) >= loss.pl_start_kimg * 1000
-    due["d_reg"] = step % max(loss.d_reg_interval, 1) == 0
-    return [name for name in used_programs(config) if due[name]]
+def due_phases(phases: Sequence[Phase], step: int, nimg: int) -> list[str]:
+    """Return the names of the phases of iteration `step` in order, before which `nimg` images were shown."""
+    return [phase.name for phase in phases if step % phase.every == 0 and nimg >= phase.start_nimg]
 
 
-def used_programs(config: ExperimentConfig) -> list[str]:
-    """Return every program that a run of this configuration ever uses, in their order."""
-    loss = config.loss
-    used = {"g_main": True, "g_reg": loss.pl_weight > 0, "d_main": True, "d_reg": d_reg_is_lazy(config)}
-    return [name for name in PHASES if used[name]]
+def cadence(phases: Sequence[Phase], total_nimg: float) -> dict[str, float]:
+    """Return how often each program runs per iteration, on average over a run of so many images."""
+    share = lambda phase: (1 - min(phase.start_nimg / total_nimg, 1)) / phase.every
+    return {phase.name: share(phase) for phase in phases} | {FINISH: 1.0}
 
 
-def d_reg_is_lazy(config: ExperimentConfig) -> bool:
-    """Return whether the discriminator's regulariser has a program, rather than being none or part of d_main."""
-    return config.loss.d_reg != "none" and config.loss.d_reg_interval > 0
-
-
-def reported_terms(config: ExperimentConfig) -> list[str]:
+def reported_terms(config: ExperimentConfig, phases: Sequence[Phase]) -> list[str]:
     """Return the terms that a run of this configuration reports per tick."""
-    used = used_programs(config)
-    on = {"nonfinite": config.train.on_nan in ("skip", "scrub"), "augment": config.augment.mode != "none"}
-    due = [term for term, program in terms.REPORTED_BY.items() if program in used and on.get(term.split("/")[0], True)]
-    return due + ["loss/d_penalty"] * (config.loss.d_reg != "none" and "loss/d_penalty" not in due)
-
-
-def cadence(config: ExperimentConfig) -> dict[str, float]:
-    """Return how often each program runs per iteration, on average over the run."""
-    late = min(config.loss.pl_start_kimg / config.train.total_kimg, 1)  # the share of the run without path length
-    share = {
-        "g_reg": (1 - late) / max(config.loss.g_reg_interval, 1),
-        "d_reg": 1 / max(config.loss.d_reg_interval, 1),
-    }
-    return {name: share.get(name, 1.0) for name in used_programs(config)}
+    terms_of = [name for phase in phases for name in phase.reports]
+    checked = [phase.name for phase in phases] if config.train.on_nan in ("skip", "scrub") else []
+    augmented = ["augment/p", "augment/r_t"] if config.augment.mode != "none" else []
+    return terms_of + augmented + [f"{terms.NONFINITE}{name}" for name in checked]
 
 
 def total_steps(config: ExperimentConfig) -> int:

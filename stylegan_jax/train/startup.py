@@ -26,7 +26,8 @@ from stylegan_jax.config import (
 from stylegan_jax.data import describe_data
 from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.train import schedule
-from stylegan_jax.train.gan.state import TrainState
+from stylegan_jax.train.state import TrainState
+from stylegan_jax.train.task import Phase
 
 
 def make_folder(folder: Path) -> None:
@@ -91,17 +92,18 @@ def refuse(folder: Path, differences: list[str]) -> None:
         )
 
 
-def check_keep_best(config: ExperimentConfig, metrics: Sequence[str] = ()) -> None:
+def check_keep_best(config: ExperimentConfig, phases: Sequence[Phase], metrics: Sequence[str] = ()) -> None:
     """Refuse a `log.keep_best` that this run never reports.
 
     Args:
         config: the experiment.
+        phases: the table of its last level.
         metrics: names under which its metrics are reported.
 
     Raises:
         ConfigError: the text lists the names.
     """
-    name, known = config.log.keep_best, [*schedule.reported_terms(config), *metrics]
+    name, known = config.log.keep_best, [*schedule.reported_terms(config, phases), *metrics]
     if name and name not in known:
         raise ConfigError(f"config.log.keep_best is {name!r}, which this run does not report; {suggest(name, known)}")
 

@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from stylegan_jax.augment import GROUPS, PIPES, make_augment, pipes
 from stylegan_jax.config import ConfigError
-from stylegan_jax.losses.regularizers import r1_penalty
+from stylegan_jax.losses.regularizers import squared_norm
 
 from .helpers import configure
 
@@ -115,8 +115,8 @@ def test_r1_passes_through_to_second_order(normal):
     params = jax.jit(lambda key: augment.draw(key, 2, 0.9))(jax.random.key(1))
 
     def penalty(w):
-        critic = lambda image: jnp.sum(augment.apply(params, image) ** 2, axis=(1, 2, 3))[:, None] * w / 2
-        return jnp.sum(r1_penalty(critic, x)[0])
+        logits = lambda image: jnp.sum(augment.apply(params, image) ** 2, axis=(1, 2, 3))[:, None] * w / 2
+        return jnp.sum(squared_norm(lambda image: (logits(image), {}), x)[0])
 
     def there_and_back(x):
         y, pull = jax.vjp(lambda v: augment.apply(params, v), x)

@@ -214,9 +214,9 @@ def test_imported_networks_compute_what_the_file_says(tmp_path, case):
 
     @jax.jit
     def forward(g, d, z, label):
-        ws = model.gan.map_latents(g, z, label)
-        made = model.gan.synthesize(g, ws, noise="const")
-        return ws, made, model.gan.discriminate(d, made, label)
+        ws = model.gan.map_latents(g, {"z": z}, label)
+        sample, _ = model.gan.synthesize(g, ws, {}, noise="const")
+        return ws, sample["image"], model.gan.discriminate(d, {}, sample, label)[0]
 
     ws, made, scores = jax.device_get(forward(model.g_ema, model.d, jnp.float32(z), jnp.float32(label)))
     np.testing.assert_allclose(ws, np.repeat(w[:, None], ws.shape[1], axis=1), rtol=2e-4, atol=1e-5)

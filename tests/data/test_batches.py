@@ -52,10 +52,46 @@ def test_a_batch_is_what_order_says(source, take):
     assert flip[:, 0].any() and not flip[:, 0].all()
     for row, (i, f) in enumerate(zip(index, flip[:, 0], strict=True)):
         assert np.array_equal(batch.pixels[row], source.array[i][:, ::-1] if f else source.array[i])
-        assert batch.label[row].argmax() == i % 5 and batch.label[row].sum() == 1
-    drawn = order.label_index(3, np.arange(40, 48), 4, 21)
-    assert np.array_equal(batch.gen_label.argmax(-1), drawn % 5)
-    assert batch.pixels.dtype == np.uint8 and batch.label.dtype == batch.gen_label.dtype == np.float32
+        assert batch.label[row] == i % 5
+    drawn = order.label_index(3, np.arange(40, 48), np.arange(4), 21)
+    assert np.array_equal(batch.gen_label, drawn % 5)
+    assert list(batch.sample) == ["image"] and batch.pixels is batch.sample["image"]
+    assert batch.pixels.dtype == np.uint8 and batch.label.dtype == batch.gen_label.dtype == np.int32
+
+
+@pytest.mark.parametrize("cache", ["host", "device"])
+def test_classes_travel_as_numbers_and_vectors_as_they_are(smooth, take, cache):
+    classes = take(MemorySource(smooth(21), np.arange(21) % 5), 1, cache=cache)[0]
+    assert (classes.label.shape, classes.gen_label.shape) == ((8,), (4, 8))
+    assert classes.label.dtype == classes.gen_label.dtype == np.int32
+    vectors = np.random.default_rng(0).standard_normal((21, 3)).astype(np.float32)
+    found = take(MemorySource(smooth(21), vectors), 1, cache=cache)[0]
+    index, drawn = order.order(3, np.arange(8), 21, True)[0], order.label_index(3, np.arange(8), np.arange(4), 21)
+    assert found.label.dtype == found.gen_label.dtype == np.float32
+    assert np.array_equal(found.label, vectors[index]) and np.array_equal(found.gen_label, vectors[drawn])
+    multi_hot = take(MemorySource(smooth(21), np.eye(3)[np.arange(21) % 3]), 1, cache=cache)[0]
+    assert multi_hot.label.dtype == np.float32 and multi_hot.label.shape == (8, 3)
+
+
+class OwnSource(MemorySource):
+    """A source of a user's, that knows label vectors alone."""
+
+    label_rows = None
+
+
+def test_a_source_of_a_users_own_travels_as_ours(smooth, take):
+    for labels in (np.arange(21) % 5, np.random.default_rng(0).standard_normal((21, 3)), None):
+        assert same(take(OwnSource(smooth(21), labels), 2), take(MemorySource(smooth(21), labels), 2))
+
+
+@pytest.mark.parametrize("cache", ["off", "device"])
+def test_a_draw_of_labels_depends_on_its_own_number_alone(source, take, cache):
+    every = take(source, 2, cache=cache)
+    for draws in ((2,), (3, 0), ()):
+        some = take(source, 2, cache=cache, draws=draws)
+        for batch, whole in zip(some, every, strict=True):
+            assert np.array_equal(batch.gen_label, whole.gen_label[list(draws)])
+            assert np.array_equal(batch.pixels, whole.pixels) and np.array_equal(batch.label, whole.label)
 
 
 @pytest.mark.parametrize("cache", ["off", "host", "device"])
@@ -69,10 +105,10 @@ def test_both_mirrors_and_a_subset(source, take, xflip, cache):
     index, flip = order.order(3, np.arange(2 * copies), 7, xflip, True)
     for pixels, label, i, (x, y) in zip(made[0], made[1], keep[index], flip, strict=True):
         assert np.array_equal(pixels, source.array[i][:: -1 if y else 1, :: -1 if x else 1])
-        assert label.argmax() == i % 5
+        assert label == i % 5
     assert len(np.unique(made[0][:copies], axis=0)) == copies
-    drawn = order.label_index(3, np.arange(2 * copies), 4, 7)
-    assert np.array_equal(made[2].argmax(-1), keep[drawn] % 5)
+    drawn = order.label_index(3, np.arange(2 * copies), np.arange(4), 7)
+    assert np.array_equal(made[2], keep[drawn] % 5)
 
 
 def test_a_subset_is_the_same_on_every_host_and_from_any_start(source, take):
@@ -142,8 +178,8 @@ def test_sharded_batches_equal_plain_ones(source, take, config, cache):
         assert isinstance(batch.label, jax.Array)
         assert isinstance(batch.gen_label, jax.Array)
         assert batch.pixels.sharding.is_equivalent_to(sharding, 4)
-        assert batch.label.sharding.is_equivalent_to(sharding, 2)
-        assert batch.gen_label.sharding.is_equivalent_to(NamedSharding(mesh, PartitionSpec(None, "data")), 3)
+        assert batch.label.sharding.is_equivalent_to(sharding, 1)
+        assert batch.gen_label.sharding.is_equivalent_to(NamedSharding(mesh, PartitionSpec(None, "data")), 2)
     assert same([jax.tree.map(np.asarray, b) for b in made], plain)
 
 

@@ -7,7 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax.losses.regularizers import gradient_penalty, path_length_penalty, path_lengths, r1_penalty
+from stylegan_jax.losses.regularizers import (
+    PENALTIES,
+    deviation,
+    interpolate,
+    path_length_penalty,
+    path_lengths,
+    penalties,
+    squared_norm,
+)
 
 SHAPE = (3, 2, 2, 2)
 A = np.arange(8.0).reshape(SHAPE[1:]) - 3  # slope of the linear critic; squared norm 44
@@ -18,28 +26,64 @@ def linear(x):
     return jnp.sum(x * jnp.asarray(A)[None], axis=(1, 2, 3))[:, None] + 5
 
 
+def norms(logits, image):
+    """Return the squared norms for a function that returns logits alone."""
+    return squared_norm(lambda x: (logits(x), {}), image)[0]
+
+
+def between(logits, real, fake, mix, target=1.0):
+    """Return the deviations of the norms between two sets of images."""
+    return deviation(norms(logits, interpolate(real, fake, mix)), target=target)
+
+
 def test_r1_of_a_linear_critic_is_its_squared_slope():
-    penalty, logits = r1_penalty(linear, jnp.asarray(X))
+    penalty, logits, more = squared_norm(lambda x: (linear(x), {"d": x + 1}), jnp.asarray(X))
+    np.testing.assert_allclose(more["d"], X + 1, rtol=1e-6)
     np.testing.assert_allclose(penalty, np.full(3, np.sum(A**2)), rtol=1e-6)
     np.testing.assert_allclose(logits[:, 0], np.sum(X * A, axis=(1, 2, 3)) + 5, rtol=1e-5)
 
 
 def test_r1_sums_heads_before_it_squares():
     two = lambda x: jnp.concatenate([linear(x), 2 * linear(x)], axis=1)
-    np.testing.assert_allclose(r1_penalty(two, jnp.asarray(X))[0], np.full(3, 9 * np.sum(A**2)), rtol=1e-6)
+    np.testing.assert_allclose(norms(two, jnp.asarray(X)), np.full(3, 9 * np.sum(A**2)), rtol=1e-6)
 
 
 def test_r1_of_a_quadratic_critic_and_its_gradient_by_the_weight():
     quadratic = lambda a: lambda x: a / 2 * jnp.sum(x**2, axis=(1, 2, 3))[:, None]  # gradient a x
     squares = np.sum(X**2, axis=(1, 2, 3))
-    value, slope = jax.value_and_grad(lambda a: r1_penalty(quadratic(a), jnp.asarray(X))[0].sum())(3.0)
+    value, slope = jax.value_and_grad(lambda a: norms(quadratic(a), jnp.asarray(X)).sum())(3.0)
     assert float(value) == pytest.approx(9 * squares.sum(), rel=1e-5)
     assert float(slope) == pytest.approx(2 * 3 * squares.sum(), rel=1e-5)
 
 
+def test_penalties_of_clips_are_sums_over_a_frame_averaged_over_frames():
+    """Of t frames seen alike, the penalty is that of one: weights need no change with the length of a clip."""
+    frames = np.arange(1.0, 4)
+    clip = np.random.default_rng(2).standard_normal((2, 3, *SHAPE[1:]))
+    critic = lambda x: jnp.einsum("nthwc,hwc,t->n", x, jnp.asarray(A), jnp.asarray(frames))[:, None]
+    got = norms(critic, jnp.asarray(clip))
+    np.testing.assert_allclose(got, np.full(2, np.sum(A**2) * np.mean(frames**2)), rtol=1e-6)
+    same = lambda x: jnp.einsum("nthwc,hwc->n", x, jnp.asarray(A))[:, None]
+    np.testing.assert_allclose(norms(same, jnp.asarray(clip)), norms(linear, jnp.asarray(clip[:, 0])), rtol=1e-6)
+
+
+def test_the_table_of_penalties():
+    assert penalties("none") == ()
+    r1, r2 = penalties("r1+r2")
+    assert (r1.where, r2.where) == ("real", "fake")
+    assert all((p.kind, p.weight, p.scale) == ("gradient", "r1_gamma", 0.5) for p in (r1, r2))
+    assert penalties("r1") == (r1,) and penalties("r2+r1") == (r2, r1)
+    assert penalties("wgan_gp") == (PENALTIES["wgan_gp"],) and PENALTIES["wgan_gp"][:] == (
+        "deviation",
+        "mix",
+        "gp_weight",
+        1,
+    )
+
+
 @pytest.mark.parametrize("target", [1.0, 2.0])
 def test_gradient_penalty_of_a_linear_critic(target):
-    penalty, _ = gradient_penalty(linear, jnp.asarray(X), jnp.asarray(-X), jnp.array([0.1, 0.5, 0.8]), target=target)
+    penalty = between(linear, jnp.asarray(X), jnp.asarray(-X), jnp.array([0.1, 0.5, 0.8]), target)
     want = (np.sqrt(np.sum(A**2)) - target) ** 2 / target**2
     np.testing.assert_allclose(penalty, np.full(3, want), rtol=1e-5)
 
@@ -52,14 +96,20 @@ def test_gradient_penalty_is_taken_between_the_pair_with_one_weight_each():
         return jnp.sum(x**2, axis=(1, 2, 3))[:, None] / 2  # gradient x
 
     real, fake, mix = jnp.zeros((4, 2, 2, 1)), jnp.full((4, 2, 2, 1), 1.0), np.array([0.0, 0.25, 0.5, 1.0])
-    penalty, _ = jax.jit(lambda r, f, m: gradient_penalty(critic, r, f, m))(real, fake, mix.astype(np.float32))
+    penalty = jax.jit(lambda r, f, m: between(critic, r, f, m))(real, fake, mix.astype(np.float32))
     assert len(seen) == 1
     np.testing.assert_allclose(penalty, (2 * mix - 1) ** 2, rtol=1e-4, atol=1e-6)
 
 
+def test_clips_are_interpolated_with_one_weight_each():
+    real, fake, mix = jnp.zeros((2, 3, 2, 2, 1)), jnp.ones((2, 3, 2, 2, 1)), jnp.array([0.25, 1.0])
+    np.testing.assert_array_equal(interpolate(real, fake, mix)[:, 1, 1, 0, 0], mix)
+    np.testing.assert_array_equal(interpolate(real, fake, mix)[0], jnp.full((3, 2, 2, 1), 0.25))
+
+
 def test_gradient_penalty_of_a_flat_critic_has_a_finite_gradient():
     flat = lambda a: lambda x: a * linear(x)
-    of = lambda a: gradient_penalty(flat(a), jnp.asarray(X), jnp.asarray(X), jnp.zeros(3))[0].mean()
+    of = lambda a: between(flat(a), jnp.asarray(X), jnp.asarray(X), jnp.zeros(3)).mean()
     value, slope = jax.value_and_grad(of)(0.0)
     assert float(value) == pytest.approx(1, abs=1e-5)
     assert np.isfinite(float(slope))
@@ -76,6 +126,16 @@ def test_path_lengths_of_a_linear_generator():
     got = path_lengths(synthesize, jnp.asarray(ws), jnp.asarray(noise))
     np.testing.assert_allclose(got, want, rtol=1e-5)
     np.testing.assert_allclose(path_lengths(synthesize, jnp.asarray(-2 * ws), jnp.asarray(noise)), want, rtol=1e-5)
+
+
+def test_path_lengths_of_clips_divide_by_the_size_of_a_frame():
+    rng = np.random.default_rng(1)
+    clip = (3, 2, 6, 2)
+    matrix, ws, noise = (rng.standard_normal(shape) for shape in ((4, 5, *clip), (2, 4, 5), (2, *clip)))
+    synthesize = lambda w: jnp.einsum("nld,ldthwc->nthwc", w, jnp.asarray(matrix))
+    product = np.einsum("nthwc,ldthwc->nld", noise / np.sqrt(2 * 6), matrix)
+    want = np.sqrt(np.mean(np.sum(product**2, axis=2), axis=1))
+    np.testing.assert_allclose(path_lengths(synthesize, jnp.asarray(ws), jnp.asarray(noise)), want, rtol=1e-5)
 
 
 def test_path_lengths_grow_with_the_generator():

@@ -164,8 +164,8 @@ def test_random_networks_have_the_official_figures(kind):
 
     @jax.jit
     def draw(z, transforms):
-        ws = gan.map_latents(g, z, jnp.zeros((N, 0)))
-        return jax.lax.map(lambda t: gan.synthesize(gan.with_transform(g, t), ws), transforms)
+        ws = gan.map_latents(g, {"z": z}, jnp.zeros((N, 0)))
+        return jax.lax.map(lambda t: gan.synthesize(gan.with_transform(g, t), ws, {})[0]["image"], transforms)
 
     sums = []
     for z, by in map(moves, range(4)):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax import data, models
+from stylegan_jax import data
 from stylegan_jax.base import images as pixels_of, rng
 from stylegan_jax.data import order
 from stylegan_jax.metrics import (
@@ -31,6 +31,7 @@ from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.evaluate import Evaluation
 from stylegan_jax.metrics.images import Extractor, make_images
 from stylegan_jax.metrics.store import Store
+from stylegan_jax.models.gan import make_spec
 from stylegan_jax.runtime.mesh import make_layout
 
 from . import toys
@@ -85,9 +86,9 @@ def drawn(count=COUNT, psi=1.0, label=None) -> np.ndarray:
         key = jax.random.fold_in(root, i)
         z = jax.random.normal(rng.stream(key, "z"), (1, 6))
         cond = jnp.zeros((1, 0)) if label is None else jnp.asarray(label[i : i + 1])
-        ws = models.truncate(toys.map_latents(VARIABLES, z, cond), jnp.asarray(VARIABLES["w_avg"]), psi)
-        image = toys.synthesize(VARIABLES, ws, noise="random", key=rng.stream(key, "noise")[None])
-        out.append(pixels_of.to_pixels(jax.device_get(image)))
+        ws = toys.truncated(VARIABLES, z, cond, psi)
+        sample, _ = toys.synthesize(VARIABLES, ws, {}, noise="random", key=rng.stream(key, "noise")[None])
+        out.append(pixels_of.to_pixels(jax.device_get(sample["image"])))
     return np.concatenate(out)
 
 
@@ -142,7 +143,7 @@ def test_any_number_of_devices_and_any_batch_give_the_same():
 def test_truncation_and_labels(fake_pixels):
     classes = np.arange(40) % 3
     labelled = source(labels=classes)
-    label = np.eye(3, dtype=np.float32)[classes[order.label_index(0, np.arange(COUNT), 1, 40)[0]]]
+    label = np.eye(3, dtype=np.float32)[classes[order.label_index(0, np.arange(COUNT), np.arange(1), 40)[0]]]
     reals = make_images(labelled)
     real = sums(features(toys.pixels(40), "inception", "pool"))
     found = evaluate("fid50k_full", generator(3, psi=0.5, labels=labelled), reals)
@@ -238,9 +239,10 @@ def test_equivariance_is_that_of_the_same_moves():
     def sums(i):
         key = rng.stream(rng.root(0), "metrics/equivariance", i)
         z = jax.random.normal(rng.stream(key, "z"), (4, 6))
-        ws = models.truncate(toys.map_latents(VARIABLES, z, jnp.zeros((4, 0))), jnp.asarray(VARIABLES["w_avg"]), 0.9)
+        ws = toys.truncated(VARIABLES, z, jnp.zeros((4, 0)), 0.9)
         noise = rng.per_example(rng.stream(key, "noise"), jnp.arange(4))
-        draw = lambda t: toys.synthesize(toys.with_transform(VARIABLES, t), ws, noise="random", key=noise)
+        at = lambda t: toys.synthesize(toys.with_transform(VARIABLES, t), ws, {}, noise="random", key=noise)
+        draw = lambda t: at(t)[0]["image"]
         moves = equivariance.draw_moves(rng.stream(key, "moves"), 16, 16)
         return equivariance.errors(draw, moves, (4, *toys.SHAPE), ("eqt_int", "eqt_frac"))
 
@@ -258,12 +260,13 @@ def test_path_length_of_a_linear_generator(kind):
     """Images linear in w move by a constant times the step: the distance is the squared length of that move."""
     size = 8 if kind.crop else 4
     matrix = np.random.default_rng(2).standard_normal((6, size * size * 3)).astype(np.float32)
-    spec = models.GanSpec(6, 6, 1, (size, size, 3), 0)
+    spec = make_spec((size, size, 3), 6, 1, 6)
 
-    def synthesize(variables, ws, *, noise, key):
-        return jnp.matmul(ws[:, 0], matrix, precision="highest").reshape(-1, size, size, 3)
+    def synthesize(variables, ws, inputs, *, noise, key):
+        return {"image": jnp.matmul(ws[:, 0], matrix, precision="highest").reshape(-1, size, size, 3)}, {}
 
-    gan = toys.gan()._replace(spec=spec, map_latents=lambda v, z, c: 2 * z[:, None], synthesize=synthesize)
+    twice = lambda variables, inputs, cond: 2 * inputs["z"][:, None]
+    gan = toys.gan()._replace(spec=spec, map_latents=twice, synthesize=synthesize)
     embed = lambda params, image: (image / 127.5 - 1).reshape(len(image), -1) * params
     keys = jax.random.split(jax.random.key(0), 300)
     with jax.enable_x64(True):

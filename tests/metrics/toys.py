@@ -11,6 +11,7 @@ from stylegan_jax import models
 from stylegan_jax.config import model_from_dict
 from stylegan_jax.features import FeatureNet
 from stylegan_jax.metrics.definitions import OUTPUTS
+from stylegan_jax.models.gan import draw_z, make_spec
 from stylegan_jax.sampling.model import LoadedModel
 
 SHAPE = (16, 16, 3)
@@ -37,13 +38,19 @@ def nets(chosen) -> dict[str, FeatureNet]:
     return {c.net: net(c.net) for c in chosen if c.net}
 
 
-def map_latents(variables, z, cond):
-    z = z * variables["params"]["scale"]
+def map_latents(variables, inputs, cond, *, train=False):
+    z = inputs["z"] * variables["params"]["scale"]
     z = z + jnp.pad(cond, ((0, 0), (0, z.shape[1] - cond.shape[1])))
     return jnp.stack([z, 0.3 * z], axis=1)
 
 
-def synthesize(variables, ws, *, noise="const", key=None):
+def truncated(variables, z, cond, psi):
+    """Map latents to styles, and pull these towards variables['w_avg']."""
+    ws = map_latents(variables, {"z": z}, cond)
+    return variables["w_avg"] + (ws - variables["w_avg"]) * psi
+
+
+def synthesize(variables, ws, inputs, *, noise="const", key=None, train=False, batch=None):
     h, w, _ = SHAPE
     x, y = (np.arange(w) + 0.5 - w / 2) / h, (np.arange(h) + 0.5 - h / 2) / h
     points = np.stack([*np.broadcast_arrays(x[None], y[:, None]), np.ones((h, w))], axis=-1).astype(np.float32)
@@ -53,7 +60,7 @@ def synthesize(variables, ws, *, noise="const", key=None):
     image = 0.9 * jnp.sin(2 * jnp.pi * (turns + ws[:, 1, None, None, :3]))
     if noise == "random":
         image = image + 0.05 * jax.vmap(lambda k: jax.random.normal(k, (h, w, 1)))(key)
-    return image
+    return {"image": image}, {}
 
 
 def with_transform(variables, transform):
@@ -61,8 +68,9 @@ def with_transform(variables, transform):
 
 
 def gan(label_dim: int = 0, moves: bool = True) -> models.Gan:
-    spec = models.GanSpec(6, 6, 2, SHAPE, label_dim)
-    return models.Gan(spec, NONE, NONE, map_latents, synthesize, NONE, NONE, with_transform if moves else None)
+    spec = make_spec(SHAPE, 6, 2, 6, label_dim)
+    moving = with_transform if moves else None
+    return models.Gan(spec, NONE, NONE, draw_z(spec), map_latents, synthesize, NONE, with_transform=moving)
 
 
 def config(label_dim: int = 0, arch: str = "stylegan3"):

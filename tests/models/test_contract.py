@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.interpreters import partial_eval
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError
-from stylegan_jax.train.gan.objective import take_apart, take_turns
+from stylegan_jax.losses import regularizers
 
 from . import variants
 
@@ -105,18 +106,8 @@ def test_labels_matter_to_both_networks(arch):
     other = jnp.roll(b.cond, 1, axis=1)
     _, (ws2, _, _) = b.run(b.g, b.d, b.z, other)
     assert np.all(np.any(np.asarray(ws2) != ws, axis=(1, 2)))
-    moved = jax.jit(b.gan.discriminate)(b.d, jnp.asarray(image), other)
+    moved = jax.jit(functools.partial(variants.logits, b.gan))(b.d, jnp.asarray(image), other)
     assert np.all(np.asarray(moved) != logits)
-
-
-@each_arch
-def test_two_sets_in_one_batch_do_not_see_each_other(arch):
-    b, (_, (_, image, logits)) = variants.build(arch, variants.LABELS[arch]), results(arch, variants.LABELS[arch])
-    images, conds = (take_turns(x, x[::-1]) for x in (jnp.asarray(image), b.cond))
-    both = jax.jit(functools.partial(b.gan.discriminate, sets=2))(b.d, images, conds)
-    here, there = take_apart(both)
-    close(here, logits)
-    close(there, logits[::-1])
 
 
 @each_arch
@@ -132,21 +123,141 @@ def test_low_precision_blocks_stay_near_float32(arch, dtype):
     close(logits2, logits, 0.1)  # both networks together
 
 
+def rows(shapes, n, dtype=np.float32):
+    """Return the abstract arrays of n examples of a spec's shapes."""
+    return {name: jax.ShapeDtypeStruct((n, *shape), dtype) for name, shape in shapes.items()}
+
+
+@each
+def test_inputs_and_samples_are_those_of_the_spec(arch, variant):
+    b = variants.build(arch, variant)
+    gan, spec = b.gan, b.gan.spec
+    inputs = jax.eval_shape(lambda cond: gan.draw_inputs(jax.random.key(0), variants.N, cond), b.cond)
+    assert inputs == rows(spec.inputs, variants.N)
+    assert inputs["z"].shape[-1] == spec.z_dim == b.config.z_dim
+    ws = jax.ShapeDtypeStruct((variants.N, spec.num_ws, spec.w_dim), jnp.float32)
+    for train in (False, True):
+        assert jax.eval_shape(lambda i, c, t=train: gan.map_latents(b.g, i, c, train=t), inputs, b.cond) == ws
+        for given in (inputs, {}):  # the styles say what is drawn from z
+            sample, _ = jax.eval_shape(lambda ws, i, t=train: gan.synthesize(b.g, ws, i, train=t), ws, given)
+            assert sample == rows(spec.sample, variants.N)
+        logits, _ = jax.eval_shape(lambda s, c, t=train: gan.discriminate(b.d, {}, s, c, train=t), sample, b.cond)
+        assert (logits.shape, logits.dtype) == ((variants.N, spec.heads), jnp.float32)
+    assert spec.image_shape == spec.sample["image"][-3:] == b.config.image_shape
+
+
 @each_arch
-def test_tracking_draws_an_image_and_moves_scalars_of_the_buffers(arch):
+def test_a_row_of_the_inputs_does_not_depend_on_how_many_are_drawn(arch):
+    b = variants.build(arch, variants.LABELS[arch])
+    draw = lambda seed, n: jax.device_get(b.gan.draw_inputs(jax.random.key(seed), n, b.cond[:n]))
+    few, many, other = draw(0, 3), draw(0, variants.N), draw(1, variants.N)
+    for name in b.gan.spec.inputs:
+        np.testing.assert_array_equal(few[name], many[name][:3])
+        assert len(np.unique(many[name], axis=0)) == variants.N
+        assert np.all(many[name] != other[name])
+
+
+@each_arch
+def test_only_training_moves_collections_and_halves_of_a_batch_move_them_as_the_whole(arch):
     b, (_, (ws, image, _)) = variants.build(arch, variants.MAIN[arch]), results(arch, variants.MAIN[arch])
-    made, moved = jax.eval_shape(lambda ws: b.gan.synthesize_and_track(b.g, ws), jnp.asarray(ws))
-    assert (made.shape, made.dtype) == (image.shape, image.dtype)
-    assert {x.shape for x in jax.tree.leaves(moved)} <= {()}
-    merged = models.merge(b.g, {"buffers": moved})
-    assert jax.tree.structure(merged) == jax.tree.structure(b.g)
+
+    @jax.jit
+    def calls(ws, image):
+        def both(part, train):
+            sample = {"image": image[part]}
+            options = {"train": train, "batch": variants.N if train else None}
+            made, moved_g = b.gan.synthesize(b.g, ws[part], {}, **options)
+            return moved_g, b.gan.discriminate(b.d, {}, sample, b.cond[part], train=train)[1], made["image"]
+
+        half = variants.N // 2
+        parts = slice(None), slice(half), slice(half, None)
+        return [both(part, True) for part in parts], both(parts[0], False)
+
+    (whole, first, second), still = jax.device_get(calls(jnp.asarray(ws), jnp.asarray(image)))
+    assert still[:2] == ({}, {})
+    close(still[2], image)
+    for variables, moved, one, two in zip((b.g, b.d), whole[:2], first[:2], second[:2], strict=True):
+        assert "params" not in moved
+        assert jax.tree.structure(models.merge(variables, moved)) == jax.tree.structure(variables)
+        mean = jax.tree.map(lambda x, y: (x + y) / 2, one, two)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), mean, moved)
+        before = dict(jax.tree.leaves_with_path(variables))
+        assert all(np.all(x != before[path]) for path, x in jax.tree.leaves_with_path(moved))
+    assert bool(jax.tree.leaves(whole[:2])) == (arch in variants.MOVING)
+
+
+@each
+def test_mean_styles_have_the_shape_of_the_spec(arch, variant):
+    b, (_, (ws, _, _)) = variants.build(arch, variant), results(arch, variant)
+    gan, spec = b.gan, b.gan.spec
+    w_avg = jnp.asarray(np.random.default_rng(2).standard_normal(spec.w_avg), jnp.float32)
+    centre = gan.centre(w_avg, b.cond)
+    assert (centre.shape, centre.dtype) == ((variants.N, spec.w_dim), jnp.float32)
+    w = jnp.asarray(ws[:, 0])
+    moved = gan.move_centre(w_avg, w, b.cond, 0.75)
+    assert (moved.shape, moved.dtype) == (spec.w_avg, jnp.float32)
+    np.testing.assert_allclose(gan.move_centre(w_avg, w, b.cond, 1.0), w_avg, atol=1e-5)
+    # A quarter of the way for every style that there is: labels of one kind move their centre to their mean.
+    same = jnp.broadcast_to(b.cond[:1], b.cond.shape)
+    step = gan.centre(gan.move_centre(w_avg, w, same, 0.75), same) - gan.centre(w_avg, same)
+    want = 0.25 * (w.mean(axis=0)[None] - gan.centre(w_avg, same))
+    close(step, want)
+    assert not np.any(jax.grad(lambda w: jnp.sum(gan.move_centre(w_avg, w, b.cond, 0.75)))(w))
+
+
+def paths(params):
+    return {"/".join(key.key for key in path) for path, _ in jax.tree.leaves_with_path(params)}
+
+
+@each
+def test_paths_of_the_groups_exist(arch, variant):
+    b = variants.build(arch, variant)
+    groups, config, nets = b.gan.spec.groups, b.config, {"g": paths(b.g["params"]), "d": paths(b.d["params"])}
+    found = lambda net, start: [name for name in nets[net] if f"{name}/".startswith(f"{start}/")]
+    assert {"freeze_d", "mapping", "embed", "no_penalty"} <= set(groups)
+    is_there = {"mapping": config.mapping_layers > 0 or config.label_dim > 0, "embed": config.label_dim > 0}
+    for group, names in groups.items():
+        net = "d" if group in ("freeze_d", "no_penalty") else "g"
+        for name in names:
+            assert bool(found(net, name)) == is_there.get(group, True), (group, name)
+    assert len(set(groups["freeze_d"])) == len(groups["freeze_d"])
+    assert all(set(names) <= nets["g"] | nets["d"] for group, names in groups.items() if group.startswith("no_"))
+
+
+def unread(function, params):
+    """Return the paths of the parameters that the values of function(params) do not depend on."""
+    jaxpr = jax.make_jaxpr(function)(params).jaxpr
+    _, used = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    names = ["/".join(key.key for key in path) for path, _ in jax.tree.leaves_with_path(params)]
+    return {name for name, is_used in zip(names, used, strict=True) if not is_used}
+
+
+@each
+def test_the_groups_of_the_optimisers_are_what_regularisers_do_not_read(arch, variant):
+    b = variants.build(arch, variant)
+    gan = models.build(variants.make_config(arch, variant, conv_clamp=0.0))  # where to clamp would depend on all biases
+    image = jnp.ones((variants.N, *gan.spec.image_shape))
+
+    def lengths(params):
+        g = b.g | {"params": params}
+        ws = gan.map_latents(g, {"z": b.z}, b.cond)
+        return regularizers.path_lengths(lambda w: variants.image(gan, g, w), ws, image)
+
+    def penalty(params):
+        critic = lambda x: gan.discriminate({"params": params}, {}, {"image": x}, b.cond)
+        return regularizers.squared_norm(critic, image)[0]
+
+    groups = gan.spec.groups
+    assert unread(penalty, b.d["params"]) == set(groups["no_penalty"])
+    if "no_path_length" in groups:
+        assert unread(lengths, b.g["params"]) == set(groups["no_path_length"])
 
 
 @functools.cache
 def noisy(arch):
     """Return (synthesize of a key or keys and a style batch, styles)."""
     b, (_, (ws, _, _)) = variants.build(arch, variants.MAIN[arch]), results(arch, variants.MAIN[arch])
-    return jax.jit(lambda ws, key: b.gan.synthesize(b.g, ws, noise="random", key=key)), jnp.asarray(ws)
+    return jax.jit(lambda ws, key: variants.image(b.gan, b.g, ws, noise="random", key=key)), jnp.asarray(ws)
 
 
 @noisy_arch
@@ -180,7 +291,9 @@ def test_with_a_key_per_image_the_batch_does_not_matter(arch):
 @noisy_arch
 def test_const_and_none_ignore_the_key(arch):
     b, (_, (ws, image, _)) = variants.build(arch, variants.MAIN[arch]), results(arch, variants.MAIN[arch])
-    both = jax.jit(lambda ws, key: [b.gan.synthesize(b.g, ws, noise=noise, key=key) for noise in ("const", "none")])
+    both = jax.jit(
+        lambda ws, key: [variants.image(b.gan, b.g, ws, noise=noise, key=key) for noise in ("const", "none")]
+    )
     const, none = both(jnp.asarray(ws), jax.random.key(0))
     const2, none2 = both(jnp.asarray(ws), jax.random.key(1))
     np.testing.assert_array_equal(const, const2)
@@ -195,7 +308,7 @@ def test_a_model_without_noise_has_no_noise_variables_and_needs_no_key(arch):
     assert "buffers" not in b.g
     assert not [p for p, _ in jax.tree.leaves_with_path(b.g) if "noise" in jax.tree_util.keystr(p)]
     shape = jax.eval_shape(
-        lambda ws: b.gan.synthesize(b.g, ws, noise="random"), jnp.zeros((1, b.gan.spec.num_ws, b.gan.spec.w_dim))
+        lambda ws: variants.image(b.gan, b.g, ws, noise="random"), jnp.zeros((1, b.gan.spec.num_ws, b.gan.spec.w_dim))
     )
     assert shape.shape == (1, *b.gan.spec.image_shape)
 
@@ -205,7 +318,7 @@ def test_noise_errors_name_the_fix(arch):
     b = variants.build(arch, variants.MAIN[arch])
     ws = jnp.zeros((1, b.gan.spec.num_ws, b.gan.spec.w_dim))
     with pytest.raises(ValueError, match="needs a key; pass one, or use noise='const'"):
-        jax.eval_shape(lambda ws: b.gan.synthesize(b.g, ws, noise="random"), ws)
+        jax.eval_shape(lambda ws: b.gan.synthesize(b.g, ws, {}, noise="random"), ws)
 
 
 @each_arch
@@ -213,7 +326,7 @@ def test_an_unknown_way_of_noise_lists_the_known_ones(arch):
     b = variants.build(arch, variants.MAIN[arch])
     ws = jnp.zeros((1, b.gan.spec.num_ws, b.gan.spec.w_dim))
     with pytest.raises(ValueError, match="'fresh'; known: random, const, none"):
-        jax.eval_shape(lambda ws: b.gan.synthesize(b.g, ws, noise="fresh"), ws)
+        jax.eval_shape(lambda ws: b.gan.synthesize(b.g, ws, {}, noise="fresh"), ws)
 
 
 def test_an_unknown_architecture_is_answered_with_the_known_ones():

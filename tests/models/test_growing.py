@@ -34,11 +34,11 @@ def grown(arch):
     @functools.partial(jax.jit, static_argnames=("height", "fading"))
     def run(alpha, height, fading):
         at = gan.grown(height, alpha if fading else None)
-        image = at.synthesize(g, at.map_latents(g, z, jnp.zeros((4, 0))))
+        image = variants.image(at, g, at.map_latents(g, {"z": z}, jnp.zeros((4, 0))))
         seen = reals
         while seen.shape[1] > height:
             seen = growing.halve(seen)
-        return image, at.discriminate(d, seen, jnp.zeros((4, 0)))
+        return image, variants.logits(at, d, seen, jnp.zeros((4, 0)))
 
     return gan, g, d, lambda height, alpha=None: jax.device_get(run(alpha or 0.0, height, alpha is not None))
 
@@ -75,8 +75,7 @@ def test_only_what_a_level_uses_has_a_gradient(arch):
     z = jax.random.normal(jax.random.key(1), (4, gan.spec.z_dim))
 
     def loss(g, d):
-        image = at.synthesize(g, at.map_latents(g, z, jnp.zeros((4, 0))))
-        return jnp.sum(at.discriminate(d, image, jnp.zeros((4, 0))))
+        return jnp.sum(variants.forward(at, g, d, z, jnp.zeros((4, 0)))[2])
 
     by_g, by_d = jax.jit(jax.grad(loss, argnums=(0, 1)))(g, d)
     for tree in (by_g["params"]["synthesis"], by_d["params"]):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stylegan_jax import models
-from stylegan_jax.losses.regularizers import path_lengths, r1_penalty
+from stylegan_jax.losses.regularizers import path_lengths, squared_norm
 from stylegan_jax.train.estimate import peak_live_bytes
 
 from . import variants
@@ -27,9 +27,10 @@ def second_order(variant: str, remat_from: int):
 
     @jax.jit
     def run(g, d, ws, image, cond):
-        synthesize = lambda p: lambda w: gan.synthesize(g | {"params": p}, w, noise="random", key=KEYS)
+        synthesize = lambda p: lambda w: variants.image(gan, g | {"params": p}, w, noise="random", key=KEYS)
         lengths = lambda p: jnp.sum(path_lengths(synthesize(p), ws, image) ** 2)
-        penalty = lambda p: jnp.sum(r1_penalty(lambda x: gan.discriminate({"params": p}, x, cond), image)[0])
+        critic = lambda p: lambda x: gan.discriminate({"params": p}, {}, {"image": x}, cond)
+        penalty = lambda p: jnp.sum(squared_norm(critic(p), image)[0])
         return jax.value_and_grad(lengths)(g["params"]), jax.value_and_grad(penalty)(d["params"])
 
     rng = np.random.default_rng(1)
@@ -50,12 +51,12 @@ def test_stylegan3_keeps_its_gradients_and_statistics():
     ws = jnp.asarray(np.random.default_rng(1).standard_normal((2, b.gan.spec.num_ws, 10)), jnp.float32)
 
     def loss(gan, params):
-        image, moved = gan.synthesize_and_track(b.g | {"params": params}, ws)
-        return jnp.sum(jnp.sin(image)), moved
+        sample, moved = gan.synthesize(b.g | {"params": params}, ws, {}, train=True)
+        return jnp.sum(jnp.sin(sample["image"])), moved
 
     both = jax.jit(lambda p: [jax.grad(functools.partial(loss, gan), has_aux=True)(p) for gan in (again, b.gan)])
     got, want = jax.device_get(both(b.g["params"]))
-    assert jax.tree.structure(got) == jax.tree.structure(want)
+    assert jax.tree.structure(got) == jax.tree.structure(want) and jax.tree.leaves(got[1])
     for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4 * (np.max(np.abs(y)) + 1e-12))
 
@@ -65,7 +66,7 @@ def test_without_fresh_noise_it_works_too(noise):
     b = variants.build("stylegan2", "skip")
     gan = models.build(variants.make_config("stylegan2", "skip", remat_from=4))
     ws = jnp.ones((2, gan.spec.num_ws, gan.spec.w_dim))
-    images = [m.synthesize(b.g, ws, noise=noise) for m in (gan, b.gan)]
+    images = [variants.image(m, b.g, ws, noise=noise) for m in (gan, b.gan)]
     np.testing.assert_allclose(*images, rtol=1e-5, atol=1e-5)
     assert jax.tree.structure(jax.eval_shape(gan.init_g, KEYS[0])) == jax.tree.structure(b.g)
 
@@ -77,8 +78,8 @@ def kept(arch: str, remat_from: int) -> int:
     g, d = (jax.eval_shape(init, KEYS[0]) for init in (gan.init_g, gan.init_d))
 
     def loss(params, rest, d, ws):
-        image = gan.synthesize(rest | {"params": params}, ws)
-        return jnp.sum(gan.discriminate(d, image, jnp.zeros((8, 0))))
+        image = variants.image(gan, rest | {"params": params}, ws)
+        return jnp.sum(variants.logits(gan, d, image, jnp.zeros((8, 0))))
 
     ws = jax.ShapeDtypeStruct((8, gan.spec.num_ws, gan.spec.w_dim), jnp.float32)
     return peak_live_bytes(jax.make_jaxpr(jax.grad(loss))(g["params"], g, d, ws).jaxpr)

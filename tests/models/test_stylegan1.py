@@ -71,7 +71,7 @@ def test_without_growing_only_the_last_resolution_has_rgb_layers():
         name for tree in (shapes[0]["synthesis"], shapes[1]) for name in tree if {"torgb", "fromrgb"} & {*tree[name]}
     ]
     assert rgb == ["b16", "b16"] and gan.grown is None
-    assert list(gan.spec.d_layers) == ["b16/fromrgb", "b16/conv0", "b16/conv1", "b8/conv0", "b8/conv1"]
+    assert list(gan.spec.groups["freeze_d"]) == ["b16/fromrgb", "b16/conv0", "b16/conv1", "b8/conv0", "b8/conv1"]
 
 
 def layer(x, changes, **params):
@@ -112,7 +112,7 @@ def test_a_label_chooses_its_row_in_both_networks():
     want = joined @ np.asarray(fc["weight"]) * (0.01 * math.sqrt(2 / joined.shape[1])) + np.asarray(fc["bias"]) * 0.01
     np.testing.assert_allclose(w, np.where(want > 0, want, 0.2 * want), rtol=1e-4, atol=1e-5)
     image = jnp.asarray(np.random.default_rng(1).standard_normal((8, *b.gan.spec.image_shape)), jnp.float32)
-    logits = jax.jit(lambda cond: b.gan.discriminate(b.d, image, cond))
+    logits = jax.jit(lambda cond: variants.logits(b.gan, b.d, image, cond))
     every = sum(logits(jnp.tile(jnp.eye(3)[k], (8, 1))) for k in range(3))
     np.testing.assert_allclose(every, logits(jnp.ones((8, 3))), rtol=1e-4, atol=1e-5)
 

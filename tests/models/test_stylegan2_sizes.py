@@ -86,7 +86,8 @@ AVERAGE = np.array([1.0, -2.0, 0.5, 3.0], np.float32)
 
 
 def truncate(psi, cutoff=None, average=AVERAGE):
-    return np.asarray(models.truncate(jnp.asarray(WS), jnp.asarray(average), psi, cutoff))
+    centre = jnp.broadcast_to(jnp.asarray(average), (len(WS), AVERAGE.size))
+    return np.asarray(models.truncate(jnp.asarray(WS), centre, psi, cutoff))
 
 
 def test_truncation_psi_moves_between_the_average_and_the_styles():
@@ -107,5 +108,11 @@ def test_truncation_cutoff_counts_slots_from_the_first():
 def test_truncation_takes_an_average_per_label_and_a_traced_psi():
     averages = np.stack([AVERAGE, 2 * AVERAGE, -AVERAGE])
     np.testing.assert_array_equal(truncate(0.0, None, averages), np.repeat(averages[:, None], 5, axis=1))
-    traced = jax.jit(lambda psi: models.truncate(jnp.asarray(WS), jnp.asarray(AVERAGE), psi, 3))(0.4)
-    np.testing.assert_allclose(traced, truncate(0.4, 3), atol=1e-6)
+    traced = jax.jit(lambda psi: models.truncate(jnp.asarray(WS), jnp.asarray(averages), psi, 3))(0.4)
+    np.testing.assert_allclose(traced, truncate(0.4, 3, averages), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4,), (5, 4), (1, 4)])
+def test_truncation_of_anything_but_an_average_per_row_is_an_error(shape):
+    with pytest.raises(ValueError, match=r"centre has shape .*needs one mean style per row of ws \(3, 5, 4\)"):
+        models.truncate(jnp.asarray(WS), jnp.zeros(shape), 0.5)

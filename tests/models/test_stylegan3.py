@@ -126,9 +126,9 @@ def test_the_table_of_a_plan_has_a_row_per_layer():
 def tracked():
     b = variants.build("stylegan3", "t")
     ws = jnp.asarray(np.random.default_rng(1).standard_normal((variants.N, b.gan.spec.num_ws, 10)), jnp.float32)
-    both = jax.jit(lambda ws: (b.gan.synthesize_and_track(b.g, ws), b.gan.synthesize_and_track(b.g, ws, batch=99)[1]))
-    (image, moved), far = jax.device_get(both(ws))
-    return b, ws, (image, models.merge(b.g["buffers"], moved), far)
+    track = lambda ws, batch: b.gan.synthesize(b.g, ws, {}, train=True, batch=batch)
+    (sample, moved), (_, far) = jax.device_get(jax.jit(lambda ws: (track(ws, None), track(ws, 99)))(ws))
+    return b, ws, (sample["image"], models.merge(b.g, moved)["buffers"], far["buffers"])
 
 
 def test_tracking_moves_the_magnitudes_by_their_half_life_and_nothing_else():
@@ -153,7 +153,7 @@ def test_tracking_moves_the_magnitudes_by_their_half_life_and_nothing_else():
 
 def test_the_users_transform_moves_the_picture_by_its_inverse():
     b, ws, _ = tracked()
-    draw = jax.jit(lambda ws, transforms: b.gan.synthesize(b.gan.with_transform(b.g, transforms), ws))
+    draw = jax.jit(lambda ws, transforms: variants.image(b.gan, b.gan.with_transform(b.g, transforms), ws))
     transforms = np.tile(
         np.eye(3), (2 * len(ws), 1, 1)
     )  # one per image; two pixels right and one down for half of them

@@ -64,6 +64,8 @@ MAIN = {arch: next(iter(variants)) for arch, variants in VARIANTS.items()}
 LABELS = {"stylegan1": "labels_wide", "stylegan2": "resnet_labels", "stylegan3": "r_labels_wide"}
 NOISY = ("stylegan1", "stylegan2")
 """Architectures with noise inputs."""
+MOVING = ("stylegan3",)
+"""Architectures whose generator has statistics that training moves."""
 CASES = [(arch, name) for arch, variants in VARIANTS.items() for name in variants]
 
 
@@ -90,9 +92,19 @@ class Built(NamedTuple):
 
 def forward(gan, g, d, z, cond):
     """Return (ws, image, logits)."""
-    ws = gan.map_latents(g, z, cond)
-    image = gan.synthesize(g, ws)
-    return ws, image, gan.discriminate(d, image, cond)
+    ws = gan.map_latents(g, {"z": z}, cond)
+    sample, _ = gan.synthesize(g, ws, {})
+    return ws, sample["image"], gan.discriminate(d, {}, sample, cond)[0]
+
+
+def image(gan, g, ws, **options):
+    """Return the images of styles."""
+    return gan.synthesize(g, ws, {}, **options)[0]["image"]
+
+
+def logits(gan, d, image, cond):
+    """Return the logits of images."""
+    return gan.discriminate(d, {}, {"image": image}, cond)[0]
 
 
 def draw(init, rng):

@@ -10,7 +10,7 @@ from stylegan_jax import models
 from stylegan_jax.config import ModelConfig, model_from_dict
 from stylegan_jax.layers.mapping import Mapping
 from stylegan_jax.losses import regularizers
-from stylegan_jax.train import ema
+from stylegan_jax.models.gan import move_one_centre
 
 from .layout import nchw, nhwc, official_names, probe, variables_of
 
@@ -88,6 +88,11 @@ def label_of(arrays: dict, key: str, n: int):
     return arrays.get(key, jnp.zeros((n, 0)))
 
 
+def truncate(ws, w_avg, psi, cutoff=None):
+    """Truncate towards one mean style float[w]."""
+    return models.truncate(ws, jnp.broadcast_to(w_avg, (len(ws), *w_avg.shape)), psi, cutoff)
+
+
 def mapping(meta, arrays, constants):
     config = meta["config"]
     state = state_of(arrays)
@@ -113,13 +118,14 @@ def mapping(meta, arrays, constants):
     out |= {f"grad/{k}": v for k, v in (official_names(params_grad) | inputs_grad).items()}
     w_avg = state.get("w_avg")
     for sub in meta["subcases"]:
-        out[sub["out"]] = models.truncate(ws, w_avg, sub["truncation_psi"], sub["truncation_cutoff"])
+        out[sub["out"]] = truncate(ws, w_avg, sub["truncation_psi"], sub["truncation_cutoff"])
     if w_avg is not None:
         beta = config.get("w_avg_beta", 0.998)
-        once = ema.update_w_avg(w_avg, ws[:, 0], beta)
-        twice = ema.update_w_avg(once, ws[:, 0], beta)
+        none = jnp.zeros((len(ws), 0))
+        once = move_one_centre(w_avg, ws[:, 0], none, beta)
+        twice = move_one_centre(once, ws[:, 0], none, beta)
         out |= {"out/ws_update": ws, "out/w_avg_after_1_update": once, "out/w_avg_after_2_updates": twice}
-        out["out/ws_update_trunc"] = models.truncate(ws, twice, 0.5)
+        out["out/ws_update_trunc"] = truncate(ws, twice, 0.5)
     return out
 
 
@@ -138,12 +144,12 @@ def generator(meta, arrays, constants):
     how = meta["how_computed"]
     psi, cutoff = float(numbers_after(how, "truncation_psi")), numbers_after(how, "truncation_cutoff")
     start = int(numbers_after(how, "rows of ws from index"))
-    ws = gan.map_latents(variables, z, cond)
-    mixed = jnp.concatenate([ws[:, :start], gan.map_latents(variables, z2, cond)[:, start:]], axis=1)
-    truncated = models.truncate(ws, state["mapping.w_avg"], psi, None if cutoff == "None" else int(cutoff))
+    ws, other = (gan.map_latents(variables, {"z": of}, cond) for of in (z, z2))
+    mixed = jnp.concatenate([ws[:, :start], other[:, start:]], axis=1)
+    truncated = truncate(ws, state["mapping.w_avg"], psi, None if cutoff == "None" else int(cutoff))
 
     def image(ws, noise="const"):
-        return nchw(gan.synthesize(variables, ws, noise=noise))
+        return nchw(gan.synthesize(variables, ws, {}, noise=noise)[0]["image"])
 
     constant, pull = jax.vjp(image, ws)
     out = {
@@ -172,17 +178,18 @@ def block_features(config, variables, ws):
 
 def path_length(gan, variables, arrays, cond):
     noise = nhwc(arrays["in/pl_noise_raw"])
+    image = lambda g: lambda w: gan.synthesize(g, w, {})[0]["image"]
 
     def penalty(params):
         g = variables | {"params": params}
-        ws = gan.map_latents(g, arrays["in/z"], cond)
-        lengths = regularizers.path_lengths(lambda w: gan.synthesize(g, w), ws, noise)
+        ws = gan.map_latents(g, {"z": arrays["in/z"]}, cond)
+        lengths = regularizers.path_lengths(image(g), ws, noise)
         values, mean = regularizers.path_length_penalty(lengths, arrays["in/pl_mean"], 0.01)
         return values.mean(), (ws, lengths, values, mean)
 
     grads, (ws, lengths, values, mean) = jax.grad(penalty, has_aux=True)(variables["params"])
     scaled = noise / jnp.sqrt(noise.shape[1] * noise.shape[2])
-    pl_grads = jax.grad(lambda w: jnp.sum(gan.synthesize(variables, w) * scaled))(ws)
+    pl_grads = jax.grad(lambda w: jnp.sum(image(variables)(w) * scaled))(ws)
     out = {"out/pl_grads": pl_grads, "out/pl_lengths": lengths, "out/pl_penalty": values, "out/pl_mean_new": mean}
     return out | {f"grad/pl/{k}": v for k, v in official_names(grads).items()}
 
@@ -193,14 +200,15 @@ def discriminator(meta, arrays, constants):
     image = nhwc(arrays["in/img"])
     cond = label_of(arrays, "in/c", len(image))
     gamma = meta["r1_gamma"]
-    logits, pull = jax.vjp(lambda p: gan.discriminate({"params": p}, image, cond), params)
+    critic = lambda p: lambda x: gan.discriminate({"params": p}, {}, {"image": x}, cond)
+    logits, pull = jax.vjp(lambda p: critic(p)(image)[0], params)
 
     def r1_loss(p):
-        penalty, _ = regularizers.r1_penalty(lambda x: gan.discriminate({"params": p}, x, cond), image)
+        penalty, _, _ = regularizers.squared_norm(critic(p), image)
         return jnp.mean(penalty * (gamma / 2)), penalty
 
     r1_grads, penalty = jax.grad(r1_loss, has_aux=True)(params)
-    image_grads = jax.grad(lambda x: gan.discriminate({"params": params}, x, cond).sum())(image)
+    image_grads = jax.grad(lambda x: critic(params)(x)[0].sum())(image)
     out = {
         "out/logits": logits,
         "out/r1_grads": nchw(image_grads),

@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from configs import common
-from stylegan_jax import models
 from stylegan_jax.config import model_from_dict
 from stylegan_jax.layers.dense import Dense
 from stylegan_jax.models import growing, stylegan1
+from stylegan_jax.models.gan import move_one_centre
 from stylegan_jax.ops import norm
-from stylegan_jax.train import ema
 
 from .layout import hwio, nchw, nhwc
+from .model_adapters import truncate
 from .ops_adapters import with_grads
 
 BLUR, NO_BLUR = (1.0, 2.0, 1.0), (1.0,)
@@ -104,8 +104,8 @@ def sg1_ops(meta, arrays, constants):
     ws = jnp.repeat(mapped(i, config)[:, None], c["num_ws"], axis=1)
     out |= grads | {"out/style": style(w), "out/mapping_w": ws[:, 0]}
     out["out/pixel_norm_z"] = norm.second_moment_normalize(i["z"])
-    out["out/mapping_trunc"] = models.truncate(ws, i["w_avg"], c["truncation_psi"], c["truncation_cutoff"])
-    out["out/w_avg_update"] = ema.update_w_avg(i["w_avg"], ws[:, 0], c["w_avg_beta"])
+    out["out/mapping_trunc"] = truncate(ws, i["w_avg"], c["truncation_psi"], c["truncation_cutoff"])
+    out["out/w_avg_update"] = move_one_centre(i["w_avg"], ws[:, 0], jnp.zeros((len(ws), 0)), c["w_avg_beta"])
     return jax.tree.map(jnp.asarray, out)
 
 

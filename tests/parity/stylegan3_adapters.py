@@ -14,10 +14,9 @@ from stylegan_jax.config import ModelConfig, model_from_dict
 from stylegan_jax.config.arch.stylegan3 import LayerPlan, make_plan
 from stylegan_jax.models.stylegan3 import Generator
 from stylegan_jax.ops.lowpass import design_lowpass
-from stylegan_jax.train import ema
 
 from .layout import nchw, official_names, probe, variables_of
-from .model_adapters import BASE, COMMON_KEYS, label_of, renamed, state_of
+from .model_adapters import BASE, COMMON_KEYS, label_of, renamed, state_of, truncate
 
 NAMES = COMMON_KEYS | {"z_dim": "z_dim", "w_dim": "w_dim"}
 OWN = set(BASE["stylegan3"]) - {"channel_base", "channel_max", "magnitude_ema_kimg"}
@@ -98,12 +97,13 @@ def generator(meta, arrays, constants):
             if f is not None:
                 np.testing.assert_allclose(f, filters[name], rtol=0, atol=1e-7)
     variables = variables_of(state)
-    ws = gan.map_latents(variables, z, label_of(arrays, "in/c", len(z)))
+    cond = label_of(arrays, "in/c", len(z))
+    ws = gan.map_latents(variables, {"z": z}, cond)
 
     out = {"out/ws": ws}
     moves = [k.removeprefix("in/transform_") for k in arrays if k.startswith("in/transform_")]
     identity = variables["buffers"]["synthesis"]["input"]["transform"]
-    truncated = models.truncate(ws, state["mapping.w_avg"], 0.6, 4)
+    truncated = truncate(ws, state["mapping.w_avg"], 0.6, 4)
 
     def run(case):
         moved = gan.with_transform(variables, case["transform"])
@@ -120,12 +120,12 @@ def generator(meta, arrays, constants):
         x = seen[f"x{p.index}"][0]
         out[f"out/layer/{p.official_name}"] = x
         out[f"out/layer_rms/{p.official_name}"] = jnp.sqrt(jnp.mean(jnp.square(x)))
-    image, moved = gan.synthesize_and_track(variables, ws)
-    out["out/img_update"] = nchw(image)
+    sample, moved = gan.synthesize(variables, ws, {}, train=True)
+    out["out/img_update"] = nchw(sample["image"])
     for p in plan.layers:
         name = f"out/state_after_update/synthesis.{p.official_name}.magnitude_ema"
-        out[name] = moved["synthesis"][f"L{p.index}"]["magnitude_ema"]
-    out["out/state_after_update/mapping.w_avg"] = ema.update_w_avg(state["mapping.w_avg"], ws[:, 0], 0.998)
+        out[name] = moved["buffers"]["synthesis"][f"L{p.index}"]["magnitude_ema"]
+    out["out/state_after_update/mapping.w_avg"] = gan.move_centre(state["mapping.w_avg"], ws[:, 0], cond, 0.998)
     return out | gradients(gan, plan, variables, ws)
 
 
@@ -134,7 +134,7 @@ def gradients(gan, plan, variables, ws) -> dict:
 
     def image(synthesis, ws):
         params = variables["params"] | {"synthesis": synthesis}
-        return nchw(gan.synthesize(variables | {"params": params}, ws))
+        return nchw(gan.synthesize(variables | {"params": params}, ws, {})[0]["image"])
 
     y, pull = jax.vjp(image, synthesis, ws)
     by_params, by_ws = pull(probe(y.shape, y.dtype))

@@ -1,4 +1,4 @@
-"""Family 'training': whole optimiser phases through `train.objective`, `train.optim` and `train.ema`."""
+"""Family 'training': whole optimiser phases through `train.gan.objective`, `train.optim` and `train.ema`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from stylegan_jax import models
 from stylegan_jax.config import LossConfig
 from stylegan_jax.train import ema, optim
 from stylegan_jax.train.gan import objective
+from stylegan_jax.train.task import Context, Rates
 
 from .layout import nhwc, official_names, variables_of
 from .model_adapters import discriminator_config, generator_config, label_of, state_of
@@ -39,80 +40,83 @@ class Trainer:
 
     def __init__(self, c: dict, arrays: dict):
         self.c, self.arrays, self.loss = c, arrays, loss_config(c)
-        g, d = generator_config(c["generator"]), discriminator_config(c["discriminator"])
+        bundles = models.build(generator_config(c["generator"])), models.build(discriminator_config(c["discriminator"]))
         # One bundle from two: the generator's maps and the discriminator's logits.
-        self.gan = models.build(g)._replace(discriminate=models.build(d).discriminate)
-        self.g, self.d = variables_of(state_of(arrays, "state/G/")), variables_of(state_of(arrays, "state/D/"))
+        self.gan = bundles[0]._replace(discriminate=bundles[1].discriminate)
+        self.setting = objective.Setting(lambda rates: self.gan, self.loss)
+        self.nets = {net: variables_of(state_of(arrays, f"state/{net.upper()}/")) for net in "gd"}
         self.ema = variables_of(state_of(arrays, "state/G_ema/"))["params"]
         self.w_avg, self.pl_mean = arrays["state/G/mapping.w_avg"], arrays["in/pl_mean0"]
-        b1, b2 = c["betas"]
-        self.g_tx = optim.adam(c["g_lr"], b1, b2, c["eps"], c["g_reg_interval"], ("/torgb/bias",))
-        self.d_tx = optim.adam(c["d_lr"], b1, b2, c["eps"], c["d_reg_interval"], ("/b4/out/bias",))
-        self.g_opt, self.d_opt = self.g_tx.init(self.g["params"]), self.d_tx.init(self.d["params"])
+        groups = bundles[0].spec.groups["no_path_length"], bundles[1].spec.groups["no_penalty"]
+        intervals = c["g_reg_interval"], c["d_reg_interval"]
+        self.tx = {
+            net: optim.adam(c["betas"][0], c["eps"], interval, untouched)
+            for net, interval, untouched in zip("gd", intervals, groups, strict=True)
+        }
+        self.opt = {net: tx.init(self.nets[net]["params"]) for net, tx in self.tx.items()}
         self.nimg, self.out = c["cur_nimg_before_first_iteration"], {}
 
     def latents(self, it: int, phase: str, count: int) -> objective.Latents:
         z = self.arrays[f"in/z{it}_{phase}"][:count]
         cond = label_of(self.arrays, f"in/c{it}_{phase}", len(z))[:count]
-        return objective.Latents(z, z, cond, jax.random.key(0), None, "const")
+        return objective.Latents({"z": z}, {"z": z}, cond, jax.random.key(0), None, "const")
 
-    def real(self, it: int):
+    def real(self, it: int) -> objective.Seen:
         image = nhwc(self.arrays[f"in/real_img{it}"])
-        return image, label_of(self.arrays, f"in/real_c{it}", len(image))
+        return objective.Seen({"image": image}, label_of(self.arrays, f"in/real_c{it}", len(image)))
 
-    def g_step(self, tag: str, of, update):
-        grads, aux = jax.grad(of, has_aux=True)(self.g["params"])
-        updates, self.g_opt = update(grads, self.g_opt, self.g["params"])
-        self.g = self.g | {"params": optax.apply_updates(self.g["params"], updates)}
-        self.record(tag, grads, self.g["params"])
-        return aux.store
+    def step(self, tag: str, net: str, loss, *, is_whole: bool = True):
+        """Take a step by loss(context) -> (scalar, Aux), record it, and return the Aux."""
+        rates = Rates(lr={n: self.c[f"{n}_lr"] for n in "gd"}, beta2=dict.fromkeys("gd", self.c["betas"][1]))
+        rates = rates._replace(gamma=self.loss.r1_gamma)
 
-    def d_step(self, tag: str, grads_of, update):
-        grads, aux = grads_of(self.d["params"])
-        updates, self.d_opt = update(grads, self.d_opt, self.d["params"])
-        self.d = self.d | {"params": optax.apply_updates(self.d["params"], updates)}
-        self.record(tag, grads, self.d["params"])
-        return aux.store
+        def of(params):
+            nets = self.nets | {net: self.nets[net] | {"params": params}}
+            return loss(Context(nets, {"pl_mean": self.pl_mean}, {}, rates))
 
-    def record(self, tag: str, grads: dict, params: dict) -> None:
+        params = self.nets[net]["params"]
+        grads, aux = jax.grad(of, has_aux=True)(params)
+        updates, self.opt[net] = self.tx[net].update(
+            grads, self.opt[net], params, rates.lr[net], rates.beta2[net], is_whole
+        )
+        params = optax.apply_updates(params, updates)
+        self.nets[net] = self.nets[net] | {"params": params}
         self.out |= {f"grad/{tag}/{k}": v for k, v in official_names(grads).items()}
         self.out |= {f"out/{tag}/param/{k}": v for k, v in official_names(params).items()}
+        return aux
 
     def iteration(self, it: int, regularise: bool) -> None:
-        n, gan, loss, out = self.c["batch_size"], self.gan, self.loss, self.out
-        image, label = self.real(it)
-        tag = f"it{it}_Gmain"
-        latents = self.latents(it, "Gmain", n)
-        of = lambda p: objective.g_main(gan, loss, self.g | {"params": p}, self.d, latents)
-        logits = self.g_step(tag, of, self.g_tx.update_main)["logits"]
-        out |= {f"out/{tag}/scores_fake": logits, f"out/{tag}/G_loss": jax.nn.softplus(-logits)}
+        n, s, out = self.c["batch_size"], self.setting, self.out
+        seen, real = objective.Seen(), self.real(it)
+        tag, rows = f"it{it}_Gmain", {"latents": self.latents(it, "Gmain", n), "fake": seen}
+        found = self.step(tag, "g", lambda context: objective.g_main(s, context, rows)).rows
+        out |= {f"out/{tag}/scores_fake": found["logits"], f"out/{tag}/G_loss": found["values"]}
         if regularise:
             tag, small = f"it{it}_Greg", self.latents(it, "Greg", n // self.c["pl_batch_shrink"])
-            noise = nhwc(self.arrays["in/pl_noise_raw"])
-            of = lambda p: objective.g_reg(gan, loss, self.g | {"params": p}, small, noise, self.pl_mean)
-            store = self.g_step(tag, of, self.g_tx.update_reg)
-            self.pl_mean = store["pl_mean"]
-            out |= {f"out/{tag}/pl_penalty": store["penalty"], f"out/{tag}/pl_mean_after": self.pl_mean}
-            out[f"out/{tag}/G_reg"] = store["penalty"] * loss.pl_weight
-        tag, fakes = f"it{it}_Dmain", self.latents(it, "Dmain", n)
-        grads_of = lambda p: objective.d_main(gan, loss, lambda p: {"params": p}, p, self.g, fakes, image, label)
-        store = self.d_step(tag, grads_of, self.d_tx.update_main)
-        self.w_avg = ema.update_w_avg(self.w_avg, store["w"], self.c["generator"].get("w_avg_beta", 0.998))
-        out |= {f"out/{tag}/scores_fake": store["fake"], f"out/{tag}/scores_real": store["real"]}
-        out |= {f"out/{tag}/D_loss": store["losses"], f"out/{tag}/w_avg": self.w_avg}
+            rows = {"latents": small, "noise": nhwc(self.arrays["in/pl_noise_raw"])}
+            coupled = lambda context: objective.path_length_loss(s, objective.path_lengths(s, context, rows), context)
+            aux = self.step(tag, "g", coupled, is_whole=False)
+            self.pl_mean, penalty = aux.means["path_length/mean"], aux.rows["penalty"]
+            out |= {f"out/{tag}/pl_penalty": penalty, f"out/{tag}/pl_mean_after": self.pl_mean}
+            out[f"out/{tag}/G_reg"] = penalty * self.loss.pl_weight
+        tag, rows = f"it{it}_Dmain", {"latents": self.latents(it, "Dmain", n), "fake": seen, "real": real}
+        found = self.step(tag, "d", lambda context: objective.d_main(s, context, rows)).rows
+        beta = self.c["generator"].get("w_avg_beta", 0.998)
+        self.w_avg = self.gan.move_centre(self.w_avg, found["w"], found["cond"], beta)
+        out |= {f"out/{tag}/scores_fake": found["fake"], f"out/{tag}/scores_real": found["real"]}
+        out |= {f"out/{tag}/D_loss": found["values"], f"out/{tag}/w_avg": self.w_avg}
         if regularise:
-            tag = f"it{it}_Dreg"
-            of = lambda p: objective.d_reg(gan, loss, {"params": p}, self.g, fakes, image, label)
-            store = self.d_step(tag, jax.grad(of, has_aux=True), self.d_tx.update_reg)
-            out |= {f"out/{tag}/r1_penalty": store["penalty"], f"out/{tag}/scores_real": store["logits"]}
-            out[f"out/{tag}/D_reg"] = store["penalty"] * (loss.r1_gamma / 2)
+            tag, rows = f"it{it}_Dreg", {"real": real}
+            found = self.step(tag, "d", lambda context: objective.d_reg(s, context, rows), is_whole=False).rows
+            out |= {f"out/{tag}/r1_penalty": found["penalty/real"], f"out/{tag}/scores_real": found["logits/real"]}
+            out[f"out/{tag}/D_reg"] = found["penalty/real"] * (self.loss.r1_gamma / 2)
         self.average(it)
 
     def average(self, it: int) -> None:
         c = self.c
         nimg = jnp.asarray(self.nimg, self.w_avg.dtype)
         beta = ema.ema_beta(c["batch_size"], nimg, c["ema_kimg"], c["ema_rampup"] or 0.0)
-        self.ema = ema.update(self.ema, self.g["params"], beta)
+        self.ema = ema.update(self.ema, self.nets["g"]["params"], beta)
         self.nimg += c["batch_size"]
         buffers = {
             k.removeprefix("state/G/"): v for k, v in self.arrays.items() if k.endswith(("noise_const", "filter"))

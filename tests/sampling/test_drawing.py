@@ -16,7 +16,9 @@ from stylegan_jax import load_model, models
 from stylegan_jax.base import images
 from stylegan_jax.config import from_dict
 from stylegan_jax.convert.folder import write_model_folder
+from stylegan_jax.models.gan import centre_per_class, move_centre_per_class
 from stylegan_jax.sampling import drawing
+from stylegan_jax.sampling.model import LoadedModel
 
 PACKAGE = Path(__file__).parents[2] / "stylegan_jax"
 
@@ -36,12 +38,58 @@ def parts():
 
 def test_styles_are_mapped_and_truncated(parts):
     _, gan, g, w_avg, z, cond = parts
-    ws = gan.map_latents(g, z, cond)
-    np.testing.assert_array_equal(drawing.map_styles(gan, g, None, z, cond), ws)
+    ws = gan.map_latents(g, {"z": z}, cond)
+    for inputs in (z, {"z": z}):
+        np.testing.assert_array_equal(drawing.map_styles(gan, g, None, inputs, cond), ws)
     half = drawing.map_styles(gan, g, w_avg, z, cond, 0.5, 1)
-    np.testing.assert_array_equal(half, models.truncate(ws, w_avg, 0.5, 1))
+    np.testing.assert_allclose(half[:, :1], w_avg + (ws[:, :1] - w_avg) * 0.5, atol=1e-6)
+    np.testing.assert_array_equal(half[:, 1:], ws[:, 1:])
     per_slot = np.where(np.arange(gan.spec.num_ws) < 1, np.float32(0.5), np.float32(1))[None, :, None]
     np.testing.assert_allclose(drawing.map_styles(gan, g, w_avg, z, cond, per_slot), half, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def per_class(parts):
+    """(gan, variables, w_avg float[3, w], z float[7, z], cond float[7, 3], its styles) with a mean style per class."""
+    gan, g, rng = parts[1], parts[2], np.random.default_rng(5)
+    gan = gan._replace(
+        spec=gan.spec._replace(w_avg=(3, gan.spec.w_dim)), centre=centre_per_class, move_centre=move_centre_per_class
+    )
+    w_avg = 10 * rng.standard_normal(gan.spec.w_avg).astype(np.float32)
+    z, cond = rng.standard_normal((7, gan.spec.z_dim)), np.eye(3)[[2, 0, 0, 1, 2, 0, 1]]
+    return gan, g, w_avg, z.astype(np.float32), cond.astype(np.float32), np.array([2, 0, 0, 1, 2, 0, 1])
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7])
+def test_every_row_is_truncated_to_the_mean_of_its_class(per_class, chunk):
+    """In chunks of any size: of as many rows as classes, the table has the shape of one mean per row."""
+    gan, g, w_avg, z, cond, classes = per_class
+    for start in range(0, len(z), chunk):
+        part = slice(start, start + chunk)
+        own, ws = w_avg[classes[part]][:, None], gan.map_latents(g, {"z": z[part]}, cond[part])
+        means = drawing.map_styles(gan, g, w_avg, z[part], cond[part], 0.0)
+        np.testing.assert_allclose(means, np.repeat(own, gan.spec.num_ws, axis=1), rtol=1e-6)
+        half = drawing.map_styles(gan, g, w_avg, z[part], cond[part], 0.5, 2)
+        np.testing.assert_allclose(half[:, :2], own + (ws[:, :2] - own) * 0.5, rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(half[:, 2:], ws[:, 2:])
+
+
+def test_a_loaded_model_truncates_per_class_whatever_its_chunks(parts, per_class):
+    config, (gan, g, w_avg, z, _, classes) = parts[0], per_class
+    model = LoadedModel(config, gan, g, w_avg, None, None, {})
+    want = np.repeat(w_avg[classes][:, None], gan.spec.num_ws, axis=1)
+    for chunk in (2, 3, 8):
+        np.testing.assert_allclose(model.map(z, classes, psi=0, chunk=chunk), want, rtol=1e-6)
+
+
+def test_only_the_means_of_classes_that_are_there_move(per_class):
+    gan, _, w_avg, *_ = per_class
+    w = np.random.default_rng(6).standard_normal((4, gan.spec.w_dim)).astype(np.float32)
+    cond = np.eye(3, dtype=np.float32)[[2, 0, 2, 2]]
+    moved = gan.move_centre(jnp.asarray(w_avg), jnp.asarray(w), jnp.asarray(cond), 0.75)
+    np.testing.assert_allclose(moved[0], 0.75 * w_avg[0] + 0.25 * w[1], rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(moved[1], w_avg[1])
+    np.testing.assert_allclose(moved[2], 0.75 * w_avg[2] + 0.25 * w[[0, 2, 3]].mean(axis=0), rtol=1e-5, atol=1e-5)
 
 
 def test_images_are_drawn_and_quantised(parts):
@@ -49,8 +97,9 @@ def test_images_are_drawn_and_quantised(parts):
     ws = drawing.map_styles(gan, g, w_avg, z, cond, 0.5)
     key = jax.random.key(0)
     image = drawing.draw(gan, g, ws, noise="random", key=key)
-    np.testing.assert_array_equal(image, gan.synthesize(g, ws, noise="random", key=key))
-    np.testing.assert_array_equal(drawing.draw(gan, g, ws, key=key), gan.synthesize(g, ws))  # the key is not read
+    of = lambda **options: gan.synthesize(g, ws, {}, **options)[0]["image"]
+    np.testing.assert_array_equal(image, of(noise="random", key=key))
+    np.testing.assert_array_equal(drawing.draw(gan, g, ws, key=key), of())  # the key is not read
     pixels = drawing.draw_pixels(gan, g, ws, noise="random", key=key)
     assert isinstance(pixels, jax.Array) and pixels.dtype == np.uint8
     np.testing.assert_array_equal(pixels, images.to_pixels(np.asarray(image)))
@@ -60,10 +109,11 @@ def test_a_transform_reaches_the_variables(parts):
     _, gan, g, _, z, cond = parts
     moved = gan._replace(
         with_transform=lambda variables, transform: variables | {"by": transform},
-        synthesize=lambda variables, ws, **noise: variables["by"],
+        synthesize=lambda variables, ws, inputs, **noise: ({"image": (variables.get("by"), inputs)}, {}),
     )
     ws = drawing.map_styles(moved, g, None, z, cond)
-    assert drawing.draw(moved, g, ws, transform=jnp.float32(3)) == 3
+    assert drawing.draw(moved, g, ws, transform=jnp.float32(3)) == (3, {})
+    assert drawing.draw(moved, g, ws, {"times": 4}) == (None, {"times": 4})
 
 
 @pytest.mark.parametrize("module", [np, jnp])

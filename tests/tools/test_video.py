@@ -16,6 +16,7 @@ from configs import common
 from stylegan_jax import models
 from stylegan_jax.base import images
 from stylegan_jax.config import model_from_dict
+from stylegan_jax.models.gan import draw_z, make_spec
 from stylegan_jax.sampling import model as trained, paths
 from stylegan_jax.sampling.model import LoadedModel
 from stylegan_jax.tools import _inputs as inputs, _video_file as video_file, sample, video
@@ -26,7 +27,7 @@ CONFIG = common.get_config().model.to_dict()
 traced: list[tuple[int, ...]] = []
 
 
-def synthesize(variables, ws, *, noise="const", key=None):
+def synthesize(variables, ws, inputs, *, noise="const", key=None):
     """Draw plane waves that the styles choose, where the transform says."""
     traced.append(ws.shape)
     x, y = (np.arange(W) + 0.5 - W / 2) / H, (np.arange(H) + 0.5 - H / 2) / H
@@ -35,17 +36,17 @@ def synthesize(variables, ws, *, noise="const", key=None):
     at = jnp.einsum("hwj,nij->nhwi", points, transform, precision="highest")[..., :2]
     freqs = ws[:, 0].reshape(-1, 3, 2)
     turns = jnp.einsum("nhwi,nci->nhwc", at, freqs, precision="highest") + ws[:, 1, None, None, :3]
-    return 0.9 * jnp.sin(2 * jnp.pi * turns)
+    return {"image": 0.9 * jnp.sin(2 * jnp.pi * turns)}, {}
 
 
 def with_transform(variables, transform):
     return models.merge(variables, {"buffers": {"transform": jnp.asarray(transform)}})
 
 
-SPEC = models.GanSpec(6, 6, 2, (H, W, 3), 0)
+SPEC = make_spec((H, W, 3), 6, 2, 6)
 NONE = lambda *_: {}
-MAP = lambda variables, z, cond: jnp.stack([z, 0.3 * z], axis=1)
-GAN = models.Gan(SPEC, NONE, NONE, MAP, synthesize, NONE, NONE, with_transform)
+MAP = lambda variables, inputs, cond: jnp.stack([inputs["z"], 0.3 * inputs["z"]], axis=1)
+GAN = models.Gan(SPEC, NONE, NONE, draw_z(SPEC), MAP, synthesize, NONE, with_transform=with_transform)
 TOY = LoadedModel(
     model_from_dict(CONFIG), GAN, {"buffers": {"transform": np.eye(3)}}, np.zeros(6, np.float32), None, None, {}
 )

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import toy
 
-from stylegan_jax.train import loop, schedule, terms
+from stylegan_jax.train import loop, schedule
 from stylegan_jax.train.gan import objective
+from stylegan_jax.train.task import Context
 
 CHEAP = {"augment__pipe": "color", "augment__ops__hue": 0.0, "augment__ops__saturation": 0.0}
 
@@ -34,7 +35,7 @@ def start(r: toy.Run, bias: float = 0.0):
     """Return a first state whose discriminator adds `bias` to every logit."""
     state = jax.device_get(r.start())
     add = lambda path, x: x + np.float32(bias) if "out" in jax.tree_util.keystr(path) else x
-    return state.replace(d=jax.tree.map_with_path(add, state.d))
+    return toy.put(state, d=jax.tree.map_with_path(add, state.nets["d"]))
 
 
 @pytest.mark.parametrize(
@@ -42,32 +43,38 @@ def start(r: toy.Run, bias: float = 0.0):
     [
         (("g_main",), {"loss/g_adversarial"}),
         (("g_reg",), set()),
-        (("d_main",), {"loss/d_adversarial", "scores/fake", "scores/real"}),
+        (("d_main", "finish"), {"loss/d_adversarial", "scores/fake", "scores/real"}),
         (("d_reg",), {"loss/d_penalty"}),
     ],
 )
 def test_it_reaches_every_image_of_the_discriminator_and_nothing_else(phases, reached):
     off, on = run(), fixed(1.0)
-    a, b = (terms.means(r.after(start(r), *phases).stats) for r in (off, on))
+    a, b = (r.means(r.after(start(r), *phases)) for r in (off, on))
     told = {k for k, v in a.items() if not k.startswith("signs/")}
     assert {k for k in told if abs(a[k] - b[k]) > 1e-4 * abs(a[k])} == reached
-    assert "augment/p" not in a and ("augment/p" in b) == (phases == ("d_main",))
+    assert "augment/p" not in a and ("augment/p" in b) == ("finish" in phases)
 
 
 def test_terms_that_a_run_reports():
-    reported = {name: set(schedule.reported_terms(r.config)) for name, r in {"off": run(), "on": fixed(1.0)}.items()}
+    reported = {
+        name: set(schedule.reported_terms(r.config, r.plan.phases))
+        for name, r in {"off": run(), "on": fixed(1.0)}.items()
+    }
     assert reported["on"] - reported["off"] == {"augment/p", "augment/r_t"}
 
 
 def test_the_penalty_is_by_the_image_before_the_view():
     r = run()
-    state, batch = start(r), r.batch()
-    image, latents = jnp.asarray(np.random.default_rng(2).standard_normal((8, *toy.SHAPE)), jnp.float32), None
-    of = lambda image, view: objective.d_reg(
-        r.gan, r.config.loss, state.d, state.g, latents, image, batch.label, real_view=view
-    )[0]
-    halved = jax.jit(lambda x: of(x, lambda image: image / 2))(image)
-    direct = jax.jit(lambda x: of(x, objective.plain))(image / 2)
+    state, image = start(r), jnp.asarray(np.random.default_rng(2).standard_normal((8, *toy.SHAPE)), jnp.float32)
+    context = Context(state.nets, state.moving, {}, r.plan.rates(0))
+
+    def penalty(image, view):
+        setting = objective.Setting(lambda rates: r.gan, r.config.loss, view)
+        rows = {"real": objective.Seen({"image": image}, jnp.zeros((8, 0)))}
+        return objective.d_reg(setting, context, rows)[0]
+
+    halved = jax.jit(lambda x: penalty(x, lambda rates, drawn, image: image / 2))(image)
+    direct = jax.jit(lambda x: penalty(x, objective.identity))(image / 2)
     np.testing.assert_allclose(halved, direct / 4, rtol=1e-5)
 
 
@@ -76,11 +83,11 @@ def test_p_follows_the_sign_of_the_discriminator_on_reals(bias, p):
     r = ada()
     state = start(r, bias)
     for i in range(4):
-        assert float(state.augment.p) == 0.5 and float(state.augment.count) == 8 * i
-        before = state
-        state = r.after(before.replace(d=start(r, bias).d), "d_main")
-    assert float(state.augment.p) == p and float(state.augment.count) == 0
-    means = terms.means(state.stats)
+        control = state.moving["augment"]
+        assert float(control.p) == 0.5 and float(control.count) == 8 * i
+        state = r.after(toy.put(state, d=start(r, bias).nets["d"]), "d_main", "finish")
+    assert float(state.moving["augment"].p) == p and float(state.moving["augment"].count) == 0
+    means = r.means(state)
     assert means["augment/p"] == 0.5 and means["augment/r_t"] == np.sign(bias)
 
 
@@ -88,31 +95,40 @@ def test_p_stays_within_its_bounds():
     r = ada()
     for bias, p in ((100.0, 1.0), (-100.0, 0.0)):
         state = start(r, bias)
-        state = state.replace(augment=state.augment._replace(p=np.float32(p)), step=np.int32(3))
-        assert float(r.after(state, "d_main").augment.p) == p
+        state = toy.put(state, augment=state.moving["augment"]._replace(p=np.float32(p))).replace(step=np.int32(3))
+        assert float(r.after(state, "d_main", "finish").moving["augment"].p) == p
 
 
 def test_reals_of_the_penalty_count_too():
-    state = ada().after(start(ada(), 100.0), "d_main", "d_reg")
-    assert float(state.augment.count) == float(state.augment.sign_sum) == 16
+    control = ada().after(start(ada(), 100.0), "d_main", "d_reg").moving["augment"]
+    assert float(control.count) == float(control.sign_sum) == 16
 
 
 def test_a_fixed_p_stays():
-    state = fixed(0.7).after(start(fixed(0.7), 100.0).replace(step=np.int32(3)), "d_main")
-    assert float(state.augment.p) == np.float32(0.7)
+    state = start(fixed(0.7), 100.0).replace(step=np.int32(3))
+    assert float(fixed(0.7).after(state, "d_main", "finish").moving["augment"].p) == np.float32(0.7)
 
 
 def test_a_skipped_step_does_not_steer():
     r = ada(train__on_nan="skip")
-    bad = start(r).replace(g=jax.tree.map(lambda x: np.full_like(x, np.nan), start(r).g))
-    state = r.after(bad, "d_main")
-    assert float(state.augment.p) == 0.5 and float(state.augment.count) == 0
+    bad = toy.put(start(r), g=jax.tree.map(lambda x: np.full_like(x, np.nan), start(r).nets["g"]))
+    control = r.after(bad, "d_main", "finish").moving["augment"]
+    assert float(control.p) == 0.5 and float(control.count) == 0
+
+
+@pytest.mark.parametrize("name", ["projected", "clips"])
+def test_every_kind_of_example_is_augmented(name):
+    r = toy.Run(toy.make_config(**CHEAP, augment__mode="fixed", augment__p=1.0), toy.TOYS[name])
+    off = toy.Run(toy.make_config(**CHEAP), toy.TOYS[name])
+    first = jax.device_get(r.start())
+    a, b = (x.means(x.after(first, "d_main")) for x in (off, r))
+    assert abs(a["scores/real"] - b["scores/real"]) > 1e-4
 
 
 @pytest.mark.parametrize("phase", ["g_main", "d_main", "d_reg"])
 def test_micro_batches_see_what_the_whole_batch_sees(phase):
     whole, parts = (fixed(0.7, train__batch_size=16, train__grad_accum=k) for k in (1, 2))
-    a, b = (terms.means(r.after(start(whole), phase).stats) for r in (whole, parts))
+    a, b = (r.means(r.after(start(whole), phase)) for r in (whole, parts))
     for name, value in a.items():
         assert b[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from stylegan_jax.checkpoints.checkpointer import Checkpointer, restore_g_ema
+from stylegan_jax.models.gan import centre_per_class, move_centre_per_class, move_one_centre, one_centre
 from stylegan_jax.train import ema
 
 
@@ -45,9 +46,18 @@ def test_copy_is_exact():
     np.testing.assert_array_equal(got["a"], new["a"])
 
 
-def test_w_avg_moves_towards_the_batch_mean():
-    w = jnp.array([[1.0, 2.0], [3.0, 6.0]])
-    np.testing.assert_allclose(ema.update_w_avg(jnp.array([0.0, 8.0]), w, 0.75), [0.5, 7.0], rtol=1e-6)
+def test_the_mean_style_moves_towards_the_batch_mean():
+    w, cond = jnp.array([[1.0, 2.0], [3.0, 6.0]]), jnp.zeros((2, 0))
+    np.testing.assert_allclose(move_one_centre(jnp.array([0.0, 8.0]), w, cond, 0.75), [0.5, 7.0], rtol=1e-6)
+    assert one_centre(jnp.array([0.0, 8.0]), cond).shape == (2, 2)
+
+
+def test_a_class_moves_towards_the_mean_of_its_rows_and_others_stay():
+    table, w = jnp.array([[0.0, 8.0], [1.0, 1.0], [5.0, 5.0]]), jnp.array([[1.0, 2.0], [3.0, 6.0], [9.0, 9.0]])
+    cond = jnp.eye(3)[jnp.array([0, 0, 2])]
+    got = move_centre_per_class(table, w, cond, 0.75)
+    np.testing.assert_allclose(got, [[0.5, 7.0], [1.0, 1.0], [6.0, 6.0]], rtol=1e-6)
+    np.testing.assert_array_equal(centre_per_class(table, cond), table[jnp.array([0, 0, 2])])
 
 
 def test_an_average_without_noise_maps_is_read_as_it_was_saved(tmp_path):

@@ -8,9 +8,9 @@ import pytest
 import toy
 
 from stylegan_jax import data
-from stylegan_jax.models.gan import without_tracking
 from stylegan_jax.runtime import mesh as sharding
-from stylegan_jax.train.gan import grid
+from stylegan_jax.train import cells as grid
+from stylegan_jax.train.gan.preview import GanPreview
 
 VECTORS = np.random.default_rng(0).standard_normal((5, 3))
 
@@ -40,15 +40,26 @@ def test_classes_go_by_rows_and_other_labels_are_those_of_the_reals(labels, cell
 
 def test_each_cell_is_drawn_with_its_label():
     values = np.linspace(-1, 1, 21, dtype=np.float32)[:, None]  # more than one chunk, and a rest
-    paint = lambda variables, ws, **_: jax.numpy.broadcast_to(ws[:, :1, :1, None], (len(ws), *toy.SHAPE))
-    gan = toy.GAN._replace(
+    paint = lambda ws: jax.numpy.broadcast_to(ws[:, :1, :1, None], (len(ws), *toy.SHAPE))
+    gan = toy.PLAIN._replace(
         spec=toy.SPEC._replace(label_dim=1),
-        map_latents=lambda variables, z, cond: jax.numpy.broadcast_to(cond[:, None], (len(z), 2, 16)),
-        synthesize=paint,
-        synthesize_and_track=without_tracking(paint),
+        map_latents=lambda g, inputs, cond, **_: jax.numpy.broadcast_to(cond[:, None], (len(cond), 2, 16)),
+        synthesize=lambda g, ws, inputs, **_: ({"image": paint(ws)}, {}),
     )
     r = toy.Run(toy.make_config(), gan)
     for devices in (1, 8):
-        drawn = grid.Grid(gan, sharding.make_layout(devices), toy.KEY, values).draw(r.start())
+        drawn = GanPreview(gan, sharding.make_layout(devices), r.config, values).draw(r.start())
         assert drawn.shape == (21, *toy.SHAPE)
         np.testing.assert_allclose(drawn[:, 0, 0, 0], (values[:, 0] + 1) * 127.5, atol=1)
+
+
+@pytest.mark.parametrize("name", toy.TOYS)
+def test_every_toy_has_a_picture_per_cell(name):
+    r = toy.Run(toy.make_config(), toy.TOYS[name])
+    label = np.eye(max(r.gan.spec.label_dim, 1), dtype=np.float32)[np.zeros(6, int)][:, : r.gan.spec.label_dim]
+    preview = GanPreview(r.gan, r.layout, r.config, label)
+    state = r.start()
+    before = preview.draw(state, r.frozen)
+    preview.compile(state, r.frozen)
+    assert before.shape == (6, *toy.SHAPE) and before.dtype == np.uint8
+    np.testing.assert_array_equal(preview.draw(state, r.frozen), before)

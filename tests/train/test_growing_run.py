@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import pytest
 
-from stylegan_jax import load_model, models
+from stylegan_jax import load_model
 from stylegan_jax.checkpoints.checkpointer import Checkpointer
 from stylegan_jax.config import ConfigError, from_dict, level_at, levels
 from stylegan_jax.data import open_source
@@ -24,8 +24,8 @@ from stylegan_jax.models.grown import alpha as alpha_of
 from stylegan_jax.runtime import compiling
 from stylegan_jax.runtime.mesh import layout_of
 from stylegan_jax.runtime.signals import StopSignal
-from stylegan_jax.train import loop
-from stylegan_jax.train.gan import step as step_lib
+from stylegan_jax.train import loop, programs
+from stylegan_jax.train.tasks import make_task
 
 EMOJI = Path(__file__).parents[2] / "datasets/emoji64.zip"
 CHANGES = {"channel_max": 8, "z_dim": 8, "w_dim": 8, "mapping_layers": 1}
@@ -40,7 +40,6 @@ def quickstart(**changes):
     """Return the recipe of the growing quickstart, smaller and shorter."""
     tree = importlib.import_module("configs.progressive_quickstart").get_config()
     tree.update_from_flattened_dict(CHANGES | {k.replace("__", "."): v for k, v in changes.items()})
-    tree.model.label_dim = 0
     return from_dict(tree)
 
 
@@ -57,7 +56,7 @@ def rows(folder) -> list[dict]:
 def grown(own_cache, tmp_path_factory):
     """One uninterrupted run: (config, folder, state, compiled programs by shape, compilations by name, later ones)."""
     folder, config = tmp_path_factory.mktemp("grown"), quickstart(train__compilation_cache=own_cache)
-    programs, compiled, later, on = {}, collections.Counter(), [], ["all"]
+    made, compiled, later, on = {}, collections.Counter(), [], ["all"]
 
     def listen(event: str, _: float, *, fun_name: str = "", **__):
         if on and event.endswith("backend_compile_duration"):
@@ -73,9 +72,10 @@ def grown(own_cache, tmp_path_factory):
     jax.monitoring.register_event_listener(hear)
     compile_programs, report = compiling.compile_programs, loop.Run._report
 
-    def kept(jitted, names, state, batch, key):
-        programs[batch.pixels.shape] = compile_programs(jitted, names, state, batch, key)
-        return programs[batch.pixels.shape]
+    def kept(jitted, arguments):
+        shape = image_shape(arguments)
+        made[shape] = compile_programs(jitted, arguments)
+        return made[shape]
 
     def reported(self, *args):
         out = report(self, *args)
@@ -87,16 +87,23 @@ def grown(own_cache, tmp_path_factory):
         patch.setattr(loop.Run, "_report", reported)
         state = loop.train(config, folder)
     on.clear()
-    return config, folder, state, programs, compiled, later
+    return config, folder, state, made, compiled, later
+
+
+def image_shape(arguments: dict[str, tuple]) -> tuple[int, ...]:
+    """Return the shape of the images that the programs of a level take."""
+    _, _, batch, _ = arguments["d_main"]
+    return batch.pixels.shape
 
 
 def test_every_program_is_compiled_once_per_height_and_before_it_is_needed(grown):
-    *_, programs, compiled, later = grown
-    assert {shape: set(made) for shape, made in programs.items()} == {
-        shape: {"g_main", "d_main"} for shape in ((8, 8, 8, 3), (8, 16, 16, 3), (4, 32, 32, 3))
+    *_, made, compiled, later = grown
+    assert {shape: set(programs) for shape, programs in made.items()} == {
+        shape: {"g_main", "d_main", "finish"} for shape in ((8, 8, 8, 3), (8, 16, 16, 3), (4, 32, 32, 3))
     }
-    assert [compiled[f"jit({name})"] for name in ("g_main", "d_main", "draw")] == [3, 3, 3]
-    assert compiled["found in the cache"] == 0  # where a program lies when it has been compiled before
+    assert [compiled[f"jit({name})"] for name in ("g_main", "d_main", "finish", "draw")] == [3] * 4
+    # Where a program lies when it has been compiled before: what ends an iteration is the same for equal batches.
+    assert compiled["found in the cache"] <= 1
     assert len(later) == 1  # what starts the optimisers anew
 
 
@@ -110,16 +117,17 @@ def test_the_run_shows_the_images_that_were_asked_for_at_each_height(grown):
     assert int(state.step) == 56 and int(state.nimg) == 320
     assert [(row["step"], row["nimg"]) for row in rows(folder)] == [(8, 64), (16, 128), (24, 192), (40, 256), (56, 320)]
     assert {f"fakes_{nimg:09d}.png" for nimg in range(0, 321, 64)} < {p.name for p in (folder / "grids").iterdir()}
-    counts = {int(x) for p, x in jax.tree.leaves_with_path((state.g_opt, state.d_opt)) if "count" in str(p[-1])}
+    counts = {int(x) for p, x in jax.tree.leaves_with_path(state.opt) if "count" in str(p[-1])}
     assert counts == {56 - 40}  # Adam started anew when the last fade was over
 
 
 def test_a_run_goes_on_bit_for_bit_from_beside_a_new_height_and_from_inside_its_fade(grown, tmp_path, monkeypatch):
     """Stopped before the last step of a height, after it, and inside two fades: one run, and the same programs."""
-    config, folder, state, programs, *_ = grown
-    monkeypatch.setattr(compiling, "compile_programs", lambda _, names, state, batch, key: programs[batch.pixels.shape])
-    shapes = step_lib.state_shapes(models.build(config.model), config, layout_of(config))
-    monkeypatch.setattr(step_lib, "state_shapes", lambda *_: shapes)  # a second and more per part to work out
+    config, folder, state, made, *_ = grown
+    monkeypatch.setattr(compiling, "compile_programs", lambda _, arguments: made[image_shape(arguments)])
+    layout = layout_of(config)
+    shapes = programs.state_shapes(make_task(config, layout), layout)
+    monkeypatch.setattr(programs, "state_shapes", lambda *_: shapes)  # a second and more per part to work out
     done = itertools.count(1)  # steps of all parts together
     for step, height, alpha in ((7, 8, None), (8, 8, None), (12, 16, 0.5), (36, 32, 0.75)):
         with monkeypatch.context() as patch:
@@ -152,7 +160,7 @@ def test_bad_images_are_left_out_before_the_first_height(tmp_path, monkeypatch):
         damaged[damaged.index(b"IDAT") + 20] ^= 1
         some.writestr("damaged.png", bytes(damaged))
     config = quickstart(data__path=str(tmp_path / "some.zip"), data__subset=0, data__on_bad_image="skip")
-    monkeypatch.setattr(loop.Run, "go", lambda self: self.source.info())
+    monkeypatch.setattr(loop.Run, "run", lambda self: self.source.info())
     with contextlib.closing(
         open_source(dataclasses.replace(config.data, cache="off"), config.model.image_shape)
     ) as source:

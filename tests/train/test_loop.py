@@ -77,7 +77,7 @@ def straight(cache, tmp_path_factory):
 
 def test_a_run_writes_what_it_promises(straight):
     folder, state, programs, _ = straight
-    assert int(state.step) == 64 and int(state.nimg) == 512 and programs == 4
+    assert int(state.step) == 64 and int(state.nimg) == 512 and programs == 5
     assert [row["step"] for row in stats_rows(folder)] == list(range(8, 65, 8))
     row = stats_rows(folder)[-1]
     assert row["nimg"] == 512 and np.isfinite(list(row["mean"].values())).all()
@@ -172,7 +172,7 @@ def test_labels_of_another_length_are_refused(cache, tmp_path):
 
 def test_sampling_a_run(straight, tmp_path, capsys):
     folder = straight[0]
-    run = ["--model", str(folder), "--psi", "0.7"]
+    run = ["--run", str(folder), "--psi", "0.7"]
     assert sample.main([*run, "--seeds", "0-4", "--out", str(tmp_path / "a")]) == 0
     assert sample.main([*run, "--seeds", "9,3", "--out", str(tmp_path / "b"), "--batch", "3"]) == 0
     pixels = [np.asarray(Image.open(tmp_path / f"{where}/seed0003.png")) for where in "ab"]

@@ -70,7 +70,7 @@ def test_training_is_the_same_with_and_without_metrics(cache, tmp_path):
         loop.train(make_config(cache, eval__metrics=names, train__total_kimg=0.128), tmp_path / f"r{i}")
         for i, names in enumerate(("fid5k,pr50k3", ""))
     )
-    np.testing.assert_array_equal(with_.g_ema["mapping"]["fc0"]["weight"], without.g_ema["mapping"]["fc0"]["weight"])
+    np.testing.assert_array_equal(*(s.ema["g"]["mapping"]["fc0"]["weight"] for s in (with_, without)))
     assert not (tmp_path / "r1" / "metrics.jsonl").exists()
 
 

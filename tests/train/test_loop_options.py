@@ -15,8 +15,9 @@ from stylegan_jax.base import rng
 from stylegan_jax.checkpoints.checkpointer import Checkpointer
 from stylegan_jax.checkpoints.restore import committed_steps
 from stylegan_jax.config import ConfigError
-from stylegan_jax.train import loop
-from stylegan_jax.train.gan import step as steps
+from stylegan_jax.train import loop, programs
+from stylegan_jax.train.gan import task as gan_task
+from stylegan_jax.train.gan.preview import GanPreview
 
 
 @pytest.fixture(autouse=True)
@@ -37,22 +38,23 @@ def poison(monkeypatch):
     """Return a function that makes programs write NaN: at chosen steps, as long as the root key is the first one."""
 
     def install(at: set[int], *, always: bool = False, phase: str = "d_main"):
-        make = steps.jit_programs
+        make = programs.jit_programs
 
-        def jit_programs(programs, layout):
-            sound = programs[phase]
+        def jit_programs(made, layout):
+            sound = made[phase]
 
-            def program(state, batch, root_key):
+            def program(state, frozen, batch, root_key):
                 hit = np.isin(np.arange(1000), list(at))
                 first = (jax.random.key_data(root_key) == jax.random.key_data(rng.root(0))).all()
                 bad = jax.numpy.asarray(hit)[state.step] & (first | always)
-                broken = jax.tree.map(lambda x: jax.numpy.where(bad, np.nan, x), state.g["params"])
-                after = sound(state.replace(g=state.g | {"params": broken}), batch, root_key)
-                return after.replace(g=state.g)
+                g = state.nets["g"]
+                broken = g | {"params": jax.tree.map(lambda x: jax.numpy.where(bad, np.nan, x), g["params"])}
+                after = sound(state.replace(nets=state.nets | {"g": broken}), frozen, batch, root_key)
+                return after.replace(nets=after.nets | {"g": g})
 
-            return make(programs | {phase: program}, layout)
+            return make(made | {phase: program}, layout)
 
-        monkeypatch.setattr(steps, "jit_programs", jit_programs)
+        monkeypatch.setattr(programs, "jit_programs", jit_programs)
 
     return install
 
@@ -94,7 +96,7 @@ def test_other_numbers_after_a_rollback():
 def test_skipped_steps_are_told_and_training_goes_on(cache, tmp_path, poison, capsys):
     poison({9, 11, 30})
     state = loop.train(toy.make_loop_config(cache, train__on_nan="skip", train__total_kimg=0.256), tmp_path)
-    assert int(state.step) == 32 and all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(state.g)))
+    assert int(state.step) == 32 and all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(state.nets["g"])))
     text = capsys.readouterr().out
     assert "warning: 2 of 8 steps of d_main were not finite and were skipped" in text
     assert [round(r["mean"]["nonfinite/d_main"] * 8) for r in rows(tmp_path)] == [0, 2, 0, 1]
@@ -110,7 +112,7 @@ def test_nothing_but_bad_steps_ends_the_run(cache, tmp_path, poison):
 def test_a_restart_goes_on_with_the_same_augmentation(cache, tmp_path):
     steered = {"augment__mode": "ada", "augment__pipe": "blit", "augment__p": 0.3, "augment__kimg": 0.5}
     state = loop.train(toy.make_loop_config(cache, **steered), tmp_path / "a")
-    assert float(state.augment.p) != np.float32(0.3)
+    assert float(state.moving["augment"].p) != np.float32(0.3)
     loop.train(toy.make_loop_config(cache, **steered, train__total_kimg=0.192), tmp_path / "b")
     assert same_bits(loop.train(toy.make_loop_config(cache, **steered), tmp_path / "b"), state)
 
@@ -126,16 +128,18 @@ def test_a_restart_goes_on_with_the_same_augmentation(cache, tmp_path):
 def test_labels_of_every_kind(cache, tmp_path, monkeypatch, labels, kind, cell):
     """They reach the discriminator with reals and fakes, the grid and, by the checkpoint, what samples from it."""
     weights = np.float32([100, 200, 400])  # far more than what the toy adds
-    gan = toy.GAN._replace(
-        spec=toy.SPEC._replace(label_dim=3),
-        discriminate=lambda v, image, cond, sets=1: toy.discriminate(v, image, cond, sets) + (cond @ weights)[:, None],
-    )
+
+    def discriminate(d, frozen, sample, cond, **options):
+        logits, moved = toy.discriminate(d, frozen, sample, cond, **options)
+        return logits + (cond @ weights)[:, None], moved
+
+    gan = toy.GAN._replace(spec=toy.SPEC._replace(label_dim=3), discriminate=discriminate)
     monkeypatch.setattr(models, "build", lambda config: gan)
     config = toy.make_loop_config(cache, model__label_dim=-1, train__total_kimg=0.064)
     pixels = np.random.default_rng(0).integers(0, 256, (12, *toy.SHAPE), np.uint8)
     source = data.fit_source(data.MemorySource(pixels, labels), config.data, config.model.image_shape)
-    drawn, cells = loop.Grid, []
-    monkeypatch.setattr(loop, "Grid", lambda *args: cells.append(args[3]) or drawn(*args))
+    cells = []
+    monkeypatch.setattr(gan_task, "GanPreview", lambda *args: cells.append(args[3]) or GanPreview(*args))
     state = loop.train(config, tmp_path, source)
     np.testing.assert_allclose(cells[0][0], cell, rtol=1e-6)
     added = float((source.labels(np.arange(12)) @ weights).mean())
@@ -158,7 +162,7 @@ def scores(monkeypatch):
         report = loop.Run._report
 
         def replaced(self, state, step, *args):
-            monkeypatch.setattr(loop.terms, "means", lambda stats: means(stats) | {name: after[step]})
+            monkeypatch.setattr(loop.terms, "means", lambda *args: means(*args) | {name: after[step]})
             return report(self, state, step, *args)
 
         monkeypatch.setattr(loop.Run, "_report", replaced)

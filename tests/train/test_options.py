@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
 import jax
@@ -11,12 +10,13 @@ import numpy as np
 import pytest
 import toy
 
-from stylegan_jax.base.spec import PHASES
 from stylegan_jax.config import ConfigError
 from stylegan_jax.models import stylegan2
-from stylegan_jax.runtime import mesh as sharding
 from stylegan_jax.train import guard, schedule, terms
-from stylegan_jax.train.gan import objective, state as states, step, views
+from stylegan_jax.train.gan import views
+from stylegan_jax.train.gan.phases import PHASES
+from stylegan_jax.train.gan.task import TERMS, check_frozen
+from stylegan_jax.train.task import Context
 
 
 @functools.cache
@@ -40,12 +40,13 @@ def test_frozen_layers_stay_bit_equal_and_have_no_moments():
     frozen, free = run(train__freeze_d=1, train__freeze_mapping="all"), run()
     start = frozen.start()
     after, whole = frozen.after(start, *PHASES), free.after(free.start(), *PHASES)
-    assert moved(start.d["params"], after.d["params"]) == {"b8/conv0/weight", "b4/out/bias"}
-    assert moved(start.g["params"], after.g["params"]) == {"synthesis/b8/weight"}
-    assert "b8/fromrgb/weight" in moved(start.d["params"], whole.d["params"])
+    params = lambda state, net: state.nets[net]["params"]
+    assert moved(params(start, "d"), params(after, "d")) == {"b8/conv0/weight", "b4/out/bias"}
+    assert moved(params(start, "g"), params(after, "g")) == {"synthesis/b8/weight"}
+    assert "b8/fromrgb/weight" in moved(params(start, "d"), params(whole, "d"))
     sizes = lambda opt: sum(x.size for x in jax.tree.leaves(opt))
-    assert sizes(whole.d_opt) - sizes(after.d_opt) == 2 * 192 * 4
-    assert sizes(whole.g_opt) - sizes(after.g_opt) == 2 * 16 * 16
+    assert sizes(whole.opt["d"]) - sizes(after.opt["d"]) == 2 * 192 * 4
+    assert sizes(whole.opt["g"]) - sizes(after.opt["g"]) == 2 * 16 * 16
 
 
 def test_what_is_not_frozen_moves_as_without_freezing():
@@ -54,7 +55,7 @@ def test_what_is_not_frozen_moves_as_without_freezing():
     for path in (("b8", "conv0"), ("b4", "out")):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
-            *(s.d["params"][path[0]][path[1]] for s in (after, whole)),
+            *(s.nets["d"]["params"][path[0]][path[1]] for s in (after, whole)),
         )
 
 
@@ -69,17 +70,17 @@ def test_what_is_not_frozen_moves_as_without_freezing():
 def test_layers_are_counted_as_in_the_official_code(arch, names):
     model = toy.make_config(model__d_arch=arch, model__resolution=16, model__channel_base=64).model
     spec = stylegan2.build(model).spec
-    assert list(spec.d_layers) == names
+    assert list(spec.groups["freeze_d"]) == names
     params = jax.eval_shape(stylegan2.build(model).init_d, jax.random.key(0))["params"]
     assert all(layer in params[block] for block, layer in (name.split("/") for name in names))
 
 
 def test_more_layers_than_there_are_is_an_error():
-    with pytest.raises(ConfigError, match=r"freeze_d is 3; .* has 2 layers .*: b8/fromrgb, b8/conv0"):
-        states.check_frozen(toy.make_config(train__freeze_d=3), toy.SPEC)
+    with pytest.raises(ConfigError, match=r"freeze_d is 3; .* has 2 freezable layers, .*: b8/fromrgb, b8/conv0"):
+        check_frozen(toy.make_config(train__freeze_d=3), toy.SPEC)
     with pytest.raises(ConfigError, match="'embed' and this model has no labels"):
-        states.check_frozen(toy.make_config(train__freeze_mapping="embed"), toy.SPEC)
-    states.check_frozen(toy.make_config(train__freeze_mapping="embed"), toy.SPEC._replace(label_dim=2))
+        check_frozen(toy.make_config(train__freeze_mapping="embed"), toy.SPEC)
+    check_frozen(toy.make_config(train__freeze_mapping="embed"), toy.SPEC._replace(label_dim=2))
 
 
 # learning rates and their warm-up
@@ -93,8 +94,8 @@ def test_each_network_has_its_own_learning_rate():
     other, equal = run(train__g_lr=0.006, train__d_lr=0.001), run()  # 0.002 each
     start = jax.device_get(equal.start())
     for phase, net, times in (("g_main", "g", 3), ("d_main", "d", 0.5)):
-        before = flat(getattr(start, net)["params"])
-        fast, plain = (flat(getattr(r.after(start, phase), net)["params"]) - before for r in (other, equal))
+        before = flat(start.nets[net]["params"])
+        fast, plain = (flat(r.after(start, phase).nets[net]["params"]) - before for r in (other, equal))
         np.testing.assert_allclose(fast, times * plain, rtol=1e-3, atol=1e-7)
         assert np.abs(plain).max() > 1e-4
 
@@ -104,10 +105,9 @@ def test_warm_up_scales_the_step_by_the_images_shown(phase):
     warm, cold = run(train__lr_warmup_kimg=0.04), run()  # 40 images, batch 8
     start, net = jax.device_get(cold.start()), phase[0]
     for shown, part in ((0, 0.2), (16, 0.6), (32, 1.0), (800, 1.0)):
-        counted = shown + 8 * (phase == "d_reg")  # it follows d_main, which counts the iteration
-        here = start.replace(nimg=np.int32(counted))
-        scaled, whole = (flat(getattr(r.after(here, phase), net)["params"]) for r in (warm, cold))
-        before = flat(getattr(start, net)["params"])
+        here = start.replace(nimg=np.int32(shown))  # as all phases of an iteration see it
+        scaled, whole = (flat(r.after(here, phase).nets[net]["params"]) for r in (warm, cold))
+        before = flat(start.nets[net]["params"])
         np.testing.assert_allclose(scaled - before, part * (whole - before), rtol=1e-3, atol=1e-7)
 
 
@@ -148,7 +148,7 @@ def test_every_image_of_the_discriminator_is_blurred():
     for nimg, equal in ((0, False), (8, False), (16, True)):  # sigma 2, 1, 0
         here = start.replace(nimg=np.int32(nimg))
         for phases in (("g_main",), ("d_main",), ("d_main", "d_reg")):
-            a, b = (terms.means(r.after(here, *phases).stats) for r in (blurred, sharp))
+            a, b = (r.means(r.after(here, *phases)) for r in (blurred, sharp))
             told = {k: pytest.approx(v, rel=1e-5) == b[k] for k, v in a.items()}
             assert all(v == equal for k, v in told.items() if k.startswith(("loss/", "scores/"))), (nimg, phases, told)
 
@@ -160,36 +160,37 @@ def broken(phase: str):
     """Return a state in which a program meets NaN: the network that it reads, not the one it trains, is broken."""
     state = jax.device_get(run().start())
     if phase.startswith("g"):
-        bad = jax.tree.map(lambda x: np.full_like(x, np.nan), state.d)
-        return state.replace(d=bad) if phase == "g_main" else state.replace(pl_mean=np.float32(np.inf))
-    bad = jax.tree.map(lambda x: np.full_like(x, np.nan), state.g)
-    return state.replace(g=bad)
+        bad = jax.tree.map(lambda x: np.full_like(x, np.nan), state.nets["d"])
+        return toy.put(state, d=bad) if phase == "g_main" else toy.put(state, pl_mean=np.float32(np.inf))
+    bad = jax.tree.map(lambda x: np.full_like(x, np.nan), state.nets["g"])
+    return toy.put(state, g=bad)
 
 
 @pytest.mark.parametrize("phase", ["g_main", "g_reg", "d_main"])
 def test_a_bad_step_is_skipped_whole_and_counted(phase):
     start = broken(phase)
-    after = run(train__on_nan="skip").after(start, phase)
-    for field in ("g", "d", "g_ema", "w_avg", "pl_mean", "g_opt", "d_opt"):
+    r = run(train__on_nan="skip")
+    after = r.after(start, phase)
+    for field in ("nets", "opt", "ema", "moving"):
         assert np.array_equal(
             *[
                 np.nan_to_num(np.concatenate([np.ravel(x) for x in jax.tree.leaves(getattr(s, field))]))
                 for s in (start, after)
             ]
         ), field
-    assert int(after.step) == int(after.nimg) / 8 == (phase == "d_main")
-    assert terms.first_bad(after.stats) is None
-    assert guard.bad_steps(after.stats) == {phase: (1, 1)}
-    assert all(np.isfinite(v) for v in terms.means(after.stats).values())
+    assert int(after.step) == int(after.nimg) == 0
+    assert terms.first_bad(after.stats, TERMS) is None
+    assert guard.bad_steps(after.stats, TERMS) == {phase: (1, 1)}
+    assert all(np.isfinite(v) for v in r.means(after).values())
 
 
 def test_a_bad_penalty_is_skipped():
     start = jax.device_get(run().start())
     large = lambda path, x: np.full_like(x, 1e25) if "conv0" in jax.tree_util.keystr(path) else x
-    start = start.replace(d=jax.tree.map_with_path(large, start.d))  # the penalty overflows
+    start = toy.put(start, d=jax.tree.map_with_path(large, start.nets["d"]))  # the penalty overflows
     after = run(train__on_nan="skip").after(start, "d_reg")
-    assert same(after.d, start.d) and same(after.d_opt, start.d_opt)
-    assert guard.bad_steps(after.stats) == {"d_reg": (1, 1)}
+    assert same(after.nets["d"], start.nets["d"]) and same(after.opt["d"], start.opt["d"])
+    assert guard.bad_steps(after.stats, TERMS) == {"d_reg": (1, 1)}
 
 
 def test_good_steps_are_the_same_under_every_policy():
@@ -197,7 +198,7 @@ def test_good_steps_are_the_same_under_every_policy():
     want = run().after(start, *PHASES)
     for policy in ("skip", "scrub", "rollback"):
         got = run(train__on_nan=policy).after(start, *PHASES)
-        assert guard.bad_steps(got.stats) == {}
+        assert guard.bad_steps(got.stats, TERMS) == {}
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
             got.replace(stats=0),
@@ -208,14 +209,14 @@ def test_good_steps_are_the_same_under_every_policy():
 def test_scrubbing_takes_the_step_with_a_repaired_gradient():
     start, r = broken("g_main"), run(train__on_nan="scrub")
     after = r.after(start, "g_main")
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves((after.g, after.g_opt)))
-    count = lambda s: [int(x) for x in jax.tree.leaves(s.g_opt) if x.dtype == np.int32]
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((after.nets["g"], after.opt["g"])))
+    count = lambda s: [int(x) for x in jax.tree.leaves(s.opt["g"]) if x.dtype == np.int32]
     assert max(count(after)) == 1  # Adam counted it
-    assert guard.bad_steps(after.stats) == {"g_main": (1, 1)}
+    assert guard.bad_steps(after.stats, TERMS) == {"g_main": (1, 1)}
     after = r.after(broken("g_reg"), "g_reg")
-    assert np.isinf(after.pl_mean)  # as it was: a statistic does not take a bad value
-    after = r.after(broken("d_main"), "d_main")
-    assert np.isfinite(after.w_avg).all() and int(after.step) == 1
+    assert np.isinf(after.moving["pl_mean"])  # as it was: a statistic does not take a bad value
+    after = r.after(broken("d_main"), "d_main", "finish")
+    assert np.isfinite(after.moving["w_avg"]).all() and int(after.step) == 1
 
 
 def test_scrubbed_values_are_those_of_the_official_code():
@@ -225,57 +226,89 @@ def test_scrubbed_values_are_those_of_the_official_code():
 
 def test_halting_lets_the_bad_value_through():
     after = run().after(broken("g_main"), "g_main")
-    assert terms.first_bad(after.stats) == ("loss/g_adversarial", 0)
+    assert terms.first_bad(after.stats, TERMS) == ("loss/g_adversarial", 0)
 
 
 def test_path_length_may_start_later():
-    from stylegan_jax.train import schedule
-
-    config = toy.make_config(loss__pl_start_kimg=0.1)  # 12.5 iterations of 8
-    ran = [step for step in range(32) if "g_reg" in schedule.phases(config, step)]
+    r = run(loss__pl_start_kimg=0.1)  # 12.5 iterations of 8
+    ran = [step for step in range(32) if "g_reg" in schedule.due_phases(r.plan.phases, step, 8 * step)]
     assert ran == [16, 20, 24, 28]
-    assert "g_reg" in schedule.used_programs(config)
-    off = dataclasses.replace(config, loss=dataclasses.replace(config.loss, pl_weight=0.0))
-    assert schedule.used_programs(off) == ["g_main", "d_main", "d_reg"]
+    off = run(loss__pl_weight=0.0)
+    assert [phase.name for phase in off.plan.phases] == ["g_main", "d_main", "d_reg"]
 
 
-def moved_by(phase, **changes):
-    """Return what a program adds to the discriminator's parameters when the optimiser hands its gradient through."""
-    run = toy.Run(toy.make_config(**changes))
-    programs = step.Programs(toy.GAN, run.config, run.layout)
-    through = lambda grads, state, params: (grads, state)
-    programs.d_net.tx = programs.d_net.tx._replace(update_main=through, update_reg=through)
-    state = run.start()
-    after = jax.jit(getattr(programs, phase))(state, run.batch(), toy.KEY)
-    return jax.tree.map(np.subtract, *jax.device_get((after.d["params"], state.d["params"]))), jax.device_get(after)
+def gradient_of(phase, **changes):
+    """Return the gradient of a phase by the discriminator's parameters, from its first state, and what it reports."""
+    r = run(**changes)
+    state, chosen = jax.device_get(r.start()), next(p for p in r.plan.phases if p.name == phase)
+
+    def loss(params):
+        context = Context(state.nets | {"d": {"params": params}}, state.moving, {}, r.plan.rates(state.nimg))
+        value, aux = chosen.loss(context, chosen.draw(state, r.batch(), toy.KEY))
+        return value, aux.means
+
+    return jax.jit(jax.grad(loss, has_aux=True))(state.nets["d"]["params"])
 
 
-@pytest.mark.parametrize("penalty", ["r1", "wgan_gp"])
+@pytest.mark.parametrize("penalty", ["r1", "wgan_gp", "r1+r2"])
 def test_with_interval_0_the_penalty_is_part_of_every_step(penalty):
-    both, after = moved_by("d_main", loss__d_reg=penalty, loss__d_reg_interval=0)
-    main, _ = moved_by("d_main", loss__d_reg="none")
-    alone, _ = moved_by("d_reg", loss__d_reg=penalty, loss__d_reg_interval=1)
+    both, means = gradient_of("d_main", loss__d_reg=penalty, loss__d_reg_interval=0)
+    main, _ = gradient_of("d_main", loss__d_reg="none")
+    alone, _ = gradient_of("d_reg", loss__d_reg=penalty, loss__d_reg_interval=1)
     for got, a, b in zip(*map(jax.tree.leaves, (both, main, alone)), strict=True):
         np.testing.assert_allclose(got, a + b, rtol=1e-4, atol=1e-6)
-    assert np.abs(jax.tree.leaves(alone)[1]).max() > 1e-4
-    assert terms.means(after.stats)["loss/d_penalty"] > 0
-    config = toy.make_config(loss__d_reg=penalty, loss__d_reg_interval=0)
-    assert "d_reg" not in schedule.used_programs(config) and "loss/d_penalty" in schedule.reported_terms(config)
-    assert "nonfinite/d_reg" not in schedule.reported_terms(
-        toy.make_config(loss__d_reg_interval=0, train__on_nan="skip")
-    )
+    assert np.abs(jax.tree.leaves(alone)[1]).max() > 1e-4 and means["loss/d_penalty"] > 0
+    r = run(loss__d_reg=penalty, loss__d_reg_interval=0)
+    assert "d_reg" not in [phase.name for phase in r.plan.phases]
+    assert "loss/d_penalty" in schedule.reported_terms(r.config, r.plan.phases)
+    checked = run(loss__d_reg_interval=0, train__on_nan="skip")
+    assert "nonfinite/d_reg" not in schedule.reported_terms(checked.config, checked.plan.phases)
+
+
+def test_penalties_add_up():
+    r1, r2, both = (gradient_of("d_reg", loss__d_reg=kind)[1] for kind in ("r1", "r2", "r1+r2"))
+    name = "loss/d_penalty"
+    assert float(both[name]) == pytest.approx(float(r1[name] + r2[name]), rel=1e-5) and r2[name] > 0
 
 
 def test_the_drift_penalty_pulls_the_logits_of_reals_to_zero():
     """A critic that is one number b: fakes and reals cancel, and of w b^2 the gradient is 2 w b."""
-    gan = toy.GAN._replace(
-        discriminate=lambda variables, image, cond, sets=1: jnp.full((image.shape[0], 1), variables["b"])
-    )
-    config = toy.make_config(loss__adversarial="wasserstein", loss__drift_weight=0.001)
-    g = toy.init_g(toy.KEY)
-    latents = step.draw_latents(gan, sharding.make_layout(1), toy.KEY, "d_main", 0, jnp.zeros((8, 0)))
-    image = jnp.zeros((8, *toy.SHAPE))
-    grads, _ = objective.d_main(
-        gan, config.loss, lambda b: {"b": b}, jnp.array(3.0), g, latents, image, jnp.zeros((8, 0))
-    )
-    np.testing.assert_allclose(grads, 2 * 0.001 * 3.0, rtol=1e-4)
+    critic = lambda d, frozen, sample, cond, **_: (jnp.full((sample["image"].shape[0], 1), d["params"]), {})
+    gan = toy.PLAIN._replace(discriminate=critic)
+    r = toy.Run(toy.make_config(loss__adversarial="wasserstein", loss__drift_weight=0.001), gan)
+    state = r.start()
+    phase = next(p for p in r.plan.phases if p.name == "d_main")
+    rows = phase.draw(state, r.batch(), toy.KEY)
+
+    def loss(b):
+        context = Context(state.nets | {"d": {"params": b}}, state.moving, {}, r.plan.rates(0))
+        return phase.loss(context, rows)[0]
+
+    np.testing.assert_allclose(jax.grad(loss)(jnp.array(3.0)), 2 * 0.001 * 3.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize("phase", ["g_main", "d_main"])
+def test_a_relativistic_loss_sees_reals_in_both_phases(phase):
+    r = run(loss__adversarial="relativistic")
+    term = f"loss/{phase[0]}_adversarial"
+    start = jax.device_get(r.start())
+    first, second = (r.means(r.after(start, phase, index=i))[term] for i in (0, 1))
+    assert first != second  # other reals
+    plain = run()
+    a, b = (plain.means(plain.after(start, "g_main", index=i))["loss/g_adversarial"] for i in (0, 1))
+    assert a == b
+
+
+def test_guidance_and_statistics_of_a_projected_discriminator():
+    """The frozen classifier is a term of the generator's loss; every call of the discriminator moves its statistics."""
+    r = toy.Run(toy.make_config(loss__adversarial="hinge"), toy.PROJECTED)
+    start = jax.device_get(r.start())
+    after = r.after(start, "g_main")
+    means = r.means(after)
+    assert means["loss/g_guidance"] > 0 and r.gan.guide is not None
+    moved_by_g = moved(start.nets["d"]["batch_stats"], after.nets["d"]["batch_stats"])
+    assert moved_by_g == {f"head{i}/{leaf}" for i in range(toy.HEADS) for leaf in ("mean", "var", "u")}
+    assert moved(start.nets["d"]["buffers"], after.nets["d"]["buffers"]) == set()
+    trained = r.after(start, "d_main")
+    assert np.abs(trained.moving["w_avg"]).max() > 0 and trained.moving["w_avg"].shape == (toy.CLASSES, 16)
+    assert "g_guidance" not in str(r.means(trained))

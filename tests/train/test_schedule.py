@@ -8,7 +8,9 @@ import pytest
 
 from configs import common
 from stylegan_jax import config as config_lib
+from stylegan_jax.runtime.mesh import make_layout
 from stylegan_jax.train import schedule
+from stylegan_jax.train.tasks import make_task
 
 
 def make(**changes):
@@ -20,14 +22,25 @@ def make(**changes):
     return config_lib.from_dict(tree)
 
 
+def phases_of(config):
+    task = make_task(config, make_layout(1))
+    return task.plan(config_lib.levels(config)[-1]).phases
+
+
+def due(config, phases, step):
+    return schedule.due_phases(phases, step, config_lib.images_shown(config, step))
+
+
 def test_regularisers_are_lazy_and_in_order():
     config = make(loss__g_reg_interval=4, loss__d_reg_interval=16)
-    assert schedule.phases(config, 0) == ["g_main", "g_reg", "d_main", "d_reg"]
-    assert schedule.phases(config, 4) == ["g_main", "g_reg", "d_main"]
-    assert schedule.phases(config, 5) == ["g_main", "d_main"]
-    runs = [name for step in range(32) for name in schedule.phases(config, step)]
+    phases = phases_of(config)
+    assert due(config, phases, 0) == ["g_main", "g_reg", "d_main", "d_reg"]
+    assert due(config, phases, 4) == ["g_main", "g_reg", "d_main"]
+    assert due(config, phases, 5) == ["g_main", "d_main"]
+    runs = [name for step in range(32) for name in due(config, phases, step)]
     assert {name: runs.count(name) for name in set(runs)} == {"g_main": 32, "g_reg": 8, "d_main": 32, "d_reg": 2}
-    assert schedule.cadence(config) == {name: runs.count(name) / 32 for name in set(runs)}
+    share = schedule.cadence(phases, config.train.total_kimg * 1000)
+    assert share == {name: runs.count(name) / 32 for name in set(runs)} | {"finish": 1}
 
 
 @pytest.mark.parametrize(
@@ -36,10 +49,10 @@ def test_regularisers_are_lazy_and_in_order():
 )
 def test_a_regulariser_that_is_off_never_runs_nor_is_compiled(changes, absent):
     config = make(**changes)
-    assert all(absent not in schedule.phases(config, step) for step in range(20))
-    used = schedule.used_programs(config)
-    assert absent not in used and list(schedule.cadence(config)) == used
-    assert set(used) == {name for step in range(20) for name in schedule.phases(config, step)}
+    phases = phases_of(config)
+    used = [phase.name for phase in phases]
+    assert absent not in used and list(schedule.cadence(phases, 1e6)) == [*used, "finish"]
+    assert set(used) == {name for step in range(20) for name in due(config, phases, step)}
 
 
 def test_the_last_batch_may_go_over_the_total():

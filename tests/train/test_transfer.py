@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from configs import tiny
-from stylegan_jax import load_model, models
+from stylegan_jax import load_model
 from stylegan_jax.base import rng
 from stylegan_jax.config import ConfigError, from_dict
 from stylegan_jax.convert import write_model_folder
-from stylegan_jax.train.gan import state as states
-from stylegan_jax.train.gan.transfer import transfer
+from stylegan_jax.runtime.mesh import make_layout
+from stylegan_jax.train import programs
+from stylegan_jax.train.gan.transfer import open_source, transfer
+from stylegan_jax.train.tasks import make_task
 
 
 def make_config(**changes):
@@ -25,7 +27,8 @@ def make_config(**changes):
 
 
 def fresh_state(config, seed=1):
-    return jax.jit(lambda key: states.create(models.build(config.model), config, key))(rng.root(seed))
+    layout = make_layout(1)
+    return programs.create_state(make_task(config, layout), layout, rng.root(seed))
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +37,20 @@ def source(tmp_path_factory):
     config = make_config(**{"model.label_dim": 3})
     folder = tmp_path_factory.mktemp("source") / "model"
     state = jax.device_get(fresh_state(config, seed=5))
-    g = state.g | {"w_avg": np.arange(16, dtype=np.float32)}
-    g_ema = g | {"params": jax.tree.map(lambda x: x + 1, state.g["params"])}
+    g = state.nets["g"] | {"w_avg": np.arange(16, dtype=np.float32)}
+    g_ema = g | {"params": jax.tree.map(lambda x: x + 1, state.nets["g"]["params"])}
     write_model_folder(
-        folder, dataclasses.asdict(config.model), {"g": g, "g_ema": g_ema, "d": state.d}, {"from": "test"}
+        folder, dataclasses.asdict(config.model), {"g": g, "g_ema": g_ema, "d": state.nets["d"]}, {"from": "test"}
     )
-    return folder, config, g, g_ema, state.d
+    return folder, config, g, g_ema, state.nets["d"]
 
 
-def copy_from(folder, state, model):
-    return transfer(state, model, load_model(folder, whole=True), str(folder))
+def copy_from(folder, state, config):
+    return transfer(config, state, open_source(config, str(folder)))
+
+
+def g_leaf(state, path):
+    return leaf(state.nets["g"]["params"], path)
 
 
 def leaf(tree, path):
@@ -54,14 +61,14 @@ def leaf(tree, path):
 
 def test_same_model_is_loaded_whole(source):
     folder, config, g, g_ema, d = source
-    state, lines = copy_from(folder, fresh_state(config), config.model)
+    state, lines = copy_from(folder, fresh_state(config), config)
     for got, want in (
-        (state.g["params"], g["params"]),
-        (state.g_ema, g_ema["params"]),
-        (state.d["params"], d["params"]),
+        (state.nets["g"]["params"], g["params"]),
+        (state.ema["g"], g_ema["params"]),
+        (state.nets["d"]["params"], d["params"]),
     ):
         jax.tree.map(np.testing.assert_array_equal, jax.device_get(got), want)
-    np.testing.assert_array_equal(state.w_avg, g["w_avg"])
+    np.testing.assert_array_equal(state.moving["w_avg"], g["w_avg"])
     assert all("0 new, 0 dropped" in line for line in lines[1:])
 
 
@@ -69,12 +76,14 @@ def test_growing_keeps_the_blocks_that_exist(source):
     folder, _, g, _, d = source
     config = make_config(**{"model.resolution": 16, "model.label_dim": 3})
     before = fresh_state(config)
-    state, lines = copy_from(folder, before, config.model)
+    state, lines = copy_from(folder, before, config)
     where = "synthesis/b8/conv0/weight"
-    np.testing.assert_array_equal(leaf(state.g["params"], where), leaf(g["params"], where))
+    np.testing.assert_array_equal(g_leaf(state, where), leaf(g["params"], where))
     new = "synthesis/b16/conv0/weight"
-    np.testing.assert_array_equal(leaf(state.g["params"], new), leaf(before.g["params"], new))
-    np.testing.assert_array_equal(leaf(state.d["params"], "b8/conv1/weight"), leaf(d["params"], "b8/conv1/weight"))
+    np.testing.assert_array_equal(g_leaf(state, new), g_leaf(before, new))
+    np.testing.assert_array_equal(
+        leaf(state.nets["d"]["params"], "b8/conv1/weight"), leaf(d["params"], "b8/conv1/weight")
+    )
     text = "\n".join(lines)
     assert f"new: {new}" in text and "dropped: b8/fromrgb/weight" in text
 
@@ -83,10 +92,10 @@ def test_other_classes_start_the_embedding_anew(source):
     folder, _, g, _, _ = source
     config = make_config(**{"model.label_dim": 5})
     before = fresh_state(config)
-    state, lines = copy_from(folder, before, config.model)
+    state, lines = copy_from(folder, before, config)
     where = "mapping/embed/weight"
-    np.testing.assert_array_equal(leaf(state.g["params"], where), leaf(before.g["params"], where))
-    np.testing.assert_array_equal(leaf(state.g["params"], "mapping/fc0/bias"), leaf(g["params"], "mapping/fc0/bias"))
+    np.testing.assert_array_equal(g_leaf(state, where), g_leaf(before, where))
+    np.testing.assert_array_equal(g_leaf(state, "mapping/fc0/bias"), leaf(g["params"], "mapping/fc0/bias"))
     assert any("mapping/embed/weight (other classes)" in line for line in lines)
 
 
@@ -95,7 +104,7 @@ def test_other_widths_are_refused_with_the_list(source):
     with pytest.raises(
         ConfigError, match=r"(?s)synthesis/b4/const: \(4, 4, 8\).*\(4, 4, 4\).*channel_max=8 \(here 4\)"
     ):
-        copy_from(source[0], fresh_state(config), config.model)
+        copy_from(source[0], fresh_state(config), config)
 
 
 def test_a_source_without_discriminator_says_so(source, tmp_path):
@@ -103,11 +112,11 @@ def test_a_source_without_discriminator_says_so(source, tmp_path):
     folder = tmp_path / "model"
     write_model_folder(folder, dataclasses.asdict(config.model), {"g_ema": g_ema}, {"from": "test"})
     before = fresh_state(config)
-    state, lines = copy_from(folder, before, config.model)
+    state, lines = copy_from(folder, before, config)
     assert "  D: not in the source; starts anew" in lines
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.d), jax.device_get(before.d))
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.nets["d"]), jax.device_get(before.nets["d"]))
     where = "mapping/fc0/weight"
-    np.testing.assert_array_equal(leaf(state.g["params"], where), leaf(g_ema["params"], where))
+    np.testing.assert_array_equal(g_leaf(state, where), leaf(g_ema["params"], where))
 
 
 def test_nothing_to_load_is_an_error(tmp_path):

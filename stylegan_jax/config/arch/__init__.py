@@ -18,15 +18,17 @@ class ArchRules(NamedTuple):
         check: raise ConfigError for a model that it cannot build.
         describe: the lines that it adds to a dry run, or ''.
         check_run: raise ConfigError for keys outside `model` that do not fit it.
+        same: keys of `model` that no shape tells of, and that must be equal to start from other weights.
     """
 
     check: Callable[[ModelConfig], None]
     describe: Callable[[ModelConfig], str] = lambda model: ""
     check_run: Callable[[ExperimentConfig], None] = lambda config: None
+    same: tuple[str, ...] = ()
 
 
 ARCH_RULES: dict[str, ArchRules] = {
-    "stylegan1": ArchRules(stylegan1.check, check_run=stylegan1.check_run),
+    "stylegan1": ArchRules(stylegan1.check, check_run=stylegan1.check_run, same=("stylegan1",)),
     "stylegan2": ArchRules(stylegan2.check),
     "stylegan3": ArchRules(stylegan3.check, stylegan3.format_plan),
 }

@@ -19,9 +19,8 @@ from stylegan_jax.models.stylegan2 import lowp_dtype
 from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.tools.benchmark import machine, peaks, programs
 from stylegan_jax.tools.benchmark.timing import spread, time_in_turn
-from stylegan_jax.train import estimate, schedule
-from stylegan_jax.train.gan import step as steps
-from stylegan_jax.train.gan.state import ema_model
+from stylegan_jax.train import estimate, programs as training
+from stylegan_jax.train.tasks import make_task
 
 
 class Options(NamedTuple):
@@ -66,7 +65,9 @@ class Measurement:
         self.key = jax.device_put(rng.root(config.train.seed), layout.replicated)
         self.jobs: dict[str, programs.Job] = {}
         if "train" in self.kinds or not self.kinds:
-            self.jobs |= programs.training_jobs(self.gan, self.config, layout)
+            self.task = make_task(self.config, layout)
+            self.frozen = {name: layout.place(load().tree) for name, load in self.task.frozen.items()}
+            self.jobs |= programs.training_jobs(self.task, self.config, layout, self.frozen)
         if "sample" in self.kinds or not self.kinds:
             batches = options.batches or [config.train.batch_size]
             self.jobs |= programs.sampling_jobs(self.gan, layout, batches, options.noise)
@@ -117,24 +118,26 @@ class Measurement:
 
     def _train(self) -> tuple[dict[str, Any], Variables]:
         """Time the training programs and the loop; return the rates and the averaged generator."""
-        config, names = self.config, schedule.used_programs(self.config)
+        config, names = self.config, [name for name, job in self.jobs.items() if job.kind == "train"]
         self.say("initialising the state")
-        state = steps.create_state(self.gan, config, self.layout, self.key)
-        batch = programs.synthetic(self.jobs[names[0]].arguments[1], rng.stream(self.key, "benchmark/batch"))
-        call = lambda run, state: run(state, batch, self.key)
-        calls = {name: functools.partial(call, self.compiled[name]) for name in names}
+        state = training.create_state(self.task, self.layout, self.key, self.frozen)
+        batch = programs.synthetic(self.jobs[names[0]].arguments[2], rng.stream(self.key, "benchmark/batch"))
+        call = lambda name, state: self.compiled[name](
+            *training.arguments_of(name, state, self.frozen, batch, self.key)
+        )
+        calls = {name: functools.partial(call, name) for name in names}
         state = self._time(calls, state)
-        length = loop_length(config, self.options.steps)
+        intervals = {name: round(1 / self.jobs[name].per_step) for name in names}
+        length = loop_length(intervals, self.options.steps)
         self.say(f"training loop: {self.options.repeats} x {length} iterations")
-        speeds, state = time_loop(config, calls, state, length, self.options.repeats)
+        speeds, state = time_loop(config.train.batch_size, intervals, calls, state, length, self.options.repeats)
         rates = {
             "batch": config.train.batch_size,
             "img_per_sec_cadence": cadence_speed({name: self.costs[name] for name in names}),
             "img_per_sec_loop": spread(speeds),
             "loop_steps": length,
         }
-        model = ema_model(state)
-        return rates, {"params": model["params"], "buffers": model["buffers"]}
+        return rates, {name: part for name, part in self.task.export(state).items() if name != "w_avg"}
 
     def _sample(self, model: Variables) -> None:
         """Time the sampling programs, waiting for every call: they do not depend on each other and could overlap."""
@@ -162,20 +165,17 @@ def compute_dtype(config: ExperimentConfig) -> jnp.dtype:
     return lowp_dtype(config.model, 4 * 2 ** (config.model.num_blocks - 1)) or jnp.dtype("float32")
 
 
-def loop_length(config: ExperimentConfig, least: int) -> int:
+def loop_length(intervals: Mapping[str, int], least: int) -> int:
     """Return the iterations of a timed loop: whole cycles of the regularisers, so that each has its share."""
-    cycle = math.lcm(*every(config).values())
+    cycle = math.lcm(*intervals.values())
     return -(-least // cycle) * cycle
 
 
-def every(config: ExperimentConfig) -> dict[str, int]:
-    """Return after how many iterations each program runs again."""
-    return {name: round(1 / share) for name, share in schedule.cadence(config).items()}
-
-
-def time_loop(config, calls: Mapping[str, Callable], state, length: int, repeats: int) -> tuple[list[float], Any]:
+def time_loop(
+    batch_size: int, intervals: Mapping[str, int], calls: Mapping[str, Callable], state: Any, length: int, repeats: int
+) -> tuple[list[float], Any]:
     """Run iterations as training does, on one batch that stays on the devices; return (img/s per repeat, state)."""
-    speeds, intervals = [], every(config)
+    speeds = []
     for _ in range(repeats):
         start = time.perf_counter()
         for step in range(length):
@@ -183,7 +183,7 @@ def time_loop(config, calls: Mapping[str, Callable], state, length: int, repeats
                 if step % interval == 0:
                     state = calls[name](state)
         jax.block_until_ready(state)
-        speeds.append(length * config.train.batch_size / (time.perf_counter() - start))
+        speeds.append(length * batch_size / (time.perf_counter() - start))
     return speeds, state
 
 

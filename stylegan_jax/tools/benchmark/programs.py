@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,13 +13,13 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from stylegan_jax.base import rng
 from stylegan_jax.base.spec import Variables
-from stylegan_jax.config import ConfigError, ExperimentConfig
+from stylegan_jax.config import ConfigError, ExperimentConfig, levels
 from stylegan_jax.models import Gan
 from stylegan_jax.runtime import compiling
 from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.sampling import drawing
-from stylegan_jax.train import estimate, schedule
-from stylegan_jax.train.gan import step as steps
+from stylegan_jax.train import estimate, programs, schedule
+from stylegan_jax.train.task import Task
 
 GIB = 2**30
 
@@ -42,17 +42,19 @@ class Job(NamedTuple):
     per_step: float
 
 
-def training_jobs(gan: Gan, config: ExperimentConfig, layout: Layout) -> dict[str, Job]:
+def training_jobs(task: Task, config: ExperimentConfig, layout: Layout, frozen: Mapping[str, Any]) -> dict[str, Job]:
     """Return the training programs that a run of this configuration uses."""
-    jitted = steps.jit_programs(steps.make_programs(gan, config, layout), layout)
+    jitted = programs.jit_programs(programs.make_programs(task, config, layout), layout)
     arguments = (
-        steps.state_shapes(gan, config, layout),
-        steps.batch_shapes(gan, config, layout),
+        programs.state_shapes(task, layout, frozen),
+        programs.frozen_shapes(frozen, layout),
+        programs.batch_shapes(task, config, layout),
         jax.eval_shape(lambda: rng.root(0)),
     )
+    phases = task.plan(levels(config)[-1]).phases
     return {
-        name: Job("train", jitted[name], arguments, config.train.batch_size, share)
-        for name, share in schedule.cadence(config).items()
+        name: Job("train", jitted[name], programs.arguments_of(name, *arguments), config.train.batch_size, share)
+        for name, share in schedule.cadence(phases, config.train.total_kimg * 1000).items()
     }
 
 
@@ -171,12 +173,14 @@ def compile_one(job: Job, traced: Traced, cold: bool) -> tuple[Any, dict[str, An
 def synthetic(shapes: Any, key: jax.Array) -> Any:
     """Return arrays on the devices for a tree of abstract ones.
 
-    Integers are random bits (pixels), floats normally distributed (latents, labels).
+    Unsigned integers are random bits (pixels), signed ones 0 (classes), floats normally distributed (latents, labels).
     """
 
     def fill(key, like):
-        if jnp.issubdtype(like.dtype, jnp.integer):
+        if jnp.issubdtype(like.dtype, jnp.unsignedinteger):
             return jax.random.bits(key, like.shape, like.dtype)
+        if jnp.issubdtype(like.dtype, jnp.integer):
+            return jnp.zeros(like.shape, like.dtype)
         return jax.random.normal(key, like.shape, like.dtype)
 
     leaves, tree = jax.tree.flatten(shapes)

@@ -1,8 +1,8 @@
-"""What each of the four programs minimises: scalar losses of parameters, from `losses` and a `Gan`.
+"""What the phases of a GAN minimise: functions (setting, context, rows) -> (loss, `Aux`), of `losses` and a `Gan`.
 
-The functions take every random draw as an argument, so that a test can fix them and a batch can be split. Each returns
-(loss to differentiate, aux), but `d_main` the gradient; regularisers are multiplied by their interval, since they run
-that much more rarely (SG2 App. B). A `View` maps images to what the discriminator sees of them.
+`rows` hold every random draw, so that a test can fix them and a batch can be split. Regularisers are multiplied by
+their interval, since they run that much more rarely (SG2 App. B). The discriminator is called on fakes first, then on
+reals, with the collections that the call before it has moved.
 """
 
 from __future__ import annotations
@@ -14,47 +14,74 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from stylegan_jax.base.spec import Variables
+from stylegan_jax.base.spec import Inputs, Sample, Variables
 from stylegan_jax.config import LossConfig
 from stylegan_jax.losses import regularizers
-from stylegan_jax.losses.adversarial import LOSSES
+from stylegan_jax.losses.adversarial import LOSSES, drift
 from stylegan_jax.losses.mixing import mix_styles
-from stylegan_jax.models import Gan
+from stylegan_jax.models import Gan, merge
+from stylegan_jax.train.task import Aux, Context, Rates
 
-View = Callable[[jax.Array], jax.Array]
+View = Callable[[Rates, Any, jax.Array], jax.Array]
 
 
-def plain(image: jax.Array) -> jax.Array:
-    """Show the discriminator images as they are."""
+def identity(rates: Rates, drawn: Any, image: jax.Array) -> jax.Array:
+    """Return the image as it is: the view of a run without blur and augmentation."""
     return image
+
+
+class Setting(NamedTuple):
+    """What is static in the losses of a level.
+
+    Attributes:
+        gan: rates -> the bundle, faded in as far as the rates say.
+        loss: the loss group of the configuration.
+        view: (rates, draws of the augmentation, image) -> what the discriminator sees of the image.
+        batch_size: examples per iteration.
+    """
+
+    gan: Callable[[Rates], Gan]
+    loss: LossConfig
+    view: View = identity
+    batch_size: int | None = None
 
 
 @flax.struct.dataclass
 class Latents:
-    """The draws of one phase.
+    """What a phase draws for its fakes.
 
     Attributes:
-        z: float[n, z].
-        z_mix: float[n, z], second latents for style mixing.
+        inputs: from `Gan.draw_inputs`, n rows.
+        mixed: second inputs, for style mixing.
         cond: float[n, k].
         mix_key: decides where and whether to mix, once for the whole batch.
         noise_key: keys[n] of the synthesis noise, or None.
         noise: static; 'random' in training.
     """
 
-    z: jax.Array
-    z_mix: jax.Array
+    inputs: Inputs
+    mixed: Inputs
     cond: jax.Array
     mix_key: jax.Array
     noise_key: jax.Array | None
     noise: str = flax.struct.field(pytree_node=False, default="random")
 
 
-class Aux(NamedTuple):
-    """What a loss reports beside itself: named arrays (averaged for the log) and values the step stores."""
+@flax.struct.dataclass
+class Seen:
+    """Examples on their way into the discriminator.
 
-    report: dict[str, jax.Array]
-    store: dict[str, Any]
+    Attributes:
+        sample: reals with float images; None for fakes, which a loss makes itself.
+        cond: float[n, k], labels of reals.
+        view: draws of the augmentation.
+        key: keys[n] of the discriminator's own draws, or None where it draws nothing.
+    """
+
+    sample: Sample | None = None
+    cond: jax.Array | None = None
+    view: Any = ()
+    key: jax.Array | None = None
 
 
 def take_turns(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -71,114 +98,111 @@ def take_apart(both: jax.Array) -> tuple[jax.Array, jax.Array]:
 def styles(gan: Gan, g: Variables, latents: Latents, mixing_prob: float) -> tuple[jax.Array, jax.Array]:
     """Return (ws float[n, l, w] after style mixing, w float[n, w] of the first latents)."""
     if not mixing_prob:
-        ws = gan.map_latents(g, latents.z, latents.cond)
+        ws = gan.map_latents(g, latents.inputs, latents.cond, train=True)
         return ws, ws[:, 0]
-    z, cond = take_turns(latents.z, latents.z_mix), take_turns(latents.cond, latents.cond)
-    ws, other = take_apart(gan.map_latents(g, z, cond))
+    inputs = jax.tree.map(take_turns, latents.inputs, latents.mixed)
+    both = gan.map_latents(g, inputs, take_turns(latents.cond, latents.cond), train=True)
+    ws, other = take_apart(both)
     return mix_styles(latents.mix_key, ws, other, mixing_prob), ws[:, 0]
 
 
-def generate(gan: Gan, g: Variables, ws: jax.Array, latents: Latents) -> jax.Array:
-    """Return images float32[n, h, w, c]."""
-    return gan.synthesize(g, ws, noise=latents.noise, key=latents.noise_key)
+def generate(
+    s: Setting, context: Context, latents: Latents, *, train: bool = False
+) -> tuple[Sample, Variables, jax.Array]:
+    """Return (fakes, what the generator moved, w float[n, w]); its statistics move with `train` only."""
+    gan, g = s.gan(context.rates), context.nets["g"]
+    ws, w = styles(gan, g, latents, s.loss.style_mixing_prob)
+    options: dict[str, Any] = {"noise": latents.noise, "key": latents.noise_key, "train": train, "batch": s.batch_size}
+    sample, moved = gan.synthesize(g, ws, latents.inputs, **options)
+    return sample, moved, w
 
 
-def g_main(
-    gan: Gan, loss: LossConfig, g: Variables, d: Variables, latents: Latents, view: View = plain
-) -> tuple[jax.Array, Aux]:
-    """Adversarial loss of the generator."""
-    ws, _ = styles(gan, g, latents, loss.style_mixing_prob)
-    logits = gan.discriminate(d, view(generate(gan, g, ws, latents)), latents.cond)
-    values = LOSSES[loss.adversarial].generator(logits)
-    return values.mean(), Aux({"loss/g_adversarial": values, "scores/fake": logits}, {"logits": logits})
+def judge(
+    s: Setting, context: Context, d: Variables, seen: Seen, sample: Sample, cond: jax.Array
+) -> tuple[jax.Array, Variables]:
+    """Return (logits float32[n, k] of what the discriminator sees of a sample, what it moved)."""
+    shown = sample | {"image": s.view(context.rates, seen.view, sample["image"])}
+    gan = s.gan(context.rates)
+    return gan.discriminate(d, context.frozen, shown, cond, key=seen.key, train=True)
 
 
-def path_lengths(gan: Gan, loss: LossConfig, g: Variables, latents: Latents, pl_noise: jax.Array) -> jax.Array:
-    """Return the path lengths float[n] (SG2 §3.2); `pl_noise` is a unit normal image batch."""
-    ws, _ = styles(gan, g, latents, loss.style_mixing_prob)
-    return regularizers.path_lengths(lambda w: generate(gan, g, w, latents), ws, pl_noise)
+def g_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
+    """Adversarial loss of the generator, with the architecture's guidance where it has one."""
+    latents, d, kind = rows["latents"], context.nets["d"], LOSSES[s.loss.adversarial]
+    sample, _, _ = generate(s, context, latents)
+    fake, moved = judge(s, context, d, rows["fake"], sample, latents.cond)
+    real = None
+    if kind.needs_real:
+        seen = rows["real"]
+        real, more = judge(s, context, merge(d, moved), seen, seen.sample, seen.cond)
+        moved = moved | more
+    values = kind.generator(fake, real)
+    loss, means = values.mean(), {"loss/g_adversarial": values.mean()}
+    if guide := s.gan(context.rates).guide:
+        guidance = guide(context.frozen, sample, latents.cond).mean()
+        loss, means = loss + guidance, means | {"loss/g_guidance": guidance}
+    return loss, Aux({"logits": fake, "values": values}, means, {"d": moved})
 
 
-def path_length_loss(loss: LossConfig, lengths: jax.Array, pl_mean: jax.Array) -> tuple[jax.Array, Aux]:
+def path_lengths(s: Setting, context: Context, rows: dict[str, Any]) -> jax.Array:
+    """Return the path lengths float[n] (SG2 §3.2); rows['noise'] is unit normal, of the shape of the images."""
+    latents, gan, g = rows["latents"], s.gan(context.rates), context.nets["g"]
+    ws, _ = styles(gan, g, latents, s.loss.style_mixing_prob)
+    options: dict[str, Any] = {"noise": latents.noise, "key": latents.noise_key}
+    image = lambda w: gan.synthesize(g, w, latents.inputs, **options)[0]["image"]
+    return regularizers.path_lengths(image, ws, rows["noise"])
+
+
+def path_length_loss(s: Setting, lengths: jax.Array, context: Context) -> tuple[jax.Array, Aux]:
     """Return the path-length regulariser of all lengths float[n] of a batch."""
-    penalty, mean = regularizers.path_length_penalty(lengths, pl_mean, loss.pl_decay)
-    values = penalty * loss.pl_weight
-    report = {"loss/g_path_length": values, "path_length/mean": mean}
-    store = {"pl_mean": jax.lax.stop_gradient(mean), "penalty": penalty}
-    return values.mean() * loss.g_reg_interval, Aux(report, store)
+    penalty, mean = regularizers.path_length_penalty(lengths, context.moving["pl_mean"], s.loss.pl_decay)
+    values = penalty * s.loss.pl_weight
+    mean = jax.lax.stop_gradient(mean)
+    means = {"loss/g_path_length": values.mean(), "path_length/mean": mean}
+    return values.mean() * s.loss.g_reg_interval, Aux({"penalty": penalty}, means, {})
 
 
-def g_reg(
-    gan: Gan, loss: LossConfig, g: Variables, latents: Latents, pl_noise: jax.Array, pl_mean: jax.Array
-) -> tuple[jax.Array, Aux]:
-    """Path-length regularisation (SG2 §3.2)."""
-    return path_length_loss(loss, path_lengths(gan, loss, g, latents, pl_noise), pl_mean)
+def d_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
+    """Adversarial loss of the discriminator; the generator's statistics move with these fakes."""
+    latents, d, kind, real_rows = rows["latents"], context.nets["d"], LOSSES[s.loss.adversarial], rows["real"]
+    sample, moved_g, w = jax.lax.stop_gradient(generate(s, context, latents, train=True))
+    fake, moved = judge(s, context, d, rows["fake"], sample, latents.cond)
+    real, more = judge(s, context, merge(d, moved), real_rows, real_rows.sample, real_rows.cond)
+    values = kind.discriminator(fake, real)
+    if s.loss.drift_weight:
+        values = values + s.loss.drift_weight * drift(real)
+    means = {"loss/d_adversarial": values.mean(), "scores/fake": fake.mean(), "scores/real": real.mean()}
+    means |= {"signs/fake": jnp.sign(fake).mean(), "signs/real": jnp.sign(real).mean()}
+    kept = {"w": w, "cond": latents.cond, "fake": fake, "real": real, "values": values}
+    return values.mean(), Aux(kept, means, {"g": moved_g, "d": moved | more})
 
 
-def d_main(
-    gan: Gan,
-    loss: LossConfig,
-    variables: Callable[[Any], Variables],
-    params: Any,
-    g: Variables,
-    latents: Latents,
-    image: jax.Array,
-    label: jax.Array,
-    fake_view: View = plain,
-    real_view: View = plain,
-    batch: int | None = None,
-) -> tuple[Any, Aux]:
-    """Return (gradient of the discriminator's adversarial loss by `params`, aux).
+def d_reg(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
+    """Gradient penalties of the discriminator (`losses.regularizers.PENALTIES`): R1, R2, WGAN-GP, or several.
 
-    Fakes and reals pass the discriminator as one batch, so that its gradient is made, and reduced over devices, once.
-    They take turns in it: members of a minibatch-stddev group are n / group apart, so every group is all fakes or all
-    reals. The generator's statistics move with these fakes, which may be a part of a batch of `batch` images.
-    `variables` makes the discriminator's variables of `params`.
+    The gradient is taken through the view, by the image as it came from the data or the generator.
     """
-    ws, w = styles(gan, g, latents, loss.style_mixing_prob)
-    made = gan.synthesize_and_track(g, ws, noise=latents.noise, key=latents.noise_key, batch=batch)
-    fake_image, moved = jax.lax.stop_gradient(made)
-    kind = LOSSES[loss.adversarial]
-    images, conds = take_turns(fake_view(fake_image), real_view(image)), take_turns(latents.cond, label)
-
-    def mean_loss(params: Any) -> tuple[jax.Array, Any]:
-        fake, real = take_apart(gan.discriminate(variables(params), images, conds, sets=2))
-        losses = kind.fake(fake) + kind.real(real)
-        if loss.drift_weight:  # PG App. A.1
-            losses = losses + loss.drift_weight * jnp.square(real)
-        return losses.mean(), (losses, fake, real)
-
-    grads, (losses, fake, real) = jax.grad(mean_loss, has_aux=True)(params)
-    report = {"loss/d_adversarial": losses.mean(), "scores/fake": fake, "scores/real": real}
-    report |= {"signs/fake": jnp.sign(fake), "signs/real": jnp.sign(real)}
-    store = {"w": jax.lax.stop_gradient(w), "fake": fake, "real": real, "losses": losses, "moved": moved}
-    return grads, Aux(report, store)
-
-
-def d_reg(
-    gan: Gan,
-    loss: LossConfig,
-    d: Variables,
-    g: Variables,
-    latents: Latents,
-    image: jax.Array,
-    label: jax.Array,
-    real_view: View = plain,
-    mix: jax.Array | None = None,
-) -> tuple[jax.Array, Aux]:
-    """R1 at reals, or the WGAN-GP penalty between reals and fakes with the interpolation weights `mix` float[n].
-
-    The gradient is taken through the view, by the image as it came from the data.
-    """
-    critic = lambda x: gan.discriminate(d, real_view(x), label)
-    if loss.d_reg == "r1":
-        penalty, logits = regularizers.r1_penalty(critic, image)
-        values = penalty * (loss.r1_gamma / 2)
-    else:
-        assert mix is not None
-        ws, _ = styles(gan, g, latents, loss.style_mixing_prob)
-        fake = jax.lax.stop_gradient(generate(gan, g, ws, latents))
-        penalty, logits = regularizers.gradient_penalty(critic, image, fake, mix)
-        values = penalty * loss.gp_weight
-    store = {"penalty": penalty, "logits": logits}
-    return values.mean() * max(loss.d_reg_interval, 1), Aux({"loss/d_penalty": values}, store)
+    d, real = context.nets["d"], rows["real"]
+    weights = {"r1_gamma": context.rates.gamma, "gp_weight": s.loss.gp_weight}
+    wanted = regularizers.penalties(s.loss.d_reg)
+    places = {"real": (real, real.sample, real.cond)}
+    if any(penalty.where != "real" for penalty in wanted):
+        fake = jax.lax.stop_gradient(generate(s, context, rows["latents"])[0])
+        if "fake" in rows:
+            places["fake"] = rows["fake"], fake, rows["latents"].cond
+        if "mix" in rows:
+            between = regularizers.interpolate(real.sample["image"], fake["image"], rows["mix"])
+            places["mix"] = real, real.sample | {"image": between}, real.cond
+    total, kept, moved = jnp.zeros(()), {}, {}
+    for penalty in wanted:
+        seen, sample, cond = places[penalty.where]
+        now = merge(d, moved)
+        critic = lambda x, now=now, seen=seen, sample=sample, cond=cond: judge(
+            s, context, now, seen, sample | {"image": x}, cond
+        )
+        squared, logits, more = regularizers.squared_norm(critic, sample["image"])
+        values = squared if penalty.kind == "gradient" else regularizers.deviation(squared)
+        total = total + (values * (weights[penalty.weight] * penalty.scale)).mean()
+        kept |= {f"penalty/{penalty.where}": values, f"logits/{penalty.where}": logits}
+        moved = moved | more
+    return total * max(s.loss.d_reg_interval, 1), Aux(kept, {"loss/d_penalty": total}, {"d": moved})

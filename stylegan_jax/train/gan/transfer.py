@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from stylegan_jax.base.trees import flatten, unflatten
-from stylegan_jax.config import ConfigError, ModelConfig
+from stylegan_jax.config import ARCH_RULES, ConfigError, ExperimentConfig, ModelConfig
+from stylegan_jax.sampling.load import load_model
 from stylegan_jax.sampling.model import LoadedModel
-from stylegan_jax.train.gan.state import TrainState
+from stylegan_jax.train.state import TrainState
 
 LABEL_LAYERS = ("mapping/embed/weight",)
 """Arrays whose shape depends on the number of classes; they start anew when it differs."""
 
 
-def transfer(state: TrainState, config: ModelConfig, source: LoadedModel, path: str) -> tuple[TrainState, list[str]]:
+class Source(NamedTuple):
+    """A model to copy from, and where it comes from, for messages."""
+
+    model: LoadedModel
+    path: str
+
+
+def open_source(config: ExperimentConfig, path: str) -> Source:
+    """Load the model to start from.
+
+    Raises:
+        ConfigError, BadCheckpointError, CheckpointError: as `load_model`.
+    """
+    return Source(load_model(path, whole=True), path)
+
+
+def transfer(config: ExperimentConfig, state: TrainState, source: Source) -> tuple[TrainState, list[str]]:
     """Copy G, D and the averaged generator into a fresh state.
 
     Blocks are matched by resolution, so that a model can grow or shrink: new blocks keep their initial values, blocks
@@ -23,10 +40,9 @@ def transfer(state: TrainState, config: ModelConfig, source: LoadedModel, path: 
     from the average.
 
     Args:
+        config: the experiment of `state`.
         state: a fresh state; or its abstract shapes, to check only.
-        config: the architecture of `state`.
         source: the model to copy from.
-        path: where it comes from, for messages.
 
     Returns:
         (state, lines of the report).
@@ -34,40 +50,51 @@ def transfer(state: TrainState, config: ModelConfig, source: LoadedModel, path: 
     Raises:
         ConfigError: an array has another shape here, or nothing fits; the text lists them.
     """
-    if source.config.resample_filter != config.resample_filter:
-        raise ConfigError(
-            f"config.train.init_from={path}: its resampling filter is {source.config.resample_filter}, ours is "
-            f"{config.resample_filter}; set config.model.resample_filter to the same"
-        )
-    if config.arch == source.config.arch == "stylegan1" and source.config.stylegan1 != config.stylegan1:
-        raise ConfigError(
-            f"config.train.init_from={path}: its switches are {source.config.stylegan1}, ours are {config.stylegan1}; "
-            "set config.model.stylegan1 to the same"
-        )
+    model, path = source
+    _check_same(config.model, model, path)
     problems: list[str] = []
     lines = [f"initialised from {path}"]
-    g_from = source.g or source.g_ema
-    g = {
-        "params": _merge("G", state.g["params"], g_from["params"], lines, problems),
-        "buffers": _merge("G noise maps", state.g.get("buffers", {}), g_from.get("buffers", {}), lines, problems),
-    }
-    g_ema = _merge("G average", state.g_ema, source.g_ema["params"], lines, problems)
-    d = state.d
-    if source.d is None:
+    g = _merge_network("G", state.nets["g"], model.g or model.g_ema, lines, problems)
+    average = _merge("G average", state.ema["g"], model.g_ema["params"], lines, problems)
+    d = state.nets["d"]
+    if model.d is None:
         lines.append("  D: not in the source; starts anew")
     else:
-        d = {"params": _merge("D", state.d["params"], source.d["params"], lines, problems)}
-    w_avg = jnp.array(source.w_avg)
-    if w_avg.shape != state.w_avg.shape:
-        problems.append(f"w_avg: {w_avg.shape} in the source, {state.w_avg.shape} here")
+        d = _merge_network("D", d, model.d, lines, problems)
+    w_avg, have = jnp.array(model.w_avg), state.moving["w_avg"]
+    if w_avg.shape != have.shape:
+        problems.append(f"w_avg: {w_avg.shape} in the source, {have.shape} here")
     if problems:
         raise ConfigError(
             f"config.train.init_from={path} does not fit this model:\n  "
             + "\n  ".join(problems)
-            + "\nUse the source's "
-            "channel_base, channel_max, w_dim, mapping_layers and layouts: " + _differences(source, config)
+            + "\nUse the source's channel_base, channel_max, w_dim, mapping_layers and layouts: "
+            + _differences(model, config.model)
         )
-    return state.replace(g=g, g_ema=g_ema, d=d, w_avg=w_avg.astype(state.w_avg.dtype)), lines
+    moving = state.moving | {"w_avg": w_avg.astype(have.dtype)}
+    return state.replace(nets=state.nets | {"g": g, "d": d}, ema=state.ema | {"g": average}, moving=moving), lines
+
+
+def _check_same(config: ModelConfig, model: LoadedModel, path: str) -> None:
+    """Check what no shape tells of: the resampling filter, and what the architecture names."""
+    same = ARCH_RULES[config.arch].same if model.config.arch == config.arch else ()
+    for key in ("resample_filter", *same):
+        theirs, ours = getattr(model.config, key), getattr(config, key)
+        if theirs != ours:
+            raise ConfigError(
+                f"config.train.init_from={path}: its {key} is {theirs}, ours is {ours}; set config.model.{key} to the "
+                "same"
+            )
+
+
+def _merge_network(title: str, target: Any, source: Any, lines: list[str], problems: list[str]) -> dict[str, Any]:
+    """Merge all collections of a network; those that the source lacks keep their initial values."""
+    names = {"params": title, "buffers": f"{title} noise maps"}
+    out = {}
+    for collection, tree in target.items():
+        have = source.get(collection, {})
+        out[collection] = _merge(names.get(collection, f"{title} {collection}"), tree, have, lines, problems)
+    return out
 
 
 def _merge(title: str, target: Any, source: Any, lines: list[str], problems: list[str]) -> Any:

@@ -9,11 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from stylegan_jax.augment import make_augment
-from stylegan_jax.base import rng
 from stylegan_jax.config import ExperimentConfig, LossConfig
 from stylegan_jax.runtime.mesh import Layout
-from stylegan_jax.train.gan.objective import View, plain
-from stylegan_jax.train.gan.state import TrainState
+from stylegan_jax.train.task import Rates
 
 
 def blur(image: jax.Array, sigma: jax.Array, max_sigma: float) -> jax.Array:
@@ -40,7 +38,7 @@ def blur(image: jax.Array, sigma: jax.Array, max_sigma: float) -> jax.Array:
         bands = [taps(x[:, None] - x[None]) / total for x in (rows, columns)]
         return jnp.einsum("yh,nhwc,xw->nyxc", bands[0], image, bands[1], precision="highest", optimize="optimal")
 
-    return jax.lax.cond(reach > 0, filtered, plain, image)  # free once it has faded
+    return jax.lax.cond(reach > 0, filtered, lambda image: image, image)  # free once it has faded
 
 
 def blur_sigma(loss: LossConfig, nimg: jax.Array) -> jax.Array:
@@ -61,18 +59,14 @@ class Views:
         self._loss, self._layout = config.loss, layout
         self._augment = make_augment(config.augment, image_shape, layout.shards)
 
-    def draw(self, root_key: jax.Array, name: str, state: TrainState, n: int) -> Any:
-        """Return the augmentation's random parameters of n images, a tree of rows; `name` is their own stream."""
-        drawn = self._augment.draw(rng.stream(root_key, name, state.step), n, state.augment.p)
-        return jax.tree.map(self._layout.split, drawn)
+    def draw(self, key: jax.Array, n: int, strength: jax.Array) -> Any:
+        """Return the augmentation's random parameters of n images, a tree of rows."""
+        return jax.tree.map(self._layout.split, self._augment.draw(key, n, strength))
 
-    def of(self, drawn: Any, nimg: jax.Array) -> View:
-        """Return the view of images with these parameters, once `nimg` images have been shown."""
-
-        def view(image: jax.Array) -> jax.Array:
-            image = self._layout.spread(image)
-            if self._loss.blur_init_sigma:
-                image = blur(image, blur_sigma(self._loss, nimg), self._loss.blur_init_sigma)
-            return self._augment.apply(drawn, image)
-
-        return view
+    def apply(self, rates: Rates, drawn: Any, image: jax.Array) -> jax.Array:
+        """Return what the discriminator sees of images float[n, h, w, c], or clips float[n, t, h, w, c]."""
+        image = self._layout.spread(image)
+        if self._loss.blur_init_sigma:
+            flat = image.reshape(-1, *image.shape[-3:])  # frames are blurred one by one
+            image = blur(flat, rates.blur_sigma, self._loss.blur_init_sigma).reshape(image.shape)
+        return self._augment.apply(drawn, image)

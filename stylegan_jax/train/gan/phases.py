@@ -1,0 +1,245 @@
+"""The table of a GAN's phases: what each draws, and what it moves; `objective` has what they minimise."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from stylegan_jax.augment import controller
+from stylegan_jax.base import images, rng
+from stylegan_jax.base.spec import Batch, Sample, Tree
+from stylegan_jax.config import ExperimentConfig, Level
+from stylegan_jax.losses import regularizers
+from stylegan_jax.losses.adversarial import LOSSES
+from stylegan_jax.models import Gan, grown
+from stylegan_jax.runtime.mesh import Layout
+from stylegan_jax.train.gan import objective
+from stylegan_jax.train.gan.objective import Seen, Setting
+from stylegan_jax.train.gan.rates import rates_at
+from stylegan_jax.train.gan.views import Views
+from stylegan_jax.train.state import TrainState
+from stylegan_jax.train.task import Aux, Context, Phase
+
+PHASES = ("g_main", "g_reg", "d_main", "d_reg")
+"""The order of the phases (SG2 §4); the place of a name is the number of its draw of labels."""
+
+
+class Drawing(NamedTuple):
+    """What a phase needs to draw its rows.
+
+    Attributes:
+        gan: the bundle of a level, all of its layers in.
+        config: the experiment at this level.
+        level: the part of the run.
+        layout: spreads rows over the devices.
+        views: the augmentation.
+        draws: the phases that draw labels, in the order of `Batch.gen_label`.
+    """
+
+    gan: Gan
+    config: ExperimentConfig
+    level: Level
+    layout: Layout
+    views: Views
+    draws: tuple[str, ...]
+
+    def labels(self, batch: Batch, phase: str) -> jax.Array:
+        """Return the labels float[n, k] of a phase's latents."""
+        return as_cond(batch.gen_label[self.draws.index(phase)], self.gan.spec.label_dim)
+
+    def latents(self, phase: str, state: TrainState, root_key: jax.Array, cond: jax.Array) -> objective.Latents:
+        """Return the latents of a phase; `cond` float[n, k] says how many."""
+        draw, mix, noise = jax.random.split(rng.stream(root_key, phase, state.step), 3)
+        n, split = cond.shape[0], self.layout.split
+        both = self.gan.draw_inputs(draw, 2 * n, jnp.concatenate([cond, cond]))
+        both = jax.tree.map(lambda x: self.layout.split_second(x.reshape(2, n, *x.shape[1:])), both)
+        inputs, mixed = (jax.tree.map(lambda x, half=half: x[half], both) for half in range(2))
+        noise = split(rng.per_example(noise, jnp.arange(n)))  # an image's noise does not depend on its micro-batch
+        return objective.Latents(inputs, mixed, cond, mix, noise)
+
+    def seen(self, name: str, state: TrainState, root_key: jax.Array, n: int) -> Seen:
+        """Return the draws for n fakes on their way into the discriminator; `name` is 'phase/side'."""
+        phase, side = name.split("/")
+        key = rng.stream(root_key, f"{phase}/augment/{side}", state.step)
+        drawn, own = self.views.draw(key, n, state.moving["augment"].p), None
+        if self.gan.spec.is_d_random:
+            keys = rng.stream(root_key, f"{phase}/discriminate/{side}", state.step)
+            own = self.layout.split(rng.per_example(keys, jnp.arange(n)))
+        return Seen(view=drawn, key=own)
+
+    def reals(self, phase: str, state: TrainState, root_key: jax.Array, batch: Batch) -> Seen:
+        """Return the reals of a batch on their way into the discriminator."""
+        n, rates = batch.label.shape[0], rates_at(self.config, self.level, state.nimg)
+        image = self.layout.spread(images.from_pixels(batch.pixels))
+        sample: Sample = batch.sample | {"image": grown.fade_reals(image, rates.fade)}
+        cond = as_cond(batch.label, self.gan.spec.label_dim)
+        return dataclasses.replace(self.seen(f"{phase}/real", state, root_key, n), sample=sample, cond=cond)
+
+
+def as_cond(label: jax.Array, label_dim: int) -> jax.Array:
+    """Return labels float[…, k]: class numbers int32[…] as one-hot vectors, vectors float[…, k] as they are."""
+    if jnp.issubdtype(label.dtype, jnp.integer):
+        return jax.nn.one_hot(label, label_dim, dtype=jnp.float32)
+    return label
+
+
+def make_phases(whole: Gan, config: ExperimentConfig, level: Level, layout: Layout) -> tuple[Phase, ...]:
+    """Return the table of a level.
+
+    Args:
+        whole: the bundle of the whole model.
+        config: the experiment at this level (`config.at_level`).
+        level: the part of the run.
+        layout: spreads rows over the devices.
+    """
+    gan, loss = grown.plain(whole, level), config.loss
+    views = Views(config, gan.spec.image_shape, layout)
+    setting = Setting(lambda rates: grown.faded(whole, level, rates.fade), loss, views.apply, config.train.batch_size)
+    names = used_phases(config)
+    drawing = Drawing(gan, config, level, layout, views, label_draws(config))
+    guided = ("loss/g_guidance",) if gan.guide else ()
+    bind = lambda function, *args: functools.partial(function, *args)
+    table = {
+        "g_main": Phase(
+            "g_main",
+            "g",
+            draw=bind(_draw_g_main, drawing),
+            loss=bind(objective.g_main, setting),
+            reports=("loss/g_adversarial", *guided),
+        ),
+        "g_reg": Phase(
+            "g_reg",
+            "g",
+            draw=bind(_draw_g_reg, drawing),
+            loss=bind(objective.path_lengths, setting),
+            couple=lambda values, context: objective.path_length_loss(setting, values, context),
+            after=_after_g_reg,
+            every=max(loss.g_reg_interval, 1),
+            start_nimg=round(loss.pl_start_kimg * 1000),
+            is_whole=False,
+            reports=("loss/g_path_length", "path_length/mean"),
+        ),
+        "d_main": Phase(
+            "d_main",
+            "d",
+            draw=bind(_draw_d_main, drawing),
+            loss=bind(objective.d_main, setting),
+            after=bind(_after_d_main, gan, config),
+            reports=("loss/d_adversarial", "scores/fake", "scores/real", "signs/fake", "signs/real"),
+        ),
+        "d_reg": Phase(
+            "d_reg",
+            "d",
+            draw=bind(_draw_d_reg, drawing),
+            loss=bind(objective.d_reg, setting),
+            after=bind(_after_d_reg, config),
+            every=max(loss.d_reg_interval, 1),
+            is_whole=False,
+            reports=("loss/d_penalty",),
+        ),
+    }
+    if loss.d_reg != "none" and not is_d_reg_lazy(config):
+        table["d_main"] = together(table["d_main"], table["d_reg"])
+    return tuple(table[name] for name in names)
+
+
+def used_phases(config: ExperimentConfig) -> tuple[str, ...]:
+    """Return the phases that a run of this configuration ever runs, in their order."""
+    used = {"g_main": True, "g_reg": config.loss.pl_weight > 0, "d_main": True, "d_reg": is_d_reg_lazy(config)}
+    return tuple(name for name in PHASES if used[name])
+
+
+def label_draws(config: ExperimentConfig) -> tuple[str, ...]:
+    """Return the phases whose latents have labels of their own, in the order of `Batch.gen_label`."""
+    used, wanted = used_phases(config), regularizers.penalties(config.loss.d_reg)
+    is_hidden = "d_reg" not in used and any(penalty.where == "fake" for penalty in wanted)  # it is part of d_main
+    return (*used, "d_reg") if is_hidden else used
+
+
+def is_d_reg_lazy(config: ExperimentConfig) -> bool:
+    """Return whether the discriminator's penalties have a phase, rather than being none or part of d_main."""
+    return config.loss.d_reg != "none" and config.loss.d_reg_interval > 0
+
+
+def together(a: Phase, b: Phase) -> Phase:
+    """Return a phase that takes one step by the sum of the losses of two phases of one network."""
+
+    def loss(context: Context, rows: tuple[Tree, Tree]) -> tuple[jax.Array, Aux]:
+        first, one = a.loss(context, rows[0])
+        second, two = b.loss(context, rows[1])
+        moved = {net: one.moved.get(net, {}) | two.moved.get(net, {}) for net in one.moved | two.moved}
+        return first + second, Aux(one.rows | two.rows, one.means | two.means, moved)
+
+    return a._replace(
+        draw=lambda *args: (a.draw(*args), b.draw(*args)),
+        loss=loss,
+        after=lambda moving, context, aux: b.after(a.after(moving, context, aux), context, aux),
+        reports=a.reports + b.reports,
+    )
+
+
+def _draw_g_main(of: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> Tree:
+    cond = of.labels(batch, "g_main")
+    rows: dict[str, Any] = {"latents": of.latents("g_main", state, root_key, cond)}
+    rows["fake"] = of.seen("g_main/fake", state, root_key, cond.shape[0])
+    if LOSSES[of.config.loss.adversarial].needs_real:
+        rows["real"] = of.reals("g_main", state, root_key, batch)
+    return rows
+
+
+def _draw_g_reg(of: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> Tree:
+    cond = of.labels(batch, "g_reg")
+    cond = of.layout.split(cond[: cond.shape[0] // of.config.loss.pl_batch_shrink])
+    shape = (cond.shape[0], *of.gan.spec.sample["image"])
+    noise = of.layout.split(rng.normal(rng.stream(root_key, "g_reg/image", state.step), shape))
+    return {"latents": of.latents("g_reg", state, root_key, cond), "noise": noise}
+
+
+def _after_g_reg(moving: Mapping[str, Any], context: Context, aux: Aux) -> dict[str, Any]:
+    return dict(moving) | {"pl_mean": aux.means["path_length/mean"]}
+
+
+def _draw_d_main(of: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> Tree:
+    cond = of.labels(batch, "d_main")
+    return {
+        "latents": of.latents("d_main", state, root_key, cond),
+        "fake": of.seen("d_main/fake", state, root_key, cond.shape[0]),
+        "real": of.reals("d_main", state, root_key, batch),
+    }
+
+
+def _after_d_main(gan: Gan, config: ExperimentConfig, moving: Mapping[str, Any], context: Context, aux: Aux) -> dict:
+    rows, beta = aux.rows, config.train.w_avg_beta
+    new = dict(moving) | {"w_avg": gan.move_centre(moving["w_avg"], rows["w"], rows["cond"], beta)}
+    if config.augment.mode != "none":
+        new["augment"] = controller.observe(moving["augment"], rows["real"])
+    return new
+
+
+def _draw_d_reg(of: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> Tree:
+    real = of.reals("d_reg", state, root_key, batch)
+    where = {penalty.where for penalty in regularizers.penalties(of.config.loss.d_reg)}
+    rows: dict[str, Any] = {"real": real}
+    if where == {"real"}:
+        return rows
+    # Fakes that are mixed with reals have their labels.
+    cond = real.cond if "mix" in where else of.labels(batch, "d_reg")
+    assert cond is not None
+    rows["latents"] = of.latents("d_reg", state, root_key, cond)
+    if "mix" in where:
+        mix = jax.random.uniform(rng.stream(root_key, "d_reg/mix", state.step), cond.shape[:1])
+        rows["mix"] = of.layout.split(mix)
+    if "fake" in where:
+        rows["fake"] = of.seen("d_reg/fake", state, root_key, cond.shape[0])
+    return rows
+
+
+def _after_d_reg(config: ExperimentConfig, moving: Mapping[str, Any], context: Context, aux: Aux) -> dict[str, Any]:
+    if config.augment.mode != "ada" or "logits/real" not in aux.rows:
+        return dict(moving)
+    return dict(moving) | {"augment": controller.observe(moving["augment"], aux.rows["logits/real"])}

@@ -1,0 +1,183 @@
+"""The GAN as a `Task`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stylegan_jax import augment, models
+from stylegan_jax.augment import controller
+from stylegan_jax.base import rng
+from stylegan_jax.base.spec import Batch, Tree
+from stylegan_jax.config import ConfigError, ExperimentConfig, Level, at_level, levels
+from stylegan_jax.features import load_features
+from stylegan_jax.models import Gan, GanSpec, grown
+from stylegan_jax.runtime.mesh import Layout
+from stylegan_jax.train import ema, optim, terms
+from stylegan_jax.train.gan import transfer
+from stylegan_jax.train.gan.phases import PHASES, label_draws, make_phases
+from stylegan_jax.train.gan.preview import GanPreview
+from stylegan_jax.train.gan.rates import rates_at
+from stylegan_jax.train.state import TrainState
+from stylegan_jax.train.task import Frozen, Plan, Rates, Task
+
+TERMS = (
+    "loss/g_adversarial",
+    "loss/g_path_length",
+    "loss/d_adversarial",
+    "loss/d_penalty",
+    "scores/fake",
+    "scores/real",
+    "signs/fake",
+    "signs/real",
+    "path_length/mean",
+    "augment/p",
+    "augment/r_t",
+    *(f"{terms.NONFINITE}{name}" for name in PHASES),
+)
+"""What a GAN may report. augment/p is the strength of the augmentation, augment/r_t what steers it: the mean sign of
+the discriminator on reals since p last moved. nonfinite/… is the share of a program's steps whose loss or gradient was
+not finite (`config.train.on_nan` skip or scrub)."""
+
+
+def make_task(
+    config: ExperimentConfig,
+    layout: Layout,
+    *,
+    gan: Gan | None = None,
+    label_kind: str = "classes",
+    grid_label: np.ndarray | None = None,
+    loaders: Mapping[str, Callable[[], Frozen]] | None = None,
+) -> Task:
+    """Return the task of training a GAN.
+
+    Args:
+        config: the experiment, its label length decided.
+        layout: who holds what.
+        gan: the bundle; None: the one of `config.model`.
+        label_kind: how labels travel: 'classes' as numbers, others as vectors (`SourceInfo.label_kind`).
+        grid_label: labels float32[cells, k] of the preview's cells; None: zeros.
+        loaders: of the pretrained networks of `GanSpec.frozen` by name; None: the feature networks of these names.
+
+    Raises:
+        ConfigError: what is to be frozen does not exist.
+    """
+    gan = gan or models.build(config.model)
+    check_frozen(config, gan.spec)
+    make_plan = functools.lru_cache(maxsize=32)(functools.partial(_plan, gan, config, layout, label_kind))
+    last = levels(config)[-1]
+    if grid_label is None:
+        cells = config.log.grid_columns * config.log.grid_rows
+        grid_label = np.zeros((cells, gan.spec.label_dim), np.float32)
+    names = TERMS + (("loss/g_guidance",) if gan.guide else ())
+    known = loaders if loaders is not None else {name: functools.partial(_load, name) for name in gan.spec.frozen}
+    return Task(
+        name=config.model.arch,
+        plan=make_plan,
+        create=functools.partial(_create, gan, config, lambda: make_plan(last), len(names)),
+        terms=names,
+        frozen={name: known[name] for name in gan.spec.frozen},
+        preview=functools.lru_cache(maxsize=32)(functools.partial(GanPreview, gan, layout, config, grid_label)),
+        export=sampling_model,
+        open_source=functools.partial(transfer.open_source, config),
+        transfer=functools.partial(transfer.transfer, config),
+    )
+
+
+def sampling_model(state: TrainState) -> dict[str, Any]:
+    """Return what sampling needs: all collections of the generator with averaged parameters, and 'w_avg'."""
+    return {"buffers": {}} | state.nets["g"] | {"params": state.ema["g"], "w_avg": state.moving["w_avg"]}
+
+
+def check_frozen(config: ExperimentConfig, spec: GanSpec) -> None:
+    """Check what is to be frozen against the model.
+
+    Raises:
+        ConfigError: more layers are to be frozen than there are, or an embedding that is not there.
+    """
+    t, layers = config.train, spec.groups.get("freeze_d", ())
+    if t.freeze_d > len(layers):
+        raise ConfigError(
+            f"config.train.freeze_d is {t.freeze_d}; this discriminator has {len(layers)} freezable layers, in order "
+            "from the input: " + ", ".join(layers)
+        )
+    if t.freeze_mapping == "embed" and not spec.label_dim:
+        raise ConfigError(
+            "config.train.freeze_mapping is 'embed' and this model has no labels, so no embedding; use 'none' or 'all'"
+        )
+
+
+def _load(name: str) -> Frozen:
+    net = load_features(name)
+    return Frozen(net.params, net.digest)
+
+
+def _optimizers(config: ExperimentConfig, spec: GanSpec) -> dict[str, optim.Optimizer]:
+    t, loss, groups = config.train, config.loss, spec.groups
+    held = {"none": (), "embed": groups.get("embed", ()), "all": groups.get("mapping", ())}[t.freeze_mapping]
+    g_interval = loss.g_reg_interval if loss.pl_weight else 0
+    d_interval = loss.d_reg_interval if loss.d_reg != "none" else 0  # 0: also where it is part of d_main
+    frozen_d = groups.get("freeze_d", ())[: t.freeze_d]
+    return {
+        "g": optim.adam(t.beta1, t.eps, g_interval, groups.get("no_path_length", ()), held),
+        "d": optim.adam(t.beta1, t.eps, d_interval, groups.get("no_penalty", ()), frozen_d),
+    }
+
+
+def _plan(gan: Gan, config: ExperimentConfig, layout: Layout, label_kind: str, level: Level) -> Plan:
+    here, at = at_level(config, level), grown.plain(gan, level)
+    spec, draws = at.spec, label_draws(here)
+    n, k, make = level.batch_size, spec.label_dim, jax.ShapeDtypeStruct
+    sample = {
+        name: make((n, *shape), jnp.uint8 if name == "image" else jnp.float32) for name, shape in spec.sample.items()
+    }
+    label = make((n,), jnp.int32) if label_kind == "classes" and k else make((n, k), jnp.float32)
+    gen_label = make((len(draws), *label.shape), label.dtype)
+    return Plan(
+        phases=make_phases(gan, here, level, layout),
+        rates=functools.partial(rates_at, here, level),
+        optimizers=_optimizers(here, spec),
+        finish=functools.partial(_finish, here),
+        batch=Batch(sample, label, gen_label),
+        draws=tuple(PHASES.index(name) for name in draws),
+    )
+
+
+def _create(
+    gan: Gan,
+    config: ExperimentConfig,
+    plan: Callable[[], Plan],
+    num_terms: int,
+    root_key: jax.Array,
+    frozen: Mapping[str, Tree],
+) -> TrainState:
+    g = gan.init_g(rng.stream(root_key, "init_g"), frozen)
+    d = gan.init_d(rng.stream(root_key, "init_d"), frozen)
+    optimizers = plan().optimizers
+    return TrainState(
+        step=jnp.zeros([], jnp.int32),
+        nimg=jnp.zeros([], jnp.int32),
+        nets={"g": g, "d": d},
+        opt={"g": optimizers["g"].init(g["params"]), "d": optimizers["d"].init(d["params"])},
+        ema={"g": jax.tree.map(jnp.copy, g["params"])},
+        moving={
+            "w_avg": jnp.zeros(gan.spec.w_avg),
+            "pl_mean": jnp.zeros([]),
+            "augment": augment.controller.init(config.augment),
+        },
+        stats=terms.empty(num_terms),
+    )
+
+
+def _finish(config: ExperimentConfig, state: TrainState, rates: Rates) -> tuple[TrainState, dict[str, jax.Array]]:
+    control, report = state.moving["augment"], {}
+    if config.augment.mode != "none":
+        report = {"augment/p": control.p, "augment/r_t": control.sign_sum / jnp.maximum(control.count, 1)}
+    control = controller.update(config.augment, control, state.step + 1, config.train.batch_size)
+    average = ema.update(state.ema["g"], state.nets["g"]["params"], rates.ema_beta)
+    return state.replace(ema={"g": average}, moving=state.moving | {"augment": control}), report
