@@ -5,6 +5,7 @@ start) share one cache of compiled programs; the summary says how many programs 
 """
 
 import collections
+import gc
 import importlib
 import os
 import shutil
@@ -59,6 +60,13 @@ def _count(event):
 def _cpu_seconds():
     times = os.times()
     return sum(times[:4])  # of this process and of the children that ended
+
+
+def pytest_collection_finish():
+    """Look for garbage rarely, and not among what has been imported: tracing makes many objects, and most live on."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 def pytest_sessionfinish(session):
