@@ -11,6 +11,7 @@ import types
 
 MOVED = {
     "backend": "base.backend",
+    "config.keys": "config.fields",
     "config.errors": "base.errors",
     "config.growing": "config.levels",
     "config.stylegan3": "config.arch.stylegan3",

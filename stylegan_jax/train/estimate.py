@@ -19,9 +19,6 @@ from stylegan_jax.train.startup import with_labels
 from stylegan_jax.train.task import Task
 from stylegan_jax.train.tasks import make_task
 
-NAMES = {"g": "generator", "d": "discriminator", "e": "encoder"}
-"""Networks by their name in the state."""
-
 
 def dry_run(config: ExperimentConfig) -> str:
     """Return the resolved config, parameter tables, FLOPs and memory estimate as text.
@@ -42,7 +39,7 @@ def dry_run(config: ExperimentConfig) -> str:
     parts = [
         json.dumps(config.to_dict(), indent=2),
         *filter(None, [ARCH_RULES[config.model.arch].describe(config.model), "\n".join(describe_levels(config))]),
-        *(parameter_table(NAMES.get(name, name), state.nets[name]["params"]) for name in nets),
+        *(parameter_table(task.titles.get(name, name), state.nets[name]["params"]) for name in nets),
         cost_table(task, config, layout, state, frozen),
     ]
     return "\n\n".join(parts)

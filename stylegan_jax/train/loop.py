@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +15,6 @@ import numpy as np
 
 from stylegan_jax import __version__
 from stylegan_jax.base.errors import StyleganError
-from stylegan_jax.base.spec import Tree
 from stylegan_jax.checkpoints.checkpointer import Checkpointer, NonFiniteError
 from stylegan_jax.config import (
     ExperimentConfig,
@@ -39,6 +38,7 @@ from stylegan_jax.train import guard, programs, report, schedule, terms
 from stylegan_jax.train.cells import grid_labels, grid_size
 from stylegan_jax.train.names import check_config
 from stylegan_jax.train.startup import (
+    check_frozen,
     check_keep_best,
     check_space,
     check_workdir,
@@ -49,7 +49,7 @@ from stylegan_jax.train.startup import (
     resolve_labels,
 )
 from stylegan_jax.train.state import TrainState
-from stylegan_jax.train.task import Task
+from stylegan_jax.train.task import Frozen, Task
 from stylegan_jax.train.tasks import make_task
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def train(
     check_devices(config, layout.shards)
     with contextlib.ExitStack() as stack:
 
-        def prepare() -> tuple[ExperimentConfig, FittedSource, Task, Evaluator | None]:
+        def prepare() -> tuple[ExperimentConfig, FittedSource, Task, dict[str, Frozen], Evaluator | None]:
             make_folder(folder)
             if jax.process_index() == 0:
                 stack.enter_context(WorkdirLock(folder))
@@ -123,14 +123,16 @@ def train(
             first, last = levels(resolved)[0], levels(resolved)[-1]
             opened.leave_out_bad(image_shape(task, first), resolved.data)
             evaluator = make_evaluator(resolved, opened, layout, folder) if resolved.eval.metrics else None
-            check_keep_best(resolved, task.plan(last).phases, evaluator.names if evaluator else ())
+            check_keep_best(resolved, task.plan(last), evaluator.names if evaluator else ())
+            frozen = {name: load() for name, load in task.frozen.items()}
             check_workdir(folder, resolved)
-            return resolved, opened, task, evaluator
+            return resolved, opened, task, frozen, evaluator
 
-        whole, opened, task, evaluator = run_on_all_processes(prepare)
+        whole, opened, task, frozen, evaluator = run_on_all_processes(prepare)
         check_shared(folder)
-        check_agreement(whole, facts_of(opened.info()) | (evaluator.facts if evaluator else {}))
-        return Run(whole, folder, layout, opened, task, evaluator).run()
+        facts = facts_of(opened.info()) | {f"weights of {name} (SHA-256)": net.digest for name, net in frozen.items()}
+        check_agreement(whole, facts | (evaluator.facts if evaluator else {}))
+        return Run(whole, folder, layout, opened, task, frozen, evaluator).run()
 
 
 class Equipment(NamedTuple):
@@ -150,6 +152,7 @@ class Run:
         layout: Layout,
         source: FittedSource,
         task: Task,
+        frozen: Mapping[str, Frozen],
         evaluator: Evaluator | None = None,
     ):
         self.config, self.folder, self.layout, self.source = config, folder, layout, source
@@ -159,7 +162,8 @@ class Run:
         self.levels = levels(config)
         self.previews = [task.preview(level) for level in self.levels]
         self.restart = programs.jit_restart(task, config, layout)
-        self.frozen, self.digests = self._load_frozen()
+        self.frozen = {name: layout.place(network.tree) for name, network in frozen.items()}
+        self.digests = {name: network.digest for name, network in frozen.items()}
         self.state_shapes = programs.state_shapes(task, layout, self.frozen)
         self.ahead = Ahead(self._equip, len(self.levels))
         self.rollbacks = 0
@@ -170,12 +174,6 @@ class Run:
         best = {"keep_best": log.keep_best or None, "best_mode": log.best_mode}
         every = period if log.keep_every_kimg else None
         self.checkpoints = Checkpointer(folder, keep_latest=log.keep_latest, keep_every=every, **best)
-
-    def _load_frozen(self) -> tuple[dict[str, Tree], dict[str, str]]:
-        """Return the pretrained networks on every device, and their digests, by name."""
-        loaded = run_on_all_processes(lambda: {name: load() for name, load in self.task.frozen.items()})
-        trees = {name: self.layout.place(network.tree) for name, network in loaded.items()}
-        return trees, {name: network.digest for name, network in loaded.items()}
 
     def log(self, text: str) -> None:
         """Print, on one process of the run."""
@@ -190,7 +188,8 @@ class Run:
             total = schedule.total_steps(config)
             restored = self._restore()
             if restored is not None and restored[1] >= total:
-                self.log(f"nothing to do: {config.train.total_kimg:g} kimg are done; raise config.train.total_kimg")
+                reached = f"the run has already reached {config.train.total_kimg:g} kimg"
+                self.log(f"nothing to do: {reached}; raise config.train.total_kimg")
                 return restored[0]
             if restored is not None and self._is_stale(restored[1]):
                 self.log(f"nothing to do: {self._stale_line()}; raise config.train.early_stop_kimg, or set it to 0")
@@ -332,13 +331,8 @@ class Run:
             bad.append(f"images in the data set: {meta['num_images']} -> {info.num_images}")
         elif meta.get("labels", info.label_digest) != info.label_digest:
             bad.append(f"labels of the images: {meta['labels']} -> {info.label_digest} (digests)")
-        known = meta.get("frozen", {})
-        bad += [
-            f"weights of the frozen network {name!r}: {known.get(name)} -> {self.digests.get(name)} (SHA-256)"
-            for name in sorted(known.keys() | self.digests.keys())
-            if known.get(name) != self.digests.get(name)
-        ]
         refuse(self.folder, bad)
+        check_frozen(self.folder, meta.get("frozen", {}), self.digests)
         self.rollbacks = meta.get("rollbacks", 0)
         self.log(f"resuming from step {step} ({meta['nimg'] / 1000:.2f} kimg) of {self.folder}")
         return state, step
@@ -397,17 +391,15 @@ class Run:
         kept = self.checkpoints.steps()
         raise DivergedError(
             f"{bad[0]} is not finite at step {bad[1]} ({self._nimg(bad[1]) / 1000:.2f} kimg); "
-            f"the last good checkpoint is {f'step {kept[-1]}' if kept else 'none yet'}. Lower config.train.g_lr and "
-            "d_lr, raise config.loss.r1_gamma, or set config.model.compute_dtype='float32', and run in a new workdir"
-            + (f" with config.train.init_from={self.folder}" if kept else "")
+            f"the last good checkpoint is {f'step {kept[-1]}' if kept else 'none yet'}. {self.task.advice}, "
+            "and run in a new workdir" + (f" with config.train.init_from={self.folder}" if kept else "")
         )
 
     def _check_bad_steps(self, stats: terms.Stats, step: int) -> None:
-        """Tell of steps that were skipped or scrubbed; give up when nothing else happens any more."""
+        """Warn of steps that were skipped or scrubbed; end the run when every recent step was bad."""
         found = guard.bad_steps(stats, self.task.terms)
-        for program in guard.counted(
-            stats, self.task.terms
-        ):  # a program that did not run in this tick keeps its streak
+        ran = guard.counted(stats, self.task.terms)  # a program that did not run in this tick keeps its streak
+        for program in ran:
             bad, all_ = found.get(program, (0, 1))
             self.bad_streak[program] = self.bad_streak.get(program, 0) + bad if bad == all_ else 0
         done = "skipped" if self.config.train.on_nan == "skip" else "taken with a scrubbed gradient"
@@ -416,18 +408,8 @@ class Run:
         lost = [program for program, bad in self.bad_streak.items() if bad >= BAD_STEPS]
         if lost:
             raise DivergedError(
-                f"the last {self.bad_streak[lost[0]]} steps of {lost[0]} before step {step} were not finite; lower "
-                "config.train.g_lr and d_lr, or set config.model.compute_dtype='float32', and run in a new workdir"
-            )
-
-    def _check_augment(self, means: dict[str, float]) -> None:
-        """Warn while the augmentation can get no stronger."""
-        a = self.config.augment
-        if a.mode == "ada" and means["augment/p"] >= a.p_max * (1 - 1e-4):
-            self.bar.line(
-                f"warning: the augmentation is at its ceiling augment.p_max={a.p_max:g} and the discriminator still "
-                f"knows reals too well (mean sign {means['augment/r_t']:.2f}, target {a.target:g}); more images or a "
-                "larger loss.r1_gamma would help"
+                f"the last {self.bad_streak[lost[0]]} steps of {lost[0]} before step {step} were not finite. "
+                f"{self.task.advice}, and run in a new workdir"
             )
 
     def _evaluate(self, state: TrainState, step: int, stop: StopSignal) -> dict[str, float]:
@@ -448,7 +430,8 @@ class Run:
         timing, memory = self.clock.tick(nimg), report.memory_gib()
         means = terms.means(stats, self.task.terms)
         self.reported = step, means | metrics
-        self._check_augment(means)
+        for line in self.task.warnings(means):
+            self.bar.line(line)
         if self.is_chief:
             row = {"step": step, "nimg": nimg, "tick": tick, "mean": means, "std": terms.stds(stats, self.task.terms)}
             row |= {"rollbacks": self.rollbacks} if self.rollbacks else {}
@@ -459,7 +442,7 @@ class Run:
                 self.board.scalars(
                     step, means | metrics | {f"timing/{k}": v for k, v in timing.items()} | {"kimg": nimg / 1000}
                 )
-            self.bar.line(report.progress_line(tick, nimg, timing, memory, means))
+            self.bar.line(report.progress_line(tick, nimg, timing, memory, means, self.task.short))
         return state.replace(stats=self.layout.place(terms.empty(len(self.task.terms))))
 
     def _draw_grids(self, state: TrainState, step: int) -> None:
@@ -487,6 +470,7 @@ class Run:
             "label_kind": self.source.info().label_kind,
             "rollbacks": self.rollbacks,
             "frozen": self.digests,
+            "terms": self.task.terms,
             "versions": {"stylegan_jax": __version__, "jax": jax.__version__},
         }
         is_of_this = self.reported[0] == step and is_grown(self.config, step)  # levels do not compare

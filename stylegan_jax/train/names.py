@@ -30,7 +30,10 @@ def check_config(config: ExperimentConfig) -> None:
     """
     validate(config)
     check_names(config, REGISTRIES)
-    for name in regularizers.split(config.loss.d_reg):
+    named = regularizers.split(config.loss.d_reg)
+    if len(set(named)) < len(named):
+        raise ConfigError(f"config.loss.d_reg is {config.loss.d_reg!r}; name each penalty once")
+    for name in named:
         if name not in regularizers.PENALTIES:
             raise ConfigError(
                 f"config.loss.d_reg is {config.loss.d_reg!r}; {name!r} is no penalty; "

@@ -83,11 +83,18 @@ def _apply(
         report[f"{terms.NONFINITE}{name}"] = 1 - good.astype(jnp.float32)
         for field, entries in new.items():
             for key, value in entries.items():
-                is_kept = good if policy == "skip" else guard.all_finite(value)
-                entries[key] = guard.choose(is_kept, value, getattr(state, field)[key])
+                entries[key] = _guarded(policy, good, value, getattr(state, field)[key])
     stats = terms.add(state.stats, task.terms, report, state.step, drop_bad=policy in ("skip", "scrub"))
     fields = {field: getattr(state, field) | entries for field, entries in new.items()}
     return state.replace(**fields, stats=stats)
+
+
+def _guarded(policy: str, good: jax.Array, new: Any, old: Any) -> Any:
+    """Return the new entry or the old: 'skip' goes by the whole step, 'scrub' by the entry or the collection."""
+    is_kept = lambda part: good if policy == "skip" else guard.all_finite(part)
+    if isinstance(new, dict):
+        return {name: guard.choose(is_kept(part), part, old[name]) if part else part for name, part in new.items()}
+    return guard.choose(is_kept(new), new, old)
 
 
 def finish(task: Task, plan: Plan, config: ExperimentConfig, state: TrainState) -> TrainState:
@@ -152,7 +159,7 @@ def compile_programs(
 
 
 def arguments_of(name: str, state: Any, frozen: Any, batch: Any, root_key: jax.Array) -> tuple:
-    """Return the arguments of a program: of all these the state alone for `FINISH`."""
+    """Return the arguments of a program; `FINISH` takes the state only."""
     return (state,) if name == FINISH else (state, frozen, batch, root_key)
 
 

@@ -9,7 +9,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -174,16 +174,15 @@ def memory_gib() -> dict[str, float]:
     return out
 
 
-def progress_line(tick: int, nimg: int, timing: dict[str, float], memory: dict[str, float], terms: dict) -> str:
-    """Return the one line of a tick."""
-    short = {
-        "loss/g_adversarial": "G",
-        "loss/d_adversarial": "D",
-        "loss/g_path_length": "pl",
-        "loss/d_penalty": "r1",
-        "signs/real": "sign",
-        "augment/p": "p",
-    }
+def progress_line(
+    tick: int,
+    nimg: int,
+    timing: dict[str, float],
+    memory: dict[str, float],
+    terms: dict[str, float],
+    short: Mapping[str, str],
+) -> str:
+    """Return the one line of a tick; terms are shown under their names in `short`."""
     losses = " ".join(f"{short[k]} {v:.3f}" for k, v in terms.items() if k in short)
     peak = memory.get("device_peak_gib", memory["host_peak_gib"])
     return (

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from stylegan_jax.config import ExperimentConfig, images_shown, levels
 from stylegan_jax.train import terms
 from stylegan_jax.train.programs import FINISH
-from stylegan_jax.train.task import Phase
+from stylegan_jax.train.task import Phase, Plan
 
 
 def due_phases(phases: Sequence[Phase], step: int, nimg: int) -> list[str]:
@@ -22,12 +22,11 @@ def cadence(phases: Sequence[Phase], total_nimg: float) -> dict[str, float]:
     return {phase.name: share(phase) for phase in phases} | {FINISH: 1.0}
 
 
-def reported_terms(config: ExperimentConfig, phases: Sequence[Phase]) -> list[str]:
+def reported_terms(config: ExperimentConfig, plan: Plan) -> list[str]:
     """Return the terms that a run of this configuration reports per tick."""
-    terms_of = [name for phase in phases for name in phase.reports]
-    checked = [phase.name for phase in phases] if config.train.on_nan in ("skip", "scrub") else []
-    augmented = ["augment/p", "augment/r_t"] if config.augment.mode != "none" else []
-    return terms_of + augmented + [f"{terms.NONFINITE}{name}" for name in checked]
+    terms_of = [name for phase in plan.phases for name in phase.reports]
+    checked = [phase.name for phase in plan.phases] if config.train.on_nan in ("skip", "scrub") else []
+    return [*terms_of, *plan.finish_reports, *(f"{terms.NONFINITE}{name}" for name in checked)]
 
 
 def total_steps(config: ExperimentConfig) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from stylegan_jax.data import describe_data
 from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.train import schedule
 from stylegan_jax.train.state import TrainState
-from stylegan_jax.train.task import Phase
+from stylegan_jax.train.task import Plan
 
 
 def make_folder(folder: Path) -> None:
@@ -92,18 +92,39 @@ def refuse(folder: Path, differences: list[str]) -> None:
         )
 
 
-def check_keep_best(config: ExperimentConfig, phases: Sequence[Phase], metrics: Sequence[str] = ()) -> None:
+def check_frozen(folder: Path, saved: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Check that a run goes on with the pretrained networks that it began with.
+
+    Args:
+        folder: of the run.
+        saved: SHA-256 of their weights by name, as the checkpoint has them.
+        now: of those that have been loaded.
+
+    Raises:
+        ConfigError: they differ; the text has both digests.
+    """
+    differ = [name for name in sorted(saved.keys() | now.keys()) if saved.get(name) != now.get(name)]
+    if differ:
+        lines = [f"{n}: SHA-256 {saved.get(n, '(none)')} at the start, {now.get(n, '(none)')} now" for n in differ]
+        raise ConfigError(
+            f"{folder} holds a run that began with other weights of its frozen networks:\n  "
+            + "\n  ".join(lines)
+            + "\nPut the files that it began with back to resume it, or use another --workdir to start anew"
+        )
+
+
+def check_keep_best(config: ExperimentConfig, plan: Plan, metrics: Sequence[str] = ()) -> None:
     """Refuse a `log.keep_best` that this run never reports.
 
     Args:
         config: the experiment.
-        phases: the table of its last level.
+        plan: of its last level.
         metrics: names under which its metrics are reported.
 
     Raises:
         ConfigError: the text lists the names.
     """
-    name, known = config.log.keep_best, [*schedule.reported_terms(config, phases), *metrics]
+    name, known = config.log.keep_best, [*schedule.reported_terms(config, plan), *metrics]
     if name and name not in known:
         raise ConfigError(f"config.log.keep_best is {name!r}, which this run does not report; {suggest(name, known)}")
 

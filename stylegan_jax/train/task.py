@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -87,7 +88,7 @@ class Phase(NamedTuple):
         after: (moving, context, aux) -> moving.
         every: runs every so many iterations (lazy regularisation, SG2 App. B).
         start_nimg: runs once so many images have been shown.
-        is_whole: trains all of the network; else the optimiser leaves alone what regularisers do not depend on.
+        is_whole: False for a regulariser: the optimiser skips the parameters that it does not depend on.
         reports: names of `aux.means` that are reported.
     """
 
@@ -110,8 +111,9 @@ class Plan(NamedTuple):
         phases: the table.
         rates: images shown before the iteration -> `Rates`.
         optimizers: by network.
-        finish: state -> state, once per iteration after its phases: averages and what else all phases see as it was;
-            `step` and `nimg` are moved by the caller.
+        finish: (state, rates) -> (state, values to report), once per iteration after its phases: averages and what else
+            all phases see as it was; `step` and `nimg` are moved by the caller.
+        finish_reports: names of the values that it reports.
         batch: the abstract global batch, without shardings.
         draws: numbers of the draws of labels that the phases read, in the order of `Batch.gen_label`.
     """
@@ -122,6 +124,7 @@ class Plan(NamedTuple):
     finish: Callable[[TrainState, Rates], tuple[TrainState, dict[str, jax.Array]]]
     batch: Batch
     draws: tuple[int, ...]
+    finish_reports: tuple[str, ...] = ()
 
 
 class Preview(Protocol):
@@ -160,6 +163,10 @@ class Task(NamedTuple):
         export: state -> nested dicts that sampling reads, saved beside the state.
         open_source: path -> what `transfer` copies from, checked against abstract shapes of the state.
         transfer: (fresh state, source) -> (state, lines of a report).
+        advice: what to change where training diverges, for an error message.
+        warnings: means of a tick -> lines to show.
+        short: reported term -> its name in the progress line.
+        titles: network -> what it is called in tables.
     """
 
     name: str
@@ -171,3 +178,7 @@ class Task(NamedTuple):
     export: Callable[[TrainState], dict[str, Any]]
     open_source: Callable[[str], Any]
     transfer: Callable[[TrainState, Any], tuple[TrainState, list[str]]]
+    advice: str = "lower the learning rates"
+    warnings: Callable[[Mapping[str, float]], list[str]] = lambda means: []
+    short: Mapping[str, str] = MappingProxyType({})
+    titles: Mapping[str, str] = MappingProxyType({})

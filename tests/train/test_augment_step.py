@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +10,9 @@ import numpy as np
 import pytest
 import toy
 
-from stylegan_jax.train import loop, schedule
+from stylegan_jax.train import schedule
 from stylegan_jax.train.gan import objective
+from stylegan_jax.train.gan.task import augment_warnings
 from stylegan_jax.train.task import Context
 
 CHEAP = {"augment__pipe": "color", "augment__ops__hue": 0.0, "augment__ops__saturation": 0.0}
@@ -57,8 +57,7 @@ def test_it_reaches_every_image_of_the_discriminator_and_nothing_else(phases, re
 
 def test_terms_that_a_run_reports():
     reported = {
-        name: set(schedule.reported_terms(r.config, r.plan.phases))
-        for name, r in {"off": run(), "on": fixed(1.0)}.items()
+        name: set(schedule.reported_terms(r.config, r.plan)) for name, r in {"off": run(), "on": fixed(1.0)}.items()
     }
     assert reported["on"] - reported["off"] == {"augment/p", "augment/r_t"}
 
@@ -135,19 +134,21 @@ def test_micro_batches_see_what_the_whole_batch_sees(phase):
 
 @pytest.mark.parametrize(("p", "warned"), [(1.0, True), (0.98, False)])
 def test_a_ceiling_is_told(p, warned):
-    lines = []
-    me = SimpleNamespace(config=ada().config, bar=SimpleNamespace(line=lines.append))
-    loop.Run._check_augment(me, {"augment/p": p, "augment/r_t": 0.83})
-    assert bool(lines) == warned
+    lines = augment_warnings(ada().config, {"augment/p": p, "augment/r_t": 0.83})
+    assert bool(lines) == warned == bool(ada().task.warnings({"augment/p": p, "augment/r_t": 0.83}))
     if warned:
         assert "ceiling augment.p_max=1" in lines[0] and "mean sign 0.83, target 0.6" in lines[0]
 
 
 def test_a_ceiling_is_told_through_the_rounding_of_the_sums():
-    lines = []
-    me = SimpleNamespace(
-        config=toy.make_config(augment__mode="ada", augment__p_max=0.7), bar=SimpleNamespace(line=lines.append)
-    )
+    config = toy.make_config(augment__mode="ada", augment__p_max=0.7)
     mean = float(np.float32(sum(np.float32(0.7) for _ in range(250))) / np.float32(250)) * (1 - 2e-6)
-    loop.Run._check_augment(me, {"augment/p": mean, "augment/r_t": 0.83})
-    assert len(lines) == 1
+    assert len(augment_warnings(config, {"augment/p": mean, "augment/r_t": 0.83})) == 1
+
+
+@pytest.mark.parametrize("interval", [0, 1])
+def test_reals_steer_once_per_step_or_with_each_phase_that_sees_them(interval):
+    r = ada(loss__d_reg_interval=interval)
+    names = [phase.name for phase in r.plan.phases if phase.net == "d"]
+    assert names == (["d_main", "d_reg"] if interval else ["d_main"])
+    assert float(r.after(start(r), *names).moving["augment"].count) == 8 * len(names)

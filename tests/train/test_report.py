@@ -13,6 +13,7 @@ from PIL import Image
 from stylegan_jax.base import images
 from stylegan_jax.runtime import records
 from stylegan_jax.train import report
+from stylegan_jax.train.gan.task import SHORT
 
 
 def lines(*steps: int) -> bytes:
@@ -91,7 +92,7 @@ TERMS = {
 
 
 def test_progress_line():
-    line = report.progress_line(3, 12_340, TIMING, {"host_peak_gib": 1.25}, TERMS)
+    line = report.progress_line(3, 12_340, TIMING, {"host_peak_gib": 1.25}, TERMS, SHORT)
     assert "\n" not in line
     expected = {
         "tick": "3",
@@ -102,7 +103,7 @@ def test_progress_line():
         "G": "0.750",
         "D": "1.500",
         "pl": "0.125",
-        "r1": "0.250",
+        "penalty": "0.250",
         "sign": "-0.500",
     }
     words = line.split()
@@ -112,7 +113,7 @@ def test_progress_line():
 
 
 def test_progress_line_prefers_the_memory_of_the_device_and_needs_no_losses():
-    line = report.progress_line(0, 0, TIMING, {"host_peak_gib": 1.25, "device_peak_gib": 7.5}, {})
+    line = report.progress_line(0, 0, TIMING, {"host_peak_gib": 1.25, "device_peak_gib": 7.5}, {}, SHORT)
     assert "mem 7.50G" in line
 
 

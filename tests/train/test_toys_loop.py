@@ -163,13 +163,13 @@ def test_other_frozen_weights_do_not_resume(straight, monkeypatch):
     monkeypatch.setattr(gan_task, "_load", lambda _: load_backbone("4567"))
     compiled = []
     monkeypatch.setattr(programs.compiling, "lower", lambda *args: compiled.append(args))
-    with pytest.raises(ConfigError, match="weights of the frozen network 'backbone': 0123 -> 4567"):
+    with pytest.raises(ConfigError, match="backbone: SHA-256 0123 at the start, 4567 now"):
         loop.train(config, folder)
     assert not compiled and committed_steps(folder / "checkpoints")[-1] == 32
     # A network that a checkpoint does not know, and one that is gone, are differences too.
     monkeypatch.setattr(models, "build", lambda _: toy.PROJECTED._replace(spec=toy.PROJECTED_SPEC._replace(frozen=())))
     monkeypatch.setattr(programs, "state_shapes", lambda *_: jax.eval_shape(lambda: straight("projected").state))
-    with pytest.raises(ConfigError, match="weights of the frozen network 'backbone': 0123 -> None"):
+    with pytest.raises(ConfigError, match=r"backbone: SHA-256 0123 at the start, \(none\) now"):
         loop.train(config, folder)
 
 

@@ -123,7 +123,8 @@ def judge(
     """Return (logits float32[n, k] of what the discriminator sees of a sample, what it moved)."""
     shown = sample | {"image": s.view(context.rates, seen.view, sample["image"])}
     gan = s.gan(context.rates)
-    return gan.discriminate(d, context.frozen, shown, cond, key=seen.key, train=True)
+    logits, moved = gan.discriminate(d, context.frozen, shown, cond, key=seen.key, train=True)
+    return logits, jax.lax.stop_gradient(moved)
 
 
 def g_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:

@@ -16,14 +16,14 @@ from stylegan_jax.base.spec import Batch, Sample, Tree
 from stylegan_jax.config import ExperimentConfig, Level
 from stylegan_jax.losses import regularizers
 from stylegan_jax.losses.adversarial import LOSSES
-from stylegan_jax.models import Gan, grown
+from stylegan_jax.models import Gan, grown, merge
 from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.train.gan import objective
 from stylegan_jax.train.gan.objective import Seen, Setting
 from stylegan_jax.train.gan.rates import rates_at
 from stylegan_jax.train.gan.views import Views
 from stylegan_jax.train.state import TrainState
-from stylegan_jax.train.task import Aux, Context, Phase
+from stylegan_jax.train.task import Aux, Context, Phase, keep
 
 PHASES = ("g_main", "g_reg", "d_main", "d_reg")
 """The order of the phases (SG2 §4); the place of a name is the number of its draw of labels."""
@@ -33,7 +33,7 @@ class Drawing(NamedTuple):
     """What a phase needs to draw its rows.
 
     Attributes:
-        gan: the bundle of a level, all of its layers in.
+        gan: the bundle of a level, fully faded in.
         config: the experiment at this level.
         level: the part of the run.
         layout: spreads rows over the devices.
@@ -144,7 +144,7 @@ def make_phases(whole: Gan, config: ExperimentConfig, level: Level, layout: Layo
         ),
     }
     if loss.d_reg != "none" and not is_d_reg_lazy(config):
-        table["d_main"] = together(table["d_main"], table["d_reg"])
+        table["d_main"] = join(table["d_main"], table["d_reg"]._replace(after=keep))  # reals steer once per step
     return tuple(table[name] for name in names)
 
 
@@ -156,9 +156,9 @@ def used_phases(config: ExperimentConfig) -> tuple[str, ...]:
 
 def label_draws(config: ExperimentConfig) -> tuple[str, ...]:
     """Return the phases whose latents have labels of their own, in the order of `Batch.gen_label`."""
-    used, wanted = used_phases(config), regularizers.penalties(config.loss.d_reg)
-    is_hidden = "d_reg" not in used and any(penalty.where == "fake" for penalty in wanted)  # it is part of d_main
-    return (*used, "d_reg") if is_hidden else used
+    where = {penalty.where for penalty in regularizers.penalties(config.loss.d_reg)}
+    used = tuple(name for name in used_phases(config) if name != "d_reg")
+    return (*used, "d_reg") if "fake" in where and "mix" not in where else used
 
 
 def is_d_reg_lazy(config: ExperimentConfig) -> bool:
@@ -166,12 +166,13 @@ def is_d_reg_lazy(config: ExperimentConfig) -> bool:
     return config.loss.d_reg != "none" and config.loss.d_reg_interval > 0
 
 
-def together(a: Phase, b: Phase) -> Phase:
+def join(a: Phase, b: Phase) -> Phase:
     """Return a phase that takes one step by the sum of the losses of two phases of one network."""
 
     def loss(context: Context, rows: tuple[Tree, Tree]) -> tuple[jax.Array, Aux]:
         first, one = a.loss(context, rows[0])
-        second, two = b.loss(context, rows[1])
+        nets = {net: merge(variables, one.moved.get(net, {})) for net, variables in context.nets.items()}
+        second, two = b.loss(context._replace(nets=nets), rows[1])
         moved = {net: one.moved.get(net, {}) | two.moved.get(net, {}) for net in one.moved | two.moved}
         return first + second, Aux(one.rows | two.rows, one.means | two.means, moved)
 
@@ -183,33 +184,33 @@ def together(a: Phase, b: Phase) -> Phase:
     )
 
 
-def _draw_g_main(of: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> Tree:
-    cond = of.labels(batch, "g_main")
-    rows: dict[str, Any] = {"latents": of.latents("g_main", state, root_key, cond)}
-    rows["fake"] = of.seen("g_main/fake", state, root_key, cond.shape[0])
-    if LOSSES[of.config.loss.adversarial].needs_real:
-        rows["real"] = of.reals("g_main", state, root_key, batch)
+def _draw_g_main(drawing: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> Tree:
+    cond = drawing.labels(batch, "g_main")
+    rows: dict[str, Any] = {"latents": drawing.latents("g_main", state, root_key, cond)}
+    rows["fake"] = drawing.seen("g_main/fake", state, root_key, cond.shape[0])
+    if LOSSES[drawing.config.loss.adversarial].needs_real:
+        rows["real"] = drawing.reals("g_main", state, root_key, batch)
     return rows
 
 
-def _draw_g_reg(of: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> Tree:
-    cond = of.labels(batch, "g_reg")
-    cond = of.layout.split(cond[: cond.shape[0] // of.config.loss.pl_batch_shrink])
-    shape = (cond.shape[0], *of.gan.spec.sample["image"])
-    noise = of.layout.split(rng.normal(rng.stream(root_key, "g_reg/image", state.step), shape))
-    return {"latents": of.latents("g_reg", state, root_key, cond), "noise": noise}
+def _draw_g_reg(drawing: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> Tree:
+    cond = drawing.labels(batch, "g_reg")
+    cond = drawing.layout.split(cond[: cond.shape[0] // drawing.config.loss.pl_batch_shrink])
+    shape = (cond.shape[0], *drawing.gan.spec.sample["image"])
+    noise = drawing.layout.split(rng.normal(rng.stream(root_key, "g_reg/image", state.step), shape))
+    return {"latents": drawing.latents("g_reg", state, root_key, cond), "noise": noise}
 
 
 def _after_g_reg(moving: Mapping[str, Any], context: Context, aux: Aux) -> dict[str, Any]:
     return dict(moving) | {"pl_mean": aux.means["path_length/mean"]}
 
 
-def _draw_d_main(of: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> Tree:
-    cond = of.labels(batch, "d_main")
+def _draw_d_main(drawing: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> Tree:
+    cond = drawing.labels(batch, "d_main")
     return {
-        "latents": of.latents("d_main", state, root_key, cond),
-        "fake": of.seen("d_main/fake", state, root_key, cond.shape[0]),
-        "real": of.reals("d_main", state, root_key, batch),
+        "latents": drawing.latents("d_main", state, root_key, cond),
+        "fake": drawing.seen("d_main/fake", state, root_key, cond.shape[0]),
+        "real": drawing.reals("d_main", state, root_key, batch),
     }
 
 
@@ -221,21 +222,21 @@ def _after_d_main(gan: Gan, config: ExperimentConfig, moving: Mapping[str, Any],
     return new
 
 
-def _draw_d_reg(of: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> Tree:
-    real = of.reals("d_reg", state, root_key, batch)
-    where = {penalty.where for penalty in regularizers.penalties(of.config.loss.d_reg)}
+def _draw_d_reg(drawing: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> Tree:
+    real = drawing.reals("d_reg", state, root_key, batch)
+    where = {penalty.where for penalty in regularizers.penalties(drawing.config.loss.d_reg)}
     rows: dict[str, Any] = {"real": real}
     if where == {"real"}:
         return rows
     # Fakes that are mixed with reals have their labels.
-    cond = real.cond if "mix" in where else of.labels(batch, "d_reg")
+    cond = real.cond if "mix" in where else drawing.labels(batch, "d_reg")
     assert cond is not None
-    rows["latents"] = of.latents("d_reg", state, root_key, cond)
+    rows["latents"] = drawing.latents("d_reg", state, root_key, cond)
     if "mix" in where:
         mix = jax.random.uniform(rng.stream(root_key, "d_reg/mix", state.step), cond.shape[:1])
-        rows["mix"] = of.layout.split(mix)
+        rows["mix"] = drawing.layout.split(mix)
     if "fake" in where:
-        rows["fake"] = of.seen("d_reg/fake", state, root_key, cond.shape[0])
+        rows["fake"] = drawing.seen("d_reg/fake", state, root_key, cond.shape[0])
     return rows
 
 

@@ -19,6 +19,7 @@ from stylegan_jax.features import load_features
 from stylegan_jax.models import Gan, GanSpec, grown
 from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.train import ema, optim, terms
+from stylegan_jax.train.cells import grid_size
 from stylegan_jax.train.gan import transfer
 from stylegan_jax.train.gan.phases import PHASES, label_draws, make_phases
 from stylegan_jax.train.gan.preview import GanPreview
@@ -43,6 +44,17 @@ TERMS = (
 """What a GAN may report. augment/p is the strength of the augmentation, augment/r_t what steers it: the mean sign of
 the discriminator on reals since p last moved. nonfinite/… is the share of a program's steps whose loss or gradient was
 not finite (`config.train.on_nan` skip or scrub)."""
+
+ADVICE = "Lower config.train.g_lr and d_lr, raise config.loss.r1_gamma, or set config.model.compute_dtype='float32'"
+SHORT = {
+    "loss/g_adversarial": "G",
+    "loss/d_adversarial": "D",
+    "loss/g_path_length": "pl",
+    "loss/d_penalty": "penalty",
+    "signs/real": "sign",
+    "augment/p": "p",
+}
+"""Terms in the progress line."""
 
 
 def make_task(
@@ -72,8 +84,7 @@ def make_task(
     make_plan = functools.lru_cache(maxsize=32)(functools.partial(_plan, gan, config, layout, label_kind))
     last = levels(config)[-1]
     if grid_label is None:
-        cells = config.log.grid_columns * config.log.grid_rows
-        grid_label = np.zeros((cells, gan.spec.label_dim), np.float32)
+        grid_label = np.zeros((grid_size(config), gan.spec.label_dim), np.float32)
     names = TERMS + (("loss/g_guidance",) if gan.guide else ())
     known = loaders if loaders is not None else {name: functools.partial(_load, name) for name in gan.spec.frozen}
     return Task(
@@ -86,7 +97,23 @@ def make_task(
         export=sampling_model,
         open_source=functools.partial(transfer.open_source, config),
         transfer=functools.partial(transfer.transfer, config),
+        advice=ADVICE,
+        warnings=functools.partial(augment_warnings, config),
+        short=SHORT,
+        titles={"g": "generator", "d": "discriminator"},
     )
+
+
+def augment_warnings(config: ExperimentConfig, means: Mapping[str, float]) -> list[str]:
+    """Return a warning while the augmentation can get no stronger."""
+    a = config.augment
+    if a.mode != "ada" or means["augment/p"] < a.p_max * (1 - 1e-4):
+        return []
+    return [
+        f"warning: the augmentation is at its ceiling augment.p_max={a.p_max:g} and the discriminator is still "
+        f"overfitting (mean sign {means['augment/r_t']:.2f}, target {a.target:g}); more images or a larger "
+        "loss.r1_gamma would help"
+    ]
 
 
 def sampling_model(state: TrainState) -> dict[str, Any]:
@@ -145,6 +172,7 @@ def _plan(gan: Gan, config: ExperimentConfig, layout: Layout, label_kind: str, l
         finish=functools.partial(_finish, here),
         batch=Batch(sample, label, gen_label),
         draws=tuple(PHASES.index(name) for name in draws),
+        finish_reports=("augment/p", "augment/r_t") if config.augment.mode != "none" else (),
     )
 
 

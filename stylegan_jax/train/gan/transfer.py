@@ -61,9 +61,8 @@ def transfer(config: ExperimentConfig, state: TrainState, source: Source) -> tup
         lines.append("  D: not in the source; starts anew")
     else:
         d = _merge_network("D", d, model.d, lines, problems)
-    w_avg, have = jnp.array(model.w_avg), state.moving["w_avg"]
-    if w_avg.shape != have.shape:
-        problems.append(f"w_avg: {w_avg.shape} in the source, {have.shape} here")
+    have = state.moving["w_avg"]
+    w_avg = _mean_styles(jnp.array(model.w_avg), have, lines, problems)
     if problems:
         raise ConfigError(
             f"config.train.init_from={path} does not fit this model:\n  "
@@ -73,6 +72,17 @@ def transfer(config: ExperimentConfig, state: TrainState, source: Source) -> tup
         )
     moving = state.moving | {"w_avg": w_avg.astype(have.dtype)}
     return state.replace(nets=state.nets | {"g": g, "d": d}, ema=state.ema | {"g": average}, moving=moving), lines
+
+
+def _mean_styles(w_avg: Any, have: Any, lines: list[str], problems: list[str]) -> Any:
+    """Return the mean style or styles of a source; with other classes, the mean over its own for each."""
+    if w_avg.shape == have.shape:
+        return w_avg
+    if w_avg.shape[-1] != have.shape[-1]:
+        problems.append(f"w_avg: {w_avg.shape} in the source, {have.shape} here")
+        return w_avg
+    lines.append(f"  w_avg: {w_avg.shape} in the source, {have.shape} here; its mean is taken")
+    return jnp.broadcast_to(w_avg.reshape(-1, w_avg.shape[-1]).mean(axis=0), have.shape)
 
 
 def _check_same(config: ModelConfig, model: LoadedModel, path: str) -> None:
@@ -92,8 +102,12 @@ def _merge_network(title: str, target: Any, source: Any, lines: list[str], probl
     names = {"params": title, "buffers": f"{title} noise maps"}
     out = {}
     for collection, tree in target.items():
-        have = source.get(collection, {})
-        out[collection] = _merge(names.get(collection, f"{title} {collection}"), tree, have, lines, problems)
+        name = names.get(collection, f"{title} {collection}")
+        if tree and not source.get(collection):
+            lines.append(f"  {name}: not in the source; start anew")
+            out[collection] = tree
+        else:
+            out[collection] = _merge(name, tree, source.get(collection, {}), lines, problems)
     return out
 
 
