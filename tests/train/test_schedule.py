@@ -15,7 +15,7 @@ from stylegan_jax.train.tasks import make_task
 
 def make(**changes):
     tree = copy.deepcopy(common.get_config().to_dict())
-    tree["data"]["source"] = "synthetic"
+    tree["data"]["source"], tree["model"]["label_dim"] = "synthetic", 0
     for key, value in changes.items():
         group, leaf = key.split("__")
         tree[group][leaf] = value
