@@ -201,6 +201,7 @@ def intervals(**loss):
     """Return (after how many iterations each program runs again, the phases) of the small recipe."""
     c = tiny.get_config()
     c.loss.update(loss)
+    c.model.label_dim = 0
     config, layout = from_dict(c), make_layout(1)
     task = make_task(config, layout)
     jobs = programs.training_jobs(task, config, layout, {})
