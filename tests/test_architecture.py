@@ -114,9 +114,8 @@ def layering_faults(name: str, imports: Imports) -> list[str]:
     """Return a line per import of the package itself that goes up or is forbidden."""
     faults = []
     for target, line, lazy in imports:
-        if not under(target, "stylegan_jax") or (
-            name == "stylegan_jax" and lazy
-        ):  # the package hands out its best names
+        # The package itself passes on its best names, on first use.
+        if not under(target, "stylegan_jax") or (name == "stylegan_jax" and lazy):
             continue
         why = ""
         if rank(target) > rank(name):

@@ -1,4 +1,4 @@
-"""README.md does not lie: its Python compiles, what it imports exists and can be called, its recipes are there."""
+"""README.md and docs/ do not lie: their Python compiles, what it imports and calls exists, recipes are there."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+BLOCKS = [
+    pytest.param(block, id=f"{path.name}-{i}")
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for i, block in enumerate(re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S))
+]
 COMMANDS = sorted(
     {
         (path.name, config)
@@ -32,25 +35,25 @@ def dotted(node: ast.expr) -> list[str]:
 
 
 def test_there_are_blocks_and_commands():
-    assert BLOCKS
+    assert {"README.md-0", "tools.md-0", "story.md-0"} <= {block.id for block in BLOCKS}
     assert any(name == "README.md" for name, _ in COMMANDS)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+@pytest.mark.parametrize("block", BLOCKS)
 def test_python_blocks_import_and_call_what_exists(block):
     tree = ast.parse(block)
-    compile(tree, "README.md", "exec")
+    compile(tree, "a block", "exec")
     imports = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
     assert imports
     names: dict = {}
-    exec(compile(ast.Module(imports, []), "README.md", "exec"), names)
+    exec(compile(ast.Module(imports, []), "a block", "exec"), names)
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         path = dotted(call.func)
         if path and path[0] in names:
             found = names[path[0]]
             for part in path[1:]:
                 found = getattr(found, part)
-            assert callable(found), f"README.md calls {'.'.join(path)}(), which is {found!r}"
+            assert callable(found), f"it calls {'.'.join(path)}(), which is {found!r}"
 
 
 @pytest.mark.parametrize(("where", "config"), COMMANDS)

@@ -58,5 +58,5 @@ def test_table(row):
     c, t = b * FLOP / (0.1 * peak), 2 * (n - 1) / n * gradients / link
     assert [c_ms, t_ms, share] == [f"{c * 1e3:.1f}", f"{t * 1e3:.1f}", f"{100 * t / c:.1f} %"]
     assert int(speed) == round(n * b / (c + t))
-    least, most = 0.787 + b * 2 * 2 * outputs() / GIB, 0.787 + b * 3.61
+    least, most = 0.787 + b * 2 * 2 * outputs() / GIB, 0.787 + b * 3.30
     assert memory == f"{least:.1f} to {most:.1f} GiB of {room / GIB:.1f}"
