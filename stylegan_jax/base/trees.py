@@ -50,7 +50,7 @@ def put(tree: dict[str, Any], where: tuple[str, ...], value: Any) -> None:
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
-    """Return the leaves of any tree by name, such as 'opt_g/0/mu/dense/w', in tree order."""
+    """Return the leaves of any tree by name, such as 'opt/g/0/mu/dense/w', in tree order."""
     import jax  # reading files needs no JAX
 
     return {jax.tree_util.keystr(p, simple=True, separator="/"): x for p, x in jax.tree.leaves_with_path(tree)}

@@ -3,7 +3,7 @@
 One checkpoint is a directory `<workdir>/checkpoints/<step>` with four items, committed together: 'state' (the whole
 train state), 'g_ema' (the generator to sample from, readable alone), 'meta' (JSON: config, counters) and 'manifest'
 (JSON: SHA-256 per leaf, see `manifest.py`). The latest checkpoint is found from the directories, never from a pointer
-file. Whoever writes holds the workdir's lock (`workdir.py`); reading `g_ema` or `meta` needs none.
+file. Whoever writes holds the workdir's lock (`runtime/lock.py`); reading `g_ema` or `meta` needs none.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from stylegan_jax.base import trees
-from stylegan_jax.checkpoints.manifest import named_leaves
+from stylegan_jax.base.trees import named_leaves
 
 _FIELDS = {
     "g": "nets/g",

@@ -20,6 +20,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from stylegan_jax.base.errors import StyleganError
+from stylegan_jax.base.trees import array_bytes, json_bytes, named_leaves
 
 PyTree = Any
 
@@ -40,12 +41,6 @@ class DamagedError(CheckpointError):
 
 class NonFiniteError(CheckpointError):
     """A state with NaN or infinity in it was about to be written."""
-
-
-def named_leaves(tree: PyTree) -> dict[str, Any]:
-    """Return the leaves by name, such as 'opt_g/0/mu/dense/w', in tree order."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def build_manifest(
@@ -187,13 +182,6 @@ def host_copy(leaf: jax.Array | np.ndarray) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
 
 
-def all_processes(ok: bool) -> bool:
-    """Return whether `ok` holds on every process, so that all of them take the same branch; a collective."""
-    if jax.process_count() == 1:
-        return ok
-    return bool(np.all(multihost_utils.process_allgather(np.asarray(ok))))
-
-
 def plain_json(value: Any, what: str) -> Any:
     """Return `value` as JSON gives it back (tuples as lists, string keys).
 
@@ -210,7 +198,7 @@ def plain_json(value: Any, what: str) -> Any:
 
 
 def _check_tree(item: str, tree: PyTree) -> None:
-    """Refuse what Orbax cannot store: it would raise only after minutes of waiting, or store it under a shared name."""
+    """Raise CheckpointError for what Orbax rejects only after minutes of waiting, or stores under a shared name."""
     leaves = named_leaves(tree)
     count = len(jax.tree_util.tree_leaves(tree))
     if not count:
@@ -243,16 +231,15 @@ def _hash_array(array: np.ndarray, finite: bool) -> dict[str, Any] | None:
     # Not by dtype.kind: bfloat16 and the float8 types are of kind 'V'.
     if finite and jnp.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
         return None
-    content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     return {
         "dtype": str(array.dtype),
         "shape": list(array.shape),
-        "sha256": hashlib.sha256(content.data).hexdigest(),
+        "sha256": hashlib.sha256(array_bytes(array)).hexdigest(),
     }
 
 
 def _hash_json(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json_bytes(value)).hexdigest()
 
 
 def _library_versions() -> dict[str, str]:

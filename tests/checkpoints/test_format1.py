@@ -20,9 +20,9 @@ import pytest
 
 from stylegan_jax import load_model
 from stylegan_jax.augment import controller
+from stylegan_jax.base.trees import named_leaves
 from stylegan_jax.checkpoints import format1, manifest as manifest_lib
 from stylegan_jax.checkpoints.checkpointer import Checkpointer, CheckpointError
-from stylegan_jax.checkpoints.manifest import named_leaves
 from stylegan_jax.checkpoints.restore import committed_steps, read_meta, restore_nets, restore_state
 from stylegan_jax.config import ExperimentConfig, completed, from_dict
 from stylegan_jax.runtime.mesh import make_layout
