@@ -13,25 +13,15 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from stylegan_jax.base import files
 from stylegan_jax.base.flags import Parser
 from stylegan_jax.sampling import projections
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 NETS = ("vgg16", "alexnet")
-
-
-class Given(NamedTuple):
-    """A projection: target uint8[h, w, c], mask float32[h, w] or None, ws float32[l, w], noise maps by path."""
-
-    target: np.ndarray
-    mask: np.ndarray | None
-    ws: np.ndarray
-    noise: dict[str, np.ndarray]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,30 +59,6 @@ def find_folders(text: str) -> list[Path]:
             f"--projected={text} holds no {projections.PROJECTION}; pass a folder that the project tool made"
         )
     return folders
-
-
-def read(folder: Path, spec: Any) -> Given:
-    """Return a projection.
-
-    Raises:
-        ValueError: a file that is missing, damaged, or of another model.
-    """
-    from PIL import Image
-
-    from stylegan_jax.sampling import model as trained
-
-    try:
-        with Image.open(folder / "target.png") as image:
-            target = np.asarray(image).reshape(spec.image_shape)
-        mask = None
-        if (folder / "mask.png").is_file():
-            with Image.open(folder / "mask.png") as image:
-                mask = np.asarray(image, np.float32).reshape(spec.image_shape[:2]) / 255
-        arrays = files.load_npz(folder / projections.PROJECTION)
-        ws = trained.as_styles(arrays.pop("w"), spec)
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"--projected: {folder} was not projected with this model: {error}") from None
-    return Given(target, mask, ws[0], arrays)
 
 
 def start_of(model: Any, folder: Path, noise: dict[str, np.ndarray], weights: str) -> Any:
@@ -149,7 +115,7 @@ def act(args: argparse.Namespace) -> str:
         raise ValueError(f"--enough={args.enough} must be a number from 0")
     folders = find_folders(args.projected)
     model = load_model(args.model, args.step)
-    given = [read(folder, model.gan.spec) for folder in folders]
+    given = [projections.read(folder, model.gan.spec) for folder in folders]
     weights = projector.digest(model)
     starts = [start_of(model, folder, one.noise, weights) for folder, one in zip(folders, given, strict=True)]
     net = load_features(f"{args.net}_lpips", args.features)
@@ -177,7 +143,7 @@ def provenance(model: Any, args: argparse.Namespace) -> dict[str, Any]:
     return facts | {"label_kind": model.label_kind, "tuned": tuned}
 
 
-def save(out: Path, name: str, one: Given, start: Any, tuned: Any, facts: dict[str, Any]) -> None:
+def save(out: Path, name: str, one: projections.Projected, start: Any, tuned: Any, facts: dict[str, Any]) -> None:
     """Write a tuned model's folder and picture; `start` is the model before."""
     import dataclasses
 
