@@ -28,7 +28,7 @@ class GanSpec(NamedTuple):
         label_dim: length k of a label; 0 without conditioning.
         heads: logits per example.
         w_avg: shape of the mean style: (w,), or (k, w) with one per class.
-        frozen: names of the pretrained networks that `init_g`, `init_d` and `discriminate` read and nobody trains.
+        frozen: names of the pretrained networks, read only, of `init_g`, `init_d`, `discriminate` and `guide`.
         is_d_random: the discriminator draws random numbers in training, so that it needs keys.
         groups: paths of parameters by purpose. 'freeze_d': the discriminator's layers that Freeze-D can freeze, in
             order from the input. 'mapping' and 'embed': the generator's mapping network and label embedding.

@@ -16,7 +16,7 @@ def alpha(level: Level, nimg: jax.Array | int) -> jax.Array:
 
 
 def plain(gan: Gan, level: Level) -> Gan:
-    """Return the bundle of a level whose layers are all in."""
+    """Return the bundle of a level, fully faded in."""
     return gan.grown(level.height) if gan.grown else gan
 
 
@@ -28,7 +28,7 @@ def at(gan: Gan, level: Level, nimg: jax.Array | int) -> Gan:
 
 
 def faded(gan: Gan, level: Level, fade: jax.Array | None) -> Gan:
-    """Return the bundle of a level whose newest layers are in as far as `fade` says; None: all in."""
+    """Return the bundle of a level whose newest layers are faded in as far as `fade` says; None: fully."""
     return plain(gan, level) if fade is None or not gan.grown else gan.grown(level.height, fade)
 
 

