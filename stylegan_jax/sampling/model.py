@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 
 from stylegan_jax import models
 from stylegan_jax.base import images, rng
-from stylegan_jax.base.spec import Array, Variables
+from stylegan_jax.base.spec import Array, Inputs, Tree, Variables
 from stylegan_jax.base.trees import named_leaves
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.models.gan import check_noise
@@ -36,8 +36,8 @@ class LoadedModel:
     Attributes:
         config: its architecture.
         gan: its functions; of a run that grows, at the height and fade of the checkpoint.
-        g_ema: averaged generator variables {'params', 'buffers'}.
-        w_avg: float32[w], centre of truncation.
+        g_ema: averaged generator variables {'params', 'buffers', …}, all collections.
+        w_avg: float32[w], centre of truncation, or float32[k, w] with one per class.
         g: generator that was being trained, or None (a workdir's sampling checkpoint and many files lack it).
         d: discriminator variables, or None.
         provenance: where it comes from, as text to print or store.
@@ -66,9 +66,42 @@ class LoadedModel:
         """(g_ema, w_avg) on the default device."""
         return jax.device_put((self.g_ema, self.w_avg))
 
+    def draw_inputs(self, seeds: Latents, label: Label = None, *, chunk: int = CHUNK) -> dict[str, np.ndarray]:
+        """Return what the generator starts from, as `gan.spec.inputs` says, one row per seed.
+
+        The latent 'z' is that of `latents`. What else an architecture draws, such as the motion and the times of a
+        clip, comes from a key that the seed decides.
+
+        Args:
+            seeds: integers from 0.
+            label: see `Label`.
+            chunk: rows per call.
+
+        Raises:
+            ValueError: no seeds, or a label that does not fit the model.
+        """
+        seeds, spec = to_array(seeds), self.gan.spec
+        if not is_seeds(seeds):
+            raise ValueError(f"seeds of shape {seeds.shape} and type {seeds.dtype}; pass integers from 0")
+        z = latents(seeds, spec.z_dim)
+        if not further_inputs(spec):
+            return {"z": z}
+        cond = as_labels(label, len(z), spec.label_dim, self.label_kind)
+        drawn = _in_parts(lambda part: _starter(self.gan)(*part), (seeds.astype(np.uint32), cond), chunk)
+        return {**drawn, "z": z}
+
+    def _as_inputs(self, z: Latents | Inputs, label: Label, chunk: int) -> Inputs:
+        """Return the inputs that seeds, latents or a dict of inputs stand for; latents: 'z' alone."""
+        if isinstance(z, dict):
+            return as_inputs(z, self.gan.spec)
+        z = to_array(z)
+        if is_seeds(z):
+            return self.draw_inputs(z, label, chunk=chunk)
+        return {"z": as_latents(z, self.gan.spec.z_dim)}
+
     def map(
         self,
-        z: Latents,
+        z: Latents | Inputs,
         label: Label = None,
         *,
         psi: float = 1.0,
@@ -78,7 +111,7 @@ class LoadedModel:
         """Return the styles of latents, truncated.
 
         Args:
-            z: seeds (integers), or latents float[n, z].
+            z: seeds (integers), latents float[n, z], or what `draw_inputs` returns.
             label: see `Label`.
             psi: truncation; 1 none, 0 the average.
             cutoff: truncate the first so many style slots only; None: all.
@@ -90,19 +123,16 @@ class LoadedModel:
         Raises:
             ValueError: a shape or a label that does not fit the model.
         """
-        z = as_latents(z, self.gan.spec.z_dim)
-        cond = as_labels(label, len(z), self.gan.spec.label_dim, self.label_kind)
+        inputs = self._as_inputs(z, label, chunk)
+        cond = as_labels(label, len(inputs["z"]), self.gan.spec.label_dim, self.label_kind)
         check_truncation(psi, cutoff, self.gan.spec.num_ws)
         run, (g, w_avg) = _mapper(self.gan), self._placed
-        parts = [
-            jax.device_get(run(g, w_avg, z_part, cond_part, np.float32(psi), cutoff))[:n]
-            for (z_part, n), (cond_part, _) in zip(in_chunks(z, chunk), in_chunks(cond, chunk), strict=True)
-        ]
-        return np.concatenate(parts)
+        return _in_parts(lambda part: run(g, w_avg, *part, np.float32(psi), cutoff), (inputs, cond), chunk)
 
     def synthesize(
         self,
         ws: Array,
+        inputs: Inputs | None = None,
         *,
         noise: str = "const",
         seeds: Sequence[int] | np.ndarray | None = None,
@@ -113,6 +143,7 @@ class LoadedModel:
 
         Args:
             ws: float[n, l, w], or float[n, w] for the same style in every slot.
+            inputs: of an architecture that draws more than z, what `draw_inputs` returns; others leave it unread.
             noise: 'const' (the model's own maps), 'random' (fresh per image) or 'none'.
             seeds: of random noise, one per image; None: 0, 1, …
             transform: float[3, 3], or float[n, 3, 3] for one per image, of an architecture that can translate and
@@ -120,16 +151,18 @@ class LoadedModel:
             chunk: images per call.
 
         Returns:
-            float32[n, h, w, c], about [-1, 1]; `images.to_pixels` makes uint8 of it.
+            float32[n, h, w, c], of clips float32[n, t, h, w, c], about [-1, 1]; `images.to_pixels` makes uint8 of it.
 
         Raises:
-            ValueError: a shape or a kind of noise that does not fit, or a transform that the architecture cannot take.
+            ValueError: a shape or a kind of noise that does not fit, inputs that are missing, or a transform that the
+                architecture cannot take.
         """
-        return np.concatenate(list(self.stream(ws, noise=noise, seeds=seeds, transform=transform, chunk=chunk)))
+        return np.concatenate(list(self.stream(ws, inputs, noise=noise, seeds=seeds, transform=transform, chunk=chunk)))
 
     def stream(
         self,
         ws: Array,
+        inputs: Inputs | None = None,
         *,
         noise: str = "const",
         seeds: Sequence[int] | np.ndarray | None = None,
@@ -142,17 +175,17 @@ class LoadedModel:
         numbers = np.arange(len(ws)) if seeds is None else np.asarray(seeds)
         if len(numbers) != len(ws) or not is_seeds(numbers):
             raise ValueError(f"{len(numbers)} seeds for {len(ws)} images; pass one integer from 0 each")
-        rows = [ws, numbers.astype(np.uint32)]
         if transform is not None:
             self.check_moves()
-            rows.append(np.broadcast_to(np.asarray(transform, np.float32), (len(ws), 3, 3)))
+            transform = np.broadcast_to(np.asarray(transform, np.float32), (len(ws), 3, 3))
+        rows = (ws, synthesis_inputs(inputs, self.gan.spec, len(ws)), numbers.astype(np.uint32), transform)
         run, (g, _) = _drawer(self.gan, noise), self._placed
-        for parts in zip(*(in_chunks(x, chunk) for x in rows), strict=True):
-            yield jax.device_get(run(g, *(x for x, _ in parts)))[: parts[0][1]]
+        for part, n in in_chunks(rows, chunk):
+            yield jax.device_get(run(g, *part))[:n]
 
     def sample(
         self,
-        seeds: Latents,
+        seeds: Latents | Inputs,
         *,
         psi: float = 1.0,
         cutoff: int | None = None,
@@ -160,15 +193,19 @@ class LoadedModel:
         noise: str = "const",
         chunk: int = CHUNK,
     ) -> np.ndarray:
-        """Return pictures uint8[n, h, w, c] of seeds (or latents float[n, z]); see `map` and `synthesize`.
+        """Return pictures uint8[n, h, w, c], or clips uint8[n, t, h, w, c], of seeds.
+
+        Latents float[n, z], or what `draw_inputs` returns, can be in their place; see `map` and `synthesize`.
 
         The latent of a seed is `numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so that official
         weights give the known pictures.
         """
-        given = to_array(seeds)
-        ws = self.map(given, label, psi=psi, cutoff=cutoff, chunk=chunk)
-        own = given if given.ndim == 1 else None
-        return np.concatenate([images.to_pixels(x) for x in self.stream(ws, noise=noise, seeds=own, chunk=chunk)])
+        given = seeds if isinstance(seeds, dict) else to_array(seeds)
+        inputs = self._as_inputs(given, label, chunk)
+        ws = self.map(inputs, label, psi=psi, cutoff=cutoff, chunk=chunk)
+        own = given if isinstance(given, np.ndarray) and given.ndim == 1 else None
+        parts = self.stream(ws, inputs, noise=noise, seeds=own, chunk=chunk)
+        return np.concatenate([images.to_pixels(x) for x in parts])
 
     def on_device(self) -> LoadedModel:
         """Return the model with `g_ema` on the default device, for calls of its functions: methods do so themselves."""
@@ -199,19 +236,73 @@ class LoadedModel:
 
 @functools.lru_cache(maxsize=64)
 def _mapper(gan: models.Gan) -> Any:
-    def run(g, w_avg, z, cond, psi, cutoff):  # weights as arguments: as constants they would be compiled in
-        return drawing.map_styles(gan, g, w_avg, z, cond, psi, cutoff)
+    def run(g, w_avg, inputs, cond, psi, cutoff):  # weights as arguments: as constants they would be compiled in
+        return drawing.map_styles(gan, g, w_avg, inputs, cond, psi, cutoff)
 
     return jax.jit(run, static_argnums=5)
 
 
 @functools.lru_cache(maxsize=64)
 def _drawer(gan: models.Gan, noise: str) -> Any:
-    def run(g, ws, seeds, transform=None):
+    def run(g, ws, inputs, seeds, transform):
         keys = jax.vmap(lambda s: rng.stream(rng.root(0), "sample/noise", s))(seeds)
-        return drawing.draw(gan, g, ws, noise=noise, key=keys, transform=transform)
+        return drawing.draw(gan, g, ws, inputs, noise=noise, key=keys, transform=transform)
 
     return jax.jit(run)
+
+
+@functools.lru_cache(maxsize=64)
+def _starter(gan: models.Gan) -> Any:
+    def one(seed, cond):  # a row of its own key, so that it depends on its seed and label only
+        drawn = gan.draw_inputs(rng.stream(rng.root(0), "sample/inputs", seed), 1, cond[None])
+        return {name: drawn[name][0] for name in further_inputs(gan.spec)}
+
+    return jax.jit(jax.vmap(one))
+
+
+def _in_parts(run: Callable[[Any], Tree], rows: Tree, size: int) -> Any:
+    """Return on the host what a function returns of rows, `size` of them per call."""
+    parts = [jax.tree.map(lambda x, n=n: x[:n], jax.device_get(run(part))) for part, n in in_chunks(rows, size)]
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
+def further_inputs(spec: models.GanSpec) -> list[str]:
+    """Return the names of what a generator starts from besides 'z', such as the times of a clip."""
+    return [name for name in spec.inputs if name != "z"]
+
+
+def as_inputs(inputs: dict[Any, Any], spec: models.GanSpec) -> Inputs:
+    """Return inputs as float32 arrays, of one number of rows.
+
+    Raises:
+        ValueError: none with 'z', a name that the model does not have, or a shape that does not fit.
+    """
+    found = {name: np.asarray(x, np.float32) for name, x in inputs.items()}
+    known = ", ".join(f"{name} {['n', *shape]}".replace("'", "") for name, shape in spec.inputs.items())
+    n = len(found["z"]) if "z" in found and found["z"].ndim else 0
+    for name, x in found.items():
+        if not n or name not in spec.inputs or x.shape != (n, *spec.inputs[name]):
+            raise ValueError(f"inputs have {name} of shape {x.shape}; this model takes {known}, one n for all")
+    if not n:
+        raise ValueError(f"inputs are empty; this model takes {known}")
+    return found
+
+
+def synthesis_inputs(inputs: Inputs | None, spec: models.GanSpec, n: int) -> Inputs:
+    """Return what a synthesis network reads of `inputs` besides styles; {} where the model draws z alone.
+
+    Raises:
+        ValueError: something is missing, or not of n rows.
+    """
+    names = further_inputs(spec)
+    if not names:
+        return {}
+    found = {name: np.asarray(x, np.float32) for name, x in (inputs or {}).items()}
+    for name in names:
+        if name not in found or found[name].shape != (n, *spec.inputs[name]):
+            what = f"inputs have {name} of shape {found[name].shape}" if name in found else f"inputs lack {name}"
+            raise ValueError(f"{what}, which {n} images need as {[n, *spec.inputs[name]]}; see LoadedModel.draw_inputs")
+    return {name: found[name] for name in spec.inputs if name in found}
 
 
 def latents(seeds: Iterable[int], z_dim: int) -> np.ndarray:
@@ -269,10 +360,15 @@ def check_truncation(psi: float, cutoff: int | None, num_ws: int) -> None:
         raise ValueError(f"cutoff is {cutoff}; this model has {num_ws} style slots: 0 to {num_ws}")
 
 
-def in_chunks(x: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield (rows of x, how many of them count): always `size` rows, the last chunk filled up with its last row."""
+def in_chunks(rows: Tree, size: int) -> Iterator[tuple[Any, int]]:
+    """Yield (rows of all arrays of a tree, how many count): always `size`, the last chunk filled up with its last."""
     if size < 1:
         raise ValueError(f"{size} images per call; at least 1")
-    for start in range(0, len(x), size):
-        part = x[start : start + size]
-        yield np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)]), len(part)
+
+    def part(x: np.ndarray) -> np.ndarray:
+        own = x[start : start + size]
+        return np.concatenate([own, np.repeat(own[-1:], size - len(own), axis=0)])
+
+    total = len(jax.tree.leaves(rows)[0])
+    for start in range(0, total, size):
+        yield jax.tree.map(part, rows), min(size, total - start)

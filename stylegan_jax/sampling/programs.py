@@ -19,12 +19,13 @@ from jax import export
 from stylegan_jax import __version__, models
 from stylegan_jax.base import images
 from stylegan_jax.base.backend import tracing_for
+from stylegan_jax.base.errors import ConfigError
 from stylegan_jax.base.trees import flatten, unflatten
 from stylegan_jax.convert.folder import WEIGHTS_FILE, save_json
 from stylegan_jax.models.precision import low_dtype
 from stylegan_jax.sampling import drawing
 from stylegan_jax.sampling.exported import FORMAT, FORMAT_VERSION
-from stylegan_jax.sampling.model import LoadedModel
+from stylegan_jax.sampling.model import LoadedModel, further_inputs
 
 PLATFORMS = {"cpu": "cpu", "cuda": "gpu", "tpu": "tpu"}
 """Names of `jax.export`: names of JAX's backends."""
@@ -38,20 +39,29 @@ class Function(NamedTuple):
         run: (weights {name in the weights file: array}, *inputs) -> output.
         inputs: names and shapes of float32 arrays; 'b' is the batch.
         output: (name, type, shape), to be read.
-        reads: (first parts of the names of its weights).
+        reads: whether it reads the weights of this name.
     """
 
     run: Callable[..., jax.Array]
     inputs: dict[str, tuple[int | str, ...]]
     output: tuple[str, str, list[int | str]]
-    reads: tuple[str, ...]
+    reads: Callable[[str], bool]
 
 
 def functions(gan: models.Gan, noise: str) -> dict[str, Function]:
-    """Return `map`, `synthesize` and `sample` of a model; models without labels lack the input 'label'."""
+    """Return `map`, `synthesize` and `sample` of a model; models without labels lack the input 'label'.
+
+    Raises:
+        ConfigError: the model draws more than z.
+    """
     spec = gan.spec
+    if further := further_inputs(spec):
+        raise ConfigError(
+            f"this model draws {', '.join(further)} besides z, which exported programs do not take; export without "
+            "platforms, to a model folder alone"
+        )
     tree = lambda weights: unflatten(weights)[NET]
-    variables = lambda net: {"params": net["params"], "buffers": net.get("buffers", {})}
+    variables = lambda net: {"buffers": {}} | {name: part for name, part in net.items() if name != "w_avg"}
 
     def map_(weights, z, *rest):
         net = tree(weights)
@@ -68,12 +78,13 @@ def functions(gan: models.Gan, noise: str) -> dict[str, Function]:
     latents = {"z": ("b", spec.z_dim), **label, "psi": (spec.num_ws,)}
     size: list[int | str] = ["b", *spec.image_shape]
     ws = ("b", spec.num_ws, spec.w_dim)
-    mapping = (f"{NET}/params/mapping/", f"{NET}/buffers/mapping/", f"{NET}/w_avg")
-    synthesis = (f"{NET}/params/synthesis/", f"{NET}/buffers/synthesis/")
+    is_of = lambda part: lambda name: name.split("/")[2:3] == [part]  # NET/collection/part/…
+    in_mapping, in_synthesis = is_of("mapping"), is_of("synthesis")
+    for_images = lambda name: name != f"{NET}/w_avg" and not in_mapping(name)
     return {
-        "map": Function(map_, latents, ("ws", "float32", list(ws)), mapping),
-        "synthesize": Function(synthesize, {"ws": ws}, ("image", "float32", size), synthesis),
-        "sample": Function(sample, latents, ("pixels", "uint8", size), (*mapping, *synthesis)),
+        "map": Function(map_, latents, ("ws", "float32", list(ws)), lambda name: not in_synthesis(name)),
+        "synthesize": Function(synthesize, {"ws": ws}, ("image", "float32", size), for_images),
+        "sample": Function(sample, latents, ("pixels", "uint8", size), lambda name: True),
     }
 
 
@@ -107,7 +118,7 @@ def write_programs(folder: Path, model: LoadedModel, platforms: Sequence[str], n
     flat = flatten({NET: {**model.g_ema, "w_avg": model.w_avg}})
     described: dict[str, Any] = {}
     for name, function in functions(model.gan, noise).items():
-        weights = {key: flat[key] for key in sorted(flat) if key.startswith(function.reads)}
+        weights = {key: flat[key] for key in sorted(flat) if function.reads(key)}
         files = {}
         for platform in platforms:
             data = bytes(export_function(function, weights, platform).serialize())

@@ -176,8 +176,8 @@ def parts(
     rows = (targets, weights, cond, np.arange(len(targets)))
 
     def each() -> Iterator[Projection]:
-        for some in zip(*(trained.in_chunks(x, size) for x in rows), strict=True):
-            yield _first(work(*(x for x, _ in some), bar=bar), some[0][1])
+        for some, n in trained.in_chunks(rows, size):
+            yield _first(work(*some, bar=bar), n)
         next(bar, None)
 
     return each()
