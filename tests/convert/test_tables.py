@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toy
 
 from configs import common
 from stylegan_jax.base.trees import flatten
@@ -16,6 +17,7 @@ from stylegan_jax.convert import BadCheckpointError, official_state_dicts, read_
 from stylegan_jax.convert.importer import EXPORTABLE, NAMES, net_table
 from stylegan_jax.convert.tables import Fixed, Names, abstract, check_tree, export_net, import_net, make_table
 from stylegan_jax.models import ARCHS, Gan
+from stylegan_jax.models.gan import make_spec
 
 BASE = common.get_config().model.to_dict()
 SMALL = {"resolution": 16, "channel_base": 64, "channel_max": 8, "z_dim": 6, "w_dim": 5, "mapping_layers": 2}
@@ -103,13 +105,14 @@ def test_two_arrays_of_one_name_are_a_mistake_that_says_where():
 def test_further_collections_and_counters_are_carried():
     """As of a discriminator with batch norm: its statistics are not parameters, and its counter is an integer."""
 
-    def init(key):
+    def init(key, frozen):
         params = {"conv": {"weight": jax.random.normal(key, (3, 3, 2, 4))}}
         stats = {"bn": {"mean": jnp.zeros(4), "var": jnp.ones(4), "steps": jnp.zeros((), jnp.int32)}}
         return {"params": params, "batch_stats": stats}
 
     renamed = {"mean": "running_mean", "var": "running_var", "steps": "num_batches_tracked"}
-    gan = Gan(*[None] * len(Gan._fields))._replace(init_d=init)  # type: ignore[arg-type]
+    spec = make_spec((8, 8, 3), 4, 2, 4)
+    gan = Gan(spec, *[None] * (len(Gan._fields) - 1))._replace(init_d=init)  # type: ignore[arg-type]
     tree = abstract(gan, "d")
     table = make_table(tree, Names(lambda path: ".".join([*path[1:-1], renamed.get(path[-1], path[-1])])))
     assert [*table] == ["bn.num_batches_tracked", "bn.running_mean", "bn.running_var", "conv.weight"]
@@ -120,6 +123,16 @@ def test_further_collections_and_counters_are_carried():
     assert ours["params"]["conv"]["weight"].shape == (3, 3, 2, 4)
     for name, value in export_net(ours, table).items():
         np.testing.assert_array_equal(value, official[name])
+
+
+def test_networks_made_from_frozen_ones_need_their_trees():
+    frozen = {
+        "backbone": {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in toy.load_backbone().tree.items()}
+    }
+    tree = abstract(toy.PROJECTED, "g_ema", frozen)
+    assert tree["buffers"]["embedding"].shape == (6, toy.CLASSES) and tree["w_avg"].shape == (toy.CLASSES, 16)
+    with pytest.raises(BadCheckpointError, match="its arrays depend on the frozen networks backbone; pass their trees"):
+        abstract(toy.PROJECTED, "g_ema")
 
 
 def test_what_does_not_fit_a_table_is_listed_in_the_order_of_the_layers():

@@ -10,13 +10,16 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+import toy
 
 from configs import tiny
+from stylegan_jax import models
 from stylegan_jax.config import ConfigError, from_dict, levels
 from stylegan_jax.runtime.mesh import make_layout
 from stylegan_jax.tools.benchmark import data, machine, measure, peaks, programs, report, run, timing
 from stylegan_jax.tools.benchmark.__main__ import main
 from stylegan_jax.train import schedule
+from stylegan_jax.train.gan import task as gan_task
 from stylegan_jax.train.programs import FINISH
 from stylegan_jax.train.tasks import make_task
 
@@ -181,6 +184,17 @@ def test_what_chooses_the_programs():
     assert list(measurement(("compile",)).jobs) == [*TRAINING, "sample_8"]
     with pytest.raises(ConfigError, match="--batch=3: the 2 devices must divide it"):
         measurement(("sample",), (3,), count=2)
+
+
+@pytest.mark.parametrize("name", ["projected", "clips"])
+def test_frozen_networks_and_all_inputs_reach_the_programs(monkeypatch, name):
+    monkeypatch.setattr(models, "build", lambda _: toy.TOYS[name])
+    monkeypatch.setattr(gan_task, "_load", lambda _: toy.load_backbone())
+    m = measurement(("sample",), (2,), label_dim=toy.TOYS[name].spec.label_dim)
+    assert list(m.jobs["sample_2"].arguments[1]) == list(toy.TOYS[name].spec.inputs)
+    m.jobs["sample_2"].jitted.trace(*m.jobs["sample_2"].arguments)
+    made = programs.new_generator(m.gan, m.layout, m.key, m.frozen)
+    assert jax.tree.structure(made) == jax.tree.structure(m.jobs["sample_2"].arguments[0])
 
 
 def test_too_large_is_refused_before_anything_is_compiled(monkeypatch):

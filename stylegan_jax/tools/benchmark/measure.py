@@ -64,13 +64,13 @@ class Measurement:
         self.kinds = [kind for kind in ("train", "sample") if kind in options.what]
         self.key = jax.device_put(rng.root(config.train.seed), layout.replicated)
         self.jobs: dict[str, programs.Job] = {}
+        self.task = make_task(self.config, layout)
+        self.frozen = {name: layout.place(load().tree) for name, load in self.task.frozen.items()}
         if "train" in self.kinds or not self.kinds:
-            self.task = make_task(self.config, layout)
-            self.frozen = {name: layout.place(load().tree) for name, load in self.task.frozen.items()}
             self.jobs |= programs.training_jobs(self.task, self.config, layout, self.frozen)
         if "sample" in self.kinds or not self.kinds:
             batches = options.batches or [config.train.batch_size]
-            self.jobs |= programs.sampling_jobs(self.gan, layout, batches, options.noise)
+            self.jobs |= programs.sampling_jobs(self.gan, layout, self.frozen, batches, options.noise)
         self.compiled: dict[str, Any] = {}
         self.costs: dict[str, dict[str, Any]] = {}
 
@@ -80,7 +80,7 @@ class Measurement:
         Raises:
             ConfigError: a program does not fit in memory.
         """
-        size = lambda init: estimate.count(jax.eval_shape(init, self.key)["params"])
+        size = lambda init: estimate.count(jax.eval_shape(init, self.key, self.frozen)["params"])
         record: dict[str, Any] = {
             "parameters": {"generator": size(self.gan.init_g), "discriminator": size(self.gan.init_d)},
             "noise": self.options.noise,
@@ -103,7 +103,7 @@ class Measurement:
             if "train" in self.kinds:
                 record["train"], model = self._train()
             if "sample" in self.kinds:
-                self._sample(model or programs.new_generator(self.gan, self.layout, self.key))
+                self._sample(model or programs.new_generator(self.gan, self.layout, self.key, self.frozen))
             record["other_work"] = others.fraction()
             for cost in self.costs.values():
                 add_rates(cost, record["peaks"], self.layout.mesh.size, self.shared)
@@ -144,9 +144,9 @@ class Measurement:
         calls = {}
         for name, job in self.jobs.items():
             if job.kind == "sample":
-                z, cond = programs.synthetic(job.arguments[1:3], rng.stream(self.key, "benchmark/latents"))
-                call = lambda run, z, cond, _: jax.block_until_ready(run(model, z, cond, self.key))
-                calls[name] = functools.partial(call, self.compiled[name], z, cond)
+                inputs, cond = programs.synthetic(job.arguments[1:3], rng.stream(self.key, "benchmark/latents"))
+                call = lambda run, inputs, cond, _: jax.block_until_ready(run(model, inputs, cond, self.key))
+                calls[name] = functools.partial(call, self.compiled[name], inputs, cond)
         self._time(calls, None)
 
     def _time(self, calls: Mapping[str, Callable[[Any], Any]], state: Any) -> Any:

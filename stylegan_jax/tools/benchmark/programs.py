@@ -58,7 +58,9 @@ def training_jobs(task: Task, config: ExperimentConfig, layout: Layout, frozen: 
     }
 
 
-def sampling_jobs(gan: Gan, layout: Layout, batches: Sequence[int], noise: str) -> dict[str, Job]:
+def sampling_jobs(
+    gan: Gan, layout: Layout, frozen: Mapping[str, Any], batches: Sequence[int], noise: str
+) -> dict[str, Job]:
     """Return one program per batch size: mapping without truncation, and synthesis.
 
     Raises:
@@ -69,17 +71,18 @@ def sampling_jobs(gan: Gan, layout: Layout, batches: Sequence[int], noise: str) 
             raise ConfigError(f"--batch={n}: the {layout.mesh.size} devices must divide it")
     replicated, split = layout.replicated, layout.batch
 
-    def draw(model, z, cond, key):
-        return drawing.draw(gan, model, drawing.map_styles(gan, model, None, z, cond), noise=noise, key=key)
+    def draw(model, inputs, cond, key):
+        ws = drawing.map_styles(gan, model, None, inputs, cond)
+        return drawing.draw(gan, model, ws, inputs, noise=noise, key=key)
 
     jitted = jax.jit(draw, in_shardings=(replicated, split, split, replicated), out_shardings=split)
-    model = jax.tree.map(lambda x: shaped(x.shape, x.dtype, replicated), jax.eval_shape(gan.init_g, jax.random.key(0)))
     key = jax.eval_shape(lambda: rng.root(0))
+    model = jax.tree.map(lambda x: shaped(x.shape, x.dtype, replicated), jax.eval_shape(gan.init_g, key, frozen))
     jobs = {}
     for n in batches:
-        z = shaped((n, gan.spec.z_dim), jnp.float32, split)
+        inputs = {name: shaped((n, *shape), jnp.float32, split) for name, shape in gan.spec.inputs.items()}
         cond = shaped((n, gan.spec.label_dim), jnp.float32, split)
-        jobs[f"sample_{n}"] = Job("sample", jitted, (model, z, cond, key), n, 0.0)
+        jobs[f"sample_{n}"] = Job("sample", jitted, (model, inputs, cond, key), n, 0.0)
     return jobs
 
 
@@ -188,7 +191,7 @@ def synthetic(shapes: Any, key: jax.Array) -> Any:
     return tree.unflatten(jax.jit(make, out_shardings=[x.sharding for x in leaves])(key))
 
 
-def new_generator(gan: Gan, layout: Layout, key: jax.Array) -> Variables:
+def new_generator(gan: Gan, layout: Layout, key: jax.Array, frozen: Mapping[str, Any]) -> Variables:
     """Return an untrained generator on the devices."""
-    lowered = jax.jit(gan.init_g, out_shardings=layout.replicated).lower(key)
-    return lowered.compile(compiler_options=compiling.quick_options())(key)
+    lowered = jax.jit(gan.init_g, out_shardings=layout.replicated).lower(key, frozen)
+    return lowered.compile(compiler_options=compiling.quick_options())(key, frozen)
