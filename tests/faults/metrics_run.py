@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "train")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from stylegan_jax import models  # noqa: E402
 from stylegan_jax.features import FeatureNet  # noqa: E402
 from stylegan_jax.metrics import detectors  # noqa: E402

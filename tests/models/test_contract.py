@@ -1,4 +1,4 @@
-"""What every architecture owes the rest of the project, over all of ARCHS and the layouts."""
+"""What every architecture owes the rest of the project, over all of ARCHS, the layouts and the toys."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from . import variants
 
 each = pytest.mark.parametrize(("arch", "variant"), variants.CASES)
 each_arch = pytest.mark.parametrize("arch", models.ARCHS)
+each_gan = pytest.mark.parametrize("arch", variants.MAIN)
 noisy_arch = pytest.mark.parametrize("arch", variants.NOISY)
+KEYS = jax.random.split(jax.random.key(2), variants.N)
 
 
 @functools.cache
 def results(arch, variant):
     b = variants.build(arch, variant)
-    return jax.device_get(b.run(b.g, b.d, b.z, b.cond))
+    return jax.device_get(b.run(b.g, b.d, b.inputs, b.cond))
 
 
 def close(got, want, tolerance=2e-5):
@@ -39,74 +41,76 @@ def test_shapes_and_dtypes(arch, variant):
     b, (_, (ws, image, logits)) = variants.build(arch, variant), results(arch, variant)
     spec = b.gan.spec
     assert ws.shape == (variants.N, spec.num_ws, spec.w_dim)
-    assert image.shape == (variants.N, *spec.image_shape) == (variants.N, *b.config.image_shape)
+    assert image.shape == (variants.N, *spec.sample["image"])
     assert logits.ndim == 2
     assert logits.shape[0] == variants.N
     assert {x.dtype for x in (ws, image, logits)} == {np.dtype(np.float32)}
     assert {x.dtype for x in jax.tree.leaves((b.g, b.d))} == {jnp.dtype(jnp.float32)}
 
 
-@each_arch
+@each_gan
 def test_jit_equals_eager(arch):
     b, (_, compiled) = variants.build(arch, variants.MAIN[arch]), results(arch, variants.MAIN[arch])
-    for got, want in zip(variants.forward(b.gan, b.g, b.d, b.z, b.cond), compiled, strict=True):
+    for got, want in zip(variants.forward(b.gan, b.g, b.d, b.inputs, b.cond, b.frozen), compiled, strict=True):
         close(got, want)
 
 
 @each
 def test_same_inputs_give_the_same_bits(arch, variant):
     b = variants.build(arch, variant)
-    again = b.run(*jax.tree.map(jnp.copy, (b.g, b.d, b.z, b.cond)))
+    again = b.run(*jax.tree.map(jnp.copy, (b.g, b.d, b.inputs, b.cond)))
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(again), results(arch, variant))
 
 
 @each
 def test_gradients_are_finite_and_reach_every_parameter(arch, variant):
-    (by_g, by_d, by_z), _ = results(arch, variant)
-    for path, x in jax.tree.leaves_with_path((by_g, by_d, by_z)):
+    gradients, _ = results(arch, variant)
+    for path, x in jax.tree.leaves_with_path(gradients):
         name = jax.tree_util.keystr(path)
         assert np.all(np.isfinite(x)), name
         if "noise_strength" not in name:
             assert np.any(x != 0), f"{name} has no gradient"
 
 
-@each_arch
+@each_gan
 def test_initialisation_is_a_function_of_the_key(arch):
-    gan = variants.build(arch, variants.MAIN[arch]).gan
-    init = jax.jit(gan.init_d)
-    first, same, other = (init(jax.random.key(seed)) for seed in (5, 5, 6))
+    b = variants.build(arch, variants.MAIN[arch])
+    init = jax.jit(b.gan.init_d)
+    first, same, other = (init(jax.random.key(seed), b.frozen) for seed in (5, 5, 6))
     jax.tree.map(np.testing.assert_array_equal, first, same)
     moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), first["params"], other["params"])
-    assert {p[-1].key for p, v in jax.tree.leaves_with_path(moved) if v} == {"weight"}
+    assert {p[-1].key for p, v in jax.tree.leaves_with_path(moved) if v} - {"out"} == {"weight"}  # a toy's second layer
 
 
 @each
 def test_an_image_depends_on_its_own_latent_only(arch, variant):
     b, (_, (ws, image, _)) = variants.build(arch, variant), results(arch, variant)
     order = np.array([3, 0, 7, 1, 2, 6, 5, 4])
-    _, (ws2, image2, _) = b.run(b.g, b.d, b.z[order], b.cond[order])
+    _, (ws2, image2, _) = b.run(b.g, b.d, jax.tree.map(lambda x: x[order], b.inputs), b.cond[order])
     close(ws2, ws[order])
     close(image2, image[order])
 
 
-@each_arch
+@each_gan
 def test_eight_devices_equal_one(arch):
-    b, (_, want) = variants.build(arch, variants.LABELS[arch]), results(arch, variants.LABELS[arch])
+    variant = variants.LABELS.get(arch, variants.MAIN[arch])
+    b, (_, want) = variants.build(arch, variant), results(arch, variant)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     put = lambda x, *spec: jax.device_put(x, NamedSharding(mesh, PartitionSpec(*spec)))
     forward = jax.jit(functools.partial(variants.forward, b.gan))
-    got = forward(*jax.tree.map(put, (b.g, b.d)), put(b.z, "data"), put(b.cond, "data"))
+    split = jax.tree.map(lambda x: put(x, "data"), (b.inputs, b.cond))
+    got = forward(*jax.tree.map(put, (b.g, b.d)), *split, jax.tree.map(put, b.frozen))
     assert len(got[1].sharding.device_set) == 8
     jax.tree.map(close, jax.device_get(got), want)
 
 
-@each_arch
+@pytest.mark.parametrize("arch", variants.LABELS)
 def test_labels_matter_to_both_networks(arch):
     b, (_, (ws, image, logits)) = variants.build(arch, variants.LABELS[arch]), results(arch, variants.LABELS[arch])
     other = jnp.roll(b.cond, 1, axis=1)
-    _, (ws2, _, _) = b.run(b.g, b.d, b.z, other)
+    _, (ws2, _, _) = b.run(b.g, b.d, b.inputs, other)
     assert np.all(np.any(np.asarray(ws2) != ws, axis=(1, 2)))
-    moved = jax.jit(functools.partial(variants.logits, b.gan))(b.d, jnp.asarray(image), other)
+    moved = jax.jit(functools.partial(variants.logits, b.gan))(b.d, jnp.asarray(image), other, b.frozen)
     assert np.all(np.asarray(moved) != logits)
 
 
@@ -115,7 +119,7 @@ def test_labels_matter_to_both_networks(arch):
 def test_low_precision_blocks_stay_near_float32(arch, dtype):
     b, (_, (ws, image, logits)) = variants.build(arch, variants.MAIN[arch]), results(arch, variants.MAIN[arch])
     gan = models.build(variants.make_config(arch, compute_dtype=dtype, num_lowp_res=1))
-    ws2, image2, logits2 = jax.jit(functools.partial(variants.forward, gan))(b.g, b.d, b.z, b.cond)
+    ws2, image2, logits2 = jax.jit(functools.partial(variants.forward, gan))(b.g, b.d, b.inputs, b.cond)
     assert {x.dtype for x in (ws2, image2, logits2)} == {jnp.dtype(jnp.float32)}
     np.testing.assert_allclose(ws2, ws, rtol=1e-5, atol=1e-6)  # the mapping network is never in low precision
     assert np.any(np.asarray(image2) != image)
@@ -138,17 +142,18 @@ def test_inputs_and_samples_are_those_of_the_spec(arch, variant):
     ws = jax.ShapeDtypeStruct((variants.N, spec.num_ws, spec.w_dim), jnp.float32)
     for train in (False, True):
         assert jax.eval_shape(lambda i, c, t=train: gan.map_latents(b.g, i, c, train=t), inputs, b.cond) == ws
-        for given in (inputs, {}):  # the styles say what is drawn from z
+        for given in (inputs, {name: x for name, x in inputs.items() if name != "z"}):  # the styles say what z does
             sample, _ = jax.eval_shape(lambda ws, i, t=train: gan.synthesize(b.g, ws, i, train=t), ws, given)
             assert sample == rows(spec.sample, variants.N)
-        logits, _ = jax.eval_shape(lambda s, c, t=train: gan.discriminate(b.d, {}, s, c, train=t), sample, b.cond)
+        judge = lambda s, c, key, t=train: gan.discriminate(b.d, b.frozen, s, c, key=key, train=t)
+        logits, _ = jax.eval_shape(judge, sample, b.cond, KEYS if spec.is_d_random and train else None)
         assert (logits.shape, logits.dtype) == ((variants.N, spec.heads), jnp.float32)
     assert spec.image_shape == spec.sample["image"][-3:] == b.config.image_shape
 
 
-@each_arch
+@each_gan
 def test_a_row_of_the_inputs_does_not_depend_on_how_many_are_drawn(arch):
-    b = variants.build(arch, variants.LABELS[arch])
+    b = variants.build(arch, variants.LABELS.get(arch, variants.MAIN[arch]))
     draw = lambda seed, n: jax.device_get(b.gan.draw_inputs(jax.random.key(seed), n, b.cond[:n]))
     few, many, other = draw(0, 3), draw(0, variants.N), draw(1, variants.N)
     for name in b.gan.spec.inputs:
@@ -157,20 +162,20 @@ def test_a_row_of_the_inputs_does_not_depend_on_how_many_are_drawn(arch):
         assert np.all(many[name] != other[name])
 
 
-@each_arch
+@each_gan
 def test_only_training_moves_collections_and_halves_of_a_batch_move_them_as_the_whole(arch):
     b, (_, (ws, image, _)) = variants.build(arch, variants.MAIN[arch]), results(arch, variants.MAIN[arch])
 
     @jax.jit
     def calls(ws, image):
         def both(part, train):
-            sample = {"image": image[part]}
             options = {"train": train, "batch": variants.N if train else None}
-            made, moved_g = b.gan.synthesize(b.g, ws[part], {}, **options)
-            return moved_g, b.gan.discriminate(b.d, {}, sample, b.cond[part], train=train)[1], made["image"]
+            made, moved_g = b.gan.synthesize(b.g, ws[part], jax.tree.map(lambda x: x[part], b.rest), **options)
+            sample, key = made | {"image": image[part]}, KEYS[part] if b.gan.spec.is_d_random and train else None
+            _, moved_d = b.gan.discriminate(b.d, b.frozen, sample, b.cond[part], key=key, train=train)
+            return moved_g, moved_d, made["image"]
 
-        half = variants.N // 2
-        parts = slice(None), slice(half), slice(half, None)
+        parts = slice(None), slice(0, None, 2), slice(1, None, 2)  # as micro-batches are taken
         return [both(part, True) for part in parts], both(parts[0], False)
 
     (whole, first, second), still = jax.device_get(calls(jnp.asarray(ws), jnp.asarray(image)))
@@ -235,16 +240,19 @@ def unread(function, params):
 @each
 def test_the_groups_of_the_optimisers_are_what_regularisers_do_not_read(arch, variant):
     b = variants.build(arch, variant)
-    gan = models.build(variants.make_config(arch, variant, conv_clamp=0.0))  # where to clamp would depend on all biases
-    image = jnp.ones((variants.N, *gan.spec.image_shape))
+    gan = b.gan
+    if arch in models.ARCHS:
+        gan = models.build(variants.make_config(arch, variant, conv_clamp=0.0))  # where to clamp depends on all biases
+    image = jnp.ones((variants.N, *gan.spec.sample["image"]))
 
     def lengths(params):
         g = b.g | {"params": params}
-        ws = gan.map_latents(g, {"z": b.z}, b.cond)
-        return regularizers.path_lengths(lambda w: variants.image(gan, g, w), ws, image)
+        ws = gan.map_latents(g, b.inputs, b.cond)
+        return regularizers.path_lengths(lambda w: variants.image(gan, g, w, b.rest), ws, image)
 
     def penalty(params):
-        critic = lambda x: gan.discriminate({"params": params}, {}, {"image": x}, b.cond)
+        sample = {name: b.inputs[name] for name in gan.spec.sample if name != "image"}  # a clip's times
+        critic = lambda x: gan.discriminate(b.d | {"params": params}, b.frozen, sample | {"image": x}, b.cond)
         return regularizers.squared_norm(critic, image)[0]
 
     groups = gan.spec.groups
@@ -257,7 +265,8 @@ def test_the_groups_of_the_optimisers_are_what_regularisers_do_not_read(arch, va
 def noisy(arch):
     """Return (synthesize of a key or keys and a style batch, styles)."""
     b, (_, (ws, _, _)) = variants.build(arch, variants.MAIN[arch]), results(arch, variants.MAIN[arch])
-    return jax.jit(lambda ws, key: variants.image(b.gan, b.g, ws, noise="random", key=key)), jnp.asarray(ws)
+    draw = lambda ws, key, rest=b.rest: variants.image(b.gan, b.g, ws, rest, noise="random", key=key)
+    return jax.jit(draw), jnp.asarray(ws)
 
 
 @noisy_arch
@@ -275,14 +284,14 @@ def test_noise_differs_between_images_of_one_key(arch):
     assert len(np.unique(images.reshape(len(ws), -1), axis=0)) == len(ws)
 
 
-@noisy_arch
+@pytest.mark.parametrize("arch", [*variants.NOISY, *variants.TOYS])
 def test_with_a_key_per_image_the_batch_does_not_matter(arch):
     draw, ws = noisy(arch)
-    keys = jax.random.split(jax.random.key(2), len(ws))
-    whole = np.asarray(draw(ws, keys))
+    whole = np.asarray(draw(ws, KEYS))
     order = np.array([6, 1, 7])
-    close(draw(ws[order], keys[order]), whole[order], 1e-6)
-    changed = keys.at[0].set(jax.random.key(9))
+    rest = jax.tree.map(lambda x: x[order], variants.build(arch, variants.MAIN[arch]).rest)
+    close(draw(ws[order], KEYS[order], rest), whole[order], 1e-6)
+    changed = KEYS.at[0].set(jax.random.key(9))
     again = np.asarray(draw(ws, changed))
     assert np.mean(again[0] != whole[0]) > 0.99
     close(again[1:], whole[1:], 1e-6)

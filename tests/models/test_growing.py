@@ -75,7 +75,7 @@ def test_only_what_a_level_uses_has_a_gradient(arch):
     z = jax.random.normal(jax.random.key(1), (4, gan.spec.z_dim))
 
     def loss(g, d):
-        return jnp.sum(variants.forward(at, g, d, z, jnp.zeros((4, 0)))[2])
+        return jnp.sum(variants.forward(at, g, d, {"z": z}, jnp.zeros((4, 0)))[2])
 
     by_g, by_d = jax.jit(jax.grad(loss, argnums=(0, 1)))(g, d)
     for tree in (by_g["params"]["synthesis"], by_d["params"]):

@@ -105,8 +105,8 @@ def test_the_traditional_layer_normalises_pixels_and_has_no_gain_after_the_activ
 def test_a_label_chooses_its_row_in_both_networks():
     b = variants.build("stylegan1", "labels_wide")
     config = b.config
-    w = stylegan1.Mapping(config).apply({"params": b.g["params"]["mapping"]}, b.z, b.cond)
-    joined = np.concatenate([b.z, np.asarray(b.cond) @ b.g["params"]["mapping"]["embed"]["weight"]], axis=1)
+    w = stylegan1.Mapping(config).apply({"params": b.g["params"]["mapping"]}, b.inputs["z"], b.cond)
+    joined = np.concatenate([b.inputs["z"], np.asarray(b.cond) @ b.g["params"]["mapping"]["embed"]["weight"]], axis=1)
     joined /= np.sqrt((joined**2).mean(axis=1, keepdims=True) + 1e-8)
     fc = b.g["params"]["mapping"]["fc0"]
     want = joined @ np.asarray(fc["weight"]) * (0.01 * math.sqrt(2 / joined.shape[1])) + np.asarray(fc["bias"]) * 0.01

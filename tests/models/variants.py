@@ -1,4 +1,4 @@
-"""Small models of every layout, built and compiled once per process and shared by the tests."""
+"""Small models of every layout, and the toys, built and compiled once per process and shared by the tests."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import toy
 
 from configs import common
 from stylegan_jax import models
@@ -64,9 +65,13 @@ MAIN = {arch: next(iter(variants)) for arch, variants in VARIANTS.items()}
 LABELS = {"stylegan1": "labels_wide", "stylegan2": "resnet_labels", "stylegan3": "r_labels_wide"}
 NOISY = ("stylegan1", "stylegan2")
 """Architectures with noise inputs."""
-MOVING = ("stylegan3",)
-"""Architectures whose generator has statistics that training moves."""
-CASES = [(arch, name) for arch, variants in VARIANTS.items() for name in variants]
+MOVING = ("stylegan3", "projected")
+"""Architectures with collections that training moves."""
+TOYS = {"projected": toy.PROJECTED, "clips": toy.CLIPS}
+"""Bundles that have what no architecture has yet; each is an architecture of one variant here."""
+MAIN |= dict.fromkeys(TOYS, "toy")
+LABELS |= {"projected": "toy"}
+CASES = [(arch, name) for arch, variants in VARIANTS.items() for name in variants] + [(name, "toy") for name in TOYS]
 
 
 def make_config(arch: str, variant: str | None = None, **changes) -> ModelConfig:
@@ -85,26 +90,32 @@ class Built(NamedTuple):
     gan: models.Gan
     g: dict
     d: dict
-    z: jax.Array
+    inputs: dict
     cond: jax.Array
+    frozen: dict
     run: object
 
+    @property
+    def rest(self) -> dict:
+        """What the synthesis network reads besides styles."""
+        return {name: x for name, x in self.inputs.items() if name != "z"}
 
-def forward(gan, g, d, z, cond):
+
+def forward(gan, g, d, inputs, cond, frozen=None):
     """Return (ws, image, logits)."""
-    ws = gan.map_latents(g, {"z": z}, cond)
-    sample, _ = gan.synthesize(g, ws, {})
-    return ws, sample["image"], gan.discriminate(d, {}, sample, cond)[0]
+    ws = gan.map_latents(g, inputs, cond)
+    sample, _ = gan.synthesize(g, ws, {name: x for name, x in inputs.items() if name != "z"})
+    return ws, sample["image"], gan.discriminate(d, frozen or {}, sample, cond)[0]
 
 
-def image(gan, g, ws, **options):
+def image(gan, g, ws, inputs=None, **options):
     """Return the images of styles."""
-    return gan.synthesize(g, ws, {}, **options)[0]["image"]
+    return gan.synthesize(g, ws, inputs or {}, **options)[0]["image"]
 
 
-def logits(gan, d, image, cond):
+def logits(gan, d, image, cond, frozen=None):
     """Return the logits of images."""
-    return gan.discriminate(d, {}, {"image": image}, cond)[0]
+    return gan.discriminate(d, frozen or {}, {"image": image}, cond)[0]
 
 
 def draw(init, rng):
@@ -125,19 +136,26 @@ def draw(init, rng):
 
 @functools.cache
 def build(arch: str, variant: str) -> Built:
-    config = make_config(arch, variant)
-    gan, rng = models.build(config), np.random.default_rng(0)
-    g, d = draw(gan.init_g, rng), draw(gan.init_d, rng)
+    rng = np.random.default_rng(0)
+    if arch in TOYS:
+        gan, frozen = TOYS[arch], {name: toy.LOADERS[name]().tree for name in TOYS[arch].spec.frozen}
+        config = toy.make_config(model__label_dim=gan.spec.label_dim).model
+        g, d = (init(jax.random.key(i), frozen) for i, init in enumerate((gan.init_g, gan.init_d)))
+    else:
+        config, frozen = make_config(arch, variant), {}
+        gan = models.build(config)
+        g, d = draw(gan.init_g, rng), draw(gan.init_d, rng)
     z = jnp.asarray(rng.standard_normal((N, config.z_dim)), jnp.float32)
     cond = jnp.eye(gan.spec.label_dim, dtype=jnp.float32)[rng.integers(0, max(gan.spec.label_dim, 1), N)]
     cond = cond if gan.spec.label_dim else jnp.zeros((N, 0))
+    inputs = gan.draw_inputs(jax.random.key(0), N, cond) | {"z": z}
 
     @jax.jit
-    def run(g, d, z, cond):
-        def loss(g_params, d_params, z):
-            out = forward(gan, g | {"params": g_params}, d | {"params": d_params}, z, cond)
+    def run(g, d, inputs, cond):
+        def loss(g_params, d_params, inputs):
+            out = forward(gan, g | {"params": g_params}, d | {"params": d_params}, inputs, cond, frozen)
             return jnp.sum(jax.nn.softplus(-out[2])), out
 
-        return jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(g["params"], d["params"], z)
+        return jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(g["params"], d["params"], inputs)
 
-    return Built(config, gan, g, d, z, cond, run)
+    return Built(config, gan, g, d, inputs, cond, frozen, run)

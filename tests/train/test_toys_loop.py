@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 import toy
+from helpers import same_bits, stats_rows
 from PIL import Image
 
 from stylegan_jax import data, load_model, models
@@ -83,15 +84,6 @@ def straight(cache, tmp_path_factory):
     return run
 
 
-def same_bits(a, b) -> bool:
-    return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, jax.device_get((a, b))), strict=True))
-
-
-def rows(folder: Path) -> list[dict]:
-    found = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in ("timing", "memory")} for row in found]
-
-
 @pytest.mark.parametrize("name", toy.TOYS)
 def test_stop_and_resume_is_the_straight_run(straight, tmp_path, monkeypatch, name):
     config, folder, state = straight(name)
@@ -104,8 +96,8 @@ def test_stop_and_resume_is_the_straight_run(straight, tmp_path, monkeypatch, na
     resumed = loop.train(config, tmp_path)
     assert int(resumed.step) == 32 and int(resumed.nimg) == 256
     assert same_bits(resumed, state)
-    assert rows(tmp_path) == rows(folder) and [row["step"] for row in rows(folder)] == [8, 16, 24, 32]
-    assert np.isfinite(list(rows(folder)[-1]["mean"].values())).all()
+    assert stats_rows(tmp_path) == stats_rows(folder) and [row["step"] for row in stats_rows(folder)] == [8, 16, 24, 32]
+    assert np.isfinite(list(stats_rows(folder)[-1]["mean"].values())).all()
 
 
 def test_every_part_of_a_toy_moves(straight):
@@ -114,7 +106,7 @@ def test_every_part_of_a_toy_moves(straight):
     for head in state.nets["d"]["batch_stats"].values():
         assert not np.allclose(head["mean"], 0) and not np.allclose(head["var"], 1) and not np.allclose(head["u"], 0.5)
     assert state.moving["w_avg"].shape == (toy.CLASSES, 16) and np.abs(state.moving["w_avg"]).max(axis=1).all()
-    assert "loss/g_guidance" in rows(straight("projected").folder)[-1]["mean"]
+    assert "loss/g_guidance" in stats_rows(straight("projected").folder)[-1]["mean"]
 
 
 @pytest.mark.parametrize("name", toy.TOYS)

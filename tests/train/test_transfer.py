@@ -1,4 +1,4 @@
-"""Starting from existing weights: what is loaded, what starts anew, what is refused."""
+"""Starting from existing weights: what is loaded, what starts anew, what raises an error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+import toy
+from helpers import same_bits
 
 from configs import tiny
 from stylegan_jax import load_model
@@ -14,8 +16,9 @@ from stylegan_jax.base import rng
 from stylegan_jax.config import ConfigError, from_dict
 from stylegan_jax.convert import write_model_folder
 from stylegan_jax.runtime.mesh import make_layout
+from stylegan_jax.sampling.model import LoadedModel
 from stylegan_jax.train import programs
-from stylegan_jax.train.gan.transfer import open_source, transfer
+from stylegan_jax.train.gan.transfer import Source, open_source, transfer
 from stylegan_jax.train.tasks import make_task
 
 
@@ -99,7 +102,7 @@ def test_other_classes_start_the_embedding_anew(source):
     assert any("mapping/embed/weight (other classes)" in line for line in lines)
 
 
-def test_other_widths_are_refused_with_the_list(source):
+def test_other_widths_raise_an_error_that_lists_them(source):
     config = make_config(**{"model.channel_max": 4, "model.label_dim": 3})
     with pytest.raises(
         ConfigError, match=r"(?s)synthesis/b4/const: \(4, 4, 8\).*\(4, 4, 4\).*channel_max=8 \(here 4\)"
@@ -117,6 +120,54 @@ def test_a_source_without_discriminator_says_so(source, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.nets["d"]), jax.device_get(before.nets["d"]))
     where = "mapping/fc0/weight"
     np.testing.assert_array_equal(g_leaf(state, where), leaf(g_ema["params"], where))
+
+
+# The projected toy: collections besides parameters, and a mean style per class
+
+
+@pytest.fixture(scope="module")
+def projected():
+    """A configuration, a fresh state of the projected toy, and a model in which everything is another number."""
+    config = toy.make_config(model__label_dim=toy.CLASSES)
+    layout = make_layout(1)
+    frozen = {name: load().tree for name, load in toy.LOADERS.items()}
+    task = toy.task_of(config, layout, toy.PROJECTED)
+    state = jax.device_get(programs.create_state(task, layout, rng.root(1), frozen))
+    g, d = ({name: moved(tree) for name, tree in state.nets[net].items()} for net in ("g", "d"))
+    w_avg = np.arange(toy.CLASSES * 16, dtype=np.float32).reshape(toy.CLASSES, 16)
+    average = g | {"params": moved(g["params"])}
+    return config, state, LoadedModel(config.model, toy.PROJECTED, average, w_avg, g, d, {"from": "test"})
+
+
+def moved(tree):
+    return jax.tree.map(lambda x: x + np.float32(1), tree)
+
+
+def test_all_collections_and_the_mean_style_of_every_class_are_copied(projected):
+    config, before, model = projected
+    state, lines = transfer(config, before, Source(model, "there"))
+    assert same_bits(state.nets, {"g": model.g, "d": model.d})
+    assert same_bits(state.ema["g"], model.g_ema["params"]) and same_bits(state.moving["w_avg"], model.w_avg)
+    assert not same_bits(state.nets["d"]["batch_stats"], before.nets["d"]["batch_stats"])
+    assert all("0 new, 0 dropped" in line for line in lines[1:])
+
+
+@pytest.mark.parametrize("lacking", ["batch_stats", "buffers"])
+def test_a_collection_that_the_source_lacks_keeps_its_initial_values(projected, lacking):
+    config, before, model = projected
+    d = {name: tree for name, tree in model.d.items() if name != lacking}
+    state, lines = transfer(config, before, Source(model.replace(d=d), "there"))
+    assert same_bits(state.nets["d"], model.d | {lacking: before.nets["d"][lacking]})
+    assert any("D" in line and "not in the source" in line for line in lines)
+
+
+def test_with_other_classes_every_class_starts_from_the_mean_of_the_mean_styles(projected):
+    config, before, model = projected
+    w_avg = np.arange(5 * 16, dtype=np.float32).reshape(5, 16)
+    state, lines = transfer(config, before, Source(model.replace(w_avg=w_avg), "there"))
+    got = np.asarray(state.moving["w_avg"])
+    np.testing.assert_allclose(got, np.broadcast_to(w_avg.mean(axis=0), (toy.CLASSES, 16)), rtol=1e-6)
+    assert any(line.strip().startswith("w_avg") and "mean" in line for line in lines)
 
 
 def test_nothing_to_load_is_an_error(tmp_path):
