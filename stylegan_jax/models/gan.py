@@ -28,6 +28,8 @@ class GanSpec(NamedTuple):
         label_dim: length k of a label; 0 without conditioning.
         heads: logits per example.
         w_avg: shape of the mean style: (w,), or (k, w) with one per class.
+        slots: nominal resolution of the layers of each style slot, 4 in the first block; () where layers do not double
+            the resolution block by block.
         frozen: names of the pretrained networks, read only, of `init_g`, `init_d`, `discriminate` and `guide`.
         is_d_random: the discriminator draws random numbers in training, so that it needs keys.
         groups: paths of parameters by purpose. 'freeze_d': the discriminator's layers that Freeze-D can freeze, in
@@ -43,6 +45,7 @@ class GanSpec(NamedTuple):
     label_dim: int
     heads: int = 1
     w_avg: tuple[int, ...] = ()
+    slots: tuple[int, ...] = ()
     frozen: tuple[str, ...] = ()
     is_d_random: bool = False
     groups: Mapping[str, tuple[str, ...]] = FrozenDict()

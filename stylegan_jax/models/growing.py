@@ -97,7 +97,7 @@ def make_gan(config: ModelConfig, spec: GanSpec, generator: Generator, discrimin
         return dict(discriminator.init(key, jnp.zeros((1, *spec.image_shape)), jnp.zeros((1, spec.label_dim))))
 
     def make(blocks: int, alpha: Alpha) -> Gan:
-        here = _grown_spec(spec, config, blocks)
+        here = _level_spec(spec, config, blocks)
 
         def map_latents(g, inputs, cond, *, train=False) -> Any:
             return generator.apply(g, inputs["z"], cond, here.num_ws, method="map_latents")
@@ -125,8 +125,9 @@ def make_gan(config: ModelConfig, spec: GanSpec, generator: Generator, discrimin
     return cached(config.num_blocks, None)
 
 
-def _grown_spec(spec: GanSpec, config: ModelConfig, blocks: int) -> GanSpec:
+def _level_spec(spec: GanSpec, config: ModelConfig, blocks: int) -> GanSpec:
     h, w, c = spec.image_shape
     factor = 2 ** (config.num_blocks - blocks)
-    slots = min(spec.num_ws, 2 * blocks)  # one in all, where there are no styles
-    return spec._replace(num_ws=slots, sample=FrozenDict({"image": (h // factor, w // factor, c)}))
+    num_ws = min(spec.num_ws, 2 * blocks)  # one in all, where there are no styles
+    slots = tuple(4 * 2 ** (i // 2) for i in range(num_ws))
+    return spec._replace(num_ws=num_ws, slots=slots, sample=FrozenDict({"image": (h // factor, w // factor, c)}))

@@ -14,9 +14,10 @@ def slot_groups(model: Any) -> dict[str, list[int]]:
     Coarse slots are those of images up to 8x8, middle ones up to 32x32, fine ones the rest, as in the StyleGAN paper
     (section 3.1); where a model's layers have no resolutions of their own (StyleGAN3), thirds.
     """
-    num_ws = model.gan.spec.num_ws
-    by_resolution = model.config.arch != "stylegan3"  # two slots each, starting at 4x4
-    first, second = (min(4, num_ws), min(8, num_ws)) if by_resolution else (num_ws // 3, 2 * num_ws // 3)
+    num_ws, slots = model.gan.spec.num_ws, model.gan.spec.slots
+    first, second = num_ws // 3, 2 * num_ws // 3
+    if slots:
+        first, second = (sum(resolution <= most for resolution in slots) for most in (8, 32))
     ends = {"coarse": (0, first), "middle": (first, second), "fine": (second, num_ws), "all": (0, num_ws)}
     return {name: list(range(*slots)) for name, slots in ends.items()}
 

@@ -149,6 +149,7 @@ def test_inputs_and_samples_are_those_of_the_spec(arch, variant):
         logits, _ = jax.eval_shape(judge, sample, b.cond, KEYS if spec.is_d_random and train else None)
         assert (logits.shape, logits.dtype) == ((variants.N, spec.heads), jnp.float32)
     assert spec.image_shape == spec.sample["image"][-3:] == b.config.image_shape
+    assert spec.slots == () or (len(spec.slots) == spec.num_ws and list(spec.slots) == sorted(spec.slots))
 
 
 @each_gan

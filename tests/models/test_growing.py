@@ -62,6 +62,7 @@ def test_the_last_height_is_the_model_and_lower_ones_have_their_own_facts(arch):
     gan, g, d, at = grown(arch)
     spec, low = gan.spec, gan.grown(8).spec
     assert (spec.num_ws, low.num_ws, gan.grown(4).spec.num_ws) == (6, 4, 2)
+    assert (spec.slots, low.slots) == ((4, 4, 8, 8, 16, 16), (4, 4, 8, 8))
     assert low.image_shape == (8, 8 * spec.image_shape[1] // spec.image_shape[0], 3) == at(8)[0].shape[1:]
     assert gan.grown(16).spec == spec
     for name in ("b4", "b8", "b16"):
