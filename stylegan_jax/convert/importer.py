@@ -16,11 +16,12 @@ from stylegan_jax.convert.arguments.shared import check_arguments, merge_argumen
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import NET_NAMES, OfficialNet, OfficialPickle, read_official_pickle
 from stylegan_jax.convert.tables import Table, export_net, import_net, make_table, network_tree, paths_of
-from stylegan_jax.convert.tf_names import tf_discriminator, tf_generator
 
 OURS = {"G_ema": "g_ema", "G": "g", "D": "d"}
 NAMES = {"stylegan1": stylegan1, "stylegan2": stylegan2, "stylegan3": stylegan3}
 """What the official files of an architecture call its arrays."""
+ARGUMENTS = {"stylegan1": arguments1, "stylegan2": arguments2, "stylegan3": arguments3}
+"""With which arguments its official networks were built."""
 EXPORTABLE = ("stylegan2", "stylegan3")
 """Architectures with official networks in PyTorch."""
 
@@ -51,9 +52,7 @@ def net_table(config: Mapping[str, Any], net: str, *, with_fixed: bool = True) -
 
 def net_kwargs(config: Mapping[str, Any], net: str, w_avg_beta: float = 0.998) -> dict[str, Any]:
     """Return the constructor arguments of the official network; arguments as for `net_table`."""
-    if net != "d" and config["arch"] == "stylegan3":
-        return arguments3.generator_kwargs(config, w_avg_beta)
-    return arguments2.official_kwargs(config, net, w_avg_beta)
+    return ARGUMENTS[config["arch"]].official_kwargs(config, net, w_avg_beta)
 
 
 def detect_architecture(official: OfficialPickle) -> str:
@@ -130,16 +129,13 @@ def official_state_dicts(config: Mapping[str, Any], nets: Mapping[str, Any]) -> 
 
 def _arguments(official: OfficialPickle, arch: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Translate TensorFlow networks in place, and return (model configuration, notes)."""
-    of_discriminator = arguments1.discriminator_arguments if arch == "stylegan1" else arguments2.discriminator_arguments
-    of_generator = {"stylegan1": arguments1, "stylegan2": arguments2, "stylegan3": arguments3}[arch].generator_arguments
+    rules = ARGUMENTS[arch]
     parts: dict[str, dict[str, Any]] = {}
     notes: dict[str, Any] = {}
     for name, net in official.nets.items():
-        if arch == "stylegan1":
-            net = official.nets[name] = stylegan1.prepared(net)
-        elif official.kind == "tf":
-            net = official.nets[name] = tf_discriminator(net) if name == "D" else tf_generator(net)
-        found, note = of_discriminator(net) if name == "D" else of_generator(net)
+        if official.kind == "tf":
+            net = official.nets[name] = NAMES[arch].from_tensorflow(net, name)
+        found, note = rules.discriminator_arguments(net) if name == "D" else rules.generator_arguments(net)
         notes[name] = note
         kind = "D" if name == "D" else "G"
         if parts.setdefault(kind, found) != found:

@@ -18,7 +18,7 @@ from stylegan_jax.convert.pickles import OfficialNet
 from stylegan_jax.convert.tables import TENSORFLOW, Names, Path
 
 
-def prepared(net: OfficialNet) -> OfficialNet:
+def from_tensorflow(net: OfficialNet, name: str) -> OfficialNet:
     """Return a network without the counter of its level of detail, and with every kernel the same way round.
 
     Raises:

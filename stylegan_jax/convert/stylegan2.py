@@ -10,7 +10,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from stylegan_jax.config import ModelConfig
+from stylegan_jax.convert.pickles import OfficialNet
 from stylegan_jax.convert.tables import Fixed, Names, Path
+from stylegan_jax.convert.tf_names import tf_discriminator, tf_generator
 
 DEFAULT_FIR = (1, 3, 3, 1)
 
@@ -26,6 +28,11 @@ def fir(taps: tuple[float, ...]) -> np.ndarray:
 def dotted(path: Path) -> str:
     """Return the PyTorch name of an array of ours, without the collection that holds it."""
     return "mapping.w_avg" if path == ("w_avg",) else ".".join(path[1:])
+
+
+def from_tensorflow(net: OfficialNet, name: str) -> OfficialNet:
+    """Return a network of TensorFlow, 'D' or a generator, as if PyTorch had written it."""
+    return tf_discriminator(net) if name == "D" else tf_generator(net)
 
 
 def generator(config: ModelConfig, paths: Iterable[Path]) -> Names:

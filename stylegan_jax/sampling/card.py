@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from stylegan_jax import __version__
+from stylegan_jax.config.arch import ARCH_RULES
 from stylegan_jax.convert.folder import LICENCE_NOTE, count_parameters
 from stylegan_jax.sampling.model import LoadedModel
-
-NAMES = {"stylegan1": "StyleGAN", "stylegan2": "StyleGAN2", "stylegan3": "StyleGAN3"}
 
 
 def provenance(model: LoadedModel) -> dict[str, Any]:
@@ -119,9 +118,9 @@ def _summary(model: LoadedModel) -> str:
     kind = {"multi-hot": "multi-hot labels of length {}", "vectors": "label vectors of length {}"}
     label = kind.get(model.label_kind, "{} classes").format(model.gan.spec.label_dim)
     chosen = f", drawn by label ({label})" if model.gan.spec.label_dim else ""
-    arch = NAMES.get(model.config.arch, model.config.arch)
+    title = ARCH_RULES[model.config.arch].title
     return (
-        f"{arch} generator of {width}x{height} {colour} images{chosen}: averaged weights, as a model folder of "
+        f"{title} generator of {width}x{height} {colour} images{chosen}: averaged weights, as a model folder of "
         f"stylegan_jax {__version__} (`model.json`, `weights.safetensors`; nothing in them can run code)."
     )
 

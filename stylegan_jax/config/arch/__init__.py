@@ -15,12 +15,14 @@ class ArchRules(NamedTuple):
     """What an architecture says of a configuration.
 
     Attributes:
+        title: its name in prose.
         check: raise ConfigError for a model that it cannot build.
         describe: the lines that it adds to a dry run, or ''.
         check_run: raise ConfigError for keys outside `model` that do not fit it.
         same: keys of `model` that no shape tells of, and that must be equal to start from other weights.
     """
 
+    title: str
     check: Callable[[ModelConfig], None]
     describe: Callable[[ModelConfig], str] = lambda model: ""
     check_run: Callable[[ExperimentConfig], None] = lambda config: None
@@ -28,8 +30,8 @@ class ArchRules(NamedTuple):
 
 
 ARCH_RULES: dict[str, ArchRules] = {
-    "stylegan1": ArchRules(stylegan1.check, check_run=stylegan1.check_run, same=("stylegan1",)),
-    "stylegan2": ArchRules(stylegan2.check),
-    "stylegan3": ArchRules(stylegan3.check, stylegan3.format_plan),
+    "stylegan1": ArchRules("StyleGAN", stylegan1.check, check_run=stylegan1.check_run, same=("stylegan1",)),
+    "stylegan2": ArchRules("StyleGAN2", stylegan2.check),
+    "stylegan3": ArchRules("StyleGAN3", stylegan3.check, stylegan3.format_plan),
 }
 """`config.model.arch` -> its rules; `models.ARCHS` has the networks under the same names."""

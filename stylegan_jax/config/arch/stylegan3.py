@@ -252,6 +252,11 @@ def _layer(config: ModelConfig, index: int, source: Signal, out: Signal) -> Laye
     )
 
 
+def count_taps(config: ModelConfig) -> int:
+    """Return the number of taps of all filters."""
+    return sum(p.up_taps + p.down_taps ** (1 + p.radial) for p in make_plan(config).layers)
+
+
 def format_plan(config: ModelConfig) -> str:
     """Return the layer plan as a table."""
     plan = make_plan(config)

@@ -7,15 +7,15 @@ defaults out), the attributes stored on the modules (which do not), and the arra
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stylegan_jax.config import ConfigError, ExperimentConfig, ModelConfig, model_from_dict
-from stylegan_jax.config.arch.stylegan3 import make_plan
+from stylegan_jax.config.arch.stylegan3 import count_taps
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import OfficialNet
 
-ARCHITECTURES = ("skip", "resnet", "orig")
+ARCHITECTURES: tuple[str, ...] = ModelConfig.__dataclass_fields__["g_arch"].metadata["choices"]
 # What official files can ask for; all are in ops.bias_act.ACTIVATIONS, which needs JAX.
 ACTIVATIONS = ("lrelu", "relu", "linear", "tanh", "sigmoid", "elu", "selu", "softplus", "swish")
 WHOLE_BATCH = 1 << 20  # a minibatch-stddev group larger than any batch: the official None
@@ -23,14 +23,18 @@ WHOLE_BATCH = 1 << 20  # a minibatch-stddev group larger than any batch: the off
 DEFAULTS: dict[str, Any] = ExperimentConfig().to_dict()["model"] | {"resolution": 0, "label_dim": 0}
 """What a model configuration holds when the arguments say nothing else; a file names its resolution and its labels."""
 SHARED = ("resolution", "img_channels", "label_dim", "activation", "conv_clamp", "resample_filter", "grows")
-LIMITS = {"num_layers": 100, "filter_size": 32, "lrelu_upsampling": 8, "margin_size": 1000, "conv_kernel": 31}
-"""Largest values of model.stylegan3 that a file may ask for."""
+LIMITS = {
+    "stylegan3": {"num_layers": 100, "filter_size": 32, "lrelu_upsampling": 8, "margin_size": 1000, "conv_kernel": 31}
+}
+"""Largest values of an architecture's own keys that a file may ask for."""
 MAX_SIZE = 1 << 14
 """Largest height and width of images that a file may ask for."""
 MAX_TAPS = 64
 """Largest number of taps of a resampling filter that a file may ask for."""
-MAX_PLAN_TAPS = 1 << 13
-"""Largest number of taps of all filters of StyleGAN3; those of 1024x1024 have 410 (T) and 1994 (R)."""
+FILTER_TAPS: dict[str, Callable[[ModelConfig], int]] = {"stylegan3": count_taps}
+"""Taps of the filters that an architecture designs by its configuration."""
+MAX_FILTER_TAPS = 1 << 13
+"""Largest number of them; StyleGAN3 at 1024x1024 has 410 (T) and 1994 (R)."""
 HARMLESS = ("class_name", "fp16_channels_last", "fused_modconv_default", "freeze_layers", "num_ws", "use_fp16")
 _MISSING = object()
 
@@ -199,19 +203,19 @@ def check_arguments(arguments: Mapping[str, Any]) -> ModelConfig:
     for key, taps in {"resample_filter": full["resample_filter"], **full["stylegan1"]}.items():
         if isinstance(taps, list | tuple) and len(taps) > MAX_TAPS:
             raise BadCheckpointError("", f"argument {key} has {len(taps)} taps; at most {MAX_TAPS}")
-    for key, limit in LIMITS.items() if full["arch"] == "stylegan3" else ():
-        if full["stylegan3"][key] > limit:
-            raise BadCheckpointError("", f"argument stylegan3.{key} is {full['stylegan3'][key]}; at most {limit}")
+    arch = full["arch"]
+    for key, limit in LIMITS.get(arch, {}).items():
+        if full[arch][key] > limit:
+            raise BadCheckpointError("", f"argument {arch}.{key} is {full[arch][key]}; at most {limit}")
     try:
         model = model_from_dict(full)
     except ConfigError as error:
         raise BadCheckpointError("", str(error)) from None
     if max(model.image_shape[:2]) > MAX_SIZE:
         raise BadCheckpointError("", f"images of {model.image_shape} are larger than {MAX_SIZE} on a side")
-    layers = make_plan(model).layers if model.arch == "stylegan3" else ()
-    taps = sum(p.up_taps + p.down_taps ** (1 + p.radial) for p in layers)
-    if taps > MAX_PLAN_TAPS:
-        raise BadCheckpointError("", f"the filters of stylegan3 have {taps} taps in all; at most {MAX_PLAN_TAPS}")
+    taps = FILTER_TAPS[arch](model) if arch in FILTER_TAPS else 0
+    if taps > MAX_FILTER_TAPS:
+        raise BadCheckpointError("", f"the filters of {arch} have {taps} taps in all; at most {MAX_FILTER_TAPS}")
     return model
 
 

@@ -8,7 +8,7 @@ from stylegan_jax.convert.arguments.shared import check_arguments, clamp_bound, 
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import OfficialNet
 
-# Arguments that change nothing once a network is trained, or only its use; `stylegan1.prepared` used fused_scale.
+# Arguments that change nothing once a network is trained, or only its use; `from_tensorflow` used fused_scale.
 _USAGE = ("truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val", "style_mixing_prob")
 _USAGE += ("dlatent_avg_beta", "structure", "randomize_noise", "func_name", "fused_scale", "dlatent_broadcast")
 _NEUTRAL = {"fmap_decay": 1.0, "dtype": "float32", "normalize_latents": True, "use_wscale": True}

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stylegan_jax.convert.arguments import stylegan2
 from stylegan_jax.convert.arguments.shared import Arguments, clamp_bound, finish
 from stylegan_jax.convert.pickles import OfficialNet
 
+discriminator_arguments = stylegan2.discriminator_arguments
 MAPPING_LAYERS = 2  # the default of this constructor
 
 
@@ -63,13 +65,16 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
     return finish(out, kwargs, mapping), {**notes, **kwargs.harmless}
 
 
-def generator_kwargs(arguments: Mapping[str, Any], w_avg_beta: float = 0.998) -> dict[str, Any]:
-    """Return the constructor arguments of the official PyTorch generator.
+def official_kwargs(arguments: Mapping[str, Any], net: str, w_avg_beta: float = 0.998) -> dict[str, Any]:
+    """Return the constructor arguments of the official network in PyTorch.
 
     Args:
         arguments: a full model configuration.
+        net: 'g', 'g_ema' or 'd'.
         w_avg_beta: decay of the running mean of w.
     """
+    if net == "d":
+        return stylegan2.official_kwargs(arguments, net, w_avg_beta)
     a, own = arguments, dict(arguments["stylegan3"])
     del own["magnitude_ema_kimg"]
     return {
