@@ -4,11 +4,12 @@ The program is a function that does some work in a directory and, run again, con
 so this process imports once, starts no JAX backend, and forks a child per run; each child is killed with SIGKILL at a
 random time after it has reported itself ready. Run as a script, as forking is unsafe in a process that has used JAX.
 
-    python tests/faults/kill_server.py <module>:<function> <directory> --kills 15 --seed 0 --longest 0.5
+    python tests/faults/kill_server.py <module>:<function>[,<function>…] <directory> --kills 15 --seed 0 --longest 0.5
 
-`function(directory, ready)` calls `ready()` when killing may begin; it ends when the work is done. It works in `killed`
-inside the directory and first, undisturbed, in `straight` for comparison. The report is one line of JSON: kills, runs,
-checks, and codes (those of the runs that were not killed by us, the straight one first).
+`function(directory, ready)` calls `ready()` when killing may begin; it ends when the work is done. It works in
+`FUNCTION/killed` inside the directory and first, undisturbed, in `FUNCTION/straight` for comparison. The report is one
+line of JSON per function: kills, runs, checks, and codes (those of the runs that were not killed by us, the straight
+one first).
 """
 
 from __future__ import annotations
@@ -110,27 +111,28 @@ def kill_and_rerun(
 def main() -> None:
     """Run as a script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program", help="module:function; module:check, if it exists, is called after each kill")
+    parser.add_argument("program", help="module:function,…; module:check, if it exists, is called after each kill")
     parser.add_argument("directory", type=pathlib.Path)
     parser.add_argument("--kills", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--longest", type=float, default=0.5)
     arguments = parser.parse_args()
     sys.path.insert(0, os.fspath(pathlib.Path(__file__).parent))
-    module_name, function = arguments.program.split(":")
+    module_name, functions = arguments.program.split(":")
     module = importlib.import_module(module_name)
-    program, (straight, killed) = getattr(module, function), (arguments.directory / n for n in ("straight", "killed"))
-    straight.mkdir()
-    code = run_once(program, straight, None)
-    report = kill_and_rerun(
-        program,
-        killed,
-        kills=arguments.kills,
-        seed=arguments.seed,
-        longest=arguments.longest,
-        check=getattr(module, "check", None),
-    )
-    print(json.dumps(report | {"codes": [code, *report["codes"]]}))
+    for name in functions.split(","):
+        program, straight = getattr(module, name), arguments.directory / name / "straight"
+        straight.mkdir(parents=True)
+        code = run_once(program, straight, None)
+        report = kill_and_rerun(
+            program,
+            arguments.directory / name / "killed",
+            kills=arguments.kills,
+            seed=arguments.seed,
+            longest=arguments.longest,
+            check=getattr(module, "check", None),
+        )
+        print(json.dumps(report | {"codes": [code, *report["codes"]]}), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ SERVER = Path(__file__).with_name("kill_server.py")
 
 def kill_and_compare(
     program: str, directory: Path, kills: int, seed: int, longest: float, **variables: str
-) -> list[Any]:
-    """Kill a program again and again until it ends in the bits of a straight run; return its checks after the kills.
+) -> list[list[Any]]:
+    """Kill programs again and again until each ends in the bits of a straight run; return their checks after the kills.
 
     Args:
-        program: 'module:function' of this folder.
-        directory: where it works: undisturbed in 'straight', and in 'killed'.
+        program: 'module:function,…' of this folder.
+        directory: where they work: undisturbed in 'FUNCTION/straight', and in 'FUNCTION/killed'.
         kills: how many.
         seed: of their times.
         longest: seconds after being ready, at most.
@@ -30,8 +30,11 @@ def kill_and_compare(
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | variables
     result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1200, check=False)
     assert result.returncode == 0, result.stderr
-    report = json.loads(result.stdout.splitlines()[-1])
-    assert report["codes"] == [0, 0], result.stderr
-    assert len(report["checks"]) == report["kills"] > 0
-    assert (directory / "killed/done").read_text() == (directory / "straight/done").read_text()
-    return report["checks"]
+    names = program.split(":")[1].split(",")
+    reports = [json.loads(line) for line in result.stdout.splitlines() if line.startswith('{"kills"')]
+    for name, report in zip(names, reports, strict=True):
+        assert report["codes"] == [0, 0], result.stderr
+        assert len(report["checks"]) == report["kills"] > 0
+        killed, straight = (directory / name / place / "done" for place in ("killed", "straight"))
+        assert killed.read_text() == straight.read_text()
+    return [report["checks"] for report in reports]

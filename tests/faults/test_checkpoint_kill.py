@@ -9,7 +9,9 @@ import pytest
 
 
 def check(directory: Path, kills: int, longest: float, steps: int) -> None:
-    checks = killing.kill_and_compare("toy_run:train", directory, kills, 1, longest, XLA_FLAGS="", TOY_STEPS=str(steps))
+    [checks] = killing.kill_and_compare(
+        "toy_run:train", directory, kills, 1, longest, XLA_FLAGS="", TOY_STEPS=str(steps)
+    )
     assert len(checks) == kills
     for state in checks:
         assert state["requested"] - state["committed"] <= 2  # the one being written, and the one just asked for

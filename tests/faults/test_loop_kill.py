@@ -12,11 +12,13 @@ from helpers import stats_rows
 
 def check(directory: Path, kills: int, seed: int) -> None:
     flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
-    checks = killing.kill_and_compare("loop_run:train", directory, kills, seed, 1.5, XLA_FLAGS=flags)
-    assert stats_rows(directory / "killed") == stats_rows(directory / "straight")
-    assert [row["step"] for row in stats_rows(directory / "killed")] == list(range(8, 65, 8))
-    for seen in checks:
-        assert seen["rows"] * 8 - seen["committed"] <= 8 + 8  # a checkpoint per row: at most the one being written
+    names = "train", "train_projected"
+    found = killing.kill_and_compare(f"loop_run:{','.join(names)}", directory, kills, seed, 1.5, XLA_FLAGS=flags)
+    for name, checks in zip(names, found, strict=True):
+        killed, straight = (stats_rows(directory / name / place) for place in ("killed", "straight"))
+        assert killed == straight and [row["step"] for row in killed] == list(range(8, 65, 8))
+        for seen in checks:
+            assert seen["rows"] * 8 - seen["committed"] <= 8 + 8  # a checkpoint per row: at most the one being written
 
 
 def test_two_kills_change_nothing(tmp_path: Path):
