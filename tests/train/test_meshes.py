@@ -45,7 +45,7 @@ def split_everything():
 
 
 @functools.cache
-def setup(mesh: tuple[int, int, int], name: str = "tiny") -> Run:
+def setup(mesh: tuple[int, int, int], name: str) -> Run:
     tree = tiny.get_config()
     tree.train.batch_size = N
     tree.model.label_dim = 0
@@ -63,7 +63,7 @@ def setup(mesh: tuple[int, int, int], name: str = "tiny") -> Run:
 
 
 @functools.cache
-def initial_arrays(name: str = "tiny"):
+def initial_arrays(name: str):
     """Return the first state on the host, with noise strengths that count."""
     run = setup(ONE, name)
     state = jax.device_get(programs.create_state(run.task, run.layout, KEY, run.frozen))
@@ -72,7 +72,7 @@ def initial_arrays(name: str = "tiny"):
 
 
 @functools.cache
-def train(mesh: tuple[int, int, int], name: str = "tiny", steps: int = 10):
+def train(mesh: tuple[int, int, int], name: str, steps: int):
     """Return (sums of the terms of each step, final state)."""
     run, rows = setup(mesh, name), []
     state, key = jax.tree.map(np.copy, initial_arrays(name)), jax.device_put(KEY, run.layout.replicated)
@@ -87,7 +87,7 @@ def train(mesh: tuple[int, int, int], name: str = "tiny", steps: int = 10):
     return np.array(rows), state
 
 
-def check_equal(mesh: tuple[int, int, int], name: str = "tiny", steps: int = 10) -> None:
+def check_equal(mesh: tuple[int, int, int], name: str, steps: int) -> None:
     (one, last_one), (many, last_many) = train(ONE, name, steps), jax.device_get(train(mesh, name, steps))
     losses = [i for i, term in enumerate(setup(ONE, name).task.terms) if term.startswith("loss/")]
     np.testing.assert_allclose(many[:, losses], one[:, losses], rtol=1e-5, atol=1e-7)
@@ -101,7 +101,7 @@ def check_equal(mesh: tuple[int, int, int], name: str = "tiny", steps: int = 10)
 
 @pytest.mark.parametrize("mesh", [DATA, FSDP, ALL])
 def test_a_mesh_equals_one_device_over_ten_steps(mesh):
-    check_equal(mesh)
+    check_equal(mesh, "tiny", 10)
 
 
 @pytest.mark.parametrize("name", ["projected", "clips"])
@@ -132,8 +132,8 @@ def collectives(run: Run, phase: str) -> list[tuple[str, tuple[int, ...], int]]:
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_data_parallel_reduces_each_part_of_the_gradient_once_and_moves_no_activation(phase):
-    run = setup(DATA)
-    params = sum(x.nbytes for x in jax.tree.leaves(initial_arrays().nets[phase[0]]["params"]))
+    run = setup(DATA, "tiny")
+    params = sum(x.nbytes for x in jax.tree.leaves(initial_arrays("tiny").nets[phase[0]]["params"]))
     found = collectives(run, phase)
     config = run.config.model
     groups = (2 if phase == "d_main" else 1) * N // config.mbstd_group  # fakes and reals have their own
@@ -149,7 +149,7 @@ def test_data_parallel_reduces_each_part_of_the_gradient_once_and_moves_no_activ
 
 
 def test_fsdp_splits_parameters_moments_and_averages():
-    _, state = train(FSDP)
+    _, state = train(FSDP, "tiny", 10)
     whole = lambda tree: sum(x.nbytes for x in jax.tree.leaves(tree))
     held = lambda tree: sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(tree))
     for name, tree in {"nets": state.nets, "ema": state.ema, "opt": state.opt}.items():
@@ -159,19 +159,16 @@ def test_fsdp_splits_parameters_moments_and_averages():
 
 def test_a_checkpoint_of_one_mesh_restores_on_every_other(tmp_path):
     meshes = (ONE, DATA, FSDP, ALL)
+    targets = {mesh: programs.state_shapes((run := setup(mesh, "tiny")).task, run.layout) for mesh in meshes}
     for mesh in meshes:
-        _, state = train(mesh)
+        _, state = train(mesh, "tiny", 10)
         with Checkpointer(tmp_path / "-".join(map(str, mesh))) as checkpoints:
             checkpoints.save(10, state, {"params": state.ema["g"]}, {})
-    for mesh in meshes:
-        for other in meshes:
-            run = setup(other)
-            target = programs.state_shapes(run.task, run.layout)
-            with Checkpointer(tmp_path / "-".join(map(str, mesh))) as checkpoints:
+            for target in targets.values():
                 found = checkpoints.restore(target)
-            assert found is not None
-            jax.tree.map(lambda x, t: x.sharding == t.sharding or pytest.fail(str(t)), found[0], target)
-            jax.tree.map(np.testing.assert_array_equal, jax.device_get(found[0]), jax.device_get(train(mesh)[1]))
+                assert found is not None
+                jax.tree.map(lambda x, t: x.sharding == t.sharding or pytest.fail(str(t)), found[0], target)
+                jax.tree.map(np.testing.assert_array_equal, *jax.device_get((found[0], state)))
 
 
 def test_too_many_devices_is_an_error_with_the_fix():
