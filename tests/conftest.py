@@ -30,6 +30,21 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
 
+# The files that take longest, by CPU seconds: first, so that no worker is left alone with one at the end.
+LONGEST = (
+    "faults/test_processes.py",
+    "parity/test_golden.py",
+    "train/test_meshes.py",
+    "checkpoints/test_checkpointer.py",
+    "faults/test_loop_kill.py",
+    "faults/test_metrics_processes.py",
+    "models/test_contract.py",
+    "train/test_loop.py",
+    "train/test_options.py",
+    "train/test_archs.py",
+    "train/test_growing_run.py",
+    "train/test_loop_options.py",
+)
 _programs = collections.Counter()  # of this process and, at its end, of the workers
 
 
@@ -60,6 +75,20 @@ def _count(event):
 def _cpu_seconds():
     times = os.times()
     return sum(times[:4])  # of this process and of the children that ended
+
+
+def pytest_collection_modifyitems(items):
+    ranks = {f"tests/{name}": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep the tests of a file in one worker: they share programs; unless `--dist` says otherwise."""
+    if config.option.dist == "load":
+        config.option.loadscopereorder = False  # by number of tests; ours is by time
+        return importlib.import_module("xdist.scheduler").LoadFileScheduling(config, log)
+    return None
 
 
 def pytest_collection_finish():
