@@ -17,17 +17,19 @@ import pytest
 from helpers import json_rows
 
 ROOT = Path(__file__).parents[2]
+TOY = Path(__file__).with_name("toy_main.py")
 BATCH = 8
 
 
 class Command:
-    """The training command on `count` processes with `devices` devices each."""
+    """The training command on `count` processes with `devices` devices each; of the toy, or of the tiny StyleGAN2."""
 
-    def __init__(self, workdir: Path, count: int, devices: int, steps: int):
+    def __init__(self, workdir: Path, count: int, devices: int, steps: int, toy: bool = True):
         with socket.socket() as probe:
             probe.bind(("localhost", 0))
             self.address = f"localhost:{probe.getsockname()[1]}"
         self.count, self.workdir = count, workdir
+        self.program = [os.fspath(TOY)] if toy else ["-m", "stylegan_jax.main"]
         self.environment = os.environ | {
             "JAX_PLATFORMS": "cpu",
             "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
@@ -42,7 +44,7 @@ class Command:
     @contextlib.contextmanager
     def running(self, *each: tuple[str, ...], **distributed: int) -> Iterator[list[subprocess.Popen]]:
         """Start it; `each` has more arguments for every process."""
-        command = [sys.executable, "-m", "stylegan_jax.main", f"--config={ROOT}/configs/tiny.py"]
+        command = [sys.executable, *self.program, f"--config={ROOT}/configs/tiny.py"]
         command += [f"--workdir={self.workdir}", *self.arguments]
         command += [f"--config.distributed.{key}={value}" for key, value in distributed.items()]
         processes = []
@@ -88,18 +90,18 @@ class Command:
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_does_and_each_resumes_the_other(tmp_path):
-    one, two = (Command(tmp_path / f"{n}", n, 4 // n, 12) for n in (1, 2))
+    one, two = (Command(tmp_path / f"{n}", n, 4 // n, 12, toy=False) for n in (1, 2))
     one.run()
     two.run()
     assert len(one.means()) == len(two.means()) == 3
-    Command(tmp_path / "1", 2, 2, 16).run()
-    Command(tmp_path / "2", 1, 4, 16).run()
+    Command(tmp_path / "1", 2, 2, 16, toy=False).run()
+    Command(tmp_path / "2", 1, 4, 16, toy=False).run()
     assert len(one.means()) == 4
     for a, b in zip(one.means(), two.means(), strict=True):
         for name, value in a.items():
             assert b[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
-    assert "resuming from step 12" in Command(tmp_path / "2", 1, 4, 16).output()
-    assert "tick" not in Command(tmp_path / "1", 2, 2, 16).output(1)  # process 0 alone tells
+    assert "resuming from step 12" in Command(tmp_path / "2", 1, 4, 16, toy=False).output()
+    assert "tick" not in Command(tmp_path / "1", 2, 2, 16, toy=False).output(1)  # process 0 alone tells
 
 
 @pytest.mark.slow
