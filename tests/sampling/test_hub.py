@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import hashlib
 import json
@@ -17,10 +16,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from configs import tiny
-from stylegan_jax import load_model, models
-from stylegan_jax.config import ConfigError, from_dict
-from stylegan_jax.convert import write_model_folder
+from stylegan_jax import load_model
+from stylegan_jax.config import ConfigError
 from stylegan_jax.sampling import exported, hub
 from stylegan_jax.sampling.exported import load_exported
 from stylegan_jax.tools import export, sample
@@ -77,18 +74,6 @@ def fake(tmp_path, monkeypatch):
     found = FakeHub(tmp_path / "hub")
     monkeypatch.setitem(sys.modules, "huggingface_hub", found)
     return found
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    tree = tiny.get_config()
-    tree.model.label_dim = 0
-    config = from_dict(tree).model
-    g = jax.device_get(jax.jit(models.build(config).init_g)(jax.random.key(1)))
-    g["w_avg"] = np.ones(config.w_dim, np.float32)
-    path = tmp_path_factory.mktemp("hub") / "model"
-    write_model_folder(path, dataclasses.asdict(config), {"g_ema": g}, {"label_kind": "none", "note": "random"})
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
-from configs import tiny
-from stylegan_jax import models, sampling
-from stylegan_jax.config import from_dict
-from stylegan_jax.convert.folder import write_model_folder
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    tree = tiny.get_config()
-    tree.model.label_dim = 0
-    config = from_dict(tree).model
-    g = jax.device_get(jax.jit(models.build(config).init_g)(jax.random.key(1)))
-    path = tmp_path_factory.mktemp("library") / "model"
-    write_model_folder(
-        path, dataclasses.asdict(config), {"g_ema": g | {"w_avg": np.ones(config.w_dim, np.float32)}}, {}
-    )
-    return path
+from stylegan_jax import sampling
 
 
 def test_every_name_can_be_imported():
