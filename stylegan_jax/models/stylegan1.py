@@ -17,15 +17,15 @@ from stylegan_jax.config import ModelConfig
 from stylegan_jax.layers.conv import resample_filter, scaled_clamp
 from stylegan_jax.layers.dense import Dense, scaled_normal
 from stylegan_jax.models import growing
-from stylegan_jax.models.gan import Gan, make_spec
+from stylegan_jax.models.gan import Gan
 from stylegan_jax.models.precision import cast
 from stylegan_jax.models.stylegan2 import (
     block_resolutions,
+    block_spec,
     channels,
     layer_noise,
     lowp_dtype,
     recomputed,
-    rgb_biases,
 )
 from stylegan_jax.ops import conv, fir
 from stylegan_jax.ops.bias_act import bias_act
@@ -296,18 +296,5 @@ def discriminator_layers(config: ModelConfig) -> tuple[str, ...]:
 
 def build(config: ModelConfig) -> Gan:
     """Return the StyleGAN bundle of a model configuration."""
-    spec = make_spec(
-        config.image_shape,
-        config.z_dim,
-        num_ws(config),
-        config.w_dim,
-        config.label_dim,
-        groups={
-            "freeze_d": discriminator_layers(config),
-            "mapping": ("mapping",),
-            "embed": ("mapping/embed",),
-            "no_path_length": rgb_biases(config, has_rgb_everywhere=False),
-            "no_penalty": ("b4/out/bias",),
-        },
-    )
+    spec = block_spec(config, num_ws(config), discriminator_layers(config), has_rgb_everywhere=False)
     return growing.make_gan(config, spec, Generator(config), Discriminator(config))

@@ -19,7 +19,7 @@ from stylegan_jax.layers.conv import Conv, ModulatedConv, ToRGB, resample_filter
 from stylegan_jax.layers.dense import Dense
 from stylegan_jax.layers.mapping import Mapping
 from stylegan_jax.models import growing
-from stylegan_jax.models.gan import Gan, make_spec
+from stylegan_jax.models.gan import Gan, GanSpec, make_spec
 from stylegan_jax.models.precision import cast, low_dtype
 from stylegan_jax.ops import fir
 from stylegan_jax.ops.norm import minibatch_std
@@ -290,20 +290,26 @@ def rgb_biases(config: ModelConfig, has_rgb_everywhere: bool) -> tuple[str, ...]
     return tuple(f"synthesis/b{res}/torgb/bias" for res in used)
 
 
+def block_spec(config: ModelConfig, slots: int, freeze_d: tuple[str, ...], has_rgb_everywhere: bool) -> GanSpec:
+    """Return the spec of two networks of blocks.
+
+    Args:
+        config: the model.
+        slots: style slots.
+        freeze_d: paths of the discriminator's layers that can be frozen, in order from the input.
+        has_rgb_everywhere: every block of the generator has a ToRGB layer, not the last alone.
+    """
+    groups = {
+        "freeze_d": freeze_d,
+        "mapping": ("mapping",),
+        "embed": ("mapping/embed",),
+        "no_path_length": rgb_biases(config, has_rgb_everywhere),
+        "no_penalty": ("b4/out/bias",),
+    }
+    return make_spec(config.image_shape, config.z_dim, slots, config.w_dim, config.label_dim, groups=groups)
+
+
 def build(config: ModelConfig) -> Gan:
     """Return the StyleGAN2 bundle of a model configuration."""
-    spec = make_spec(
-        config.image_shape,
-        config.z_dim,
-        num_ws(config),
-        config.w_dim,
-        config.label_dim,
-        groups={
-            "freeze_d": discriminator_layers(config),
-            "mapping": ("mapping",),
-            "embed": ("mapping/embed",),
-            "no_path_length": rgb_biases(config, has_rgb_everywhere=config.g_arch == "skip"),
-            "no_penalty": ("b4/out/bias",),
-        },
-    )
+    spec = block_spec(config, num_ws(config), discriminator_layers(config), config.g_arch == "skip")
     return growing.make_gan(config, spec, Generator(config), Discriminator(config))
