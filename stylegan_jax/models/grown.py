@@ -20,14 +20,12 @@ def plain(gan: Gan, level: Level) -> Gan:
     return gan.grown(level.height) if gan.grown else gan
 
 
-def at(gan: Gan, level: Level, nimg: jax.Array | int) -> Gan:
-    """Return the bundle of a level once `nimg` images have been shown; `nimg` may be traced."""
-    if not gan.grown or not level.fade_length:
-        return plain(gan, level)
-    return gan.grown(level.height, alpha(level, nimg))
+def fade_at(level: Level, nimg: jax.Array | int) -> jax.Array | None:
+    """Return `alpha` once `nimg` images have been shown, traced or not; None for a level without a fade."""
+    return alpha(level, nimg) if level.fade_length else None
 
 
-def faded(gan: Gan, level: Level, fade: jax.Array | None) -> Gan:
+def faded(gan: Gan, level: Level, fade: jax.Array | float | None) -> Gan:
     """Return the bundle of a level whose newest layers are faded in as far as `fade` says; None: fully."""
     return plain(gan, level) if fade is None or not gan.grown else gan.grown(level.height, fade)
 
@@ -39,7 +37,6 @@ def fade_reals(image: jax.Array, fade: jax.Array | None) -> jax.Array:
 
 def after(gan: Gan, config: ExperimentConfig, step: int) -> Gan:
     """Return the bundle that a run's checkpoint of a step is for; the same one when called again."""
-    level, nimg = levels(config)[level_at(config, step - 1)], images_shown(config, step)
-    if not gan.grown or not level.fade_length:
-        return plain(gan, level)
-    return gan.grown(level.height, float(alpha(level, nimg)))
+    level = levels(config)[level_at(config, step - 1)]
+    fade = fade_at(level, images_shown(config, step))
+    return faded(gan, level, None if fade is None else float(fade))

@@ -132,10 +132,6 @@ def run_on_all_processes(action: Callable[[], T]) -> T:
     return result  # type: ignore[return-value]
 
 
-together = run_on_all_processes
-"""Its name in version 0.1."""
-
-
 def check_agreement(config: ExperimentConfig, facts: dict[str, Any]) -> None:
     """Refuse to go on when processes differ in what decides the computation.
 

@@ -154,7 +154,6 @@ class Task(NamedTuple):
     """All that the loop knows of what it trains.
 
     Attributes:
-        name: short name for reports.
         plan: level -> `Plan`.
         create: (key, frozen) -> the state before the first step; pure.
         terms: names of everything that its phases and `finish` may report, in the order of `TrainState.stats`.
@@ -169,7 +168,6 @@ class Task(NamedTuple):
         titles: network -> what it is called in tables.
     """
 
-    name: str
     plan: Callable[[Level], Plan]
     create: Callable[[jax.Array, Mapping[str, Tree]], TrainState]
     terms: tuple[str, ...]

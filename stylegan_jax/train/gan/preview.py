@@ -41,7 +41,7 @@ class GanPreview:
         self._batch, self._place = layout.batch, layout.place
 
         def draw(model, inputs, label):
-            here = grown.at(gan, level, model["nimg"]) if level else gan
+            here = grown.faded(gan, level, grown.fade_at(level, model["nimg"])) if level else gan
             ws = drawing.map_styles(here, model["g"], None, inputs, label)
             image = drawing.draw(here, model["g"], ws, inputs)
             return image if image.ndim == 4 else image[:, 0]

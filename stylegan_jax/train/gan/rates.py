@@ -31,5 +31,5 @@ def rates_at(config: ExperimentConfig, level: Level, nimg: Any) -> Rates:
         gamma=loss.r1_gamma,
         ema_beta=ema.ema_beta(t.batch_size, nimg, t.ema_kimg, t.ema_rampup),
         blur_sigma=blur_sigma(loss, nimg) if loss.blur_init_sigma else 0.0,
-        fade=grown.alpha(level, nimg) if level.fade_length else None,
+        fade=grown.fade_at(level, nimg),
     )

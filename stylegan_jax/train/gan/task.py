@@ -88,7 +88,6 @@ def make_task(
     names = TERMS + (("loss/g_guidance",) if gan.guide else ())
     known = loaders if loaders is not None else {name: functools.partial(_load, name) for name in gan.spec.frozen}
     return Task(
-        name=config.model.arch,
         plan=make_plan,
         create=functools.partial(_create, gan, config, lambda: make_plan(last), len(names)),
         terms=names,
