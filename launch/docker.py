@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         runner.check(["docker", "push", image])
     else:
         arguments = commands.train_arguments(rest, MOUNTED)
-        folder = Path(o.storage).resolve()
+        folder = Path(o.storage).expanduser().resolve()
         mount = ["--mount", f"type=bind,source={folder},target={MOUNTED}"]
         user = [f"--user={os.getuid()}:{os.getgid()}"]  # what it writes belongs to the caller
         if not o.dry_run:

@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs pages of traceback before the error that we print
-    from stylegan_jax.base.errors import StyleganError
+    from stylegan_jax.base.errors import StyleganError, printable, visible
     from stylegan_jax.checkpoints.checkpointer import CheckpointError
     from stylegan_jax.config import from_dict
 
@@ -44,20 +44,20 @@ def main(argv: list[str]) -> int:
         from stylegan_jax.runtime.processes import LostProcessError, join_processes
         from stylegan_jax.train.loop import DivergedError, train
     except StyleganError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(error)}", file=sys.stderr)
         return 2
     try:
         with join_processes(config.distributed):
             assert _WORKDIR.value is not None  # but for a dry run; checked with the command line
             train(config, _WORKDIR.value)
     except LostProcessError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {visible(error)}", file=sys.stderr, flush=True)
         os._exit(1)
     except StyleganError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(error)}", file=sys.stderr)
         return 1 if isinstance(error, CheckpointError | DivergedError) else 2
     except OSError as error:
-        print(f"error: {error}; the last checkpoint in {_WORKDIR.value} is kept", file=sys.stderr)
+        print(f"error: {visible(error)}; the last checkpoint in {printable(_WORKDIR.value)} is kept", file=sys.stderr)
         return 1
     return 0
 

@@ -53,6 +53,17 @@ def test_the_defaults_are_valid_but_for_the_missing_data():
         config_lib.from_dict(common.get_config())
 
 
+def test_a_tilde_is_the_home_folder_in_every_key_that_is_a_path(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    keys = {"data__path": "~/a.zip", "train__init_from": "~/b.pkl", "train__compilation_cache": "~/c",
+            "eval__cache": "~/d", "eval__features_path": "vgg=~/e,inception=~/f"}  # fmt: skip
+    config = config_lib.from_dict(make_tree(**keys))
+    assert config.data.path == "/home/me/a.zip" and config.train.init_from == "/home/me/b.pkl"
+    assert (config.train.compilation_cache, config.eval.cache) == ("/home/me/c", "/home/me/d")
+    assert config.eval.features_path == "vgg=/home/me/e,inception=/home/me/f"
+    assert config_lib.from_dict(make_tree(name="~/x")).name == "~/x"
+
+
 RULES = [  # (changes, what the text must name: key, value, fix)
     # structure and types
     ({"model__resolutoin": 1}, ["model.resolutoin", "did you mean 'resolution'?"]),

@@ -7,6 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from stylegan_jax.config import ConfigError
+from stylegan_jax.train.startup import make_folder
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -77,3 +82,9 @@ def test_garbage_to_start_from(tmp_path):
     path.write_bytes(bytes(range(256)) * 8)
     line = refused("--config=configs/tiny.py", f"--workdir={tmp_path / 'run'}", f"--config.train.init_from={path}")
     assert "x.pkl" in line
+
+
+def test_a_workdir_whose_name_is_not_utf_8_ends_the_run_before_it_starts(tmp_path):
+    with pytest.raises(ConfigError, match=r"caf\\udce9'?: its name is not valid UTF-8"):
+        make_folder(tmp_path / "caf\udce9")
+    assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The base class of all errors that the package raises on purpose, and the suggestion for a misspelt name."""
+"""The base class of all errors that the package raises on purpose, suggestions for misspelt names, safe printing."""
 
 from __future__ import annotations
 
@@ -22,3 +22,14 @@ def suggest(name: str, known: typing.Iterable[str]) -> str:
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return (f"did you mean {near[0]!r}? " if near else "") + "known: " + ", ".join(known)
+
+
+def printable(name: str) -> str:
+    """Return a name out of a file or folder as it can be printed: control characters and odd bytes are escaped."""
+    return name if name.isprintable() else ascii(name)
+
+
+def visible(text: object) -> str:
+    """Return a text of several lines, such as an error's, with every other control character and odd byte escaped."""
+    show = lambda c: c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode()
+    return "".join(map(show, str(text)))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stylegan_jax.base.errors import ConfigError, suggest
+from stylegan_jax.base.flags import expand_home
 from stylegan_jax.config.fields import ExperimentConfig, ModelConfig
 from stylegan_jax.config.rules import check_model, validate
 
@@ -39,7 +40,9 @@ def _build(cls: type, tree: Mapping[str, Any], prefix: str) -> Any:
     for key in tree:
         if key not in known:
             raise ConfigError(f"unknown config key {prefix}{key!s}; {suggest(str(key), known)}")
-    return cls(**{key: _convert(value, hints[key], prefix + key) for key, value in tree.items()})
+    made = cls(**{key: _convert(value, hints[key], prefix + key) for key, value in tree.items()})
+    paths = {f.name: expand_home(getattr(made, f.name)) for f in dataclasses.fields(made) if f.metadata["is_path"]}
+    return dataclasses.replace(made, **paths)
 
 
 def _convert(value: Any, hint: Any, key: str) -> Any:

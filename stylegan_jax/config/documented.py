@@ -48,6 +48,7 @@ def field(
     least: float | None = None,
     below: float | None = None,
     most: float | None = None,
+    is_path: bool = False,
 ) -> T:
     """Return a dataclass field.
 
@@ -56,8 +57,9 @@ def field(
         doc: unit and meaning.
         choices: the values that it may have; a key whose values are the names of a registry has none here.
         above, least, below, most: limits of a number, or of every entry of a tuple.
+        is_path: a file or folder, in which `~` stands for the home folder.
     """
-    metadata = {"doc": doc, "choices": choices, "range": Range(above, least, below, most)}
+    metadata = {"doc": doc, "choices": choices, "range": Range(above, least, below, most), "is_path": is_path}
     return cast(T, dataclasses.field(default=default, metadata=metadata))
 
 

@@ -86,7 +86,7 @@ class DataConfig:
     """Where images come from."""
 
     source: str = field("zip", "zip, folder, tfds, memory (npy/npz uint8) or synthetic: a name in data.SOURCES")
-    path: str = field("", "file or folder; for tfds the data set name, such as 'cifar10'")
+    path: str = field("", "file or folder; for tfds the data set name, such as 'cifar10'", is_path=True)
     split: str = field("train", "tfds only")
     labels: str = field(
         "none",
@@ -234,7 +234,7 @@ class TrainConfig:
         0.995, "decay of the w average, per iteration (SG2, ADA; stylegan3 repository: 0.998)", least=0, below=1
     )
     init_from: str = field(
-        "", "start from these weights: a workdir, a model folder or an official .pkl (G, D and average)"
+        "", "start from these weights: a workdir, a model folder or an official .pkl (G, D and average)", is_path=True
     )
     grad_accum: int = field(
         1, "micro-batches per step, for less memory; same result, stylegan3 (docs) nearly; 1: off", above=0
@@ -256,7 +256,9 @@ class TrainConfig:
         choices=("none", "embed", "all"),
     )
     num_devices: int = field(0, "0: all; else the first so many", least=0)
-    compilation_cache: str = field("auto", "folder of compiled programs; auto: in the user's cache folder; off")
+    compilation_cache: str = field(
+        "auto", "folder of compiled programs; auto: in the user's cache folder; off", is_path=True
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -333,10 +335,12 @@ class EvalConfig:
     )
     features: str = field("", "other feature networks, separated by commas, under another name; '': the definitions'")
     features_path: str = field(
-        "", "their weights: a path, or net=path,… for several; '': the folders that docs/metrics.md names"
+        "",
+        "their weights: a path, or net=path,… for several; '': the folders that docs/metrics.md names",
+        is_path=True,
     )
     batch: int = field(16, "images per device at a time", above=0)
-    cache: str = field("auto", "folder of the reals' statistics; auto: in the user's cache folder; off")
+    cache: str = field("auto", "folder of the reals' statistics; auto: in the user's cache folder; off", is_path=True)
 
 
 @dataclasses.dataclass(frozen=True)

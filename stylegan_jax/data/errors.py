@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Sequence
 
-from stylegan_jax.base.errors import StyleganError
+from stylegan_jax.base.errors import StyleganError, printable
 
 SHOWN = 10
 """How many bad images an error lists by name; the rest is counted."""
@@ -28,11 +28,6 @@ class BadImage(DataError):
         super().__init__(f"{printable(name)}: {reason}" if name else reason)
         self.name = name
         self.reason = reason
-
-
-def printable(name: str) -> str:
-    """Return a name that is safe to print: control characters come out escaped."""
-    return name if name.isprintable() else ascii(name)
 
 
 def bad_images_error(where: str, bad: Sequence[tuple[str, str]], total: int) -> DataError:

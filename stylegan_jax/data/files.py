@@ -17,7 +17,7 @@ import numpy as np
 
 from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.data import images
-from stylegan_jax.data.errors import BadImage, DataError, bad_images_error
+from stylegan_jax.data.errors import BadImage, DataError, bad_images_error, printable
 from stylegan_jax.data.labels import Labels
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,9 @@ class FileSource:
         if self._on_bad == "error" or len(self._skipped) + len(bad) >= self._total:
             raise bad_images_error(self._files.where, self._skipped + bad, self._total)
         self._skipped = sorted(self._skipped + bad)
-        log.warning("%s: %d bad images left out, such as %s: %s", self._files.where, len(bad), *bad[0])
+        name, why = bad[0]
+        where = printable(self._files.where)
+        log.warning("%s: %d bad images left out, such as %s: %s", where, len(bad), printable(name), why)
 
     def drop(self, bad: Sequence[tuple[int, BadImage]]) -> np.ndarray:
         """Leave out images by index, by policy; returns the indices that stay, int64[m]."""

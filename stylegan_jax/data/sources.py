@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
+from stylegan_jax.base.errors import printable
+from stylegan_jax.base.flags import expand_home
 from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.config import ConfigError, DataConfig, check_choice
 from stylegan_jax.data.fitted import FittedSource, Source, fit_source
@@ -42,6 +45,7 @@ def open_source(data: DataConfig, image_shape: tuple[int, int, int]) -> FittedSo
         raise ConfigError(f"config.data.labels='subfolders' needs data.source='folder', not {data.source!r}")
     if image_shape[2] not in (1, 3, 4):
         raise ConfigError(f"config.model.img_channels is {image_shape[2]}; images have 1, 3 or 4 channels")
+    data = dataclasses.replace(data, path=expand_home(data.path))
     source = SOURCES[data.source](data, image_shape)
     try:
         return fit_source(source, data, image_shape)
@@ -59,7 +63,7 @@ _LABELS = {
 
 def describe_data(data: DataConfig, info: SourceInfo) -> str:
     """Return the line about the data at the start of a run: how many images, which part and copies, which labels."""
-    parts = [info.name, f"{info.num_images} images of {'x'.join(map(str, info.image_shape))}"]
+    parts = [printable(info.name), f"{info.num_images} images of {'x'.join(map(str, info.image_shape))}"]
     if info.subset_of:
         parts[1] += f" (random subset of {info.subset_of}, config.data.subset_seed={data.subset_seed})"
     if data.xflip or data.yflip:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from stylegan_jax.base.errors import StyleganError
+from stylegan_jax.base.errors import StyleganError, visible
 from stylegan_jax.base.flags import Parser
 from stylegan_jax.metrics.definitions import METRICS, OUTPUTS, Chosen, choose, paths_of, split
 from stylegan_jax.metrics.errors import MetricError
@@ -158,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         chosen = check(args)
     except StyleganError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(error)}", file=sys.stderr)
         return 2
     try:
         with contextlib.ExitStack() as stack:
@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if out is not None:
                     print(json.dumps(row, allow_nan=False), file=out, flush=True)
     except (StyleganError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -8,9 +8,13 @@ from pathlib import Path
 
 from absl import flags
 
+from stylegan_jax.base.errors import visible
+from stylegan_jax.base.flags import prepare_words
+
 
 def parse_flags(argv: list[str], into: flags.FlagValues = flags.FLAGS) -> list[str]:
     """Parse the command line; a recipe or key that does not exist ends the command with one line and exit code 2."""
+    argv = [*argv[:1], *prepare_words(argv[1:])]
     message = missing_recipe(argv)
     if not message:
         try:
@@ -19,7 +23,7 @@ def parse_flags(argv: list[str], into: flags.FlagValues = flags.FLAGS) -> list[s
             message = str(error).strip().splitlines()[-1]  # a recipe's own error comes with its whole traceback
         except (AttributeError, KeyError, ValueError, TypeError, OSError, ImportError) as error:
             message = " ".join(str(error.args[0] if error.args else error).split())
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {visible(message)}", file=sys.stderr)
     raise SystemExit(2)
 
 

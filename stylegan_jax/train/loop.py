@@ -104,7 +104,7 @@ def train(
     """
     check_config(config)
     use_compilation_cache(config.train.compilation_cache)
-    folder = Path(workdir)
+    folder = Path(workdir).expanduser()
     layout = layout_of(config)
     check_devices(config, layout.shards)
     with contextlib.ExitStack() as stack:

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from stylegan_jax.base.errors import printable
 from stylegan_jax.base.files import write_whole
 from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.checkpoints.restore import committed_steps
@@ -34,8 +35,14 @@ def make_folder(folder: Path) -> None:
     """Create the run's folder.
 
     Raises:
-        ConfigError: it cannot be created.
+        ConfigError: it cannot be created, or checkpoints cannot be written below such a name.
     """
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"--workdir={printable(str(folder))}: its name is not valid UTF-8, which checkpoints need; choose another"
+        ) from None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -160,5 +167,5 @@ def describe(config: ExperimentConfig, info: SourceInfo, layout: Layout) -> str:
         f"data: {describe_data(config.data, info)}",
         f"devices: {layout.mesh.size} x {device.device_kind} ({device.platform})",
     ]
-    lines += [f"  skipped {name}: {why}" for name, why in info.skipped[:20]]
+    lines += [f"  skipped {printable(name)}: {why}" for name, why in info.skipped[:20]]
     return "\n".join(lines)

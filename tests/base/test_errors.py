@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import stylegan_jax
-from stylegan_jax.base.errors import StyleganError
+from stylegan_jax.base.errors import StyleganError, printable, visible
 
 PACKAGE = Path(stylegan_jax.__file__).parent
 WERE_VALUE_ERRORS = ("BadImage", "ConfigError", "DataError", "FeatureError", "MetricError")
@@ -49,3 +49,8 @@ def test_a_bad_argument_is_still_a_value_error(name):
 
 def test_the_base_class_is_public():
     assert stylegan_jax.StyleganError is StyleganError
+
+
+def test_control_characters_are_visible_in_what_is_printed():
+    assert printable("猫.png") == "猫.png" and printable("a\x1b[2J") == r"'a\x1b[2J'"
+    assert visible("two\nlines, \x1b]0;\x07\ttab, caf\udce9") == r"two" + "\n" + r"lines, \x1b]0;\x07\ttab, caf\udce9"

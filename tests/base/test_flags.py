@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import io
 import re
+import sys
 
 import pytest
+from absl import flags as absl_flags
 
-from stylegan_jax.base.flags import RENAMED, Parser
+from stylegan_jax.base.flags import RENAMED, Parser, expand_home
+from stylegan_jax.tools._command_line import parse_flags
 
 COMMANDS = {
     "convert.__main__": ["--model=m", "--out=o"],
@@ -68,3 +72,42 @@ def test_an_unknown_flag_is_an_error(capsys):
     with pytest.raises(SystemExit):
         parser("tools.sample").parse_args(["--model=m", "--out=o", "--save-x"])
     assert "unrecognized arguments: --save-x" in capsys.readouterr().err
+
+
+HOMES = {
+    "--out=~/x": "--out=/home/me/x",
+    "--out": "--out",
+    "~/x": "/home/me/x",
+    "--model=~": "--model=/home/me",
+    "--styles=a.npz,~/b.npz": "--styles=a.npz,/home/me/b.npz",
+    "--features_path=inception=~/i.npz,vgg=~/v.npz": "--features_path=inception=/home/me/i.npz,vgg=/home/me/v.npz",
+    "--config=~/mine.py:256": "--config=/home/me/mine.py:256",
+    "--config.data.path=~/a~b.zip": "--config.data.path=/home/me/a~b.zip",
+    "--out=runs/~/x": "--out=runs/~/x",
+    "--name=about ~5": "--name=about ~5",
+}
+
+
+def test_a_tilde_is_the_home_folder_in_every_flag(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert {word: expand_home(word) for word in HOMES} == HOMES
+    args = parser("data.prepare.__main__").parse_args(["--source=~/photos", "--dest", "~/x.zip"])
+    assert (args.source, args.dest) == ("/home/me/photos", "/home/me/x.zip")
+    args = parser("metrics.__main__").parse_args(["--metrics=fid5k", "--data=~/a", "--cache=~/c", "--out=~/o"])
+    assert (args.data, args.cache, args.out) == ("/home/me/a", "/home/me/c", "/home/me/o")
+    flags = absl_flags.FlagValues()
+    absl_flags.DEFINE_string("workdir", None, "", flag_values=flags)
+    parse_flags(["main", "--workdir=~/r"], flags)
+    assert flags.workdir == "/home/me/r"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_names_that_the_terminal_lacks_do_not_end_a_command(encoding, monkeypatch):
+    """A locale's encoding is strict by default; each command makes its streams escape what they lack."""
+    streams = {name: io.TextIOWrapper(io.BytesIO(), encoding, "strict") for name in ("stdout", "stderr")}
+    for name, stream in streams.items():
+        monkeypatch.setattr(sys, name, stream)
+    Parser().parse_args([])
+    for stream in streams.values():
+        print("caf\udce9 猫 … \x1b", file=stream, flush=True)
+        assert b"caf\\udce9" in stream.buffer.getvalue()

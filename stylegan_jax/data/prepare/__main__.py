@@ -74,7 +74,7 @@ def parse_resolution(text: str) -> tuple[int, int]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     arguments: dict[str, Any] = vars(parser().parse_args(argv))
-    from stylegan_jax.base.errors import StyleganError
+    from stylegan_jax.base.errors import StyleganError, visible
     from stylegan_jax.data.prepare import Options, prepare
     from stylegan_jax.data.prepare.report import summary
 
@@ -85,10 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = Options(**arguments)
         report = prepare(options, _bar)
     except StyleganError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"interrupted: {arguments['dest']} was not written", file=sys.stderr)
+        print(f"interrupted: {visible(arguments['dest'])} was not written", file=sys.stderr)
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)

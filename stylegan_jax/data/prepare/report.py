@@ -116,7 +116,8 @@ def summary(options: Options, report: Report, seconds: float) -> list[str]:
     height, width = report.size
     what = "no labels" if labels is None else f"labels: {labels.kind} of length {labels.dim}"
     lines = [
-        f"{options.dest}: {len(report.written)} images of {width}x{height}, {report.channels} channels, {what}",
+        f"{printable(options.dest)}: {len(report.written)} images of {width}x{height}, {report.channels} channels, "
+        + what,
         f"{report.looked_at} images looked at in {seconds:.1f} s ({report.looked_at / seconds:.0f} per second)",
     ]
     lines += [f"changed: {n} x {change}" for change, n in report.changes.most_common()]
