@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -10,6 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+
+def cache_folder() -> Path | None:
+    """Return our folder among the user's caches; None for a user without a home, as in some containers."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stylegan_jax"
+    except RuntimeError:
+        return None
 
 
 @contextlib.contextmanager

@@ -163,7 +163,9 @@ def forget(job: Job, store: Store) -> None:
 
 def _collect(job: Job, start: int, outputs: Mapping[str, jax.Array], collectors: Mapping[str, list[Collector]]) -> None:
     count = min(job.chunk, job.count - start)
-    for name, rows in jax.device_get(outputs).items():
+    for name, rows in sorted(
+        jax.device_get(outputs).items(), key=lambda item: "/" in item[0]
+    ):  # images before features
         rows = rows[:count]
         good = np.isfinite(rows).reshape(count, -1).all(axis=1)
         if not good.all():

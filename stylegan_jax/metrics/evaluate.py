@@ -240,12 +240,14 @@ class Evaluation:
         assert isinstance(second, Images) and first is not None
         count = first.count(False)
         rows = Rows(count)
-        compare = extractor.of_pairs(c.net, c.output, _distance if c.metric.need == "lpips" else _cosine)
+        is_distance = c.metric.need == "lpips"
+        compare = extractor.of_pairs(c.net, c.output, _distance if is_distance else _cosine)
         compute = lambda both: {"pair": compare(*both)}
         load = lambda index: [images.pixels(extractor.own(index)) for images in (first, second)]
         job = engine.Job(c.name, {}, count, extractor.chunk, load, compute)
         seconds = engine.run(job, {"pair": [rows]}, self.store, **self.options)
-        values = engine.run_on_first(c.name, lambda: families.average_pairs(rows.rows[:, 0]))
+        average = lambda: families.average_pairs(rows.rows[:, 0], is_distance=is_distance)
+        values = engine.run_on_first(c.name, average)
         return self._results(c, values, seconds, {"pairs": count})
 
     def _results(self, c: Chosen, values: families.Values, seconds: float, counts: dict[str, int]) -> list[Result]:

@@ -145,7 +145,7 @@ def quantize(image: jax.Array) -> jax.Array:
 
 
 def make_features(model: Generator, variables: Variables, extractor: Extractor, wanted: Wanted) -> Compute:
-    """Return (numbers, labels) -> features of the images of these numbers."""
+    """Return (numbers, labels) -> features of the images of these numbers, and 'image': NaN where one is not finite."""
 
     def make() -> Callable:
         apply = extractor.features(wanted)
@@ -153,7 +153,8 @@ def make_features(model: Generator, variables: Variables, extractor: Extractor, 
         def run(variables, params, index, label):
             keys = _keys(model.seed, "metrics/images", index)
             image = _draw(model.gan, variables, keys, label)[2]
-            return apply(params, _rgb(quantize(image)))
+            broken = jnp.where(jnp.isfinite(image).all(axis=(1, 2, 3)), 0.0, jnp.nan)  # a network may hide it
+            return apply(params, _rgb(quantize(image))) | {"image": broken[:, None]}
 
         return run
 

@@ -89,9 +89,10 @@ def measure_equivariance(sums: np.ndarray, seed: int) -> Values:
         return [(of(sums), intervals.bootstrap(of, sums, seed))]
 
 
-def average_pairs(values: np.ndarray) -> Values:
-    """Return the mean of values float[n], one per pair."""
-    return [(float(values.mean(dtype=np.float64)), intervals.of_mean(values))]
+def average_pairs(values: np.ndarray, *, is_distance: bool) -> Values:
+    """Return the mean of values float[n], one per pair; distances are never negative."""
+    interval = intervals.of_mean(values)
+    return [(float(values.mean(dtype=np.float64)), intervals.from_zero(interval) if is_distance else interval)]
 
 
 def measure_separability(z: np.ndarray, w: np.ndarray, logits: np.ndarray) -> Values:

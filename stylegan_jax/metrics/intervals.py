@@ -22,6 +22,11 @@ def normal(value: float, error: float) -> Interval:
     return (value - Z * error, value + Z * error) if np.isfinite(error) else None
 
 
+def from_zero(interval: Interval) -> Interval:
+    """Return the interval of what is never negative."""
+    return None if interval is None else (max(interval[0], 0.0), interval[1])
+
+
 def of_mean(values: np.ndarray) -> Interval:
     """Return the interval of the mean of independent values float[n]."""
     if len(values) < 2:

@@ -1,12 +1,18 @@
 """Improved precision and recall (Kynkäänniemi et al. 2019), with exact neighbours and little memory.
 
 Distances come in square tiles and are reduced before the next one: besides the features, a few tiles' worth of memory.
+
+Rows that are equal to the bit are one point that counts several times, so their distance is 0, and a distance is one
+number wherever it is compared: each pair of points is computed in one tile, by one program. Otherwise the rounding of a
+product of matrices, which depends on the tile's shape, would decide about pictures that occur several times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+import functools
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +20,9 @@ import numpy as np
 
 NEIGHBOURS = 3
 TILE = 4096
+NEAR = 2.0**-10
+"""Squared distances below this share of the squared lengths are computed in float64: float32 keeps too few of their
+digits."""
 
 
 class Manifolds(NamedTuple):
@@ -43,41 +52,95 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = NEIGHBOURS, ti
         k: neighbours that define the radius; both sets need more than that.
         tile: rows and columns of distances in memory at a time.
     """
-    tile = min(tile, max(len(real), len(fake)))
-    center = real[:tile].mean(axis=0, dtype=np.float64).astype(_dtype(real))  # large common offsets would cost digits
-    of_real, of_fake = (_radii(x, center, k, tile) for x in (real, fake))
-    in_real, in_fake = [], np.zeros(len(real), bool)
-    for rows in _tiles(fake, of_fake, center, tile):
-        row_hits = []
-        for j, columns in enumerate(_tiles(real, of_real, center, tile)):
-            by_row, by_column = _covered(rows, columns)
-            row_hits.append(by_row)
-            part = in_fake[j * tile : (j + 1) * tile]
-            part |= np.asarray(by_column)[: len(part)]
-        in_real.append(np.any(jax.device_get(row_hits), axis=0))
-    return Manifolds(np.concatenate(in_real)[: len(fake)], in_fake, np.sqrt(of_real), np.sqrt(of_fake))
-
-
-def _dtype(x: np.ndarray) -> np.dtype:
-    return np.promote_types(x.dtype, np.float32)
+    points = _Points(real, fake, k, tile)
+    radii = _radii(points, k)
+    hits = [np.zeros((2, points.tile), bool) for _ in points.counts]  # by tile: in the manifold of reals, of fakes
+    for i, j, found in points.distances(lambda a, b: bool((a[0] and b[1]) or (a[1] and b[0]))):
+        by_row, by_column = _covered(found, radii[i], radii[j])
+        hits[i] |= np.asarray(by_row)
+        hits[j] |= np.asarray(by_column)
+    in_real, in_fake = np.concatenate(hits, axis=1)
+    of_real, of_fake = np.concatenate([np.sqrt(np.maximum(r, 0)) for r in radii], axis=1)
+    of_reals, of_fakes = points.index[: len(real)], points.index[len(real) :]
+    return Manifolds(in_real[of_fakes], in_fake[of_reals], of_real[of_reals], of_fake[of_fakes])
 
 
 class Tile(NamedTuple):
-    """Some rows of a set on the device, filled up: what lies in no set has radius -1."""
+    """Some points on the device, filled up with zeros."""
 
     rows: jax.Array  # float[tile, d], without the center
     lengths: jax.Array  # float[tile], squared; in a program of their own, as a CPU's takes thrice as long with them
-    radii: jax.Array  # float[tile], squared
+    there: jax.Array  # bool[tile], which of them are points
 
 
-def _tiles(x: np.ndarray, radii: np.ndarray | None, center: np.ndarray, tile: int, first: int = 0) -> Iterator[Tile]:
-    """Yield the rows of a set from tile number `first` on."""
-    for start in range(first * tile, len(x), tile):
-        rows = x[start : start + tile]
-        own = np.zeros(len(rows)) if radii is None else radii[start : start + tile]
-        padding = tile - len(rows)
-        filled, lengths = _centered(jnp.pad(jnp.asarray(rows), ((0, padding), (0, 0))), center)
-        yield Tile(filled, lengths, jnp.asarray(np.pad(own, (0, padding), constant_values=-1), filled.dtype))
+class _Points:
+    """The different rows of two sets, those of the first one first.
+
+    Attributes:
+        index: int[n + m], the point of each row.
+        tile: points per tile.
+        counts: by tile int32[2, tile], how often a point occurs in each set.
+        dtype: of the distances.
+    """
+
+    def __init__(self, real: np.ndarray, fake: np.ndarray, k: int, tile: int):
+        self._sets, self._dtype = (real, fake), np.promote_types(real.dtype, fake.dtype)
+        numbers: dict[bytes, int] = {}
+        index, firsts = [], []
+        for row in (row for rows in self._sets for row in rows):
+            key = hashlib.sha256((row.astype(self._dtype) + self._dtype.type(0)).tobytes()).digest()  # -0 is 0
+            if key not in numbers:
+                numbers[key] = len(firsts)
+                firsts.append(len(index))
+            index.append(numbers[key])
+        self.index, self._firsts = np.array(index), np.array(firsts)
+        self.tile = max(min(tile, len(firsts)), k + 1)
+        tiles = -(-len(firsts) // self.tile)
+        counts = [np.bincount(part, minlength=tiles * self.tile) for part in np.split(self.index, [len(real)])]
+        self.counts = np.split(np.stack(counts).astype(np.int32), tiles, axis=1)
+        first = self._rows(0).mean(axis=0, dtype=np.float64)  # large common offsets would cost digits
+        self.dtype = jax.dtypes.canonicalize_dtype(np.promote_types(self._dtype, np.float32))
+        self._center = first.astype(self.dtype)
+
+    def _rows(self, number: int) -> np.ndarray:
+        at = self._firsts[number * self.tile : (number + 1) * self.tile]
+        real, fake = self._sets
+        ours = at < len(real)
+        return np.concatenate([real[at[ours]], fake[at[~ours] - len(real)]]).astype(self._dtype)
+
+    def _tile(self, number: int) -> Tile:
+        rows = self._rows(number)
+        padding = self.tile - len(rows)
+        filled, lengths = _centered(jnp.pad(jnp.asarray(rows), ((0, padding), (0, 0))), self._center)
+        return Tile(filled, lengths, jnp.arange(self.tile) < len(rows))
+
+    def distances(self, wanted: Callable[[Any, Any], bool]) -> Iterator[tuple[int, int, jax.Array]]:
+        """Yield (i, j, squared distances float[points of tile i, of tile j]), i <= j; infinite where there is no point.
+
+        Args:
+            wanted: (bool[2], bool[2]), whether points of tile i, and of tile j, occur in each set -> whether to compute
+                them.
+        """
+        for i in range(len(self.counts)):
+            rows = self._tile(i)
+            for j in range(i, len(self.counts)):
+                if not wanted(self.counts[i].any(axis=1), self.counts[j].any(axis=1)):
+                    continue
+                columns = rows if i == j else self._tile(j)
+                found, near, count = _squared(rows, columns, is_same=i == j)
+                if count > 0:
+                    found = self._with_near(i, j, found, np.asarray(near))
+                yield i, j, jax.block_until_ready(found)  # else all would be queued
+
+    def _with_near(self, i: int, j: int, found: jax.Array, near: np.ndarray) -> jax.Array:
+        """Compute distances anew in float64 where they are `near`."""
+        at = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
+        a, b = (self._rows(t)[rows].astype(np.float64) - self._center for t, rows in zip((i, j), at, strict=True))
+        exact = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)[None] - 2 * a @ b.T
+        exact = np.maximum(np.maximum(exact, exact.T) if i == j else exact, 0)
+        out, block = np.array(found), np.ix_(*at)
+        out[block] = np.where(near[block], exact, out[block])
+        return jnp.asarray(out)
 
 
 @jax.jit
@@ -87,41 +150,63 @@ def _centered(rows: jax.Array, center: jax.Array) -> tuple[jax.Array, jax.Array]
     return rows, jnp.square(rows).sum(axis=1)
 
 
-def _squared(a: Tile, b: Tile) -> jax.Array:
-    """Return squared distances [rows of a, rows of b]; infinite where there is no row."""
-    products = jnp.matmul(a.rows, b.rows.T, precision="highest")
-    there = (a.radii >= 0)[:, None] & (b.radii >= 0)[None]
-    return jnp.where(there, jnp.maximum(a.lengths[:, None] + b.lengths[None] - 2 * products, 0), jnp.inf)
+@functools.partial(jax.jit, static_argnames="is_same")
+def _squared(a: Tile, b: Tile, *, is_same: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return (squared distances [points of a, of b], which of them are too small to be exact, how many these are)."""
+    lengths = a.lengths[:, None] + b.lengths[None]
+    found = jnp.maximum(lengths - 2 * jnp.matmul(a.rows, b.rows.T, precision="highest"), 0)
+    there = a.there[:, None] & b.there[None]
+    if is_same:
+        itself = jnp.eye(len(found), dtype=bool)
+        found = jnp.where(itself, 0, jnp.maximum(found, found.T))
+        near = there & ~itself & (found < NEAR * lengths)
+    else:
+        near = there & (found < NEAR * lengths)
+    return jnp.where(there, found, jnp.inf), near, near.sum()
+
+
+Nearest = tuple[jax.Array, jax.Array]
+"""(float[tile, k + 1] smallest squared distances so far, int32[tile, k + 1] how often a point at each occurs)."""
 
 
 @jax.jit
-def _nearest(a: Tile, b: Tile, best_a: jax.Array, best_b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the k + 1 smallest squared distances so far of each row of a, and of b, [tile, k + 1], with these."""
-    found = _squared(a, b)
-    return _smallest(best_a, found), _smallest(best_b, found.T)
-
-
-def _smallest(best: jax.Array, found: jax.Array) -> jax.Array:
-    found = -jax.lax.top_k(-found, best.shape[1])[0]
-    return jnp.sort(jnp.concatenate([best, found], axis=1), axis=1)[:, : best.shape[1]]
-
-
-def _radii(x: np.ndarray, center: np.ndarray, k: int, tile: int) -> np.ndarray:
-    """Return the squared distance of each row to its k-th neighbour, [n]; the nearest of all is the row itself."""
-    tile = max(min(tile, len(x)), k + 1)
-    best = [jnp.full((tile, k + 1), jnp.inf, center.dtype)] * -(-len(x) // tile)
-    for i, rows in enumerate(_tiles(x, None, center, tile)):
-        own = best[i]
-        for j, columns in enumerate(_tiles(x, None, center, tile, first=i), start=i):  # the others are these, mirrored
-            own, theirs = jax.block_until_ready(_nearest(rows, columns, own, best[j]))  # else all would be queued
-            if j > i:
-                best[j] = theirs
-        best[i] = own
-    return np.concatenate([np.asarray(rows[:, k]) for rows in best])[: len(x)]
+def _nearest(found: jax.Array, best: Nearest, counts: jax.Array) -> Nearest:
+    """Return the nearest of those so far and of the columns of `found`, of which each occurs int32[tile] times."""
+    size = best[0].shape[1]
+    found, at = jax.lax.top_k(-jnp.where(counts > 0, found, jnp.inf), size)
+    distances, times = jnp.concatenate([best[0], -found], axis=1), jnp.concatenate([best[1], counts[at]], axis=1)
+    order = jnp.argsort(distances, axis=1)[:, :size]
+    return jnp.take_along_axis(distances, order, axis=1), jnp.take_along_axis(times, order, axis=1)
 
 
 @jax.jit
-def _covered(rows: Tile, columns: Tile) -> tuple[jax.Array, jax.Array]:
-    """Return (which rows a column's radius reaches, which columns a row's radius reaches)."""
-    found = _squared(rows, columns)
-    return (found <= columns.radii[None]).any(axis=1), (found <= rows.radii[:, None]).any(axis=0)
+def _kth(best: Nearest, counts: jax.Array) -> jax.Array:
+    """Return the distance at which k others are reached, the point itself being the first; -1 where there is none."""
+    distances, times = best
+    reached = jnp.argmax(jnp.cumsum(times, axis=1) >= distances.shape[1], axis=1)
+    return jnp.where(counts > 0, jnp.take_along_axis(distances, reached[:, None], axis=1)[:, 0], -1)
+
+
+def _radii(points: _Points, k: int) -> list[jax.Array]:
+    """Return by tile the squared distance of each point to its k-th neighbour in each set, [2, tile]; -1 elsewhere."""
+    tile, dtype = points.tile, points.dtype
+    none = jnp.full((tile, k + 1), jnp.inf, dtype), jnp.zeros((tile, k + 1), jnp.int32)
+    best = [[none, none] for _ in points.counts]
+    for i, j, found in points.distances(lambda a, b: bool((a & b).any())):
+        for s in (0, 1):
+            ours, theirs = points.counts[i][s], points.counts[j][s]
+            if not ours.any() or not theirs.any():
+                continue
+            best[i][s] = _nearest(found, best[i][s], theirs)
+            if i != j:
+                best[j][s] = _nearest(found.T, best[j][s], ours)
+    return [
+        jnp.stack([_kth(x, c) for x, c in zip(b, counts, strict=True)])
+        for b, counts in zip(best, points.counts, strict=True)
+    ]
+
+
+@jax.jit
+def _covered(found: jax.Array, rows: jax.Array, columns: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return (which rows the radii [2, tile] of columns reach, which columns those of rows reach), bool[2, tile]."""
+    return (found[None] <= columns[:, None]).any(axis=2), (found[None] <= rows[:, :, None]).any(axis=1)

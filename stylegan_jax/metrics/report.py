@@ -37,6 +37,8 @@ def record(result: Result, nets: Mapping[str, FeatureNet], about: Mapping[str, A
     }
     if not known:  # JSON has no name for it
         own["note"] = f"the value is {result.value}"
+    elif result.value < 0 and result.name.startswith(("kid", "kd")):
+        own["note"] = "an unbiased estimate, which may be below 0 where the sets hardly differ"
     return own | dict(about) | {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
 
 

@@ -2,6 +2,7 @@
 
 An entry is one .npz, sealed with a digest of its content. It is written beside its place and renamed, so that a reader
 never sees half of one; one that cannot be read is computed again, with a note.
+Whatever is wrong with the folder costs time, and never a metric.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.base.files import replacing
+from stylegan_jax.base.files import cache_folder, replacing
 from stylegan_jax.base.trees import array_bytes, json_bytes
 
 log = logging.getLogger(__name__)
@@ -29,10 +30,12 @@ KEPT_DAYS = 30
 _FORMAT = 1  # part of every key: raise it when what an entry means changes
 
 
-def default_folder() -> Path:
-    """Return the folder that `VARIABLE` names, else one in the user's cache folder."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get(VARIABLE) or home / "stylegan_jax" / "metrics")
+def default_folder() -> Path | None:
+    """Return the folder that `VARIABLE` names, else one in the user's cache folder; None where there is no home."""
+    if named := os.environ.get(VARIABLE):
+        return Path(named)
+    cache = cache_folder()
+    return None if cache is None else cache / "metrics"
 
 
 def digest_of(identity: Mapping[str, Any]) -> str:
@@ -53,7 +56,7 @@ class Store:
     def load(self, kind: str, identity: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
         """Return an entry's arrays; None when there is none, or it is damaged."""
         path = self._path(kind, identity)
-        if path is None or not path.exists():
+        if path is None:
             return None
         try:
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -62,8 +65,14 @@ class Store:
             if seal != _seal(identity, arrays):
                 raise ValueError("its content is not what was written")
             return arrays
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except Exception as error:  # damaged zips raise almost anything
-            log.warning("%s is damaged (%s) and is computed again", path, str(error)[:120] or type(error).__name__)
+            log.warning(
+                "%s is damaged or cannot be read (%s), and is computed again",
+                path,
+                str(error)[:120] or type(error).__name__,
+            )
             return None
 
     def save(self, kind: str, identity: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -80,17 +89,21 @@ class Store:
             log.warning("%s cannot be written (%s); it will be computed again", path, error.strerror or error)
 
     def remove(self, kind: str, identity: Mapping[str, Any]) -> None:
-        """Delete an entry, if it is there."""
+        """Delete an entry, if it is there and can be deleted; else it goes with time (`sweep`)."""
         path = self._path(kind, identity)
         if path is not None:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def sweep(self) -> None:
         """Delete passes, and parts of entries, that nothing has been written to for `KEPT_DAYS`."""
         if self.folder is None:
             return
         oldest = time.time() - KEPT_DAYS * 86400
-        for path in [*self.folder.glob("pass-*.npz"), *self.folder.glob("*.part")]:
+        found: list[Path] = []
+        with contextlib.suppress(OSError):
+            found = [*self.folder.glob("pass-*.npz"), *self.folder.glob("*.part")]
+        for path in found:
             with contextlib.suppress(OSError):  # another process was faster
                 if path.stat().st_mtime < oldest:
                     path.unlink()

@@ -73,14 +73,13 @@ class Evaluator:
 
         Returns:
             (values by name, the same on all processes; lines to show). An evaluation that fails (a generator whose
-            images break a metric, images that cannot be read, memory, a disk that is full) raises nothing: the lines
-            say so, and there are no values.
+            images break a metric, images that cannot be read, memory) raises nothing: the lines say so, and there
+            are no values. A disk that is full costs the record in metrics.jsonl only.
         """
         began, alone = time.monotonic(), jax.process_count() == 1
         failures = _ALONE if alone else _AGREED
         try:
             results = list(self._evaluation.run(variables, lambda: alone and stop.requested is not None))
-            engine.run_on_first("metrics.jsonl", lambda: self._write(results, step, nimg))
         except failures as error:
             kind = "" if isinstance(error, _AGREED) else f"{type(error).__name__}: "
             return {}, [f"warning: no metrics at step {step}: {kind}{error}"]
@@ -88,16 +87,22 @@ class Evaluator:
         own = np.array([found.get(name, 0.0) for name in self.names])  # the first process has them
         values = dict(zip(self.names, from_first(own).tolist(), strict=True))
         shown = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
-        return values, [f"step {step}: {shown} in {duration(time.monotonic() - began)}"]
+        lines = [f"step {step}: {shown} in {duration(time.monotonic() - began)}"]
+        try:
+            self._write(results, step, nimg)
+        except OSError as error:  # the values are good all the same
+            lines.append(f"warning: {self._path} lacks the metrics of step {step}: {error}")
+        return values, lines
 
-    def _write(self, results: Sequence, step: int, nimg: int) -> list:
+    def _write(self, results: Sequence, step: int, nimg: int) -> None:
+        if not engine.is_first():
+            return
         file = StatsFile(self._path, step - 1)  # drops what a run wrote that was resumed from before
         try:
             for result in results:
                 file.write({"step": step, "nimg": nimg} | report.record(result, self._nets, self._about))
         finally:
             file.close()
-        return []
 
 
 def make_evaluator(config: ExperimentConfig, source: FittedSource, layout: Layout, folder: Path) -> Evaluator:

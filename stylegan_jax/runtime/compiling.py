@@ -8,10 +8,11 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import jax
+
+from stylegan_jax.base.files import cache_folder
 
 _tracing = threading.Lock()
 
@@ -62,8 +63,8 @@ def use_compilation_cache(where: str) -> None:
     """
     if where == "off":
         return
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    own = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(home / "stylegan_jax" / "xla")
+    cache = cache_folder()
+    own = os.environ.get("JAX_COMPILATION_CACHE_DIR") or (None if cache is None else str(cache / "xla"))
     jax.config.update("jax_compilation_cache_dir", own if where == "auto" else where)
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,12 +34,18 @@ class StatsFile:
         self._file = path.open("ab")
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append a row in one write and hand it to the operating system."""
-        self._file.write(json.dumps(row).encode() + b"\n")
+        """Append a row in one write and hand it to the operating system; NaN and infinity are null."""
+        self._file.write(json.dumps(_known(row), allow_nan=False).encode() + b"\n")
         self._file.flush()
 
     def close(self) -> None:
         self._file.close()
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _known(x) for key, x in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def duration(seconds: float) -> str:

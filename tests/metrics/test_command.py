@@ -205,6 +205,11 @@ def test_an_infinite_number_is_valid_json():
     assert json.loads(text)["value"] is None and row["interval"] is None and row["note"] == "the value is inf"
 
 
+def test_a_kernel_distance_below_zero_is_explained():
+    row = report.record(Result("kid1k", -0.01, None, 1.0, "", {}), {}, {})
+    assert row["value"] == -0.01 and "unbiased" in row["note"]
+
+
 def test_attributes_need_a_network_that_is_not_here():
     with pytest.raises(detectors.MetricError, match="40 CelebA-HQ attribute classifiers"):
         detectors.load(["celeba_attributes"], {})

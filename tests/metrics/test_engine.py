@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -128,6 +129,30 @@ def test_a_folder_that_cannot_be_written_costs_no_metric(tmp_path, caplog):
     assert "cannot be written" in caplog.text and store.load("real", {}) is None
 
 
+@pytest.mark.parametrize("error", [OSError(30, "Read-only file system"), PermissionError(13, "Permission denied")])
+def test_a_cache_on_a_read_only_mount_costs_no_metric(tmp_path, monkeypatch, caplog, error):
+    def refuse(*args, **options):
+        raise error
+
+    whole, store = run(job(50)), Store(tmp_path)
+    for name in ("unlink", "mkdir", "open", "replace", "stat"):
+        monkeypatch.setattr(Path, name, refuse)
+    store.sweep()
+    assert same(run(job(50, identity={"a": 1}), store=store), whole)
+    engine.forget(job(50, identity={"a": 1}), store)
+    store.save("real", {}, {"x": np.zeros(1)})
+    assert store.load("real", {}) is None and "computed again" in caplog.text
+
+
+def test_a_cache_that_is_a_file_costs_no_metric(tmp_path):
+    (tmp_path / "file").write_text("")
+    store = Store(tmp_path / "file")
+    store.sweep()
+    store.save("pass", {}, {"x": np.zeros(1)})
+    store.remove("pass", {})
+    assert store.load("pass", {}) is None
+
+
 def test_what_nobody_goes_on_with_is_deleted_after_a_month(tmp_path):
     store = Store(tmp_path)
     for kind in ("real", "pass"):
@@ -175,6 +200,9 @@ def test_where_entries_lie(monkeypatch, tmp_path):
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_folder() == tmp_path / "stylegan_jax" / "metrics"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: Path("~no-such-user").expanduser())  # as for a user id without a name
+    assert default_folder() is None
     assert (
         digest_of({"a": 1, "b": {"c": 2}}) == digest_of({"b": {"c": 2}, "a": 1}) != digest_of({"a": 1, "b": {"c": 3}})
     )

@@ -392,5 +392,5 @@ def test_sets_of_other_sizes_are_no_pairs():
 
 def test_a_diverged_model_is_noticed():
     broken = {**VARIABLES, "params": {"scale": np.full(6, np.nan, np.float32)}}
-    with pytest.raises(MetricError, match="generated images: inception/pool of item 0 is NaN or infinite"):
+    with pytest.raises(MetricError, match="generated images: image of item 0 is NaN or infinite"):
         evaluate("fid5k", generator(), make_images(source()), variables=broken)

@@ -13,6 +13,7 @@ import scipy.special
 import scipy.stats
 
 from stylegan_jax.metrics import (
+    families,
     frechet,
     inception_score,
     intervals,
@@ -63,6 +64,30 @@ def test_frechet_distance_equals_the_form_with_a_matrix_root(two):
     assert frechet.distance(frechet.prepare(m1, s1), m2, s2) == pytest.approx(want, rel=1e-9)
 
 
+@pytest.mark.parametrize("offset", [0, 5])
+@pytest.mark.parametrize("groups", [1, 10])
+def test_the_frechet_distance_of_a_set_to_itself_is_zero(groups, offset):
+    x = np.random.default_rng(5).standard_normal((40, 120)) * np.geomspace(1e-3, 3, 120) + offset  # of rank 39
+    value, interval = frechet.with_interval(sums(x)[0], sums(x, groups))
+    assert value == 0
+    assert groups == 1 or (interval[0] == 0 and interval[1] > 0)
+
+
+def test_a_small_frechet_distance_is_not_lost_in_rounding():
+    draw = np.random.default_rng(6)
+    basis = np.linalg.qr(draw.standard_normal((120, 120)))[0]
+    a = np.where(np.arange(120) < 40, 2.0, 0.0)  # deficient rank, where roots of rounding errors would add up
+    b = np.square(np.sqrt(a) + 1e-5)
+    cov = lambda d: (basis * d) @ basis.T
+    got = frechet.distance(frechet.prepare(np.zeros(120), cov(a)), np.zeros(120), cov(b))
+    assert got == pytest.approx(120e-10, rel=0.01)
+
+
+def test_the_interval_of_a_distance_begins_at_zero():
+    assert families.average_pairs(np.array([0, 0, 0, 1.0]), is_distance=True)[0][1][0] == 0
+    assert families.average_pairs(np.array([0, 0, 0, 1.0]), is_distance=False)[0][1][0] < 0
+
+
 def test_equal_to_torch_fidelity(two):
     first, second = two
     fid = frechet.frechet(sums(first)[0], sums(second)[0])
@@ -97,6 +122,54 @@ def test_precision_and_recall_by_brute_force(tile):
     sure_too = clear(radius(fake)[:, None]).all(axis=0)
     np.testing.assert_array_equal(found.recall_hits[sure_too], (cross <= radius(fake)[:, None]).any(axis=0)[sure_too])
     assert sure.mean() > 0.5 and sure_too.mean() > 0.5
+
+
+def by_brute_force(real, fake, k=3):
+    """Return (precision hits, recall hits), from differences in float64."""
+    between = lambda a, b: np.stack([np.square(b.astype(np.float64) - x).sum(axis=1) for x in a.astype(np.float64)])
+    radius = lambda x: np.sort(between(x, x), axis=1)[:, k]
+    cross = between(fake, real)
+    return (cross <= radius(real)).any(axis=1), (cross <= radius(fake)[:, None]).any(axis=0)
+
+
+def same_hits(real, fake, tile):
+    found = precision_recall.precision_recall(real, fake, tile=tile)
+    for got, want in zip((found.precision_hits, found.recall_hits), by_brute_force(real, fake), strict=True):
+        np.testing.assert_array_equal(got, want)
+    return found
+
+
+@pytest.mark.parametrize("copies", [1, 2, 4, 5, 6, 8])
+@pytest.mark.parametrize("tile", [7, 64, 4096])
+def test_pictures_that_occur_several_times_have_exact_precision_and_recall(copies, tile):
+    draw = np.random.default_rng(copies)
+    base = np.maximum(draw.normal(0.3, 0.5, (20, 640)), 0).astype(np.float16)
+    real, half = (draw.permutation(np.repeat(base[:n], copies, axis=0)) for n in (20, 10))
+    found = same_hits(real, half, tile)
+    same_hits(half, real, tile)
+    if copies > 3:  # every radius is 0: an image is hit by its own copies alone
+        assert not found.real_radii.any() and found.precision_hits.all() and found.recall_hits.mean() == 0.5
+
+
+@pytest.mark.parametrize("tile", [16, 4096])
+def test_frames_of_a_still_video_have_exact_precision_and_recall(tile):
+    draw = np.random.default_rng(9)
+    base = np.maximum(draw.normal(0.3, 0.5, (10, 640)), 0).astype(np.float16)
+
+    def frames(count):
+        x = np.repeat(base, count, axis=0)
+        for row in x:  # the least that a feature can change, in three places
+            at = draw.integers(0, 640, 3)
+            row[at] = np.nextafter(row[at], np.float16(9))
+        return x
+
+    found = same_hits(frames(8), frames(7), tile)
+    assert 0.2 < found.precision_hits.mean() < 0.8 and 0 < found.real_radii.max() < 0.01
+
+
+def test_minus_zero_is_zero():
+    zeros = np.zeros((8, 4), np.float16)
+    assert precision_recall.precision_recall(zeros, -zeros).recall_hits.all()
 
 
 def test_inception_score_of_certain_and_of_uniform_classes():
