@@ -15,7 +15,7 @@ from configs import common
 
 
 def get_config(resolution: str = "1024"):
-    if not resolution.isdigit() or int(resolution) < 8:
+    if not (resolution.isascii() and resolution.isdecimal() and int(resolution[:6]) >= 8):
         raise ValueError(f"configs/stylegan2.py:{resolution}: write a resolution of 8 or more, such as :512")
     c = common.get_config()
     c.name = f"stylegan2-{resolution}"

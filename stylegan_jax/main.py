@@ -21,6 +21,10 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run: checkpoints, grids, statistics. Resumed if it exists. --dry_run needs none."
 )
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print config, parameters, FLOPs and memory estimate; train nothing.")
+_LESS_MEMORY = (
+    "lower config.train.batch_size; or, for the same result, raise config.train.grad_accum, or set "
+    "config.model.remat_from to recompute layers (--dry_run estimates what is needed)"
+)
 
 
 def main(argv: list[str]) -> int:
@@ -30,7 +34,8 @@ def main(argv: list[str]) -> int:
     keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs pages of traceback before the error that we print
-    from stylegan_jax.base.errors import StyleganError, printable, visible
+    from stylegan_jax.base import shortage
+    from stylegan_jax.base.errors import StyleganError, visible
     from stylegan_jax.checkpoints.checkpointer import CheckpointError
     from stylegan_jax.config import from_dict
 
@@ -56,8 +61,12 @@ def main(argv: list[str]) -> int:
     except StyleganError as error:
         print(f"error: {visible(error)}", file=sys.stderr)
         return 1 if isinstance(error, CheckpointError | DivergedError) else 2
-    except OSError as error:
-        print(f"error: {visible(error)}; the last checkpoint in {printable(_WORKDIR.value)} is kept", file=sys.stderr)
+    except Exception as error:
+        told = shortage.explain(error, _LESS_MEMORY, _WORKDIR.value, "--workdir")
+        if not told and not isinstance(error, OSError):
+            raise
+        kept = f"the last checkpoint in {_WORKDIR.value} is kept"
+        print(visible(f"error: {told or error}; {kept}"), file=sys.stderr)
         return 1
     return 0
 

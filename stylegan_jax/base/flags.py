@@ -1,4 +1,4 @@
-"""Command lines with one spelling of each flag, which also accept the spellings of version 0.1.
+"""Command lines with one spelling of each flag and of numbers, which also accept the spellings of version 0.1.
 
 What all commands do before they read their arguments: `prepare_words`.
 """
@@ -41,8 +41,68 @@ def prepare_words(words: Sequence[str]) -> list[str]:
     return [expand_home(word) for word in words]
 
 
+MOST = 2**63 - 1
+"""The largest whole number that a flag takes: what NumPy's and JAX's integers hold."""
+
+
+def whole_number(text: str) -> int:
+    """Return the integer of ASCII digits, with or without a sign.
+
+    Raises:
+        ArgumentTypeError: it is none, or beyond `MOST`. `int` takes other alphabets and underscores, too.
+    """
+    if not re.fullmatch(r"\s*[+-]?[0-9]+\s*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number; write digits, such as 8")
+    if len(text) > 30 or abs(int(text)) > MOST:
+        raise argparse.ArgumentTypeError(f"{text[:30]} is too large a number")
+    return int(text)
+
+
+def number(text: str) -> float:
+    """Return the float of ASCII digits, which may be infinite or NaN.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    try:
+        if text.isascii() and "_" not in text:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number; write one such as 0.7")
+
+
+def split_paths(text: str) -> list[str]:
+    """Return the paths of a list with commas between, where a path may itself have commas.
+
+    What exists decides: the whole text, if there is such a path; else each name is the shortest that there is, and
+    where there is none, what stands before the next comma.
+    """
+    if os.path.exists(text):
+        return [text]
+    parts, found = text.split(","), []
+    while parts:
+        joined = (n for n in range(1, min(len(parts), 16) + 1) if os.path.isfile(",".join(parts[:n])))
+        n = next(joined, 1)
+        found.append(",".join(parts[:n]))
+        parts = parts[n:]
+    return found
+
+
 class Parser(argparse.ArgumentParser):
-    """Accepts hyphens for underscores in flags, and old names of flags; the help lists neither."""
+    """Accepts hyphens for underscores in flags, and old names of flags; the help lists neither.
+
+    Arguments of the types `int` and `float` are read by `whole_number` and `number`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.register("type", int, whole_number)
+        self.register("type", float, number)
+
+    def error(self, message: str) -> Any:
+        """End the command with one line and exit code 2, without the usage, which --help shows."""
+        self.exit(2, f"error: {message}; --help lists all arguments\n")
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         """Parse as the base class does, after respelling the flags."""

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stylegan_jax.base.errors import StyleganError
+from stylegan_jax.base import shortage
+from stylegan_jax.base.errors import StyleganError, visible
 from stylegan_jax.base.flags import Parser
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.folder import (
@@ -48,8 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             lines = export_folder(source, args.out, wanted, overwrite=args.overwrite)
         else:
             lines = import_pickle(source, args.out, wanted, overwrite=args.overwrite)
-    except StyleganError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        told = shortage.explain(error, "convert one network at a time, such as --nets=g_ema", args.out)
+        if not told and not isinstance(error, StyleganError):
+            raise
+        print(f"error: {visible(told or error)}", file=sys.stderr)
         return 1
     print("\n".join(lines))
     return 0

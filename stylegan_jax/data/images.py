@@ -118,7 +118,8 @@ def open_image(file: BinaryIO, formats: tuple[str, ...] = FORMATS) -> ImageFile.
     try:
         image = Image.open(file, formats=formats)
     except Image.UnidentifiedImageError as error:
-        raise BadImage(f"not a {', '.join(formats[:-1])} or {formats[-1]} image, or its header is damaged") from error
+        known = " or ".join(filter(None, (", ".join(formats[:-1]), formats[-1])))
+        raise BadImage(f"not a {known} image, or its header is damaged") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage("its header claims too many pixels (decompression bomb)") from error
     except Exception as error:

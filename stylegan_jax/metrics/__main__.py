@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from stylegan_jax.base import shortage
 from stylegan_jax.base.errors import StyleganError, visible
 from stylegan_jax.base.flags import Parser
 from stylegan_jax.metrics.definitions import METRICS, OUTPUTS, Chosen, choose, paths_of, split
@@ -167,8 +168,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(json.dumps(row, allow_nan=False), flush=True)
                 if out is not None:
                     print(json.dumps(row, allow_nan=False), file=out, flush=True)
-    except (StyleganError, OSError) as error:
-        print(f"error: {visible(error)}", file=sys.stderr)
+    except Exception as error:
+        told = shortage.explain(error, f"lower --batch={args.batch} or --num_images", args.out)
+        if not told and not isinstance(error, StyleganError | OSError):
+            raise
+        print(f"error: {visible(told or error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -38,7 +38,7 @@ def data_config(path: str, run: Mapping[str, Any] | None = None) -> DataConfig:
     name, _, rest = path.partition(":")
     if name == "tfds" and rest:
         return dataclasses.replace(base, source="tfds", path=rest)
-    if name == "synthetic" and rest.isdigit():
+    if name == "synthetic" and rest.isascii() and rest.isdecimal() and len(rest) < 10:
         return dataclasses.replace(base, source="synthetic", synthetic_images=int(rest))
     kind = "folder" if os.path.isdir(path) else KINDS.get(Path(path).suffix.lower())
     if kind is None:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stylegan_jax.base import files
-from stylegan_jax.sampling import projections
+from stylegan_jax.base import arrays
+from stylegan_jax.sampling.styles import read_array
 
 
 class Directions(NamedTuple):
@@ -133,40 +133,40 @@ def difference(positive: np.ndarray, negative: np.ndarray) -> Directions:
     return _single(between, np.concatenate([positive, negative]))
 
 
+VECTORS = ("vectors", "directions", "direction", "boundary", "w", "arr_0")
+"""What the array of directions may be called in an .npz file, in the order in which the names are looked for."""
+
+
 def load(path: str, w_dim: int) -> Directions:
-    """Read directions that `save` wrote.
+    """Read directions that `save` wrote, or those of others.
+
+    Those of others are .npy files, or .npz files with an array of `VECTORS`, of shape [w], [1, w] as linear boundaries
+    have it, or [k, w]; strength 1 moves along one as far as it is long.
 
     Raises:
-        ValueError: no such file, or directions of another length.
+        ValueError: a file that is missing, damaged, without directions, or of styles of another length.
     """
-    arrays = files.read_npz("--directions", path, Directions._fields)
-    found = Directions(*(np.asarray(x, np.float32) for x in arrays))
-    if found.vectors.ndim != 2 or found.vectors.shape[1] != w_dim or len(found.unit) != len(found.vectors):
-        raise ValueError(f"--directions={path} holds vectors {found.vectors.shape}; this model's styles have {w_dim}")
+    try:
+        vectors = read_array(Path(path), VECTORS, "directions")
+        if set(Directions._fields) <= set(arrays.read_headers(path)):
+            found = Directions(vectors, *(read_array(Path(path), (n,), "directions") for n in Directions._fields[1:]))
+        else:
+            vectors = vectors[None] if vectors.ndim == 1 else vectors
+            length = np.sqrt(np.sum(vectors.astype(np.float64) ** 2, axis=-1, keepdims=True))
+            if not length.all():
+                raise ValueError("a direction of length 0 leads nowhere")
+            found = _made(vectors / length, np.ones(len(vectors)), length[..., 0])
+        k = len(found.vectors)
+        if found.vectors.shape != (k, w_dim) or {found.values.shape, found.unit.shape} != {(k,)} or not k:
+            raise ValueError(f"its vectors are {list(found.vectors.shape)}; this model takes [k, {w_dim}]")
+    except ValueError as error:
+        raise ValueError(f"--directions={path}: {error}") from None
     return found
 
 
 def save(path: Path, found: Directions) -> None:
     """Write directions as .npz; a reader never sees a part of it."""
-    files.write_npz(path, **found._asdict())
-
-
-def load_styles(flag: str, path: str, w_dim: int) -> np.ndarray:
-    """Return float32[n, w] of an .npz with `w` [n, w] or [n, l, w] (slots averaged), or of a folder of projections.
-
-    Raises:
-        ValueError: no such file, none in the folder, or another shape.
-    """
-    if Path(path).is_dir():
-        results = projections.find_projections(path)
-        if not results:
-            raise ValueError(f"{flag}={path}: no projected_w.npz in it; pass a folder that tools.project wrote")
-        return np.concatenate([load_styles(flag, str(file), w_dim) for file in results])
-    w = np.asarray(files.read_npz(flag, path, ("w",))[0], np.float32)
-    w = w.mean(axis=1) if w.ndim == 3 else w
-    if w.ndim != 2 or w.shape[1] != w_dim or not len(w) or not np.isfinite(w).all():
-        raise ValueError(f"{flag}={path}: 'w' has the shape {w.shape}; pass finite styles [n, {w_dim}]")
-    return w
+    arrays.write_npz(path, **found._asdict())
 
 
 def _check_count(count: int, most: int) -> int:

@@ -121,13 +121,15 @@ class LoadedModel:
             ws float32[n, l, w].
 
         Raises:
-            ValueError: a shape or a label that does not fit the model.
+            ValueError: a shape or a label that does not fit the model, or styles that are not finite.
         """
         inputs = self._as_inputs(z, label, chunk)
         cond = as_labels(label, len(inputs["z"]), self.gan.spec.label_dim, self.label_kind)
         check_truncation(psi, cutoff, self.gan.spec.num_ws)
         run, (g, w_avg) = _mapper(self.gan), self._placed
-        return _in_parts(lambda part: run(g, w_avg, *part, np.float32(psi), cutoff), (inputs, cond), chunk)
+        ws = _in_parts(lambda part: run(g, w_avg, *part, np.float32(psi), cutoff), (inputs, cond), chunk)
+        _check_finite(ws, "styles", f"the model's weights hold such numbers, or psi, {psi:g}, makes them so large")
+        return ws
 
     def synthesize(
         self,
@@ -154,8 +156,8 @@ class LoadedModel:
             float32[n, h, w, c], of clips float32[n, t, h, w, c], about [-1, 1]; `images.to_pixels` makes uint8 of it.
 
         Raises:
-            ValueError: a shape or a kind of noise that does not fit, inputs that are missing, or a transform that the
-                architecture cannot take.
+            ValueError: a shape or a kind of noise that does not fit, inputs that are missing, a transform that the
+                architecture cannot take, or images that are not finite, which pixels would show in black.
         """
         return np.concatenate(list(self.stream(ws, inputs, noise=noise, seeds=seeds, transform=transform, chunk=chunk)))
 
@@ -181,7 +183,9 @@ class LoadedModel:
         rows = (ws, synthesis_inputs(inputs, self.gan.spec, len(ws)), numbers.astype(np.uint32), transform)
         run, (g, _) = _drawer(self.gan, noise), self._placed
         for part, n in in_chunks(rows, chunk):
-            yield jax.device_get(run(g, *part))[:n]
+            image = jax.device_get(run(g, *part))[:n]
+            _check_finite(image, "images", "the model's weights hold such numbers, or its styles are too large")
+            yield image
 
     def sample(
         self,
@@ -326,6 +330,7 @@ def as_latents(z: Latents, z_dim: int) -> np.ndarray:
         return latents(z, z_dim)
     if z.ndim != 2 or z.shape[1] != z_dim or not len(z):
         raise ValueError(f"latents of shape {z.shape}; pass seeds (integers from 0) or latents [n, {z_dim}]")
+    _check_finite(z, "latents", "draw them from a normal distribution")
     return z.astype(np.float32)
 
 
@@ -338,14 +343,26 @@ def as_styles(ws: Array, spec: models.GanSpec) -> np.ndarray:
     """Return float32[n, l, w] of styles [n, l, w] or [n, w].
 
     Raises:
-        ValueError: another shape.
+        ValueError: another shape, or numbers that are not real and finite.
     """
-    ws = np.asarray(ws, np.float32)
+    ws = np.asarray(ws)
+    if ws.dtype.kind in "cOSU":
+        raise ValueError(f"styles of type {ws.dtype}; pass real numbers")
+    with np.errstate(over="ignore"):
+        ws = ws.astype(np.float32)
     if ws.ndim == 2 and ws.shape[1] == spec.w_dim:
         ws = np.repeat(ws[:, None], spec.num_ws, axis=1)
     if ws.ndim != 3 or ws.shape[1:] != (spec.num_ws, spec.w_dim) or not len(ws):
         raise ValueError(f"styles of shape {ws.shape}; this model takes [n, {spec.num_ws}, {spec.w_dim}]")
+    _check_finite(ws, "styles", "they cannot be drawn")
     return ws
+
+
+def _check_finite(rows: np.ndarray, what: str, why: str) -> None:
+    """Raise ValueError where rows of [n, …] have NaN or infinity; `why` ends the sentence that counts them."""
+    bad = len(rows) - np.count_nonzero(np.isfinite(rows.reshape(len(rows), -1)).all(axis=1))
+    if bad:
+        raise ValueError(f"{bad} of {len(rows)} {what} are not finite (NaN or infinity): {why}")
 
 
 def check_truncation(psi: float, cutoff: int | None, num_ws: int) -> None:
@@ -354,7 +371,7 @@ def check_truncation(psi: float, cutoff: int | None, num_ws: int) -> None:
     Raises:
         ValueError: psi is not finite, or cutoff is no number of slots.
     """
-    if not np.isfinite(psi):
+    if not abs(psi) <= float(np.finfo(np.float32).max):
         raise ValueError(f"psi is {psi}; pass a number: 1 for no truncation, 0 for the average")
     if cutoff is not None and not 0 <= cutoff <= num_ws:
         raise ValueError(f"cutoff is {cutoff}; this model has {num_ws} style slots: 0 to {num_ws}")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stylegan_jax.base import files
+from stylegan_jax.base import arrays
 
 PROJECTION = "projected_w.npz"
 
@@ -31,8 +31,9 @@ def find_projections(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     try:
         names = list(json.loads((folder / "project.json").read_text())["lpips"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return sorted(folder.rglob(PROJECTION))
+    names = [name for name in names if Path(name).name == name]  # nothing outside the folder
     return [file for file in (folder / name / PROJECTION for name in names) if file.is_file()]
 
 
@@ -46,19 +47,42 @@ def read(folder: Path, spec: Any) -> Projected:
     Raises:
         ValueError: a file that is missing, damaged, or of another model.
     """
-    from PIL import Image
-
     from stylegan_jax.sampling.model import as_styles  # finding the folders needs no JAX
 
+    shape = spec.image_shape
     try:
-        with Image.open(folder / "target.png") as image:
-            target = np.asarray(image).reshape(spec.image_shape)
+        target = _read_png(folder / "target.png", shape)
         mask = None
         if (folder / "mask.png").is_file():
-            with Image.open(folder / "mask.png") as image:
-                mask = np.asarray(image, np.float32).reshape(spec.image_shape[:2]) / 255
-        arrays = files.load_npz(folder / PROJECTION)
-        ws = as_styles(arrays.pop("w"), spec)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+            mask = _read_png(folder / "mask.png", (*shape[:2], 1))[..., 0].astype(np.float32) / 255
+        found = arrays.load(folder / PROJECTION)
+        if "w" not in found:
+            raise ValueError(f"{PROJECTION} holds {arrays.listed(list(found))}, but no 'w'")
+        ws = as_styles(found.pop("w"), spec)
+    except (OSError, ValueError) as error:
         raise ValueError(f"{folder} was not projected with this model: {error}") from None
-    return Projected(target, mask, ws[0], arrays)
+    return Projected(target, mask, ws[0], found)
+
+
+def _read_png(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Return uint8[h, w, c] of a PNG of exactly this shape; its header is compared before anything is decoded.
+
+    Raises:
+        ValueError: it is missing, no PNG, damaged, or of another size or number of channels.
+    """
+    from stylegan_jax.data import images
+
+    if not path.is_file():
+        raise ValueError(f"it has no {path.name}")
+    height, width, channels = shape
+    with path.open("rb") as file:
+        try:
+            image = images.open_image(file, ("PNG",))
+            if (image.height, image.width) != (height, width):
+                raise ValueError(f"{image.width}x{image.height} pixels; the model's images are {width}x{height}")
+            if image.mode != images.MODES.get(channels):
+                raise ValueError(f"its mode is {image.mode}, not {images.MODES.get(channels)}")
+            file.seek(0)
+            return images.decode(file.read(images.MAX_BYTES), channels)
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from None

@@ -426,10 +426,7 @@ def read_images(files: Iterable[str | Path], shape: tuple[int, int, int]) -> np.
         ValueError: a file that is no image.
         OSError: a file that is not there.
     """
-    import io
-
-    from PIL import Image
-
+    from stylegan_jax.data.images import decode
     from stylegan_jax.data.prepare.convert import BadImage, Recipe, make
 
     h, w, c = shape
@@ -437,8 +434,7 @@ def read_images(files: Iterable[str | Path], shape: tuple[int, int, int]) -> np.
     found = []
     for file in map(Path, files):
         try:
-            pixels = np.asarray(Image.open(io.BytesIO(make(file.read_bytes(), recipe).png)))
+            found.append(decode(make(file.read_bytes(), recipe).png, c))
         except BadImage as error:
             raise ValueError(f"{file}: {error}") from None
-        found.append(pixels.reshape(shape))
     return np.stack(found)

@@ -1,11 +1,25 @@
-"""Styles as arrays: groups of slots, mixtures, moves along a direction."""
+"""Styles as arrays: groups of slots, mixtures, moves along a direction; and the files that hold styles."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from stylegan_jax.base import arrays
+from stylegan_jax.base.flags import split_paths
+from stylegan_jax.sampling import projections
+
+log = logging.getLogger(__name__)
+
+NAMES = ("w", "ws", "dlatents", "dlatent", "w_plus", "projected_w", "styles", "arr_0")
+"""What projectors and encoders call the array of styles in an .npz file, in the order in which they are looked for."""
+OTHER_PROJECTIONS = ("projected_w_final.np[yz]", "projected_w.npy", "dlatents.np[yz]")
+"""What other projectors call their files, of which the first pattern with a file is taken in a folder."""
 
 
 def slot_groups(model: Any) -> dict[str, list[int]]:
@@ -34,3 +48,85 @@ def move(ws: np.ndarray, step: np.ndarray, layers: Sequence[int], strengths: Seq
     moved = np.repeat(ws[:, None], len(strengths), axis=1)
     moved[:, :, layers] += np.asarray(strengths, np.float32)[None, :, None, None] * step
     return moved
+
+
+def read(flag: str, text: str, spec: Any) -> np.ndarray:
+    """Return the styles ws float32[n, l, w] that a flag names.
+
+    Args:
+        flag: for errors, such as '--styles'.
+        text: files or folders, with commas between. A file is .npz, with one array of `NAMES`, or .npy: [n, l, w],
+            [n, w] for one style in every slot, or a single [w]. A folder is searched for projections.
+        spec: of the model.
+
+    Raises:
+        ValueError: a file that is missing, damaged, without styles, or of another model; it names the flag and file.
+    """
+    return np.concatenate([_in_slots(w, spec) for w in _read_each(flag, text, spec)])
+
+
+def read_means(flag: str, text: str, spec: Any) -> np.ndarray:
+    """Return float32[n, w] of what `read` takes: the mean over the slots where each has a style of its own."""
+    return np.concatenate([w.mean(axis=1) if w.ndim == 3 else w for w in _read_each(flag, text, spec)])
+
+
+def _in_slots(w: np.ndarray, spec: Any) -> np.ndarray:
+    return np.repeat(w[:, None], spec.num_ws, axis=1) if w.ndim == 2 else w
+
+
+def _read_each(flag: str, text: str, spec: Any) -> Iterator[np.ndarray]:
+    """Yield float32[n, l, w] or [n, w] of every file."""
+    for path in split_paths(text):
+        for file in _find_files(flag, path):
+            try:
+                found = read_array(file, NAMES, "styles")
+                yield _fit(found, spec)
+            except ValueError as error:
+                raise ValueError(f"{flag}={file}: {error}") from None
+            if spec.num_ws > 1 and found.shape == (spec.num_ws, spec.w_dim):
+                log.warning(
+                    "warning: %s=%s holds %d styles, as many as this model has style slots; they are taken as %d "
+                    "images. If it is one style with a vector per slot, save it as [1, %d, %d]",
+                    *(flag, file, spec.num_ws, spec.num_ws, spec.num_ws, spec.w_dim),
+                )
+
+
+def _find_files(flag: str, path: str) -> list[Path]:
+    if not os.path.isdir(path):
+        return [Path(path)]
+    if found := projections.find_projections(path):
+        return found
+    for pattern in OTHER_PROJECTIONS:
+        if found := sorted(Path(path).rglob(pattern)):
+            return found
+    raise ValueError(f"{flag}={path}: no projected_w.npz in it; pass a folder that tools.project wrote, or files")
+
+
+def read_array(path: Path, names: Sequence[str], what: str) -> np.ndarray:
+    """Return the array of an .npy file, or the first of `names` that an .npz file has, float32 and finite.
+
+    Raises:
+        ValueError: it has none of them, and what it has instead; or the file or array cannot be used.
+    """
+    headers = arrays.read_headers(path)
+    name = next((name for name in ("", *names) if name in headers), None)
+    if name is None:
+        inside = arrays.listed([f"{key} {header}" for key, header in headers.items()])
+        raise ValueError(f"it holds {inside}; {what} are called {' or '.join(map(repr, names[:3]))}")
+    with np.errstate(over="ignore"):
+        found = np.asarray(arrays.load(path, (name,))[name], np.float32)
+    if not np.isfinite(found).all():
+        bad = int(np.count_nonzero(~np.isfinite(found)))
+        raise ValueError(f"{bad} of its {found.size} numbers are not finite (NaN or infinity), as {what} must be")
+    return found
+
+
+def _fit(w: np.ndarray, spec: Any) -> np.ndarray:
+    """Return [n, l, w] or [n, w] with an axis of images."""
+    w = w[None] if w.ndim == 1 else w
+    wanted = {2: (spec.w_dim,), 3: (spec.num_ws, spec.w_dim)}.get(w.ndim)
+    if w.shape[1:] != wanted or not len(w):
+        raise ValueError(
+            f"styles of shape {list(w.shape)}; this model takes [n, {spec.num_ws}, {spec.w_dim}] or [n, {spec.w_dim}]"
+        )
+    return w

@@ -8,10 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.base import files
+from stylegan_jax.base.flags import number
 
 _FLAGS = {"classes": "class"}
 """Names of arguments: how they are written, where that differs."""
+STYLES = (
+    "styles in place of seeds: .npz or .npy of [n, w] or [n, slots, w], folders of projections; several with commas"
+)
+"""Help of --styles."""
+MAX_NUMBERS = 10_000_000
+"""That a flag such as --seeds may name in all."""
 
 
 def add_arguments(p: argparse.ArgumentParser, psi: bool = True) -> None:
@@ -60,53 +66,51 @@ def parse_numbers(flag: str, text: str, below: int, what: str) -> list[int]:
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not _is_digits(first) or (dash and not _is_digits(last)):
             raise ValueError(f"{flag}={text!r}: {part!r} is not a {what} or a range; write 7, 0-15 or 1,5,8-10")
+        if max(len(first), len(last)) > 20:
+            raise ValueError(f"{flag}: {max(first, last, key=len)[:20]}… is too large; each {what} is below {below}")
         ends = int(first), int(last if dash else first)
         if ends[1] < ends[0]:
             raise ValueError(f"{flag}={text!r}: the range {part!r} runs backwards; write {last}-{first}")
         if ends[1] >= below:
             raise ValueError(f"{flag}={text!r}: {ends[1]} is too large; each {what} is below {below}")
+        if (count := len(found) + ends[1] - ends[0] + 1) > MAX_NUMBERS:
+            raise ValueError(f"{flag}={text!r} asks for {count} or more; at most {MAX_NUMBERS} in one call")
         found += range(ends[0], ends[1] + 1)
     return found
+
+
+def _is_digits(text: str) -> bool:
+    """Return whether a text is ASCII digits; `str.isdigit` is true of superscripts and other alphabets, too."""
+    return text.isascii() and text.isdecimal()
 
 
 def parse_floats(flag: str, text: str) -> list[float]:
     """Return the numbers of '0,0.5,1'.
 
     Raises:
-        ValueError: not finite numbers with commas between.
+        ValueError: not finite numbers, as float32 has them, with commas between.
     """
     try:
-        found = [float(x) for x in text.split(",")]
-    except ValueError:
+        found = [number(x) for x in text.split(",")]
+    except argparse.ArgumentTypeError:
         found = [np.nan]
-    if not np.isfinite(found).all():
+    if not (np.abs(found) <= np.finfo(np.float32).max).all():
         raise ValueError(f"{flag}={text}: write numbers with commas, such as {flag}=0,0.5,1")
     return found
 
 
+def chunk(args: argparse.Namespace, count: int) -> int:
+    """Return how many of `count` images to draw per call: --batch, or all of them where they are fewer."""
+    return max(1, min(args.batch, count))
+
+
 def read_styles(path: str, spec: Any) -> np.ndarray:
-    """Return ws float32[n, l, w] of the array 'w' of --styles.
+    """Return ws float32[n, l, w] of --styles; see `sampling.styles.read`, which says what is taken and what raised."""
+    from stylegan_jax.sampling import styles
 
-    Raises:
-        ValueError: no such file, or styles of another model.
-    """
-    from stylegan_jax.sampling import model as trained
-
-    return trained.as_styles(files.read_npz("--styles", path, ("w",))[0], spec)
-
-
-def count_styles(path: str) -> int:
-    """Return how many styles --styles holds, before a model is there to compare them with.
-
-    Raises:
-        ValueError: the file is missing or is not a style list.
-    """
-    (w,) = files.read_npz("--styles", path, ("w",))
-    if w.ndim not in (2, 3):
-        raise ValueError(f"--styles={path}: 'w' has the shape {w.shape}; pass styles [n, w] or [n, slots, w]")
-    return len(w)
+    return styles.read("--styles", path, spec)
 
 
 def check_unused(parser: argparse.ArgumentParser, args: argparse.Namespace, names: Sequence[str], where: str) -> None:
@@ -142,7 +146,7 @@ def parse_layers(text: str, model: Any) -> list[int]:
             if not named[part]:
                 raise ValueError(f"--layers={text}: this model has no {part} slots; it has {num_ws} in all")
             found += named[part]
-        elif part and not part[0].isdigit():
+        elif part and not part[0].isdecimal():
             raise ValueError(f"--layers={text}: {part!r} is not known; write {', '.join(named)}, or slots as 0-3,7")
         else:
             found += parse_numbers("--layers", part, num_ws, "style slot")
@@ -164,7 +168,7 @@ def labels(model: Any, args: argparse.Namespace) -> np.ndarray:
         chosen = range(dim) if args.classes == "all" else parse_numbers("--class", args.classes, 2**31, "class")
         return one_hot(chosen, dim, kind, given=f"--class={args.classes}", numbers="--label")
     try:
-        numbers = None if args.label is None else np.array([float(x) for x in args.label.split(",")], np.float32)
+        numbers = None if args.label is None else np.array(parse_floats("--label", args.label), np.float32)
     except ValueError:
         numbers = np.zeros(0, np.float32)  # which fits no model
     return as_labels(numbers, 1, dim, kind, given=f"--label={args.label}", names=("--class", "--label"))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from stylegan_jax.base.errors import StyleganError
+from stylegan_jax.base import shortage
+from stylegan_jax.base.errors import StyleganError, visible
 from stylegan_jax.base.files import write_whole
 from stylegan_jax.base.flags import RENAMED
 
 NOT_COMPARED = ("out", "batch", "overwrite")
 """Arguments that do not change what is made."""
+SIZES = ("seeds", "styles", "count", "samples", "frames", "grid", "rows", "columns", "pad", "num", "targets")
+"""Arguments besides --batch that decide how much memory a tool needs, where it has them."""
 
 
 def record(args: argparse.Namespace, model: Any, **more: Any) -> dict[str, Any]:
@@ -33,7 +37,7 @@ def claim(folder: Path, name: str, args: argparse.Namespace) -> Path:
         try:
             before = json.loads(path.read_text())["arguments"]
             before = {RENAMED.get(key, key): value for key, value in before.items()}  # a record of version 0.1
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             before = {}
         now = json.loads(json.dumps(vars(args), default=str))
         keys = sorted((before.keys() | now.keys()) - set(NOT_COMPARED))
@@ -45,8 +49,22 @@ def claim(folder: Path, name: str, args: argparse.Namespace) -> Path:
             )
     folder.mkdir(parents=True, exist_ok=True)
     if args.overwrite or not path.exists():  # so that a call that is cut short does not leave pictures without one
+        _claimed.append(path)
         write_record(path, {"arguments": vars(args)})
     return path
+
+
+_claimed: list[Path] = []
+"""The records that the call in progress has begun."""
+
+
+def _give_back() -> None:
+    """Undo `claim` where the call failed before it made anything, so that the next finds the folder free."""
+    for path in _claimed:
+        with contextlib.suppress(OSError):
+            if [other.name for other in path.parent.iterdir()] == [path.name]:
+                path.unlink()
+                path.parent.rmdir()
 
 
 def write_record(path: Path, content: dict[str, Any]) -> None:
@@ -61,12 +79,25 @@ def run(
     args = parser.parse_args(argv)
     from stylegan_jax.runtime.compiling import use_compilation_cache
 
+    _claimed.clear()
     try:
         if getattr(args, "batch", 1) < 1:
             raise ValueError(f"--batch={args.batch} must be at least 1")
         use_compilation_cache("auto")
         print(action(args))
-    except (StyleganError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        _give_back()
+        told = shortage.explain(error, less_memory(args), getattr(args, "out", None))
+        if not told and not isinstance(error, StyleganError | ValueError | OSError):
+            raise
+        print(f"error: {visible(told or error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def less_memory(args: argparse.Namespace) -> str:
+    """Return which of a tool's arguments need less memory, as `shortage.explain` takes it."""
+    given = vars(args)
+    sizes = [f"--{name}" for name in SIZES if given.get(name) is not None]
+    fewer = f"ask for less at a time ({', '.join(sizes)})" if sizes else "close other programs, or use a larger machine"
+    return f"lower --batch={args.batch}, or {fewer}" if given.get("batch", 1) > 1 else fewer

@@ -16,7 +16,7 @@ import numpy as np
 
 from stylegan_jax.base.flags import Parser
 from stylegan_jax.runtime import records
-from stylegan_jax.sampling import directions
+from stylegan_jax.sampling import directions, styles
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 METHODS = ("sefa", "ganspace", "boundary", "difference", "file")
@@ -38,17 +38,19 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--samples", type=int, default=10_000, help="latents of ganspace (default: %(default)s)")
     p.add_argument(
         "--positive",
-        metavar="FILE",
-        help="styles as .npz with 'w', [n, w] or [n, slots, w]; or a folder of projections",
+        metavar="FILES",
+        help="styles as .npz or .npy, [n, w] or [n, slots, w], or folders of projections; several with commas",
     )
-    p.add_argument("--negative", metavar="FILE", help="styles of the other group")
-    p.add_argument("--directions", metavar="FILE", help="directions.npz of an earlier call")
+    p.add_argument("--negative", metavar="FILES", help="styles of the other group")
+    p.add_argument(
+        "--directions", metavar="FILE", help="directions.npz of an earlier call, or .npy or .npz of [k, w] by others"
+    )
     p.add_argument(
         "--layers", default="all", help="slots that move: coarse, middle, fine, all, or 0-3,7 (default: all)"
     )
     p.add_argument("--strengths", default="-3,-1.5,0,1.5,3", help="numbers with commas (default: %(default)s)")
     p.add_argument("--seeds", default="0-3", help="to edit, such as 0-15 or 1,5,8-10 (default: %(default)s)")
-    p.add_argument("--styles", metavar="FILE", help="edit these styles instead, [n, w] or [n, slots, w]")
+    p.add_argument("--styles", metavar="FILES", help=inputs.STYLES)
     return p
 
 
@@ -70,14 +72,14 @@ def check(args: argparse.Namespace) -> None:
 
 def find(model: Any, layers: Sequence[int], label: Any, args: argparse.Namespace) -> directions.Directions:
     """Return the directions that the arguments ask for; errors as the functions of `directions`."""
-    w_dim = model.gan.spec.w_dim
+    spec = model.gan.spec
     if args.method == "sefa":
         return directions.sefa(model, layers, args.count)
     if args.method == "ganspace":
         return directions.ganspace(model, label, args.count, args.samples)
     if args.method == "file":
-        return directions.load(args.directions, w_dim)
-    groups = [directions.load_styles(f"--{n}", getattr(args, n), w_dim) for n in ("positive", "negative")]
+        return directions.load(args.directions, spec.w_dim)
+    groups = [styles.read_means(f"--{n}", getattr(args, n), spec) for n in ("positive", "negative")]
     return (directions.boundary if args.method == "boundary" else directions.difference)(*groups)
 
 
@@ -85,7 +87,7 @@ def styles_to_edit(model: Any, label: Any, args: argparse.Namespace) -> np.ndarr
     """Return ws float32[n, l, w] of --styles, or of the seeds."""
     if args.styles is None:
         seeds = inputs.parse_seeds(args.seeds)
-        return model.map(seeds, label, psi=args.psi, cutoff=args.cutoff, chunk=args.batch)
+        return model.map(seeds, label, psi=args.psi, cutoff=args.cutoff, chunk=inputs.chunk(args, len(seeds)))
     return inputs.read_styles(args.styles, model.gan.spec)
 
 
@@ -93,7 +95,6 @@ def act(args: argparse.Namespace) -> str:
     """Find, draw; return the sentence to print."""
     from stylegan_jax.base import images
     from stylegan_jax.sampling.load import load_model
-    from stylegan_jax.sampling.styles import move
 
     check(args)
     strengths = inputs.parse_floats("--strengths", args.strengths)
@@ -104,13 +105,16 @@ def act(args: argparse.Namespace) -> str:
     ws, found = styles_to_edit(model, label, args), find(model, layers, label, args)
     out = Path(args.out)
     path = runner.claim(out, "edit.json", args)
-    directions.save(out / "directions.npz", found)
     steps = found.vectors * found.unit[:, None]
     for i, step in enumerate(records.progress(steps, len(steps), "direction")):
-        moved = move(ws, step, layers, strengths)
-        pictures = model.stream(moved.reshape(-1, *ws.shape[1:]), chunk=args.batch)
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = styles.move(ws, step, layers, strengths).reshape(-1, *ws.shape[1:])
+        if not np.isfinite(moved).all():
+            raise ValueError(f"--strengths={args.strengths}: moved as far, styles are infinite; use smaller numbers")
+        pictures = model.stream(moved, chunk=inputs.chunk(args, len(moved)))
         pixels = np.concatenate([images.to_pixels(x) for x in pictures])
         images.save_png(out / f"direction{i:02d}.png", images.make_grid(pixels, len(strengths)))
+    directions.save(out / "directions.npz", found)
     runner.write_record(path, runner.record(args, model, layers=layers, values=found.values.tolist()))
     return f"{len(steps)} directions, {len(ws)} pictures x {len(strengths)} strengths each, in {out}"
 

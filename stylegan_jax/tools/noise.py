@@ -56,9 +56,11 @@ def act(args: argparse.Namespace) -> str:
         raise ValueError(
             f"arch {model.config.arch!r} of {args.model} has no noise inputs, so there is nothing to compare"
         )
-    ws = model.map(seeds, inputs.one_label(model, args), psi=args.psi, cutoff=args.cutoff, chunk=args.batch)
+    label, chunk = inputs.one_label(model, args), inputs.chunk(args, len(seeds))
+    ws = model.map(seeds, label, psi=args.psi, cutoff=args.cutoff, chunk=chunk)
     path = runner.claim(Path(args.out), "noise.json", args)
-    rows = records.progress((row(model, w[None], args.count, args.show, args.batch) for w in ws), len(ws), "seed")
+    chunk = inputs.chunk(args, args.count)
+    rows = records.progress((row(model, w[None], args.count, args.show, chunk) for w in ws), len(ws), "seed")
     shown, maps = zip(*rows, strict=True)
     largest = max(float(np.max(maps)), 1e-12)
     cells = []

@@ -9,6 +9,7 @@ by path), which `edit --styles` and `pti` take.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.base import files
-from stylegan_jax.base.flags import Parser
+from stylegan_jax.base import arrays
+from stylegan_jax.base.flags import Parser, split_paths
 from stylegan_jax.sampling import projections
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
@@ -64,15 +65,14 @@ def find_files(flag: str, text: str) -> list[Path]:
     """
     from stylegan_jax.data.prepare.convert import SUFFIXES
 
-    path = Path(text)
-    if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+    if os.path.isdir(text):  # which Path.is_dir cannot say of a long list
+        files = sorted(p for p in Path(text).iterdir() if p.suffix.lower() in SUFFIXES)
         if not files:
             raise ValueError(f"{flag}={text} is a folder without images ({', '.join(SUFFIXES)})")
         return files
-    files = [Path(part) for part in text.split(",")]
+    files = [Path(part) for part in split_paths(text)]
     for file in files:
-        if not file.is_file():
+        if not os.path.isfile(file):
             raise ValueError(f"{flag}: {file} is not a file; pass image files with commas between, or a folder")
     return files
 
@@ -97,7 +97,7 @@ def find_masks(text: str, names: Sequence[str]) -> list[Path]:
         ValueError: a file that is missing, another number of them, or two of one name.
     """
     files = find_files("--masks", text)
-    if not Path(text).is_dir():
+    if not os.path.isdir(text):
         if len(files) != len(names):
             raise ValueError(f"--masks={text}: {len(files)} masks for {len(names)} targets; pass one each")
         return files
@@ -195,7 +195,7 @@ def write(folder: Path, found: Any, i: int, target: np.ndarray, mask: np.ndarray
     if mask is not None:
         images.save_png(folder / "mask.png", mask[..., None])
     noise = {path: x[i] for path, x in found.noise.items()}
-    files.write_npz(folder / projections.PROJECTION, w=found.ws[i : i + 1], **noise)
+    arrays.write_npz(folder / projections.PROJECTION, w=found.ws[i : i + 1], **noise)
     if ending:
         pairs = (np.concatenate([target, frame], axis=1) for frame in found.frames[:, i])
         video_file.write(folder / f"proj{ending}", pairs, FPS)

@@ -71,7 +71,7 @@ def start_of(model: Any, folder: Path, noise: dict[str, np.ndarray], weights: st
 
     try:
         before = json.loads((folder.resolve().parent / "project.json").read_text())["weights"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         before = weights  # not known
     if before != weights:
         raise ValueError(

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.base import files
+from stylegan_jax.base import arrays
 from stylegan_jax.base.flags import Parser
 from stylegan_jax.runtime import records
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     inputs.add_arguments(p)
     inputs.add_output(p, "folder for the PNGs, grid.png and sample.json, or a data set FILE.zip")
     p.add_argument("--seeds", default="0-15", help="such as 0-15 or 1,5,8-10 (default: %(default)s)")
+    p.add_argument("--styles", metavar="FILES", help=inputs.STYLES)
     p.add_argument("--noise", choices=("const", "random", "none"), default="const", help="default: const")
     p.add_argument("--translate", default=None, metavar="X,Y", help="move right by X widths and down by Y heights")
     p.add_argument("--rotate", type=float, default=0.0, metavar="DEG", help="turn counter-clockwise about the centre")
@@ -77,11 +78,20 @@ def move_canvas(model: Any, args: argparse.Namespace) -> Any:
 
 def draw(model: Any, seeds: Sequence[int], labels: np.ndarray, args: argparse.Namespace) -> Iterator[np.ndarray]:
     """Yield uint8[h, w, c] for every seed in turn, in each of the labels float32[m, k]."""
-    for first in range(0, len(seeds), args.batch):
-        some = seeds[first : first + args.batch]
+    options = {"psi": args.psi, "cutoff": args.cutoff, "noise": args.noise}
+    chunk = inputs.chunk(args, len(seeds) * len(labels))
+    for first in range(0, len(seeds), chunk):
+        some = seeds[first : first + chunk]
         own, cond = np.repeat(some, len(labels)), np.tile(labels, (len(some), 1))
-        options = {"psi": args.psi, "cutoff": args.cutoff, "noise": args.noise, "chunk": args.batch}
-        yield from model.sample(own, label=cond if labels.shape[1] else None, **options)
+        yield from model.sample(own, label=cond if labels.shape[1] else None, **options, chunk=chunk)
+
+
+def draw_styles(model: Any, ws: np.ndarray, args: argparse.Namespace) -> Iterator[np.ndarray]:
+    """Yield uint8[h, w, c] for every style float32[n, l, w] in turn."""
+    from stylegan_jax.base import images
+
+    for part in model.stream(ws, noise=args.noise, chunk=inputs.chunk(args, len(ws))):
+        yield from images.to_pixels(part)
 
 
 def to_folder(args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray], names: list[str]) -> str:
@@ -97,7 +107,7 @@ def to_folder(args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarra
         if has_grid:
             kept.append(picture)
     if has_grid:
-        columns = args.columns or int(np.ceil(np.sqrt(len(kept))))
+        columns = min(args.columns, len(kept)) or int(np.ceil(np.sqrt(len(kept))))
         images.save_png(out / "grid.png", images.make_grid(np.stack(kept), columns))
     runner.write_record(path, runner.record(args, model))
     return f"{len(names)} images{' and grid.png' * has_grid} in {out}"
@@ -108,7 +118,7 @@ def save_styles(path: Path, model: Any, seeds: Sequence[int], labels: np.ndarray
     own, cond = np.repeat(seeds, len(labels)), np.tile(labels, (len(seeds), 1))
     label = cond if labels.shape[1] else None
     ws = model.map(own, label, psi=args.psi, cutoff=args.cutoff, chunk=args.batch)
-    files.write_npz(path, w=ws, seeds=own, label=cond)
+    arrays.write_npz(path, w=ws, seeds=own, label=cond)
 
 
 def to_zip(args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray], labels: np.ndarray, count: int) -> str:
@@ -141,15 +151,24 @@ def act(args: argparse.Namespace) -> str:
     seeds = inputs.parse_seeds(args.seeds)
     if args.columns < 0:
         raise ValueError(f"--columns={args.columns} must be at least 1, or 0 for about square")
+    if args.styles is not None:
+        unused = ("seeds", "psi", "cutoff", "classes", "label", "save_w")
+        inputs.check_unused(parser(), args, unused, "with --styles")
     model = move_canvas(load_model(args.model, args.step), args)
-    labels = inputs.labels(model, args)
-    pictures, count = draw(model, seeds, labels, args), len(seeds) * len(labels)
+    if args.styles is not None:
+        ws, labels = inputs.read_styles(args.styles, model.gan.spec), np.zeros((1, 0), np.float32)
+        pictures, count = draw_styles(model, ws, args), len(ws)
+    else:
+        labels = inputs.labels(model, args)
+        pictures, count = draw(model, seeds, labels, args), len(seeds) * len(labels)
     if args.out.lower().endswith(".zip"):
         if args.save_w:
             raise ValueError(f"--save_w: {args.out} is a data set of pictures; pass a folder as --out")
         return to_zip(args, model, pictures, labels, count)
     classes = [f"_class{label.argmax():03d}" if len(labels) > 1 else "" for label in labels]
     names = [f"seed{seed:04d}{which}.png" for seed in seeds for which in classes]
+    if args.styles is not None:
+        names = [f"style{i:04d}.png" for i in range(count)]
     done = to_folder(args, model, pictures, names)
     if args.save_w:
         save_styles(Path(args.out) / "styles.npz", model, seeds, labels, args)

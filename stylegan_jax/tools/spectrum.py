@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stylegan_jax.base import files
+from stylegan_jax.base import arrays
 from stylegan_jax.base.flags import Parser
 from stylegan_jax.runtime import records
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
@@ -110,10 +110,11 @@ def of_model(path: str, model: Any, args: argparse.Namespace) -> Subject:
     labels = inputs.labels(model, args) if model.gan.spec.label_dim else np.zeros((1, 0), np.float32)
 
     def chunks() -> Iterator[np.ndarray]:
-        for first in range(0, count, args.batch):
-            seeds = np.arange(first, min(first + args.batch, count))
+        chunk = inputs.chunk(args, count)
+        for first in range(0, count, chunk):
+            seeds = np.arange(first, min(first + chunk, count))
             label = labels[seeds % len(labels)] if labels.shape[1] else None
-            yield model.sample(seeds, psi=args.psi, label=label, chunk=args.batch)
+            yield model.sample(seeds, psi=args.psi, label=label, chunk=chunk)
 
     return Subject(_name(path), model.gan.spec.image_shape, count, chunks)
 
@@ -217,7 +218,7 @@ def act(args: argparse.Namespace) -> str:
             found[s.name] = spectra.average(bar(s), mean, std, beta=args.beta, pad=args.pad)
     for s in subjects:
         numbers = {"spectrum": found[s.name].power, "image_size": max(s.shape[:2]), "mean": mean, "std": std}
-        files.write_npz(out / f"{s.name}.npz", **numbers, count=found[s.name].count)
+        arrays.write_npz(out / f"{s.name}.npz", **numbers, count=found[s.name].count)
     draw_figures(out, found, args.smooth)
     counts = {s.name: s.count for s in subjects}
     content = {"arguments": vars(args), "models": [m.provenance for m in models], "mean": mean, "std": std}

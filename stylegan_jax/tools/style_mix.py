@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     p = Parser(prog="python -m stylegan_jax.tools.style_mix", description=head)
     inputs.add_arguments(p)
     inputs.add_output(p, "folder for grid.png, the PNGs and style_mix.json")
+    p.add_argument("--styles", metavar="FILES", help=f"{inputs.STYLES}; --rows, --columns: their numbers from 0")
     p.add_argument("--rows", default="0-3", metavar="SEEDS", help="that keep the other slots (default: %(default)s)")
     p.add_argument("--columns", default="8-12", metavar="SEEDS", help="whose slots are taken (default: %(default)s)")
     p.add_argument(
@@ -40,6 +41,7 @@ def draw(model: Any, rows: np.ndarray, columns: np.ndarray, layers: Sequence[int
 
     mixed = mix(rows, columns, layers)
     ws = np.concatenate([rows, columns, mixed.reshape(-1, *mixed.shape[2:])])
+    chunk = min(chunk, len(ws))
     total = -(-len(ws) // chunk)
     pictures = [images.to_pixels(x) for x in records.progress(model.stream(ws, chunk=chunk), total, "batch")]
     pixels, r, c = np.concatenate(pictures), len(rows), len(columns)
@@ -49,17 +51,29 @@ def draw(model: Any, rows: np.ndarray, columns: np.ndarray, layers: Sequence[int
     return grid
 
 
+def sources(model: Any, args: argparse.Namespace) -> tuple[list[list[int]], list[np.ndarray]]:
+    """Return the numbers of rows and of columns, and their styles float32[n, l, w], of seeds or of --styles."""
+    given = None
+    if args.styles is not None:
+        inputs.check_unused(parser(), args, ("psi", "cutoff", "classes", "label"), "with --styles")
+        given = inputs.read_styles(args.styles, model.gan.spec)
+    most, what = (2**32, "seed") if given is None else (len(given), "number of a style")
+    flags = (("--rows", args.rows), ("--columns", args.columns))
+    numbers = [inputs.parse_numbers(flag, text, most, what) for flag, text in flags]
+    if given is not None:
+        return numbers, [given[some] for some in numbers]
+    label, options = inputs.one_label(model, args), {"psi": args.psi, "cutoff": args.cutoff}
+    return numbers, [model.map(some, label, **options, chunk=inputs.chunk(args, len(some))) for some in numbers]
+
+
 def act(args: argparse.Namespace) -> str:
     """Draw; return the sentence to print."""
     from stylegan_jax.base import images
     from stylegan_jax.sampling.load import load_model
 
-    seeds = [inputs.parse_numbers(f, x, 2**32, "seed") for f, x in (("--rows", args.rows), ("--columns", args.columns))]
     model = load_model(args.model, args.step)
     layers = inputs.parse_layers(args.layers, model)
-    label = inputs.one_label(model, args)
-    options = {"psi": args.psi, "cutoff": args.cutoff, "chunk": args.batch}
-    rows, columns = (model.map(some, label, **options) for some in seeds)
+    seeds, (rows, columns) = sources(model, args)
     out = Path(args.out)
     path = runner.claim(out, "style_mix.json", args)
     grid = draw(model, rows, columns, layers, args.batch)

@@ -35,9 +35,7 @@ def parser() -> argparse.ArgumentParser:
         help="latent: from seed to seed (default); translate, rotate: each seed on a canvas that moves (StyleGAN3)",
     )
     p.add_argument("--seeds", default="0-3", help="in this order, such as 0-15 or 1,5,8-10 (default: %(default)s)")
-    p.add_argument(
-        "--styles", metavar="FILE", help="through these styles instead, .npz with 'w', [n, w] or [n, slots, w]"
-    )
+    p.add_argument("--styles", metavar="FILES", help=inputs.STYLES)
     p.add_argument("--frames", type=int, default=60, help="per seed (default: %(default)s)")
     p.add_argument("--fps", type=float, default=30.0, help="frames per second (default: 30)")
     p.add_argument(
@@ -54,8 +52,8 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def check(args: argparse.Namespace, seeds: Sequence[int]) -> None:
-    """Check the numbers that the paths need.
+def check(args: argparse.Namespace, seeds: Sequence[int] | None) -> None:
+    """Check the numbers that the paths need; the seeds too, unless styles take their place.
 
     Raises:
         ValueError: a value that breaks a rule.
@@ -68,7 +66,8 @@ def check(args: argparse.Namespace, seeds: Sequence[int]) -> None:
         inputs.check_unused(parser(), args, ("seeds", "psi", "cutoff", "classes", "label"), "with --styles")
     if not np.isfinite(args.radius):
         raise ValueError(f"--radius={args.radius}: write a number, such as 0.125")
-    keyframes(args, seeds)
+    if seeds is not None:
+        keyframes(args, seeds)
 
 
 def keyframes(args: argparse.Namespace, seeds: Sequence[int]) -> tuple[int, int, np.ndarray]:
@@ -78,7 +77,7 @@ def keyframes(args: argparse.Namespace, seeds: Sequence[int]) -> tuple[int, int,
         ValueError: the grid is not of the form 3x2 or does not divide the seeds.
     """
     parts = args.grid.split("x")
-    if len(parts) != 2 or not all(x.isdigit() and int(x) for x in parts):
+    if len(parts) != 2 or not all(x.isascii() and x.isdecimal() and len(x) < 10 and int(x) for x in parts):
         raise ValueError(f"--grid={args.grid}: write COLUMNSxROWS, such as 3x2")
     columns, rows = map(int, parts)
     count, rest = divmod(len(seeds), columns * rows)
@@ -94,14 +93,20 @@ def keyframes(args: argparse.Namespace, seeds: Sequence[int]) -> tuple[int, int,
     return rows, columns, np.asarray(seeds).reshape(-1, count)
 
 
-def frames(model: Any, seeds: list[int], args: argparse.Namespace) -> Iterator[np.ndarray]:
-    """Yield the frames uint8[rows * h, columns * w, c]: keyframes per cell times args.frames."""
+def frames(
+    model: Any, seeds: list[int], args: argparse.Namespace, ws: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """Yield the frames uint8[rows * h, columns * w, c]: keyframes per cell times args.frames.
+
+    With --styles, `seeds` are the numbers of styles ws float32[n, l, w]; None: to be read.
+    """
     from stylegan_jax.base import images
     from stylegan_jax.sampling import paths
 
     rows, columns, own = keyframes(args, seeds)
-    labels = inputs.labels(model, args) if args.styles is None else np.zeros((1, 0), np.float32)
-    ws = None if args.styles is None else inputs.read_styles(args.styles, model.gan.spec)
+    if args.styles is not None and ws is None:
+        ws = inputs.read_styles(args.styles, model.gan.spec)
+    labels = inputs.labels(model, args) if ws is None else np.zeros((1, 0), np.float32)
     if args.path != "latent":
         inputs.check_moves(model, f"--path={args.path}")
     if len(labels) > own.shape[1]:
@@ -122,13 +127,14 @@ def act(args: argparse.Namespace) -> str:
     from stylegan_jax.tools import _video_file as video_file
 
     seeds = inputs.parse_seeds(args.seeds)
-    if args.styles is not None:  # numbers of styles in place of seeds
-        seeds = list(range(inputs.count_styles(args.styles)))
-    check(args, seeds)
+    check(args, seeds if args.styles is None else None)
     out = video_file.choose(Path(args.out), args.fps)
-    model = load_model(args.model, args.step)
+    model, ws = load_model(args.model, args.step), None
+    if args.styles is not None:
+        ws = inputs.read_styles(args.styles, model.gan.spec)
+        seeds = list(range(len(ws)))
     total = keyframes(args, seeds)[2].shape[1] * args.frames
-    count = video_file.write(out, iter(records.progress(frames(model, seeds, args), total, "frame")), args.fps)
+    count = video_file.write(out, iter(records.progress(frames(model, seeds, args, ws), total, "frame")), args.fps)
     runner.write_record(out.with_name(out.name + ".json"), runner.record(args, model))
     return f"{count} frames, {count / args.fps:.1f} s, in {out}"
 

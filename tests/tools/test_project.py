@@ -24,7 +24,7 @@ from stylegan_jax.base import images
 from stylegan_jax.base.rng import root
 from stylegan_jax.features import FeatureNet, load_features
 from stylegan_jax.ops.conv import conv2d
-from stylegan_jax.sampling import directions, projector, tuner
+from stylegan_jax.sampling import projector, styles, tuner
 from stylegan_jax.tools import export, project, pti
 
 CLASS = 1
@@ -301,7 +301,7 @@ def test_what_an_earlier_call_left_is_not_taken(classes_model, model, files, pro
     assert not (projected / "b" / "proj.webp").exists()
     assert (projected / "a" / "projected_w.npz").exists()
     assert pti.find_folders(str(projected)) == [projected / "b"]
-    assert len(directions.load_styles("--positive", str(projected), model.gan.spec.w_dim)) == 1
+    assert len(styles.read_means("--positive", str(projected), model.gan.spec)) == 1
 
 
 def test_each_part_is_written_when_it_is_done(classes_model, files, tmp_path, quick, monkeypatch):
@@ -430,9 +430,9 @@ def test_a_class_where_there_is_one(model, targets, classes_model, files, capsys
             ["--projected=noise"],
             "noise was not projected with this model: noise map synthesis/b4/conv1/noise_const is (3, 3)",
         ),
-        (["--projected=cut"], "cut was not projected with this model: No data left in file"),
+        (["--projected=cut"], "cut was not projected with this model: it is empty"),
         (["--projected=npy"], "npy was not projected with this model: "),
-        (["--projected=without"], "without was not projected with this model: 'w'"),
+        (["--projected=without"], "without was not projected with this model: projected_w.npz holds"),
         (["--projected=made/strange"], "strange was projected with another model"),
         (["--projected=other", "--rate=0"], "--rate=0.0: both must be greater than 0"),
         (["--projected=other", "--enough=-1"], "--enough=-1.0 must be a number from 0"),

@@ -74,6 +74,7 @@ def parse_resolution(text: str) -> tuple[int, int]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
     arguments: dict[str, Any] = vars(parser().parse_args(argv))
+    from stylegan_jax.base import shortage
     from stylegan_jax.base.errors import StyleganError, visible
     from stylegan_jax.data.prepare import Options, prepare
     from stylegan_jax.data.prepare.report import summary
@@ -84,12 +85,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = Options(**arguments)
         report = prepare(options, _bar)
-    except StyleganError as error:
-        print(f"error: {visible(error)}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print(f"interrupted: {visible(arguments['dest'])} was not written", file=sys.stderr)
         return 130
+    except Exception as error:
+        less = f"lower --workers={arguments['workers']}, or write smaller images with --resolution"
+        told = shortage.explain(error, less, arguments["dest"], "--dest")
+        if not told and not isinstance(error, StyleganError):
+            raise
+        print(f"error: {visible(told or error)}", file=sys.stderr)
+        return 2
     finally:
         signal.signal(signal.SIGTERM, before)
     print("\n".join(summary(options, report, time.monotonic() - began)))

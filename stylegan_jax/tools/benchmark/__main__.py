@@ -56,7 +56,7 @@ def read_options(args: argparse.Namespace) -> Any:
             raise ConfigError(f"--what={args.what}: {name!r} is not known; {suggest(name, WHAT)}")
     batches = args.batch.split(",") if args.batch else []
     for n in batches:
-        if not n.isdigit() or int(n) < 1:
+        if not (n.isascii() and n.isdecimal() and len(n) < 10) or int(n) < 1:
             raise ConfigError(f"--batch={args.batch}: {n!r} is not a batch size; write 8 or 8,32")
     for name in ("repeats", "steps"):
         if getattr(args, name) < 1:
@@ -81,9 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if values["config"].value is None:
         print("error: --config is missing; such as --config=configs/quickstart.py", file=sys.stderr)
         return 2
-    import jax
-
-    from stylegan_jax.base.errors import StyleganError
+    from stylegan_jax.base import shortage
+    from stylegan_jax.base.errors import StyleganError, visible
     from stylegan_jax.config import from_dict
     from stylegan_jax.tools.benchmark import machine, report, run
 
@@ -98,14 +97,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(report.table(record))
         if args.json:
             Path(args.json).write_text(json.dumps(record, indent=2) + "\n")
-    except (StyleganError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+    except Exception as error:
+        told = shortage.explain(error, "lower config.train.batch_size, or --batch of sample", args.json, "--json")
+        if not told and not isinstance(error, StyleganError | OSError):
             raise
-        print(f"error: out of memory: {str(error).splitlines()[0]}; lower config.train.batch_size", file=sys.stderr)
-        return 1
+        print(f"error: {visible(told or error)}", file=sys.stderr)
+        return 1 if shortage.is_memory(error) else 2
     return 0
 
 

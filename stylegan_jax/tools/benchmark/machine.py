@@ -28,7 +28,7 @@ def find_devices(wanted: str) -> list[Any]:
     name, colon, index = wanted.partition(":")
     if name and name not in PLATFORMS:
         raise ConfigError(f"--device={wanted}: {suggest(name, PLATFORMS)}")
-    if colon and not index.isdigit():
+    if colon and not (index.isascii() and index.isdecimal() and len(index) < 10):
         raise ConfigError(f"--device={wanted}: write {name}:0 for the first one, or {name} for all")
     if name == "cpu":
         jax.config.update("jax_platforms", "cpu")
