@@ -60,6 +60,8 @@ class SourceInfo(NamedTuple):
         skipped: names and reasons of the images left out by `on_bad_image='skip'`.
         label_kind: 'none', 'classes', 'multi-hot' or 'vectors'; those of 'classes' travel as class numbers.
         label_digest: changes when any label does.
+        label_counts: images of each class or of each entry of multi-hot labels; () for other labels.
+        notes: lines about what was left out and what is doubtful.
         subset_of: size of the whole set when `num_images` of them were chosen at random; else 0.
     """
 
@@ -72,3 +74,5 @@ class SourceInfo(NamedTuple):
     label_kind: str = "none"
     label_digest: str = ""
     subset_of: int = 0
+    label_counts: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -134,8 +134,8 @@ def _check_options(config: ExperimentConfig) -> None:
 def _check_data(data: DataConfig) -> None:
     if data.source in ("zip", "folder", "tfds") and not data.path:
         raise ConfigError(f"config.data.path is empty; data.source={data.source!r} needs it: --config.data.path=…")
-    if data.labels == "subfolders" and data.source != "folder":
-        raise ConfigError(f"config.data.labels='subfolders' needs data.source='folder', not {data.source!r}")
+    if data.labels == "subfolders" and data.source not in ("folder", "zip"):
+        raise ConfigError(f"config.data.labels='subfolders' needs data.source='folder' or 'zip', not {data.source!r}")
     if data.source == "tfds" and data.cache == "device":
         raise ConfigError("config.data.cache='device' does not work with data.source='tfds'; use 'host' or 'off'")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Sequence
 
 from stylegan_jax.base.errors import StyleganError, printable
@@ -43,8 +44,8 @@ def bad_images_error(where: str, bad: Sequence[tuple[str, str]], total: int) -> 
         lines.append(f"  … and {len(bad) - SHOWN} more")
     return DataError(
         f"{where}: {len(bad)} of {total} images cannot be used:\n" + "\n".join(lines) + "\n"
-        "All images must have one size and the model's channels, 8 bits each. Repair or remove these, or leave them "
-        "out with --config.data.on_bad_image=skip"
+        "All images must have one size and the model's channels. Repair or remove these, convert them with python -m "
+        "stylegan_jax.data.prepare, or leave them out with --config.data.on_bad_image=skip"
     )
 
 
@@ -56,3 +57,29 @@ def missing_path_error(path: str, kind: str, option: str = "config.data.path") -
     near = difflib.get_close_matches(name, sorted(os.listdir(folder)), n=1, cutoff=0.5)
     hint = f"; did you mean {os.path.join(folder, near[0])}?" if near else ""
     return DataError(f"{option} is {path!r}; there is no such {kind} (looked at {os.path.abspath(path)}){hint}")
+
+
+_OPTIONS = {
+    r"(--)?config\.data\.labels": "--labels",
+    r"(--)?config\.data\.resize_filter": "--resize_filter",
+    r"use --config\.data\.source=(folder|zip)( \(or memory\))?": "copy it again",
+    r"set --config\.model\.img_channels=\d+ or convert": "convert",
+    r", or set config\.model\.base_size and config\.model\.resolution to theirs": "",
+    r", or (train without labels|leave them out with): (?=--labels)": ", or use ",
+    r", or leave them out with --config\.data\.on_bad_image=skip": "",
+}
+"""What errors of the data say to someone who trains, and what stands for it in a command without a configuration."""
+
+
+def explain(error: Exception, option: str, path: str) -> str:
+    """Return the text of an error of the data for a command whose flag `option` names the data.
+
+    It begins with the flag and names no keys of a configuration.
+    """
+    text = str(error)
+    if path:
+        text = text.removeprefix(f"{path}: ").removeprefix(f"{path}/").removeprefix(f"config.data.path is {path!r}; ")
+        text = text.removeprefix(f"config.data.path is {path!r}, ")
+    for pattern, said in _OPTIONS.items():
+        text = re.sub(pattern, said, text)
+    return text if not path or text.startswith((option, "--dest", "--split")) else f"{option}={path}: {text}"

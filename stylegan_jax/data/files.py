@@ -7,6 +7,7 @@ to be cached, `fitted.decode_all` decodes every image anyway and reports here wh
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -17,19 +18,22 @@ import numpy as np
 
 from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.data import images
-from stylegan_jax.data.errors import BadImage, DataError, bad_images_error, printable
-from stylegan_jax.data.labels import Labels
+from stylegan_jax.data.contents import Contents
+from stylegan_jax.data.errors import SHOWN, BadImage, DataError, bad_images_error, printable
+from stylegan_jax.data.label_files import read_labels
 
 log = logging.getLogger(__name__)
 
 _CHUNK = 64  # images per thread task: below this, handing over costs more than decoding small images
 _PROGRESS_SECONDS = 10.0
+_DEEP_LOOKED_AT = 64
 
 
 class Files(Protocol):
     """A folder or a zip: names in a fixed order, and their bytes. All methods may be called from any thread."""
 
     where: str
+    contents: Contents
     names: list[str]
     bad: list[tuple[str, str]]  # (name, reason) refused while listing
 
@@ -45,30 +49,20 @@ class Files(Protocol):
         """Return what changes when the content of one file does; raises BadImage or OSError."""
         ...
 
+    def read_json(self, number: int) -> bytes:
+        """Return the bytes of a dataset.json, by its place in `contents`; raises DataError."""
+        ...
+
     def close(self) -> None:
         """Release what is open."""
         ...
 
 
-def split_suffixes(
-    names: Sequence[str], suffixes: tuple[str, ...] = images.SUFFIXES
-) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return (sorted names with one of the suffixes, names and reasons of image kinds that are not read).
-
-    Hidden files and the resource forks that macOS adds to zips are left out without a word.
-    """
-    good: list[str] = []
-    bad: list[tuple[str, str]] = []
-    for name in sorted(names):
-        parts = name.split("/")
-        if parts[-1].startswith(".") or "__MACOSX" in parts:
-            continue
-        lower = name.lower()
-        if lower.endswith(suffixes):
-            good.append(name)
-        elif lower.endswith(images.OTHER_SUFFIXES):
-            bad.append((name, "this format is not read; re-save as PNG"))
-    return good, bad
+def no_image_error(files: Files) -> DataError:
+    """Return the error of a folder or zip without a picture; it says what there is instead."""
+    lines = "".join(f"\n  {printable(name)}: {reason}" for name, reason in files.bad[:SHOWN])
+    lines += "".join(f"\n  {line}" for line in files.contents.notes())
+    return DataError(f"{files.where}: no image in it that can be read; looked for {', '.join(images.SUFFIXES)}{lines}")
 
 
 def run_parallel(work: Callable[[int], None], count: int, workers: int, what: str) -> None:
@@ -101,7 +95,7 @@ class FileSource:
     Args:
         name: short name for logs.
         files: the folder or zip.
-        labels: from file names to labels.
+        labels: 'none', 'file' or 'subfolders'.
         channels: 1, 3 or 4.
         on_bad_image: 'error' or 'skip'.
         workers: threads.
@@ -114,7 +108,7 @@ class FileSource:
         self,
         name: str,
         files: Files,
-        labels: Callable[[Sequence[str]], Labels],
+        labels: str,
         *,
         channels: int,
         on_bad_image: str,
@@ -122,16 +116,25 @@ class FileSource:
     ):
         self._name, self._files, self._channels, self._on_bad = name, files, channels, on_bad_image
         if not files.names and not files.bad:
-            raise DataError(f"{files.where}: no image in it; it must hold {', '.join(images.SUFFIXES)} files")
+            raise no_image_error(files)
         self._total = len(files.names) + len(files.bad)
         self._skipped: list[tuple[str, str]] = []
         self._keep = np.arange(len(files.names))
         headers, bad = self._scan(workers)
         self._refuse(files.bad + [(files.names[i], bad[i]) for i in sorted(bad)])
+        table = read_labels(files, labels)
+        missing = set(table.missing(files.names))
+        if missing and on_bad_image == "error":
+            raise table.missing_error(sorted(missing), len(files.names))
+        self._refuse([(files.names[i], "no label") for i in sorted(headers) if files.names[i] in missing])
+        known = [i for i, name in enumerate(files.names) if name not in missing]
+        kept = [k for k, i in enumerate(known) if i in headers]
+        headers = {known[k]: headers[known[k]] for k in kept}
         self._keep = np.array(sorted(headers), np.int64)
-        self._labels = labels(files.names).take(self._keep)
+        self._labels = table.labels([files.names[i] for i in known]).take(np.array(kept, np.int64))
         self._size = headers[int(self._keep[0])].size
-        self.formats = frozenset(h.format for h in headers.values())
+        self.formats = frozenset(h.format if h.is_plain else "" for h in headers.values())
+        self._notes = (*files.contents.notes(), *table.notes, *self._dark(sorted(headers), headers, workers))
 
     def _scan(self, workers: int) -> tuple[dict[int, images.Header], dict[int, str]]:
         """Return the headers of the usable images and the reasons against the others, by file number."""
@@ -157,6 +160,19 @@ class FileSource:
                 bad[i] = f"{w}x{h} pixels, not {width}x{height} like most"
         return headers, bad
 
+    def _dark(self, order: list[int], headers: dict[int, images.Header], workers: int) -> list[str]:
+        """Return a warning if the images with 16 bits per channel are nearly black, judged by some of them."""
+        deep = [i for i in order if headers[i].is_deep]
+        some = deep[:: max(1, len(deep) // _DEEP_LOOKED_AT)]
+        brightest = [0] * len(some)
+
+        def look(k: int) -> None:
+            with contextlib.suppress(BadImage, OSError):
+                brightest[k] = images.read_image(self._files.read(some[k])).brightest or 0
+
+        run_parallel(look, len(some), workers, f"values of {self._files.where}")
+        return images.dark_warning(max(brightest)) if any(brightest) else []
+
     def _refuse(self, bad: list[tuple[str, str]]) -> None:
         """Raise, or note the bad images as skipped, by policy."""
         if not bad:
@@ -178,8 +194,9 @@ class FileSource:
     def info(self) -> SourceInfo:
         """Describe the set."""
         shape = (*self._size, self._channels)
-        skipped = tuple(self._skipped)
-        return SourceInfo(self._name, len(self._keep), shape, skipped=skipped, **self._labels.info())
+        known = self._labels.info()
+        known["notes"] = (*self._notes, *known["notes"])
+        return SourceInfo(self._name, len(self._keep), shape, skipped=tuple(self._skipped), **known)
 
     def encoded(self, index: int) -> bytes:
         """Return the stored bytes of one image.

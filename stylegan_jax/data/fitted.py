@@ -9,7 +9,7 @@ import numpy as np
 
 from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.config import DataConfig
-from stylegan_jax.data import images, order
+from stylegan_jax.data import images, labels, order
 from stylegan_jax.data.errors import BadImage, DataError, bad_images_error
 from stylegan_jax.data.files import FileSource, run_parallel
 from stylegan_jax.data.memory_source import MemorySource
@@ -65,6 +65,9 @@ class FittedSource:
         info = self.inner.info()
         if self.keep is None:
             return info
+        if info.label_counts:
+            counts = labels.count(self.label_rows(np.arange(len(self.keep))), info.label_kind, info.label_dim)
+            info = info._replace(label_counts=counts)
         return info._replace(num_images=len(self.keep), subset_of=info.num_images)
 
     def stored(self, index: Any) -> Any:
@@ -92,7 +95,7 @@ class FittedSource:
         if rows := getattr(self.inner, "label_rows", None):
             return rows(self.stored(index))
         vectors = self.labels(index)  # of a source of the user's own
-        return np.argmax(vectors, axis=-1).astype(np.int32) if self.info().label_kind == "classes" else vectors
+        return np.argmax(vectors, axis=-1).astype(np.int32) if self.inner.info().label_kind == "classes" else vectors
 
     def at(self, image_shape: tuple[int, int, int], data: DataConfig) -> FittedSource:
         """Return the same images at another (h, w, c), resized from what is stored, in memory where they fit.

@@ -1,28 +1,42 @@
-"""Encoded bytes to pixels, by Pillow: which images are usable, decoding, resizing.
+"""Encoded bytes to pixels, by Pillow: which images are usable, decoding, turning upright, resizing.
 
-Only 8-bit PNG, JPEG, WEBP and BMP with exactly the channels that the model wants are accepted. Nothing is converted
-silently: a palette, an alpha channel, 16 bits or an EXIF rotation is a reason to refuse, named in the error.
+`open_image` is the only place where files of others reach Pillow, and `read_image` the only one where they are decoded:
+training, metrics and the data set tool see the same pixels. The content decides the format, not the name. EXIF
+orientation is applied. 16 bits become 8 by the high byte, or by a depth that is stated. Metadata that nobody can read
+does not make a picture bad. Everything else about the kind of pixels is the caller's: training takes exactly the
+channels that the model wants, the data set tool converts.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import struct
+import sys
 import zlib
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from stylegan_jax.data.errors import BadImage
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-OTHER_SUFFIXES = (".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".tga", ".heic", ".heif", ".avif", ".jp2", ".exr")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+SUFFIXES = (
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".pfm",
+)  # fmt: skip
+"""All that Pillow knows of these formats; of files with another suffix, the first bytes decide."""
+RAW_SUFFIXES = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".raf", ".rw2")
+"""Of cameras' raw files: they begin like TIFF, and what is readable in them is a small preview."""
+OTHER_SUFFIXES = (
+    ".tga", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".exr", ".hdr", ".psd", ".svg", ".ico", ".eps", *RAW_SUFFIXES,
+)  # fmt: skip
 """Images that this project does not read: refused by name instead of being overlooked."""
 
 MAX_PIXELS = 1 << 26  # 8192 x 8192; larger headers are taken for decompression bombs
 MAX_BYTES = 1 << 28
+_LARGER = ": a decompression bomb, or an image for the data set tool's --max_megapixels"
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _NAMES = {
     "1": "1-bit black and white",
@@ -33,27 +47,76 @@ _NAMES = {
     "RGB": "RGB",
     "RGBA": "RGBA (with alpha)",
     "CMYK": "CMYK",
-    "I;16": "16-bit grey",
     "I": "32-bit grey",
     "F": "floating-point grey",
 }
 FILTERS = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
-EXIF_ORIENTATION = 0x0112
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TIFF_BITS = 258
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_METADATA = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+_PNG_ORIENTED = ("exif", "Raw profile type exif", "XML:com.adobe.xmp")
+_SIGNATURES = (_PNG_SIGNATURE, b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+_PPM = re.compile(rb"P[1-6fF]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s")
+_OTHER_HALF = {"16L": "16B", "16B": "16L", "16N": "16B" if sys.byteorder == "little" else "16L"}
+"""How Pillow unpacks the high bytes of 16 bits per channel -> how it unpacks the low ones."""
 
 
 class Header(NamedTuple):
-    """What the header of a usable image says: (height, width) and the format's name."""
+    """What the header of a usable image says.
+
+    Attributes:
+        size: (height, width), upright.
+        format: Pillow's name.
+        is_plain: 8 bits, stored upright: any decoder gives the same pixels.
+        is_deep: 16 bits per channel.
+    """
 
     size: tuple[int, int]
     format: str
+    is_plain: bool
+    is_deep: bool
+
+
+class Read(NamedTuple):
+    """A decoded image.
+
+    Attributes:
+        image: Pillow's, upright, with 8 bits per channel where that is possible; a transparent colour is in its `info`.
+        format: Pillow's name.
+        changes: what was changed, for a report.
+        brightest: the largest value of an image with 16 bits per channel; None with 8.
+    """
+
+    image: Image.Image
+    format: str
+    changes: tuple[str, ...]
+    brightest: int | None
+
+
+def begins_like_image(head: bytes) -> bool:
+    """Say whether a file that begins with these bytes (32 are enough) is of one of FORMATS."""
+    if head.startswith(b"BM"):
+        return head[6:10] == bytes(4) and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
+    is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
+    return is_webp or head.startswith(_SIGNATURES) or bool(_PPM.match(head))
 
 
 def inspect(file: BinaryIO, channels: int) -> Header:
     """Check an image without decoding it, as far as that is possible.
 
-    PNG and JPEG are checked by header and end mark; the other formats, and files with something behind the end mark,
-    are decoded.
+    PNG and JPEG are checked by header and end mark; the other formats, and files with something behind the pixels, are
+    decoded.
 
     Args:
         file: seekable, at 0.
@@ -62,31 +125,189 @@ def inspect(file: BinaryIO, channels: int) -> Header:
     Raises:
         BadImage: with the reason.
     """
-    image = _open(file, channels)
-    header = Header((image.height, image.width), image.format or "")
-    if not _ends_well(file, header.format):
+    try:
+        image = open_image(file)
+        is_deep = _is_deep(image, file)
+        turn = _orientation(image) if image.format != "PNG" or any(k in image.info for k in _PNG_ORIENTED) else 1
+        ends_well = _ends_well(file, image.format or "")
+    except BadImage:
+        ends_well = False  # perhaps it is only its metadata
+    if not ends_well:
         file.seek(0)
-        decode(file.read(MAX_BYTES), channels)
-    return header
+        read = read_image(file.read(MAX_BYTES))
+        _check_kind(read.image, channels)
+        is_deep = read.brightest is not None
+        return Header((read.image.height, read.image.width), read.format, False, is_deep)
+    _check_frames(image)
+    _check_kind(image, channels, is_deep)
+    size = (image.width, image.height) if turn in (5, 6, 7, 8) else (image.height, image.width)
+    eight = image.format != "PNG" or png_bits(file) == 8
+    return Header(size, image.format or "", eight and turn not in _TURNS, is_deep)
 
 
 def decode(data: bytes, channels: int) -> np.ndarray:
     """Decode an image completely.
 
     Returns:
-        uint8[h, w, c] with c = channels.
+        uint8[h, w, c] with c = channels, upright.
 
     Raises:
-        BadImage: damaged, truncated, too large, or not 8-bit with the wanted channels.
+        BadImage: damaged, truncated, too large, or without the wanted channels.
     """
-    image = _open(io.BytesIO(data), channels)
-    if image.format == "PNG":
-        check_png_chunks(data)
+    image = read_image(data).image
+    _check_kind(image, channels)
+    return np.array(image).reshape(image.height, image.width, channels)
+
+
+def _check_kind(image: Image.Image, channels: int, is_deep: bool = False) -> None:
+    """Refuse pixels of another kind than the model's; deep ones will have 8 bits."""
+    mode = "L" if is_deep and image.mode.startswith("I") else image.mode
+    if mode != MODES[channels]:
+        raise BadImage(f"{_NAMES.get(mode, mode)}, not {_NAMES[MODES[channels]]}")
+    if "transparency" in image.info:
+        raise BadImage("has a transparent colour; composite it over a background")
+
+
+def _check_frames(image: Image.Image) -> None:
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise BadImage("several frames or pages; keep one")
+
+
+def read_image(data: bytes, *, depth: int = 16, max_pixels: int = MAX_PIXELS) -> Read:
+    """Decode a file completely, upright, with 8 bits per channel.
+
+    Args:
+        data: the file.
+        depth: bits that the values of images with 16 bits per channel use; 12: 4095 is white.
+        max_pixels: width times height at most.
+
+    Raises:
+        BadImage: not an image, damaged, too large, or with several frames.
+        MemoryError: it says nothing about the image.
+    """
+    if data[:256].lstrip()[:1] == b"<":
+        raise BadImage("text such as HTML or SVG, not an image")
+    aside: list[str] = []
     try:
-        pixels = np.array(image)
+        image = _load(data, max_pixels)
+    except BadImage:
+        bare = _without_metadata(data)
+        if bare == data:
+            raise
+        image, data = _load(bare, max_pixels), bare
+        aside.append("unreadable text or profile left aside")
+    return _finish(image, data, aside, depth, max_pixels)
+
+
+def _load(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
+    image = open_image(io.BytesIO(data), max_pixels=max_pixels)
+    try:
+        _check_frames(image)
+        if image.format == "PNG":
+            check_png_chunks(data)
+        image.load()
+    except (BadImage, MemoryError):
+        raise
     except Exception as error:  # Pillow's decoders raise almost anything on damaged bytes
         raise BadImage(f"damaged or truncated {image.format}: {first_line(error)}") from error
-    return pixels.reshape(image.height, image.width, channels)
+    return image
+
+
+def _finish(image: ImageFile.ImageFile, data: bytes, changes: list[str], depth: int, max_pixels: int) -> Read:
+    """Bring a decoded image to 8 bits and turn it."""
+    name, made, brightest = image.format or "", image, None
+    if getattr(image, "n_frames", 1) > 1:
+        changes.append("first of several pictures (MPO)")
+    if _is_deep(image, io.BytesIO(data)):
+        made, brightest = _eight_bits(image, data, depth, max_pixels, changes)
+    turn = _orientation(image)
+    if turn is None:
+        changes.append("damaged EXIF left aside")
+    elif turn in _TURNS:
+        changes.append("turned upright by EXIF")
+        made = made.transpose(_TURNS[turn])
+    return Read(made, name, tuple(changes), brightest)
+
+
+def _orientation(image: ImageFile.ImageFile) -> int | None:
+    """Return the EXIF orientation, 1 where there is none; None: the metadata cannot be read."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except MemoryError:
+        raise
+    except Exception:
+        return None
+
+
+def _is_deep(image: ImageFile.ImageFile, file: BinaryIO) -> bool:
+    """Say whether an image has 16 bits per channel; moves the file's position."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # PPM is scaled to 16 bits
+        return True
+    if image.format == "PNG":
+        return png_bits(file) == 16
+    tags: Any = getattr(image, "tag_v2", {})
+    return image.mode in ("RGB", "RGBA") and 16 in (tags.get(_TIFF_BITS) or ())
+
+
+def _eight_bits(
+    image: ImageFile.ImageFile, data: bytes, depth: int, max_pixels: int, changes: list[str]
+) -> tuple[Image.Image, int]:
+    """Return a deep image with 8 bits per channel, and its largest value."""
+    changes.append("16 bits to 8")
+    values = np.asarray(image)
+    if values.dtype == np.uint8:  # Pillow gives the high bytes alone
+        low = _low_bytes(data, max_pixels)
+        if low is None and depth != 16:
+            raise BadImage(
+                f"16-bit pixels of the kind {image.mode}, which --depth does not scale; save it without alpha"
+            )
+        values = values.astype(np.uint16) << 8 | (255 if low is None else low)
+    values = values.astype(np.uint16)
+    has_alpha = values.ndim == 3 and values.shape[2] == 4
+    colours, opacity = (values[..., :3], values[..., 3:]) if has_alpha else (values, values[..., :0])
+    scaled = colours >> (depth - 8)
+    if scaled.max() > 255:
+        changes.append(f"values beyond {depth} bits cut off")
+        scaled = np.minimum(scaled, 255)
+    if has_alpha:  # which may use all bits where the colours do not
+        used = 16 if opacity.max() >> depth else depth
+        scaled = np.concatenate([scaled, opacity >> (used - 8)], axis=2)
+    made = Image.fromarray(scaled.astype(np.uint8))
+    if "transparency" in image.info:
+        key = image.info["transparency"]
+        made.info["transparency"] = tuple(k >> 8 for k in key) if isinstance(key, tuple) else key >> 8
+    return made, int(colours.max())
+
+
+def _low_bytes(data: bytes, max_pixels: int) -> np.ndarray | None:
+    """Return the low bytes of an image of which Pillow decodes the high ones; None where it cannot."""
+    image = open_image(io.BytesIO(data), max_pixels=max_pixels)
+    tiles = []
+    for tile in image.tile:
+        arguments = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        kind, _, half = str(arguments[0]).partition(";")
+        if half not in _OTHER_HALF or kind not in ("RGB", "RGBA"):
+            return None
+        arguments = (f"{kind};{_OTHER_HALF[half]}", *arguments[1:])
+        tiles.append(tile._replace(args=arguments if isinstance(tile.args, tuple) else arguments[0]))
+    image.tile = tiles
+    try:
+        return np.asarray(image)
+    except MemoryError:
+        raise
+    except Exception:
+        return None
+
+
+def dark_warning(brightest: int) -> list[str]:
+    """Return a warning if the largest value of all images with 16 bits per channel is less than an eighth of white."""
+    if brightest >= 1 << 13:
+        return []
+    bits = next(bits for bits in (8, 10, 12, 13) if brightest < 1 << bits)
+    return [
+        f"warning: the values of the images with 16 bits per channel end at {brightest} of 65535, nearly black: "
+        f"{bits}-bit data? The data set tool scales them with --depth={bits}"
+    ]
 
 
 def fit(pixels: np.ndarray, size: tuple[int, int], resize_filter: str) -> np.ndarray:
@@ -99,18 +320,19 @@ def fit(pixels: np.ndarray, size: tuple[int, int], resize_filter: str) -> np.nda
     return np.array(resized).reshape(*size, channels)
 
 
-def open_image(file: BinaryIO, formats: tuple[str, ...] = FORMATS) -> ImageFile.ImageFile:
+def open_image(file: BinaryIO, formats: tuple[str, ...] = FORMATS, max_pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
     """Read the header of an image.
 
     Args:
         file: seekable, at 0.
         formats: which of Pillow's formats may be tried; the content decides, not the name.
+        max_pixels: width times height at most. Pillow has a limit of its own, `PIL.Image.MAX_IMAGE_PIXELS`.
 
     Returns:
         Pillow's image, its pixels still undecoded.
 
     Raises:
-        BadImage: empty, of another format, damaged, or with more than MAX_PIXELS.
+        BadImage: empty, of another format, damaged, or too large.
     """
     if not file.read(1):
         raise BadImage("empty file (0 bytes)")
@@ -121,11 +343,13 @@ def open_image(file: BinaryIO, formats: tuple[str, ...] = FORMATS) -> ImageFile.
         known = " or ".join(filter(None, (", ".join(formats[:-1]), formats[-1])))
         raise BadImage(f"not a {known} image, or its header is damaged") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadImage("its header claims too many pixels (decompression bomb)") from error
+        raise BadImage(f"its header claims too many pixels{_LARGER}") from error
+    except MemoryError:
+        raise
     except Exception as error:
         raise BadImage(f"damaged header: {first_line(error)}") from error
-    if image.width * image.height > MAX_PIXELS:
-        raise BadImage(f"{image.width}x{image.height} is more than {MAX_PIXELS} pixels (decompression bomb)")
+    if image.width * image.height > max_pixels:
+        raise BadImage(f"{image.width}x{image.height} is more than {max_pixels / 2**20:.0f} megapixels{_LARGER}")
     return image  # type: ignore[return-value]
 
 
@@ -135,35 +359,30 @@ def png_bits(file: BinaryIO) -> int:
     return file.read(1)[0]
 
 
-def _open(file: BinaryIO, channels: int) -> ImageFile.ImageFile:
-    image = open_image(file)
-    try:
-        animated = getattr(image, "is_animated", False)
-        orientation = image.getexif().get(EXIF_ORIENTATION, 1) if "exif" in image.info else 1
-        bits = png_bits(file) if image.format == "PNG" else 8
-    except Exception as error:
-        raise BadImage(f"damaged header: {first_line(error)}") from error
-    if animated:
-        raise BadImage("animated; keep one frame")
-    if bits != 8 and image.mode not in ("P", "PA"):
-        raise BadImage(f"{bits} bits per channel; re-save with 8")
-    if image.mode != MODES[channels]:
-        raise BadImage(f"{_NAMES.get(image.mode, image.mode)}, not {_NAMES[MODES[channels]]}")
-    if "transparency" in image.info:
-        raise BadImage("has a transparent colour; composite it over a background")
-    if orientation not in (0, 1):
-        raise BadImage(f"rotated by its EXIF orientation {orientation}; re-save it upright")
-    return image
-
-
 def _ends_well(file: BinaryIO, image_format: str) -> bool:
-    """Say whether the end mark of the format stands where a complete file has it."""
+    """Say whether the end mark of the format stands at the end of the file and right behind the pixels."""
     end = file.seek(0, io.SEEK_END)
-    file.seek(max(0, end - 64))
-    tail = file.read(64)
     if image_format == "PNG":
-        return tail.endswith(b"\0\0\0\0IEND\xaeB`\x82")
-    return image_format == "JPEG" and tail.rstrip(b"\0").endswith(b"\xff\xd9")
+        return _png_ends_with_pixels(file, end)
+    file.seek(max(0, end - 64))
+    return image_format == "JPEG" and file.read(64).rstrip(b"\0").endswith(b"\xff\xd9")
+
+
+def _png_ends_with_pixels(file: BinaryIO, end: int) -> bool:
+    """Say whether the last chunk before the end mark is one of pixels: metadata behind them may turn the picture."""
+    file.seek(max(0, end - 8500))  # the chunks of most writers have up to 8 KiB
+    tail = file.read(8500)
+    if not tail.endswith(b"\0\0\0\0IEND\xaeB`\x82"):
+        return False
+    at = tail.rfind(b"IDAT")
+    if at >= 4 and at + 8 + int.from_bytes(tail[at - 4 : at], "big") + 12 == len(tail):
+        return True
+    at, last = len(_PNG_SIGNATURE), b""
+    while at + 12 < end:
+        file.seek(at)
+        head = file.read(8)
+        at, last = at + 12 + int.from_bytes(head[:4], "big"), head[4:]
+    return last == b"IDAT"
 
 
 def check_png_chunks(data: bytes) -> None:
@@ -172,6 +391,12 @@ def check_png_chunks(data: bytes) -> None:
     Raises:
         BadImage: one is wrong, or the end mark is missing.
     """
+    for _ in _chunks(data):
+        pass
+
+
+def _chunks(data: bytes):
+    """Yield (kind, start, end) of the chunks of a PNG, their checksums compared."""
     at = len(_PNG_SIGNATURE)
     while True:
         if at + 12 > len(data):
@@ -182,9 +407,21 @@ def check_png_chunks(data: bytes) -> None:
             raise BadImage("truncated PNG: a chunk is longer than the file")
         if zlib.crc32(memoryview(data)[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
             raise BadImage("damaged PNG: a checksum is wrong")
+        yield data[at + 4 : at + 8], at, end + 4
         if data[at + 4 : at + 8] == b"IEND":
             return
         at = end + 4
+
+
+def _without_metadata(data: bytes) -> bytes:
+    """Return a PNG without texts and colour profile, which Pillow unpacks and may refuse; other files as they are."""
+    if not data.startswith(_PNG_SIGNATURE):
+        return data
+    try:
+        kept = [data[start:end] for kind, start, end in _chunks(data) if kind not in _PNG_METADATA]
+    except BadImage:
+        return data
+    return b"".join([_PNG_SIGNATURE, *kept])
 
 
 def first_line(error: Exception) -> str:

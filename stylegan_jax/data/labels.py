@@ -10,16 +10,20 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from stylegan_jax.base.trees import array_bytes
+from stylegan_jax.data.contents import clean_name
 from stylegan_jax.data.errors import SHOWN, DataError, printable
 
-JSON_NAME = "dataset.json"
 MAX_CLASS = 1_000_000
+MAX_JSON_BYTES = 1 << 26
+"""Of a dataset.json: ImageNet's has 42 MB. Parsing takes 20 times the memory."""
+_CLASSES_SHOWN = 20
+_SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,7 +32,7 @@ class Labels:
 
     Attributes:
         values: int32[N] class numbers, or float32[N, k] vectors (k = 0: no labels).
-        dim: length k of a label vector.
+        dim: length k of a label vector; of class numbers at least one for each name.
         names: class names, empty when unknown.
     """
 
@@ -58,7 +62,25 @@ class Labels:
             "label_names": self.names,
             "label_kind": self.kind,
             "label_digest": self.digest,
+            "label_counts": self.counts,
+            "notes": self.notes,
         }
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines about what is doubtful."""
+        if self.values.ndim != 2 or self.dim != 1 or not len(self.values) or (self.values % 1).any():
+            return ()
+        ends = f"{self.values.min():.0f} to {self.values.max():.0f}"
+        return (
+            f"warning: the labels are lists of one whole number ({ends}), which are vectors of length 1; for classes "
+            "write plain numbers, 5 and not [5]",
+        )
+
+    @functools.cached_property
+    def counts(self) -> tuple[int, ...]:
+        """How many images each class has; of multi-hot labels, each entry. () for the other kinds."""
+        return count(self.values, self.kind, self.dim)
 
     def vectors(self, index: np.ndarray) -> np.ndarray:
         """Return float32[*index.shape, k], class numbers as one-hot vectors."""
@@ -76,6 +98,13 @@ class Labels:
     def take(self, index: np.ndarray) -> Labels:
         """Return the labels of a subset; the vector length stays."""
         return dataclasses.replace(self, values=self.values[index])
+
+
+def count(rows: np.ndarray, kind: str, dim: int) -> tuple[int, ...]:
+    """Return `Labels.counts` of some of the rows of a data set."""
+    if kind == "classes":
+        return tuple(np.bincount(rows, minlength=dim).tolist())
+    return tuple(rows.sum(0).astype(int).tolist()) if kind == "multi-hot" else ()
 
 
 def no_labels(count: int) -> Labels:
@@ -97,7 +126,7 @@ def from_array(values: np.ndarray, count: int, where: str, names: Sequence[str] 
                 f"{where}: class {values.min()} to {values.max()}; classes count from 0 up, below {MAX_CLASS}"
             )
         dim = int(values.max()) + 1 if len(values) else 0
-        labels = Labels(values.astype(np.int32), dim, tuple(names[:dim]))
+        labels = Labels(values.astype(np.int32), max(dim, len(names)), tuple(names))
     elif values.ndim == 2 and values.shape[1] and (integer or np.issubdtype(values.dtype, np.floating)):
         with np.errstate(over="ignore"):
             labels = Labels(values.astype(np.float32), values.shape[1], tuple(names[: values.shape[1]]))
@@ -112,12 +141,41 @@ def from_array(values: np.ndarray, count: int, where: str, names: Sequence[str] 
     return labels
 
 
-def by_subfolder(names: Sequence[str]) -> tuple[dict[str, int], list[str]]:
-    """Return ({name: class number}, class names): a class is a top-level folder; loose images are left out."""
-    inside = [n for n in names if "/" in n]
-    classes = sorted({n.split("/")[0] for n in inside})
-    number = {c: i for i, c in enumerate(classes)}
-    return {n: number[n.split("/")[0]] for n in inside}, classes
+def describe(kind: str, counts: Sequence[int], names: Sequence[str], total: int) -> list[str]:
+    """Return lines about the classes of a data set, with a warning for what is doubtful.
+
+    Args:
+        kind: `Labels.kind`.
+        counts: `Labels.counts`.
+        names: of the classes, or ().
+        total: number of images.
+    """
+    if not counts:
+        return []
+    name = lambda i: printable(str(names[i])) if names else str(i)
+    shown = [f"{name(i)}: {n}" for i, n in enumerate(counts) if n or names or kind == "multi-hot"]
+    what = "class" if kind == "classes" else "entry of the labels"
+    more = f", … and {len(shown) - _CLASSES_SHOWN} more" if len(shown) > _CLASSES_SHOWN else ""
+    lines = [f"images per {what}: {', '.join(shown[:_CLASSES_SHOWN])}{more}"]
+    empty = [i for i, n in enumerate(counts) if not n]
+    if kind == "classes" and not names and len(empty) > len(counts) / 2:
+        lines.append(
+            f"warning: {len(counts) - len(empty)} different labels up to {len(counts) - 1} for {total} images look "
+            "like ids rather than class numbers, which count from 0 without gaps"
+        )
+    elif kind == "classes" and not names and empty == [0]:
+        lines.append("warning: no image has class 0: do the classes count from 1? Class numbers count from 0")
+    elif empty:
+        which = ", ".join(name(i) for i in empty[:_CLASSES_SHOWN])
+        more = f", … and {len(empty) - _CLASSES_SHOWN} more" if len(empty) > _CLASSES_SHOWN else ""
+        lines.append(f"warning: no image of {which}{more}")
+    if kind == "classes" and len(counts) == 1:
+        lines.append(f"warning: all images are of one class ({name(0)}), which teaches nothing; use labels 'none'")
+    elif kind == "classes" and total > 2 and max(counts) == 1:
+        lines.append("warning: every image has a class of its own; are the labels ids?")
+    if names and {n.lower() for n in names} <= _SPLITS:
+        lines.append("warning: the classes have names of splits; use the folder of one split, with a folder per class")
+    return lines
 
 
 def parse_json(data: bytes, names: Sequence[str], where: str) -> Labels:
@@ -127,13 +185,24 @@ def parse_json(data: bytes, names: Sequence[str], where: str) -> Labels:
         DataError: not JSON, no labels, images without one (they are named), or labels of mixed kinds.
     """
     table, label_names = label_table(data, where)
+    return labels_of(table, names, where, label_names)
+
+
+def labels_of(table: Mapping[str, Any], names: Sequence[str], where: str, label_names: Sequence[str] = ()) -> Labels:
+    """Return the labels of the images `names`.
+
+    Args:
+        table: label by name, as they stand in the file.
+        names: of the images.
+        where: the file, for errors.
+        label_names: of the classes.
+
+    Raises:
+        DataError: images without a label (they are named), or labels of mixed kinds.
+    """
     missing = [n for n in names if n not in table]
     if missing:
-        shown = ", ".join(printable(n) for n in missing[:SHOWN])
-        raise DataError(
-            f"{where}: no label for {len(missing)} of {len(names)} images: {shown}{' …' * (len(missing) > SHOWN)}; "
-            "add them, or train without labels: --config.data.labels=none"
-        )
+        raise missing_labels_error(where, missing, len(names), next(iter(table), ""))
     chosen = [table[n] for n in names]
     if all(type(v) is int for v in chosen):
         if any(not 0 <= v < MAX_CLASS for v in chosen):
@@ -151,12 +220,31 @@ def parse_json(data: bytes, names: Sequence[str], where: str) -> Labels:
     return from_array(np.array(chosen, np.float64), len(names), where, label_names)
 
 
+def missing_labels_error(where: str, missing: Sequence[str], total: int, known: str = "") -> DataError:
+    """Return the error of images without a label.
+
+    Args:
+        where: the file.
+        missing: their names.
+        total: number of images.
+        known: a name that has one, to compare.
+    """
+    shown = ", ".join(printable(n) for n in missing[:SHOWN])
+    hint = f" (its names are such as {printable(known)})" if known and len(missing) == total else ""
+    return DataError(
+        f"{where}: no label for {len(missing)} of {total} images: {shown}{' …' * (len(missing) > SHOWN)}{hint}; add "
+        "them, or train without labels: --config.data.labels=none"
+    )
+
+
 def label_table(data: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
     """Return ({name: label as it stands}, class names) of a dataset.json; the labels are not checked.
 
     Raises:
         DataError: not JSON, or not of the form that the module describes.
     """
+    if len(data) > MAX_JSON_BYTES:
+        raise DataError(f"{where}: {len(data)} bytes; the limit is {MAX_JSON_BYTES}; use an .npz of images and labels")
     try:
         tree = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -169,7 +257,7 @@ def label_table(data: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
     for entry in tree["labels"]:
         if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], str):
             raise DataError(f"{where}: the entry {str(entry)[:80]} is not [name, class or list of numbers]")
-        name = entry[0].replace("\\", "/")
+        name = clean_name(entry[0]) or entry[0]
         if table.setdefault(name, entry[1]) != entry[1]:
             raise DataError(
                 f"{where}: {printable(name)} has two labels, {str(table[name])[:40]} and {str(entry[1])[:40]}"

@@ -9,6 +9,7 @@ from stylegan_jax.base.errors import printable
 from stylegan_jax.base.flags import expand_home
 from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.config import ConfigError, DataConfig, check_choice
+from stylegan_jax.data import labels
 from stylegan_jax.data.fitted import FittedSource, Source, fit_source
 from stylegan_jax.data.folder_source import open_folder
 from stylegan_jax.data.memory_source import open_memory
@@ -41,8 +42,8 @@ def open_source(data: DataConfig, image_shape: tuple[int, int, int]) -> FittedSo
         DataError: missing or damaged data, bad images with on_bad_image='error', labels that are not there.
     """
     check_choice("data.source", data.source, SOURCES)
-    if data.labels == "subfolders" and data.source != "folder":
-        raise ConfigError(f"config.data.labels='subfolders' needs data.source='folder', not {data.source!r}")
+    if data.labels == "subfolders" and data.source not in ("folder", "zip"):
+        raise ConfigError(f"config.data.labels='subfolders' needs data.source='folder' or 'zip', not {data.source!r}")
     if image_shape[2] not in (1, 3, 4):
         raise ConfigError(f"config.model.img_channels is {image_shape[2]}; images have 1, 3 or 4 channels")
     data = dataclasses.replace(data, path=expand_home(data.path))
@@ -74,3 +75,9 @@ def describe_data(data: DataConfig, info: SourceInfo) -> str:
     if info.skipped:
         parts.append(f"{len(info.skipped)} bad ones skipped")
     return ", ".join(parts)
+
+
+def describe_contents(info: SourceInfo) -> list[str]:
+    """Return the lines below it: images of each class, what was left out, and warnings of what is doubtful."""
+    lines = labels.describe(info.label_kind, info.label_counts, info.label_names, info.num_images)
+    return [*lines, *info.notes]

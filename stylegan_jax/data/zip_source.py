@@ -1,4 +1,4 @@
-"""Images in a zip, the layout of the official StyleGAN tools: any names, `dataset.json` at the root.
+"""Images in a zip, the layout of the official StyleGAN tools: any names, and `dataset.json`.
 
 Nothing is extracted: members are read at their offsets with positional reads, so threads and forked processes share one
 file without a lock. The checksum of a member is compared at every read.
@@ -12,13 +12,14 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
 from typing import BinaryIO
 
 from stylegan_jax.config import ConfigError, DataConfig
-from stylegan_jax.data import images, labels
+from stylegan_jax.data import images
+from stylegan_jax.data.contents import list_contents
 from stylegan_jax.data.errors import BadImage, DataError, missing_path_error, printable
-from stylegan_jax.data.files import FileSource, split_suffixes
+from stylegan_jax.data.files import FileSource
+from stylegan_jax.data.labels import MAX_JSON_BYTES
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _MAX_RATIO = 100  # unpacked to packed bytes; only above _RATIO_FROM bytes: small flat images pack well
@@ -32,37 +33,34 @@ class ZipFiles:
 
     Args:
         path: the zip.
-        suffixes: of the members to list.
 
     Raises:
         DataError: not a readable zip.
     """
 
-    def __init__(self, path: str, suffixes: tuple[str, ...] = images.SUFFIXES):
+    def __init__(self, path: str):
         self.where = path
-        infos = _directory(path)
+        self._members = [i for i in _directory(path) if not i.filename.endswith(("/", "\\"))]  # which are folders
         self._size = os.path.getsize(path)
-        self._root_json = next((i for i in infos if i.filename == labels.JSON_NAME), None)
-        self._nested_json = [i.filename for i in infos if i.filename.endswith("/" + labels.JSON_NAME)]
-        by_name: dict[str, zipfile.ZipInfo] = {}
-        twice: set[str] = set()
-        for info in infos:
-            if info.filename in by_name:
-                twice.add(info.filename)
-            elif not info.filename.endswith("/"):  # ZipInfo.is_dir fails on an empty name
-                by_name[info.filename] = info
-        candidates, self.bad = split_suffixes(list(by_name), suffixes)
+        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        try:
+            names = [info.filename for info in self._members]
+            self.contents = list_contents(names, self._head, identity=lambda i: _identity(self._members[i]))
+        except BaseException:
+            self.close()
+            raise
         self.names: list[str] = []
+        self.bad = self.contents.bad
         self._infos: list[tuple[int, int, int, int, int]] = []
-        for name in candidates:
-            info = by_name[name]
-            reason = "two members have this name" if name in twice else _refusal(info, self._size)
+        for name, number in zip(self.contents.names, self.contents.numbers, strict=True):
+            info = self._members[number]
+            reason = _refusal(info, self._size)
             if reason:
                 self.bad.append((name, reason))
             else:
                 self.names.append(name)
                 self._infos.append(_entry(info))
-        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        self.contents.names = self.names
 
     def read(self, index: int) -> bytes:
         """Return the unpacked bytes of one member, checksum compared."""
@@ -80,30 +78,34 @@ class ZipFiles:
         _, _, size, _, crc = self._infos[index]
         return struct.pack("<QI", size, crc)
 
-    @property
-    def has_labels(self) -> bool:
-        """Say whether there is a dataset.json at the root."""
-        return self._root_json is not None
+    def _head(self, number: int) -> bytes:
+        """Return the first bytes of a member; none where it cannot be read."""
+        info = self._members[number]
+        if _refusal(info, self._size):
+            return b""
+        try:
+            start = self._data_offset(info.header_offset)
+            data = os.pread(self._fd, min(info.compress_size, 512), start)
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, 64) if info.compress_type else data[:64]
+        except (BadImage, OSError, zlib.error):
+            return b""
 
-    def labels_json(self) -> bytes:
-        """Return the bytes of dataset.json.
+    def read_json(self, number: int) -> bytes:
+        """Return the bytes of a dataset.json, by its place in the list that `contents` was made of.
 
         Raises:
-            DataError: there is none at the root, or it is damaged.
+            DataError: it is damaged or too large.
         """
-        if self._root_json is None:
-            nested = f"; found {printable(self._nested_json[0])}, which is not at the root" if self._nested_json else ""
-            raise DataError(
-                f"{self.where}: config.data.labels='file' needs {labels.JSON_NAME} at the root of the zip{nested}; add "
-                "it, or train without labels: --config.data.labels=none"
-            )
-        reason = _refusal(self._root_json, self._size)
+        info = self._members[number]
+        reason = _refusal(info, self._size)
+        if info.file_size > MAX_JSON_BYTES:
+            reason = f"claims {info.file_size} bytes; the limit is {MAX_JSON_BYTES}; use an .npz of images and labels"
         try:
             if reason:
                 raise BadImage(reason)
-            return self._unpack(_entry(self._root_json))
+            return self._unpack(_entry(info))
         except (BadImage, OSError) as error:
-            raise DataError(f"{self.where}/{labels.JSON_NAME}: {error}") from error
+            raise DataError(f"{self.where}/{printable(info.filename)}: {error}") from error
 
     def close(self) -> None:
         """Close the file; reading afterwards raises."""
@@ -181,12 +183,14 @@ def _entry(info: zipfile.ZipInfo) -> tuple[int, int, int, int, int]:
     return info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC
 
 
+def _identity(info: zipfile.ZipInfo) -> tuple[int, int]:
+    return info.CRC, info.file_size
+
+
 def _refusal(info: zipfile.ZipInfo, zip_size: int) -> str:
     """Return why a member is not read; empty when it is fine."""
     if info.flag_bits & _ENCRYPTED:
         return "encrypted; unpack and pack it again without a password"
-    if _leads_outside(info.filename):
-        return "its name leads outside the zip"
     if info.create_system == _UNIX and stat.S_ISLNK(info.external_attr >> 16):
         return "a link, which is not followed"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -202,12 +206,6 @@ def _refusal(info: zipfile.ZipInfo, zip_size: int) -> str:
     return ""
 
 
-def _leads_outside(name: str) -> bool:
-    """Say whether unpacking a member of this name could write elsewhere; no honest zip has such names."""
-    parts = name.replace("\\", "/").split("/")
-    return not parts[0] or ".." in parts or parts[0].endswith(":")
-
-
 def open_zip(data: DataConfig, image_shape: tuple[int, int, int]) -> FileSource:
     """Open `data.path` as a zip of images with `image_shape[2]` channels.
 
@@ -215,17 +213,11 @@ def open_zip(data: DataConfig, image_shape: tuple[int, int, int]) -> FileSource:
         DataError: not a zip, no image, bad images, or labels missing.
     """
     files = ZipFiles(data.path)
-
-    def read_labels(names: Sequence[str]) -> labels.Labels:
-        if data.labels == "none":
-            return labels.no_labels(len(names))
-        return labels.parse_json(files.labels_json(), names, f"{data.path}/{labels.JSON_NAME}")
-
     try:
         return FileSource(
             os.path.splitext(os.path.basename(data.path))[0],
             files,
-            read_labels,
+            data.labels,
             channels=image_shape[2],
             on_bad_image=data.on_bad_image,
             workers=data.workers,

@@ -117,6 +117,8 @@ def evaluate(
             data = dataclasses.replace(data, labels=labels, resize_filter=args.resize_filter or data.resize_filter)
             source = opening.open_images(data, shape, args.channels)
             stack.callback(source.close)
+            for line in source.info().notes:
+                log.warning("%s: %s", option, line)
             flips = {None: (data.xflip, data.yflip), True: (True, data.yflip), False: (False, False)}[args.mirror]
             return make_images(source, flips)
         except (ConfigError, DataError) as error:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from stylegan_jax.config import ConfigError, DataConfig, suggest
-from stylegan_jax.data import SOURCES, FittedSource, fit_source
+from stylegan_jax.data import SOURCES, FittedSource, errors, fit_source
 from stylegan_jax.metrics.errors import MetricError
 
 _BASE = DataConfig(cache="off", cache_limit_mb=0)  # every image is read once
@@ -40,12 +39,21 @@ def data_config(path: str, run: Mapping[str, Any] | None = None) -> DataConfig:
         return dataclasses.replace(base, source="tfds", path=rest)
     if name == "synthetic" and rest.isascii() and rest.isdecimal() and len(rest) < 10:
         return dataclasses.replace(base, source="synthetic", synthetic_images=int(rest))
-    kind = "folder" if os.path.isdir(path) else KINDS.get(Path(path).suffix.lower())
+    kind = "folder" if os.path.isdir(path) else KINDS.get(Path(path).suffix.lower()) or _kind_of(path)
     if kind is None:
         raise ConfigError(
             f"{path}: neither a folder that exists nor the name of a zip, npy or npz; pass one of them, or tfds:NAME"
         )
     return dataclasses.replace(base, source=kind)
+
+
+def _kind_of(path: str) -> str | None:
+    """Return 'zip' for a file that begins like one, whatever its name."""
+    try:
+        with open(path, "rb") as file:
+            return "zip" if file.read(4) == b"PK\3\4" else None
+    except OSError:
+        return None
 
 
 def whole(source: FittedSource) -> FittedSource:
@@ -82,21 +90,7 @@ def open_images(data: DataConfig, shape: tuple[int, int, int] | None, channels: 
         raise
 
 
-_OPTIONS = {
-    r"(--)?config\.data\.labels": "--labels",
-    r"(--)?config\.data\.resize_filter": "--resize_filter",
-    r"set --config\.model\.img_channels=\d+ or convert": "convert",
-    r", or set config\.model\.base_size and config\.model\.resolution to theirs": "",
-    r", or leave them out with --config\.data\.on_bad_image=skip": "",
-}
-"""What errors of the data say to someone who trains, and what stands for it here."""
-
-
 def explain(error: Exception, option: str, path: str) -> MetricError:
     """Return an error of the data as one of this command: it begins with the option and names no keys of a config."""
-    text = str(error).removeprefix(f"{path}: ") if path else str(error)
-    for pattern, said in _OPTIONS.items():
-        text = re.sub(pattern, said, text)
-    if not path:
-        return MetricError(f"the data of the run (pass {option} to use others): {text}")
-    return MetricError(f"{option}={path}: {text.removeprefix(f'config.data.path is {path!r}; ')}")
+    text = errors.explain(error, option, path)
+    return MetricError(text if path else f"the data of the run (pass {option} to use others): {text}")

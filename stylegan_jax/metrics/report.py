@@ -57,4 +57,7 @@ def describe(images: Images, path: str) -> dict[str, Any]:
     info = images.source.info()
     stored = "x".join(map(str, info.image_shape))
     flips = {"xflip": images.flips[0], "yflip": images.flips[1]}
-    return {"path": path, "name": info.name, "num_images": info.num_images, "stored": stored} | images.identity | flips
+    known = {"path": path, "name": info.name, "num_images": info.num_images, "stored": stored}
+    if info.notes:
+        known["notes"] = list(info.notes)
+    return known | images.identity | flips

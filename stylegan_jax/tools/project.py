@@ -63,7 +63,7 @@ def find_files(flag: str, text: str) -> list[Path]:
     Raises:
         ValueError: none, or one that does not exist.
     """
-    from stylegan_jax.data.prepare.convert import SUFFIXES
+    from stylegan_jax.data.images import SUFFIXES
 
     if os.path.isdir(text):  # which Path.is_dir cannot say of a long list
         files = sorted(p for p in Path(text).iterdir() if p.suffix.lower() in SUFFIXES)

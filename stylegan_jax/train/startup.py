@@ -24,7 +24,7 @@ from stylegan_jax.config import (
     resume_conflicts,
     suggest,
 )
-from stylegan_jax.data import describe_data
+from stylegan_jax.data import describe_contents, describe_data
 from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.train import schedule
 from stylegan_jax.train.state import TrainState
@@ -165,6 +165,7 @@ def describe(config: ExperimentConfig, info: SourceInfo, layout: Layout) -> str:
         f"batch {config.train.batch_size}, {config.train.total_kimg:g} kimg",
         *describe_levels(config),
         f"data: {describe_data(config.data, info)}",
+        *(f"  {line}" for line in describe_contents(info)),
         f"devices: {layout.mesh.size} x {device.device_kind} ({device.platform})",
     ]
     lines += [f"  skipped {printable(name)}: {why}" for name, why in info.skipped[:20]]

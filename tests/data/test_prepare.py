@@ -152,9 +152,9 @@ def test_labels_that_cannot_be_used(smooth, encode, write, tmp_path):
     cases = (
         ({"labels": [["a.png", 0], ["b.png", [1.0]]]}, "auto", "the label of a.png is 0"),
         ({"labels": [["a.png", -1], ["b.png", 0]]}, "file", "count from 0"),
-        ({"labels": [["x.png", 1]]}, "auto", "no label for any of the images"),
+        ({"labels": [["x.png", 1]]}, "auto", "no label for 2 of 2 images"),
         ([], "auto", "no list"),
-        (None, "file", r"--labels=file needs .*dataset\.json, which is not there"),
+        (None, "file", r"--labels='file' needs .*dataset\.json, which is not there"),
         (None, "subfolders", "no image lies in a subfolder"),
     )
     for tree, labels, text in cases:
@@ -332,7 +332,7 @@ def test_hostile_zips(smooth, encode, write, tmp_path):
     assert reasons.pop("link.png") == "a link, which is not followed"
     assert "decompression bomb" in reasons.pop("bomb.png") and "method 14" in reasons.pop("lzma.png")
     assert "encrypted" in reasons.pop("locked.png")
-    assert len(reasons) == 5 and set(reasons.values()) == {"its name leads outside the zip"}
+    assert len(reasons) == 5 and set(reasons.values()) == {"its name leads outside the set"}
     written = [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()]
     assert sorted(written) == [
         "deep/out/00000/img00000000.png",

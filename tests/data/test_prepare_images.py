@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylegan_jax.data import BadImage
+from stylegan_jax.data import BadImage, images
 from stylegan_jax.data.prepare import Options, convert, prepare
 
 SIZE = 16
@@ -206,7 +206,7 @@ def test_mutated_images_raise_one_kind_of_error(rgb, encode):
     rng = np.random.default_rng(0)
     exif = Image.Exif()
     exif[0x0112] = 6
-    wholes = [encode(rgb, f, **({} if f in ("BMP", "PPM", "GIF") else {"exif": exif})) for f in convert.FORMATS]
+    wholes = [encode(rgb, f, **({} if f in ("BMP", "PPM", "GIF") else {"exif": exif})) for f in images.FORMATS]
     bad = 0
     for trial in range(40 * len(wholes)):
         data = bytearray(wholes[trial % len(wholes)])

@@ -352,14 +352,14 @@ def test_without_the_lmdb_package_the_error_names_it(tmp_path, monkeypatch):
 def test_what_is_no_source(tmp_path):
     (tmp_path / "photos").mkdir()
     refused(tmp_path / "fotos", r"--source is .*no such file or folder.*did you mean .*photos", tmp_path)
-    refused(tmp_path / "photos", r"no image in this folder", tmp_path)
+    refused(tmp_path / "photos", r"no image in it that can be read", tmp_path)
     (tmp_path / "empty").write_bytes(b"")
     refused(tmp_path / "empty", "of no known kind", tmp_path)
     (tmp_path / "bad.zip").write_bytes(b"PK\3\4 but no zip")
     refused(tmp_path / "bad.zip", "not a zip", tmp_path)
     with zipfile.ZipFile(tmp_path / "lsun.zip", "w") as archive:
         archive.writestr("church_train_lmdb/data.mdb", b"")
-    refused(tmp_path / "lsun.zip", "an LSUN database in a zip; unpack it", tmp_path)
+    refused(tmp_path / "lsun.zip", "an LSUN database in a folder or zip; unpack it", tmp_path)
     write_tar(tmp_path / "x.tar", {"data_batch_1.bin": bytes(3073)}, "w")
     refused(tmp_path / "x.tar", "--labels=subfolders needs a folder or zip", tmp_path, labels="subfolders")
 

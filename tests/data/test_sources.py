@@ -252,7 +252,7 @@ def test_labels_that_are_not_there(four, write, config, tmp_path, smooth):
         with pytest.raises(DataError, match=r"labels='file' needs .*dataset\.json"):
             open_source(config(source=kind, path=path, labels="file"), SHAPE)
     nested = write(tmp_path, "zip", {**four[0], "sub/dataset.json": b"{}"})
-    with pytest.raises(DataError, match=r"found sub/dataset\.json, which is not at the root"):
+    with pytest.raises(DataError, match=r"there are no labels in sub/dataset\.json"):
         open_source(config(source="zip", path=nested, labels="file"), SHAPE)
     np.save(tmp_path / "x.npy", smooth(2))
     with pytest.raises(DataError, match="'labels'"):

@@ -45,11 +45,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--labels",
         default="auto",
-        help="file: dataset.json of the source, or the source's own; subfolders: each top-level folder is a class; "
-        "none; auto: file where there are labels (default)",
+        help="file: dataset.json of the source, or the source's own; subfolders: each folder is a class (in a single "
+        "one that holds only folders, each in there); none; auto: file where there are labels (default)",
     )
     p.add_argument("--channels", type=int, default=0, help="1 grey, 3 RGB, 4 RGBA (default: 3 for image files)")
     p.add_argument("--alpha", default="white", help="transparency over white or black, or drop it (default: white)")
+    p.add_argument(
+        "--depth", type=int, default=16, metavar="BITS", help="that 16-bit images use; 12: 4095 is white (default: 16)"
+    )
+    p.add_argument(
+        "--max_megapixels", type=int, default=64, metavar="N", help="larger images are left out (default: %(default)s)"
+    )
     p.add_argument("--split", default="train", help="of CIFAR and tfds sources (default: train)")
     p.add_argument("--max_images", type=int, default=0, help="write only the first so many (default: all)")
     p.add_argument("--duplicates", default="keep", help="keep or drop images of the same pixels (default: keep)")

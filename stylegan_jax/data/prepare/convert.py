@@ -2,10 +2,10 @@
 
 The rules, each counted in the report:
 
-- The content decides the format, not the name. An image with several frames or pages is an error, but of the pairs that
-  phones write (MPO) the first is taken.
-- EXIF orientation is applied. Colour profiles are dropped, not applied; CMYK becomes RGB by the plain formula.
-- 16 bits become 8 by their high byte. 32-bit and floating-point images are an error: nothing says what their white is.
+- Decoding, EXIF and 16 bits are as in training (`data.images`). An image with several frames or pages is an error, but
+  of the pairs that phones write (MPO) the first is taken.
+- Colour profiles are dropped, not applied; CMYK becomes RGB by the plain formula.
+- 32-bit and floating-point images are an error: nothing says what their white is.
 - Transparency: composited over white or black, or dropped with the colours beneath it kept, by `alpha`; kept when the
   output has four channels.
 """
@@ -22,23 +22,12 @@ from PIL import Image
 from stylegan_jax.data import images
 from stylegan_jax.data.errors import BadImage
 
-FORMATS = (*images.FORMATS, "GIF", "TIFF", "PPM")
-SUFFIXES = (*images.SUFFIXES, ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 ALPHAS = ("white", "black", "drop")
 TRANSFORMS = ("none", "stretch", "center-crop", "center-crop-wide", "center-crop-tall")
 
 _ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 _KNOWN_MODES = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV", *_ALPHA_MODES)
 _NO_RANGE = {"I": "32-bit", "F": "floating-point", "I;32": "32-bit", "I;32B": "32-bit"}
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class Recipe(NamedTuple):
@@ -50,6 +39,8 @@ class Recipe(NamedTuple):
         resolution: (width, height), or None to leave the size.
         transform: one of TRANSFORMS.
         resize_filter: 'box' or 'lanczos'.
+        depth: bits that the values of images with 16 bits per channel use.
+        max_pixels: of an image, at most.
     """
 
     channels: int
@@ -57,15 +48,26 @@ class Recipe(NamedTuple):
     resolution: tuple[int, int] | None = None
     transform: str = "none"
     resize_filter: str = "lanczos"
+    depth: int = 16
+    max_pixels: int = images.MAX_PIXELS
 
 
 class Made(NamedTuple):
-    """A finished image: the bytes of an uncompressed PNG, their SHA-256, (height, width), and what was changed."""
+    """A finished image.
+
+    Attributes:
+        png: the bytes of an uncompressed PNG.
+        sha256: of them.
+        size: (height, width).
+        changes: what was changed.
+        brightest: the largest value where the source had 16 bits per channel, else None.
+    """
 
     png: bytes
     sha256: str
     size: tuple[int, int]
     changes: tuple[str, ...]
+    brightest: int | None
 
 
 def make(source: bytes | np.ndarray, recipe: Recipe) -> Made:
@@ -79,7 +81,13 @@ def make(source: bytes | np.ndarray, recipe: Recipe) -> Made:
         BadImage: it cannot be read, or not be converted.
     """
     changes: list[str] = []
-    image = _of_array(source) if isinstance(source, np.ndarray) else decode(source, changes)
+    brightest = None
+    if isinstance(source, np.ndarray):
+        image = _of_array(source)
+    else:
+        read = images.read_image(source, depth=recipe.depth, max_pixels=recipe.max_pixels)
+        image, brightest = read.image, read.brightest
+        changes += read.changes
     try:
         image = fit(to_mode(image, recipe.channels, recipe.alpha, changes), recipe, changes)
     except BadImage:
@@ -90,7 +98,7 @@ def make(source: bytes | np.ndarray, recipe: Recipe) -> Made:
     out = io.BytesIO()
     image.save(out, "PNG", compress_level=0)
     png = out.getvalue()
-    return Made(png, hashlib.sha256(png).hexdigest(), (image.height, image.width), tuple(changes))
+    return Made(png, hashlib.sha256(png).hexdigest(), (image.height, image.width), tuple(changes), brightest)
 
 
 def _of_array(pixels: np.ndarray) -> Image.Image:
@@ -99,53 +107,12 @@ def _of_array(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
 
 
-def decode(data: bytes, changes: list[str]) -> Image.Image:
-    """Decode a file completely and turn it upright; notes what that changed.
-
-    Raises:
-        BadImage: not an image, damaged, too large, or with several frames.
-    """
-    file = io.BytesIO(data)
-    if data[:256].lstrip()[:1] == b"<":
-        raise BadImage("text such as HTML or SVG, not an image")
-    image = images.open_image(file, FORMATS)
-    try:
-        several = getattr(image, "is_animated", False)
-        deep = image.format == "PNG" and image.mode != "I;16" and images.png_bits(file) == 16
-    except Exception as error:
-        raise BadImage(f"damaged header: {images.first_line(error)}") from error
-    if several and image.format != "MPO":
-        raise BadImage("several frames or pages; keep one")
-    if image.format == "PNG":
-        images.check_png_chunks(data)
-    try:
-        image.load()
-    except Exception as error:  # Pillow's decoders raise almost anything on damaged bytes
-        raise BadImage(f"damaged or truncated {image.format}: {images.first_line(error)}") from error
-    if several:
-        changes.append("first of several pictures (MPO)")
-    if deep:
-        changes.append("16 bits to 8")
-    try:
-        turn = image.getexif().get(images.EXIF_ORIENTATION, 1)
-    except Exception:  # metadata that nobody can read does not make the picture bad
-        turn = 1
-        changes.append("damaged EXIF left aside")
-    if turn in _TURNS:
-        changes.append("turned upright by EXIF")
-        return image.transpose(_TURNS[turn])
-    return image
-
-
 def to_mode(image: Image.Image, channels: int, alpha: str, changes: list[str]) -> Image.Image:
     """Return the image as 8-bit grey, RGB or RGBA; notes what that changed.
 
     Raises:
         BadImage: a kind of pixels without a known range or conversion.
     """
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # PPM is scaled to 16 bits
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-        changes.append("16 bits to 8")
     if image.mode in _NO_RANGE:
         raise BadImage(
             f"{_NO_RANGE[image.mode]} pixels, whose black and white are not known; save it with 8 or 16 bits"

@@ -37,6 +37,8 @@ class Examples:
         count: how many there are.
         labelled: whether examples have labels; one without is then bad.
         label_names: class names, empty when unknown.
+        classes: how many classes the labels of all examples are of; 0 when unknown, or when they are no class numbers.
+        notes: lines about what was left out and what is doubtful.
         bad: names and reasons of what was refused while listing.
         channels: what the images have when nothing else is asked for.
         close: releases files.
@@ -48,6 +50,8 @@ class Examples:
     count: int
     labelled: bool = False
     label_names: tuple[str, ...] = ()
+    classes: int = 0
+    notes: list[str] = dataclasses.field(default_factory=list)
     bad: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     channels: int = 3
     close: Callable[[], None] = lambda: None
@@ -75,5 +79,6 @@ def from_arrays(pixels: np.ndarray, values: np.ndarray | None, name: str, kind: 
         len(pixels),
         labelled=values is not None,
         label_names=tuple(names) if values is not None else (),
+        classes=int(values.max()) + 1 if values is not None and len(values) else 0,
         channels=pixels.shape[3],
     )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
-import zipfile
 
-from stylegan_jax.data import images, labels
-from stylegan_jax.data.errors import SHOWN, DataError, printable
+from stylegan_jax.data.errors import DataError
+from stylegan_jax.data.files import Files, no_image_error
 from stylegan_jax.data.folder_source import FolderFiles
-from stylegan_jax.data.prepare.convert import SUFFIXES
-from stylegan_jax.data.prepare.examples import Example, Examples, Label
+from stylegan_jax.data.label_files import LabelTable, read_labels
+from stylegan_jax.data.prepare.examples import Example, Examples
 from stylegan_jax.data.zip_source import ZipFiles
 
 
@@ -26,81 +24,45 @@ def open_files(path: str, wanted: str) -> Examples:
         DataError: not a zip, no image, or labels that cannot be read.
     """
     kind = "folder" if os.path.isdir(path) else "zip"
-    files = FolderFiles(path, SUFFIXES) if kind == "folder" else ZipFiles(path, SUFFIXES)
+    files = FolderFiles(path) if kind == "folder" else ZipFiles(path)
     try:
         if not files.names:
-            raise _nothing_in(path, kind, files.bad)
-        table, names = _labels(files, wanted)
+            raise _nothing_in(files)
+        labels = read_labels(files, wanted)
+        classes = _classes(files, labels)
     except BaseException:
         files.close()
         raise
 
     def examples():
         for i, name in enumerate(files.names):
-            yield Example(name, None if table is None else table.get(name), functools.partial(files.read, i))
+            label = None if labels.table is None else labels.table.get(name)
+            yield Example(name, label, functools.partial(files.read, i))
 
     return Examples(
         kind,
         os.path.basename(os.path.abspath(path)),
         examples(),
         len(files.names),
-        labelled=table is not None,
-        label_names=tuple(names),
+        labelled=labels.table is not None,
+        label_names=labels.names,
+        classes=classes,
         bad=files.bad,
+        notes=[*files.contents.notes(), *labels.notes],
         close=files.close,
     )
 
 
-def _nothing_in(path: str, kind: str, bad: list[tuple[str, str]]) -> DataError:
-    if kind == "zip":
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("data.mdb") for name in archive.namelist()):
-                return DataError(f"{path}: an LSUN database in a zip; unpack it and pass the folder with data.mdb")
-    shown = "".join(f"\n  {printable(name)}: {why}" for name, why in bad[:SHOWN])
-    return DataError(f"{path}: no image in this {kind} that can be read; looked for {', '.join(SUFFIXES)}{shown}")
+def _classes(files: Files, table: LabelTable) -> int:
+    """Return how many classes the labels are of, 0 for other labels; labels of mixed kinds are an error."""
+    labels = table.labels([name for name in files.names if table.table is not None and name in table.table])
+    return labels.dim if labels.kind == "classes" else 0
 
 
-def _labels(files: FolderFiles | ZipFiles, wanted: str) -> tuple[dict[str, Label] | None, list[str]]:
-    """Return ({name: label}, class names); None without labels."""
-    if wanted == "none":
-        return None, []
-    if wanted == "subfolders":
-        numbers, classes = labels.by_subfolder(files.names)
-        if not classes:
-            raise DataError(f"{files.where}: --labels=subfolders, but no image lies in a subfolder; use --labels=none")
-        return dict(numbers), classes
-    where = f"{files.where}/{labels.JSON_NAME}"
-    content = _json(files)
-    if content is None or (wanted == "auto" and _is_null(content)):
-        if wanted == "file":
-            raise DataError(f"--labels=file needs {where}, which is not there; use --labels=subfolders or none")
-        return None, []
-    table, names = labels.label_table(content, where)
-    present = [n for n in files.names if n in table]
-    if not present:
-        raise DataError(f"{where}: no label for any of the images; use --labels=none to leave it aside")
-    labels.parse_json(content, present, where)  # refuses labels of mixed kinds
-    return {n: table[n] for n in present}, names
-
-
-def _json(files: FolderFiles | ZipFiles) -> bytes | None:
-    """Return the bytes of dataset.json, None when there is none."""
-    if isinstance(files, ZipFiles):
-        return files.labels_json() if files.has_labels else None
-    path = os.path.join(files.where, labels.JSON_NAME)
-    if not os.path.isfile(path):
-        return None
-    try:
-        with open(path, "rb") as file:
-            return file.read(images.MAX_BYTES)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-def _is_null(content: bytes) -> bool:
-    """Say whether the file states that there are no labels, as the official tools write it."""
-    try:
-        tree = json.loads(content)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(tree, dict) and tree.get("labels", 0) is None
+def _nothing_in(files: Files) -> DataError:
+    """Return the error of a source without a picture; an LSUN database in it is named."""
+    if ".mdb" in files.contents.others:
+        return DataError(
+            f"{files.where}: an LSUN database in a folder or zip; unpack it and pass the folder with data.mdb"
+        )
+    return no_image_error(files)

@@ -11,6 +11,8 @@ from stylegan_jax.data.prepare.convert import ALPHAS, TRANSFORMS
 LABELS = ("auto", "file", "subfolders", "none")
 DUPLICATES = ("keep", "drop")
 MAX_SIDE = 8192
+MAX_MEGAPIXELS = 2000
+"""As RGB that is 6 GB, for each of --workers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Options:
         labels: one of LABELS.
         channels: 1, 3 or 4; 0: 3 for image files, else what the source has.
         alpha: one of `convert.ALPHAS`.
+        depth: bits that the values of images with 16 bits per channel use; 12: 4095 is white.
+        max_megapixels: larger images are left out; 1: 2^20 pixels.
         split: 'train', 'test' or another of tensorflow_datasets; read by CIFAR and tfds sources.
         max_images: write so many at most, the first ones; 0: all.
         duplicates: 'keep' or 'drop' images whose pixels were there before.
@@ -42,6 +46,8 @@ class Options:
     labels: str = "auto"
     channels: int = 0
     alpha: str = "white"
+    depth: int = 16
+    max_megapixels: int = images.MAX_PIXELS >> 20
     split: str = "train"
     max_images: int = 0
     duplicates: str = "keep"
@@ -71,6 +77,10 @@ def check_options(options: Options) -> None:
     for key, least in (("workers", 1), ("max_images", 0)):
         if getattr(options, key) < least:
             raise DataError(f"--{key}={getattr(options, key)} must be at least {least}")
+    if not 8 <= options.depth <= 16:
+        raise DataError(f"--depth={options.depth}: between 8 and 16 bits")
+    if not 1 <= options.max_megapixels <= MAX_MEGAPIXELS:
+        raise DataError(f"--max_megapixels={options.max_megapixels}: between 1 and {MAX_MEGAPIXELS}")
     if options.resolution is None:
         if options.transform != "none":
             raise DataError(f"--transform={options.transform} needs --resolution, such as 256 or 512x384")

@@ -14,8 +14,10 @@ import numpy as np
 import PIL
 
 import stylegan_jax
+from stylegan_jax.data import images
+from stylegan_jax.data.contents import META_NAME
 from stylegan_jax.data.errors import printable
-from stylegan_jax.data.labels import Labels, from_array
+from stylegan_jax.data.labels import Labels, describe, from_array
 from stylegan_jax.data.prepare import write
 from stylegan_jax.data.prepare.examples import Label
 from stylegan_jax.data.prepare.options import Options
@@ -36,6 +38,9 @@ class Report:
         written: (member, name in the source, SHA-256 of the member) of each image.
         labels: of the images written, all None or none of them.
         label_names: class names, empty when unknown.
+        classes: how many classes there are in the source; 0 when unknown, or when labels are no class numbers.
+        notes: lines about what was left out and what is doubtful.
+        brightest: the largest value of all images with 16 bits per channel; None without such images.
         skipped: (name, reason) of each image left out.
         duplicates: (name, name of the first with the same pixels).
         changes: what was changed -> in how many images.
@@ -49,9 +54,30 @@ class Report:
     written: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
     labels: list[Label] = dataclasses.field(default_factory=list)
     label_names: tuple[str, ...] = ()
+    classes: int = 0
+    notes: list[str] = dataclasses.field(default_factory=list)
+    brightest: int | None = None
     skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     duplicates: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     changes: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+
+    def note_brightest(self, value: int | None) -> None:
+        """Take the largest value of one more image into account."""
+        if value is not None:
+            self.brightest = max(value, self.brightest or 0)
+
+    def warnings(self, depth: int) -> list[str]:
+        """Return lines about classes, what was left out and what is doubtful; `depth` is the option."""
+        labels = self.training_labels()
+        lines = list(self.notes)
+        if labels is not None:
+            counts = [*labels.counts, *[0] * (self.classes - len(labels.counts))] if labels.counts else []
+            lines = [*describe(labels.kind, counts, self.label_names, len(self.written)), *lines, *labels.notes]
+        if depth == 16 and self.brightest is not None:
+            lines += images.dark_warning(self.brightest)
+        elif depth != 16 and self.brightest is None:
+            lines.append(f"note: no image has 16 bits per channel; --depth={depth} changed nothing")
+        return lines
 
     def training_labels(self) -> Labels | None:
         """Return the labels as training will read them; None without.
@@ -61,8 +87,9 @@ class Report:
         """
         if not self.labels or self.labels[0] is None:
             return None
-        values = np.array(self.labels, np.int64 if isinstance(self.labels[0], int) else np.float64)
-        return from_array(values, len(values), self.name)
+        is_class = isinstance(self.labels[0], int)
+        values = np.array(self.labels, np.int64 if is_class else np.float64)
+        return from_array(values, len(values), self.name, self.label_names if is_class else ())
 
 
 def labels_json(report: Report) -> bytes:
@@ -96,6 +123,7 @@ def meta_json(options: Options, report: Report) -> bytes:
             "duplicates": len(report.duplicates),
         },
         "changes": dict(sorted(report.changes.items())),
+        "notes": report.warnings(options.depth),
         "versions": {
             "stylegan_jax": stylegan_jax.__version__,
             "pillow": PIL.__version__,
@@ -121,6 +149,7 @@ def summary(options: Options, report: Report, seconds: float) -> list[str]:
         f"{report.looked_at} images looked at in {seconds:.1f} s ({report.looked_at / seconds:.0f} per second)",
     ]
     lines += [f"changed: {n} x {change}" for change, n in report.changes.most_common()]
+    lines += report.warnings(options.depth)
     lines += left_out(report.skipped)
     if report.duplicates:
         did = "left out" if options.duplicates == "drop" else "kept; --duplicates=drop leaves them out"
@@ -136,7 +165,7 @@ def left_out(skipped: list[tuple[str, str]]) -> list[str]:
     by_reason = collections.defaultdict(list)
     for name, reason in skipped:
         by_reason[reason].append(printable(name))
-    lines = [f"left out: {len(skipped)} ({write.META_NAME} lists all)"]
+    lines = [f"left out: {len(skipped)} ({META_NAME} lists all)"]
     for reason, names in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))[:_REASONS]:
         more = f" … and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
         lines.append(f"  {len(names)} x {reason}: {', '.join(names[:_NAMES])}{more}")

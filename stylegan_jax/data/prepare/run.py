@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import itertools
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from stylegan_jax.data.errors import BadImage, DataError
-from stylegan_jax.data.labels import JSON_NAME
+from PIL import Image
+
+from stylegan_jax.base.flags import expand_home
+from stylegan_jax.data.contents import JSON_NAME, META_NAME
+from stylegan_jax.data.errors import BadImage, DataError, explain
 from stylegan_jax.data.prepare import convert, write
 from stylegan_jax.data.prepare.examples import Example, Examples
 from stylegan_jax.data.prepare.options import Options, check_options
@@ -34,21 +38,33 @@ def prepare(options: Options, progress: Progress = lambda results, expected: res
     Raises:
         DataError: nothing was written; the text says why.
     """
+    options = dataclasses.replace(options, source=expand_home(options.source), dest=expand_home(options.dest))
     check_options(options)
     write.check_dest(options.dest, options.source, options.overwrite)
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, options.max_megapixels << 20
+    try:
+        return _prepare(options, progress)
+    except DataError as error:
+        raise DataError(explain(error, "--source", options.source)) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _prepare(options: Options, progress: Progress) -> Report:
     examples = open_examples(options)
     try:
         report = Report(examples.kind, examples.name, options.channels or examples.channels)
         report.label_names, report.looked_at = examples.label_names, len(examples.bad)
+        report.classes, report.notes = examples.classes, examples.notes
         report.skipped += examples.bad
         with write.open_writer(options.dest) as writer:
             _write_images(options, examples, report, writer, progress)
             _check(options, report)
             writer.add(JSON_NAME, labels_json(report))
-            writer.add(write.META_NAME, meta_json(options, report))
+            writer.add(META_NAME, meta_json(options, report))
             writer.finish()
     except OSError as error:
-        raise DataError(f"{error.filename or options.dest}: {error.strerror or error}; nothing was written") from error
+        raise DataError(f"--dest={options.dest}: {error.strerror or error}; nothing was written") from error
     finally:
         examples.close()
     return report
@@ -59,7 +75,13 @@ def _write_images(
 ) -> None:
     """Make and write the images; the report is filled in."""
     recipe = convert.Recipe(
-        report.channels, options.alpha, options.resolution, options.transform, options.resize_filter
+        report.channels,
+        options.alpha,
+        options.resolution,
+        options.transform,
+        options.resize_filter,
+        options.depth,
+        options.max_megapixels << 20,
     )
     expected = min(examples.count, options.max_images or examples.count)
     results = run_in_order(lambda example: _make(example, recipe), examples.examples, options.workers)
@@ -81,6 +103,7 @@ def _write_images(
                 writer.add(name, made.png)
             report.size = made.size
             report.changes.update(made.changes)
+            report.note_brightest(made.brightest)
             report.written.append((name, example.name, made.sha256))
             report.labels.append(example.label)
             if len(report.written) == options.max_images:

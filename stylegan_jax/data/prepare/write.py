@@ -15,9 +15,9 @@ import tempfile
 import zipfile
 from typing import Protocol
 
+from stylegan_jax.data.contents import META_NAME
 from stylegan_jax.data.errors import DataError
 
-META_NAME = "meta.json"
 FORMAT = "stylegan_jax prepared data set"
 _OTHER_ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".mdb", ".tfrecords", ".h5", ".hdf5", ".npz")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can state: the same input gives the same bytes
@@ -103,9 +103,13 @@ def open_writer(dest: str) -> Writer:
         os.makedirs(folder, exist_ok=True)
         return _ZipWriter(dest, part) if is_zip(dest) else _FolderWriter(dest, part)
     except BlockingIOError as error:
-        raise DataError(f"{part} is being written by another run; wait for it, or choose another --dest") from error
+        raise DataError(
+            f"--dest: {part} is being written by another run; wait for it, or choose another --dest"
+        ) from error
     except OSError as error:
-        raise DataError(f"{part} cannot be written: {error.strerror or error}; choose another --dest") from error
+        raise DataError(
+            f"--dest: {part} cannot be written: {error.strerror or error}; choose another --dest"
+        ) from error
 
 
 def _lock(fd: int, path: str) -> None:

@@ -1,0 +1,200 @@
+"""What a folder or zip contains as a data set: one rule for training, metrics and the data set tool.
+
+- Names are relative, with `/`: backslashes count as `/`, `./` as nothing, accents in their composed form.
+- What lies below a hidden folder (any part begins with a dot) or below one that a system makes is left out.
+- A picture is what begins like one, and what has the suffix of one. Leftovers of editors and downloads are none.
+- Of several zip members with one name, equal ones count once; else the last is taken, as unzip does.
+- Everything that is left out is counted.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Hashable, Sequence
+
+from stylegan_jax.base.errors import printable
+from stylegan_jax.data import images
+
+JSON_NAME = "dataset.json"
+META_NAME = "meta.json"
+SYSTEM_FOLDERS = (
+    "__macosx", "@eadir", "$recycle.bin", "recycler", "system volume information", "lost+found", "#recycle",
+    "@recycle", "#snapshot", "__pycache__",
+)  # fmt: skip
+"""Folders that operating systems and storage devices make, in lower case."""
+LEFTOVERS = (
+    "~", ".bak", ".orig", ".old", ".tmp", ".part", ".partial", ".crdownload", ".download", ".swp",
+)  # fmt: skip
+"""Ends of the names of copies that editors and of halves that downloads leave."""
+_SHOWN = 5
+_PLAIN = re.compile(r"[A-Za-z0-9_][\w.-]*(?:/[A-Za-z0-9_][\w.-]*)*", re.ASCII)
+
+
+@dataclasses.dataclass
+class Contents:
+    """What is used of a folder or zip, and what is not.
+
+    Attributes:
+        names: of the pictures, as the rule of the module writes them, sorted.
+        numbers: of each of them, its place in the list that was read.
+        bad: (name, reason) of pictures that are not read.
+        linked: names of links to folders, which are not followed; they are in `bad`, too.
+        jsons: (folder with '/' at its end, '' at the root; place in the list) of each dataset.json, the root's first.
+        hidden: what lies below hidden and system folders, by that folder.
+        others: what is no picture, by suffix.
+        repeated: names of which the last of several members is taken.
+    """
+
+    names: list[str] = dataclasses.field(default_factory=list)
+    numbers: list[int] = dataclasses.field(default_factory=list)
+    bad: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    linked: list[str] = dataclasses.field(default_factory=list)
+    jsons: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    hidden: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    others: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    repeated: list[str] = dataclasses.field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """Return a line for each kind of thing that was left out."""
+        lines = []
+        if self.hidden:
+            lines.append(f"left out: {_count(self.hidden)} below hidden and system folders ({_most(self.hidden)})")
+        if self.others:
+            lines.append(f"left out: {_count(self.others)} that are no images ({_most(self.others)})")
+        if self.repeated:
+            names = ", ".join(printable(name) for name in self.repeated[:_SHOWN])
+            more = f" and {len(self.repeated) - _SHOWN} more" if len(self.repeated) > _SHOWN else ""
+            lines.append(f"several members of different content have the same name; the last is taken: {names}{more}")
+        return lines
+
+
+def _count(found: collections.Counter[str]) -> str:
+    total = found.total()
+    return f"{total} file{'s' * (total != 1)}"
+
+
+def _most(found: collections.Counter[str]) -> str:
+    shown = [f"{n} {printable(name)}" for name, n in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
+    return ", ".join(shown[:_SHOWN]) + ", …" * (len(shown) > _SHOWN)
+
+
+def clean_name(name: str) -> str:
+    """Return a name as the rule of the module writes it; '' for one that leads outside or is of nothing."""
+    if _PLAIN.fullmatch(name):
+        return name
+    parts = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
+    if not parts[0] or ".." in parts or re.fullmatch("[A-Za-z]:", parts[0]):
+        return ""
+    return "/".join(part for part in parts if part not in ("", "."))
+
+
+def list_contents(
+    found: Sequence[str],
+    head: Callable[[int], bytes],
+    linked: Sequence[str] = (),
+    identity: Callable[[int], Hashable] | None = None,
+) -> Contents:
+    """Sort the files of a folder or the members of a zip by the rule of the module.
+
+    Args:
+        found: their names as they are stored, relative to the folder or zip.
+        head: place in `found` -> the first bytes of that file, b'' where they cannot be read.
+        linked: names of links to folders.
+        identity: place in `found` -> what is equal for members of equal content; None: of a folder, where names are
+            the same only when they are written in different ways.
+    """
+    out = Contents()
+    pictures: dict[str, int] = {}
+    for i, stored in enumerate(found):
+        name = clean_name(stored)
+        if not name:
+            if stored.lower().endswith((*images.SUFFIXES, *images.OTHER_SUFFIXES)):
+                out.bad.append((stored, "its name leads outside the set"))
+            continue
+        if folder := hidden_part(name):
+            out.hidden[folder] += 1
+            continue
+        folder, _, last = name.rpartition("/")
+        if last == JSON_NAME:
+            known = [place for place in out.jsons if place[0] == (folder and folder + "/")]
+            for place in known:  # of several members the last, as unzip does
+                out.jsons.remove(place)
+            out.jsons.append((folder and folder + "/", i))
+            continue
+        kind = "" if name == META_NAME else _kind_of(last, lambda i=i: head(i))
+        if kind == "picture":
+            _add(out, pictures, name, i, identity)
+        elif kind == "unread":
+            out.bad.append((name, "this format is not read; re-save as PNG"))
+        elif kind:
+            out.others[kind] += 1
+    for stored in linked:
+        name = clean_name(stored)
+        if name and not hidden_part(name):
+            out.linked.append(name)
+            out.bad.append((name, "a link to a folder, which is not followed; copy it, or use its target"))
+    out.names = sorted(pictures)
+    out.numbers = [pictures[name] for name in out.names]
+    out.bad.sort()
+    out.jsons.sort()
+    return out
+
+
+def _add(
+    out: Contents, pictures: dict[str, int], name: str, i: int, identity: Callable[[int], Hashable] | None
+) -> None:
+    """Note a picture; of several with one name, one."""
+    known = pictures.get(name)
+    if known is None:
+        pictures[name] = i
+    elif identity is None:
+        out.bad.append((name, "two files have this name, once backslashes count as / and accents are composed"))
+    else:
+        if identity(known) != identity(i) and name not in out.repeated:
+            out.repeated.append(name)
+        pictures[name] = i
+
+
+def hidden_part(name: str) -> str:
+    """Return the first part of a name that begins with a dot or is a folder of the system's; '' when there is none."""
+    parts = name.split("/")
+    return next((part for part in parts if part.startswith(".") or part.lower() in SYSTEM_FOLDERS), "")
+
+
+def _kind_of(last: str, head: Callable[[], bytes]) -> str:
+    """Return 'picture', 'unread' (a kind of picture that is not read), or the suffix of something else."""
+    lower = last.lower()
+    suffix = os.path.splitext(lower)[1]
+    if lower.endswith(LEFTOVERS):
+        return "~" if lower.endswith("~") else suffix
+    if suffix in images.SUFFIXES:
+        return "picture"
+    if suffix not in images.RAW_SUFFIXES and images.begins_like_image(head()):
+        return "picture"
+    return "unread" if suffix in images.OTHER_SUFFIXES else suffix or "without a suffix"
+
+
+def by_subfolder(contents: Contents) -> tuple[dict[str, int], list[str], str]:
+    """Return ({name: class number}, class names, the folder whose subfolders they are, with '/' at its end, or '').
+
+    A class is a folder at the top; where a single folder holds nothing but folders, one in there. Folders without a
+    readable picture count as well, so that numbers do not depend on what is damaged. Loose pictures are left out.
+    """
+    prefix = ""
+    while True:
+        tops = {name[len(prefix) :].partition("/")[0::2] for name in contents.names}
+        folders = {top for top, _ in tops}
+        if len(folders) != 1 or not all("/" in rest for _, rest in tops):
+            break
+        prefix += folders.pop() + "/"
+    inside = [name for name in contents.names if "/" in name[len(prefix) :]]
+    at = len(prefix)
+    also = [name for name, _ in contents.bad if name.startswith(prefix) and clean_name(name)]
+    linked = {name[at:] for name in contents.linked if name.startswith(prefix) and "/" not in name[at:]}
+    classes = sorted({name[at:].split("/")[0] for name in [*inside, *also] if "/" in name[at:]} | linked)
+    number = {name: i for i, name in enumerate(classes)}
+    return {name: number[name[at:].split("/")[0]] for name in inside}, classes, prefix
