@@ -19,7 +19,7 @@ from stylegan_jax.runtime.lock import WorkdirLock
 STEPS = int(os.environ.get("TOY_STEPS", "40"))
 
 
-def train(directory: pathlib.Path, ready: Callable[[], None]) -> None:
+def train(directory: pathlib.Path, reached: Callable[[str], None]) -> None:
     """Run to STEPS; write the final state's hash to 'done'."""
 
     def advance(state: dict[str, Any], step: jax.Array) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def train(directory: pathlib.Path, ready: Callable[[], None]) -> None:
         if found is not None:
             state, _, start = found
         compiled = jax.jit(advance, donate_argnums=0).lower(state, jnp.asarray(0)).compile()
-        ready()
+        reached("")
         for step in range(start + 1, STEPS + 1):
             state = compiled(state, jnp.asarray(step))
             (directory / "requested").write_text(str(step))
@@ -44,7 +44,7 @@ def train(directory: pathlib.Path, ready: Callable[[], None]) -> None:
     (directory / "done").write_text(digest)
 
 
-def check(directory: pathlib.Path, ready: Callable[[], None]) -> dict[str, int]:
+def check(directory: pathlib.Path) -> dict[str, int]:
     """Return, after a kill, the newest committed step and the last one that was to be saved."""
     requested = directory / "requested"
     return {
