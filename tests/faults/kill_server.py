@@ -141,7 +141,9 @@ def kill_often(
             if code is None and kill is not None:
                 killed[kill.stage] += 1
                 checks[-1].append(check(place) if check else None)
-                print(f"{place}: {tuple(kill)}, {checks[-1][-1]}, {killed.total()}/{kills}", file=sys.stderr, flush=True)
+                print(
+                    f"{place}: {tuple(kill)}, {checks[-1][-1]}, {killed.total()}/{kills}", file=sys.stderr, flush=True
+                )
     return {"kills": dict(killed), "checks": checks}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
-import sys
 from collections.abc import Callable
 from typing import Any
 

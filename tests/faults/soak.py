@@ -33,7 +33,7 @@ Row = dict[str, float]
 
 
 def train_command(workdir: Path, options: Sequence[str]) -> list[str]:
-    """Return the command that trains until it is stopped: a tick is 256 steps, grids come every fourth, checkpoints every eighth."""
+    """Return the command that trains until it is stopped: ticks of 256 steps, a grid every 4, a checkpoint every 8."""
     own = {"train.total_kimg": 1e6, "log.tick_kimg": 2.048, "log.checkpoint_ticks": 8, "log.grid_ticks": 4}
     own |= {"log.tensorboard": True, "log.progress_bar": False, "log.keep_best": "metric/fid40"}
     own |= {"eval.metrics": "fid5k,pr50k3", "eval.num_images": 40, "eval.batch": 8, "eval.ticks": 8}
@@ -74,7 +74,7 @@ def soak(folder: Path, seconds: float, every: float, options: Sequence[str] = ()
     workdir = folder / "run"
     environment = os.environ | {"SOAK_USED": os.fspath(folder / "used_mib")}
     with (folder / "soak.csv").open("w", newline="") as file, (folder / "soak.log").open("w") as log:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer: csv.DictWriter[str] = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         process = subprocess.Popen(train_command(workdir, options), stdout=log, stderr=log, env=environment)
         try:
@@ -124,10 +124,11 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
     figures = {name: median(name) for name in ("rss_mib", "used_mib")}
     figures |= {name: least(name) for name in ("files", "threads")}
     figures |= {"img_per_cpu_second": efficiency, "img_per_second": speed("seconds"), "load": median("load")}
-    problems = [f"{name} grew from {a:g} to {b:g}" for name in ("files", "threads") for a, b in [figures[name]] if b > a]
-    for name in ("rss_mib", "used_mib"):
-        if (b := figures[name][1]) > (a := figures[name][0]) * (1 + GROWTH):
-            problems.append(f"{name} grew from {a:g} to {b:g}")
+    problems = []
+    for name, growth in {"files": 0.0, "threads": 0.0, "rss_mib": GROWTH, "used_mib": GROWTH}.items():
+        early, late = figures[name]
+        if late > early * (1 + growth):
+            problems.append(f"{name} grew from {early:g} to {late:g}")
     if efficiency[1] < efficiency[0] * (1 - SLOWER):
         problems.append(f"images per CPU second fell from {efficiency[0]:g} to {efficiency[1]:g}")
     hours = round((rows[-1]["seconds"] - rows[0]["seconds"]) / 3600, 3)

@@ -22,7 +22,7 @@ class Heap(ctypes.Structure):
     """What glibc's mallinfo2 returns."""
 
     names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
-    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]  # noqa: RUF012
+    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
 
 
 def tell_used(path: pathlib.Path) -> None:

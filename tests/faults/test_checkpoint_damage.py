@@ -1,9 +1,10 @@
-"""Every byte range of a checkpoint, file by file, flipped, cut, wiped or stale: never a wrong value, never no answer."""
+"""Every byte range of a checkpoint, file by file, flipped, cut, wiped or stale: no wrong value, always an answer."""
 
 from __future__ import annotations
 
 import collections
 import gc
+import itertools
 import json
 import logging
 import os
@@ -89,11 +90,7 @@ def damage_all(workdir: Path, ranges: int, kinds: int, seed: int) -> collections
     for path in files:
         good = path.read_bytes()
         places = np.linspace(0, len(good), min(ranges, len(good)) + 1).astype(int).tolist()
-        bad = [
-            kind(good, a, b, rng)
-            for a, b in zip(places[:-1], places[1:], strict=True)
-            for kind in rng.sample(KINDS, kinds)
-        ]
+        bad = [kind(good, a, b, rng) for a, b in itertools.pairwise(places) for kind in rng.sample(KINDS, kinds)]
         for content in [content for content in bad if content != good] + [None]:
             path.unlink()
             if content is not None:

@@ -9,9 +9,7 @@ import pytest
 
 
 def check(directory: Path, kills: int, longest: float, steps: int) -> None:
-    found = killing.kill_and_compare(
-        "toy_run:train", directory, kills, 1, longest, XLA_FLAGS="", TOY_STEPS=str(steps)
-    )
+    found = killing.kill_and_compare("toy_run:train", directory, kills, 1, longest, XLA_FLAGS="", TOY_STEPS=str(steps))
     for checks in found["train"].checks:
         for state in checks:
             assert state["requested"] - state["committed"] <= 2  # the one being written, and the one just asked for

@@ -1,4 +1,4 @@
-"""What the soak harness watches, in a run of seconds; hours are run by hand, and docs/reliability.md has their figures."""
+"""What the soak harness watches, in a run of seconds; docs/reliability.md has the figures of hours."""
 
 from __future__ import annotations
 
