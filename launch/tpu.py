@@ -14,12 +14,13 @@ Training goes on when this command or its connection ends.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,17 +137,27 @@ class Tpu:
     def copy(self) -> None:
         """Put the checkout on all workers and install it; mount the storage; run --prepare."""
         o = self.options
-        archive = Path(tempfile.gettempdir()) / f"{FOLDER}-{o.name}.tar.gz"
-        left_out = ("./.git", "./.venv", "./runs", "./build", "./dist", "./tests", "__pycache__")
-        pack = ["tar", "--create", "--gzip", f"--file={archive}", *(f"--exclude={name}" for name in left_out)]
-        self.runner.check([*pack, f"--directory={ROOT}", "."])
-        send = [str(archive), f"{o.name}:{FOLDER}.tar.gz", "--worker=all"]
-        self.runner.check(self.gcloud("tpu-vm", "scp", *send))
+        with self._private_folder() as folder:
+            archive = folder / f"{o.name}.tar.gz"
+            left_out = ("./.git", "./.venv", "./runs", "./build", "./dist", "./tests", "__pycache__")
+            pack = ["tar", "--create", "--gzip", f"--file={archive}", *(f"--exclude={name}" for name in left_out)]
+            self.runner.check([*pack, f"--directory={ROOT}", "."])
+            send = [str(archive), f"{o.name}:{FOLDER}.tar.gz", "--worker=all"]
+            self.runner.check(self.gcloud("tpu-vm", "scp", *send))
         setup = shlex.join(["bash", f"{FOLDER}/launch/setup.sh", "tpu", *([o.storage] if o.storage else [])])
         unpack = f"mkdir -p {FOLDER} && tar -xzf {FOLDER}.tar.gz -C {FOLDER}"
         self.runner.check(self.ssh(f"{unpack} && {setup}"))
         if o.prepare:
             self.runner.check(self.ssh(o.prepare))
+
+    @contextlib.contextmanager
+    def _private_folder(self) -> Iterator[Path]:
+        """Yield a new folder of a name that nobody can guess, and so prepare; a dry run names it by a pattern."""
+        if self.runner.dry_run:
+            yield Path(tempfile.gettempdir()) / f"{FOLDER}-XXXXXXXX"
+            return
+        with tempfile.TemporaryDirectory(prefix=f"{FOLDER}-") as folder:
+            yield Path(folder)
 
     def train(self, arguments: Sequence[str]) -> int:
         """Start training on all workers and follow it; return its exit code."""

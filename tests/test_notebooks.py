@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
+import importlib.metadata
 import json
+import runpy
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ import pytest
 from PIL import Image
 
 from configs import tiny
+from notebooks import install
 from stylegan_jax import features, load_model, models
 from stylegan_jax.base import images
 from stylegan_jax.config import from_dict
@@ -102,7 +107,80 @@ def install_cell(path: Path) -> str:
 
 
 def test_the_install_cells_differ_in_extras_only():
-    assert len({install_cell(path).replace("[features]", "") for path in NOTEBOOKS}) == 1
+    assert len({install_cell(path).replace(', "features"', "") for path in NOTEBOOKS}) == 1
+
+
+SMI = {
+    "a GPU": ("echo 'GPU 0: Tesla T4 (UUID: GPU-1)'", "cuda"),
+    "no device": ("echo 'No devices were found'; exit 6", ""),
+    "no driver": ("echo 'NVIDIA-SMI has failed because it could not communicate with the GPU driver' ; exit 9", ""),
+    "nothing": (None, ""),
+}
+
+
+@pytest.mark.parametrize("case", SMI)
+def test_the_extra_is_that_of_what_is_there(case, tmp_path, monkeypatch):
+    """Without it, Colab's GPU stays unused beside a newer jaxlib than its plugin's."""
+    script, extra = SMI[case]
+    if script:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(install, "find_accelerator", functools.partial(install.find_accelerator, tmp_path / "pci"))
+    assert install.find_accelerator() == extra
+    card = tmp_path / "pci" / "0000:00:04.0"  # Google's network card, then its TPU v5e
+    card.mkdir(parents=True)
+    (card / "vendor").write_text("0x1ae0\n")
+    (card / "device").write_text("0x0042\n")
+    assert install.find_accelerator() == extra
+    (card / "device").write_text("0x0063\n")
+    assert install.find_accelerator() == (extra or "tpu")
+
+
+@pytest.mark.parametrize(
+    ("version", "kept"), [("2.19.0", True), ("2.20.1", True), ("3.0.0rc1", True), ("2.18.0", False), (None, False)]
+)
+def test_a_tensorflow_that_is_there_stays(version, kept, monkeypatch):
+    def look(name):
+        if version is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(importlib.metadata, "version", look)
+    assert install.has_tensorflow() is kept
+    call, environment = install.command(["features", "cuda"], kept)
+    assert call[1:] == ["-m", "pip", "install", "-q", "-e", ".[features,cuda]"]
+    assert environment.get("STYLEGAN_JAX_TENSORFLOW") == ("own" if kept else None)
+    assert install.command([""], kept)[0][-1] == "."
+
+
+def test_setup_leaves_tensorflow_out_only_where_it_is_asked_to(monkeypatch):
+    given = {}
+    monkeypatch.setattr("setuptools.setup", lambda **options: given.update(options))
+    for value, expected in (("own", False), ("", True)):
+        monkeypatch.setenv("STYLEGAN_JAX_TENSORFLOW", value)
+        runpy.run_path(str(ROOT / "setup.py"))
+        names = [line.split(">")[0] for line in given["install_requires"]]
+        assert ("tensorflow-cpu" in names, "tensorflow" in names) == (expected, expected)
+
+
+def test_the_devices_are_told_and_an_unused_one_is_named(monkeypatch, capfd):
+    calls = []
+
+    def run(command, **options):
+        calls.append(command)
+        return subprocess.CompletedProcess(command, 0, "cpu [CpuDevice(id=0)]\n")
+
+    monkeypatch.setattr(install, "find_accelerator", lambda: "cuda")
+    monkeypatch.setattr(install.subprocess, "run", run)
+    assert install.main(["features"]) == 0
+    out = capfd.readouterr().out
+    assert "devices of JAX: [CpuDevice(id=0)]" in out
+    assert "warning: this machine has a GPU, and JAX does not use it (it uses cpu)" in out
+    assert calls[0][-1] == ".[features,cuda]"
+    monkeypatch.setattr(install, "find_accelerator", lambda: "")
+    assert install.main([]) == 0
+    assert "warning" not in capfd.readouterr().out
 
 
 def test_the_install_cell_clones_once(monkeypatch, tmp_path):

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shlex
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from launch import commands
 from launch.commands import ROOT, train_arguments
 from launch.slices import FAMILIES, gke_slice
 
@@ -74,7 +77,31 @@ def test_executes_what_it_prints(golden, stubs, capsys, monkeypatch):
     if "<<'EOF'" in printed:
         printed = printed.partition(" <<'EOF'")[0]
     typed = [shlex.split(line, comments=True) for line in printed.splitlines() if not line.startswith("#")]
-    assert stubs.calls() == typed
+    called = [
+        [re.sub(r"/stylegan_jax-\w{8}/", "/stylegan_jax-XXXXXXXX/", word) for word in call] for call in stubs.calls()
+    ]
+    assert called == typed
+
+
+def test_the_checkout_is_packed_where_nobody_can_wait_for_it(stubs, monkeypatch, tmp_path):
+    """Not under a name in /tmp that another user of the machine could have made, or linked, before."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    packed = []
+    monkeypatch.setattr(
+        commands.Runner,
+        "check",
+        lambda self, argv, stdin=None: packed.extend(
+            (Path(word[7:]).parent, stat.S_IMODE(Path(word[7:]).parent.stat().st_mode))
+            for word in argv
+            if word.startswith("--file=")
+        ),
+    )
+    for _ in range(2):
+        importlib.import_module("launch.tpu").main(["copy", "--name=ffhq", "--zone=us-west4-a"])
+    (first, mode), (second, _) = packed
+    assert first != second and first.parent == tmp_path / "tmp" and mode == 0o700
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 @pytest.mark.parametrize("launcher", ["tpu", "xpk", "skypilot", "slurm", "gpu_node"])

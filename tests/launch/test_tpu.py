@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tarfile
 
 import pytest
@@ -187,11 +188,12 @@ def test_ctrl_c_says_what_goes_on(capsys):
     assert capsys.readouterr().err == "interrupted; the training goes on\n"
 
 
-def test_the_checkout_is_packed_without_what_is_not_needed(stubs, tmp_path):
+def test_the_checkout_is_packed_without_what_is_not_needed(stubs, tmp_path, monkeypatch):
     """The real tar: what arrives can be installed and holds neither history nor runs."""
     (stubs.folder / "tar").unlink()
+    monkeypatch.setattr(tpu.tempfile, "TemporaryDirectory", lambda prefix: contextlib.nullcontext(tmp_path))
     tpu.main(["copy", *WHO])
-    with tarfile.open(tmp_path / "stylegan_jax-ffhq.tar.gz") as archive:
+    with tarfile.open(tmp_path / "ffhq.tar.gz") as archive:
         packed = archive.getnames()
     assert {"./setup.py", "./README.md", "./launch/worker.sh", "./launch/flags/tpu.sh", "./configs/common.py"} <= set(
         packed
