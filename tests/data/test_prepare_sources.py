@@ -8,6 +8,7 @@ import pickle
 import struct
 import sys
 import tarfile
+import time
 import zipfile
 
 import lmdb
@@ -340,6 +341,48 @@ def test_lsun(smooth, encode, read, tmp_path):
     assert np.array_equal(read(path / "data.mdb")[1], pixels)
     (path / "data.mdb").write_bytes(b"not a database" * 1000)
     refused(path, "not an LMDB", tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0.9, 0.5, 0.02])
+def test_a_lmdb_that_is_cut_off_is_an_error_and_no_crash(kept, encode, tmp_path):
+    path = tmp_path / "church_train_lmdb"
+    with lmdb.open(str(path), map_size=1 << 24) as database, database.begin(write=True) as transaction:
+        for i in range(200):
+            transaction.put(b"%08d" % i, np.random.default_rng(i).bytes(3000))
+    whole = (path / "data.mdb").stat().st_size
+    os.truncate(path / "data.mdb", int(whole * kept))
+    for source in (path, path / "data.mdb"):
+        refused(source, rf"data\.mdb: cut off: {int(whole * kept)} of {whole} bytes; copy it again", tmp_path)
+
+
+def test_endless_numbers_in_a_record_are_refused_at_once(read, tmp_path):
+    """A packed list of 4 MB that never ends a number, and one of millions of numbers."""
+    good = np.zeros((4, 4, 3), np.uint8)
+    for numbers, words in ((b"\xff" * (1 << 22), "more than ten bytes"), (b"\1" * (1 << 22), "more than 3 numbers")):
+        entries = {b"shape": field(3, field(1, numbers)), b"data": field(1, field(1, b"x"))}
+        bad = field(1, b"".join(field(1, field(1, key) + field(2, value)) for key, value in entries.items()))
+        (tmp_path / "x.tfrecords").write_bytes(record(bad) + record(example(good)))
+        began = time.monotonic()
+        report, _ = read(tmp_path / "x.tfrecords")
+        assert time.monotonic() - began < 5 and words in report.skipped[0][1]
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_a_dataset_json_is_limited_in_size(kind, smooth, encode, tmp_path, monkeypatch):
+    monkeypatch.setattr("stylegan_jax.data.zip_source.MAX_JSON_BYTES", 1 << 20)
+    monkeypatch.setattr("stylegan_jax.data.folder_source.MAX_JSON_BYTES", 1 << 20)
+    monkeypatch.setattr("stylegan_jax.data.labels.MAX_JSON_BYTES", 1 << 20)
+    content = b'{"labels": [["a.png", 0]' + b', ["b", 0]' * 110_000 + b"]}"
+    path = tmp_path / "set"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.png", encode(smooth(1)[0]))
+            archive.writestr("dataset.json", content)
+    else:
+        path.mkdir()
+        (path / "a.png").write_bytes(encode(smooth(1)[0]))
+        (path / "dataset.json").write_bytes(content)
+    refused(path, r"dataset\.json.* bytes; the limit is 1048576; use an \.npz of images and labels", tmp_path)
 
 
 def test_without_the_lmdb_package_the_error_names_it(tmp_path, monkeypatch):

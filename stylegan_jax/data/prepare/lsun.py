@@ -13,7 +13,7 @@ def open_lsun(path: str) -> Examples:
     """Open an LMDB folder (with data.mdb) or file, in the order of its keys; LSUN has no labels.
 
     Raises:
-        DataError: the package is missing, or it is not an LMDB.
+        DataError: the package is missing, it is not an LMDB, or it is cut off.
     """
     try:
         import lmdb  # pyright: ignore[reportMissingImports]
@@ -21,9 +21,15 @@ def open_lsun(path: str) -> Examples:
         raise DataError(f"{path}: reading LSUN needs the package lmdb: pip install 'stylegan_jax[lsun]'") from error
     try:
         database = lmdb.open(path, subdir=os.path.isdir(path), readonly=True, lock=False, create=False)
-        count = database.stat()["entries"]
+        known = database.stat()
+        count, needed = known["entries"], (database.info()["last_pgno"] + 1) * known["psize"]
     except lmdb.Error as error:
         raise DataError(f"{path}: not an LMDB that can be read: {error}") from error
+    file = os.path.join(path, "data.mdb") if os.path.isdir(path) else path
+    size = os.path.getsize(file)
+    if size < needed:  # the file is mapped into memory: reading behind its end would kill the process
+        database.close()
+        raise DataError(f"{file}: cut off: {size} of {needed} bytes; copy it again")
 
     def examples():
         try:

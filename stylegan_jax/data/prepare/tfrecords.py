@@ -54,6 +54,7 @@ def open_tfrecords(path: str, wanted: str) -> Examples:
         examples(),
         len(records.spans),
         labelled=values is not None,
+        classes=max((v + 1 for v in values or () if isinstance(v, int)), default=0),
         channels=_channels(records),
         close=records.close,
     )
@@ -142,32 +143,31 @@ def _masked(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Return (the number that begins at a position, the position behind it); raises ValueError, IndexError."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise ValueError("a number of more than ten bytes")
+
+
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Yield (field number, value) of a protocol buffer message: integers of varints, bytes of the rest."""
     at = 0
-
-    def varint() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = data[at]
-            at += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value
-            if shift > 63:
-                raise ValueError("a number of more than ten bytes")
-
     while at < len(data):
-        key = varint()
+        key, at = _varint(data, at)
         kind = key & 7
         if kind == 0:
-            yield key >> 3, varint()
+            value, at = _varint(data, at)
+            yield key >> 3, value
             continue
         if kind not in (1, 2, 5):
             raise ValueError(f"wire type {kind}")
-        size = varint() if kind == 2 else {1: 8, 5: 4}[kind]
+        size, at = _varint(data, at) if kind == 2 else ({1: 8, 5: 4}[kind], at)
         if size > len(data) - at:
             raise ValueError("a field is longer than its message")
         yield key >> 3, data[at : at + size]
@@ -179,22 +179,19 @@ def _only(data: bytes, number: int) -> list[bytes]:
     return [value for found, value in _fields(data) if found == number and isinstance(value, bytes)]
 
 
-def _integers(data: bytes) -> list[int]:
-    """Return the numbers of an Int64List, packed or not."""
+def _integers(data: bytes, most: int) -> list[int]:
+    """Return the numbers of an Int64List, packed or not; raises ValueError for more than `most`."""
     out: list[int] = []
     for number, value in _fields(data):
         if number != 1:
             continue
-        if isinstance(value, int):
-            out.append(value)
-            continue
-        current = shift = 0
-        for byte in value:
-            current |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                out.append(current)
-                current = shift = 0
+        at = 0
+        while isinstance(value, bytes) and at < len(value) and len(out) <= most:
+            one, at = _varint(value, at)
+            out.append(one)
+        out += [value] if isinstance(value, int) else []
+        if len(out) > most:
+            raise ValueError(f"more than {most} numbers")
     return out
 
 
@@ -209,7 +206,7 @@ def _pixels(record: bytes) -> np.ndarray:
         for message in _only(record, 1):  # Example.features
             for entry in _only(message, 1):  # Features.feature, a map
                 features[_only(entry, 1)[0]] = _only(entry, 2)[0]
-        shape = _integers(_only(features[b"shape"], 3)[0])  # Feature.int64_list
+        shape = _integers(_only(features[b"shape"], 3)[0], 3)  # Feature.int64_list
         data = _only(_only(features[b"data"], 1)[0], 1)[0]  # Feature.bytes_list
         channels, height, width = shape
     except (ValueError, IndexError, KeyError) as error:
