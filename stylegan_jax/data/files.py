@@ -36,6 +36,7 @@ class Files(Protocol):
     contents: Contents
     names: list[str]
     bad: list[tuple[str, str]]  # (name, reason) refused while listing
+    has_checksums: bool  # whether `digest` reads nothing
 
     def read(self, index: int) -> bytes:
         """Return the bytes of one file; raises BadImage or OSError."""
@@ -211,6 +212,11 @@ class FileSource:
             raise BadImage(error.reason, self._files.names[number]) from error
         except OSError as error:
             raise BadImage(f"cannot be read: {error.strerror or error}", self._files.names[number]) from error
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether `digest` reads nothing."""
+        return self._files.has_checksums
 
     def digest(self, index: int) -> bytes:
         """Return what changes when the stored bytes of one image do."""

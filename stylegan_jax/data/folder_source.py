@@ -28,6 +28,8 @@ class FolderFiles:
         DataError: no such folder.
     """
 
+    has_checksums = False
+
     def __init__(self, path: str):
         if os.path.isfile(path):
             raise ConfigError(f"config.data.path is {path!r}, a file; use --config.data.source=zip (or memory)")

@@ -38,6 +38,8 @@ class ZipFiles:
         DataError: not a readable zip.
     """
 
+    has_checksums = True
+
     def __init__(self, path: str):
         self.where = path
         self._members = [i for i in _directory(path) if not i.filename.endswith(("/", "\\"))]  # which are folders

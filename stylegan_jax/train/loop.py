@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from stylegan_jax import __version__
-from stylegan_jax.base.errors import StyleganError
+from stylegan_jax.base.errors import StyleganError, printable
 from stylegan_jax.checkpoints.checkpointer import Checkpointer, NonFiniteError
 from stylegan_jax.config import (
     ExperimentConfig,
@@ -27,6 +27,7 @@ from stylegan_jax.config import (
     resume_conflicts,
 )
 from stylegan_jax.data import Batches, FittedSource, open_batches, open_source
+from stylegan_jax.data.fingerprint import quick_fingerprint
 from stylegan_jax.runtime import records
 from stylegan_jax.runtime.ahead import Ahead
 from stylegan_jax.runtime.compiling import use_compilation_cache
@@ -159,6 +160,7 @@ class Run:
         self.task, self.evaluator = task, evaluator
         self.root_key = layout.root_key(config.train.seed)
         self.is_chief = jax.process_index() == 0
+        self.images = quick_fingerprint(source)
         self.levels = levels(config)
         self.previews = [task.preview(level) for level in self.levels]
         self.restart = programs.jit_restart(task, config, layout)
@@ -335,6 +337,11 @@ class Run:
         check_frozen(self.folder, meta.get("frozen", {}), self.digests)
         self.rollbacks = meta.get("rollbacks", 0)
         self.log(f"resuming from step {step} ({meta['nimg'] / 1000:.2f} kimg) of {self.folder}")
+        if meta.get("images", self.images) != self.images:  # '' where they could not be read
+            self.log(
+                f"warning: the images of {printable(info.name)} are not those of the last start; grids/reals.png is new"
+            )
+            self._draw_reals()
         return state, step
 
     def _transfer_source(self) -> Any:
@@ -453,10 +460,16 @@ class Run:
         folder = self.folder / "grids"
         grids = {"fakes": report.save_grid(folder, f"fakes_{nimg:09d}", pixels, columns)}
         if step == 0:
-            reals = self.source.gather(np.arange(min(grid_size(self.config), self.source.info().num_images)))
-            grids["reals"] = report.save_grid(folder, "reals", reals, columns)
+            grids["reals"] = self._draw_reals()
         if self.board is not None:
             self.board.images(step, grids)
+
+    def _draw_reals(self) -> Any:
+        """Write the grid of the first images of the data set, on one process; return it."""
+        if not self.is_chief:
+            return None
+        reals = self.source.gather(np.arange(min(grid_size(self.config), self.source.info().num_images)))
+        return report.save_grid(self.folder / "grids", "reals", reals, self.config.log.grid_columns)
 
     def _save(self, state: TrainState, step: int) -> None:
         self._check_finite(jax.device_get(state.stats), step)
@@ -467,6 +480,7 @@ class Run:
             "config": self.config.to_dict(),
             "num_images": self.source.info().num_images,
             "labels": self.source.info().label_digest,
+            "images": self.images,
             "label_kind": self.source.info().label_kind,
             "rollbacks": self.rollbacks,
             "frozen": self.digests,

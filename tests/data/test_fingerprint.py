@@ -7,8 +7,9 @@ import tracemalloc
 
 import numpy as np
 
-from stylegan_jax.data import FittedSource, MemorySource
-from stylegan_jax.data.fingerprint import fingerprint
+from stylegan_jax.config import DataConfig
+from stylegan_jax.data import FittedSource, MemorySource, open_source
+from stylegan_jax.data.fingerprint import fingerprint, quick_fingerprint
 
 
 def test_an_array_is_read_in_slices(tmp_path):
@@ -22,3 +23,18 @@ def test_an_array_is_read_in_slices(tmp_path):
     tracemalloc.stop()
     whole = hashlib.sha256(f"array {pixels.shape}".encode() + pixels.tobytes()).hexdigest()[:32]
     assert found == whole and peak < pixels.nbytes / 2
+
+
+def test_a_quick_fingerprint_notices_other_images_and_not_another_place(smooth, encode, write, tmp_path):
+    """Of a zip each image counts; of a folder those that are looked at."""
+    pixels = smooth(5)
+    members = {f"{i}.png": encode(p) for i, p in enumerate(pixels)}
+    for kind in ("zip", "folder"):
+        found = []
+        for place, changed in (("a", {}), ("b", {}), ("c", {"3.png": encode(255 - pixels[3])})):
+            (tmp_path / kind / place).mkdir(parents=True)
+            path = write(tmp_path / kind / place, kind, members | changed)
+            source = open_source(DataConfig(source=kind, path=path, cache="off"), (16, 16, 3))
+            found.append(quick_fingerprint(source))
+            source.close()
+        assert found[0] == found[1] != found[2] and len(found[0]) == 32

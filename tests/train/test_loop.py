@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -140,6 +142,23 @@ def test_other_labels_are_refused(straight, cache):
     source = Relabelled(source.inner, source.size, source.resize_filter, source.array, source.cache)
     with pytest.raises(ConfigError, match=r"labels of the images: \w+ -> another"):
         loop.train(config, straight[0], source)
+
+
+def test_other_pictures_under_the_same_name_are_noticed(straight, cache, tmp_path, capsys):
+    """A resume says so and draws reals.png anew; the same pictures in another place are the same."""
+    folder, config = tmp_path / "run", make_config(cache)
+    shutil.copytree(straight[0], folder)
+    shown = (folder / "grids" / "reals.png").read_bytes()
+    with contextlib.closing(data.open_source(config.data, config.model.image_shape)) as source:
+        index = np.arange(source.info().num_images)
+        pixels, rows, labelled = source.gather(index), source.label_rows(index), source.info().label_dim > 0
+    for images, is_other in ((pixels, False), (255 - pixels, True)):
+        moved = data.fit_source(
+            data.MemorySource(images, rows if labelled else None), config.data, config.model.image_shape
+        )
+        loop.train(config, folder, moved)
+        assert ("the images of memory are not those of the last start" in capsys.readouterr().out) == is_other
+        assert ((folder / "grids" / "reals.png").read_bytes() != shown) == is_other
 
 
 def test_live_workdir_is_refused(cache, tmp_path):
