@@ -10,7 +10,11 @@ class StyleganError(Exception):
     """Base of every error that the package raises on purpose: the text says what was found, the rule and the fix.
 
     The classes below it lie at most two levels deep. One that describes a bad argument is a ValueError as well.
+    Names in the text may come out of anybody's file: what a terminal would obey is shown as an escape sequence.
     """
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class ConfigError(StyleganError, ValueError):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stylegan_jax.base import shortage
-from stylegan_jax.base.errors import StyleganError, visible
+from stylegan_jax.base.errors import StyleganError, printable, visible
 from stylegan_jax.base.flags import Parser
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.folder import (
@@ -30,10 +30,11 @@ from stylegan_jax.convert.folder import (
     write_model_folder,
 )
 from stylegan_jax.convert.importer import OURS, convert_pickle, net_kwargs, official_state_dicts
+from stylegan_jax.inert.ordinary import is_url, newest_file, url_advice
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (0 done, 1 refused)."""
+    """Run the command line; returns the exit code (0 done, 2 with one line for what is wrong)."""
     parser = _parser()
     args = parser.parse_args(argv)
     if (args.model is None) == (args.source is None):
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = sorted(set(wanted) - set(OURS.values()))
     if unknown:
         print(f"error: --nets has {', '.join(unknown)}; known are {', '.join(OURS.values())}", file=sys.stderr)
-        return 1
+        return 2
     try:
         if args.to == "official":
             lines = export_folder(source, args.out, wanted, overwrite=args.overwrite)
@@ -54,15 +55,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not told and not isinstance(error, StyleganError):
             raise
         print(f"error: {visible(told or error)}", file=sys.stderr)
-        return 1
+        return 2
     print("\n".join(lines))
     return 0
 
 
 def import_pickle(source: str, out: str, wanted: Sequence[str], *, overwrite: bool) -> list[str]:
     """Write the model folder `out` from the .pkl file `source`; returns the lines of a summary."""
+    if is_url(source):
+        raise BadCheckpointError("", url_advice(source))
     if Path(source).is_dir():
-        raise BadCheckpointError(source, "is a folder; pass the .pkl file, or --to=official for a model folder")
+        newest = newest_file(Path(source))
+        advice = f"the newest network file in it is {newest}" if newest else "pass the .pkl file"
+        raise BadCheckpointError(source, f"is a folder; {advice}, or --to=official for a model folder")
     official = [name for name, ours in OURS.items() if ours in wanted]
     config, nets, provenance = convert_pickle(source, official)
     write_model_folder(out, config, nets, provenance, overwrite=overwrite)
@@ -100,7 +105,10 @@ def _summary(
     rows += [(name, f"{count_parameters(tree):,} parameters") for name, tree in nets.items()]
     rows += [(key, json.dumps(value)) for key, value in config.items()]
     width = max(len(key) for key, _ in rows)
-    return [f"{key:<{width}}  {value}" for key, value in rows] + ["", LICENCE_NOTE]
+    notes = [f"note: {provenance['note']}"] if provenance.get("note") else []
+    if provenance.get("dropped"):
+        notes += [f"note: left out beside the networks: {', '.join(map(printable, provenance['dropped']))}"]
+    return [visible(line) for line in [f"{key:<{width}}  {value}" for key, value in rows] + notes] + ["", LICENCE_NOTE]
 
 
 def _parser() -> argparse.ArgumentParser:

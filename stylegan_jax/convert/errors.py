@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from stylegan_jax.base.errors import StyleganError
+from stylegan_jax.base.errors import StyleganError, visible
 
 
 class BadCheckpointError(StyleganError):
@@ -18,5 +18,5 @@ class BadCheckpointError(StyleganError):
     def __init__(self, path: str | os.PathLike[str], reason: str):
         """Store both parts; the message joins them."""
         self.path = os.fspath(path)
-        self.reason = reason
-        super().__init__(f"{self.path}: {reason}" if self.path else reason)
+        self.reason = visible(reason).replace("\n", "\\n")
+        super().__init__(f"{self.path}: {self.reason}" if self.path else self.reason)

@@ -6,15 +6,17 @@ Nothing in a model folder can run code. The weights file is tied to its descript
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 import safetensors.numpy
 from safetensors import SafetensorError
 
@@ -23,7 +25,10 @@ from stylegan_jax.config.arch import ARCH_RULES
 from stylegan_jax.convert.arguments.shared import check_arguments
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.importer import check_net_name, sha256_file
+from stylegan_jax.convert.pickles import listing
 from stylegan_jax.convert.tables import check_tree, network_tree
+from stylegan_jax.inert.ordinary import wrong_file
+from stylegan_jax.inert.stream import show
 
 FORMAT = "stylegan_jax model folder"
 FORMAT_VERSION = 1
@@ -75,7 +80,7 @@ def fill_model_folder(
     with _located(path):
         config = json.loads(json.dumps(dict(model_config), allow_nan=False))
         provenance = json.loads(json.dumps(dict(provenance), allow_nan=False))
-        _check_nets(config, nets)
+        nets = _check_nets(config, nets)
         flat = {name: np.asarray(value) for name, value in flatten(nets).items()}
         _check_arrays(flat)
     weights = folder / WEIGHTS_FILE
@@ -97,14 +102,17 @@ def fill_model_folder(
     save_json(folder / MODEL_FILE, model)
 
 
-def read_model_folder(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_model_folder(
+    path: str | os.PathLike[str], first_of: Sequence[str] = ()
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read a model folder and check it against its own description.
 
     Args:
         path: the folder.
+        first_of: read only the first of these networks that it has; (): read all.
 
     Returns:
-        (content of model.json, {net: nested dicts of arrays}).
+        (content of model.json, {net: nested dicts of arrays}); networks of ours in float32, whatever the file has.
 
     Raises:
         BadCheckpointError: a file is missing or damaged, or the arrays are not those of the architecture.
@@ -116,17 +124,26 @@ def read_model_folder(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dic
         if not weights.is_file():
             raise BadCheckpointError(path, f"has no {WEIGHTS_FILE}")
         if sha256_file(weights) != model["weights"].get("sha256"):
-            raise BadCheckpointError(weights, "does not match the checksum in model.json: damaged or exchanged")
+            with open(weights, "rb") as file:
+                other = wrong_file(file)
+            other = "" if "safetensors" in other else other
+            raise BadCheckpointError(
+                weights, other or "does not match the checksum in model.json: damaged or exchanged; download it again"
+            )
         try:
-            flat = safetensors.numpy.load_file(weights)
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            with safetensors.safe_open(weights, framework="np") as file:
+                names = list(file.keys())
+                held = sorted({name.partition("/")[0] for name in names})
+                wanted = next(([net] for net in first_of if net in held), held)
+                flat = {name: file.get_tensor(name) for name in names if name.partition("/")[0] in wanted}
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise BadCheckpointError(weights, f"damaged ({error})") from None
         _check_arrays(flat)
         nets = unflatten(flat)
-        if sorted(nets) != model["nets"]:
-            raise BadCheckpointError(path, f"model.json lists {model['nets']}, the weights hold {sorted(nets)}")
-        _check_nets(model_config(model), nets)
-    return model, nets
+        if held != model["nets"]:
+            listed = ", ".join(map(show, model["nets"][:8]))
+            raise BadCheckpointError(path, f"model.json lists {listed}, the weights hold {listing(held)}")
+        return model, _check_nets(model_config(model), nets)
 
 
 def model_config(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,7 +244,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         model = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise BadCheckpointError(path, f"not JSON: {error}") from None
+        other = wrong_file(io.BytesIO(raw))
+        raise BadCheckpointError(path, other or f"not JSON: {error}") from None
     if not isinstance(model, dict) or model.get("format") != FORMAT:
         raise BadCheckpointError(path, f"not the description of a {FORMAT}")
     if model.get("format_version") != FORMAT_VERSION:
@@ -250,16 +268,23 @@ def _check_arrays(flat: Mapping[str, np.ndarray]) -> None:
             raise BadCheckpointError("", f"{name} has the type {value.dtype}, which a model folder cannot hold")
 
 
-def _check_nets(config: Mapping[str, Any], nets: Mapping[str, Any]) -> None:
-    """Check names and shapes against the networks of the configuration, where its architecture is one of ours."""
+def _check_nets(config: Mapping[str, Any], nets: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the networks in their own types, after a check against those of the configuration.
+
+    Names, shapes and values are checked where the architecture is one of ours; others are returned as they are.
+    """
     if not nets:
         raise BadCheckpointError("", "holds no networks")
     if config["arch"] not in ARCH_RULES:
-        return
-    model = check_arguments(config)
+        return dict(nets)
+    model, out = check_arguments(config), {}
     for name, tree in nets.items():
         check_net_name(name)
+        expected = network_tree(model, name)
         try:
-            check_tree(tree, network_tree(model, name))
+            check_tree(tree, expected)
         except BadCheckpointError as error:
             raise BadCheckpointError("", f"{name}: {error.reason}") from None
+        dtypes = {key: leaf.dtype for key, leaf in flatten(expected).items()}
+        out[name] = unflatten({key: np.asarray(x, dtypes[key]) for key, x in flatten(tree).items()})
+    return out

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stylegan_jax.convert import stylegan1, stylegan2, stylegan3
+from stylegan_jax.convert import rosinality, stylegan1, stylegan2, stylegan3
 from stylegan_jax.convert.arguments import stylegan1 as arguments1, stylegan2 as arguments2, stylegan3 as arguments3
 from stylegan_jax.convert.arguments.shared import check_arguments, merge_arguments
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import NET_NAMES, OfficialNet, OfficialPickle, read_official_pickle
-from stylegan_jax.convert.tables import Table, export_net, import_net, make_table, network_tree, paths_of
+from stylegan_jax.convert.tables import Table, check_net, export_net, import_net, make_table, network_tree, paths_of
+from stylegan_jax.inert.plain import DAMAGE
+from stylegan_jax.inert.stream import show
 
 OURS = {"G_ema": "g_ema", "G": "g", "D": "d"}
 NAMES = {"stylegan1": stylegan1, "stylegan2": stylegan2, "stylegan3": stylegan3}
@@ -56,48 +60,140 @@ def net_kwargs(config: Mapping[str, Any], net: str, w_avg_beta: float = 0.998) -
 
 
 def detect_architecture(official: OfficialPickle) -> str:
-    """Return 'stylegan1', 'stylegan2', 'stylegan3', 'stylegan_xl', 'stylegan_v' or 'unknown', from the array names."""
+    """Return 'stylegan1', 'stylegan2', 'stylegan3', 'stylegan_xl', 'stylegan_v' or 'unknown', from the array names.
+
+    Those of the generators decide, where there is one: forks put discriminators of their own beside them.
+    """
     if official.kind == "tf":
         return "stylegan1" if any(net.version < 4 for net in official.nets.values()) else "stylegan2"
-    names = {name for net in official.nets.values() for name in net.tensors}
+    nets = [net for name, net in official.nets.items() if name != "D"] or list(official.nets.values())
+    names = {name for net in nets for name in net.tensors}
     if any(name.startswith(("mapping.embed_proj.", "feature_networks.")) for name in names):
         return "stylegan_xl"
     if any("motion_encoder." in name for name in names):
         return "stylegan_v"
     if any(name.startswith("synthesis.input.") for name in names):
         return "stylegan3"
-    return "stylegan2" if any(name.startswith(("synthesis.b4.", "b4.")) for name in names) else "unknown"
+    is_known = any(map(rosinality.is_generator, (net.tensors for net in nets)))
+    return "stylegan2" if is_known or any(name.startswith(("synthesis.b4.", "b4.")) for name in names) else "unknown"
 
 
 def convert_pickle(
-    path: str | os.PathLike[str], nets: Sequence[str] = NET_NAMES
+    path: str | os.PathLike[str],
+    nets: Sequence[str] = NET_NAMES,
+    *,
+    first: bool = False,
+    optional: Sequence[str] = (),
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Convert an official .pkl file to our parameter trees, without running anything in it.
+    """Convert a network file of others to our parameter trees, without running anything in it.
 
     Args:
-        path: the .pkl file.
+        path: the file, as `read_official_pickle` reads it.
         nets: which of 'G', 'D', 'G_ema' to convert; those that the file lacks are left out.
+        first: convert only the first of `nets` that the file has.
+        optional: those of `nets` to leave out, and to name in the provenance, where they are of another kind.
 
     Returns:
         (model configuration, {'g_ema' | 'g' | 'd': tree}, provenance). A generator tree is
         {'params', 'buffers', 'w_avg'} ('buffers' only with noise), a discriminator tree {'params'}; all float32.
 
     Raises:
-        BadCheckpointError: unreadable, of an architecture that is not available, or not what its arguments say.
+        BadCheckpointError: unreadable, of an architecture that is not available, not what its arguments say, or with
+            numbers that are not finite.
     """
-    official = read_official_pickle(path, nets)
+    official = read_official_pickle(path, nets, first=first)
     if not official.nets:
         raise BadCheckpointError(path, f"has none of the networks {', '.join(nets)}")
+    left: dict[str, str] = {}
     try:
         arch = detect_architecture(official)
         if arch not in NAMES:
-            raise BadCheckpointError(path, f"architecture {arch} is not available yet; known are {', '.join(NAMES)}")
-        config, notes = _arguments(official, arch)
-        provenance = _provenance(path, official, notes)
-        trees = {OURS[name]: _import(name, official, config) for name in OURS if name in official.nets}
-    except BadCheckpointError as error:
-        raise error if error.path else BadCheckpointError(path, error.reason) from None
+            raise BadCheckpointError(
+                path, f"{_classes(official)}: architecture {arch} is not available yet; known are {', '.join(NAMES)}"
+            )
+        while True:
+            try:
+                config, notes, tables = _fit(official, arch)
+                break
+            except _Unfit as error:
+                if error.net not in optional or not set(official.nets) - {error.net, "D"}:
+                    raise BadCheckpointError(path, _advice(official, error)) from None
+                left[OURS[error.net]] = f"{official.nets.pop(error.net).class_name}: {error.reason}"
+        provenance = _provenance(path, official, notes, left)
+        trees = {OURS[name]: _import(official.nets[name], tables[name]) for name in OURS if name in official.nets}
+    except DAMAGE as error:
+        reason = f"damaged, or hostile ({type(error).__name__}: {str(error)[:200]})"
+        raise BadCheckpointError(path, reason) from None
     return config, trees, provenance
+
+
+class _Unfit(BadCheckpointError):
+    """A network of a file is not one of ours; `net` says which of 'G', 'D', 'G_ema'."""
+
+    def __init__(self, net: str, reason: str):
+        super().__init__("", reason)
+        self.net = net
+
+
+def _fit(official: OfficialPickle, arch: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]], dict[str, Table]]:
+    """Return (model configuration, notes and tables of the networks), all checked; renames networks of others in place.
+
+    Raises:
+        _Unfit: naming the network that is of another kind.
+    """
+    parts: dict[str, dict[str, Any]] = {}
+    notes: dict[str, dict[str, Any]] = {}
+    for name in sorted(official.nets, key=list(OURS).index):
+        with _naming(name):
+            net = official.nets[name] = _renamed(name, official.nets[name], official.kind, arch)
+            rules = ARGUMENTS[arch]
+            found, notes[name] = rules.discriminator_arguments(net) if name == "D" else rules.generator_arguments(net)
+            if parts.setdefault("D" if name == "D" else "G", found) != found:
+                raise BadCheckpointError("", "it was built with other arguments than G_ema")
+    with _naming("D" if "D" in parts else next(iter(official.nets))):
+        config = merge_arguments(parts.get("G"), parts.get("D"))
+    tables = {}
+    for name, net in official.nets.items():
+        with _naming(name):
+            tables[name] = net_table(config, OURS[name], with_fixed=net.has_filters)
+            check_net(net.tensors, tables[name])
+    return config, notes, tables
+
+
+def _renamed(name: str, net: OfficialNet, kind: str, arch: str) -> OfficialNet:
+    """Return a network as if the official code in PyTorch had written it, or in TensorFlow where only that exists."""
+    if net.is_renamed:
+        return net
+    if kind == "tf":
+        net = NAMES[arch].from_tensorflow(net, name)
+    elif name != "D" and rosinality.is_generator(net.tensors):
+        net = rosinality.generator(net)
+    elif name == "D" and not any(key.startswith("b4.") for key in net.tensors):
+        raise BadCheckpointError("", f"it is no discriminator of {arch}")
+    elif kind == "state":
+        net = rosinality.official_state(net)
+    return dataclasses.replace(net, is_renamed=True)
+
+
+@contextlib.contextmanager
+def _naming(net: str) -> Iterator[None]:
+    """Say of an error which network it is about."""
+    try:
+        yield
+    except BadCheckpointError as error:
+        raise _Unfit(net, error.reason) from None
+
+
+def _advice(official: OfficialPickle, error: _Unfit) -> str:
+    """Return the text of an error about one network: its class, and how to take the others."""
+    names = [name for name in official.nets if name != error.net]
+    others = ",".join(OURS[name] for name in names if error.net == "D" or name == "G_ema")
+    label = f"{error.net} ({show(official.nets[error.net].class_name)})"
+    return f"{label}: {error.reason}" + (f"; convert the others with --nets={others}" if others else "")
+
+
+def _classes(official: OfficialPickle) -> str:
+    return ", ".join(f"{name} is a {show(net.class_name)}" for name, net in official.nets.items())
 
 
 def official_state_dicts(config: Mapping[str, Any], nets: Mapping[str, Any]) -> dict[str, dict[str, np.ndarray]]:
@@ -121,41 +217,26 @@ def official_state_dicts(config: Mapping[str, Any], nets: Mapping[str, Any]) -> 
     if list(config["base_size"]) != [4, 4]:
         raise BadCheckpointError("", f"base_size is {config['base_size']}; official networks start at 4x4")
     official = {ours: name for name, ours in OURS.items()}
+    if config["arch"] == "stylegan3" and (config["mapping_embed_dim"] or config["mapping_layer_dim"]):
+        raise BadCheckpointError(
+            "", "mapping_embed_dim or mapping_layer_dim is set; the official StyleGAN3 has neither"
+        )
     if config["grows"]:
         raise BadCheckpointError("", "grows is True; no official network in PyTorch has an RGB layer per resolution")
     tables = {net: net_table(config, net) for net in nets}
     return {official[net]: export_net(nets[net], tables[net]) for net in nets}
 
 
-def _arguments(official: OfficialPickle, arch: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Translate TensorFlow networks in place, and return (model configuration, notes)."""
-    rules = ARGUMENTS[arch]
-    parts: dict[str, dict[str, Any]] = {}
-    notes: dict[str, Any] = {}
-    for name, net in official.nets.items():
-        if official.kind == "tf":
-            net = official.nets[name] = NAMES[arch].from_tensorflow(net, name)
-        found, note = rules.discriminator_arguments(net) if name == "D" else rules.generator_arguments(net)
-        notes[name] = note
-        kind = "D" if name == "D" else "G"
-        if parts.setdefault(kind, found) != found:
-            raise BadCheckpointError("", "G and G_ema were built with different arguments; convert one with --nets")
-    return merge_arguments(parts.get("G"), parts.get("D")), notes
-
-
-def _import(name: str, official: OfficialPickle, config: Mapping[str, Any]) -> dict[str, Any]:
-    net: OfficialNet = official.nets[name]
-    table = net_table(config, OURS[name], with_fixed=official.kind == "torch")
+def _import(net: OfficialNet, table: Table) -> dict[str, Any]:
     tensors = net.tensors
     net.params.clear()
     net.buffers.clear()
-    try:
-        return import_net(tensors, table)
-    except BadCheckpointError as error:
-        raise BadCheckpointError("", f"{name}: {error.reason}") from None
+    return import_net(tensors, table)
 
 
-def _provenance(path: str | os.PathLike[str], official: OfficialPickle, notes: dict[str, Any]) -> dict[str, Any]:
+def _provenance(
+    path: str | os.PathLike[str], official: OfficialPickle, notes: dict[str, Any], left: dict[str, str]
+) -> dict[str, Any]:
     """Where the weights come from, as JSON-ready data without dates or folders."""
     return {
         "source": Path(path).name,
@@ -166,10 +247,13 @@ def _provenance(path: str | os.PathLike[str], official: OfficialPickle, notes: d
                 "class": net.class_name,
                 "version": net.version,
                 "dtypes": sorted({str(x.dtype) for x in net.tensors.values()}),
-                "notes": {k: v for k, v in notes[name].items() if isinstance(v, str | int | float | bool | type(None))},
+                "notes": {k: v for k, v in notes[name].items() if isinstance(v, str | int | float | bool | None)},
             }
             for name, net in official.nets.items()
         },
+        **({"note": official.note} if official.note else {}),
+        **({"left_out": left} if left else {}),
+        **({"dropped": dict(list(official.dropped.items())[:20])} if official.dropped else {}),
     }
 
 

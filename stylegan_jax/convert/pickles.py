@@ -1,7 +1,9 @@
-"""Read the .pkl files of the StyleGAN family as data: no code in them runs, no PyTorch or TensorFlow is needed.
+"""Read the network files of the StyleGAN family as data: no code in them runs, no PyTorch or TensorFlow is needed.
 
-Two layouts are known. PyTorch era: a dict of modules 'G', 'D', 'G_ema' plus extras. TensorFlow era: a tuple of three
-`Network` states in the order G, D, G_ema. Official files also carry Python source; it is dropped unread.
+Official files are plain pickles. PyTorch era: a dict of modules 'G', 'D', 'G_ema' plus extras. TensorFlow era: a tuple
+of three `Network` states in the order G, D, G_ema. Official files also carry Python source; it is dropped unread. What
+others write is read as well: a network alone, state dicts ('g_ema', or a decoder below 'state_dict'), and all of it in
+either form of torch.save.
 """
 
 from __future__ import annotations
@@ -9,23 +11,24 @@ from __future__ import annotations
 import dataclasses
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.inert.arrays import ArrayRecord
-from stylegan_jax.inert.machine import Machine
-from stylegan_jax.inert.plain import DAMAGE, MAX_DEPTH, Reader, file_budget
-from stylegan_jax.inert.standins import OfficialWorld, Record
-from stylegan_jax.inert.stream import Budget, RefusedError, Window, show
+from stylegan_jax.inert.ordinary import wrong_file
+from stylegan_jax.inert.plain import ARRAY_NODES, DAMAGE, MAX_DEPTH, Reader, file_budget
+from stylegan_jax.inert.standins import Record
+from stylegan_jax.inert.stream import Budget, RefusedError, show
 from stylegan_jax.inert.tensors import TensorRecord
+from stylegan_jax.inert.weights import MAX_PATH, load_container
 
 MAX_FILE_BYTES = 16 << 30
 NET_NAMES = ("G", "D", "G_ema")
 TF_VERSIONS = (3, 4, 5)  # StyleGAN, StyleGAN2, StyleGAN2-ADA
-_MAX_MODULES = 20_000
+_MAX_MODULES, _MAX_EXTRAS, _MAX_CLASS = 20_000, 1000, 200
 
 _DAMAGE = (*DAMAGE, zipfile.BadZipFile)
 
@@ -42,6 +45,8 @@ class OfficialNet:
         params: dotted name (PyTorch) or slashed variable name (TensorFlow) -> read-only C-contiguous array.
         buffers: the same for PyTorch buffers; frozen layers are here.
         attributes: module path ('' is the network itself) -> its public plain attributes.
+        has_filters: the arrays include those that follow from the arguments.
+        is_renamed: names and arguments are the official ones.
     """
 
     class_name: str
@@ -51,6 +56,8 @@ class OfficialNet:
     params: dict[str, np.ndarray]
     buffers: dict[str, np.ndarray]
     attributes: dict[str, dict[str, Any]]
+    has_filters: bool = True
+    is_renamed: bool = False
 
     @property
     def tensors(self) -> dict[str, np.ndarray]:
@@ -63,22 +70,29 @@ class OfficialPickle:
     """What an official file holds.
 
     Attributes:
-        kind: 'torch' or 'tf'.
-        nets: those of 'G', 'D', 'G_ema' that are present.
-        extras: everything else as plain data; `augment_pipe` is an OfficialNet or None.
+        kind: 'torch' or 'tf' (networks with their arguments), or 'state' (arrays alone).
+        nets: those of 'G', 'D', 'G_ema' that are present and were asked for.
+        extras: everything else as plain data; `augment_pipe` is an OfficialNet where it is a network.
+        dropped: what else is in the file and is no plain data, and why; nothing that draws needs it.
+        note: how the file was taken, where that is not evident; '' else.
     """
 
     kind: str
     nets: dict[str, OfficialNet]
     extras: dict[str, Any]
+    dropped: dict[str, str] = dataclasses.field(default_factory=dict)
+    note: str = ""
 
 
-def read_official_pickle(path: str | os.PathLike[str], nets: Sequence[str] = NET_NAMES) -> OfficialPickle:
-    """Read a network pickle of the StyleGAN family without running anything in it.
+def read_official_pickle(
+    path: str | os.PathLike[str], nets: Sequence[str] = NET_NAMES, *, first: bool = False
+) -> OfficialPickle:
+    """Read a network file of the StyleGAN family without running anything in it.
 
     Args:
-        path: the .pkl file.
+        path: the file.
         nets: which networks to read; those that the file lacks are left out.
+        first: read only the first of `nets` that the file has.
 
     Returns:
         Plain data and NumPy arrays (dtypes as stored; bfloat16 as float32).
@@ -86,7 +100,7 @@ def read_official_pickle(path: str | os.PathLike[str], nets: Sequence[str] = NET
     Raises:
         BadCheckpointError: missing, damaged, hostile, or of another kind.
     """
-    return _guarded(path, lambda top, reader: _official(top, reader, nets))
+    return _guarded(path, lambda top, reader: _official(top, reader, nets, first))
 
 
 def read_plain_pickle(path: str | os.PathLike[str]) -> Any:
@@ -108,39 +122,132 @@ def _guarded(path: str | os.PathLike[str], work: Callable[[Any, _Reader], Any]) 
     """Open `path`, run its opcodes, hand the result to `work`, and turn every failure into BadCheckpointError."""
     try:
         with open(path, "rb") as file:
-            return work(*_load(file))
-    except RefusedError as error:
-        raise BadCheckpointError(path, f"refused: {error}") from None
+            try:
+                return work(*_load(file))
+            except (RefusedError, *_DAMAGE) as error:
+                reason = wrong_file(file) or _reason(error)
     except OSError as error:
-        raise BadCheckpointError(path, f"cannot be read: {error.strerror or error}") from None
-    except _DAMAGE as error:
-        detail = f"{type(error).__name__}: {error}"[:300]
-        raise BadCheckpointError(path, f"damaged, or not a pickle of a known kind ({detail})") from None
+        reason = f"cannot be read: {error.strerror or error}"
+    raise BadCheckpointError(path, reason)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RefusedError):
+        return f"refused: {error}"
+    if isinstance(error, zipfile.BadZipFile):
+        return f"damaged: {error}; a download that was cut off ends so"
+    return f"damaged, or not a pickle of a known kind ({type(error).__name__}: {str(error)[:300]})"
 
 
 def _load(file: BinaryIO) -> tuple[Any, _Reader]:
     size = file.seek(0, os.SEEK_END)
     if size > MAX_FILE_BYTES:
         raise RefusedError(f"{size} bytes; the limit is {MAX_FILE_BYTES}")
-    window = Window(file, 0, size)
-    if window.copy().read(2) == b"PK":
-        raise RefusedError("a zip archive, as torch.save writes it; official network files are plain pickles")
     budget = file_budget(size)
-    return Machine(window, OfficialWorld(budget), budget).load(), _Reader(budget)
+    return load_container(file, size, budget), _Reader(budget)
 
 
-def _official(top: Any, reader: _Reader, nets: Sequence[str]) -> OfficialPickle:
+def _official(top: Any, reader: _Reader, nets: Sequence[str], first: bool) -> OfficialPickle:
+    """Tell the layout of a file, and read the networks that are asked for."""
+    kind, found, note = _networks(top)
+    chosen = [name for name in nets if found.get(name) is not None]
+    read = {"torch": reader.torch_net, "tf": reader.tf_net, "state": reader.state_net}[kind]
+    result = OfficialPickle(
+        kind, {name: read(found[name]) for name in (chosen[:1] if first else chosen)}, {}, note=note
+    )
+    beside = top if type(top) is dict and any(name in top for name in found) else {}
+    for key, value in list(beside.items())[:_MAX_EXTRAS]:
+        if key not in found:
+            reader.extra(str(key), value, result)
+    return result
+
+
+def _networks(top: Any) -> tuple[str, dict[str, Any], str]:
+    """Return (kind, networks by name, note) of what the machine left.
+
+    Raises:
+        RefusedError: no network is in it.
+    """
     if type(top) in (tuple, list) and len(top) == 3 and all(_is_tf(net) for net in top):
-        found = {name: reader.tf_net(net) for name, net in zip(NET_NAMES, top, strict=True) if name in nets}
-        return OfficialPickle("tf", found, {})
-    if type(top) is dict and any(isinstance(top.get(name), Record) for name in NET_NAMES):
-        found = {n: reader.torch_net(top[n]) for n in NET_NAMES if n in nets and top.get(n) is not None}
-        extras = {str(k): v for k, v in top.items() if k not in NET_NAMES}
-        pipe = extras.pop("augment_pipe", None)
-        extras = {k: reader.plain(v) for k, v in extras.items()}
-        extras["augment_pipe"] = reader.torch_net(pipe) if pipe is not None else None
-        return OfficialPickle("torch", found, extras)
-    raise RefusedError("not a network file: neither a dict with G, D or G_ema nor three TensorFlow networks")
+        return "tf", dict(zip(NET_NAMES, top, strict=True)), ""
+    if type(top) in (tuple, list) and len(top) == 1:
+        return _networks(top[0]) if isinstance(top[0], Record) else _refuse(top)
+    if isinstance(top, Record):
+        if _is_tf(top):
+            return "tf", {_role(_tf_names(top)): top}, "the file is one network"
+        if type(top.state) is dict and "_modules" in top.state:
+            return "torch", {_role(top.state["_modules"]): top}, "the file is one network"
+        return _refuse(top)
+    if type(top) is not dict:
+        return _refuse(top)
+    modules = {name: top.get(name) for name in NET_NAMES if name in top}
+    if any(isinstance(net, Record) for net in modules.values()):
+        return ("tf" if any(map(_is_tf, modules.values())) else "torch"), modules, ""
+    return _states(top)
+
+
+def _states(top: dict[Any, Any]) -> tuple[str, dict[str, Any], str]:
+    """Return (kind, networks by name, note) of a dict of state dicts, or of one."""
+    renamed = {"G_ema": "G_ema", "G": "G", "g_ema": "G_ema", "g": "G"}
+    found = {}
+    for key, name in renamed.items():
+        if is_state(top.get(key)):
+            found.setdefault(name, (top[key], _mean(top)))
+    if found:
+        return (
+            "state",
+            found,
+            "the file has arrays without the arguments of their network, which are told from the shapes",
+        )
+    inner: dict[Any, Any] = top.get("state_dict") or top
+    inner = inner if type(inner) is dict else top
+    decoder = {k.removeprefix("decoder."): v for k, v in inner.items() if type(k) is str and k.startswith("decoder.")}
+    if is_state(decoder):
+        return "state", {"G_ema": (decoder, _mean(top))}, "the generator is the decoder of an encoder's file"
+    if is_state(inner):
+        return "state", {"G_ema": (inner, _mean(top))}, "the file is the arrays of one network"
+    return _refuse(top)
+
+
+def is_state(value: Any) -> bool:
+    """Return whether a value is a dict of tensors, as `state_dict` returns it."""
+    if type(value) is not dict or not value:
+        return False
+    return all(type(k) is str and isinstance(v, TensorRecord | ArrayRecord) for k, v in value.items())
+
+
+def _mean(top: dict[Any, Any]) -> Any:
+    mean = top.get("latent_avg")
+    return mean if isinstance(mean, TensorRecord | ArrayRecord) else None
+
+
+def _refuse(top: Any) -> NoReturn:
+    if isinstance(top, Record) and not top.is_known:
+        raise RefusedError(top.refusal)
+    inside = f"; it holds {listing(top)}" if type(top) is dict and top else ""
+    raise RefusedError(
+        "not a network file: neither a dict with G, D or G_ema, nor TensorFlow networks, nor one network, nor the "
+        f"state dict of one{inside}"
+    )
+
+
+def listing(names: Iterable[Any]) -> str:
+    """Return names out of a file for a message: not all, none of them long."""
+    shown = sorted(name[:80] if isinstance(name, str) else show(name) for name in names)
+    return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")
+
+
+def _role(parts: Any) -> str:
+    """Return 'G_ema' for a network with these parts that may be a generator, else 'D'."""
+    names = {str(name).partition(".")[0] for name in parts} if type(parts) is dict else set()
+    return "D" if "b4" in names or "4x4" in names else "G_ema"
+
+
+def _tf_names(record: Record) -> dict[Any, Any]:
+    state = record.state if type(record.state) is dict else {}
+    rows: Any = state.get("variables") or ()
+    names = [row[0] for row in rows if type(row) in (tuple, list) and row] if type(rows) in (tuple, list) else []
+    return {name.partition("/")[0]: None for name in names if type(name) is str}
 
 
 def _is_tf(value: Any) -> bool:
@@ -157,16 +264,37 @@ class _Reader(Reader):
     def record(self, value: Any, inner: Callable[[Any], Any], shallow: bool) -> Any:
         """Return a tensor or an instance as plain data."""
         if isinstance(value, TensorRecord):
+            self.spend(ARRAY_NODES)
             return value.read(self.budget)
         if not isinstance(value, Record):
             return super().record(value, inner, shallow)
+        if not value.is_known and not shallow:
+            raise RefusedError(value.refusal)
         return value.cls if shallow else {"class": value.cls, "args": inner(value.args), "state": inner(value.state)}
+
+    def extra(self, name: str, value: Any, result: OfficialPickle) -> None:
+        """Put what is beside the networks into `extras` of a result, or its name into `dropped`."""
+        is_net = name == "augment_pipe" and isinstance(value, Record) and type(value.state) is dict
+        try:
+            result.extras[name] = self.torch_net(value) if is_net else self.plain(value)
+        except RefusedError as error:
+            result.dropped[name[:80]] = str(error)[:200]
+
+    def state_net(self, found: tuple[dict[str, Any], Any]) -> OfficialNet:
+        """Return the arrays of a state dict, and the mean style beside it, as an OfficialNet without arguments."""
+        tensors, mean = found
+        arrays = {_name("", name): self._tensor(name, tensor) for name, tensor in tensors.items()}
+        if mean is not None:
+            arrays["latent_avg"] = self._tensor("latent_avg", mean)
+        return OfficialNet("state dict", 0, (), {}, arrays, {}, {})
 
     def torch_net(self, record: Any) -> OfficialNet:
         """Return a module as an OfficialNet."""
+        if isinstance(record, Record) and not record.is_known and type(record.state) is not dict:
+            raise RefusedError(record.refusal)
         state = _dict(getattr(record, "state", None), "a network without a state")
         net = OfficialNet(
-            class_name=record.cls,
+            class_name=_text(record.cls)[:_MAX_CLASS],
             version=record.version,
             init_args=tuple(self.plain(state.get("_init_args", ()))),
             init_kwargs=dict(self.plain(state.get("_init_kwargs", {}))),
@@ -175,14 +303,14 @@ class _Reader(Reader):
             attributes={},
         )
         for path, module in self._modules("", record, 0):
-            prefix = f"{path}." if path else ""
-            hidden = module.get("_non_persistent_buffers_set", ())
+            hidden = module.get("_non_persistent_buffers_set", set())
+            hidden = hidden if type(hidden) in (set, frozenset) else set()
             for name, tensor in _dict(module.get("_parameters", {}), "parameters").items():
                 if tensor is not None:
-                    net.params[prefix + name] = self._tensor(prefix + name, tensor)
+                    net.params[_name(path, name)] = self._tensor(name, tensor)
             for name, tensor in _dict(module.get("_buffers", {}), "buffers").items():
                 if tensor is not None and name not in hidden:
-                    net.buffers[prefix + name] = self._tensor(prefix + name, tensor)
+                    net.buffers[_name(path, name)] = self._tensor(name, tensor)
             public = {k: v for k, v in module.items() if isinstance(k, str) and k[:1] != "_" and k != "training"}
             net.attributes[path] = {k: self.plain(v, shallow=True) for k, v in public.items()}
         return net
@@ -192,14 +320,17 @@ class _Reader(Reader):
         if depth > MAX_DEPTH or self.modules < 0:
             raise RefusedError("modules nested too deeply or repeated too often")
         state = _dict(getattr(record, "state", None), f"module {path!r}")
+        self.spend(sum(len(part) for part in (state, *state.values()) if type(part) is dict))
         yield path, state
         for name, child in _dict(state.get("_modules", {}), f"submodules of {path!r}").items():
             if child is not None:
-                yield from self._modules(f"{path}.{name}" if path else str(name), child, depth + 1)
+                yield from self._modules(_name(path, name), child, depth + 1)
 
-    def _tensor(self, name: str, value: Any) -> np.ndarray:
-        if not isinstance(value, TensorRecord):
-            raise RefusedError(f"{name} is a {type(value).__name__}, not a tensor")
+    def _tensor(self, name: Any, value: Any) -> np.ndarray:
+        self.spend(ARRAY_NODES)
+        if not isinstance(value, TensorRecord | ArrayRecord):
+            what = value.cls if isinstance(value, Record) else type(value).__name__
+            raise RefusedError(f"{show(name)} is a {show(what)}, not a tensor")
         return value.read(self.budget)
 
     def tf_net(self, record: Record) -> OfficialNet:
@@ -209,20 +340,19 @@ class _Reader(Reader):
         if version not in TF_VERSIONS:
             raise RefusedError(f"a TensorFlow network of version {show(version)}; known are {TF_VERSIONS}")
         net = OfficialNet(
-            class_name=_text(state.get("build_func_name", "")),
+            class_name=_text(state.get("build_func_name", ""))[:_MAX_CLASS],
             version=version,
             init_args=(),
             init_kwargs=dict(self.plain(_dict(state.get("static_kwargs", {}), "static_kwargs"))),
             params={},
             buffers={},
             attributes={"": {"name": _text(state.get("name", ""))}},
+            has_filters=False,
         )
         for path, part in self._components("", state, 0):
             for item in _list(part.get("variables", []), f"variables of {path!r}"):
                 name, value = item
-                if not isinstance(value, ArrayRecord):
-                    raise RefusedError(f"variable {show(name)} is not an array")
-                net.params[path + _text(name)] = value.read(self.budget)
+                net.params[_name(path.removesuffix("/"), name, "/")] = self._tensor(name, value)
         return net
 
     def _components(self, path: str, state: dict[str, Any], depth: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -233,13 +363,22 @@ class _Reader(Reader):
         for name, child in _dict(state.get("components", {}), f"components of {path!r}").items():
             if not _is_tf(child):
                 raise RefusedError(f"component {show(name)} is not a network")
-            yield from self._components(f"{path}{name}/", _dict(child.state, f"component {show(name)}"), depth + 1)
+            yield from self._components(
+                f"{_name(path.removesuffix('/'), name, '/')}/", _dict(child.state, f"component {show(name)}"), depth + 1
+            )
 
 
 def _dict(value: Any, what: str) -> dict[Any, Any]:
     if type(value) is not dict:
         raise RefusedError(f"{what}: a {type(value).__name__} where a dict belongs")
     return value
+
+
+def _name(path: str, name: Any, separator: str = ".") -> str:
+    """Return the name of an array or a part below `path`."""
+    if len(path) + len(_text(name)) > MAX_PATH:
+        raise RefusedError(f"a name is longer than {MAX_PATH} characters")
+    return f"{path}{separator}{name}" if path else name
 
 
 def _text(value: Any) -> str:

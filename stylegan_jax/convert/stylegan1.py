@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import OfficialNet
-from stylegan_jax.convert.tables import TENSORFLOW, Names, Path
+from stylegan_jax.convert.tables import LAYOUTS, TENSORFLOW, Names, Path
 
 
 def from_tensorflow(net: OfficialNet, name: str) -> OfficialNet:
@@ -57,7 +57,7 @@ def generator(config: ModelConfig, paths: Iterable[Path]) -> Names:
         leaf = "Noise/weight" if leaf == "noise_strength" else leaf.replace("affine", "StyleMod")
         return f"synthesis/{res}x{res}/{layers[index]}/{leaf}"
 
-    unflat = {("params", "synthesis", "b4", "conv0", "weight"): "tf_unflat"}
+    unflat = {("params", "synthesis", "b4", "conv0", "weight"): LAYOUTS["tf_unflat"]}
     return Names(official, TENSORFLOW, {} if config.stylegan1.const_input else unflat)
 
 
@@ -72,7 +72,7 @@ def discriminator(config: ModelConfig, paths: Iterable[Path]) -> Names:
         layers = {"conv0": "Conv0", "conv1": "Conv1_down", "conv": "Conv", "fc": "Dense0", "out": "Dense1"}
         return f"{res}x{res}/{layers[layer]}/{leaf}"
 
-    return Names(official, TENSORFLOW, {("params", "b4", "fc", "weight"): "tf_flat"})
+    return Names(official, TENSORFLOW, {("params", "b4", "fc", "weight"): LAYOUTS["tf_flat"]})
 
 
 def _lod(config: ModelConfig, res: int) -> int:

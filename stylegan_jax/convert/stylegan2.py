@@ -11,7 +11,7 @@ import numpy as np
 
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.convert.pickles import OfficialNet
-from stylegan_jax.convert.tables import Fixed, Names, Path
+from stylegan_jax.convert.tables import Fixed, Names, Path, flat
 from stylegan_jax.convert.tf_names import tf_discriminator, tf_generator
 
 DEFAULT_FIR = (1, 3, 3, 1)
@@ -44,7 +44,7 @@ def discriminator(config: ModelConfig, paths: Iterable[Path]) -> Names:
     """Return the names of a discriminator; see `generator`."""
     fixed = _filters(config, paths, resampling=("conv1", "skip"), others=("conv0", "conv", "fromrgb"))
     fixed.pop("b4.resample_filter")
-    return Names(dotted, exceptions={("params", "b4", "fc", "weight"): "flat"}, fixed=fixed)
+    return Names(dotted, exceptions={("params", "b4", "fc", "weight"): flat(*config.base_size)}, fixed=fixed)
 
 
 def _filters(

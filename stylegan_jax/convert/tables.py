@@ -37,14 +37,20 @@ def _transposed(*axes: int) -> Layout:
     return Layout(lambda x: x.transpose(axes), lambda x: x.transpose(back), lambda s: tuple(s[i] for i in back))
 
 
-def _flat_to_ours(x: np.ndarray) -> np.ndarray:
+def _flat_to_ours(x: np.ndarray, h: int = 4, w: int = 4) -> np.ndarray:
     out, features = x.shape
-    return x.reshape(out, features // 16, 4, 4).transpose(2, 3, 1, 0).reshape(features, out)
+    return x.reshape(out, features // (h * w), h, w).transpose(2, 3, 1, 0).reshape(features, out)
 
 
-def _flat_to_official(x: np.ndarray) -> np.ndarray:
+def _flat_to_official(x: np.ndarray, h: int = 4, w: int = 4) -> np.ndarray:
     features, out = x.shape
-    return x.reshape(4, 4, features // 16, out).transpose(3, 2, 0, 1).reshape(out, features)
+    return x.reshape(h, w, features // (h * w), out).transpose(3, 2, 0, 1).reshape(out, features)
+
+
+def flat(h: int, w: int) -> Layout:
+    """Return the layout of a dense layer that reads feature maps [h, w] of a file of PyTorch."""
+    to = lambda change: lambda x: change(x, h, w)
+    return Layout(to(_flat_to_ours), to(_flat_to_official), lambda s: s[::-1])
 
 
 LAYOUTS = {
@@ -52,7 +58,6 @@ LAYOUTS = {
     "dense": _transposed(1, 0),
     "conv": _transposed(2, 3, 1, 0),
     "const": _transposed(1, 2, 0),
-    "flat": Layout(_flat_to_ours, _flat_to_official, lambda s: s[::-1]),
     "tf_const": Layout(
         lambda x: x[0].transpose(1, 2, 0), lambda x: x.transpose(2, 0, 1)[None], lambda s: (1, s[2], *s[:2])
     ),
@@ -71,12 +76,12 @@ class Slot(NamedTuple):
 
     where: Path
     leaf: Any
-    layout: str
+    layout: Layout
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The official shape."""
-        return LAYOUTS[self.layout].shape(tuple(self.leaf.shape))
+        return self.layout.shape(tuple(self.leaf.shape))
 
     @property
     def dtype(self) -> np.dtype:
@@ -93,6 +98,10 @@ class Fixed(NamedTuple):
     @property
     def shape(self) -> tuple[int, ...]:
         return self.value.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.value.dtype
 
 
 Table = dict[str, Slot | Fixed]
@@ -111,7 +120,7 @@ class Names(NamedTuple):
 
     official: Callable[[Path], str]
     layouts: Mapping[tuple[str, int], str] = TORCH
-    exceptions: Mapping[Path, str] = MappingProxyType({})
+    exceptions: Mapping[Path, Layout] = MappingProxyType({})
     fixed: Mapping[str, Fixed] = MappingProxyType({})
 
 
@@ -173,7 +182,7 @@ def make_table(tree: Mapping[str, Any], names: Names, *, with_fixed: bool = True
             entry = table[name]
             other = "/".join(entry.where) if isinstance(entry, Slot) else "an array that only official files hold"
             raise ValueError(f"{other} and {'/'.join(path)} both have the official name {name!r}; rename one of them")
-        layout = names.exceptions.get(path) or names.layouts.get((path[-1], len(leaf.shape)), "same")
+        layout = names.exceptions.get(path) or LAYOUTS[names.layouts.get((path[-1], len(leaf.shape)), "same")]
         table[name] = Slot(path, leaf, layout)
     return {name: table[name] for name in sorted(table, key=_natural)}
 
@@ -181,6 +190,21 @@ def make_table(tree: Mapping[str, Any], names: Names, *, with_fixed: bool = True
 def paths_of(tree: Mapping[str, Any]) -> dict[Path, Any]:
     """Return the leaves of a tree by their paths."""
     return {tuple(name.split("/")): leaf for name, leaf in flatten(tree).items()}
+
+
+def check_net(tensors: Mapping[str, np.ndarray], table: Table) -> None:
+    """Check that official arrays are those of a table.
+
+    Raises:
+        BadCheckpointError: a name is missing or left over, a shape or a type is wrong, a number is not finite, or a
+            filter differs from the arguments.
+    """
+    _check_names(set(tensors), set(table))
+    _check_shapes({name: tensors[name].shape for name in table}, {name: entry.shape for name, entry in table.items()})
+    check_values({name: tensors[name] for name in table}, {name: entry.dtype for name, entry in table.items()})
+    for name, entry in table.items():
+        if isinstance(entry, Fixed):
+            _check_fixed(name, np.asarray(tensors[name], np.float32), entry)
 
 
 def import_net(tensors: dict[str, np.ndarray], table: Table) -> dict[str, Any]:
@@ -195,17 +219,14 @@ def import_net(tensors: dict[str, np.ndarray], table: Table) -> dict[str, Any]:
         their memory.
 
     Raises:
-        BadCheckpointError: a name is missing or left over, a shape is wrong, or a filter differs from the arguments.
+        BadCheckpointError: as `check_net`.
     """
-    _check_names(set(tensors), set(table))
-    _check_shapes({name: tensors[name].shape for name in table}, {name: entry.shape for name, entry in table.items()})
+    check_net(tensors, table)
     tree: dict[str, Any] = {}
     for name, entry in table.items():
         value = tensors.pop(name)
-        if isinstance(entry, Fixed):
-            _check_fixed(name, np.asarray(value, np.float32), entry)
-        else:
-            value = LAYOUTS[entry.layout].to_ours(np.asarray(value, entry.dtype))
+        if isinstance(entry, Slot):
+            value = entry.layout.to_ours(np.asarray(value, entry.dtype))
             put(tree, entry.where, np.array(value, entry.dtype, order="C"))
     return tree
 
@@ -231,18 +252,38 @@ def export_net(tree: Mapping[str, Any], table: Table) -> dict[str, np.ndarray]:
         if isinstance(entry, Fixed):
             value = entry.value
         else:
-            value = LAYOUTS[entry.layout].to_official(np.asarray(flat["/".join(entry.where)], entry.dtype))
+            value = entry.layout.to_official(np.asarray(flat["/".join(entry.where)], entry.dtype))
         out[name] = np.array(value, order="C")
     return out
 
 
 def check_tree(tree: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Check that `tree` has exactly the arrays of an abstract tree.
+    """Check that `tree` has exactly the arrays of an abstract tree, with finite numbers of the same kind.
 
     Raises:
-        BadCheckpointError: listing what is missing, left over or of the wrong shape.
+        BadCheckpointError: listing what is missing, left over, of the wrong shape or type, or not finite.
     """
-    _check_leaves(flatten(tree), flatten(expected))
+    have, want = flatten(tree), flatten(expected)
+    _check_leaves(have, want)
+    check_values({name: np.asarray(have[name]) for name in want}, {name: x.dtype for name, x in want.items()})
+
+
+def check_values(arrays: Mapping[str, np.ndarray], dtypes: Mapping[str, Any]) -> None:
+    """Check that arrays are floating where their network's are, and finite; their precision may be another.
+
+    Raises:
+        BadCheckpointError: naming those that are not.
+    """
+    is_float = {name: np.issubdtype(np.dtype(dtypes[name]), np.floating) for name in arrays}
+    wrong = [f"{k} has the type {x.dtype}" for k, x in arrays.items() if (x.dtype.kind == "f") != is_float[k]]
+    if wrong:
+        raise BadCheckpointError("", f"weights must be floating numbers, and counters integers: {_listing(wrong)}")
+    with np.errstate(over="ignore"):
+        bad = [k for k, x in arrays.items() if is_float[k] and not np.isfinite(np.asarray(x, np.float32)).all()]
+    if bad:
+        raise BadCheckpointError(
+            "", f"NaN or infinity in {_listing(bad)}: nothing can be drawn; take an earlier snapshot of its training"
+        )
 
 
 def _check_leaves(have: Mapping[str, Any], want: Mapping[str, Any]) -> None:

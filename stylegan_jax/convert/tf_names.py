@@ -13,12 +13,18 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.convert.errors import BadCheckpointError
-from stylegan_jax.convert.pickles import OfficialNet
+from stylegan_jax.convert.pickles import OfficialNet, listing
+from stylegan_jax.inert.stream import show
 
 # Arguments of the TensorFlow functions that change nothing once a network is trained, or only its use.
 _USAGE = ("truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val", "style_mixing_prob")
 _USAGE += ("structure", "conditioning", "fused_modconv", "func_name", "randomize_noise", "freeze_layers")
 _UNUSED_VARIABLES = ("lod",)
+_BUILD_FUNCTIONS = {
+    "mapping_func": ("G_mapping",),
+    "synthesis_func": ("G_synthesis", "G_synthesis_stylegan2", "G_synthesis_stylegan_revised"),
+}
+"""Names of the functions that built the parts of a generator; what they built is told from the arrays."""
 _NEUTRAL = {"fmap_decay": 1.0, "fmap_min": 1, "dtype": "float32", "normalize_latents": True}
 
 _Change = Callable[[np.ndarray], np.ndarray]
@@ -115,12 +121,33 @@ def _rename(
     return out, single_rgb
 
 
+def settle(left: dict[str, Any], label: str) -> None:
+    """Take out of static arguments what forks add beside arguments of the same meaning.
+
+    Raises:
+        BadCheckpointError: it does not mean the same.
+    """
+    sizes = {key: left.pop(key) for key in ("resolution_w", "resolution_h") if key in left}
+    if sizes:
+        resolution = left.setdefault("resolution", next(iter(sizes.values())))
+        if any(type(size) is not int or size != resolution for size in sizes.values()):
+            w, h = (sizes.get(key, resolution) for key in ("resolution_w", "resolution_h"))
+            raise BadCheckpointError(
+                "", f"{label} draws {show(w)}x{show(h)} pixels; files of TensorFlow are read if they are square"
+            )
+    for key, known in _BUILD_FUNCTIONS.items():
+        name = left.pop(key, known[0])
+        if type(name) is not str or name.rpartition(".")[2] not in known:
+            raise BadCheckpointError("", f"{label}: {key} is {show(name)}; known are {', '.join(known)}")
+
+
 class _Kwargs:
     """The static arguments of a TensorFlow network, each used once."""
 
     def __init__(self, net: OfficialNet):
         self.label = net.class_name
         self.left = {k: v for k, v in net.init_kwargs.items() if k not in _USAGE}
+        settle(self.left, self.label)
         for key, neutral in _NEUTRAL.items():
             if self.left.pop(key, neutral) != neutral:
                 raise BadCheckpointError("", f"{self.label}: {key} differs from {neutral!r}, which is not supported")
@@ -130,9 +157,7 @@ class _Kwargs:
 
     def done(self) -> None:
         if self.left:
-            raise BadCheckpointError(
-                "", f"{self.label} has unknown arguments: {', '.join(sorted(map(str, self.left)))}"
-            )
+            raise BadCheckpointError("", f"{self.label} has unknown arguments: {listing(self.left)}")
 
     def base(self) -> int:
         value = self("fmap_base", 16384)
@@ -188,7 +213,7 @@ def tf_generator(net: OfficialNet) -> OfficialNet:
     params, single_rgb = _rename(net, kwargs["img_resolution"], _generator_name)
     if single_rgb:
         kwargs["architecture"] = "orig"
-    return OfficialNet("Generator", net.version, (), kwargs, params, {}, {})
+    return OfficialNet("Generator", net.version, (), kwargs, params, {}, {}, has_filters=False)
 
 
 def tf_discriminator(net: OfficialNet) -> OfficialNet:
@@ -222,7 +247,7 @@ def tf_discriminator(net: OfficialNet) -> OfficialNet:
     params, single_rgb = _rename(net, kwargs["img_resolution"], _discriminator_name)
     if single_rgb:
         kwargs["architecture"] = "orig"
-    return OfficialNet("Discriminator", net.version, (), kwargs, params, {}, {})
+    return OfficialNet("Discriminator", net.version, (), kwargs, params, {}, {}, has_filters=False)
 
 
 def _refuse_old_labels(net: OfficialNet, label_dim: Any) -> None:

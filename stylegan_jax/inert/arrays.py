@@ -26,42 +26,46 @@ class Global:
 
     is_stand_in = True
 
-    def __init__(self, module: str, name: str):
-        """Remember the name."""
-        self.qualified = f"{module}.{name}"
+    def __init__(self, module: str, name: str, is_known: bool = True):
+        """Remember the name, and whether official files have it."""
+        self.qualified, self.is_known = f"{module}.{name}", is_known
 
 
 @dataclasses.dataclass(eq=False)
 class DtypeRecord:
     """A NumPy dtype: `code` such as 'f4', `order` one of '<', '>'."""
 
-    code: str
+    code: Any
     order: str = "<"
 
     @property
     def dtype(self) -> np.dtype:
-        """The dtype itself."""
-        return np.dtype(self.order + self.code)
+        """The dtype itself, if it is one of numbers: 'O' arrays hold pickles of their own."""
+        code = "b1" if self.code in ("?", "bool") else self.code
+        if not isinstance(code, str) or not _NUMPY_DTYPE.fullmatch(code):
+            raise RefusedError(f"the NumPy dtype {show(self.code)}")
+        return np.dtype(self.order + code)
 
 
 @dataclasses.dataclass(eq=False)
 class ArrayRecord:
-    """A NumPy array that is still in the file; `shape` is None before BUILD."""
+    """A NumPy array that is still in the file; `shape` is None before BUILD, `fault` says why it cannot be read."""
 
     shape: tuple[int, ...] | None = None
     dtype: DtypeRecord | None = None
     fortran: bool = False
-    raw: str | bytes | Window = b""
+    raw: Any = b""
+    fault: str = ""
 
     def fill(self, state: Any) -> None:
         """Take the state that NumPy pickles: (version, shape, dtype, is_fortran, raw bytes).
 
         Raises:
-            RefusedError: an array of objects, or a shape that the bytes do not fill.
+            RefusedError: another state.
         """
-        _, shape, dtype, fortran, raw = state if len(state) == 5 else (0, *state)
-        if isinstance(raw, list) or not isinstance(raw, str | bytes | Window):
-            raise RefusedError("a NumPy array of Python objects")
+        if self.fault:
+            return
+        _, shape, dtype, fortran, raw = state if len(state) == 5 else (0, *state[:5])
         self.shape, self.dtype, self.fortran, self.raw = (
             array_shape(shape),
             expect(dtype, DtypeRecord),
@@ -71,8 +75,10 @@ class ArrayRecord:
 
     def read(self, budget: Budget) -> np.ndarray:
         """Return the array, native byte order, C-contiguous, read-only."""
-        if self.shape is None or self.dtype is None:
-            raise RefusedError("a NumPy array without content")
+        if self.fault or self.shape is None or self.dtype is None:
+            raise RefusedError(self.fault or "a NumPy array without content")
+        if not isinstance(self.raw, str | bytes | Window):
+            raise RefusedError("a NumPy array of Python objects")
         count, dtype = math.prod(self.shape), self.dtype.dtype
         raw = self.raw.encode("latin1") if isinstance(self.raw, str) else self.raw
         nbytes = raw.remaining if isinstance(raw, Window) else len(raw)
@@ -111,20 +117,17 @@ def _codecs_encode(world: HasBudget, text: Any, encoding: Any = "latin1") -> byt
 
 
 def _numpy_dtype(world: HasBudget, code: Any, *rest: Any) -> DtypeRecord:
-    """Only numbers: 'O' arrays hold pickles of their own."""
-    if isinstance(code, str) and (code in ("?", "bool") or _NUMPY_DTYPE.fullmatch(code)):
-        return DtypeRecord("b1" if code in ("?", "bool") else code)
-    raise RefusedError(f"the NumPy dtype {show(code)}")
+    """Record the dtype; whether it can be read is asked when an array is."""
+    return DtypeRecord(code)
 
 
 def _numpy_reconstruct(world: HasBudget, cls: Any, *rest: Any) -> ArrayRecord:
-    if expect(cls, Global).qualified != "numpy.ndarray":
-        raise RefusedError("a NumPy array of a special class")
-    return ArrayRecord()
+    is_plain = expect(cls, Global).qualified == "numpy.ndarray"
+    return ArrayRecord(fault="" if is_plain else "a NumPy array of a special class")
 
 
 def _numpy_scalar(world: HasBudget, dtype: Any, raw: Any) -> ArrayRecord:
-    return ArrayRecord((), expect(dtype, DtypeRecord), False, expect(raw, str | bytes))
+    return ArrayRecord((), expect(dtype, DtypeRecord), False, raw)
 
 
 def _numpy_frombuffer(world: HasBudget, raw: Any, dtype: Any, shape: Any, order: Any) -> ArrayRecord:

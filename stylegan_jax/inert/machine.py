@@ -2,8 +2,9 @@
 
 Python's own unpicklers call whatever a file names. Here every opcode is written out below, containers are plain, and
 the opcodes that could run code (GLOBAL, REDUCE, NEWOBJ, BUILD) ask a `World`, which answers with records.
-Input from anywhere is safe in time and memory: the number of opcodes, string sizes and total bytes are bounded, keys of
-dicts and sets are scalars (hashing nested tuples can take exponential time), and nothing recurses.
+Input from anywhere is safe in time and memory: the number of opcodes (those of nested pickles included), of items that
+calls copy, string sizes and total bytes are bounded, keys of dicts and sets are short scalars (hashing nested tuples
+can take exponential time), and nothing recurses.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import Any, Protocol
 
 from stylegan_jax.inert.stream import Budget, RefusedError, Window
 
-MAX_OPCODES = 1_000_000  # official files have some ten thousand per network
+MAX_OPCODES = 1_000_000  # of one pickle; official files have some ten thousand per network
 MAX_STRING = 1 << 26
 MAX_LONG = 64  # bytes of an integer; official files need 11
 MAX_OPEN_MARKS = 1000
 INLINE_BYTES = 4096  # longer byte strings stay in the file, as a Window
+MAX_KEY = 1 << 14  # characters; equal keys are compared in full
+TUPLE_STEPS = 200  # of a key that is a tuple; their hashes can be made to collide
 
 _SCALARS = (str, int, float, bool, type(None), bytes)
 
@@ -43,17 +46,22 @@ class World(Protocol):
         """Return `obj` with `state` recorded."""
 
 
-def check_key(key: Any) -> Any:
+def check_key(key: Any, budget: Budget) -> Any:
     """Return `key` if it may index a dict or be in a set.
 
     Raises:
-        RefusedError: hashing it could be slow.
+        RefusedError: hashing or comparing it could be slow.
     """
     if isinstance(key, int) and not -(1 << 60) < key < 1 << 60:
         raise RefusedError("a key is a huge integer")
+    if isinstance(key, str | bytes) and len(key) > MAX_KEY:
+        raise RefusedError(f"a key is longer than {MAX_KEY} characters")
     if isinstance(key, tuple):
+        budget.step(TUPLE_STEPS)
         if len(key) > 64 or not all(isinstance(k, _SCALARS) for k in key):
             raise RefusedError("a key is a nested tuple")
+        for part in key:
+            check_key(part, budget)
     elif not isinstance(key, _SCALARS) and not getattr(key, "is_stand_in", False):
         raise RefusedError(f"a key has the type {type(key).__name__}")
     return key
@@ -65,7 +73,7 @@ class Machine:
     Args:
         window: where the opcodes come from.
         world: answers for names, calls and persistent ids.
-        budget: charged with the bytes of strings.
+        budget: charged with opcodes and with the bytes of strings.
     """
 
     def __init__(self, window: Window, world: World, budget: Budget):
@@ -87,10 +95,11 @@ class Machine:
             EOFError, ValueError, IndexError, KeyError, struct.error: the input is damaged.
         """
         self._reset()
-        read, table = self.window.read, OPCODES
+        read, table, budget = self.window.read, OPCODES, self.budget
         while (code := read(1)) != b".":
             self.opcodes += 1
-            if self.opcodes > MAX_OPCODES:
+            budget.steps -= 1
+            if self.opcodes > MAX_OPCODES or budget.steps < 0:
                 raise RefusedError(f"more than {MAX_OPCODES} opcodes")
             handler = table.get(code)
             if handler is None:
@@ -228,9 +237,10 @@ def _list(m: Machine) -> None:
 
 def _extend(m: Machine, items: list[Any]) -> None:
     target = m.stack[-1]
-    if type(target) is not list:
+    if type(target) is list:
+        target.extend(items)
+    elif not getattr(target, "drops_items", False):
         raise RefusedError(f"appends to a {type(target).__name__}")
-    target.extend(items)
 
 
 def _append(m: Machine) -> None:
@@ -242,41 +252,44 @@ def _appends(m: Machine) -> None:
     _extend(m, m.pop_mark())
 
 
-def _pairs_into(target: Any, items: list[Any]) -> None:
+def _pairs_into(m: Machine, target: Any, items: list[Any]) -> None:
+    if getattr(target, "drops_items", False):
+        return
     if type(target) is not dict:
         raise RefusedError(f"sets items of a {type(target).__name__}")
     if len(items) % 2:
         raise ValueError("a key without a value")
     for i in range(0, len(items), 2):
-        target[check_key(items[i])] = items[i + 1]
+        target[check_key(items[i], m.budget)] = items[i + 1]
 
 
 def _dict(m: Machine) -> None:
     items, out = m.pop_mark(), {}
-    _pairs_into(out, items)
+    _pairs_into(m, out, items)
     m.stack.append(out)
 
 
 def _setitem(m: Machine) -> None:
     value, key = m.stack.pop(), m.stack.pop()
-    _pairs_into(m.stack[-1], [key, value])
+    _pairs_into(m, m.stack[-1], [key, value])
 
 
 def _setitems(m: Machine) -> None:
     items = m.pop_mark()
-    _pairs_into(m.stack[-1], items)
+    _pairs_into(m, m.stack[-1], items)
 
 
 def _additems(m: Machine) -> None:
     items, target = m.pop_mark(), m.stack[-1]
-    if type(target) is not set:
+    if type(target) is set:
+        target.update(check_key(item, m.budget) for item in items)
+    elif not getattr(target, "drops_items", False):
         raise RefusedError(f"adds items to a {type(target).__name__}")
-    target.update(check_key(item) for item in items)
 
 
 def _frozenset(m: Machine) -> None:
     items = m.pop_mark()
-    m.stack.append(frozenset(check_key(item) for item in items))
+    m.stack.append(frozenset(check_key(item, m.budget) for item in items))
 
 
 def _get(index: Callable[[Machine], int]) -> Callable[[Machine], None]:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from stylegan_jax.inert.arrays import ARRAY_CALLS, ArrayRecord, DtypeRecord, Global, expect
 from stylegan_jax.inert.machine import Machine
-from stylegan_jax.inert.stream import Budget, RefusedError, Window
+from stylegan_jax.inert.stream import Budget, RefusedError, Window, show
 
 DAMAGE = (
     ArithmeticError,
@@ -26,6 +26,8 @@ DAMAGE = (
 
 MAX_DEPTH = 40
 _MAX_NODES = 1_000_000
+ARRAY_NODES = 20
+"""Nodes that an array counts for: making one takes about so much longer."""
 
 
 class PlainWorld:
@@ -46,7 +48,7 @@ class PlainWorld:
         """
         qualified = f"{module}.{name}"
         if qualified != "numpy.ndarray" and qualified not in ARRAY_CALLS:
-            raise RefusedError(f"it asks for {qualified[:200]!r}, which plain data does not need; it was not run")
+            raise RefusedError(f"it asks for {show(qualified)}, which plain data does not need; it was not run")
         return Global(module, name)
 
     def persistent_load(self, pid: Any) -> Any:
@@ -56,6 +58,7 @@ class PlainWorld:
     def reduce(self, function: Any, args: tuple[Any, ...]) -> Any:
         """Return what stands for `function(*args)`."""
         name = expect(function, Global).qualified
+        self.budget.step(len(args))
         if name not in ARRAY_CALLS:
             raise RefusedError(f"a call of {name}")
         return ARRAY_CALLS[name](self, *args)
@@ -88,8 +91,8 @@ class Reader:
 
     def plain(self, value: Any, depth: int = 0, *, shallow: bool = False) -> Any:
         """Return `value` as plain data; `shallow` leaves only the class name of instances."""
-        self.nodes -= 1
-        if depth > MAX_DEPTH or self.nodes < 0:
+        self.spend(1)
+        if depth > MAX_DEPTH:
             raise RefusedError("data nested too deeply or repeated too often")
 
         def inner(item: Any) -> Any:
@@ -102,8 +105,9 @@ class Reader:
         if isinstance(value, list | tuple):
             return type(value)(inner(v) for v in value)
         if isinstance(value, set | frozenset):
-            return sorted((inner(v) for v in value), key=repr)
+            return sorted((inner(v) for v in value), key=show)
         if isinstance(value, ArrayRecord):
+            self.spend(ARRAY_NODES)
             array = value.read(self.budget)
             return array.item() if value.shape == () else array
         if isinstance(value, Global):
@@ -114,6 +118,16 @@ class Reader:
             self.budget.charge(value.remaining)
             return value.copy().read(value.remaining)
         return self.record(value, inner, shallow)
+
+    def spend(self, nodes: int) -> None:
+        """Count what is looked at.
+
+        Raises:
+            RefusedError: it is more than any honest file has, such as one list that is named a million times.
+        """
+        self.nodes -= nodes
+        if self.nodes < 0:
+            raise RefusedError("data nested too deeply or repeated too often")
 
     def record(self, value: Any, inner: Callable[[Any], Any], shallow: bool) -> Any:
         """Return any other kind of record as plain data; here there is none."""

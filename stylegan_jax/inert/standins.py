@@ -1,7 +1,8 @@
 """Stand-ins for every name that an official pickle may mention, and the allow-list of those names.
 
 Nothing here imports, looks up or calls what a file asks for: a name becomes a `Global`, an instance a `Record`, a
-tensor a `TensorRecord` that still has to be read. Names off the list are refused at once.
+tensor a `TensorRecord` that still has to be read. What calls a name off the list is a `Record` too, marked as unknown:
+it stays where it is beside the networks, and nothing that reads a network takes it for data.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from stylegan_jax.inert.arrays import ARRAY_CALLS, Global, array_shape, expect
 from stylegan_jax.inert.machine import check_key
 from stylegan_jax.inert.plain import PlainWorld
-from stylegan_jax.inert.stream import Budget, RefusedError, Window
+from stylegan_jax.inert.stream import Budget, RefusedError, Window, show
 from stylegan_jax.inert.tensors import StorageRecord, TensorRecord, load_storage, tensor_record
 
 _DICTS = ("collections.OrderedDict", "dnnlib.util.EasyDict", "dnnlib.EasyDict", "builtins.dict", "__builtin__.dict")
@@ -40,6 +41,10 @@ RECORDED_NAMES = frozenset(
 )
 
 
+STREAM_STEPS = 300
+"""Steps that opening a nested stream counts for, besides its opcodes."""
+
+
 class Record:
     """An instance or the result of a call that was written down instead of made.
 
@@ -48,13 +53,22 @@ class Record:
         args: positional arguments.
         state: what BUILD gave, usually the instance dict.
         version: `torch_utils.persistence` version of a persistent object, else 0.
+        is_known: official files have this name.
     """
 
     is_stand_in = True
+    drops_items = True  # what is added to an instance of a list, dict or set of its own class is not kept
 
-    def __init__(self, cls: str, args: tuple[Any, ...] = (), state: Any = None, version: int = 0):
+    def __init__(
+        self, cls: str, args: tuple[Any, ...] = (), state: Any = None, version: int = 0, is_known: bool = True
+    ):
         """Store the parts."""
-        self.cls, self.args, self.state, self.version = cls, args, state, version
+        self.cls, self.args, self.state, self.version, self.is_known = cls, args, state, version, is_known
+
+    @property
+    def refusal(self) -> str:
+        """What an error says of an instance that is not data."""
+        return f"it asks for {show(self.cls)}, which no official network file needs; it was not run"
 
 
 class OfficialWorld(PlainWorld):
@@ -70,16 +84,16 @@ class OfficialWorld(PlainWorld):
         self.names: dict[str, Global] = {}
 
     def find_class(self, module: str, name: str) -> Global:
-        """Return the stand-in of an allowed name.
+        """Return the stand-in of a name, which remembers whether official files have it.
 
         Raises:
-            RefusedError: the name is not on the list.
+            RefusedError: the name is longer than any.
         """
         qualified = f"{module}.{name}"
-        recorded = qualified in RECORDED_NAMES or f"{module}.".startswith(RECORDED_MODULES)
-        if "." in name or len(qualified) > 512 or not (recorded or qualified in CALLS):
-            raise RefusedError(f"it asks for {qualified[:200]!r}, which no official network file needs; it was not run")
-        return self.names.setdefault(qualified, Global(module, name))
+        if len(qualified) > 512:
+            raise RefusedError(f"it asks for {show(qualified)}, a name that is too long; it was not run")
+        is_known = qualified in RECORDED_NAMES or qualified in CALLS or f"{module}.".startswith(RECORDED_MODULES)
+        return self.names.setdefault(qualified, Global(module, name, is_known and "." not in name))
 
     def persistent_load(self, pid: Any) -> Any:
         """Refuse: only tensor streams inside a file have persistent ids."""
@@ -88,8 +102,9 @@ class OfficialWorld(PlainWorld):
     def reduce(self, function: Any, args: tuple[Any, ...]) -> Any:
         """Return what stands for `function(*args)`."""
         name = expect(function, Global).qualified
-        handler = CALLS.get(name)
-        return handler(self, *args) if handler else Record(name, args)
+        self.budget.step(len(args))
+        handler = CALLS.get(name) if function.is_known else None
+        return handler(self, *args) if handler else Record(name, args, is_known=function.is_known)
 
     def new(self, cls: Any, args: Any, kwargs: Any) -> Any:
         """Return what stands for `cls.__new__(cls, *args, **kwargs)`."""
@@ -98,15 +113,15 @@ class OfficialWorld(PlainWorld):
             return {}
         if name in CALLS and name not in _SETS:
             raise RefusedError(f"an instance of {name}, which is a function")
-        return Record(name, tuple(expect(args, tuple)))
+        return Record(name, tuple(expect(args, tuple)), is_known=cls.is_known)
 
     def build(self, obj: Any, state: Any) -> Any:
         """Record `state` on `obj`."""
         if isinstance(obj, Record):
             obj.state = state
             return obj
-        # The instance attributes of an EasyDict or OrderedDict say nothing.
-        return obj if type(obj) is dict else super().build(obj, state)
+        # The instance attributes of an EasyDict, an OrderedDict or a tensor say nothing.
+        return obj if type(obj) is dict or isinstance(obj, TensorRecord) else super().build(obj, state)
 
 
 def _persistent(world: OfficialWorld, meta: Any) -> Record:
@@ -119,17 +134,26 @@ def _persistent(world: OfficialWorld, meta: Any) -> Record:
 
 
 def _ordered_dict(world: OfficialWorld, pairs: Any = ()) -> dict[Any, Any]:
+    world.budget.step(len(expect(pairs, dict | list | tuple)))
     if type(pairs) is dict:
         return dict(pairs)
-    return {check_key(k): v for k, v in (tuple(pair) for pair in expect(pairs, list | tuple))}
+    return {check_key(k, world.budget): v for k, v in map(_pair, pairs)}
+
+
+def _pair(value: Any) -> tuple[Any, Any]:
+    if type(value) not in (tuple, list) or len(value) != 2:
+        raise RefusedError("a dict of what are not pairs")
+    return value[0], value[1]
 
 
 def _set(world: OfficialWorld, items: Any = ()) -> set[Any]:
-    return {check_key(item) for item in expect(items, list | tuple | set)}
+    world.budget.step(len(expect(items, list | tuple | set | frozenset)))
+    return {check_key(item, world.budget) for item in items}
 
 
 def _load_from_bytes(world: OfficialWorld, data: Any) -> StorageRecord:
     window = data.copy() if isinstance(data, Window) else Window.of_bytes(expect(data, bytes))
+    world.budget.step(STREAM_STEPS)
     return load_storage(window, world.budget)
 
 
@@ -143,12 +167,21 @@ def _rebuild_parameter(world: OfficialWorld, data: Any, *rest: Any) -> TensorRec
     return expect(data, TensorRecord)
 
 
+def _rebuild_from_type(world: OfficialWorld, function: Any, kind: Any, args: Any, *rest: Any) -> TensorRecord:
+    """How a tensor of a class of its own is pickled, or one with attributes: as what made it, and its arguments."""
+    handler = CALLS.get(expect(function, Global).qualified)
+    if handler is None or handler not in (_rebuild_tensor, _rebuild_parameter):
+        raise RefusedError(f"a tensor made by {show(function.qualified)}")
+    return handler(world, *expect(args, tuple)[:10])
+
+
 def _size(world: OfficialWorld, items: Any = ()) -> tuple[Any, ...]:
-    return tuple(expect(items, list | tuple))
+    world.budget.step(len(expect(items, list | tuple)))
+    return tuple(items)
 
 
 def _device(world: OfficialWorld, *args: Any) -> str:
-    return ":".join(str(a) for a in args if isinstance(a, str | int))[:100]
+    return ":".join(str(a)[:40] if isinstance(a, int) else a[:40] for a in args[:2] if isinstance(a, str | int))
 
 
 def _bound_method(world: OfficialWorld, owner: Any, name: Any) -> Record:
@@ -167,6 +200,8 @@ CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+    "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
     "torch.storage._load_from_bytes": _load_from_bytes,
     "torch.Size": _size,
     "torch.device": _device,

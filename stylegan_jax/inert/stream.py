@@ -11,6 +11,8 @@ import numpy as np
 from stylegan_jax.base.errors import StyleganError
 
 CHUNK = 1 << 14
+MAX_STEPS = 2_000_000
+"""Steps that reading one file may take; official files need some ten thousand opcodes per network."""
 
 
 class RefusedError(StyleganError):
@@ -18,7 +20,7 @@ class RefusedError(StyleganError):
 
 
 class Budget:
-    """Counts the bytes that reading allocates, so that a small file cannot fill the memory.
+    """Counts the bytes that reading allocates and its steps, so that a small file can fill neither memory nor time.
 
     Args:
         limit: bytes that may be allocated in total.
@@ -27,6 +29,7 @@ class Budget:
     def __init__(self, limit: int):
         """Start with nothing spent."""
         self.left = limit
+        self.steps = MAX_STEPS
 
     def charge(self, nbytes: int) -> None:
         """Spend `nbytes`.
@@ -37,6 +40,16 @@ class Budget:
         self.left -= nbytes
         if self.left < 0:
             raise RefusedError("the file expands to far more data than its size can hold")
+
+    def step(self, count: int) -> None:
+        """Spend steps: one per opcode, and per item that a call looks at or copies.
+
+        Raises:
+            RefusedError: the limit is passed.
+        """
+        self.steps -= count
+        if self.steps < 0:
+            raise RefusedError(f"reading it takes more than {MAX_STEPS} steps")
 
 
 class Window:
@@ -97,11 +110,17 @@ class Window:
             RefusedError: the line is longer than `limit`.
         """
         out = bytearray()
-        while (byte := self.read(1)) != b"\n":
+        while True:
+            end = self._buffer.find(b"\n", self._at)
+            end = len(self._buffer) if end < 0 else end
+            out += self._buffer[self._at : end]
+            self._at = end
+            byte = self.read(1)  # the newline, or the first byte behind the buffer
+            if byte == b"\n":
+                return bytes(out)
             out += byte
             if len(out) > limit:
                 raise RefusedError(f"a text line is longer than {limit} bytes")
-        return bytes(out)
 
     def unsigned(self, width: int) -> int:
         """Return a little-endian unsigned integer of `width` bytes."""
@@ -161,4 +180,5 @@ def signed(data: bytes) -> int:
 
 def show(value: object) -> str:
     """Return a short text for an error message; printing a nested container could take exponential time."""
-    return repr(value)[:80] if isinstance(value, str | int | float | type(None)) else f"a {type(value).__name__}"
+    value = value[:80] if isinstance(value, str | bytes) else value
+    return repr(value)[:80] if isinstance(value, str | bytes | int | float | None) else f"a {type(value).__name__}"

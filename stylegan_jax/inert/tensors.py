@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax.inert.machine import Machine
-from stylegan_jax.inert.stream import Budget, RefusedError, Window, signed
+from stylegan_jax.inert.stream import Budget, RefusedError, Window, show, signed
 
 MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -130,7 +130,7 @@ class StorageWorld:
             return _StorageClass(name)
         if (module, name) == ("collections", "OrderedDict"):
             return dict
-        raise RefusedError(f"a tensor stream asks for {f'{module}.{name}'[:200]!r}; it was not run")
+        raise RefusedError(f"a tensor stream asks for {show(f'{module}.{name}')}; it was not run")
 
     def persistent_load(self, pid: Any) -> Any:
         if type(pid) not in (tuple, list) or len(pid) not in (5, 6) or pid[0] != "storage":

@@ -23,6 +23,8 @@ from stylegan_jax.inert.standins import OfficialWorld, Record
 from stylegan_jax.inert.stream import Budget, RefusedError, Window, signed
 
 _MAX_MEMBERS, _MAX_NODES = 20_000, 200_000
+MAX_PATH = 1024
+"""Characters of the dotted name of an array."""
 _TRANSPARENT = ("_parameters", "_buffers", "_modules", "state_dict", "params")
 """Keys that only hold others: those of a pickled module, and wrappers around a state dict."""
 _SCRIPT_CLASSES = ("__torch__.", "torch.jit._pickle.")
@@ -48,10 +50,30 @@ def read_tensors(file: BinaryIO) -> dict[str, np.ndarray]:
             file.seek(0)
             return safetensors.numpy.load(file.read())
         budget = file_budget(size)
-        top = _from_zip(file, budget) if head[:2] == b"PK" else _from_streams(Window(file, 0, size), budget)
-        return {name: record.read(budget) for name, record in _walk(top, "", 0, [0])}
+        top = load_container(file, size, budget)
+        found = {name: record.read(budget) for name, record in _walk(top, "", 0, [0])}
+        if not found and isinstance(top, Record) and not top.is_known:
+            raise RefusedError(top.refusal)
+        return found
     except (*DAMAGE, zipfile.BadZipFile, safetensors.SafetensorError) as error:
         raise RefusedError(f"damaged, or no file of tensors ({type(error).__name__}: {str(error)[:200]})") from None
+
+
+def load_container(file: BinaryIO, size: int, budget: Budget) -> Any:
+    """Return the top of a plain pickle, or of either form of torch.save, as records; nothing is executed.
+
+    Args:
+        file: seekable, of `size` bytes.
+        size: its size.
+        budget: charged with everything that is read.
+
+    Raises:
+        RefusedError, or one of `plain.DAMAGE` and zipfile.BadZipFile: damaged, hostile, or of another kind.
+    """
+    file.seek(0)
+    if file.read(2) == b"PK":
+        return _from_zip(file, budget)
+    return _from_streams(Window(file, 0, size), budget)
 
 
 class _FileWorld(OfficialWorld):
@@ -92,7 +114,7 @@ def _from_streams(window: Window, budget: Budget) -> Any:
         return top
     tensors.check_legacy_head(machine)
     top, keys = machine.load(), machine.load()
-    if type(keys) is not list or sorted(map(str, keys)) != sorted(world.storages):
+    if type(keys) is not list or not all(type(key) is str for key in keys) or sorted(keys) != sorted(world.storages):
         raise RefusedError("a list of storages that is not that of the tensors")
     for key in keys:
         storage = world.storages[key]
@@ -105,6 +127,7 @@ def _from_streams(window: Window, budget: Budget) -> Any:
 
 def _from_zip(file: BinaryIO, budget: Budget) -> Any:
     """Return the top of a zip archive; its members are stored uncompressed."""
+    _check_directory(file)
     with zipfile.ZipFile(file) as archive:
         members = {info.filename: info for info in archive.infolist()}
     found = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
@@ -125,6 +148,23 @@ def _from_zip(file: BinaryIO, budget: Budget) -> Any:
     return top
 
 
+def _check_directory(file: BinaryIO) -> None:
+    """Raise RefusedError for a list of members that is longer than any; it is read whole."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - (1 << 16) - 22))
+    tail = file.read()
+    end = tail.rfind(b"PK\x05\x06")
+    if end < 0:
+        return  # cut off, as zipfile will say
+    counts = [int.from_bytes(tail[end + 10 : end + 12], "little")]
+    wide = tail.rfind(b"PK\x06\x06", 0, max(end, 0))
+    counts += [int.from_bytes(tail[wide + 32 : wide + 40], "little")] * (wide >= 0)
+    lengths = [int.from_bytes(tail[end + 12 : end + 16], "little") % 0xFFFFFFFF]
+    lengths += [int.from_bytes(tail[wide + 40 : wide + 48], "little")] * (wide >= 0)
+    if max(counts) > 0xFFFF or max(lengths) > _MAX_MEMBERS << 10:
+        raise RefusedError(f"a zip archive of {max(counts)} files with a directory of {max(lengths)} bytes")
+
+
 def _member(file: BinaryIO, info: zipfile.ZipInfo) -> Window:
     """Return a window on the bytes of an uncompressed member."""
     file.seek(info.header_offset)
@@ -139,12 +179,15 @@ def _member(file: BinaryIO, info: zipfile.ZipInfo) -> Window:
 def _walk(value: Any, name: str, depth: int, nodes: list[int]) -> Iterator[tuple[str, Any]]:
     """Yield (dotted name, tensor or array) of everything below a value."""
     nodes[0] += 1
+    if len(name) > MAX_PATH:
+        raise RefusedError(f"the name of an array is longer than {MAX_PATH} characters")
     if depth > MAX_DEPTH or nodes[0] > _MAX_NODES:
         raise RefusedError("data nested too deeply or repeated too often")
     if isinstance(value, tensors.TensorRecord | ArrayRecord):
         yield name, value
     inner = value.state if isinstance(value, Record) else value
     if type(inner) is dict:
+        nodes[0] += len(inner)
         for key, item in inner.items():
             if isinstance(key, str):
                 path = name if key in _TRANSPARENT else f"{name}.{key}" if name else key

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stylegan_jax import __version__
+from stylegan_jax.base.errors import printable
 from stylegan_jax.config.arch import ARCH_RULES
 from stylegan_jax.convert.folder import LICENCE_NOTE, count_parameters
 from stylegan_jax.sampling.model import LoadedModel
@@ -95,6 +96,7 @@ def write_card(
         licence: the Hub's identifier; '' when none was stated.
         programs: code that calls the exported programs; '' without.
     """
+    facts = readable(facts)
     parts = [_header(model, licence), f"# {name}", _summary(model), _table(model, facts)]
     parts += ["## Metrics", _metrics(facts), "## Use", _use(model, address)]
     parts += [programs] if programs else []
@@ -102,6 +104,46 @@ def write_card(
     stated = f"Stated by the publisher: `{licence}`." if licence else "None was stated when this folder was written."
     parts += ["## Licence of the weights", f"{stated} {LICENCE_NOTE}"]
     return "\n\n".join(parts) + "\n"
+
+
+def readable(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts that have the types that a run records; a model folder of a stranger may hold any others."""
+    is_count = lambda x: isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < 1e18
+    out: dict[str, Any] = {key: _line(facts[key]) for key in _TEXTS if isinstance(facts.get(key), str)}
+    out |= {key: facts[key] for key in ("nimg", "step") if is_count(facts.get(key))}
+    data = facts.get("data")
+    if isinstance(data, dict):
+        out["data"] = {key: _line(data[key]) for key in ("source", "name", "labels") if isinstance(data.get(key), str)}
+        out["data"] |= {key: data[key] for key in ("xflip", "yflip") if isinstance(data.get(key), bool)}
+        out["data"] |= {"num_images": int(data["num_images"])} if is_count(data.get("num_images")) else {}
+    versions = facts.get("versions")
+    if isinstance(versions, dict):
+        out["versions"] = {_line(k): _line(v) for k, v in versions.items() if isinstance(v, str)}
+    rows = facts.get("metrics")
+    out["metrics"] = [row for row in map(_metric, rows if isinstance(rows, list | tuple) else []) if row]
+    return out
+
+
+_TEXTS = ("recipe", "augment", "source", "sha256", "era", "run")
+
+
+def _line(text: str) -> str:
+    """Return a text of a table's cell: one line, without what Markdown or a terminal would obey."""
+    return printable(" ".join(text.split()))[:200].translate(str.maketrans("`|<>", "'/()"))
+
+
+def _metric(row: Any) -> dict[str, Any]:
+    """Return a row of the metrics as a run records it; {} for anything else."""
+    is_number = lambda x: isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
+    if not isinstance(row, dict) or not isinstance(row.get("metric"), str):
+        return {}
+    if not is_number(row.get("value")) or not is_number(row.get("nimg")):
+        return {}
+    interval, detector = row.get("interval"), row.get("detector")
+    is_interval = isinstance(interval, list | tuple) and len(interval) == 2 and all(map(is_number, interval))
+    kept = {"metric": _line(row["metric"]), "value": row["value"], "nimg": row["nimg"]}
+    kept |= {"interval": interval} if is_interval else {}
+    return kept | ({"detector": _line(detector)} if isinstance(detector, str) else {})
 
 
 def _header(model: LoadedModel, licence: str) -> str:
@@ -148,7 +190,7 @@ def _table(model: LoadedModel, facts: Mapping[str, Any]) -> str:
 
 
 def _metrics(facts: Mapping[str, Any]) -> str:
-    rows = [row for row in facts.get("metrics") or () if {"metric", "value", "nimg"} <= row.keys()]
+    rows = facts["metrics"]
     if not rows:
         return "No metrics were recorded for this model."
     lines = ["| metric | value | 95 % interval | network | after |", "|---|---|---|---|---|"]

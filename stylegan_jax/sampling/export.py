@@ -14,7 +14,9 @@ from stylegan_jax.sampling import card, programs
 from stylegan_jax.sampling.model import LoadedModel
 
 CODE = """Without the code of this project, by JAX and safetensors alone; the folder `stablehlo` has one program per
-function and platform, and `export.json` lists their inputs and outputs:
+function and platform, and `export.json` lists their inputs and outputs. A program is code, which JAX compiles and runs
+with your rights: run those of people you trust. `load_exported` of `stylegan_jax.sampling.exported` raises an error for
+programs that call anything outside of themselves; the lines below do not look.
 
 ```python
 import json, pathlib
@@ -97,8 +99,10 @@ def networks(model: LoadedModel, whole: bool) -> dict[str, Any]:
     if whole:
         if model.g is None or model.d is None:
             missing = [name for name, net in (("G", model.g), ("D", model.d)) if net is None]
+            left = model.provenance.get("left_out")
+            why = f" ({'; '.join(map(str, left.values()))})" if isinstance(left, dict) and left else ""
             raise ValueError(
-                f"whole: this model has no {' and no '.join(missing)}; leave it out, or pass the workdir of a run"
+                f"whole: this model has no {' and no '.join(missing)}{why}; leave it out, or pass the workdir of a run"
             )
         found |= {"g": {**model.g, "w_avg": model.w_avg}, "d": model.d}
     return found

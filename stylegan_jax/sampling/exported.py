@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ from stylegan_jax.sampling.model import Latents, as_latents, check_truncation
 FOLDER = "stablehlo"
 FORMAT, FORMAT_VERSION = "stylegan_jax exported programs", 1
 FUNCTIONS = ("map", "synthesize", "sample")
+KNOWN_CALLS = ("custom_call @shape_assertion",)
+"""Calls that XLA itself resolves, of programs whose batch may have any size; others reach into this process."""
 BACKENDS = {"gpu": "cuda"}
 """JAX's names of backends, where `jax.export` has others."""
 
@@ -98,8 +101,8 @@ def load_exported(path: str | os.PathLike[str], platform: str = "") -> ExportedM
         platform: 'cpu', 'cuda' or 'tpu'; '': that of the default device.
 
     Raises:
-        ConfigError: no programs there, none for the platform, a file that is not the one described, or one that cannot
-            be read.
+        ConfigError: no programs there, none for the platform, a file that is not the one described, one that cannot be
+            read, or one that calls code outside of itself (nothing of it is compiled then).
     """
     folder = hub.pull(path, hub.EXPORTED_FILES) if hub.is_address(path) else Path(path)
     where = os.fspath(path)
@@ -113,9 +116,25 @@ def load_exported(path: str | os.PathLike[str], platform: str = "") -> ExportedM
         data = _check(folder / FOLDER / f"{name}.{platform}.bin", described.programs[name][platform])
         try:
             programs[name] = export.deserialize(bytearray(data))
+            unsafe = foreign_calls(programs[name].mlir_module())
         except Exception as error:  # whatever its parsers raise
             raise ConfigError(f"{where}: {name}.{platform}.bin is no program that JAX reads ({error})") from error
+        if unsafe:
+            raise ConfigError(
+                f"{where}: {name}.{platform}.bin calls what no program of ours calls, and was not compiled: "
+                f"{', '.join(unsafe[:8])}"
+            )
     return ExportedModel(described, programs, _read_weights(weights, described, where))
+
+
+def foreign_calls(module: str) -> list[str]:
+    """Return what a program calls outside of itself and is not in `KNOWN_CALLS`.
+
+    Args:
+        module: its text, as MLIR prints it.
+    """
+    found = re.findall(r"custom_call(?!_target)(?: @\w+|.{0,60})|stablehlo\.(?:infeed|outfeed|send|recv)\b", module)
+    return sorted({text for text in found if text not in KNOWN_CALLS})
 
 
 def _read_description(path: Path, where: str) -> Description:

@@ -16,7 +16,7 @@ from stylegan_jax.base.errors import ConfigError
 MODEL_FILES = ("model.json", "weights.safetensors")
 EXPORTED_FILES = ("weights.safetensors", "stablehlo/*.json", "stablehlo/*.bin")
 INSTALL = "pip install 'huggingface_hub>=0.30', or pip install -e '.[hub]' in the checkout"
-_ADDRESS = re.compile(r"hf:/{1,2}(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_ADDRESS = re.compile(r"hf:/{1,2}(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\w[\w./-]*))?", re.ASCII)
 """One slash where a `Path` was made of it."""
 
 
@@ -39,8 +39,10 @@ def pull(path: str | os.PathLike[str], files: Sequence[str] = MODEL_FILES) -> Pa
         ConfigError: not such an address, no huggingface_hub, no such repository, no connection, or no model folder.
     """
     found = _ADDRESS.fullmatch(os.fspath(path))
-    if not found:
-        raise ConfigError(f"{os.fspath(path)}: write hf://USER/NAME, or hf://USER/NAME@REVISION")
+    if not found or ".." in os.fspath(path):
+        raise ConfigError(
+            f"{os.fspath(path)}: write hf://USER/NAME, or hf://USER/NAME@REVISION (a branch, tag or commit)"
+        )
     hub, repo = _library(), found["repo"]
     try:
         folder = Path(hub.snapshot_download(repo, revision=found["revision"], allow_patterns=list(files)))
@@ -101,7 +103,7 @@ def check_name(repo: str) -> None:
     Raises:
         ConfigError: either fails.
     """
-    if not _ADDRESS.fullmatch(f"hf://{repo}") or "@" in repo:
+    if not _ADDRESS.fullmatch(f"hf://{repo}") or "@" in repo or ".." in repo:
         raise ConfigError(f"--push={repo}: write USER/NAME")
     _library()
 

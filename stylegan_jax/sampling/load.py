@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stylegan_jax import models
+from stylegan_jax.base.errors import visible
+from stylegan_jax.base.trees import named_leaves
 from stylegan_jax.checkpoints.restore import committed_steps, restore_g_ema, restore_nets
 from stylegan_jax.config import ConfigError, ModelConfig, from_dict, is_grown, model_from_dict
+from stylegan_jax.convert.errors import BadCheckpointError
+from stylegan_jax.convert.pickles import listing
+from stylegan_jax.inert.ordinary import is_url, newest_file, url_advice
 from stylegan_jax.models import grown
 from stylegan_jax.sampling import hub
 from stylegan_jax.sampling.model import LoadedModel
+
+_log = logging.getLogger(__name__)
 
 
 def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: bool = False) -> LoadedModel:
@@ -19,45 +30,78 @@ def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: 
 
     Args:
         path: a workdir of `train`, a model folder (`model.json`), the address of one on the Hugging Face Hub
-            ('hf://user/name', 'hf://user/name@revision'), or an official `.pkl`, which is read without running
-            anything in it.
+            ('hf://user/name', 'hf://user/name@revision'), or a network file of others, such as an official `.pkl`,
+            which is read without running anything in it.
         step: which checkpoint of a workdir; None: the newest.
-        whole: of a workdir, read G and D as well as the averaged generator.
+        whole: read G and D as well as the averaged generator. A file's G or D of another kind is left out, and
+            `provenance['left_out']` says why.
 
     Raises:
         ConfigError: nothing of these is at `path`.
-        BadCheckpointError: the file or folder is damaged, hostile, or of an architecture that does not exist here.
+        BadCheckpointError: the file or folder is damaged, hostile, of an architecture that does not exist here, or has
+            numbers that are not finite.
         CheckpointError: the workdir's checkpoint is damaged.
     """
-    path = hub.pull(path) if step is None and hub.is_address(path) else Path(path)
+    if is_url(path):
+        raise ConfigError(url_advice(path))
+    given, path = os.fspath(path), hub.pull(path) if step is None and hub.is_address(path) else Path(path)
     if step is not None and not (path / "checkpoints").is_dir():
         raise ConfigError(f"step {step} of {path}: only a run's workdir has steps; leave it out")
     if path.is_file():
         from stylegan_jax.convert import convert_pickle
 
-        config, nets, provenance = convert_pickle(path)
-        return _from_nets(model_from_dict(config), nets, provenance)
+        options: dict[str, Any] = {"optional": ("G", "D")} if whole else {"nets": ("G_ema", "G"), "first": True}
+        config, nets, provenance = convert_pickle(path, **options)
+        return _from_nets(given, _config(path, config), nets, provenance)
     if (path / "model.json").exists():
         from stylegan_jax.convert import model_config, read_model_folder
 
-        model, nets = read_model_folder(path)
+        model, nets = read_model_folder(path, () if whole else ("g_ema", "g"))
         provenance = model.get("provenance", {})
-        found = _from_nets(model_from_dict(model_config(model)), nets, provenance)
+        found = _from_nets(given, _config(path, model_config(model)), nets, provenance)
         return found.replace(label_kind=str(provenance.get("label_kind", "")))
     if committed_steps(path / "checkpoints"):
         return _from_workdir(path, step, whole)
-    what = "contains no model" if path.exists() else "does not exist"
-    raise ConfigError(f"{path} {what}; pass a run's workdir with a checkpoint, a model folder, or an official .pkl")
+    raise ConfigError(
+        f"{path} {_absence(path, given)}; pass a run's workdir with a checkpoint, a model folder, or a network file"
+    )
+
+
+def _config(path: Path, config: dict[str, Any]) -> ModelConfig:
+    """Return the configuration of a file or folder, which is named where no network here has it."""
+    try:
+        return model_from_dict(config)
+    except ConfigError as error:
+        raise BadCheckpointError(path, str(error).replace("config.model.", "")) from None
+
+
+def _absence(path: Path, given: str) -> str:
+    """Return what is at a path instead of a model."""
+    if not path.exists():
+        on_hub = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", given) is not None and not path.suffix
+        return "does not exist" + (f"; if it is on the Hugging Face Hub, write hf://{given}" if on_hub else "")
+    newest = newest_file(path)
+    if newest:
+        return f"is a folder of network files, of which {newest} is the newest; pass {path / newest}"
+    if (path / "weights.safetensors").exists():
+        return "has weights.safetensors but no model.json, which says how the network is built"
+    above = next((folder for folder in path.resolve().parents[:3] if committed_steps(folder / "checkpoints")), None)
+    return f"is a part of the workdir {above}" if above else "contains no model"
 
 
 def _from_workdir(path: Path, step: int | None, whole: bool) -> LoadedModel:
     g_ema, meta, step = restore_g_ema(path, step=step)
     config = model_from_dict(meta["config"]["model"])
     nets = {"g_ema": g_ema}
+    bad = [name for name, x in named_leaves(g_ema).items() if not np.isfinite(x).all()]
+    if bad:
+        raise BadCheckpointError(
+            path, f"NaN or infinity at step {step} in {listing(bad)}: nothing can be drawn; take an earlier --step"
+        )
     if whole:
         state, _, _ = restore_nets(path, ("nets", "moving"), step)
         nets |= {"g": state["nets"]["g"] | {"w_avg": state["moving"]["w_avg"]}, "d": state["nets"]["d"]}
-    model = _from_nets(config, nets, {"workdir": str(path), "step": step, "nimg": meta["nimg"]})
+    model = _from_nets(str(path), config, nets, {"workdir": str(path), "step": step, "nimg": meta["nimg"]})
     model = model.replace(label_kind=meta.get("label_kind", ""))
     experiment = from_dict(meta["config"]) if config.grows else None
     if experiment is None or is_grown(experiment, step):
@@ -65,13 +109,23 @@ def _from_workdir(path: Path, step: int | None, whole: bool) -> LoadedModel:
     return model.replace(gan=grown.after(model.gan, experiment, step), is_grown=False)
 
 
-def _from_nets(config: ModelConfig, nets: dict[str, Any], provenance: dict[str, Any]) -> LoadedModel:
+def _from_nets(path: str, config: ModelConfig, nets: dict[str, Any], provenance: dict[str, Any]) -> LoadedModel:
     chosen = nets.get("g_ema") or nets.get("g")
     if chosen is None:
-        raise ConfigError(f"no generator among {sorted(nets)}; nothing to sample from")
+        raise ConfigError(f"{path}: no generator among {', '.join(sorted(nets))}; nothing to sample from")
+    provenance = dict(provenance)
+    if not nets.get("g_ema"):
+        provenance["drawn"] = "G"
+        _say(path, "no averaged generator (G_ema) in it: its G is drawn, as training left it")
+    if provenance.get("note") and "era" in provenance and "g_ema" in nets:
+        _say(path, provenance["note"])
     split = lambda net: None if net is None else {k: v for k, v in net.items() if k != "w_avg"}
     g_ema = split(chosen)
     assert g_ema is not None
     g_ema.setdefault("buffers", {})
     gan = models.build(config)
     return LoadedModel(config, gan, g_ema, chosen["w_avg"], split(nets.get("g")), nets.get("d"), provenance)
+
+
+def _say(path: str, note: Any) -> None:
+    _log.warning("%s", visible(f"note: {path}: {str(note)[:200]}"))

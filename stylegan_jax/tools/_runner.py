@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -77,6 +78,7 @@ def run(
 ) -> int:
     """Parse, act, print the sentence that `action` returns; a mistake prints one line and returns exit code 2."""
     args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")  # notes of `load_model`
     from stylegan_jax.runtime.compiling import use_compilation_cache
 
     _claimed.clear()

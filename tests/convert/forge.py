@@ -144,9 +144,37 @@ def zip_stream(raw: bytes, kind: str, count: int, compression: int = zipfile.ZIP
     return file.getvalue()
 
 
-def storage(array: np.ndarray, form: Any = stream) -> Call:
+class Container:
+    """What torch.save writes: storages beside the pickle; pass it as `form`, then `zip` or `legacy` what was made."""
+
+    def __init__(self) -> None:
+        self.storages: list[bytes] = []
+
+    def add(self, raw: bytes, kind: str, count: int) -> Persistent:
+        self.storages.append(raw)
+        return Persistent(("storage", Name("torch", kind), str(len(self.storages) - 1), "cpu", count))
+
+    def zip(self, content: Any) -> bytes:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("archive/data.pkl", dumps(content, 2))
+            archive.writestr("archive/byteorder", "little")
+            for key, raw in enumerate(self.storages):
+                archive.writestr(f"archive/data/{key}", raw)
+        return file.getvalue()
+
+    def legacy(self, content: Any, itemsize: int = 4) -> bytes:
+        info = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+        keys = [str(key) for key in range(len(self.storages))]
+        head = b"".join(dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, info, content, keys))
+        return head + b"".join(struct.pack("<q", len(raw) // itemsize) + raw for raw in self.storages)
+
+
+def storage(array: np.ndarray, form: Any = stream) -> Any:
     kind = f"{KINDS[array.dtype.name]}Storage"
     flat = np.ascontiguousarray(array).reshape(-1)
+    if isinstance(form, Container):
+        return form.add(flat.tobytes(), kind, flat.size)
     return Call(Name("torch.storage", "_load_from_bytes"), form(flat.tobytes(), kind, flat.size))
 
 

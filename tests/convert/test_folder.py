@@ -173,17 +173,17 @@ def test_command_line_both_ways(tmp_path, pickle_file, capsys):
         np.testing.assert_array_equal(got[name], value)
     kwargs = json.loads((back / "init_kwargs.json").read_text())
     assert kwargs["G_ema"]["img_resolution"] == 8 and kwargs["D"]["epilogue_kwargs"]["mbstd_group_size"] == 4
-    assert main([f"--model={model}", f"--out={back}", "--to=official"]) == 1
+    assert main([f"--model={model}", f"--out={back}", "--to=official"]) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert main([f"--model={model}", f"--out={back}", "--to=official", "--overwrite", "--nets=d"]) == 0
     assert sorted(p.name for p in back.iterdir()) == ["D.safetensors", "init_kwargs.json"]
 
 
 def test_command_line_errors(tmp_path, pickle_file, capsys):
-    assert main([f"--model={tmp_path / 'none.pkl'}", f"--out={tmp_path / 'm'}"]) == 1
-    assert main([f"--model={tmp_path}", f"--out={tmp_path / 'm'}"]) == 1
-    assert main([f"--model={pickle_file}", f"--out={tmp_path / 'm'}", "--nets=G"]) == 1
-    assert main([f"--model={pickle_file}", f"--out={tmp_path / 'm'}", "--to=official"]) == 1
+    assert main([f"--model={tmp_path / 'none.pkl'}", f"--out={tmp_path / 'm'}"]) == 2
+    assert main([f"--model={tmp_path}", f"--out={tmp_path / 'm'}"]) == 2
+    assert main([f"--model={pickle_file}", f"--out={tmp_path / 'm'}", "--nets=G"]) == 2
+    assert main([f"--model={pickle_file}", f"--out={tmp_path / 'm'}", "--to=official"]) == 2
     error = capsys.readouterr().err
     assert error.count("error: ") == 4 and "known are g_ema, g, d" in error
     assert not (tmp_path / "m").exists()
@@ -209,7 +209,7 @@ def test_conversion_imports_nothing_heavy(tmp_path, pickle_file):
         command = [sys.executable, "-c", LIMITED, str(path), f"--out={tmp_path / name}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
         heavy.append(done.stdout.strip().splitlines()[-1].split(maxsplit=3)[1::2])
-    assert heavy == [["0", "['jax']"], ["1", "[]"]]
+    assert heavy == [["0", "['jax']"], ["2", "[]"]]
 
 
 @pytest.mark.slow
@@ -243,5 +243,5 @@ def test_the_command_takes_one_model(words, capsys):
 
 
 def test_the_model_may_be_positional(tmp_path, capsys):
-    assert main([str(tmp_path / "none.pkl"), "--out=x"]) == 1
+    assert main([str(tmp_path / "none.pkl"), "--out=x"]) == 2
     assert "none.pkl" in capsys.readouterr().err

@@ -202,7 +202,7 @@ def test_imported_networks_compute_what_the_file_says(tmp_path, case):
     options = CASES[case]
     args = {k: v for k, v in options.items() if k not in ("labels", "rgb")}
     g, d, nets = make(**options)
-    model = load_model(write(tmp_path, nets))
+    model = load_model(write(tmp_path, nets), whole=True)
     labels = options.get("labels", 0)
     assert (model.config.grows, model.config.label_dim) == ("rgb" not in options, labels)
     rng = np.random.default_rng(3)

@@ -133,4 +133,4 @@ def test_flipped_bytes_never_escape():
                 outcomes["read"] += 1
                 assert all(isinstance(x, np.ndarray) for x in tensors.values())
                 assert sum(x.nbytes for x in tensors.values()) <= sum(x.nbytes for x in whole.values())
-        assert outcomes["refused"] > 10 and outcomes.total() == 150, outcomes
+        assert outcomes["refused"] > 5 and outcomes.total() == 150, outcomes

@@ -13,7 +13,7 @@ from typing import Any
 from stylegan_jax.config import ConfigError, ExperimentConfig, ModelConfig, model_from_dict
 from stylegan_jax.config.arch.stylegan3 import count_taps
 from stylegan_jax.convert.errors import BadCheckpointError
-from stylegan_jax.convert.pickles import OfficialNet
+from stylegan_jax.convert.pickles import OfficialNet, listing
 
 ARCHITECTURES: tuple[str, ...] = ModelConfig.__dataclass_fields__["g_arch"].metadata["choices"]
 # What official files can ask for; all are in ops.bias_act.ACTIVATIONS, which needs JAX.
@@ -22,7 +22,16 @@ WHOLE_BATCH = 1 << 20  # a minibatch-stddev group larger than any batch: the off
 
 DEFAULTS: dict[str, Any] = ExperimentConfig().to_dict()["model"] | {"resolution": 0, "label_dim": 0}
 """What a model configuration holds when the arguments say nothing else; a file names its resolution and its labels."""
-SHARED = ("resolution", "img_channels", "label_dim", "activation", "conv_clamp", "resample_filter", "grows")
+SHARED = (
+    "resolution",
+    "base_size",
+    "img_channels",
+    "label_dim",
+    "activation",
+    "conv_clamp",
+    "resample_filter",
+    "grows",
+)
 LIMITS = {
     "stylegan3": {"num_layers": 100, "filter_size": 32, "lrelu_upsampling": 8, "margin_size": 1000, "conv_kernel": 31}
 }
@@ -36,6 +45,7 @@ FILTER_TAPS: dict[str, Callable[[ModelConfig], int]] = {"stylegan3": count_taps}
 MAX_FILTER_TAPS = 1 << 13
 """Largest number of them; StyleGAN3 at 1024x1024 has 410 (T) and 1994 (R)."""
 HARMLESS = ("class_name", "fp16_channels_last", "fused_modconv_default", "freeze_layers", "num_ws", "use_fp16")
+HARMLESS += ("freeze_embed",)  # what stylegan3-fun froze in training is in the arrays like the rest
 _MISSING = object()
 
 
@@ -45,8 +55,9 @@ def channels(arguments: Mapping[str, Any], resolution: int) -> int:
 
 
 def resolutions(arguments: Mapping[str, Any]) -> list[int]:
-    """Return the block resolutions, 4 first."""
-    return [2**i for i in range(2, int(math.log2(arguments["resolution"])) + 1)]
+    """Return the nominal block resolutions, 4 first."""
+    blocks = int(math.log2(arguments["resolution"] // arguments.get("base_size", (4, 4))[0])) + 1
+    return [4 * 2**i for i in range(blocks)]
 
 
 def merge_arguments(g: Mapping[str, Any] | None, d: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -69,7 +80,7 @@ def merge_arguments(g: Mapping[str, Any] | None, d: Mapping[str, Any] | None) ->
             clash.append("channel_base")
         if clash:
             pairs = ", ".join(f"{key} ({g[key]} and {d.get(key, DEFAULTS[key])})" for key in clash)
-            raise BadCheckpointError("", f"generator and discriminator differ in {pairs}; convert one with --nets")
+            raise BadCheckpointError("", f"generator and discriminator differ in {pairs}")
     return {**DEFAULTS, **(d or {}), **(g or {})}
 
 
@@ -118,7 +129,9 @@ class Arguments:
         given = self.left.pop(name, _MISSING)
         stored = self.attributes.get(module, {}).get(attribute or name, _MISSING) if module is not None else _MISSING
         if given is not _MISSING and stored is not _MISSING and given != stored:
-            raise BadCheckpointError("", f"{self.label}: {name} is {given!r} but the network was built with {stored!r}")
+            raise BadCheckpointError(
+                "", f"{self.label}: {name} is {given!r:.80} but the network was built with {stored!r:.80}"
+            )
         return next((v for v in (given, stored) if v is not _MISSING), default)
 
     def whole(self, name: str, default: int, module: str | None = None, attribute: str = "") -> int:
@@ -155,6 +168,13 @@ class Arguments:
             raise BadCheckpointError("", f"{self.label}: {name} differs from {value!r}, which is not supported")
 
 
+def mapping_widths(mapping: Arguments, w_dim: int) -> dict[str, int]:
+    """Return the widths of a mapping network, 0 for that of w."""
+    keys = {"embed_features": "mapping_embed_dim", "layer_features": "mapping_layer_dim"}
+    found = {key: mapping.optional(name, None) for name, key in keys.items()}
+    return {key: 0 if width in (None, w_dim) else width for key, width in found.items()}
+
+
 def fir_taps(value: Any) -> list[float]:
     """Return the taps of a resampling filter, checked."""
     if not isinstance(value, list | tuple) or not value or not all(isinstance(t, int | float) for t in value):
@@ -169,14 +189,34 @@ def clamp_bound(value: Any) -> float:
     return float(value or 0)
 
 
+def canvas(kwargs: Arguments) -> dict[str, Any]:
+    """Return the keys of the size of the images, which forks draw on another base than 4x4.
+
+    eps696's stylegan2ada says `init_res`, (h, w); StyleGAN-Human says `square`, without which w is h / 2. Both name
+    their blocks by `img_resolution`, as if the base were 4x4.
+    """
+    nominal, is_square = kwargs.whole("img_resolution", 0, ""), kwargs.get("square", True)
+    base = kwargs.get("init_res", [4, 4] if is_square else [4, 2])
+    if type(is_square) is not bool or type(base) not in (list, tuple) or len(base) != 2:
+        raise BadCheckpointError("", f"{kwargs.label}: square or init_res is not as the forks write them")
+    if not all(type(size) is int and 1 <= size <= 1024 for size in base):
+        raise BadCheckpointError("", f"{kwargs.label}: init_res is {list(base)!r:.80}, not (height, width)")
+    if list(base) == [4, 4]:
+        return {"resolution": nominal, "base_size": [4, 4]}
+    if not 8 <= nominal <= MAX_SIZE or nominal & (nominal - 1):
+        raise BadCheckpointError("", f"img_resolution {nominal} is not a power of two between 8 and {MAX_SIZE}")
+    return {"resolution": nominal // 4 * base[0], "base_size": list(base)}
+
+
 def finish(out: dict[str, Any], *parts: Arguments) -> dict[str, Any]:
     """Check the numbers that the tables rely on, and that no argument was ignored."""
     for part in parts:
         if part.left:
-            unknown = ", ".join(sorted(map(str, part.left)))
             raise BadCheckpointError(
-                "", f"{part.label} has arguments that change the network and are not known: {unknown}"
+                "", f"{part.label} has arguments that change the network and are not known: {listing(part.left)}"
             )
+    if out.get("z_dim") == 0:
+        raise BadCheckpointError("", "z_dim is 0: it draws from its label alone, and here every image needs a latent")
     check_arguments(out)
     return out
 
@@ -192,7 +232,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> ModelConfig:
     resolution, base = full["resolution"], list(full["base_size"])
     if base == [4, 4] and (not 8 <= resolution <= MAX_SIZE or resolution & (resolution - 1)):
         raise BadCheckpointError("", f"resolution {resolution} is not a power of two between 8 and {MAX_SIZE}")
-    if channels(full, resolution) < 1:
+    if base == [4, 4] and channels(full, resolution) < 1:
         raise BadCheckpointError("", f"channel_base {full['channel_base']} leaves no channels at {resolution}")
     if max(full["mapping_layers"], full["d_mapping_layers"]) > 1000:
         raise BadCheckpointError("", "more than 1000 mapping layers")
@@ -210,7 +250,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> ModelConfig:
     try:
         model = model_from_dict(full)
     except ConfigError as error:
-        raise BadCheckpointError("", str(error)) from None
+        raise BadCheckpointError("", str(error).replace("config.model.", "")) from None
     if max(model.image_shape[:2]) > MAX_SIZE:
         raise BadCheckpointError("", f"images of {model.image_shape} are larger than {MAX_SIZE} on a side")
     taps = FILTER_TAPS[arch](model) if arch in FILTER_TAPS else 0

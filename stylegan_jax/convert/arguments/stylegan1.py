@@ -6,7 +6,8 @@ from typing import Any
 
 from stylegan_jax.convert.arguments.shared import check_arguments, clamp_bound, fir_taps
 from stylegan_jax.convert.errors import BadCheckpointError
-from stylegan_jax.convert.pickles import OfficialNet
+from stylegan_jax.convert.pickles import OfficialNet, listing
+from stylegan_jax.convert.tf_names import settle
 
 # Arguments that change nothing once a network is trained, or only its use; `from_tensorflow` used fused_scale.
 _USAGE = ("truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val", "style_mixing_prob")
@@ -24,6 +25,7 @@ class _Arguments:
 
     def __init__(self, net: OfficialNet, rgb: str):
         self.label, self.left = net.class_name, {k: v for k, v in net.init_kwargs.items() if k not in _USAGE}
+        settle(self.left, self.label)
         for key, neutral in _NEUTRAL.items():
             if self.left.pop(key, neutral) != neutral:
                 raise BadCheckpointError("", f"{self.label}: {key} differs from {neutral!r}, which is not supported")
@@ -58,8 +60,7 @@ class _Arguments:
         }
         out["stylegan1"] = {"blur_filter": [float(t) for t in fir_taps(blur or [1])]}
         if self.left:
-            unknown = ", ".join(sorted(map(str, self.left)))
-            raise BadCheckpointError("", f"{self.label} has unknown arguments: {unknown}")
+            raise BadCheckpointError("", f"{self.label} has unknown arguments: {listing(self.left)}")
         return out
 
 

@@ -10,10 +10,12 @@ from stylegan_jax.convert.arguments.shared import (
     ARCHITECTURES,
     WHOLE_BATCH,
     Arguments,
+    canvas,
     channels,
     clamp_bound,
     finish,
     fir_taps,
+    mapping_widths,
 )
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import OfficialNet
@@ -36,8 +38,7 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
     era_ada = "synthesis_kwargs" in net.init_kwargs
     kwargs = Arguments(net, names, nested=("synthesis_kwargs", "block_kwargs", "layer_kwargs"))
     mapping = kwargs.part("mapping_kwargs", "mapping")
-    out = {
-        "resolution": kwargs.whole("img_resolution", 0, ""),
+    out = canvas(kwargs) | {
         "img_channels": kwargs.whole("img_channels", 3, ""),
         "label_dim": kwargs.whole("c_dim", 0, ""),
         "z_dim": kwargs.whole("z_dim", 512, ""),
@@ -55,9 +56,7 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
     }
     kwargs.fixed("kernel_size", 3)
     mapping.choice("activation", "lrelu", "mapping.fc0", ("lrelu",))
-    for name, key in {"embed_features": "mapping_embed_dim", "layer_features": "mapping_layer_dim"}.items():
-        width = mapping.optional(name, None)
-        out[key] = 0 if width in (None, out["w_dim"]) else width
+    out |= mapping_widths(mapping, out["w_dim"])
     notes = {"w_avg_beta": mapping.get("w_avg_beta", 0.995 if era_ada else 0.998, "mapping")}
     return finish(out, kwargs, mapping), {**notes, **kwargs.harmless}
 
@@ -67,10 +66,9 @@ def discriminator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str,
     kwargs = Arguments(net, ("c_dim", "img_resolution", "img_channels"), nested=("block_kwargs",))
     mapping = kwargs.part("mapping_kwargs", "mapping")
     epilogue = kwargs.part("epilogue_kwargs", "b4")
-    resolution = kwargs.whole("img_resolution", 0, "")
-    top = f"b{resolution}"
-    out = {
-        "resolution": resolution,
+    size = canvas(kwargs)
+    top = f"b{size['resolution'] * 4 // size['base_size'][0]}"
+    out = size | {
         "img_channels": kwargs.whole("img_channels", 3, ""),
         "label_dim": kwargs.whole("c_dim", 0, ""),
         "channel_base": kwargs.whole("channel_base", 32768),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stylegan_jax.convert.arguments import stylegan2
-from stylegan_jax.convert.arguments.shared import Arguments, clamp_bound, finish
+from stylegan_jax.convert.arguments.shared import Arguments, clamp_bound, finish, mapping_widths
 from stylegan_jax.convert.pickles import OfficialNet
 
 discriminator_arguments = stylegan2.discriminator_arguments
@@ -29,6 +29,7 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
     kwargs = Arguments(net, names, nested=("synthesis_kwargs", "layer_kwargs"))
     mapping = kwargs.part("mapping_kwargs", "mapping")
     layer = next((name for name in net.attributes if name.startswith("synthesis.L0_")), "")
+    kwargs.fixed("square", True)  # of StyleGAN-Human
     number = lambda name, default, module="": float(kwargs.number(name, default, module, name))
     out = {
         "arch": "stylegan3",
@@ -58,6 +59,7 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
             "magnitude_ema_kimg": 20.0,
         },
     }
+    out |= mapping_widths(mapping, out["w_dim"])  # of forks that took the mapping network of StyleGAN2
     notes = {
         "w_avg_beta": mapping.get("w_avg_beta", 0.998, "mapping"),
         "magnitude_ema_beta": kwargs.get("magnitude_ema_beta", 0.999, layer),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from stylegan_jax.base.errors import visible
 from stylegan_jax.base.trees import flatten, unflatten
 from stylegan_jax.config import ARCH_RULES, ConfigError, ExperimentConfig, ModelConfig
 from stylegan_jax.sampling.load import load_model
@@ -58,7 +59,9 @@ def transfer(config: ExperimentConfig, state: TrainState, source: Source) -> tup
     average = _merge("G average", state.ema["g"], model.g_ema["params"], lines, problems)
     d = state.nets["d"]
     if model.d is None:
-        lines.append("  D: not in the source; starts anew")
+        left = model.provenance.get("left_out")
+        why = f" ({left['d']})" if isinstance(left, dict) and "d" in left else ""
+        lines.append(visible(f"  D: not in the source{why}; starts anew"))
     else:
         d = _merge_network("D", d, model.d, lines, problems)
     have = state.moving["w_avg"]

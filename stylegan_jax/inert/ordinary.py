@@ -1,0 +1,109 @@
+"""What a file is that was taken for a network by mistake: told from its first bytes, with what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+_HEAD = 1024
+_URL = re.compile(r"(?P<scheme>https?|ftp|s3|gs|git):/{1,2}(?P<rest>.*)", re.IGNORECASE)
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"7z\xbc\xaf": "7z",
+    b"Rar!": "rar",
+}
+_OTHERS = {
+    b"\x89PNG": "a picture (PNG)",
+    b"\xff\xd8\xff": "a picture (JPEG)",
+    b"GIF8": "a picture (GIF)",
+    b"%PDF": "a PDF document",
+    b"\x89HDF": "an HDF5 file, as Keras writes it",
+    b"\x93NUMPY": "a NumPy array (.npy)",
+    b"\x7fELF": "a program",
+}
+
+
+def is_pointer(head: bytes) -> bool:
+    """Return whether a file begins like what Git leaves in the place of a large file."""
+    return head.startswith(b"version https://git-lfs.github.com")
+
+
+def wrong_file(file: BinaryIO) -> str:
+    """Return what a file is, and what to do, if it is one of the usual ones that hold no network.
+
+    Args:
+        file: seekable; read from its start.
+
+    Returns:
+        A text that completes 'FILE: …'; '' for anything else.
+    """
+    file.seek(0)
+    head = file.read(_HEAD)
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not head:
+        return "is empty; download it again"
+    if is_pointer(head):
+        return "is a Git LFS pointer, not the file itself; run 'git lfs pull' in the checkout, or download the file"
+    if text[:1] == b"<" and re.match(rb"<(!doctype|!--|html|head|body|\?xml)", text[:20].lower()):
+        return "is a web page, not a network; the download needs another address, a login or a confirmation"
+    packed = next((kind for magic, kind in _PACKED.items() if head.startswith(magic)), "")
+    packed = packed or ("tar" if head[257:262] == b"ustar" else "")
+    if packed:
+        return f"is packed with {packed}; unpack it first, and pass the file in it"
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 40:
+        return _beside(file, "is a safetensors file, which does not say how its network is built")
+    if text[:1] in (b"{", b"[") and re.match(rb"[{\[]\s*([\"{}\[\]\d-]|$)", text):
+        return _beside(file, "is JSON, not a network")
+    return next((f"is {kind}, not a network" for magic, kind in _OTHERS.items() if head.startswith(magic)), "")
+
+
+def _beside(file: BinaryIO, what: str) -> str:
+    """Return `what`, with the folder to pass in place of a file of it."""
+    folder = os.path.dirname(os.path.abspath(getattr(file, "name", "") or "."))
+    names = ("model.json", "weights.safetensors", "checkpoints")
+    has_model = any(os.path.exists(os.path.join(folder, name)) for name in names)
+    return f"{what}; pass the folder that it is in" if has_model else what
+
+
+def newest_file(folder: Path) -> str:
+    """Return the newest network file of others in a folder, or in one of its folders, relative to it; '' without.
+
+    Newest is the highest number in names such as network-snapshot-000123.pkl, else the latest time.
+    """
+    found: list[Path] = []
+    with contextlib.suppress(OSError):
+        for pattern in ("*.pkl", "*.pt", "*.pth", "*/*.pkl"):
+            found += [path for path in itertools.islice(folder.glob(pattern), 10_000) if path.is_file()]
+    snapshots = [path for path in found if re.fullmatch(r"network-snapshot-\d+", path.stem)]
+    if snapshots:
+        newest = max(snapshots, key=lambda path: (str(path.parent), int(path.stem.rpartition("-")[2])))
+    elif found:
+        newest = max(found, key=lambda path: (path.stat().st_mtime, path.name))
+    else:
+        return ""
+    return str(newest.relative_to(folder))
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is an address on the web, of which `Path` may have dropped a slash."""
+    return _URL.match(os.fspath(path)) is not None
+
+
+def url_advice(path: str | os.PathLike[str]) -> str:
+    """Return what to do with an address on the web; see `is_url`."""
+    found = _URL.match(os.fspath(path))
+    assert found is not None
+    address = f"{found['scheme']}://{found['rest']}"
+    hub = re.match(r"(?:www\.)?huggingface\.co/([\w.-]+/[\w.-]+)/?$", found["rest"])
+    if hub:
+        return f"{address} is a web address; for a model folder on the Hugging Face Hub write hf://{hub[1]}"
+    return (
+        f"{address} is a web address; download the file, and pass its path (model folders on the Hub: hf://USER/NAME)"
+    )
