@@ -337,10 +337,9 @@ class Run:
         check_frozen(self.folder, meta.get("frozen", {}), self.digests)
         self.rollbacks = meta.get("rollbacks", 0)
         self.log(f"resuming from step {step} ({meta['nimg'] / 1000:.2f} kimg) of {self.folder}")
-        if meta.get("images", self.images) != self.images:  # '' where they could not be read
-            self.log(
-                f"warning: the images of {printable(info.name)} are not those of the last start; grids/reals.png is new"
-            )
+        before = meta.get("images")
+        if before and self.images and before != self.images:  # '' where they could not be read
+            self.log(f"warning: the images of {printable(info.name)} are not those of the last start")
             self._draw_reals()
         return state, step
 
