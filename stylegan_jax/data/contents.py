@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import os
 import re
@@ -142,6 +143,19 @@ def list_contents(
     out.bad.sort()
     out.jsons.sort()
     return out
+
+
+def pictures_in(folder: str) -> list[str]:
+    """Return the names of the pictures right in a folder, by the rule of the module but as they are stored, sorted."""
+    found = [entry.name for entry in os.scandir(folder) if entry.is_file()]
+
+    def head(i: int) -> bytes:
+        with contextlib.suppress(OSError), open(os.path.join(folder, found[i]), "rb") as file:
+            return file.read(64)
+        return b""
+
+    contents = list_contents(found, head)
+    return sorted(found[i] for i in contents.numbers)
 
 
 def _add(

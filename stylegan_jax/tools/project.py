@@ -63,13 +63,13 @@ def find_files(flag: str, text: str) -> list[Path]:
     Raises:
         ValueError: none, or one that does not exist.
     """
-    from stylegan_jax.data.images import SUFFIXES
+    from stylegan_jax.data.contents import pictures_in
 
     if os.path.isdir(text):  # which Path.is_dir cannot say of a long list
-        files = sorted(p for p in Path(text).iterdir() if p.suffix.lower() in SUFFIXES)
-        if not files:
-            raise ValueError(f"{flag}={text} is a folder without images ({', '.join(SUFFIXES)})")
-        return files
+        found = pictures_in(text)
+        if not found:
+            raise ValueError(f"{flag}={text} is a folder without images")
+        return [Path(text, name) for name in found]
     files = [Path(part) for part in split_paths(text)]
     for file in files:
         if not os.path.isfile(file):

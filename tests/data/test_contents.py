@@ -17,6 +17,7 @@ from stylegan_jax.data.prepare import Options, prepare
 from stylegan_jax.data.prepare.__main__ import main
 from stylegan_jax.data.prepare.report import summary
 from stylegan_jax.metrics import opening
+from stylegan_jax.tools.project import find_files
 
 SHAPE = (16, 16, 3)
 PETS = ("bird", "cat", "dog")
@@ -294,6 +295,13 @@ def test_a_zip_of_any_name_is_one_for_metrics(pets, write, tmp_path):
     source = opening.open_images(opening.data_config(str(tmp_path / "download")), None, 3)
     assert source.info().num_images == 9
     source.close()
+
+
+def test_targets_of_a_projection_are_chosen_by_the_same_rule(pets, write, tmp_path):
+    data = pets["bird/00.png"]
+    names = {"b.jfif": data, "a": data, "._a.png": data, ".x.png": data, "notes.txt": b"text", "c.png~": data}
+    path = write(tmp_path, "folder", names)
+    assert [file.name for file in find_files("--targets", path)] == ["a", "b.jfif"]
 
 
 ODD = ["caf\udce9.png", "猫.png", "a\nerror: fake line\x1b[31m.png", "\x07.png", "…\x9b.jpg", "ok.txt"]
