@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stylegan_jax.base import backend
 from stylegan_jax.ops import fir
 
 # Daubechies' least asymmetric wavelet of order 6, low-pass, normalised to sum 1.
@@ -139,7 +140,9 @@ def address(u: jax.Array, size: int, before: jax.Array, after: jax.Array) -> tup
         u lies outside the padded image.
     """
     low, high, period = -2 * before, 2 * (size + after), 4 * (size - 1)
-    floor = jnp.floor(jnp.clip(u, -8 * size - TAPS, 8 * size + TAPS))  # far outside is as good as outside
+    u = jnp.clip(u, -8 * size - TAPS, 8 * size + TAPS)  # far outside is as good as outside
+    u = backend.stored(u, before != -1)  # else the index and the weights may be of different positions
+    floor = jnp.floor(u)
     share = u - floor
     j = floor.astype(jnp.int32)
     weights = [jnp.where((at >= low) & (at < high), w, 0) for at, w in ((j, 1 - share), (j + 1, share))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 
 tracing_for = jax.make_user_context(None)
 """`with tracing_for('gpu'):` traces with the lowerings and precision of 'cpu', 'gpu' or 'tpu', which need not be here.
@@ -14,3 +15,19 @@ It is part of the key of JAX's caches, so that nothing traced for one platform i
 def platform() -> str:
     """Return 'cpu', 'gpu' or 'tpu': whose lowerings and precision a trace takes where no caller names them."""
     return tracing_for.value or jax.default_backend()
+
+
+def stored(x: jax.Array, certain: jax.Array) -> jax.Array:
+    """Return x, computed once whatever reads it.
+
+    XLA may compute an array anew in each fusion that reads it, and round products before a sum in one and not in
+    another. So floor(x) in one and x - floor(x) in another may belong to different whole numbers. On CPU a barrier is
+    gone before fusions are made, but nothing is fused with the result of a conditional.
+
+    Args:
+        x: any shape.
+        certain: bool[], true, but not so that the compiler knows.
+    """
+    if platform() != "cpu":
+        return jax.lax.optimization_barrier(x)
+    return jax.lax.cond(certain, lambda x: x, jnp.zeros_like, x)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax.base import rng
+from stylegan_jax.base import backend, rng
 from stylegan_jax.base.spec import Variables
 from stylegan_jax.config import suggest
 from stylegan_jax.models import Gan
@@ -208,8 +208,9 @@ def translate(x: jax.Array, tx: jax.Array, ty: jax.Array) -> tuple[jax.Array, ja
     known = []
     for axis, t in ((1, ty), (2, tx)):
         size = x.shape[axis]
-        whole = jnp.floor(t * size)
-        taps = jnp.arange(2 * LOBES) - (LOBES - 1) - (t * size - whole)
+        distance = backend.stored(t * size, t < 100)
+        whole = jnp.floor(distance)
+        taps = jnp.arange(2 * LOBES) - (LOBES - 1) - (distance - whole)
         f = jnp.sinc(taps) * jnp.sinc(taps / LOBES)
         f = (f / f.sum()).astype(x.dtype)
         step = whole.astype(int)
@@ -281,10 +282,8 @@ def rotate(x: jax.Array, angle: jax.Array, up: int = 4) -> tuple[jax.Array, jax.
     reach = f.shape[0] // 2
     y = fir.upsample2d(x, f, up=up, padding=reach)
     px, py = jnp.arange(w)[None] + 0.5 - w / 2, jnp.arange(h)[:, None] + 0.5 - h / 2
-    at_x = ((matrix[0, 0] * px + matrix[1, 0] * py + w / 2) * up + reach).astype(
-        x.dtype
-    )  # the inverse is the transpose
-    at_y = ((matrix[0, 1] * px + matrix[1, 1] * py + h / 2) * up + reach).astype(x.dtype)
+    at = lambda axis, size: (matrix[0, axis] * px + matrix[1, axis] * py + size / 2) * up + reach  # inverse: transpose
+    at_x, at_y = (backend.stored(at(*of).astype(x.dtype), matrix[0, 0] < 100) for of in ((0, w), (1, h)))
     read = lambda plane: jax.scipy.ndimage.map_coordinates(plane, [at_y, at_x], order=1, cval=0.0)
     out = jax.vmap(jax.vmap(read, in_axes=2, out_axes=2))(y)
     edge = 2 * reach + 1

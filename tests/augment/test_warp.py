@@ -54,6 +54,57 @@ def test_lowerings_agree_forward_and_back(name, normal):
     np.testing.assert_allclose(back[0], back[1], atol=1e-12)
 
 
+def random_maps(draw, n):
+    """Return float32[n, 3, 3]: any maps, and blits by whole pixels and quarter turns, whose positions are whole."""
+    turn, blit = draw.uniform(-np.pi, np.pi, n), np.arange(n) % 2 == 0
+    turn = np.where(blit, np.round(turn / (np.pi / 2)) * (np.pi / 2), turn)
+    scale = np.where(blit, 1, np.exp2(draw.normal(0, 0.5, (2, n))))
+    shift = draw.normal(0, 6, (2, n))
+    shift = np.where(blit, np.round(shift), shift)
+    return np.stack([affine(*each) for each in zip(turn, *scale, *shift, strict=True)]).astype(np.float32)
+
+
+def check_against_float64(sizes, count, options):
+    """Compare images and gradients in float32 with float64; count maps of each size, in batches of 25."""
+    draw = np.random.default_rng(0)
+
+    def run(x, g, y):
+        out, back = jax.vjp(lambda v: warp(v, g), x)
+        return out, back(y)[0]
+
+    for size in sizes:
+        compiled = {}
+        for start in range(0, count, 25):
+            x, y = (draw.uniform(-1, 1, (25, *size, 1)).astype(np.float32) for _ in "xy")
+            given = x, random_maps(draw, 25), y
+            exact = tuple(np.float64(a) for a in given)
+            if start == 0:
+                in_float64 = jax.jit(run).lower(*exact).compile()
+                with jax.enable_x64(False):  # as in training
+                    lowered = jax.jit(run).lower(*given)
+                    compiled = {str(o): lowered.compile(compiler_options=o) for o in options}
+            for name, call in compiled.items():
+                with jax.enable_x64(False):
+                    found = call(*given)
+                for got, want in zip(found, in_float64(*exact), strict=True):
+                    np.testing.assert_allclose(got, want, atol=1e-4, rtol=0, err_msg=f"{size} {name}")
+
+
+def options_of(level, emitters):
+    names = ("xla_backend_optimization_level", "xla_cpu_use_fusion_emitters", "xla_cpu_parallel_codegen_split_count")
+    return dict(zip(names, (level, emitters, 32), strict=True))  # 32 is the default, which the tests' flags change
+
+
+def test_no_sample_is_taken_from_the_pixel_beside_it():
+    check_against_float64([(128, 128)], 50, [options_of(0, False), options_of(3, True)])
+
+
+@pytest.mark.nightly
+def test_no_sample_of_2000_maps_is_taken_from_the_pixel_beside_it():
+    options = [options_of(level, emitters) for level in (0, 3) for emitters in (True, False)]
+    check_against_float64([(16, 16), (33, 64), (32, 24), (128, 128)], 500, options)
+
+
 def test_the_gradient_is_the_transpose(normal):
     x, g = images_of("turned", normal)
     y = normal(x.shape)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from stylegan_jax.augment import make_augment
+from stylegan_jax.base import backend
 from stylegan_jax.config import ExperimentConfig, LossConfig
 from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.train.task import Rates
@@ -27,6 +28,7 @@ def blur(image: jax.Array, sigma: jax.Array, max_sigma: float) -> jax.Array:
     Returns:
         float[n, h, w, c].
     """
+    sigma = backend.stored(sigma, sigma != -1)  # the taps and their sum end at one reach
     reach = jnp.floor(3 * sigma)
 
     def taps(x: jax.Array) -> jax.Array:
