@@ -90,6 +90,7 @@ class Checkpointer:
         self._scores: dict[int, float] = {}
         self._pending: int | None = None
         self._manager: ocp.CheckpointManager | None = None
+        logging.getLogger("absl").addFilter(_is_worth_printing)
         try:
             self._open()
         except OSError as error:
@@ -154,7 +155,12 @@ class Checkpointer:
         return None if step is None else (step, self._scores[step])
 
     def restore(
-        self, target: PyTree, *, step: int | None = None, strict: bool = False
+        self,
+        target: PyTree,
+        *,
+        step: int | None = None,
+        strict: bool = False,
+        check: Callable[[Mapping[str, Any]], None] = lambda meta: None,
     ) -> tuple[PyTree, dict[str, Any], int] | None:
         """Restore the newest good checkpoint, every byte verified.
 
@@ -166,6 +172,7 @@ class Checkpointer:
                 go to the first local device, NumPy leaves stay NumPy.
             step: restore this one and no other.
             strict: raise an error on a damaged newest checkpoint instead of falling back.
+            check: called with the meta data before anything is moved; what it raises ends the restore.
 
         Returns:
             (state, meta, step), or None if there is no checkpoint yet.
@@ -188,6 +195,7 @@ class Checkpointer:
                     break
                 _log.warning("checkpoint %s is damaged: %s", self._root / str(candidate), damaged[candidate])
                 continue
+            check(meta)
             self._set_aside([later for later in steps if later > candidate], damaged)
             return state, meta, candidate
         if damaged:
@@ -221,6 +229,7 @@ class Checkpointer:
         finally:
             self._manager.close()
             self._manager = None
+            logging.getLogger("absl").removeFilter(_is_worth_printing)
 
     def __enter__(self) -> Checkpointer:
         return self
@@ -228,10 +237,10 @@ class Checkpointer:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None):
         try:
             self.close()
-        except CheckpointError:
+        except CheckpointError as error:
             if kind is None:
                 raise
-            _log.exception("the last checkpoint failed too")  # and must not hide the error that ends the run
+            _log.error("the last checkpoint failed too: %s", error)  # and must not hide the error that ends the run
 
     def _open(self) -> None:
         """Sweep leftovers and start a fresh manager, which lists the directory anew."""
@@ -304,6 +313,11 @@ class Checkpointer:
             f"cannot write checkpoint {path}: {reason(error)}; {free}. {kept}. "
             "Free space, raise the quota or make the directory writable, then run the same command again"
         )
+
+
+def _is_worth_printing(record: logging.LogRecord) -> bool:
+    """Return False for Orbax's reports of failures: pages of traceback, of what we raise as `CheckpointError`."""
+    return record.levelno < logging.ERROR or "orbax" not in record.pathname
 
 
 @dataclasses.dataclass

@@ -1,7 +1,8 @@
-"""What a process tells while it runs: rows of stats.jsonl, a progress bar, durations."""
+"""What a process tells while it runs: rows of stats.jsonl, TensorBoard's events cut back, a progress bar, durations."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable
@@ -40,6 +41,36 @@ class StatsFile:
 
     def close(self) -> None:
         self._file.close()
+
+
+def cut_events(folder: Path, step: int) -> None:
+    """Cut TensorBoard's event files off before their first event of a later step, or one that is half written.
+
+    Else a run that was killed and resumed would show the steps since its checkpoint twice.
+    """
+    for path in folder.glob("events.out.tfevents.*"):
+        with contextlib.suppress(OSError), path.open("r+b") as file:
+            size, start = path.stat().st_size, 0
+            while start < size:  # a record: its length uint64, a checksum uint32, an event, a checksum
+                head = file.read(12)
+                end = start + 16 + int.from_bytes(head[:8], "little")
+                if len(head) < 12 or end > size or _step_of(file.read(20)) > step:
+                    file.truncate(start)
+                    break
+                start = file.seek(end)
+
+
+def _step_of(event: bytes) -> int:
+    """Return the step of an event in protobuf's encoding, which begins: 1 (time) as 8 bytes, 2 (step) as varint."""
+    at = 9 if event[:1] == b"\x09" else 0
+    if event[at : at + 1] != b"\x10":
+        return 0
+    step = 0
+    for i, byte in enumerate(event[at + 1 : at + 11]):
+        step |= (byte & 0x7F) << 7 * i
+        if byte < 0x80:
+            break
+    return step
 
 
 def _known(value: Any) -> Any:

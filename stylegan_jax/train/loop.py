@@ -24,7 +24,6 @@ from stylegan_jax.config import (
     is_grown,
     level_at,
     levels,
-    resume_conflicts,
 )
 from stylegan_jax.data import Batches, FittedSource, open_batches, open_source
 from stylegan_jax.data.fingerprint import quick_fingerprint
@@ -41,12 +40,13 @@ from stylegan_jax.train.names import check_config
 from stylegan_jax.train.startup import (
     check_frozen,
     check_keep_best,
+    check_meta,
     check_space,
     check_workdir,
     describe,
     facts_of,
     make_folder,
-    refuse,
+    record_config,
     resolve_labels,
 )
 from stylegan_jax.train.state import TrainState
@@ -201,6 +201,7 @@ class Run:
             self.ahead.start(number)  # the programs compile while the state is made
             state, first = restored or (self._create(source), 0)
             self.ahead.get(number)
+            run_on_all_processes(lambda: record_config(self.folder, config))  # nothing can refuse this start any more
             while True:
                 try:
                     return self._train_from(state, first, total, stop)
@@ -323,23 +324,20 @@ class Run:
         """
         log = self.config.log
         run_on_all_processes(lambda: check_space(self.folder, self.state_shapes, log.keep_latest + bool(log.keep_best)))
-        restored = self.checkpoints.restore(self.state_shapes)
+
+        def check(meta: Mapping[str, Any]) -> None:
+            check_meta(self.folder, meta, self.config, self.source.info())
+            check_frozen(self.folder, meta.get("frozen", {}), self.digests)
+
+        restored = self.checkpoints.restore(self.state_shapes, check=check)
         if restored is None:
             return None
         state, meta, step = restored
-        bad, _ = resume_conflicts(meta["config"], self.config.to_dict())
-        info = self.source.info()
-        if meta["num_images"] != info.num_images:
-            bad.append(f"images in the data set: {meta['num_images']} -> {info.num_images}")
-        elif meta.get("labels", info.label_digest) != info.label_digest:
-            bad.append(f"labels of the images: {meta['labels']} -> {info.label_digest} (digests)")
-        refuse(self.folder, bad)
-        check_frozen(self.folder, meta.get("frozen", {}), self.digests)
         self.rollbacks = meta.get("rollbacks", 0)
         self.log(f"resuming from step {step} ({meta['nimg'] / 1000:.2f} kimg) of {self.folder}")
         before = meta.get("images")
         if before and self.images and before != self.images:  # '' where they could not be read
-            self.log(f"warning: the images of {printable(info.name)} are not those of the last start")
+            self.log(f"warning: the images of {printable(self.source.info().name)} are not those of the last start")
             self._draw_reals()
         return state, step
 
@@ -384,8 +382,13 @@ class Run:
         self.first = first
         self.clock = report.Clock(done, end)
         self.bar = report.Bar(log.progress_bar, self.is_chief, end / 1000, done / 1000)
-        self.stats = records.StatsFile(self.folder / "stats.jsonl", first) if self.is_chief else None
-        self.board = report.TensorBoard(self.folder / "tensorboard") if log.tensorboard and self.is_chief else None
+        self.stats = self.board = None
+        if self.is_chief:
+            self.stats = records.StatsFile(self.folder / "stats.jsonl", first)
+            if (self.folder / "metrics.jsonl").exists():
+                records.StatsFile(self.folder / "metrics.jsonl", first).close()
+            if log.tensorboard:
+                self.board = report.TensorBoard(self.folder / "tensorboard", first)
         for opened in (self.board, self.stats, self.bar):
             if opened is not None:
                 stack.callback(opened.close)

@@ -26,11 +26,17 @@ class TensorBoard:
     """clu's metric writer, imported behind the training because it takes TensorFlow's twenty seconds.
 
     Rows wait in memory until the writer is there. Without TensorFlow, one warning and no events.
+
+    Args:
+        folder: of the events.
+        restored: later events of an earlier start are cut off; None: those from the first row's step on.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, restored: int | None = None):
         self._waiting: list[tuple[str, int, dict]] = []
+        self._make: Any = None
         self._writer: Any = None
+        self._restored = restored
         self._failed = False
         self._folder = folder
         self._thread = threading.Thread(target=self._import, daemon=True)
@@ -48,7 +54,7 @@ class TensorBoard:
             import_tensorflow()  # first, so that TensorFlow leaves the accelerators alone
             from clu import metric_writers
 
-            self._writer = metric_writers.SummaryWriter(str(self._folder))
+            self._make = metric_writers.SummaryWriter
         except Exception as error:  # whatever TensorFlow's import may raise, training goes on
             self._failed = True
             _log.warning("no TensorBoard events: %r; install TensorFlow, or set config.log.tensorboard=False", error)
@@ -65,11 +71,15 @@ class TensorBoard:
         if self._failed:
             return
         self._waiting.append((kind, step, values))
-        if self._writer is not None:
+        if self._make is not None:
             self._drain()
 
     def _drain(self) -> None:
         try:
+            if self._writer is None:
+                restored = self._waiting[0][1] - 1 if self._restored is None else self._restored
+                records.cut_events(self._folder, restored)
+                self._writer = self._make(str(self._folder))
             for kind, step, values in self._waiting:
                 getattr(self._writer, kind)(step, values)
             self._writer.flush()
@@ -84,7 +94,7 @@ class TensorBoard:
             self.start()
         if self._thread.ident:
             self._thread.join()
-        if self._writer is not None and not self._failed:
+        if self._make is not None and self._waiting and not self._failed:
             self._drain()
         if self._writer is not None:
             with contextlib.suppress(Exception):

@@ -30,6 +30,8 @@ from stylegan_jax.train import schedule
 from stylegan_jax.train.state import TrainState
 from stylegan_jax.train.task import Plan
 
+RECORD = "config.json"
+
 
 def make_folder(folder: Path) -> None:
     """Create the run's folder.
@@ -72,22 +74,31 @@ def with_labels(model: ModelConfig, label_dim: int) -> ModelConfig:
 
 
 def check_workdir(folder: Path, config: ExperimentConfig) -> None:
-    """Compare with the config.json of an earlier run here, then write ours.
+    """Compare with the config.json of an earlier run here.
 
     Raises:
         ConfigError: there is a checkpoint, made with another model, loss, data or optimiser; the text shows the diff.
     """
-    path = folder / "config.json"
-    if path.exists() and committed_steps(folder / "checkpoints"):
-        try:
-            bad, fine = resume_conflicts(json.loads(path.read_text()), config.to_dict())
-        except ValueError:
-            bad, fine = [], []  # a damaged file; the checkpoint holds the configuration too
-        refuse(folder, bad)
-        for line in fine if jax.process_index() == 0 else ():
-            print(f"changed since the last start: {line}", flush=True)
-    if jax.process_index() == 0:
-        write_whole(path, json.dumps(config.to_dict(), indent=2) + "\n")
+    refuse(folder, _differences(folder, config)[0])
+
+
+def record_config(folder: Path, config: ExperimentConfig) -> None:
+    """Write config.json on the first process, and print what has changed; to be called after all that may refuse."""
+    if jax.process_index():
+        return
+    for line in _differences(folder, config)[1]:
+        print(f"changed since the last start: {line}", flush=True)
+    write_whole(folder / RECORD, json.dumps(config.to_dict(), indent=2) + "\n")
+
+
+def _differences(folder: Path, config: ExperimentConfig) -> tuple[list[str], list[str]]:
+    path = folder / RECORD
+    if not path.exists() or not committed_steps(folder / "checkpoints"):
+        return [], []
+    try:
+        return resume_conflicts(json.loads(path.read_text()), config.to_dict())
+    except (ValueError, TypeError, AttributeError):
+        return [], []  # a damaged file; the checkpoint holds the configuration too
 
 
 def refuse(folder: Path, differences: list[str]) -> None:
@@ -136,18 +147,34 @@ def check_keep_best(config: ExperimentConfig, plan: Plan, metrics: Sequence[str]
         raise ConfigError(f"config.log.keep_best is {name!r}, which this run does not report; {suggest(name, known)}")
 
 
+def check_meta(folder: Path, meta: Mapping[str, Any], config: ExperimentConfig, info: SourceInfo) -> None:
+    """Compare what a checkpoint was made with.
+
+    Raises:
+        ConfigError: with another configuration, or other numbers of images or labels.
+    """
+    bad, _ = resume_conflicts(meta["config"], config.to_dict())
+    if meta["num_images"] != info.num_images:
+        bad.append(f"images in the data set: {meta['num_images']} -> {info.num_images}")
+    elif meta.get("labels", info.label_digest) != info.label_digest:
+        bad.append(f"labels of the images: {meta['labels']} -> {info.label_digest} (digests)")
+    refuse(folder, bad)
+
+
 def check_space(folder: Path, state: TrainState, keep: int) -> None:
     """Refuse to start without room for the checkpoints.
 
     Raises:
         ConfigError: less free space than `keep` + 1 checkpoints need.
     """
-    one = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) * 1.3
+    need = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) * 1.3 * (keep + 1)
     free = shutil.disk_usage(folder).free
-    if free < one * (keep + 1):
+    if free < need:
+        shown = (tuple(f"{size / 2**20:.{digits}f}" for size in (free, need)) for digits in range(8))
+        has, needs = next(pair for pair in shown if pair[0] != pair[1])
         raise ConfigError(
-            f"{folder} has {free / 2**20:.0f} MiB free; {keep} + 1 checkpoints need {one * (keep + 1) / 2**20:.0f} "
-            "MiB; free some, choose another --workdir, or lower config.log.keep_latest"
+            f"{folder} has {has} MiB free; {keep} + 1 checkpoints need {needs} MiB; free some, choose another "
+            "--workdir, or lower config.log.keep_latest"
         )
 
 

@@ -161,6 +161,35 @@ def test_other_pictures_under_the_same_name_are_noticed(straight, cache, tmp_pat
         assert ((folder / "grids" / "reals.png").read_bytes() != shown) == is_other
 
 
+def test_a_refused_start_leaves_every_record_as_it_was(straight, cache, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    shutil.copytree(straight[0], folder)
+    (folder / "metrics.jsonl").write_text('{"step": 8}\n{"step": 64}\n')
+    files = lambda: {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+    config = make_config(cache, **{"train.total_kimg": 9.0, "log.grid_columns": 3})
+    source = data.open_source(config.data, config.model.image_shape)
+    changed = lambda **facts: type("Changed", (data.FittedSource,), {"info": lambda self: info()._replace(**facts)})
+    info = source.info
+    remade = lambda kind: kind(source.inner, source.size, source.resize_filter, source.array, source.cache)
+    no_network = lambda *args: (_ for _ in ()).throw(ConfigError("no weights of inception"))
+    with_metrics = dataclasses.replace(config, eval=dataclasses.replace(config.eval, metrics="fid5k"))
+    full = lambda path: type("Usage", (), {"free": 1000})()
+    # The newest checkpoint is damaged, and would be moved aside.
+    victim = folder / "checkpoints/64/meta/metadata"
+    victim.write_bytes(victim.read_bytes().replace(b"nimg", b"mign"))
+    before = files()
+    with pytest.raises(ConfigError, match="labels of the images"):
+        loop.train(config, folder, remade(changed(label_digest="another")))
+    with pytest.raises(ConfigError, match="images in the data set: 64 -> 63"):
+        loop.train(config, folder, remade(changed(num_images=63)))
+    with pytest.raises(ConfigError, match="no weights of inception"):
+        loop.train(with_metrics, folder, make_evaluator=no_network)
+    with monkeypatch.context() as patch, pytest.raises(ConfigError, match=r"0\.0 MiB free.*need 0\.\d MiB"):
+        patch.setattr(startup.shutil, "disk_usage", full)
+        loop.train(config, folder)
+    assert files() == before
+
+
 def test_live_workdir_is_refused(cache, tmp_path):
     with WorkdirLock(tmp_path), pytest.raises(WorkdirBusyError, match=str(os.getpid())):
         loop.train(make_config(cache), tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +133,55 @@ def test_without_clu_tensorboard_warns_once_and_never_raises(tmp_path, monkeypat
     assert len(warnings) == 1
     assert "TensorBoard" in warnings[0] and "config.log.tensorboard=False" in warnings[0]
     assert not (tmp_path / "tensorboard").exists()
+
+
+def event(step: int, text: bytes = b"x") -> bytes:
+    """Return a record of an event file: checksums are not looked at."""
+    body = b"\x09" + bytes(8) + (b"\x10" + encoded(step) if step else b"") + b"\x1a" + bytes([len(text)]) + text
+    return len(body).to_bytes(8, "little") + b"sums" + body + b"sums"
+
+
+def encoded(number: int) -> bytes:
+    return bytes([number]) if number < 128 else bytes([number & 127 | 128]) + encoded(number >> 7)
+
+
+class Writer:
+    """As clu's: a new file per start."""
+
+    def __init__(self, folder: str):
+        Path(folder).mkdir(exist_ok=True)
+        count = len(list(Path(folder).iterdir()))
+        self.path = Path(folder) / f"events.out.tfevents.{count}"
+        self.path.write_bytes(event(0, b"brain.Event:2"))
+
+    def write_scalars(self, step, values):
+        self.path.write_bytes(self.path.read_bytes() + event(step))
+
+    def flush(self):
+        pass
+
+    close = flush
+
+
+@pytest.mark.parametrize("restored", [None, 195])
+@pytest.mark.parametrize("torn", [b"", event(9)[:7], event(9)[:-3]])
+def test_a_killed_and_resumed_run_shows_each_step_once_in_tensorboard(tmp_path, monkeypatch, restored, torn):
+    monkeypatch.setattr(report.TensorBoard, "_import", lambda self: setattr(self, "_make", Writer))
+    first = report.TensorBoard(tmp_path / "t")
+    first.start()
+    for step in range(191, 201):
+        first.scalars(step, {"a": 1.0})
+    first._drain()
+    path = next((tmp_path / "t").iterdir())
+    path.write_bytes(path.read_bytes() + torn)
+    resumed = report.TensorBoard(tmp_path / "t", restored)
+    resumed.start()
+    for step in range(196, 203):
+        resumed.scalars(step, {"a": 1.0})
+    resumed.close()
+    start, *found = (p.read_bytes() for p in sorted((tmp_path / "t").iterdir()))
+    assert start == event(0, b"brain.Event:2") + b"".join(map(event, range(191, 196)))
+    assert found == [event(0, b"brain.Event:2") + b"".join(map(event, range(196, 203)))]
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
