@@ -46,6 +46,7 @@ def main(argv: list[str]) -> int:
 
             print(dry_run(config))
             return 0
+        from stylegan_jax.runtime.lock import WorkdirMovedError
         from stylegan_jax.runtime.processes import LostProcessError, join_processes
         from stylegan_jax.train.loop import DivergedError, train
     except StyleganError as error:
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> int:
         os._exit(1)
     except StyleganError as error:
         print(f"error: {visible(error)}", file=sys.stderr)
-        return 1 if isinstance(error, CheckpointError | DivergedError) else 2
+        return 1 if isinstance(error, CheckpointError | DivergedError | WorkdirMovedError) else 2
     except Exception as error:
         told = shortage.explain(error, _LESS_MEMORY, _WORKDIR.value, "--workdir")
         if not told and not isinstance(error, OSError):

@@ -50,6 +50,7 @@ _log = logging.getLogger(__name__)
 
 _ASIDE = "checkpoints_aside"
 _UNFINISHED = ".orbax-checkpoint-tmp"
+_PATIENCE_S = 2_000_000_000
 
 
 class Checkpointer:
@@ -255,7 +256,8 @@ class Checkpointer:
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
             atomicity_options=ocp.options.AtomicityOptions(mode=ocp.options.AtomicityMode.COMMIT_FILE),
             # Waiting for a directory made in the background holds the process for 300 s if a save fails early.
-            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+            # It measures its patience by the wall clock, which leaps when a suspended machine wakes up.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False, timeout_secs=_PATIENCE_S),
             # Otherwise a damaged metadata file of any step would fail the start.
             lightweight_initialize=True,
         )

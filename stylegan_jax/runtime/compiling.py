@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import threading
+import time
+import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +19,10 @@ import jax
 from stylegan_jax.base.files import cache_folder
 
 _tracing = threading.Lock()
+
+_CHECKED = ".checked"  # in a folder of compiled programs: when they were last looked through
+_WRITING_S = 60.0  # programs that were being written then are looked at again
+_ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 @contextlib.contextmanager
@@ -55,6 +63,42 @@ def quick_options() -> dict[str, Any] | None:
     return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
 
 
+def drop_damaged(folder: Path) -> None:
+    """Delete the compiled programs that are not whole, of those written since this was last done in the folder.
+
+    A process that is killed while it writes one leaves a part; JAX would warn of it at every start, compile the program
+    again, and never replace the part.
+    """
+    stamp, now = folder / _CHECKED, time.time()
+    with contextlib.suppress(OSError):  # no such folder yet, or one that cannot be written
+        last = stamp.stat().st_mtime if stamp.exists() else 0.0
+        for path in folder.glob("*-cache"):
+            with contextlib.suppress(OSError):  # another process was faster
+                if last - _WRITING_S <= path.stat().st_mtime <= now - 1 and not _is_whole(path.read_bytes()):
+                    path.unlink()
+        stamp.touch()
+        os.utime(stamp, (now, now))
+
+
+def _is_whole(entry: bytes) -> bool:
+    """Return whether an entry of JAX's cache can be decompressed; one that needs a missing package counts as whole."""
+    if entry.startswith(_ZSTD):
+        try:
+            zstandard = importlib.import_module("zstandard")
+        except ImportError:
+            return True
+        try:
+            zstandard.ZstdDecompressor().decompress(entry)
+        except zstandard.ZstdError:
+            return False
+        return True
+    try:
+        zlib.decompress(entry)
+    except zlib.error:
+        return False
+    return True
+
+
 def use_compilation_cache(where: str) -> None:
     """Keep compiled programs on disk: 'auto' in the user's cache folder, 'off' not at all, else in that folder.
 
@@ -65,6 +109,9 @@ def use_compilation_cache(where: str) -> None:
         return
     cache = cache_folder()
     own = os.environ.get("JAX_COMPILATION_CACHE_DIR") or (None if cache is None else str(cache / "xla"))
-    jax.config.update("jax_compilation_cache_dir", own if where == "auto" else where)
+    folder = own if where == "auto" else where
+    jax.config.update("jax_compilation_cache_dir", folder)
+    if folder and "://" not in folder:
+        drop_damaged(Path(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
 import fcntl
@@ -12,8 +13,10 @@ import pathlib
 import shlex
 import socket
 import sys
+from collections.abc import Iterator
 from types import TracebackType
 
+from stylegan_jax.base.agreement import all_processes
 from stylegan_jax.base.errors import StyleganError
 
 _log = logging.getLogger(__name__)
@@ -24,6 +27,10 @@ _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, e
 
 class WorkdirBusyError(StyleganError):
     """Another live run holds the workdir; the message names it and says what to do."""
+
+
+class WorkdirMovedError(StyleganError):
+    """The workdir is not where the run began; the message says what to do."""
 
 
 class WorkdirLock:
@@ -39,6 +46,7 @@ class WorkdirLock:
         """Remember the workdir; nothing is locked yet."""
         self._workdir = os.fspath(workdir)
         self._fd: int | None = None
+        self._note = b""
 
     def __enter__(self) -> WorkdirLock:
         """Take the lock at once or not at all.
@@ -73,12 +81,45 @@ class WorkdirLock:
         self._fd = fd
         # A forked worker shares the lock and would keep it after a kill of the run.
         os.register_at_fork(after_in_child=self._close)
-        _write(fd, _describe_self())
+        note = json.dumps(_describe_self()).encode()
+        self._note = note if _write(fd, note) else b""
         return self
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Check, before writing below the workdir and after an error there, that it is still the one that was locked.
+
+        All processes of the run enter it.
+
+        Raises:
+            WorkdirMovedError: it was moved, deleted, or replaced by that of another run.
+        """
+        moved = WorkdirMovedError(
+            f"{self._workdir} is no longer the folder that this run began in: it was moved, deleted or replaced. "
+            "Put it back and run the same command again, or pass the place where it is now as --workdir"
+        )
+        if not all_processes(self._is_in_place()):
+            raise moved
+        try:
+            yield
+        except Exception:
+            if not self._is_in_place():
+                raise moved from None
+            raise
+
+    def _is_in_place(self) -> bool:
+        if not self._note:
+            return True  # nobody can tell
+        try:
+            return pathlib.Path(self._workdir, LOCK_FILE).read_bytes() == self._note
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True  # a failing disk is not a folder that has moved
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None):
         if self._fd is not None:
-            _write(self._fd, {})
+            _write(self._fd, b"{}")
         self._close()
 
     def _close(self) -> None:
@@ -109,9 +150,11 @@ def _describe_holder(fd: int) -> str:
         return "another process that has just started"
 
 
-def _write(fd: int, content: dict[str, str | int]) -> None:
+def _write(fd: int, content: bytes) -> bool:
+    """Return whether it was written."""
     try:
         os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(content).encode(), 0)
+        return os.pwrite(fd, content, 0) == len(content)
     except OSError as error:  # a full disk: the lock holds all the same
         _log.warning("cannot note the holder in the lock file: %s", error)
+        return False

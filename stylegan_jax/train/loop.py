@@ -99,7 +99,7 @@ def train(
 
     Raises:
         ConfigError, DataError: something does not fit; nothing has been compiled or written over.
-        WorkdirBusyError: another live process trains in `workdir`.
+        WorkdirBusyError, WorkdirMovedError: another live process trains in `workdir`; it was moved during the run.
         DivergedError: a loss is NaN or infinite.
         CheckpointError: a checkpoint could not be written or none can be read.
     """
@@ -108,12 +108,13 @@ def train(
     folder = Path(workdir).expanduser()
     layout = layout_of(config)
     check_devices(config, layout.shards)
+    lock = WorkdirLock(folder)
     with contextlib.ExitStack() as stack:
 
         def prepare() -> tuple[ExperimentConfig, FittedSource, Task, dict[str, Frozen], Evaluator | None]:
             make_folder(folder)
             if jax.process_index() == 0:
-                stack.enter_context(WorkdirLock(folder))
+                stack.enter_context(lock)
             opened = source or stack.enter_context(
                 contextlib.closing(open_source(config.data, config.model.image_shape))
             )
@@ -133,7 +134,7 @@ def train(
         check_shared(folder)
         facts = facts_of(opened.info()) | {f"weights of {name} (SHA-256)": net.digest for name, net in frozen.items()}
         check_agreement(whole, facts | (evaluator.facts if evaluator else {}))
-        return Run(whole, folder, layout, opened, task, frozen, evaluator).run()
+        return Run(whole, folder, lock, layout, opened, task, frozen, evaluator).run()
 
 
 class Equipment(NamedTuple):
@@ -150,13 +151,14 @@ class Run:
         self,
         config: ExperimentConfig,
         folder: Path,
+        lock: WorkdirLock,
         layout: Layout,
         source: FittedSource,
         task: Task,
         frozen: Mapping[str, Frozen],
         evaluator: Evaluator | None = None,
     ):
-        self.config, self.folder, self.layout, self.source = config, folder, layout, source
+        self.config, self.folder, self.lock, self.layout, self.source = config, folder, lock, layout, source
         self.task, self.evaluator = task, evaluator
         self.root_key = layout.root_key(config.train.seed)
         self.is_chief = jax.process_index() == 0
@@ -491,7 +493,8 @@ class Run:
         }
         is_of_this = self.reported[0] == step and is_grown(self.config, step)  # levels do not compare
         values = self.reported[1] if is_of_this else {}
-        self.checkpoints.save(step, state, self.task.export(state), meta, metrics=values)
+        with self.lock.in_place():
+            self.checkpoints.save(step, state, self.task.export(state), meta, metrics=values)
 
 
 def after_rollbacks(seed: int, count: int) -> int:

@@ -204,7 +204,7 @@ def progress_line(
 def save_grid(folder: Path, name: str, pixels: np.ndarray, columns: int) -> np.ndarray:
     """Write uint8[n, h, w, c] as one PNG in a folder; return the grid as uint8[1, h, w, c] for TensorBoard."""
     grid = images.make_grid(pixels, columns)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     images.save_png(folder / f"{name}.png", grid)
     return grid[None]
 

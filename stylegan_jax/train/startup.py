@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ def make_folder(folder: Path) -> None:
     """Create the run's folder.
 
     Raises:
-        ConfigError: it cannot be created, or checkpoints cannot be written below such a name.
+        ConfigError: it cannot be created or written to, or checkpoints cannot be written below such a name.
     """
     try:
         str(folder.absolute()).encode()
@@ -49,6 +50,8 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--workdir={folder} cannot be created: {error}; choose a folder you can write to") from None
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"--workdir={folder} cannot be written to; choose a folder you can write to")
 
 
 def resolve_labels(config: ExperimentConfig, info: SourceInfo) -> ExperimentConfig:

@@ -131,6 +131,22 @@ def test_the_loss_of_a_process_ends_the_run_with_a_clear_message(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("hung", [1, pytest.param(0, marks=pytest.mark.nightly)])
+def test_a_process_that_hangs_ends_the_run_of_the_others_and_then_its_own(tmp_path, hung):
+    """Stopped, as by a debugger or a machine without memory; process 0 is the one that the others report to."""
+    command = Command(tmp_path / "run", 2, 2, 100_000)
+    with command.running(heartbeat_s=10) as processes:
+        command.wait_for("first step done")
+        processes[hung].send_signal(signal.SIGSTOP)
+        assert processes[1 - hung].wait(timeout=60) not in (0, None)
+        processes[hung].send_signal(signal.SIGCONT)
+        assert processes[hung].wait(timeout=60) not in (0, None)  # it may not go on alone
+        end = time.monotonic() + 10
+        while "another process of this run is gone" not in command.output(1 - hung):
+            assert time.monotonic() < end, command.output(1 - hung)
+
+
+@pytest.mark.slow
 def test_two_processes_start_from_another_model_as_one_does(tmp_path):
     Command(tmp_path / "source", 1, 4, 4).run()
     one, two = (Command(tmp_path / f"{n}", n, 4 // n, 4) for n in (1, 2))
