@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -222,7 +221,7 @@ class Run:
             self._open_reports(first, total, reports)
             if first == 0:
                 self._draw_grids(state, first)
-            seed = after_rollbacks(self.config.train.seed, self.rollbacks)
+            seed = schedule.after_rollbacks(self.config.train.seed, self.rollbacks)
             root_key = self.layout.root_key(seed)
             for number in range(level_at(self.config, first), len(self.levels)):
                 with self._open_batches(first, number, seed) as batches:
@@ -495,8 +494,3 @@ class Run:
         values = self.reported[1] if is_of_this else {}
         with self.lock.in_place():
             self.checkpoints.save(step, state, self.task.export(state), meta, metrics=values)
-
-
-def after_rollbacks(seed: int, count: int) -> int:
-    """Return the seed of the random numbers and the data order after so many rollbacks."""
-    return zlib.crc32(f"{seed}/{count}".encode()) if count else seed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -62,3 +63,8 @@ def due(config: ExperimentConfig, steps_done: int) -> Due:
     when = lambda every: passed(every) or last
     metrics = bool(config.eval.metrics) and when(config.eval.ticks)
     return Due(tick, when(1), when(log.grid_ticks), when(log.checkpoint_ticks), metrics)
+
+
+def after_rollbacks(seed: int, count: int) -> int:
+    """Return the seed of the random numbers and the data order after so many rollbacks."""
+    return zlib.crc32(f"{seed}/{count}".encode()) if count else seed
