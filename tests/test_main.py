@@ -88,3 +88,35 @@ def test_a_workdir_whose_name_is_not_utf_8_ends_the_run_before_it_starts(tmp_pat
     with pytest.raises(ConfigError, match=r"caf\\udce9'?: its name is not valid UTF-8"):
         make_folder(tmp_path / "caf\udce9")
     assert not list(tmp_path.iterdir())
+
+
+FULL = """
+import errno, sys
+import jax
+from absl import flags
+sys.argv[1:] = ["--config=configs/tiny.py", "--config.distributed.mode=off", f"--workdir={sys.argv[1]}"]
+import stylegan_jax.main as main, stylegan_jax.train.loop as loop
+flags.FLAGS(sys.argv)
+for error in (
+    jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 3221225472 bytes."),
+    jax.errors.JaxRuntimeError("INTERNAL: Error dispatching. Out of memory allocating 3221225472 bytes"),
+    MemoryError(),
+    OSError(errno.ENOSPC, "No space left on device"),
+):
+    def train(*_):
+        raise error
+    loop.train = train
+    print(main.main(["main"]))
+"""
+
+
+def test_training_without_memory_or_room_says_which_key_helps(tmp_path):
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path / "run")], capture_output=True, text=True, cwd=ROOT)
+    lines = done.stderr.strip().splitlines()
+    assert done.stdout.split() == ["1"] * 4 and len(lines) == 4
+    for line in lines[:3]:
+        assert line.startswith("error: out of memory") and "the last checkpoint in" in line
+        for key in ("config.train.batch_size", "config.train.grad_accum", "config.model.remat_from"):
+            assert key in line
+    assert "(3.0 GiB asked for)" in lines[0] and "(3.0 GiB asked for)" in lines[1]
+    assert "no room left on the disk of" in lines[3] and "choose another --workdir" in lines[3]

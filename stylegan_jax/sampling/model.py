@@ -128,7 +128,7 @@ class LoadedModel:
         check_truncation(psi, cutoff, self.gan.spec.num_ws)
         run, (g, w_avg) = _mapper(self.gan), self._placed
         ws = _in_parts(lambda part: run(g, w_avg, *part, np.float32(psi), cutoff), (inputs, cond), chunk)
-        _check_finite(ws, "styles", f"the model's weights hold such numbers, or psi, {psi:g}, makes them so large")
+        check_finite(ws, "styles", f"the model's weights hold such numbers, or psi, {psi:g}, makes them so large")
         return ws
 
     def synthesize(
@@ -184,7 +184,7 @@ class LoadedModel:
         run, (g, _) = _drawer(self.gan, noise), self._placed
         for part, n in in_chunks(rows, chunk):
             image = jax.device_get(run(g, *part))[:n]
-            _check_finite(image, "images", "the model's weights hold such numbers, or its styles are too large")
+            check_finite(image, "images", "the model's weights hold such numbers, or its styles are too large")
             yield image
 
     def sample(
@@ -330,7 +330,7 @@ def as_latents(z: Latents, z_dim: int) -> np.ndarray:
         return latents(z, z_dim)
     if z.ndim != 2 or z.shape[1] != z_dim or not len(z):
         raise ValueError(f"latents of shape {z.shape}; pass seeds (integers from 0) or latents [n, {z_dim}]")
-    _check_finite(z, "latents", "draw them from a normal distribution")
+    check_finite(z, "latents", "draw them from a normal distribution")
     return z.astype(np.float32)
 
 
@@ -354,12 +354,12 @@ def as_styles(ws: Array, spec: models.GanSpec) -> np.ndarray:
         ws = np.repeat(ws[:, None], spec.num_ws, axis=1)
     if ws.ndim != 3 or ws.shape[1:] != (spec.num_ws, spec.w_dim) or not len(ws):
         raise ValueError(f"styles of shape {ws.shape}; this model takes [n, {spec.num_ws}, {spec.w_dim}]")
-    _check_finite(ws, "styles", "they cannot be drawn")
+    check_finite(ws, "styles", "they cannot be drawn")
     return ws
 
 
-def _check_finite(rows: np.ndarray, what: str, why: str) -> None:
-    """Raise ValueError where rows of [n, …] have NaN or infinity; `why` ends the sentence that counts them."""
+def check_finite(rows: np.ndarray, what: str, why: str) -> None:
+    """Raise ValueError where rows [n, …] have NaN or infinity; `why` ends the sentence that counts them."""
     bad = len(rows) - np.count_nonzero(np.isfinite(rows.reshape(len(rows), -1)).all(axis=1))
     if bad:
         raise ValueError(f"{bad} of {len(rows)} {what} are not finite (NaN or infinity): {why}")

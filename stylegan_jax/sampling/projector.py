@@ -42,6 +42,8 @@ NOISES = ("fit", "const")
 MAX_SIZE, MIN_SIZE = 256, 32
 """Of the shorter side, for the comparison: larger images are averaged down, pixels of smaller ones repeated."""
 
+_NOT_FINITE = "the model's weights hold such numbers"
+
 
 class Projection(NamedTuple):
     """What was found for n images.
@@ -185,7 +187,7 @@ def parts(
 
 def keep_frames(steps: int, count: int) -> list[int]:
     """Return after how many steps, from 0 to `steps`, an image is kept: `count` of them, evenly, or fewer."""
-    return sorted(set(np.linspace(0, steps, count).round().astype(int).tolist()))
+    return sorted(set(np.linspace(0, steps, min(count, 2 * steps + 1)).round().astype(int).tolist()))
 
 
 def _project(model, net, targets, masks, cond, index, *, steps, plus, noise, seed, moments, bar) -> Projection:
@@ -199,7 +201,9 @@ def _project(model, net, targets, masks, cond, index, *, steps, plus, noise, see
     fit = Fit(jnp.array(w), first_noise(model, root, index) if noise == "fit" else {})
     state, kept, losses = (fit, optax.scale_by_adam().init(fit)), [], []
     compare = lambda image: jnp.square(run.see(net.params, image, masks) - wanted).sum(axis=1)
-    start = compare(run.draw(g, fit))
+    first = run.draw(g, fit)
+    trained.check_finite(jax.device_get(first), "average images", _NOT_FINITE)
+    start = compare(first)
     for i in range(steps):
         if i in moments:
             kept.append(pictures.to_pixels(jax.device_get(run.draw(g, state[0]))))
@@ -207,6 +211,7 @@ def _project(model, net, targets, masks, cond, index, *, steps, plus, noise, see
         losses.append(distance)
         next(bar)
     fit, last = state[0], run.draw(g, state[0])
+    trained.check_finite(jax.device_get(last), "images", _NOT_FINITE)
     if steps in moments:
         kept.append(pictures.to_pixels(jax.device_get(last)))
     ws = jnp.broadcast_to(fit.w, (len(targets), spec.num_ws, spec.w_dim))

@@ -23,6 +23,8 @@ from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 DB = (-50.0, 30.0)
 """Of the slices, from … to."""
+MAX_BETA = 500
+"""Of Kaiser windows; exp(beta) leaves float64 above 700."""
 MAP_DB, MAP_STEPS = (-40.0, 20.0), 12
 """Of the heat maps."""
 
@@ -98,6 +100,14 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("--mean and --std belong together; pass both or none")
     if args.std is not None and not (args.std > 0 and np.isfinite([args.mean, args.std]).all()):
         raise ValueError(f"--mean={args.mean} --std={args.std}: write finite numbers, the second above 0")
+    with np.errstate(over="ignore", under="ignore"):
+        fits = args.std is None or (
+            np.float32(args.std) > 0 and np.isfinite(np.array([args.mean, args.std], np.float32)).all()
+        )
+    if not fits:
+        raise ValueError(f"--mean={args.mean} --std={args.std}: float32 does not hold them; images are 0 to 255")
+    if args.beta > MAX_BETA:
+        raise ValueError(f"--beta={args.beta} must be at most {MAX_BETA}, where the window is a few pixels wide")
     for name, least in (("num", 0), ("pad", 2), ("beta", 0), ("smooth", 0)):
         value = getattr(args, name)
         if not (np.isfinite(value) and value >= least):
@@ -216,6 +226,8 @@ def act(args: argparse.Namespace) -> str:
         mean, std = (args.mean, args.std) if args.mean is not None else spectra.moments(bar(subjects[0]))
         for s in subjects:
             found[s.name] = spectra.average(bar(s), mean, std, beta=args.beta, pad=args.pad)
+            if not np.isfinite(found[s.name].power).all():
+                raise ValueError(f"the spectrum of {s.name} is not finite with mean {mean:g} and deviation {std:g}")
     for s in subjects:
         numbers = {"spectrum": found[s.name].power, "image_size": max(s.shape[:2]), "mean": mean, "std": std}
         arrays.write_npz(out / f"{s.name}.npz", **numbers, count=found[s.name].count)

@@ -45,7 +45,7 @@ def data(tensors, monkeypatch):
 def archive(path, member, raw):
     """Write an archive with one member in a folder."""
     if path.suffix == ".whl":
-        with zipfile.ZipFile(path, "w") as wheel:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
             wheel.writestr(member, raw)
     else:
         with tarfile.open(path, "w:gz") as tar:
@@ -211,3 +211,11 @@ def test_manifest_of_quantised_weights():
     for bad in (b"5", b"[", json.dumps([{"weights": [{"name": "a", "shape": [9], "dtype": "int4"}]}]).encode()):
         with pytest.raises(FeatureError, match="damaged"):
             read_manifest(io.BytesIO(bad), io.BytesIO(raw))
+
+
+@pytest.mark.parametrize("name", ["p.whl", "p.tar.gz"])
+def test_a_small_archive_of_gigabytes_is_not_unpacked(tmp_path, name):
+    """Weights hardly compress; zeros do, a thousandfold, and would fill the memory."""
+    path = archive(tmp_path / name, "p-0.1/weights/alexnet.ckpt", bytes(8 << 20))
+    with pytest.raises(FeatureError, match=r"alexnet.ckpt unpacks to 8 MiB; of this archive at most 1 MiB are read"):
+        load_features(NAME, path)

@@ -194,3 +194,21 @@ def test_lists_of_numbers_too(classes_model, tmp_path, capsys, tool, flag, value
     assert tool.main([f"--model={classes_model}", *label, f"{flag}={value}", f"--out={tmp_path / 'o.gif'}"]) == 2
     line = one_line(capsys)
     assert line.startswith(flag) and "invalid literal" not in line and "Exceeds the limit" not in line
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (["--mean=1e300", "--std=1"], "--mean=1e+300 --std=1.0: float32 does not hold them"),
+        (["--mean=0", "--std=1e-320"], "float32 does not hold them"),
+        (["--beta=1e300"], "--beta=1e+300 must be at most 500"),
+        (["--mean=1e30", "--std=1e-30"], "the spectrum of model is not finite with mean 1e+30"),
+        (["--pad=1000000000000"], "out of memory"),
+        (["--smooth=1e300"], "out of memory"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+def test_a_spectrum_that_is_no_number_is_an_error(classes_model, tmp_path, capsys, more, text):
+    options = [f"--model={classes_model}", "--class=0", "--num=1", *more, f"--out={tmp_path / 'x'}"]
+    assert spectrum.main(options) == 2
+    assert text in one_line(capsys)

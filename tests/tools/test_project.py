@@ -19,7 +19,7 @@ from PIL import Image
 import stylegan_jax.checkpoints.restore
 import stylegan_jax.features
 import stylegan_jax.sampling.load
-from stylegan_jax import load_model
+from stylegan_jax import load_model, models
 from stylegan_jax.base import images
 from stylegan_jax.base.rng import root
 from stylegan_jax.features import FeatureNet, load_features
@@ -473,3 +473,17 @@ def test_arguments_that_do_not_fit(model, targets, change, text):
     given = {"images": targets[:1], "label": CLASS, "net": NET} | change
     with pytest.raises(ValueError, match=text):
         projector.project(model, **given)
+
+
+def test_a_model_that_draws_no_numbers_is_an_error(model, targets):
+    """It ended with an LPIPS of NaN, a black proj.png and exit code 0."""
+    bias = model.g_ema["params"]["synthesis"]["b8"]["torgb"]["bias"] * np.nan
+    broken = model.replace(
+        g_ema=models.merge(model.g_ema, {"params": {"synthesis": {"b8": {"torgb": {"bias": bias}}}}})
+    )
+    with pytest.raises(ValueError, match="1 of 1 average images are not finite"):
+        projector.project(broken, targets[:1], label=CLASS, steps=1, net=NET)
+
+
+def test_no_more_frames_than_there_are_steps():
+    assert projector.keep_frames(2, 2**63 - 1) == [0, 1, 2]
