@@ -65,7 +65,7 @@ class Contents:
         if self.hidden:
             lines.append(f"left out: {_count(self.hidden)} below hidden and system folders ({_most(self.hidden)})")
         if self.others:
-            lines.append(f"left out: {_count(self.others)} that are no images ({_most(self.others)})")
+            lines.append(f"left out: {_count(self.others)} of other kinds than images ({_most(self.others)})")
         if self.repeated:
             names = ", ".join(printable(name) for name in self.repeated[:_SHOWN])
             more = f" and {len(self.repeated) - _SHOWN} more" if len(self.repeated) > _SHOWN else ""

@@ -71,7 +71,7 @@ def test_hidden_and_system_folders_are_no_pictures_and_no_classes(see, pets):
         number, names, numbers, notes = seen[0]
         assert number == 9
         assert any("9 files below hidden and system folders" in line for line in notes)
-        assert any("1 file that are no images (1 .txt)" in line for line in notes)
+        assert any("1 file of other kinds than images (1 .txt)" in line for line in notes)
         if labels == "subfolders":
             assert names == PETS and numbers == [0] * 3 + [1] * 3 + [2] * 3
             assert notes[0] == "images per class: bird: 3, cat: 3, dog: 3"
@@ -261,7 +261,7 @@ def test_the_content_decides_what_is_a_picture(see, smooth, encode):
     texts = {"m.txt": b"BM is no image", "n.md": b"P6 neither", "o.png~": members["e"], "p.jpg.part": b"\xff\xd8\xff"}
     seen = see(members | texts)
     assert all(s == seen[0] for s in seen) and seen[0][0] == len(written)
-    assert "4 files that are no images (1 .md, 1 .part, 1 .txt, 1 ~)" in seen[0][3][0]
+    assert "4 files of other kinds than images (1 .md, 1 .part, 1 .txt, 1 ~)" in seen[0][3][0]
 
 
 def test_what_the_set_holds_instead_of_images_is_said(write, tmp_path, config):
