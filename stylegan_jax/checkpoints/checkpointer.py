@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import math
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -91,7 +93,7 @@ class Checkpointer:
         self._scores: dict[int, float] = {}
         self._pending: int | None = None
         self._manager: ocp.CheckpointManager | None = None
-        logging.getLogger("absl").addFilter(_is_worth_printing)
+        _silence()
         try:
             self._open()
         except OSError as error:
@@ -230,7 +232,6 @@ class Checkpointer:
         finally:
             self._manager.close()
             self._manager = None
-            logging.getLogger("absl").removeFilter(_is_worth_printing)
 
     def __enter__(self) -> Checkpointer:
         return self
@@ -317,9 +318,24 @@ class Checkpointer:
         )
 
 
-def _is_worth_printing(record: logging.LogRecord) -> bool:
-    """Return False for Orbax's reports of failures: pages of traceback, of what we raise as `CheckpointError`."""
-    return record.levelno < logging.ERROR or "orbax" not in record.pathname
+@functools.cache
+def _silence() -> None:
+    """Keep from the terminal how Orbax and TensorStore report a failed save, which we raise as `CheckpointError`.
+
+    Orbax logs pages of traceback. TensorStore's threads print one for each write that ends after Orbax has given up,
+    and asyncio logs one for each that nobody waits for any more.
+    """
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(
+            lambda r: r.levelno < logging.ERROR or "orbax" not in r.pathname + r.getMessage()
+        )
+    show = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+            show(kind, error, trace)
+
+    sys.excepthook = hook
 
 
 @dataclasses.dataclass
