@@ -37,7 +37,7 @@ class ModelConfig:
     z_dim: int = field(512, "latent size", least=1)
     w_dim: int = field(512, "style size", least=1)
     mapping_layers: int = field(8, "fully connected layers of the mapping network", least=0)
-    mapping_lr_mult: float = field(0.01, "learning-rate multiplier of the mapping network")
+    mapping_lr_mult: float = field(0.01, "learning-rate multiplier of the mapping network", above=0)
     mapping_embed_dim: int = field(0, "size of the embedded label; 0: w_dim", least=0)
     mapping_layer_dim: int = field(0, "size of the hidden mapping layers; 0: w_dim", least=0)
     channel_base: int = field(32768, "channels(r) = min(channel_base // r, channel_max)", least=1)
@@ -63,7 +63,7 @@ class ModelConfig:
         0, "heights from this on are computed twice rather than stored, for less memory; 0: none", least=0
     )
     d_mapping_layers: int = field(8, "layers that map the label inside the discriminator", least=0)
-    d_mapping_lr_mult: float = field(0.01, "learning-rate multiplier of these layers")
+    d_mapping_lr_mult: float = field(0.01, "learning-rate multiplier of these layers", above=0)
     cmap_dim: int = field(0, "size of the mapped label in the discriminator; 0: its channel count at 4x4", least=0)
     mbstd_group: int = field(4, "images per minibatch-stddev group; must divide the batch", least=1)
     mbstd_channels: int = field(1, "statistics channels appended by minibatch stddev; 0: none", least=0)

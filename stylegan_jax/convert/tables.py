@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -161,7 +162,13 @@ def network_tree(model: ModelConfig, net: str) -> Mapping[str, Any]:
 def _network_tree(model: ModelConfig, net: str) -> Mapping[str, Any]:
     from stylegan_jax import models
 
-    return abstract(models.build(model), net)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of numbers that no honest file has
+            return abstract(models.build(model), net)
+    except (ArithmeticError, AssertionError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {str(error)[:200]}"
+        raise BadCheckpointError("", f"its arguments make no network ({reason})") from None
 
 
 def make_table(tree: Mapping[str, Any], names: Names, *, with_fixed: bool = True) -> Table:

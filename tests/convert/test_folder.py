@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import random
@@ -17,9 +18,12 @@ import official
 import pytest
 import safetensors.numpy
 
-from stylegan_jax.base.trees import flatten
+from stylegan_jax import load_model
+from stylegan_jax.base.trees import flatten, unflatten
+from stylegan_jax.config import model_from_dict
 from stylegan_jax.convert import BadCheckpointError, convert_pickle, model_config, read_model_folder, write_model_folder
 from stylegan_jax.convert.__main__ import main
+from stylegan_jax.convert.tables import network_tree
 
 
 @pytest.fixture
@@ -193,6 +197,7 @@ def test_command_line_errors(tmp_path, pickle_file, capsys):
 LIMITED = """
 import sys
 from stylegan_jax.convert.__main__ import main
+from stylegan_jax.convert.tables import network_tree
 code = main(sys.argv[1:])
 heavy = [m for m in ('torch', 'tensorflow', 'jax') if m in sys.modules]
 peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))
@@ -245,3 +250,56 @@ def test_the_command_takes_one_model(words, capsys):
 def test_the_model_may_be_positional(tmp_path, capsys):
     assert main([str(tmp_path / "none.pkl"), "--out=x"]) == 2
     assert "none.pkl" in capsys.readouterr().err
+
+
+HOSTILE = [0, -1, 1, 2**31 - 1, 10**18, 1e308, [1], {}, "x", None, True]
+
+
+def _hostile_arguments(arguments: dict) -> list[tuple[str, dict]]:
+    """(architecture, arguments) that no honest folder has, at every kind of base size."""
+    found = []
+    for base in ([4, 4], [8, 8], [4, 6]):
+        for key, value in arguments.items():
+            if not isinstance(value, dict):
+                found += [("stylegan2", {"base_size": base, key: bad}) for bad in HOSTILE]
+        for key in arguments["stylegan3"]:
+            own = [arguments["stylegan3"] | {key: bad} for bad in (2 * 10**9, 1e300, 0)]
+            found += [("stylegan3", {"base_size": base, "resolution": 4 * base[0], "stylegan3": x}) for x in own]
+        huge = {"label_dim": 2**31 - 1, "z_dim": 2**31 - 1, "w_dim": 2**31 - 1, "channel_max": 2**31 - 1}
+        found += [(arch, {"base_size": base} | huge) for arch in ("stylegan1", "stylegan2", "stylegan3")]
+    return [*found, ("stylegan2", {"resolution": 2**30, "base_size": [2**29, 2**29]}), ("stylegan9", {})]
+
+
+@pytest.mark.parametrize("part", [7, pytest.param(1, marks=pytest.mark.nightly)])
+def test_hostile_sizes_of_a_model_folder_end_soon_with_our_error(folder, part):
+    good = json.loads((folder / "model.json").read_text())
+    for arch, changes in _hostile_arguments(good["arguments"])[::part]:
+        _edit(folder, architecture=arch, arguments=good["arguments"] | changes)
+        start = time.process_time()
+        if good["arguments"] | changes == good["arguments"]:
+            continue
+        with contextlib.suppress(BadCheckpointError):  # some values are as good as the folder's own
+            load_model(folder)
+        assert time.process_time() - start < 8, changes
+
+
+@pytest.mark.parametrize("change", ["an array left out", "an array of another shape", "no mean style"])
+def test_folders_whose_base_is_not_4x4_are_checked_too(tmp_path, change):
+    config = model_from_dict(
+        {"resolution": 8, "base_size": (4, 6), "channel_max": 4, "z_dim": 4, "w_dim": 4, "label_dim": 0}
+    )
+    tree = unflatten({k: np.ones(x.shape, np.float32) for k, x in flatten(network_tree(config, "g_ema")).items()})
+    write_model_folder(tmp_path / "m", dataclasses.asdict(config), {"g_ema": tree}, {})
+    assert load_model(tmp_path / "m").gan.spec.image_shape == (8, 12, 3)
+    weights = tmp_path / "m" / "weights.safetensors"
+    flat = safetensors.numpy.load_file(weights)
+    name = "g_ema/w_avg" if change == "no mean style" else "g_ema/params/synthesis/b4/const"
+    if change == "an array of another shape":
+        flat[name] = flat[name][:, :4]
+    else:
+        del flat[name]
+    safetensors.numpy.save_file({k: np.ascontiguousarray(x) for k, x in flat.items()}, weights)
+    about = json.loads((tmp_path / "m" / "model.json").read_text())["weights"]
+    _edit(tmp_path / "m", weights=about | {"sha256": hashlib.sha256(weights.read_bytes()).hexdigest()})
+    with pytest.raises(BadCheckpointError, match=name.removeprefix("g_ema/")):
+        load_model(tmp_path / "m")

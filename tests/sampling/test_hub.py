@@ -226,3 +226,21 @@ def test_a_refused_upload_says_so_and_keeps_the_folder(fake, folder, tmp_path, c
     assert load_model(out).gan.spec.z_dim == 16
     with pytest.raises(ConfigError, match="write USER/NAME"):
         hub.push(out, "nouser")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "hf://me/faces@../../x",
+        "hf://me/faces@a/../b",
+        "hf://../faces",
+        "hf://me/..",
+        "hf://me/faces@/x",
+        "hf://me/x@-y",
+    ],
+)
+def test_addresses_cannot_lead_out_of_the_hub(address):
+    with pytest.raises(ConfigError, match="write hf://USER/NAME"):
+        load_model(address)
+    with pytest.raises(ConfigError, match=r"write (hf://)?USER/NAME"):
+        hub.check_name(address.removeprefix("hf://"))

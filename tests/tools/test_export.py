@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 
@@ -17,7 +18,7 @@ from stylegan_jax.base.trees import flatten
 from stylegan_jax.config import ConfigError
 from stylegan_jax.ops import filtered_lrelu
 from stylegan_jax.sampling import card, programs
-from stylegan_jax.sampling.exported import load_exported
+from stylegan_jax.sampling.exported import foreign_calls, load_exported
 from stylegan_jax.tools import export
 
 LABELS = {"classes": 2, "stylegan3": 1}
@@ -195,3 +196,52 @@ def test_the_card_of_a_model_whose_provenance_lacks_things(classes_model):
     text = card.write_card(load_model(classes_model), facts, name="A", address="b", licence="mit", programs="")
     assert "| training data | `cats` |" in text and "| images shown | 2.0 kimg |" in text
     assert "is not recorded here" in text and "No metrics were recorded" in text
+
+
+def test_the_card_takes_nothing_else_out_of_a_strangers_provenance(exported, tmp_path):
+    model = load_model(exported["grey"][0])
+    odd = [None, 3, "x", [1], {"a": [1]}, True, 1e400, "`|<b>\n# forged\x1b[2J"]
+    keys = ("data", "versions", "metrics", "nimg", "step", "recipe", "source", "label_kind", "sha256")
+    for key in keys:
+        for value in odd:
+            nested = {"data": {"name": value, "num_images": value, "xflip": value}, "versions": {"jax": value}}
+            nested["metrics"] = [value, {"metric": value, "value": value, "nimg": value}, {"metric": "fid5k"}]
+            for facts in ({key: value}, nested | {"nimg": 5}):
+                text = card.write_card(model, facts, name="x", address="x", licence="", programs="")
+                assert "\x1b" not in text and "\n# forged" not in text
+
+
+def test_a_program_that_reaches_out_of_itself_is_not_compiled(exported, tmp_path):
+    source = exported["grey"][0]
+    assert export.main([f"--model={source}", f"--out={tmp_path / 'x'}", "--platforms=cpu"]) == 0
+    path = tmp_path / "x" / "stablehlo" / "map.cpu.bin"
+    reach = jax.ffi.ffi_call("xla_ffi_python_cpu_callback", jax.ShapeDtypeStruct((3, 16), np.float32))
+    back = lambda z: reach(z, index=np.uint64(123456789))  # of a table in whoever runs it
+    allowed = [jax_export.DisabledSafetyCheck.custom_call("xla_ffi_python_cpu_callback")]
+    made = jax_export.export(jax.jit(back), platforms=("cpu",), disabled_checks=allowed)
+    path.write_bytes(bytes(made(jax.ShapeDtypeStruct((3, 16), np.float32)).serialize()))
+    description = tmp_path / "x" / "stablehlo" / "export.json"
+    content = json.loads(description.read_text())
+    content["functions"]["map"]["files"]["cpu"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    description.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="was not compiled: custom_call @xla_ffi_python_cpu_callback"):
+        load_exported(tmp_path / "x", "cpu")
+
+
+def test_calls_out_of_a_program_are_found_however_they_are_printed():
+    known = "stablehlo.custom_call @shape_assertion(%1) {api_version = 2 : i32} : (tensor<i1>) -> ()"
+    assert foreign_calls(known) == []
+    for other in (
+        "stablehlo.custom_call @evil(%1)",
+        'stablehlo.custom_call @"shape_assertion "(%1)',
+        "stablehlo.custom_call @shape_assertion2(%1)",
+        '"mhlo.custom_call"(%1) <{call_target_name = "shape_assertion"}>',
+        '"stablehlo.outfeed"(%1, %2)',
+        "stablehlo.send",
+    ):
+        assert foreign_calls(f"{known}\n{other}"), other
+
+
+def test_the_card_warns_of_programs_of_strangers(exported):
+    text = (exported["grey"][1] / "README.md").read_text()
+    assert "run those of people you trust" in " ".join(text.split())
