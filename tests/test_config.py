@@ -88,6 +88,9 @@ RULES = [  # (changes, what the text must name: key, value, fix)
     ({"train__on_nan": "skipp"}, ["config.train.on_nan is 'skipp'", "did you mean 'skip'?"]),
     ({"train__freeze_mapping": "embedding"}, ["config.train.freeze_mapping is 'embedding'", "did you mean 'embed'?"]),
     ({"log__best_mode": "lowest"}, ["config.log.best_mode is 'lowest'", "min, max"]),
+    ({"train__posthoc_ema": (0.05, 0.3)}, ["config.train.posthoc_ema is (0.05, 0.3)", "must be in (0, 0.288]", "EDM2"]),
+    ({"train__posthoc_ema": (0.1, 0.1)}, ["config.train.posthoc_ema is (0.1, 0.1)", "leave it out"]),
+    ({"log__average_ticks": -1}, ["config.log.average_ticks is -1", "must not be negative"]),
     # model
     ({"model__remat_from": -1}, ["config.model.remat_from is -1", "must not be negative", "0: none"]),
     ({"model__remat_from": 512}, ["config.model.remat_from is 512", "up to the resolution 256", "such as 128"]),

@@ -230,6 +230,13 @@ class TrainConfig:
     eps: float = field(1e-8, "of Adam", above=0)
     ema_kimg: float = field(10.0, "half-life of the generator average in kimg", least=0)
     ema_rampup: float = field(0.0, "half-life is at most this times the images shown so far; 0: no ramp", least=0)
+    posthoc_ema: tuple[float, ...] = field(
+        (),
+        "relative widths of averages to store, of which tools.average makes one of any width afterwards (EDM2 §3): "
+        "(0.05, 0.1) are recommended; (): none",
+        above=0,
+        most=0.288,
+    )
     w_avg_beta: float = field(
         0.995, "decay of the w average, per iteration (SG2, ADA; stylegan3 repository: 0.998)", least=0, below=1
     )
@@ -310,6 +317,9 @@ class LogConfig:
     tick_kimg: float = field(4.0, "kimg per progress line", above=0)
     grid_ticks: int = field(50, "ticks between image grids", above=0)
     checkpoint_ticks: int = field(50, "ticks between checkpoints", above=0)
+    average_ticks: int = field(
+        0, "ticks between snapshots of train.posthoc_ema, which all stay; 0: such that a run has about 64", least=0
+    )
     keep_latest: int = field(2, "newest checkpoints kept", above=0)
     keep_every_kimg: float = field(0.0, "also keep one checkpoint per this many kimg; 0: no", least=0)
     keep_best: str = field(

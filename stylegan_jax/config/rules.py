@@ -116,6 +116,8 @@ def _check_options(config: ExperimentConfig) -> None:
             f"config.loss.blur_init_sigma is {loss.blur_init_sigma} and blur_fade_kimg is {loss.blur_fade_kimg}; set "
             "both (StyleGAN3-R: 10 pixels over 200 kimg), or both to 0"
         )
+    if len(set(t.posthoc_ema)) < len(t.posthoc_ema):
+        raise ConfigError(f"config.train.posthoc_ema is {t.posthoc_ema}; a width twice tells nothing new: leave it out")
     if t.early_stop_kimg and not config.log.keep_best:
         raise ConfigError(
             f"config.train.early_stop_kimg is {t.early_stop_kimg} without config.log.keep_best; name the value that "

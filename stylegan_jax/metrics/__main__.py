@@ -13,13 +13,16 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stylegan_jax.base import shortage
 from stylegan_jax.base.errors import StyleganError, visible
 from stylegan_jax.base.flags import Parser
 from stylegan_jax.metrics.definitions import METRICS, OUTPUTS, Chosen, choose, paths_of, split
 from stylegan_jax.metrics.errors import MetricError
+
+if TYPE_CHECKING:
+    from stylegan_jax.sampling.model import LoadedModel
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +38,17 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--metrics", required=True, metavar="NAME,…", help="which; see the list below and docs/metrics.md")
     p.add_argument("--model", metavar="PATH", help="workdir of a run, model folder, hf://user/name, or official .pkl")
-    p.add_argument("--data", default="", metavar="PATH", help=_DATA)
     p.add_argument("--data2", default="", metavar="PATH", help="images to evaluate in place of a model's, or the pairs")
     p.add_argument("--out", metavar="FILE", help="append the lines of JSON to this file too")
+    p.add_argument("--channels", type=int, choices=(1, 3), default=3, help="of the images, without a model")
+    p.add_argument("--step", type=int, help="checkpoint of a run (default: the newest)")
+    add_options(p)
+    return p
+
+
+def add_options(p: argparse._ActionsContainer) -> None:
+    """Add how a model is evaluated."""
+    p.add_argument("--data", default="", metavar="PATH", help=_DATA)
     p.add_argument("--num_images", type=int, default=0, metavar="N", help="evaluate N images; changes the printed name")
     nets = sorted({net for group in OUTPUTS.values() for net in group})
     text = f"other feature networks, of {', '.join(nets)}; changes the printed name"
@@ -51,8 +62,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--resize_filter", choices=("box", "lanczos"), help="for images of another size (default: the run's)"
     )
-    p.add_argument("--channels", type=int, choices=(1, 3), default=3, help="of the images, without a model")
-    p.add_argument("--step", type=int, help="checkpoint of a run (default: the newest)")
     p.add_argument("--seed", type=int, default=0, help="of latents, labels and subsets (default: 0)")
     p.add_argument("--batch", type=int, default=16, help="images per device at a time (default: 16)")
     p.add_argument("--num_devices", type=int, default=0, help="use the first so many devices (default: all)")
@@ -60,7 +69,6 @@ def parser() -> argparse.ArgumentParser:
         "folder of real statistics and unfinished passes, or 'off' (default: $STYLEGAN_JAX_METRICS_CACHE or ~/.cache)"
     )
     p.add_argument("--cache", default="auto", metavar="DIR", help=text)
-    return p
 
 
 _DATA = "real images: folder, zip, npy, npz, tfds:NAME (default: the data of the run)"
@@ -89,9 +97,17 @@ def check(args: argparse.Namespace) -> list[Chosen]:
 
 
 def evaluate(
-    args: argparse.Namespace, chosen: Sequence[Chosen], stack: contextlib.ExitStack
+    args: argparse.Namespace, chosen: Sequence[Chosen], stack: contextlib.ExitStack, models: Sequence[LoadedModel] = ()
 ) -> Iterator[dict[str, Any]]:
-    """Load everything, compute, and yield the records as they come."""
+    """Load everything, compute, and yield the records as they come.
+
+    Args:
+        args: of the command.
+        chosen: the metrics.
+        stack: closes the data.
+        models: averages of the run at --model, to evaluate one after the other in place of its own; they share its data
+            and all programs.
+    """
     from stylegan_jax.base import trees
     from stylegan_jax.config import ConfigError
     from stylegan_jax.data import DataError
@@ -105,7 +121,8 @@ def evaluate(
 
     use_compilation_cache("auto")
     layout = make_layout(args.num_devices)
-    model = load_model(args.model, args.step) if args.model else None
+    models = models or ([load_model(args.model, args.step)] if args.model else [])
+    model = models[0] if models else None
     if model is not None and not model.is_grown:
         raise MetricError(
             f"--model={args.model}: at step {model.provenance['step']} the model is still growing (height "
@@ -133,7 +150,6 @@ def evaluate(
     needed = labelled or any(c.metric.real for c in chosen)
     reals = images("--data", args.data, labelled) if needed and (args.data or run) else None
     about: dict[str, Any] = {"data": None if reals is None else report.describe(reals, args.data)}
-    variables = None
     if model is None:
         subject = images("--data2", args.data2, False)
         about["evaluated"] = report.describe(subject, args.data2)
@@ -145,17 +161,20 @@ def evaluate(
                 *sizes[1][::-1],
             )
     else:
-        variables = {**model.g_ema, "w_avg": model.w_avg}
-        identity = {"digest": trees.digest_of(variables, dataclasses.asdict(model.config))}
-        about["model"] = {"path": args.model, **identity, "provenance": model.provenance}
         labels = reals.source if reals is not None and labelled else None
-        subject = fakes.make_generator(model.config, model.gan, labels, args.psi, args.seed, identity)
-        variables = layout.place(variables)
+        subject = fakes.make_generator(model.config, model.gan, labels, args.psi, args.seed, {})
     about |= {"psi": args.psi, "seed": args.seed} | report.machine()
     store = Store({"auto": default_folder(), "off": None}.get(args.cache, args.cache))
     extractor = Extractor(nets, layout, args.batch * layout.shards)
-    for result in Evaluation(chosen, subject, reals, nets, extractor, store, seed=args.seed).run(variables):
-        yield report.record(result, nets, about)
+    for each in models or [None]:
+        variables = None
+        if each is not None and isinstance(subject, fakes.Generator):
+            variables = {**each.g_ema, "w_avg": each.w_avg}
+            identity = {"digest": trees.digest_of(variables, dataclasses.asdict(each.config))}
+            about["model"] = {"path": args.model, **identity, "provenance": each.provenance}
+            subject, variables = subject._replace(identity=identity), layout.place(variables)
+        for result in Evaluation(chosen, subject, reals, nets, extractor, store, seed=args.seed).run(variables):
+            yield report.record(result, nets, about)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -116,6 +116,9 @@ def readable(facts: Mapping[str, Any]) -> dict[str, Any]:
         out["data"] = {key: _line(data[key]) for key in ("source", "name", "labels") if isinstance(data.get(key), str)}
         out["data"] |= {key: data[key] for key in ("xflip", "yflip") if isinstance(data.get(key), bool)}
         out["data"] |= {"num_images": int(data["num_images"])} if is_count(data.get("num_images")) else {}
+    made = facts.get("average")
+    if isinstance(made, dict) and is_count(made.get("width")) and is_count(made.get("snapshots")):
+        out["average"] = {key: made[key] for key in ("width", "snapshots")}
     versions = facts.get("versions")
     if isinstance(versions, dict):
         out["versions"] = {_line(k): _line(v) for k, v in versions.items() if isinstance(v, str)}
@@ -184,6 +187,8 @@ def _table(model: LoadedModel, facts: Mapping[str, Any]) -> str:
         steps = f", {facts['step']:,} iterations" if "step" in facts else ""
         rows += [("images shown", f"{facts['nimg'] / 1000:,.1f} kimg{steps}")]
     rows += [(key, f"`{facts[key]}`") for key in ("recipe", "augment", "source", "sha256", "era") if facts.get(key)]
+    if made := facts.get("average"):
+        rows += [("average", f"relative width {made['width']:g}, from {made['snapshots']} snapshots (post-hoc)")]
     versions = facts.get("versions")
     rows += [("trained with", ", ".join(f"{k} {v}" for k, v in versions.items()))] if versions else []
     return "\n".join(["| | |", "|---|---|", *[f"| {key} | {value} |" for key, value in rows]])

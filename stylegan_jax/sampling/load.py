@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,6 @@ def _absence(path: Path, given: str) -> str:
 
 def _from_workdir(path: Path, step: int | None, whole: bool) -> LoadedModel:
     g_ema, meta, step = restore_g_ema(path, step=step)
-    config = model_from_dict(meta["config"]["model"])
     nets = {"g_ema": g_ema}
     bad = [name for name, x in named_leaves(g_ema).items() if not np.isfinite(x).all()]
     if bad:
@@ -101,8 +101,23 @@ def _from_workdir(path: Path, step: int | None, whole: bool) -> LoadedModel:
     if whole:
         state, _, _ = restore_nets(path, ("nets", "moving"), step)
         nets |= {"g": state["nets"]["g"] | {"w_avg": state["moving"]["w_avg"]}, "d": state["nets"]["d"]}
-    model = _from_nets(str(path), config, nets, {"workdir": str(path), "step": step, "nimg": meta["nimg"]})
-    model = model.replace(label_kind=meta.get("label_kind", ""))
+    return from_run(str(path), nets, meta, step, {"workdir": str(path), "step": step, "nimg": meta["nimg"]})
+
+
+def from_run(
+    path: str, nets: dict[str, Any], meta: Mapping[str, Any], step: int, provenance: dict[str, Any]
+) -> LoadedModel:
+    """Return the model of a run at a step.
+
+    Args:
+        path: of its workdir, for messages.
+        nets: {'g_ema' | 'g' | 'd': all collections}, generators with 'w_avg'.
+        meta: of a checkpoint of this step.
+        step: iterations done.
+        provenance: where it comes from, JSON-ready.
+    """
+    config = model_from_dict(meta["config"]["model"])
+    model = _from_nets(path, config, nets, provenance).replace(label_kind=meta.get("label_kind", ""))
     experiment = from_dict(meta["config"]) if config.grows else None
     if experiment is None or is_grown(experiment, step):
         return model

@@ -39,6 +39,15 @@ class Axes(NamedTuple):
     y_name: str
 
 
+def ticks(low: float, high: float, count: int = 6) -> np.ndarray:
+    """Return float64[n], about `count` multiples of 1, 2 or 5 times a power of ten, from `low` or below to `high`."""
+    span = high - low if high > low else max(abs(low), 1.0)
+    step = 10.0 ** np.floor(np.log10(span / count))
+    step *= next(f for f in (1, 2, 5, 10) if f * step * count >= span)
+    first, last = np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9)
+    return np.round(np.arange(first, max(last, first + 1) + 1) * step, 12)
+
+
 def draw_lines(title: str, lines: Mapping[str, Line], axes: Axes, size: tuple[int, int] = (560, 400)) -> np.ndarray:
     """Return uint8[h, w, 3]: lines by name, with a legend at the upper right."""
     picture, to_place = _frame(title, axes, size)

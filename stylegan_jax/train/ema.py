@@ -1,10 +1,12 @@
-"""Exponential moving averages of parameters."""
+"""Moving averages of parameters: exponential ones, and power functions of the time (EDM2 §3)."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from stylegan_jax.sampling.averages import exponent_of
 
 
 def ema_beta(batch_size: int, nimg: jax.Array, half_life_kimg: float, rampup: float) -> jax.Array:
@@ -28,3 +30,26 @@ def ema_beta(batch_size: int, nimg: jax.Array, half_life_kimg: float, rampup: fl
 def update(average, new, beta: jax.Array):
     """Return beta * average + (1 - beta) * new for every leaf."""
     return optax.incremental_update(new, average, 1 - beta)
+
+
+def power_share(batch_size: int, nimg: jax.Array, width: float) -> jax.Array:
+    """Return the weight of the newest parameters in a power-function average (EDM2 eq. 3, with images for steps).
+
+    Args:
+        batch_size: images per iteration.
+        nimg: images shown before this iteration; at 0 the average becomes a copy.
+        width: relative width of the average.
+
+    Returns:
+        float scalar in (0, 1].
+    """
+    left = jnp.log1p(-batch_size / (nimg + batch_size))
+    return -jnp.expm1((exponent_of(width) + 1) * left)
+
+
+def move(average, new, share: jax.Array):
+    """Return average + share * (new - average) for every leaf.
+
+    Late in a run a share is 1e-5 and less: in float32, `1 - share` would be off by more than a thousandth of it.
+    """
+    return jax.tree.map(lambda a, x: a + share * (x - a), average, new)

@@ -11,6 +11,7 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 
+from stylegan_jax.checkpoints.averages import AVERAGE
 from stylegan_jax.config import ARCH_RULES, ConfigError, ExperimentConfig, describe_levels, levels
 from stylegan_jax.runtime.mesh import Layout, make_layout
 from stylegan_jax.train import programs, schedule
@@ -104,6 +105,7 @@ def cost_table(task: Task, config: ExperimentConfig, layout: Layout, state: Any,
     lines += [
         f"  state (parameters, average, Adam, noise): {state_bytes / 2**30:.3f} GiB; a checkpoint is about "
         f"{state_bytes * 1.3 / 2**20:,.0f} MiB",
+        *_describe_averages(config, state),
         f"  per image shown, regularisers at their share: {total / n / 1e9:,.2f} GFLOP",
         f"  whole run of {images / 1000:,.0f} kimg: {'less than ' * (len(levels(config)) > 1)}"
         f"{total / n * images / 1e18:,.4g} EFLOP",
@@ -111,6 +113,18 @@ def cost_table(task: Task, config: ExperimentConfig, layout: Layout, state: Any,
         "part divides by the number of devices",
     ]
     return "\n".join(lines)
+
+
+def _describe_averages(config: ExperimentConfig, state: Any) -> list[str]:
+    """Return a line on the averages whose width is chosen afterwards, where there are any."""
+    own = [tree for name, tree in state.ema.items() if name.startswith(AVERAGE)]
+    if not own:
+        return []
+    size, count = tree_bytes(own) / 2**20, schedule.count_snapshots(config)
+    return [
+        f"    of which {len(own)} averages of train.posthoc_ema: {size:,.1f} MiB; {count} snapshots of about that size "
+        f"take {size * count:,.0f} MiB on the disk"
+    ]
 
 
 def program_flops(traced: jax.stages.Traced, lowered: jax.stages.Lowered) -> float:

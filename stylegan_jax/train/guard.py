@@ -6,17 +6,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stylegan_jax.base.errors import StyleganError
 from stylegan_jax.base.spec import Tree
 from stylegan_jax.train import terms
+from stylegan_jax.train.task import Task
 
+BAD_STEPS = 16
+"""With on_nan 'skip' or 'scrub', this many bad steps of a program in a row, counted in whole ticks, end the run."""
 SCRUBBED = 1e5
 """What an infinite gradient counts as, with its sign."""
+
+
+class DivergedError(StyleganError):
+    """A loss became NaN or infinite; the text names the term, the step and the last good checkpoint."""
 
 
 def scrub(grads: Tree) -> Tree:
@@ -51,3 +59,31 @@ def counted(stats: terms.Stats, names: Sequence[str]) -> list[str]:
 
 def _programs(names: Sequence[str]) -> dict[str, int]:
     return {n.removeprefix(terms.NONFINITE): i for i, n in enumerate(names) if n.startswith(terms.NONFINITE)}
+
+
+def check_steps(stats: terms.Stats, task: Task, policy: str, streaks: dict[str, int], step: int) -> Iterator[str]:
+    """Yield warnings of steps that were skipped or scrubbed; end the run when every recent step was bad.
+
+    Args:
+        stats: of a tick, on the host.
+        task: names the terms.
+        policy: `config.train.on_nan`.
+        streaks: bad steps in a row by program, in whole ticks; brought up to date.
+        step: iterations done.
+
+    Raises:
+        DivergedError: the last `BAD_STEPS` steps of a program were bad.
+    """
+    found = bad_steps(stats, task.terms)
+    for program in counted(stats, task.terms):  # a program that did not run in this tick keeps its streak
+        bad, all_ = found.get(program, (0, 1))
+        streaks[program] = streaks.get(program, 0) + bad if bad == all_ else 0
+    done = "skipped" if policy == "skip" else "taken with a scrubbed gradient"
+    for program, (bad, all_) in found.items():
+        yield f"warning: {bad} of {all_} steps of {program} were not finite and were {done}"
+    lost = [program for program, bad in streaks.items() if bad >= BAD_STEPS]
+    if lost:
+        raise DivergedError(
+            f"the last {streaks[lost[0]]} steps of {lost[0]} before step {step} were not finite. {task.advice}, and "
+            "run in a new workdir"
+        )

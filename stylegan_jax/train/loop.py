@@ -13,11 +13,11 @@ import jax
 import numpy as np
 
 from stylegan_jax import __version__
-from stylegan_jax.base.errors import StyleganError, printable
+from stylegan_jax.base.errors import printable
+from stylegan_jax.checkpoints import averages
 from stylegan_jax.checkpoints.checkpointer import Checkpointer, NonFiniteError
 from stylegan_jax.config import (
     ExperimentConfig,
-    Level,
     check_devices,
     images_shown,
     is_grown,
@@ -35,6 +35,7 @@ from stylegan_jax.runtime.processes import check_agreement, check_shared, run_on
 from stylegan_jax.runtime.signals import StopSignal
 from stylegan_jax.train import guard, programs, report, schedule, terms
 from stylegan_jax.train.cells import grid_labels, grid_size
+from stylegan_jax.train.guard import DivergedError
 from stylegan_jax.train.names import check_config
 from stylegan_jax.train.startup import (
     check_frozen,
@@ -55,25 +56,12 @@ from stylegan_jax.train.tasks import make_task
 if TYPE_CHECKING:
     from stylegan_jax.metrics.training import Evaluator
 
-BAD_STEPS = 16
-"""With on_nan 'skip' or 'scrub', this many bad steps of a program in a row, counted in whole ticks, end the run."""
-
-
-class DivergedError(StyleganError):
-    """A loss became NaN or infinite; the text names the term, the step and the last good checkpoint."""
-
 
 def default_evaluator(config: ExperimentConfig, source: FittedSource, layout: Layout, folder: Path) -> Evaluator:
     """Return what computes the metrics of `config.eval` while a run trains (`metrics.training`)."""
     from stylegan_jax.metrics.training import make_evaluator  # SciPy is a second of the start
 
     return make_evaluator(config, source, layout, folder)
-
-
-def image_shape(task: Task, level: Level) -> tuple[int, int, int]:
-    """Return the (h, w, c) of the images of a level."""
-    h, w, c = task.plan(level).batch.pixels.shape[-3:]
-    return h, w, c
 
 
 def train(
@@ -122,7 +110,7 @@ def train(
                 resolved, layout, label_kind=opened.info().label_kind, grid_label=grid_labels(resolved, opened)
             )
             first, last = levels(resolved)[0], levels(resolved)[-1]
-            opened.leave_out_bad(image_shape(task, first), resolved.data)
+            opened.leave_out_bad(task.plan(first).image_shape, resolved.data)
             evaluator = make_evaluator(resolved, opened, layout, folder) if resolved.eval.metrics else None
             check_keep_best(resolved, task.plan(last), evaluator.names if evaluator else ())
             frozen = {name: load() for name, load in task.frozen.items()}
@@ -242,7 +230,7 @@ class Run:
         return open_batches(
             source,
             config.data,
-            image_shape(self.task, level),
+            plan.image_shape,
             batch_size=level.batch_size,
             seed=seed,
             start=level.nimg(first),
@@ -279,6 +267,8 @@ class Run:
             if due.grid:
                 self._draw_grids(state, step + 1)
             stopped = stop.agreed()
+            if due.averages:
+                self._store_averages(state, step + 1)
             if due.checkpoint or stopped:
                 self._save(state, step + 1)
             if stopped:
@@ -364,7 +354,7 @@ class Run:
         """Make what a level needs; in a thread."""
         level, data = self.levels[number], self.config.data
         with ThreadPoolExecutor(1) as pool:
-            source = pool.submit(self.source.at, image_shape(self.task, level), data)
+            source = pool.submit(self.source.at, self.task.plan(level).image_shape, data)
             return Equipment(self._compile(number), source.result())
 
     def _compile(self, number: int) -> dict[str, programs.Program]:
@@ -381,6 +371,8 @@ class Run:
     def _open_reports(self, first: int, total: int, stack: contextlib.ExitStack) -> None:
         log, done, end = self.config.log, self._nimg(first), self._nimg(total)
         self.first = first
+        if self.is_chief:
+            averages.remove_newer(self.folder, done)
         self.clock = report.Clock(done, end)
         self.bar = report.Bar(log.progress_bar, self.is_chief, end / 1000, done / 1000)
         self.stats = self.board = None
@@ -405,23 +397,6 @@ class Run:
             "and run in a new workdir" + (f" with config.train.init_from={self.folder}" if kept else "")
         )
 
-    def _check_bad_steps(self, stats: terms.Stats, step: int) -> None:
-        """Warn of steps that were skipped or scrubbed; end the run when every recent step was bad."""
-        found = guard.bad_steps(stats, self.task.terms)
-        ran = guard.counted(stats, self.task.terms)  # a program that did not run in this tick keeps its streak
-        for program in ran:
-            bad, all_ = found.get(program, (0, 1))
-            self.bad_streak[program] = self.bad_streak.get(program, 0) + bad if bad == all_ else 0
-        done = "skipped" if self.config.train.on_nan == "skip" else "taken with a scrubbed gradient"
-        for program, (bad, all_) in found.items():
-            self.bar.line(f"warning: {bad} of {all_} steps of {program} were not finite and were {done}")
-        lost = [program for program, bad in self.bad_streak.items() if bad >= BAD_STEPS]
-        if lost:
-            raise DivergedError(
-                f"the last {self.bad_streak[lost[0]]} steps of {lost[0]} before step {step} were not finite. "
-                f"{self.task.advice}, and run in a new workdir"
-            )
-
     def _evaluate(self, state: TrainState, step: int, stop: StopSignal) -> dict[str, float]:
         """Return the metrics of the averaged generator by name, the same on all processes; none if that fails."""
         assert self.evaluator is not None
@@ -435,7 +410,8 @@ class Run:
         """Fetch the sums of the tick, write them, and return the state with empty sums."""
         stats = jax.device_get(state.stats)
         self._check_finite(stats, step)
-        self._check_bad_steps(stats, step)
+        for line in guard.check_steps(stats, self.task, self.config.train.on_nan, self.bad_streak, step):
+            self.bar.line(line)
         nimg = self._nimg(step)
         timing, memory = self.clock.tick(nimg), report.memory_gib()
         means = terms.means(stats, self.task.terms)
@@ -478,19 +454,27 @@ class Run:
         self._check_finite(jax.device_get(state.stats), step)
         if step in self.checkpoints.steps():
             return
-        meta = {
+        is_of_this = self.reported[0] == step and is_grown(self.config, step)  # levels do not compare
+        values = self.reported[1] if is_of_this else {}
+        with self.lock.in_place():
+            self.checkpoints.save(step, state, self.task.export(state), self._meta(step), metrics=values)
+
+    def _store_averages(self, state: TrainState, step: int) -> None:
+        """Write a snapshot. It comes before a checkpoint of the step, so that a resume finds all up to its own."""
+        with self.lock.in_place():
+            averages.write_snapshot(self.folder, step, self.task.averages(state), self._meta(step))
+
+    def _meta(self, step: int) -> dict[str, Any]:
+        info = self.source.info()
+        return {
             "nimg": self._nimg(step),
             "config": self.config.to_dict(),
-            "num_images": self.source.info().num_images,
-            "labels": self.source.info().label_digest,
+            "num_images": info.num_images,
+            "labels": info.label_digest,
             "images": self.images,
-            "label_kind": self.source.info().label_kind,
+            "label_kind": info.label_kind,
             "rollbacks": self.rollbacks,
             "frozen": self.digests,
             "terms": self.task.terms,
             "versions": {"stylegan_jax": __version__, "jax": jax.__version__},
         }
-        is_of_this = self.reported[0] == step and is_grown(self.config, step)  # levels do not compare
-        values = self.reported[1] if is_of_this else {}
-        with self.lock.in_place():
-            self.checkpoints.save(step, state, self.task.export(state), meta, metrics=values)

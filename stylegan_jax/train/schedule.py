@@ -11,6 +11,9 @@ from stylegan_jax.train import terms
 from stylegan_jax.train.programs import FINISH
 from stylegan_jax.train.task import Phase, Plan
 
+SNAPSHOTS = 64
+"""Of averages, in a run that does not say how many: enough for widths of 0.02 to 0.25 (docs/tools.md)."""
+
 
 def due_phases(phases: Sequence[Phase], step: int, nimg: int) -> list[str]:
     """Return the names of the phases of iteration `step` in order, before which `nimg` images were shown."""
@@ -44,6 +47,7 @@ class Due(NamedTuple):
         grid: an image grid.
         checkpoint: a checkpoint.
         metrics: an evaluation.
+        averages: a snapshot of the averages of `config.train.posthoc_ema`.
     """
 
     tick: int
@@ -51,6 +55,7 @@ class Due(NamedTuple):
     grid: bool
     checkpoint: bool
     metrics: bool
+    averages: bool = False
 
 
 def due(config: ExperimentConfig, steps_done: int) -> Due:
@@ -62,7 +67,20 @@ def due(config: ExperimentConfig, steps_done: int) -> Due:
     passed = lambda every: tick // every > before // every  # a large batch may pass several ticks at once
     when = lambda every: passed(every) or last
     metrics = bool(config.eval.metrics) and when(config.eval.ticks)
-    return Due(tick, when(1), when(log.grid_ticks), when(log.checkpoint_ticks), metrics)
+    averages = bool(config.train.posthoc_ema) and when(average_ticks(config))
+    return Due(tick, when(1), when(log.grid_ticks), when(log.checkpoint_ticks), metrics, averages)
+
+
+def count_snapshots(config: ExperimentConfig) -> int:
+    """Return how many snapshots of averages a run stores."""
+    ticks = int(images_shown(config, total_steps(config)) / (config.log.tick_kimg * 1000) + 1e-9)
+    return -(-ticks // average_ticks(config))
+
+
+def average_ticks(config: ExperimentConfig) -> int:
+    """Return the ticks between snapshots of averages."""
+    log = config.log
+    return log.average_ticks or max(1, int(config.train.total_kimg / log.tick_kimg) // SNAPSHOTS)
 
 
 def after_rollbacks(seed: int, count: int) -> int:

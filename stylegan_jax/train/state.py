@@ -19,7 +19,7 @@ class TrainState(flax.struct.PyTreeNode):
         nimg: int32[], images shown.
         nets: variables of every network by name ('g' and 'd' of a GAN), all collections.
         opt: optimiser state of every network that is trained.
-        ema: moving averages of parameters, by network.
+        ema: moving averages of parameters, by network, and those of `config.train.posthoc_ema` ('power0', …).
         moving: whatever else moves, by name ('w_avg', 'pl_mean' and 'augment' of a GAN).
         stats: sums of the reported terms since the last report (`terms`).
     """

@@ -126,6 +126,12 @@ class Plan(NamedTuple):
     draws: tuple[int, ...]
     finish_reports: tuple[str, ...] = ()
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(h, w, c) of the images of the level."""
+        h, w, c = self.batch.pixels.shape[-3:]
+        return h, w, c
+
 
 class Preview(Protocol):
     """Pictures of a state, the same latents at every snapshot."""
@@ -160,6 +166,8 @@ class Task(NamedTuple):
         frozen: loaders of pretrained networks by name; each is called once per run.
         preview: level -> `Preview`.
         export: state -> nested dicts that sampling reads, saved beside the state.
+        averages: state -> nested dicts of the averages of `config.train.posthoc_ema`, stored as snapshots
+            (`checkpoints.averages`).
         open_source: path -> what `transfer` copies from, checked against abstract shapes of the state.
         transfer: (fresh state, source) -> (state, lines of a report).
         advice: what to change where training diverges, for an error message.
@@ -174,6 +182,7 @@ class Task(NamedTuple):
     frozen: Mapping[str, Callable[[], Frozen]]
     preview: Callable[[Level], Preview]
     export: Callable[[TrainState], dict[str, Any]]
+    averages: Callable[[TrainState], dict[str, Any]]
     open_source: Callable[[str], Any]
     transfer: Callable[[TrainState, Any], tuple[TrainState, list[str]]]
     advice: str = "lower the learning rates"

@@ -17,6 +17,7 @@ COMMANDS = {
     "convert.__main__": ["--model=m", "--out=o"],
     "data.prepare.__main__": ["--source=s", "--dest=d", "--max_images=7", "--resize_filter=box", "--overwrite"],
     "metrics.__main__": ["--metrics=fid50k_full", "--num_images=5", "--features_path=f"],
+    "tools.average": ["--model=m", "--out=o", "--widths=0.1", "--num_images=5", "--resize_filter=box"],
     "tools.edit": ["--model=m", "--out=o", "--overwrite"],
     "tools.export": ["--model=m", "--out=o", "--overwrite"],
     "tools.noise": ["--model=m", "--out=o"],

@@ -10,20 +10,24 @@ import killing
 import pytest
 from helpers import json_rows, stats_rows
 
+from stylegan_jax.checkpoints.averages import read_headers
+
 GATE = ("train", "train_projected", "train_grown")
 ALL = ("train", "train_ada", "train_grown", "train_grown2", "train_stylegan3")
 
 
 def records(place: Path) -> tuple:
-    """Return what a run has told, without what depends on the clock: rows, metrics, pictures."""
+    """Return what a run has told, without what depends on the clock: rows, metrics, pictures, averages."""
     metrics = place / "metrics.jsonl"
     values = [(r["step"], r["metric"], r["value"]) for r in json_rows(metrics)] if metrics.exists() else []
-    return stats_rows(place), values, {p.name: p.read_bytes() for p in (place / "grids").iterdir()}
+    averages = [(s.step, s.digest) for s in read_headers(place)]
+    return stats_rows(place), values, {p.name: p.read_bytes() for p in (place / "grids").iterdir()}, averages
 
 
 def check(directory: Path, names: tuple[str, ...], kills: int, seed: int) -> None:
     flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
     found = killing.kill_and_compare(f"loop_run:{','.join(names)}", directory, kills, seed, XLA_FLAGS=flags)
+    assert len(read_headers(found["train"].straight)) == 8
     for run in found.values():
         steps = [row["step"] for row in stats_rows(run.straight)]
         assert all(a < b for a, b in itertools.pairwise(steps))

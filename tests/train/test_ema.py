@@ -8,6 +8,7 @@ import pytest
 
 from stylegan_jax.checkpoints.checkpointer import Checkpointer, restore_g_ema
 from stylegan_jax.models.gan import centre_per_class, move_centre_per_class, move_one_centre, one_centre
+from stylegan_jax.sampling import averages
 from stylegan_jax.train import ema
 
 
@@ -44,6 +45,27 @@ def test_copy_is_exact():
     new = {"a": jnp.array([0.1, 1e20])}
     got = ema.update({"a": jnp.array([1e9, 3.0])}, new, jnp.float32(0.0))
     np.testing.assert_array_equal(got["a"], new["a"])
+
+
+def test_a_power_average_weighs_images_by_their_number_whatever_the_batches():
+    """After n of t images the newest parameters weigh t^(g + 1) - (t - n)^(g + 1), and all before them the rest."""
+    batches, draw = [64] * 20 + [32] * 30 + [8] * 50, np.random.default_rng(0)
+    shown, params = np.cumsum(batches), draw.standard_normal((100, 5)).astype(np.float32)
+    for width in (0.05, 0.1, 0.28):
+        found = {"w": jnp.full(5, 1e3)}
+        for n, t, w in zip(batches, shown, params, strict=True):
+            found = ema.move(found, {"w": jnp.asarray(w)}, ema.power_share(n, jnp.int32(t - n), width))
+        power = averages.exponent_of(width) + 1
+        weights = np.diff((shown / shown[-1]) ** power, prepend=0.0)
+        np.testing.assert_allclose(found["w"], weights @ params, rtol=1e-4, atol=1e-5)
+
+
+def test_late_in_a_run_shares_are_still_exact_and_what_stands_still_stays():
+    nimg, power = 200_000_000, averages.exponent_of(0.1) + 1
+    share = ema.power_share(32, jnp.int32(nimg), 0.1)
+    assert float(share) == pytest.approx(-np.expm1(power * np.log1p(-32 / (nimg + 32))), rel=1e-6)
+    still = {"w": jnp.array([0.1, 3.3e-5, -7.7e3])}
+    np.testing.assert_array_equal(ema.move(still, still, share)["w"], still["w"])
 
 
 def test_the_mean_style_moves_towards_the_batch_mean():

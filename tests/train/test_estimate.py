@@ -20,6 +20,7 @@ from stylegan_jax.train import estimate
 def tree(**model):
     c = tiny.get_config()
     c.model.label_dim = 0
+    c.train.posthoc_ema = (0.05, 0.1)
     c.model.update(model)
     return c
 
@@ -65,6 +66,14 @@ def test_a_row_per_program_and_a_memory_estimate():
     state = float(re.search(r"state \(.*\): ([\d.]+) GiB", text_of(True))[1])
     assert total == pytest.approx(state + max(gib for _, gib in rows.values()), abs=0.011)
     assert float(re.search(r"per image shown, .*: ([\d.]+) GFLOP", text_of(True))[1]) > 0
+
+
+def test_averages_of_a_width_to_be_chosen_are_counted_in_memory_and_on_disk():
+    own = re.search(r"generator parameters\n.*? total +([\d,]+)\n", text_of(True), re.DOTALL)
+    line = r"of which 2 averages of .*posthoc_ema: ([\d.]+) MiB; 8 snapshots .* ([\d.,]+) MiB"
+    found = re.search(line, text_of(True))
+    assert float(found[1]) == pytest.approx(2 * 4 * int(own[1].replace(",", "")) / 2**20, rel=0.02)
+    assert float(found[2]) == pytest.approx(8 * float(found[1]), abs=1)
 
 
 @pytest.mark.parametrize("labels", ["file", "subfolders"])

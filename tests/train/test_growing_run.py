@@ -24,6 +24,8 @@ from stylegan_jax.models.grown import alpha as alpha_of
 from stylegan_jax.runtime import compiling
 from stylegan_jax.runtime.mesh import layout_of
 from stylegan_jax.runtime.signals import StopSignal
+from stylegan_jax.sampling import averages
+from stylegan_jax.tools import average
 from stylegan_jax.train import loop, programs
 from stylegan_jax.train.tasks import make_task
 
@@ -33,7 +35,7 @@ CHANGES = {f"model.{k}": v for k, v in CHANGES.items()} | {"train.total_kimg": 0
 CHANGES |= {"growing.train_kimg": 0.064, "growing.fade_kimg": 0.064, "growing.batch_sizes": (8, 8)}
 CHANGES |= {"log.tick_kimg": 0.064, "log.grid_ticks": 1, "log.checkpoint_ticks": 1, "log.tensorboard": False}
 CHANGES |= {"log.grid_columns": 4, "log.grid_rows": 2, "log.progress_bar": False, "train.num_devices": 1}
-CHANGES |= {"data.path": str(EMOJI), "data.subset": 64}
+CHANGES |= {"data.path": str(EMOJI), "data.subset": 64, "train.posthoc_ema": (0.1,)}
 
 
 def quickstart(**changes):
@@ -121,7 +123,9 @@ def test_the_run_shows_the_images_that_were_asked_for_at_each_height(grown):
     assert counts == {56 - 40}  # Adam started anew when the last fade was over
 
 
-def test_a_run_goes_on_bit_for_bit_from_beside_a_new_height_and_from_inside_its_fade(grown, tmp_path, monkeypatch):
+def test_a_run_goes_on_bit_for_bit_from_beside_a_new_height_and_from_inside_its_fade(
+    grown, tmp_path, monkeypatch, capsys
+):
     """Stopped before the last step of a height, after it, and inside two fades: one run, and the same programs."""
     config, folder, state, made, *_ = grown
     monkeypatch.setattr(compiling, "compile_programs", lambda _, arguments: made[image_shape(arguments)])
@@ -143,6 +147,12 @@ def test_a_run_goes_on_bit_for_bit_from_beside_a_new_height_and_from_inside_its_
     assert same_bits(loop.train(config, tmp_path), state)
     assert load_model(tmp_path).is_grown
     assert rows(tmp_path) == rows(folder)
+    stored, again = averages.snapshots_of(folder), averages.snapshots_of(tmp_path)
+    assert [(s.step, s.nimg) for s in stored] == [(8, 64), (16, 128), (24, 192), (40, 256), (56, 320)]
+    assert [s.digest for s in again] == [s.digest for s in stored]
+    assert [averages.average(tmp_path, [0.1], step)[0].is_grown for step in (16, 56)] == [False, True]
+    assert average.main([f"--model={tmp_path}", "--width=0.1", "--step=24", f"--out={tmp_path / 'model'}"]) == 2
+    assert "the model is still growing (height 16 of 32)" in capsys.readouterr().err
 
 
 def test_another_schedule_is_refused_on_resume(grown):

@@ -12,9 +12,11 @@ import toy
 
 from stylegan_jax import data, models
 from stylegan_jax.base import rng
+from stylegan_jax.checkpoints.averages import read_snapshot
 from stylegan_jax.checkpoints.checkpointer import Checkpointer
 from stylegan_jax.checkpoints.restore import committed_steps
 from stylegan_jax.config import ConfigError
+from stylegan_jax.sampling import averages
 from stylegan_jax.train import loop, programs, schedule
 from stylegan_jax.train.gan import task as gan_task
 from stylegan_jax.train.gan.preview import GanPreview
@@ -61,23 +63,29 @@ def poison(monkeypatch):
 
 def test_rollback_goes_on_from_the_last_checkpoint_with_other_numbers(cache, tmp_path, poison, capsys):
     poison({20})
-    config = toy.make_loop_config(cache, train__on_nan="rollback", train__max_rollbacks=1)
+    own = {"train__on_nan": "rollback", "train__max_rollbacks": 1, "train__posthoc_ema": (0.1,)}
+    own |= {"log__tick_kimg": 0.032, "log__checkpoint_ticks": 2}
+    config = toy.make_loop_config(cache, **own)
     state = loop.train(config, tmp_path / "a")
     text = capsys.readouterr().out
     assert "rollback 1 of 1: loss/d_adversarial is not finite at step 20" in text
     assert "going on from step 16 with other random numbers" in text
     assert int(state.step) == 64
     told = rows(tmp_path / "a")
-    assert [row["step"] for row in told] == list(range(8, 65, 8))
-    assert [row.get("rollbacks", 0) for row in told] == [0, 0, 1, 1, 1, 1, 1, 1]
+    assert [row["step"] for row in told] == list(range(4, 65, 4))
+    assert [row.get("rollbacks", 0) for row in told] == [0] * 4 + [1] * 12
     with Checkpointer(tmp_path / "a") as checkpointer:
         found = checkpointer.restore(jax.device_get(state))
     assert found is not None and found[1]["rollbacks"] == 1
     # A restart after the rollback goes on with the same numbers.
-    half = toy.make_loop_config(cache, train__on_nan="rollback", train__max_rollbacks=1, train__total_kimg=0.256)
+    half = toy.make_loop_config(cache, **own, train__total_kimg=0.256)
     loop.train(half, tmp_path / "b")
     assert same_bits(loop.train(config, tmp_path / "b"), state)
     assert [r["mean"] for r in rows(tmp_path / "b")] == [r["mean"] for r in told]
+    # The snapshot of step 20 is that of the second time.
+    first, second = (averages.snapshots_of(tmp_path / name) for name in "ab")
+    assert [s.meta["rollbacks"] for s in first] == [0] * 4 + [1] * 12
+    assert all(map(same_bits, map(read_snapshot, first), map(read_snapshot, second)))
 
 
 def test_rollbacks_come_to_an_end(cache, tmp_path, poison):

@@ -71,6 +71,16 @@ def test_ticks_grids_and_checkpoints():
     assert done[10].tick == 5
 
 
+def test_snapshots_of_averages_about_64_in_a_run_or_as_asked():
+    run = {"train__batch_size": 32, "train__total_kimg": 20.8, "log__tick_kimg": 0.064, "train__posthoc_ema": (0.1,)}
+    for asked, every in ((0, 5), (7, 7)):  # of 325 ticks
+        config = make(**run, log__average_ticks=asked)
+        found = [s for s in range(1, 651) if schedule.due(config, s).averages]
+        assert found[:2] == [2 * every, 4 * every] and found[-1] == 650
+        assert len(found) == schedule.count_snapshots(config)
+    assert not schedule.due(make(**run | {"train__posthoc_ema": ()}), 650).averages
+
+
 def test_a_tick_that_is_no_multiple_of_the_batch_still_comes_once():
     config = make(train__batch_size=32, train__total_kimg=3.2, log__tick_kimg=0.1)
     reports = [s for s in range(1, 101) if schedule.due(config, s).report]

@@ -14,6 +14,7 @@ from stylegan_jax import augment, models
 from stylegan_jax.augment import controller
 from stylegan_jax.base import rng
 from stylegan_jax.base.spec import Batch, Tree
+from stylegan_jax.checkpoints.averages import REST, average_name
 from stylegan_jax.config import ConfigError, ExperimentConfig, Level, at_level, levels
 from stylegan_jax.features import load_features
 from stylegan_jax.models import Gan, GanSpec, grown
@@ -94,6 +95,7 @@ def make_task(
         frozen={name: known[name] for name in gan.spec.frozen},
         preview=functools.lru_cache(maxsize=32)(functools.partial(GanPreview, gan, layout, config, grid_label)),
         export=sampling_model,
+        averages=stored_averages,
         open_source=functools.partial(transfer.open_source, config),
         transfer=functools.partial(transfer.transfer, config),
         advice=ADVICE,
@@ -118,6 +120,12 @@ def augment_warnings(config: ExperimentConfig, means: Mapping[str, float]) -> li
 def sampling_model(state: TrainState) -> dict[str, Any]:
     """Return what sampling needs: all collections of the generator with averaged parameters, and 'w_avg'."""
     return {"buffers": {}} | state.nets["g"] | {"params": state.ema["g"], "w_avg": state.moving["w_avg"]}
+
+
+def stored_averages(state: TrainState) -> dict[str, Any]:
+    """Return what a snapshot holds: the power-function averages, and the generator's collections that have none."""
+    rest = {name: tree for name, tree in state.nets["g"].items() if name != "params"}
+    return {name: tree for name, tree in state.ema.items() if name != "g"} | {REST: rest}
 
 
 def check_frozen(config: ExperimentConfig, spec: GanSpec) -> None:
@@ -184,6 +192,8 @@ def _create(
     frozen: Mapping[str, Tree],
 ) -> TrainState:
     g = gan.init_g(rng.stream(root_key, "init_g"), frozen)
+    copy = lambda: jax.tree.map(jnp.copy, g["params"])
+    names = [average_name(i) for i in range(len(config.train.posthoc_ema))]
     d = gan.init_d(rng.stream(root_key, "init_d"), frozen)
     optimizers = plan().optimizers
     return TrainState(
@@ -191,7 +201,7 @@ def _create(
         nimg=jnp.zeros([], jnp.int32),
         nets={"g": g, "d": d},
         opt={"g": optimizers["g"].init(g["params"]), "d": optimizers["d"].init(d["params"])},
-        ema={"g": jax.tree.map(jnp.copy, g["params"])},
+        ema={"g": copy()} | {name: {"params": copy(), "w_avg": jnp.zeros(gan.spec.w_avg)} for name in names},
         moving={
             "w_avg": jnp.zeros(gan.spec.w_avg),
             "pl_mean": jnp.zeros([]),
@@ -206,5 +216,9 @@ def _finish(config: ExperimentConfig, state: TrainState, rates: Rates) -> tuple[
     if config.augment.mode != "none":
         report = {"augment/p": control.p, "augment/r_t": control.sign_sum / jnp.maximum(control.count, 1)}
     control = controller.update(config.augment, control, state.step + 1, config.train.batch_size)
-    average = ema.update(state.ema["g"], state.nets["g"]["params"], rates.ema_beta)
-    return state.replace(ema={"g": average}, moving=state.moving | {"augment": control}), report
+    params, moving = state.nets["g"]["params"], state.moving | {"augment": control}
+    averages: dict[str, Tree] = {"g": ema.update(state.ema["g"], params, rates.ema_beta)}
+    for i, width in enumerate(config.train.posthoc_ema):
+        name, share = average_name(i), ema.power_share(config.train.batch_size, state.nimg, width)
+        averages[name] = ema.move(state.ema[name], {"params": params, "w_avg": moving["w_avg"]}, share)
+    return state.replace(ema=averages, moving=moving), report
