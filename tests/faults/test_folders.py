@@ -77,7 +77,7 @@ def straight(tmp_path_factory) -> tuple[Path, Any]:
 def check(straight: tuple[Path, Any], folder: Path) -> None:
     """Run the command again; the run must end as the straight one did."""
     assert same_bits(train(folder), straight[1])
-    (rows, _, pictures), (expected, _, known) = records(folder), records(straight[0])
+    (rows, _, pictures, _), (expected, _, known, _) = records(folder), records(straight[0])
     assert rows == expected
     assert known.items() <= pictures.items()  # a shorter run draws one more, at its end
 
