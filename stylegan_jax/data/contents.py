@@ -198,17 +198,14 @@ def by_subfolder(contents: Contents) -> tuple[dict[str, int], list[str], str]:
     A class is a folder at the top; where a single folder holds nothing but folders, one in there. Folders without a
     readable picture count as well, so that numbers do not depend on what is damaged. Loose pictures are left out.
     """
-    prefix = ""
+    prefix, bad = "", [name for name, _ in contents.bad if clean_name(name)]
     while True:
-        tops = {name[len(prefix) :].partition("/")[0::2] for name in contents.names}
-        folders = {top for top, _ in tops}
-        if len(folders) != 1 or not all("/" in rest for _, rest in tops):
+        at = len(prefix)
+        below = [name[at:] for name in [*contents.names, *bad] if name.startswith(prefix)]
+        classes = {name.split("/")[0] for name in below if "/" in name or prefix + name in contents.linked}
+        if len(classes) != 1 or any(name.count("/", at) < 2 for name in contents.names):
             break
-        prefix += folders.pop() + "/"
-    inside = [name for name in contents.names if "/" in name[len(prefix) :]]
-    at = len(prefix)
-    also = [name for name, _ in contents.bad if name.startswith(prefix) and clean_name(name)]
-    linked = {name[at:] for name in contents.linked if name.startswith(prefix) and "/" not in name[at:]}
-    classes = sorted({name[at:].split("/")[0] for name in [*inside, *also] if "/" in name[at:]} | linked)
-    number = {name: i for i, name in enumerate(classes)}
-    return {name: number[name[at:].split("/")[0]] for name in inside}, classes, prefix
+        prefix += classes.pop() + "/"
+    number = {name: i for i, name in enumerate(sorted(classes))}
+    inside = [name for name in contents.names if "/" in name[at:]]
+    return {name: number[name[at:].split("/")[0]] for name in inside}, sorted(classes), prefix

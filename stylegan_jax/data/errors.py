@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
@@ -54,7 +55,9 @@ def missing_path_error(path: str, kind: str, option: str = "config.data.path") -
     folder, name = os.path.split(os.path.abspath(path))
     while folder and not os.path.isdir(folder):
         folder, name = os.path.split(folder)
-    near = difflib.get_close_matches(name, sorted(os.listdir(folder)), n=1, cutoff=0.5)
+    near: list[str] = []
+    with contextlib.suppress(OSError):  # a folder that may be entered, but not listed
+        near = difflib.get_close_matches(name, sorted(os.listdir(folder)), n=1, cutoff=0.5)
     hint = f"; did you mean {os.path.join(folder, near[0])}?" if near else ""
     return DataError(f"{option} is {path!r}; there is no such {kind} (looked at {os.path.abspath(path)}){hint}")
 

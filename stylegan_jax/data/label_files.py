@@ -10,6 +10,7 @@ from stylegan_jax.data.contents import JSON_NAME, Contents, by_subfolder, clean_
 from stylegan_jax.data.errors import SHOWN, DataError, printable
 from stylegan_jax.data.labels import Labels, label_table, labels_of, missing_labels_error, no_labels
 
+_LIKE_LABELS = (".csv", ".tsv", ".json", ".jsonl")
 _MOST_FILES = 20
 """Of a set's dataset.json files, how many are looked into for labels."""
 
@@ -91,11 +92,13 @@ def _of_file(files: Labelled, wanted: str) -> LabelTable:
     """Read the root's dataset.json, or the only other one that has labels, with names relative to its folder."""
     jsons = files.contents.jsons
     if not jsons:
+        others = [suffix for suffix in _LIKE_LABELS if files.contents.others[suffix]]
+        note = f"labels are read from files called {JSON_NAME} only, not from {' or '.join(others)}" if others else ""
         if wanted == "auto":
-            return LabelTable()
+            return LabelTable(notes=(note,) if note else ())
         raise DataError(
             f"config.data.labels='file' needs {files.where}/{JSON_NAME}, which is not there; add it, or use "
-            "--config.data.labels=subfolders or --config.data.labels=none"
+            f"--config.data.labels=subfolders or --config.data.labels=none{note and f' ({note})'}"
         )
     nested = [place for place in jsons if place[0]]
     if jsons[0] not in nested:
@@ -131,7 +134,7 @@ def _read(files: Labelled, folder: str, content: bytes, notes: tuple[str, ...]) 
     where = f"{files.where}/{folder}{JSON_NAME}"
     stored, names = label_table(content, where)
     images = set(files.contents.names)
-    table = {clean_name(folder + name): label for name, label in stored.items()}
+    table = {clean_name(folder + name) or name: label for name, label in stored.items()}
     if folder and not images & table.keys():
         table = stored  # perhaps they are relative to the root
     unused = [name for name in table if name not in images]

@@ -173,6 +173,9 @@ def describe(kind: str, counts: Sequence[int], names: Sequence[str], total: int)
         lines.append(f"warning: all images are of one class ({name(0)}), which teaches nothing; use labels 'none'")
     elif kind == "classes" and total > 2 and max(counts) == 1:
         lines.append("warning: every image has a class of its own; are the labels ids?")
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        which = ", ".join(map(printable, twice[:_CLASSES_SHOWN]))
+        lines.append(f"warning: several classes have the same name, but different numbers: {which}")
     if names and {n.lower() for n in names} <= _SPLITS:
         lines.append("warning: the classes have names of splits; use the folder of one split, with a folder per class")
     return lines
@@ -210,10 +213,10 @@ def labels_of(table: Mapping[str, Any], names: Sequence[str], where: str, label_
                 f"{where}: class {min(chosen)} to {max(chosen)}; classes count from 0 up, below {MAX_CLASS}"
             )
         return from_array(np.array(chosen, np.int64), len(names), where, label_names)
-    length = len(chosen[0]) if isinstance(chosen[0], list) else -1
+    length = next((len(v) for v in chosen if isinstance(v, list)), 0)
     for name, value in zip(names, chosen, strict=True):
-        if not _is_vector(value, length):
-            kind = f"a list of {length} numbers" if length > 0 else "a class number or a list of numbers"
+        if not (_is_vector(value, length) if length else type(value) is int):
+            kind = f"a list of {length} numbers" if length else "a class number or a list of numbers"
             raise DataError(
                 f"{where}: the label of {printable(name)} is {str(value)[:80]}; it must be {kind}, like all"
             )
@@ -245,14 +248,13 @@ def label_table(data: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
     """
     if len(data) > MAX_JSON_BYTES:
         raise DataError(f"{where}: {len(data)} bytes; the limit is {MAX_JSON_BYTES}; use an .npz of images and labels")
+    advice = 'write {"labels": [["name.png", 0], …]} or use --config.data.labels=none'
     try:
         tree = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not valid JSON ({str(error)[:120]})") from error
+        raise DataError(f"{where}: not valid JSON ({_json_fault(error)}); {advice}") from error
     if not isinstance(tree, dict) or not isinstance(tree.get("labels"), list):
-        raise DataError(
-            f'{where}: no list "labels" in it; write {{"labels": [[name, class], …]}} or use --config.data.labels=none'
-        )
+        raise DataError(f'{where}: no list "labels" in it; {advice}')
     table: dict[str, Any] = {}
     for entry in tree["labels"]:
         if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], str):
@@ -266,6 +268,15 @@ def label_table(data: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise DataError(f'{where}: "label_names" must be a list of strings')
     return table, names
+
+
+def _json_fault(error: Exception) -> str:
+    """Return what is wrong with a text that `json.loads` raised an error on."""
+    if isinstance(error, json.JSONDecodeError):
+        return str(error)[:120]
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8 text at byte {error.start}"
+    return "lists in too many lists" if isinstance(error, RecursionError) else "a number of thousands of digits"
 
 
 def _is_vector(value: Any, length: int) -> bool:

@@ -6,10 +6,14 @@ import os
 
 import numpy as np
 
+from stylegan_jax.base import arrays
 from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.config import ConfigError, DataConfig
 from stylegan_jax.data.errors import DataError, missing_path_error
 from stylegan_jax.data.labels import Labels, from_array, no_labels
+
+_MAX_RATIO = 100
+"""Of the bytes that a .npz unpacks to, to its own, beyond 1 GiB: as in zips of images."""
 
 
 class MemorySource:
@@ -80,28 +84,25 @@ def open_memory(data: DataConfig, image_shape: tuple[int, int, int]) -> MemorySo
     path = data.path
     if not path:
         raise ConfigError("config.data.path is empty; data.source='memory' needs a .npy or .npz, or use MemorySource")
+    if os.path.isdir(path):
+        raise ConfigError(f"config.data.path is {path!r}, a folder; use --config.data.source=folder")
     if not os.path.isfile(path):
         raise missing_path_error(path, "file")
     name = os.path.splitext(os.path.basename(path))[0]
-    wants_labels = data.labels == "file"
+    wanted = ("images", "labels") if data.labels == "file" else ("images",)
     try:
-        known: list[str] = []
-        pixels = values = None
-        with open(path, "rb") as file:
-            if file.read(4) == b"PK\3\4":
-                file.seek(0)
-                with np.load(file, allow_pickle=False) as arrays:
-                    known = list(arrays)
-                    pixels = arrays["images"] if "images" in known else None
-                    values = arrays["labels"] if wants_labels and "labels" in known else None
-            else:
-                pixels = np.lib.format.open_memmap(path, mode="r")  # refuses pickled objects
-    except Exception as error:  # damaged files raise almost anything
-        raise DataError(f"{path}: not a readable .npy or .npz of plain arrays ({str(error)[:120]})") from error
-    if pixels is None:
-        raise DataError(f"{path}: no array 'images' in it; it holds {known}")
-    if wants_labels and values is None:
+        known = arrays.read_headers(path)
+        if "" in known:
+            found = {"images": np.lib.format.open_memmap(path, mode="r")}
+        else:
+            most = max(arrays.MAX_BYTES, _MAX_RATIO * os.path.getsize(path))
+            found = arrays.load(path, tuple(n for n in wanted if n in known), most)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable .npy or .npz of plain arrays ({str(error)[:200]})") from error
+    if "images" not in found:
+        raise DataError(f"{path}: no array 'images' in it; it holds {arrays.listed(list(known))}")
+    if wanted[-1] not in found:
         raise DataError(
             f"{path}: config.data.labels='file' needs a .npz with an array 'labels'; use --config.data.labels=none"
         )
-    return MemorySource(np.asarray(pixels), values, name=name)
+    return MemorySource(np.asarray(found["images"]), found.get("labels"), name=name)

@@ -104,6 +104,7 @@ def load_exported(path: str | os.PathLike[str], platform: str = "") -> ExportedM
         ConfigError: no programs there, none for the platform, a file that is not the one described, one that cannot be
             read, or one that calls code outside of itself (nothing of it is compiled then).
     """
+    path = os.path.expanduser(path)
     folder = hub.pull(path, hub.EXPORTED_FILES) if hub.is_address(path) else Path(path)
     where = os.fspath(path)
     described = _read_description(folder / FOLDER / "export.json", where)

@@ -45,6 +45,7 @@ def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: 
     """
     if is_url(path):
         raise ConfigError(url_advice(path))
+    path = os.path.expanduser(path)
     given, path = os.fspath(path), hub.pull(path) if step is None and hub.is_address(path) else Path(path)
     if step is not None and not (path / "checkpoints").is_dir():
         raise ConfigError(f"step {step} of {path}: only a run's workdir has steps; leave it out")

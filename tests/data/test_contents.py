@@ -91,6 +91,15 @@ def test_one_folder_around_everything_is_no_class(prefix, see, pets):
     assert all(any("classes are the folders in" in line for line in s[3]) == bool(WRAPPED[prefix]) for s in seen)
 
 
+def test_a_folder_beside_one_of_folders_is_a_class_though_nothing_in_it_is_read(pets, write, tmp_path):
+    members = wrapped(pets, "pets/") | {"dog/1.heic": b"x"}
+    for kind in ("folder", "zip"):
+        report = prepare(
+            Options(write(tmp_path, kind, members), str(tmp_path / f"{kind}.out.zip"), labels="subfolders")
+        )
+        assert report.label_names == ("dog", "pets") and report.labels == [1] * 9
+
+
 def test_doubtful_folders_are_named(see, pets):
     splits = wrapped(pets, "train/") | wrapped(pets, "test/")
     for _, names, _, notes in see(splits, "subfolders"):
@@ -227,6 +236,23 @@ def test_doubtful_labels_are_named(case, see, pets, smooth, config, tmp_path):
     np.savez(tmp_path / "x.npz", images=smooth(9), labels=np.array(values))
     info = open_source(config(path=str(tmp_path / "x.npz"), labels="file"), SHAPE).info()
     assert any(re.search(text, line) for line in describe_contents(info))
+
+
+def test_classes_of_one_name_are_named(see, pets):
+    tree = {"labels": [[name, i // 3] for i, name in enumerate(pets)], "label_names": ["cat", "dog", "cat"]}
+    for seen in see(pets, "file", tree):
+        assert "warning: several classes have the same name, but different numbers: cat" in seen[3]
+
+
+def test_labels_in_other_files_than_dataset_json_are_named(pets, write, config, tmp_path):
+    members = pets | {"labels.csv": b"name,label\n", "Dataset.JSON": b"{}"}
+    for kind in ("folder", "zip"):
+        path = write(tmp_path, kind, members)
+        report = prepare(Options(path, str(tmp_path / f"{kind}.out.zip")))
+        text = "labels are read from files called dataset.json only, not from .csv or .json"
+        assert report.labels == [None] * 9 and text in report.warnings(16)
+        with pytest.raises(DataError, match=re.escape(text)):
+            open_source(config(source=kind, path=path, labels="file"), SHAPE)
 
 
 def test_labels_of_other_images_are_counted(see, pets):

@@ -105,6 +105,16 @@ def test_cifar_10(writer, cifar, read, tmp_path):
     assert [n.replace("_", " ") for n in report.label_names] == CLASSES
     report, found = read(path, split="test", labels="none")
     assert np.array_equal(found, pixels[:4]) and report.labels == [None] * 4 and report.label_names == ()
+    assert not any("batches" in line for line in report.notes)
+
+
+def test_a_cifar_archive_that_ends_between_two_files_is_named(cifar, read, tmp_path):
+    batches = {f"c/data_batch_{n}": pickle.dumps({"data": x, "labels": y}) for n, (x, y) in cifar[2].items()}
+    path = write_tar(tmp_path / "c.tar", batches, "w")
+    size = 512 + -(-len(batches["c/data_batch_1"]) // 512) * 512
+    path.write_bytes(path.read_bytes()[: 2 * size])
+    report, _ = read(path)
+    assert len(report.written) == 8 and "2 of the 5 batches of CIFAR-10 (data_batch_1, data_batch_2)" in report.notes[0]
 
 
 @pytest.mark.parametrize("binary", [False, True])
@@ -321,6 +331,14 @@ def test_damaged_tfrecords(tfrecords, read, tmp_path):
     refused(folder, "5 labels for 6 images", tmp_path)
     (folder / "set-rxx.labels").write_bytes(pickle.dumps([Runs(tmp_path / "ran")]))
     refused(folder, "not a readable array", tmp_path)
+    for values in ([0, 0.25, 1, 1, 2, 0], [0, np.nan, 1, 1, 2, 0]):  # which were cut to whole numbers
+        with open(folder / "set-rxx.labels", "wb") as file:
+            np.save(file, values)
+        refused(folder, "but not whole numbers", tmp_path)
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "<f4", "fortran_order": False, "shape": (6, 1 << 40)})
+    (folder / "set-rxx.labels").write_bytes(head.getvalue())
+    refused(folder, "more than 1024 MiB are not read", tmp_path)
     for name in ("set-r02", "set-r03", "set-r04"):
         (folder / f"{name}.tfrecords").rename(folder / f"{name[4:]}.tfrecords")
     refused(folder, "no file called like NAME-r08", tmp_path)

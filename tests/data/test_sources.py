@@ -1,5 +1,6 @@
 """Every source: the contract, labels, resizing, and the start-up errors that name the fix."""
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -212,8 +213,12 @@ def test_a_cut_off_zip_is_refused(four, write, config, tmp_path):
 
 JSON_CASES = {
     "no JSON": (b"{", "not valid JSON"),
-    "latin-1": (b'{"labels": [["\xe9.png", 0]]}', "not valid JSON"),
-    "nested too deep": (b"[" * 100000, "not valid JSON"),
+    "a table": (b"name,label\na.png,1", r'not valid JSON .*; write \{"labels": \[\["name\.png", 0\]'),
+    "latin-1": (b'{"labels": [["\xe9.png", 0]]}', "not valid JSON .not UTF-8 text at byte 14"),
+    "nested too deep": (b"[" * 100000, "not valid JSON .lists in too many lists"),
+    "endless number": (b'{"labels": [["a.png", ' + b"9" * 5000 + b"]]}", "not valid JSON .a number of thousands"),
+    "null and numbers": ({"labels": [[n, None if n.endswith("c.png") else 0] for n in NAMES]}, "c.png is None"),
+    "full paths": ({"labels": [["/home/a/" + n, 0] for n in NAMES]}, "its names are such as /home/a/0000"),
     "a list": (b"[]", 'no list "labels"'),
     "null": ({"labels": None}, 'no list "labels"'),
     "entry": ({"labels": [["a.png"]]}, r"not \[name"),
@@ -280,18 +285,27 @@ def test_bad_arrays_are_refused(config, tmp_path, smooth):
     np.save(tmp_path / "float.npy", np.zeros((2, 16, 16, 3)))
     np.save(tmp_path / "none.npy", np.zeros((0, 16, 16, 3), np.uint8))
     (tmp_path / "cut.npy").write_bytes((tmp_path / "float.npy").read_bytes()[:1000])
+    (tmp_path / "header.npy").write_bytes(b"\x93NUMPY\1\0\x20\0" + b"{'descr':((((".ljust(32))
+    (tmp_path / "folder").mkdir()
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": (1 << 30, 16, 16, 3)})
+    with zipfile.ZipFile(tmp_path / "claims.npz", "w") as archive:
+        archive.writestr("images.npy", head.getvalue())
     np.savez(tmp_path / "labels.npz", images=smooth(2), labels=np.array([0, 1, 2]))
     cases = {
-        "other.npz": r"no array 'images' in it; it holds \['pictures'\]",
+        "other.npz": r"no array 'images' in it; it holds 'pictures'",
         "object.npy": "not a readable",
         "object.npz": "not a readable",
         "float.npy": "float64.*must be uint8",
         "none.npy": "N, h, w > 0",
         "cut.npy": "not a readable",
+        "header.npy": "the header of the array is damaged",
+        "claims.npz": "more than 1024 MiB are not read",
+        "folder": "is '.*', a folder; use --config.data.source=folder",
         "labels.npz": "3 labels for 2 images",
     }
     for name, text in cases.items():
-        with pytest.raises(DataError, match=text):
+        with pytest.raises((DataError, ConfigError), match=text):
             labels = "file" if name == "labels.npz" else "none"
             open_source(config(path=str(tmp_path / name), labels=labels), SHAPE)
     with pytest.raises(ConfigError, match="path is empty"):

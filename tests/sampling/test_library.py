@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from stylegan_jax import sampling
+from stylegan_jax.config import ConfigError
 
 
 def test_every_name_can_be_imported():
@@ -42,6 +43,13 @@ def test_a_model_is_exported_and_opened(folder, tmp_path):
         sampling.export_model(model, tmp_path / "whole", whole=True)
     with pytest.raises(ValueError, match="still growing"):
         sampling.export_model(model.replace(is_grown=False), tmp_path / "small")
+
+
+def test_a_tilde_is_the_home_folder(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert sampling.load_model(f"~/{folder.name}").config == sampling.load_model(folder).config
+    with pytest.raises(ConfigError, match=f"{folder.parent}/none"):
+        sampling.load_exported("~/none")
 
 
 def test_importing_it_imports_nothing_heavy():

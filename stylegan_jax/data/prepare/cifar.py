@@ -20,6 +20,8 @@ SPLITS = ("train", "test")
 _DAMAGE = (tarfile.TarError, OSError, EOFError, zlib.error)
 _MAX_MEMBER = 1 << 28
 _MAX_TOTAL = 1 << 30
+_BATCHES = 5
+"""Files of CIFAR-10's training images."""
 _SIDE, _PIXELS = 32, 3 * 32 * 32
 # Which files make a split; which file and key name the classes.
 _PARTS = {"train": r"data_batch_[0-9]+(\.bin)?|train(\.bin)?", "test": r"test_batch(\.bin)?|test(\.bin)?"}
@@ -66,7 +68,14 @@ def open_cifar(path: str, split: str, with_labels: bool) -> Examples:
         raise DataError(f"{path}: not a CIFAR archive, or damaged: {str(error)[:200]}") from error
     pixels = np.concatenate([p for p, _ in made]).reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
     values = np.concatenate([v for _, v in made])
-    return from_arrays(pixels, values if with_labels else None, os.path.basename(path), "cifar", names)
+    examples = from_arrays(pixels, values if with_labels else None, os.path.basename(path), "cifar", names)
+    batches = [n for n in parts if n.startswith("data_batch")]
+    if 0 < len(batches) < _BATCHES:  # a tar that is cut off between two files ends like any other
+        examples.notes.append(
+            f"warning: {path} has {len(batches)} of the {_BATCHES} batches of CIFAR-10 ({', '.join(batches)}); if it "
+            "should have all, copy it again"
+        )
+    return examples
 
 
 def _read_tar(path: str) -> dict[str, bytes]:

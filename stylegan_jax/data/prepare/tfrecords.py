@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from stylegan_jax.base import arrays
 from stylegan_jax.data.errors import BadImage, DataError
 from stylegan_jax.data.prepare.crc32c import crc32c
 from stylegan_jax.data.prepare.examples import Example, Examples, Label
@@ -223,14 +224,17 @@ def _read_labels(path: str, count: int) -> list[Label]:
         DataError: not a plain array of one row per image.
     """
     try:
-        values = np.load(path, allow_pickle=False)
-    except Exception as error:  # damaged files raise almost anything
-        raise DataError(f"{path}: not a readable array ({str(error)[:120]}); use --labels=none") from error
-    if not isinstance(values, np.ndarray) or values.ndim not in (1, 2) or values.dtype.kind not in "iuf":
+        found = arrays.load(path)
+    except ValueError as error:
+        raise DataError(f"{path}: not a readable array of numbers ({str(error)[:200]}); use --labels=none") from error
+    values = found.get("", np.zeros(()))
+    if values.ndim not in (1, 2):
         raise DataError(f"{path}: not an array of numbers with one row per image; use --labels=none")
     if len(values) != count:
         raise DataError(f"{path}: {len(values)} labels for {count} images; is it of the same set?")
     if values.ndim == 1:
+        if not np.isfinite(values).all() or (values % 1).any():
+            raise DataError(f"{path}: one number per image, but not whole numbers, as classes are; use --labels=none")
         return [int(v) for v in values]
     if np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all():
         return [int(v) for v in values.argmax(axis=1)]
