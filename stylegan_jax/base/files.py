@@ -8,10 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
+def from_environment(variable: str) -> Path | None:
+    """Return the path in an environment variable, the home folder in place of `~`; None where it is unset or empty."""
+    named = os.environ.get(variable)
+    return Path(os.path.expanduser(named)) if named else None
+
+
 def cache_folder() -> Path | None:
     """Return our folder among the user's caches; None for a user without a home, as in some containers."""
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stylegan_jax"
+        return (from_environment("XDG_CACHE_HOME") or Path.home() / ".cache") / "stylegan_jax"
     except RuntimeError:
         return None
 

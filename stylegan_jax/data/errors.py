@@ -52,6 +52,8 @@ def bad_images_error(where: str, bad: Sequence[tuple[str, str]], total: int) -> 
 
 def missing_path_error(path: str, kind: str, option: str = "config.data.path") -> DataError:
     """Return the error for a path that does not exist, with the nearest existing name beside it."""
+    if not path:
+        return DataError(f"{option} is empty; give the {kind}")
     folder, name = os.path.split(os.path.abspath(path))
     while folder and not os.path.isdir(folder):
         folder, name = os.path.split(folder)

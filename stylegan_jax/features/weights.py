@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from stylegan_jax.base.files import from_environment
 from stylegan_jax.features.face import read_manifest
 from stylegan_jax.features.network import FeatureError
 from stylegan_jax.inert.stream import RefusedError
@@ -117,7 +118,8 @@ class Blob(NamedTuple):
 
 def cache_folder() -> Path:
     """Return where weights without a path are looked for: $STYLEGAN_JAX_FEATURES, or ~/.cache/stylegan_jax/features."""
-    return Path(os.environ.get(FOLDER_VARIABLE) or Path.home() / ".cache" / "stylegan_jax" / "features")
+    # without a home, as in some containers, the `~` stays, and nothing is there
+    return from_environment(FOLDER_VARIABLE) or Path(os.path.expanduser("~/.cache/stylegan_jax/features"))
 
 
 def read_weights(name: str, path: str | os.PathLike[str] | None = None) -> tuple[dict[str, np.ndarray], str]:

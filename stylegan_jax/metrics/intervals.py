@@ -55,5 +55,6 @@ def bootstrap(statistic: Callable[[np.ndarray], float], rows: np.ndarray, seed: 
         return None
     draw = np.random.default_rng(seed)
     values = [statistic(rows[draw.integers(0, len(rows), len(rows))]) for _ in range(resamples)]
-    low, high = np.percentile(values, [2.5, 97.5])
+    way = "linear" if np.isfinite(values).all() else "nearest"  # nothing lies between infinities
+    low, high = np.percentile(values, [2.5, 97.5], method=way)
     return float(low), float(high)

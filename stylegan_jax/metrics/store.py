@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.base.files import cache_folder, replacing
+from stylegan_jax.base.files import cache_folder, from_environment, replacing
 from stylegan_jax.base.trees import array_bytes, json_bytes
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ _FORMAT = 1  # part of every key: raise it when what an entry means changes
 
 def default_folder() -> Path | None:
     """Return the folder that `VARIABLE` names, else one in the user's cache folder; None where there is no home."""
-    if named := os.environ.get(VARIABLE):
-        return Path(named)
+    if named := from_environment(VARIABLE):
+        return named
     cache = cache_folder()
     return None if cache is None else cache / "metrics"
 

@@ -17,19 +17,12 @@ T = TypeVar("T")
 class StatsFile:
     """stats.jsonl: one JSON row per tick, without gaps or doubles after a crash.
 
-    On opening, rows past the restored step and a half-written last line are cut off.
+    On opening, rows past the restored step, a half-written last line and damaged ones are left out.
     """
 
     def __init__(self, path: Path, restored_step: int):
         rows = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        kept = []
-        for row in rows:
-            try:
-                if not row.endswith(b"\n") or json.loads(row)["step"] > restored_step:
-                    break
-            except (ValueError, KeyError, TypeError):
-                break
-            kept.append(row)
+        kept = [row for row in rows if _is_whole(row, restored_step)]
         if len(kept) < len(rows):
             write_whole(path, b"".join(kept))
         self._file = path.open("ab")
@@ -41,6 +34,14 @@ class StatsFile:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _is_whole(row: bytes, last: int) -> bool:
+    """Say whether a line of stats.jsonl is a whole row of step `last` or an earlier one."""
+    try:
+        return row.endswith(b"\n") and json.loads(row)["step"] <= last
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def cut_events(folder: Path, step: int) -> None:

@@ -49,7 +49,9 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--workdir={folder} cannot be created: {error}; choose a folder you can write to") from None
+        file = next((p for p in (folder, *folder.parents) if p.is_file()), None)
+        why = f"{file} is a file" if file else error.strerror or error
+        raise ConfigError(f"--workdir={folder} cannot be created: {why}; choose a folder you can write to") from None
     if not os.access(folder, os.W_OK):
         raise ConfigError(f"--workdir={folder} cannot be written to; choose a folder you can write to")
 

@@ -413,6 +413,7 @@ def test_without_the_lmdb_package_the_error_names_it(tmp_path, monkeypatch):
 def test_what_is_no_source(tmp_path):
     (tmp_path / "photos").mkdir()
     refused(tmp_path / "fotos", r"--source is .*no such file or folder.*did you mean .*photos", tmp_path)
+    refused("", r"--source is empty; give the file or folder", tmp_path)
     refused(tmp_path / "photos", r"no image in it that can be read", tmp_path)
     (tmp_path / "empty").write_bytes(b"")
     refused(tmp_path / "empty", "of no known kind", tmp_path)

@@ -301,6 +301,7 @@ def test_bad_arrays_are_refused(config, tmp_path, smooth):
         "cut.npy": "not a readable",
         "header.npy": "the header of the array is damaged",
         "claims.npz": "more than 1024 MiB are not read",
+        "nothing.npy": "there is no such file",
         "folder": "is '.*', a folder; use --config.data.source=folder",
         "labels.npz": "3 labels for 2 images",
     }

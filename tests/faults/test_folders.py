@@ -136,6 +136,13 @@ def test_a_folder_moved_in_the_middle_of_a_save_is_named_too(straight, tmp_path,
     check(straight, tmp_path / "moved")
 
 
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in ("file", "file/run"):
+        with pytest.raises(ConfigError, match=f"cannot be created: {tmp_path}/file is a file"):
+            train(tmp_path / folder)
+
+
 def test_a_read_only_file_system_is_said_before_anything_is_compiled(tmp_path):
     mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(tmp_path)]
     if os.name != "posix" or os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:

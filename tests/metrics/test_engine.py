@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from stylegan_jax.base import agreement
+from stylegan_jax.features import weights
 from stylegan_jax.metrics import engine
 from stylegan_jax.metrics.collect import BLOCK, Rows, Sums
 from stylegan_jax.metrics.errors import MetricError
@@ -197,6 +198,10 @@ def test_one_of_several_processes_that_fails_is_an_error_on_all(monkeypatch):
 def test_where_entries_lie(monkeypatch, tmp_path):
     monkeypatch.setenv(VARIABLE, str(tmp_path / "a"))
     assert default_folder() == tmp_path / "a"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for variable, found in ((VARIABLE, default_folder), (weights.FOLDER_VARIABLE, weights.cache_folder)):
+        monkeypatch.setenv(variable, "~/b")  # as a file of variables has it, which no shell reads
+        assert found() == tmp_path / "b"
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_folder() == tmp_path / "stylegan_jax" / "metrics"

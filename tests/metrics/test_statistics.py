@@ -192,6 +192,7 @@ def coverage(make, truth, runs=60):
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
     assert 0.85 <= coverage(lambda d: intervals.of_mean(d.exponential(size=200)), 1.0) <= 1
     assert 0.85 <= coverage(lambda d: intervals.of_share(int(d.binomial(300, 0.1)), 300), 0.1) <= 1
+    assert intervals.bootstrap(np.mean, np.full(9, np.inf)) == (np.inf, np.inf)  # a PSNR without any error
     assert 0.85 <= coverage(lambda d: intervals.bootstrap(np.median, d.standard_normal(200)), 0.0) <= 1
     groups = lambda d: d.standard_normal((10, 50)).mean(axis=1)
 

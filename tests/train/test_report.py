@@ -35,7 +35,8 @@ def steps_in(path) -> list[int]:
         (lines(8, 16), 0, []),
         (lines(8, 16) + b'{"step": 24, "lo', 24, [8, 16]),
         (lines(8, 16) + lines(24)[:-1], 24, [8, 16]),
-        (lines(8, 16) + b"\0\0\0\n" + lines(24), 24, [8, 16]),
+        (lines(8, 16) + b"\0\0\0\n" + lines(24), 24, [8, 16, 24]),  # the damage of one row costs one row
+        (b"\xff[\n" + lines(8, 16), 24, [8, 16]),
         (lines(8) + b'{"loss": 1}\n', 24, [8]),
     ],
 )
@@ -187,10 +188,10 @@ def test_a_killed_and_resumed_run_shows_each_step_once_in_tensorboard(tmp_path, 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_save_grid_writes_a_png(tmp_path, channels):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 6, channels), dtype=np.uint8)
-    grid = report.save_grid(tmp_path / "new" / "grids", "fakes", pixels, columns=3)
+    grid = report.save_grid(tmp_path / "grids", "fakes", pixels, columns=3)
     assert grid.shape == (1, 8, 18, channels)
-    assert [p.name for p in (tmp_path / "new" / "grids").iterdir()] == ["fakes.png"]
-    with Image.open(tmp_path / "new" / "grids" / "fakes.png") as image:
+    assert [p.name for p in (tmp_path / "grids").iterdir()] == ["fakes.png"]
+    with Image.open(tmp_path / "grids" / "fakes.png") as image:
         assert image.size == (18, 8)  # width, height
         read = np.asarray(image).reshape(8, 18, channels)
     np.testing.assert_array_equal(read, grid[0])
