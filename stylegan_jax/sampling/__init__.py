@@ -24,7 +24,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stylegan_jax.sampling import directions, paths, plot, projections, spectra, styles
+    from stylegan_jax.sampling import averages, directions, paths, plot, projections, spectra, styles
     from stylegan_jax.sampling.drawing import draw, draw_pixels, map_styles
     from stylegan_jax.sampling.export import export_model
     from stylegan_jax.sampling.exported import load_exported
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LoadedModel",
+    "averages",
     "directions",
     "draw",
     "draw_pixels",
