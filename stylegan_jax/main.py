@@ -5,9 +5,11 @@ Running the same command again resumes. Any key can be overridden: `--config.tra
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
+from pathlib import Path
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -66,10 +68,19 @@ def main(argv: list[str]) -> int:
         told = shortage.explain(error, _LESS_MEMORY, _WORKDIR.value, "--workdir")
         if not told and not isinstance(error, OSError):
             raise
-        kept = f"the last checkpoint in {_WORKDIR.value} is kept"
-        print(visible(f"error: {told or error}; {kept}"), file=sys.stderr)
+        print(visible(f"error: {told or error}; {_kept(_WORKDIR.value or '')}"), file=sys.stderr)
         return 1
     return 0
+
+
+def _kept(folder: str) -> str:
+    """Return what a run that ended early has left."""
+    from stylegan_jax.checkpoints.restore import committed_steps
+
+    with contextlib.suppress(OSError):  # of a disk that is gone nobody knows
+        if not committed_steps(Path(folder) / "checkpoints"):
+            return f"{folder} has no checkpoint yet"
+    return f"the last checkpoint in {folder} is kept"
 
 
 def run() -> None:

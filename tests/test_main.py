@@ -115,7 +115,7 @@ def test_training_without_memory_or_room_says_which_key_helps(tmp_path):
     lines = done.stderr.strip().splitlines()
     assert done.stdout.split() == ["1"] * 4 and len(lines) == 4
     for line in lines[:3]:
-        assert line.startswith("error: out of memory") and "the last checkpoint in" in line
+        assert line.startswith("error: out of memory") and "has no checkpoint yet" in line
         for key in ("config.train.batch_size", "config.train.grad_accum", "config.model.remat_from"):
             assert key in line
     assert "(3.0 GiB asked for)" in lines[0] and "(3.0 GiB asked for)" in lines[1]

@@ -325,17 +325,18 @@ def _silence() -> None:
     Orbax logs pages of traceback. TensorStore's threads print one for each write that ends after Orbax has given up,
     and asyncio logs one for each that nobody waits for any more.
     """
+    whole = logging.Formatter()  # the traceback too, which alone may name Orbax
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(
-            lambda r: r.levelno < logging.ERROR or "orbax" not in r.pathname + r.getMessage()
+            lambda r: r.levelno < logging.ERROR or "orbax" not in r.pathname + whole.format(r)
         )
-    show = sys.excepthook
+    show = sys.unraisablehook
 
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-            show(kind, error, trace)
+    def hook(lost: sys.UnraisableHookArgs) -> None:
+        if not (lost.exc_type is RuntimeError and str(lost.exc_value) == "Event loop is closed"):
+            show(lost)
 
-    sys.excepthook = hook
+    sys.unraisablehook = hook
 
 
 @dataclasses.dataclass

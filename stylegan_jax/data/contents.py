@@ -43,6 +43,7 @@ class Contents:
         names: of the pictures, as the rule of the module writes them, sorted.
         numbers: of each of them, its place in the list that was read.
         bad: (name, reason) of pictures that are not read.
+        folders: names of all folders, the hidden ones left out.
         linked: names of links to folders, which are not followed; they are in `bad`, too.
         jsons: (folder with '/' at its end, '' at the root; place in the list) of each dataset.json, the root's first.
         hidden: what lies below hidden and system folders, by that folder.
@@ -53,6 +54,7 @@ class Contents:
     names: list[str] = dataclasses.field(default_factory=list)
     numbers: list[int] = dataclasses.field(default_factory=list)
     bad: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    folders: set[str] = dataclasses.field(default_factory=set)
     linked: list[str] = dataclasses.field(default_factory=list)
     jsons: list[tuple[str, int]] = dataclasses.field(default_factory=list)
     hidden: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
@@ -97,6 +99,7 @@ def list_contents(
     found: Sequence[str],
     head: Callable[[int], bytes],
     linked: Sequence[str] = (),
+    folders: Sequence[str] = (),
     identity: Callable[[int], Hashable] | None = None,
 ) -> Contents:
     """Sort the files of a folder or the members of a zip by the rule of the module.
@@ -105,6 +108,7 @@ def list_contents(
         found: their names as they are stored, relative to the folder or zip.
         head: place in `found` -> the first bytes of that file, b'' where they cannot be read.
         linked: names of links to folders.
+        folders: names of folders, at least of the empty ones.
         identity: place in `found` -> what is equal for members of equal content; None: of a folder, where names are
             the same only when they are written in different ways.
     """
@@ -120,6 +124,7 @@ def list_contents(
             out.hidden[folder] += 1
             continue
         folder, _, last = name.rpartition("/")
+        out.folders.add(folder)
         if last == JSON_NAME:
             known = [place for place in out.jsons if place[0] == (folder and folder + "/")]
             for place in known:  # of several members the last, as unzip does
@@ -133,6 +138,7 @@ def list_contents(
             out.bad.append((name, "this format is not read; re-save as PNG"))
         elif kind:
             out.others[kind] += 1
+    out.folders |= {name for name in map(clean_name, folders) if not hidden_part(name)}
     for stored in linked:
         name = clean_name(stored)
         if name and not hidden_part(name):

@@ -36,8 +36,8 @@ class FolderFiles:
         if not os.path.isdir(path):
             raise missing_path_error(path, "folder")
         self.where = path
-        self._found, linked = _walk(path)
-        self.contents = list_contents(self._found, self._head, linked)
+        self._found, linked, folders = _walk(path)
+        self.contents = list_contents(self._found, self._head, linked, folders)
         self.names, self.bad = self.contents.names, self.contents.bad
 
     def read(self, index: int) -> bytes:
@@ -89,8 +89,8 @@ class FolderFiles:
         """Do nothing: no file stays open."""
 
 
-def _walk(root: str) -> tuple[list[str], list[str]]:
-    """Return names relative to root, with '/': (files, links to folders)."""
+def _walk(root: str) -> tuple[list[str], list[str], list[str]]:
+    """Return names relative to root, with '/': (files, links to folders, folders)."""
 
     def fail(error: OSError) -> None:
         below = os.path.relpath(error.filename or root, root)
@@ -100,12 +100,14 @@ def _walk(root: str) -> tuple[list[str], list[str]]:
 
     found: list[str] = []
     linked: list[str] = []
+    folders: list[str] = []
     for folder, subfolders, names in os.walk(root, onerror=fail):
         relative = os.path.relpath(folder, root)
         prefix = "" if relative == os.curdir else relative.replace(os.sep, "/") + "/"
+        folders.append(prefix)
         found += [prefix + n for n in names]
         linked += [prefix + s for s in subfolders if os.path.islink(os.path.join(folder, s))]
-    return found, linked
+    return found, linked, folders
 
 
 def open_folder(data: DataConfig, image_shape: tuple[int, int, int]) -> FileSource:

@@ -84,8 +84,12 @@ def _of_subfolders(files: Labelled) -> LabelTable:
             f"{files.where}: config.data.labels='subfolders', but no image lies in a subfolder; use "
             "--config.data.labels=none"
         )
-    lines = (f"the classes are the folders in {printable(folder)}, which holds the whole set",) if folder else ()
-    return LabelTable(dict(numbers), tuple(classes), files.where, lines)
+    lines = [f"the classes are the folders in {printable(folder)}, which holds the whole set"] if folder else []
+    beside = {name[len(folder) :].split("/")[0] for name in files.contents.folders if name.startswith(folder)}
+    if empty := sorted(beside - {"", *classes}):
+        shown = ", ".join(map(printable, empty[:SHOWN])) + " …" * (len(empty) > SHOWN)
+        lines.append(f"folders without an image are no classes: {shown}")
+    return LabelTable(dict(numbers), tuple(classes), files.where, tuple(lines))
 
 
 def _of_file(files: Labelled, wanted: str) -> LabelTable:

@@ -42,12 +42,16 @@ class ZipFiles:
 
     def __init__(self, path: str):
         self.where = path
-        self._members = [i for i in _directory(path) if not i.filename.endswith(("/", "\\"))]  # which are folders
+        members = _directory(path)
+        folders = [i.filename for i in members if i.filename.endswith(("/", "\\"))]
+        self._members = [i for i in members if not i.filename.endswith(("/", "\\"))]
         self._size = os.path.getsize(path)
         self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:
             names = [info.filename for info in self._members]
-            self.contents = list_contents(names, self._head, identity=lambda i: _identity(self._members[i]))
+            self.contents = list_contents(
+                names, self._head, folders=folders, identity=lambda i: _identity(self._members[i])
+            )
         except BaseException:
             self.close()
             raise

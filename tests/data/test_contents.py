@@ -238,6 +238,22 @@ def test_doubtful_labels_are_named(case, see, pets, smooth, config, tmp_path):
     assert any(re.search(text, line) for line in describe_contents(info))
 
 
+def test_folders_without_an_image_are_no_classes_and_named(pets, write, config, tmp_path):
+    members = pets | {"ant/notes.txt": b"x", "emu/.keep": b""}
+    for kind in ("folder", "zip"):
+        path = write(tmp_path, kind, members)
+        if kind == "folder":
+            (Path(path) / "cow").mkdir()
+        else:
+            with zipfile.ZipFile(path, "a") as archive:
+                archive.writestr("emu/", b"")
+                archive.writestr("cow\\", b"")
+        source = open_source(config(source=kind, path=path, labels="subfolders"), SHAPE)
+        lines = describe_contents(source.info())
+        assert source.info().label_names == PETS and "folders without an image are no classes: ant, cow, emu" in lines
+        source.close()
+
+
 def test_classes_of_one_name_are_named(see, pets):
     tree = {"labels": [[name, i // 3] for i, name in enumerate(pets)], "label_names": ["cat", "dog", "cat"]}
     for seen in see(pets, "file", tree):
