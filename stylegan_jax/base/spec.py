@@ -36,11 +36,14 @@ class Batch(NamedTuple):
             float32[n, k]; k = 0 without conditioning.
         gen_label: labels drawn from the data set for the latents of each phase: int32[draws, n] or
             float32[draws, n, k].
+        second: (sample, label) of other reals, for the generator's phases where their loss compares with reals; None
+            where it does not.
     """
 
     sample: dict[str, Array]
     label: Array
     gen_label: Array
+    second: tuple[dict[str, Array], Array] | None = None
 
     @property
     def pixels(self) -> Array:

@@ -14,8 +14,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from typing import Any
+from typing import Any, ClassVar
 
+from stylegan_jax.config.arch.r3gan import R3GANConfig
 from stylegan_jax.config.arch.stylegan1 import StyleGAN1Config
 from stylegan_jax.config.arch.stylegan3 import StyleGAN3Config
 from stylegan_jax.config.documented import field
@@ -69,6 +70,7 @@ class ModelConfig:
     mbstd_channels: int = field(1, "statistics channels appended by minibatch stddev; 0: none", least=0)
     stylegan1: StyleGAN1Config = field(StyleGAN1Config(), "of arch 'stylegan1' only")
     stylegan3: StyleGAN3Config = field(StyleGAN3Config(), "of arch 'stylegan3' only")
+    r3gan: R3GANConfig = field(R3GANConfig(), "of arch 'r3gan' only")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -131,6 +133,7 @@ class LossConfig:
     d_reg_interval: int = field(
         16, "iterations between discriminator regularisations (lazy); 0: part of every step (SG1)", least=0
     )
+    d_first: bool = field(False, "an iteration begins with the discriminator's phases, as in R3GAN")
     drift_weight: float = field(
         0.0, "weight of the squared logits of reals, which keeps a Wasserstein critic near 0 (PG: 0.001)", least=0
     )
@@ -269,6 +272,22 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ScheduleConfig:
+    """Where rates end that move along half a cosine, as all do in R3GAN (Huang et al. 2024); -1: this one stays."""
+
+    STAYS: ClassVar[float] = -1.0
+
+    start_kimg: float = field(0.0, "kimg from which they move", least=0)
+    end_kimg: float = field(0.0, "kimg from which they stay at their ends; 0: no schedule", least=0)
+    g_lr: float = field(STAYS, "end of train.g_lr")
+    d_lr: float = field(STAYS, "end of train.d_lr")
+    beta2: float = field(STAYS, "end of train.beta2", below=1)
+    r1_gamma: float = field(STAYS, "end of loss.r1_gamma")
+    ema_kimg: float = field(STAYS, "end of train.ema_kimg")
+    augment_p: float = field(STAYS, "end of augment.p, with augment.mode='fixed'")
+
+
+@dataclasses.dataclass(frozen=True)
 class GrowingConfig:
     """Progressive growing (PG §2; values of SG1): needs model.grows."""
 
@@ -363,6 +382,7 @@ class ExperimentConfig:
     loss: LossConfig = field(LossConfig(), "adversarial loss and regularisers")
     augment: AugmentConfig = field(AugmentConfig(), "what happens to images before the discriminator")
     train: TrainConfig = field(TrainConfig(), "length, optimisers and averages")
+    schedule: ScheduleConfig = field(ScheduleConfig(), "where rates end that move")
     growing: GrowingConfig = field(GrowingConfig(), "progressive growing")
     mesh: MeshConfig = field(MeshConfig(), "how devices share the work")
     distributed: DistributedConfig = field(DistributedConfig(), "the processes of a run on many hosts")

@@ -10,7 +10,14 @@ from collections.abc import Callable
 from stylegan_jax.base.errors import ConfigError
 from stylegan_jax.config.arch import ARCH_RULES
 from stylegan_jax.config.documented import check_choice, check_fields
-from stylegan_jax.config.fields import AugmentConfig, DataConfig, DistributedConfig, ExperimentConfig, ModelConfig
+from stylegan_jax.config.fields import (
+    AugmentConfig,
+    DataConfig,
+    DistributedConfig,
+    ExperimentConfig,
+    ModelConfig,
+    ScheduleConfig,
+)
 from stylegan_jax.config.levels import at_level, check_growing, levels
 
 
@@ -27,7 +34,8 @@ def validate(config: ExperimentConfig) -> None:
     _at_each_level(config, _check_batch)
     _check_options(config)
     _check_data(config.data)
-    _check_augment(config.augment)
+    _check_augment(config.augment, config.schedule)
+    _check_schedule(config)
     _check_distributed(config.distributed)
 
 
@@ -142,12 +150,45 @@ def _check_data(data: DataConfig) -> None:
         raise ConfigError("config.data.cache='device' does not work with data.source='tfds'; use 'host' or 'off'")
 
 
-def _check_augment(augment: AugmentConfig) -> None:
+def _check_schedule(config: ExperimentConfig) -> None:
+    """Check that a schedule moves something, forwards, to values that are allowed."""
+    schedule = config.schedule
+    ends = {key: getattr(schedule, key) for key in ("g_lr", "d_lr", "beta2", "r1_gamma", "ema_kimg", "augment_p")}
+    moving = [key for key, value in ends.items() if value != schedule.STAYS]
+    for key in moving:
+        if not ends[key] >= 0 or (key in ("g_lr", "d_lr") and ends[key] == 0):
+            raise ConfigError(
+                f"config.schedule.{key} is {ends[key]}; it must be {'above' if key.endswith('lr') else 'at least'} 0, or "
+                "-1 for a rate that stays"
+            )
+    if bool(schedule.end_kimg) != bool(moving):
+        raise ConfigError(
+            f"config.schedule.end_kimg is {schedule.end_kimg:g} and the ends that are set are {moving or 'none'}; set "
+            "end_kimg and at least one of " + ", ".join(ends) + ", or none of them"
+        )
+    if moving and schedule.end_kimg <= schedule.start_kimg:
+        raise ConfigError(
+            f"config.schedule.end_kimg is {schedule.end_kimg:g} and start_kimg {schedule.start_kimg:g}; a schedule must "
+            f"end after it starts: make end_kimg larger, such as config.train.total_kimg={config.train.total_kimg:g}"
+        )
+    if "augment_p" in moving and config.augment.mode != "fixed":
+        raise ConfigError(
+            f"config.schedule.augment_p is {schedule.augment_p} with config.augment.mode={config.augment.mode!r}; only "
+            "the strength of mode 'fixed' is scheduled"
+        )
+    if "augment_p" in moving and schedule.augment_p > config.augment.p_max:
+        raise ConfigError(
+            f"config.schedule.augment_p is {schedule.augment_p}; it must be at most config.augment.p_max="
+            f"{config.augment.p_max}"
+        )
+
+
+def _check_augment(augment: AugmentConfig, schedule: ScheduleConfig) -> None:
     if not 0 <= augment.p <= augment.p_max:
         raise ConfigError(f"config.augment.p is {augment.p}; it must be in [0, config.augment.p_max={augment.p_max}]")
     if not -1 < augment.target < 1:
         raise ConfigError(f"config.augment.target is {augment.target}; a mean of signs is in (-1, 1); ADA uses 0.6")
-    if augment.mode == "fixed" and augment.p == 0:
+    if augment.mode == "fixed" and augment.p == 0 and not schedule.augment_p > 0:
         raise ConfigError(
             "config.augment.p is 0 with mode='fixed', which augments nothing; set it (DiffAugment as published: 1), or "
             "mode='none'"

@@ -59,6 +59,9 @@ LAYOUTS = {
     "dense": _transposed(1, 0),
     "conv": _transposed(2, 3, 1, 0),
     "const": _transposed(1, 2, 0),
+    "depthwise": Layout(
+        lambda x: x[:, 0].transpose(1, 2, 0), lambda x: x.transpose(2, 0, 1)[:, None], lambda s: (s[2], 1, *s[:2])
+    ),
     "tf_const": Layout(
         lambda x: x[0].transpose(1, 2, 0), lambda x: x.transpose(2, 0, 1)[None], lambda s: (1, s[2], *s[:2])
     ),

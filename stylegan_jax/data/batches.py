@@ -6,12 +6,14 @@ images on the device, and a tf.data pipeline that decodes as it goes. Only the l
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import queue
 import threading
 import weakref
 from collections.abc import Generator, Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -147,6 +149,7 @@ def open_batches(
     shard_index: int = 0,
     shard_count: int = 1,
     draws: Sequence[int] = (0, 1, 2, 3),
+    has_second: bool = False,
 ) -> Batches:
     """Return the batches that follow the first `start` images of a run.
 
@@ -163,6 +166,7 @@ def open_batches(
         shard_count: number of hosts, `jax.process_count()`; each makes rows [i n/H, (i+1) n/H) of every batch.
         draws: numbers of the draws of labels in `Batch.gen_label`, one for each phase that draws latents; a draw
             depends on its own number and not on which others are asked for.
+        has_second: batches bring a second set of reals, in an order of its own; `Batch.second`.
 
     Raises:
         ConfigError: a batch that does not divide, or cache='device' without an array.
@@ -175,17 +179,35 @@ def open_batches(
     fitted = fit_source(source, data, image_shape)
     shard = (shard_index, shard_count)
     flips = (data.xflip, data.yflip)
-    schedule = Schedule(fitted, flips, seed=seed, start=start, batch_size=batch_size, shard=shard, draws=draws)
+    common: dict[str, Any] = {"start": start, "batch_size": batch_size, "shard": shard}
+    made = _make(fitted, data, Schedule(fitted, flips, seed=seed, draws=draws, **common), sharding)
+    if has_second:
+        schedule = Schedule(fitted, flips, seed=order.second_seed(seed), draws=(), **common)
+        made = _with_second(made, _make(fitted, data, schedule, sharding))
+    # On the device they are made in the caller's thread: hosts must launch device programs in one order, and launching
+    # costs no waiting.
+    return Batches(made, ahead=0 if fitted.cache == "device" else _AHEAD)
+
+
+def _make(
+    fitted: FittedSource, data: DataConfig, schedule: Schedule, sharding: NamedSharding | None
+) -> Generator[Batch]:
     if fitted.cache == "device":
-        # Made in the caller's thread: hosts must launch device programs in one order, and launching costs no waiting.
-        return Batches(_device_batches(fitted, schedule, sharding), ahead=0)
+        return _device_batches(fitted, schedule, sharding)
     if fitted.array is None and isinstance(fitted.inner, FileSource):
         from stylegan_jax.data import pipeline
 
         pixels = pipeline.pixel_batches(fitted, fitted.inner, schedule.images, schedule.rows, data.workers)
     else:
         pixels = _host_pixels(fitted, schedule)
-    return Batches(_place_all(pixels, schedule, sharding), ahead=_AHEAD)
+    return _place_all(pixels, schedule, sharding)
+
+
+def _with_second(first: Generator[Batch], other: Generator[Batch]) -> Generator[Batch]:
+    """Join two streams; closing the result closes both."""
+    with contextlib.closing(first), contextlib.closing(other):
+        for a, b in zip(first, other, strict=True):
+            yield a._replace(second=(b.sample, b.label))
 
 
 def _host_pixels(source: FittedSource, schedule: Schedule) -> Iterator[np.ndarray]:

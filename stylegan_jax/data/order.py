@@ -14,7 +14,7 @@ import numpy as np
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = 0xFFFFFFFFFFFFFFFF
 _ROUNDS = 14  # chi-square over all permutations of 3, 4 and 5 items is flat from here on
-_ORDER, _LABEL, _UNIFORM, _SUBSET = 1, 2, 3, 4  # streams: two purposes never share numbers
+_ORDER, _LABEL, _UNIFORM, _SUBSET, _SECOND = 1, 2, 3, 4, 5  # streams: two purposes never share numbers
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
@@ -86,6 +86,11 @@ def order(
     shuffled = permute(positions % size, size, key)
     copy = shuffled // num_images
     return shuffled % num_images, np.stack([xflip & (copy % 2 == 1), yflip & (copy // (1 + xflip) == 1)], axis=1)
+
+
+def second_seed(seed: int) -> int:
+    """Return the seed of another order and other labels than those of `seed`."""
+    return int(counter_hash(seed, _SECOND)[0])
 
 
 def subset(seed: int, count: int, num_images: int) -> np.ndarray:

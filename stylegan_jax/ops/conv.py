@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from stylegan_jax.base import backend
-from stylegan_jax.ops import fir
+from stylegan_jax.ops import fir, grouped
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 NO_PADS: Pads = ((0, 0), (0, 0))
@@ -49,8 +49,10 @@ def conv2d(
     lowering = _choose(lowering)
     if w.shape[:2] == (1, 1) and groups == 1 and stride == 1 and padding == NO_PADS:
         return jnp.einsum("nhwi,io->nhwo", x, w[0, 0])
-    if groups > 1 or lowering == "library":
+    if lowering == "library" or (groups > 1 and stride > 1):
         return _library(x, w, padding, stride, groups)
+    if groups > 1:
+        return grouped.correlate(x, w, padding, groups)
     return _correlate(x, w, padding, stride)
 
 

@@ -47,8 +47,8 @@ class Layout(NamedTuple):
         return self.mesh.size // self.mesh.shape["spatial"]
 
     def batch_shardings(self) -> Batch:
-        """Return the shardings of a `Batch`; that of its sample is for every array in it."""
-        return Batch(self.batch, self.batch, self.phases)  # pyright: ignore[reportArgumentType]
+        """Return the shardings of a `Batch`; one of a sample is for every array in it."""
+        return Batch(self.batch, self.batch, self.phases, self.batch)  # pyright: ignore[reportArgumentType]
 
     def split(self, x: jax.Array) -> jax.Array:
         """Ask inside jit for axis 0 of `x` to be split over the devices."""

@@ -9,13 +9,13 @@ import optax
 from stylegan_jax.sampling.averages import exponent_of
 
 
-def ema_beta(batch_size: int, nimg: jax.Array, half_life_kimg: float, rampup: float) -> jax.Array:
+def ema_beta(batch_size: int, nimg: jax.Array, half_life_kimg: jax.Array | float, rampup: float) -> jax.Array:
     """Return the decay per iteration for a half-life in thousands of images (PG §A, SG2 repository).
 
     Args:
         batch_size: images per iteration.
         nimg: images shown before this iteration.
-        half_life_kimg: half-life of the average.
+        half_life_kimg: half-life of the average, traced or not.
         rampup: the half-life is at most this times `nimg`; 0: no ramp. At nimg = 0 the average is a plain copy.
 
     Returns:

@@ -238,6 +238,7 @@ class Run:
             shard_index=jax.process_index(),
             shard_count=jax.process_count(),
             draws=plan.draws,
+            has_second=plan.batch.second is not None,
         )
 
     def _loop(

@@ -195,7 +195,9 @@ def batch_shapes(task: Task, config: ExperimentConfig, layout: Layout, level: Le
     place = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
     shardings = layout.batch_shardings()
     sample = {name: place(x, shardings.sample) for name, x in batch.sample.items()}
-    return Batch(sample, place(batch.label, shardings.label), place(batch.gen_label, shardings.gen_label))
+    label = place(batch.label, shardings.label)
+    second = None if batch.second is None else (sample, label)
+    return Batch(sample, label, place(batch.gen_label, shardings.gen_label), second)
 
 
 def frozen_shapes(frozen: Mapping[str, Tree], layout: Layout) -> Tree:

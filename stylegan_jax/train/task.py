@@ -25,6 +25,7 @@ class Rates(NamedTuple):
         ema_beta: decay of the averages for this iteration.
         blur_sigma: blur of what the discriminator sees, in pixels.
         fade: float[] in [0, 1], how far the newest layers are faded in; None: nothing is being faded in.
+        augment_p: strength of the augmentation; None: the one in the state.
     """
 
     lr: Mapping[str, Any]
@@ -33,6 +34,7 @@ class Rates(NamedTuple):
     ema_beta: Any = 0.0
     blur_sigma: Any = 0.0
     fade: jax.Array | None = None
+    augment_p: jax.Array | None = None
 
 
 class Context(NamedTuple):

@@ -17,11 +17,12 @@ from .equivariance_adapter import ADAPTERS as EQUIVARIANCE
 from .metrics_adapters import ADAPTERS as METRICS
 from .model_adapters import ADAPTERS as MODELS
 from .ops_adapters import ADAPTERS as OPS
+from .r3gan_adapters import ADAPTERS as R3GAN
 from .stylegan1_adapter import ADAPTERS as STYLEGAN1
 from .stylegan3_adapters import ADAPTERS as STYLEGAN3
 from .training_adapter import ADAPTERS as TRAINING
 
-ADAPTERS = OPS | MODELS | STYLEGAN1 | STYLEGAN3 | TRAINING | AUGMENT | EQUIVARIANCE | METRICS
+ADAPTERS = OPS | MODELS | STYLEGAN1 | STYLEGAN3 | R3GAN | TRAINING | AUGMENT | EQUIVARIANCE | METRICS
 
 # Families whose architecture or feature does not exist here yet; the only cases that are not compared.
 NOT_YET = {

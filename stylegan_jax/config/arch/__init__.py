@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from stylegan_jax.config.arch import stylegan1, stylegan2, stylegan3
+from stylegan_jax.config.arch import r3gan, stylegan1, stylegan2, stylegan3
 
 if TYPE_CHECKING:
     from stylegan_jax.config.fields import ExperimentConfig, ModelConfig
@@ -33,5 +33,6 @@ ARCH_RULES: dict[str, ArchRules] = {
     "stylegan1": ArchRules("StyleGAN", stylegan1.check, check_run=stylegan1.check_run, same=("stylegan1",)),
     "stylegan2": ArchRules("StyleGAN2", stylegan2.check),
     "stylegan3": ArchRules("StyleGAN3", stylegan3.check, stylegan3.format_plan),
+    "r3gan": ArchRules("R3GAN", r3gan.check, r3gan.describe, r3gan.check_run),
 }
 """`config.model.arch` -> its rules; `models.ARCHS` has the networks under the same names."""

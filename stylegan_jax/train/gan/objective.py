@@ -84,6 +84,10 @@ class Seen:
     key: jax.Array | None = None
 
 
+Place = tuple[Seen, Sample, jax.Array]
+"""(draws, sample, labels) of examples that the discriminator sees."""
+
+
 def take_turns(a: jax.Array, b: jax.Array) -> jax.Array:
     """Return rows a[0], b[0], a[1], b[1], …; no row changes its device where the rows are split over devices."""
     return jnp.stack([a, b], axis=1).reshape(2 * a.shape[0], *a.shape[1:])
@@ -163,47 +167,92 @@ def path_length_loss(s: Setting, lengths: jax.Array, context: Context) -> tuple[
     return values.mean() * s.loss.g_reg_interval, Aux({"penalty": penalty}, means, {})
 
 
-def d_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
-    """Adversarial loss of the discriminator; the generator's statistics move with these fakes."""
-    latents, d, kind, real_rows = rows["latents"], context.nets["d"], LOSSES[s.loss.adversarial], rows["real"]
-    sample, moved_g, w = jax.lax.stop_gradient(generate(s, context, latents, train=True))
-    fake, moved = judge(s, context, d, rows["fake"], sample, latents.cond)
-    real, more = judge(s, context, merge(d, moved), real_rows, real_rows.sample, real_rows.cond)
-    values = kind.discriminator(fake, real)
-    if s.loss.drift_weight:
-        values = values + s.loss.drift_weight * drift(real)
-    means = {"loss/d_adversarial": values.mean(), "scores/fake": fake.mean(), "scores/real": real.mean()}
-    means |= {"signs/fake": jnp.sign(fake).mean(), "signs/real": jnp.sign(real).mean()}
-    kept = {"w": w, "cond": latents.cond, "fake": fake, "real": real, "values": values}
-    return values.mean(), Aux(kept, means, {"g": moved_g, "d": moved | more})
+def examine(
+    s: Setting, context: Context, places: dict[str, Place], wanted: tuple[regularizers.Penalty, ...]
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array], Variables]:
+    """Return (logits, values of the penalties, what the discriminator moved), the first two by place.
 
-
-def d_reg(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
-    """Gradient penalties of the discriminator (`losses.regularizers.PENALTIES`): R1, R2, WGAN-GP, or several.
-
-    The gradient is taken through the view, by the image as it came from the data or the generator.
+    Where a penalty is wanted, one pass gives both: its gradient is taken through the view, by the image as it came from
+    the data or the generator.
     """
-    d, real = context.nets["d"], rows["real"]
-    weights = {"r1_gamma": context.rates.gamma, "gp_weight": s.loss.gp_weight}
-    wanted = regularizers.penalties(s.loss.d_reg)
-    places = {"real": (real, real.sample, real.cond)}
-    if any(penalty.where != "real" for penalty in wanted):
-        fake = jax.lax.stop_gradient(generate(s, context, rows["latents"])[0])
-        if "fake" in rows:
-            places["fake"] = rows["fake"], fake, rows["latents"].cond
-        if "mix" in rows:
-            between = regularizers.interpolate(real.sample["image"], fake["image"], rows["mix"])
-            places["mix"] = real, real.sample | {"image": between}, real.cond
-    total, kept, moved = jnp.zeros(()), {}, {}
-    for penalty in wanted:
-        seen, sample, cond = places[penalty.where]
-        now = merge(d, moved)
+    logits, penalised, moved = {}, {}, {}
+    kinds = {penalty.where: penalty.kind for penalty in wanted}
+    for name, (seen, sample, cond) in places.items():
+        now = merge(context.nets["d"], moved)
         critic = lambda x, now=now, seen=seen, sample=sample, cond=cond: judge(
             s, context, now, seen, sample | {"image": x}, cond
         )
-        squared, logits, more = regularizers.squared_norm(critic, sample["image"])
-        values = squared if penalty.kind == "gradient" else regularizers.deviation(squared)
-        total = total + (values * (weights[penalty.weight] * penalty.scale)).mean()
-        kept |= {f"penalty/{penalty.where}": values, f"logits/{penalty.where}": logits}
+        if name not in kinds:
+            logits[name], more = critic(sample["image"])
+        else:
+            squared, logits[name], more = regularizers.squared_norm(critic, sample["image"])
+            penalised[name] = squared if kinds[name] == "gradient" else regularizers.deviation(squared)
         moved = moved | more
-    return total * max(s.loss.d_reg_interval, 1), Aux(kept, {"loss/d_penalty": total}, {"d": moved})
+    return logits, penalised, moved
+
+
+def between(places: dict[str, Place], mix: jax.Array) -> Place:
+    """Return the place between reals and fakes, seen as the reals are."""
+    seen, sample, cond = places["real"]
+    return seen, sample | {"image": regularizers.interpolate(sample["image"], places["fake"][1]["image"], mix)}, cond
+
+
+def penalty_loss(
+    s: Setting, context: Context, penalised: dict[str, jax.Array], wanted: tuple[regularizers.Penalty, ...]
+) -> jax.Array:
+    """Return the weighted mean of the penalties."""
+    weights = {"r1_gamma": context.rates.gamma, "gp_weight": s.loss.gp_weight}
+    total = jnp.zeros(())
+    for penalty in wanted:
+        total = total + (penalised[penalty.where] * (weights[penalty.weight] * penalty.scale)).mean()
+    return total
+
+
+def d_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
+    """Adversarial loss of the discriminator, with its penalties where they are not lazy.
+
+    The generator's statistics move with these fakes. Where the loss compares pairs, what is reported and what steers the
+    augmentation are differences of logits; the logits themselves may drift.
+    """
+    latents, kind, real_rows = rows["latents"], LOSSES[s.loss.adversarial], rows["real"]
+    wanted = () if s.loss.d_reg_interval else regularizers.penalties(s.loss.d_reg)
+    sample, moved_g, w = jax.lax.stop_gradient(generate(s, context, latents, train=True))
+    places = {
+        "fake": (rows["fake"], sample, latents.cond),
+        "real": (real_rows, real_rows.sample, real_rows.cond),
+    }
+    if "mix" in rows:
+        places["mix"] = between(places, rows["mix"])
+    logits, penalised, moved = examine(s, context, places, wanted)
+    fake, real = logits["fake"], logits["real"]
+    values = kind.discriminator(fake, real)
+    if s.loss.drift_weight:
+        values = values + s.loss.drift_weight * drift(real)
+    loss, means = values.mean(), {"loss/d_adversarial": values.mean()}
+    if wanted:
+        penalty = penalty_loss(s, context, penalised, wanted)
+        loss, means = loss + penalty, means | {"loss/d_penalty": penalty}
+    if kind.needs_real:
+        fake, real = fake - real, real - fake
+    means |= {"scores/fake": fake.mean(), "scores/real": real.mean()}
+    means |= {"signs/fake": jnp.sign(fake).mean(), "signs/real": jnp.sign(real).mean()}
+    kept = {"w": w, "cond": latents.cond, "fake": fake, "real": real, "values": values}
+    kept |= {f"penalty/{name}": x for name, x in penalised.items()}
+    return loss, Aux(kept, means, {"g": moved_g, "d": moved})
+
+
+def d_reg(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
+    """Gradient penalties of the discriminator (`losses.regularizers.PENALTIES`) as a step of their own."""
+    wanted, real = regularizers.penalties(s.loss.d_reg), rows["real"]
+    where = {penalty.where for penalty in wanted}
+    places = {"real": (real, real.sample, real.cond)}
+    if where != {"real"}:
+        fake = jax.lax.stop_gradient(generate(s, context, rows["latents"])[0])
+        places["fake"] = rows.get("fake", Seen()), fake, rows["latents"].cond
+    if "mix" in rows:
+        places["mix"] = between(places, rows["mix"])
+    places = {penalty.where: places[penalty.where] for penalty in wanted}
+    logits, penalised, moved = examine(s, context, places, wanted)
+    total = penalty_loss(s, context, penalised, wanted)
+    kept = {f"penalty/{name}": x for name, x in penalised.items()} | {f"logits/{n}": x for n, x in logits.items()}
+    return total * s.loss.d_reg_interval, Aux(kept, {"loss/d_penalty": total}, {"d": moved})

@@ -23,10 +23,10 @@ from stylegan_jax.train.gan.objective import Seen, Setting
 from stylegan_jax.train.gan.rates import rates_at
 from stylegan_jax.train.gan.views import Views
 from stylegan_jax.train.state import TrainState
-from stylegan_jax.train.task import Aux, Context, Phase, keep
+from stylegan_jax.train.task import Aux, Context, Phase
 
 PHASES = ("g_main", "g_reg", "d_main", "d_reg")
-"""The order of the phases (SG2 §4); the place of a name is the number of its draw of labels."""
+"""The order of the phases (SG2 §4), unless `loss.d_first`; the place of a name is the number of its draw of labels."""
 
 
 class Drawing(NamedTuple):
@@ -49,7 +49,9 @@ class Drawing(NamedTuple):
     draws: tuple[str, ...]
 
     def labels(self, batch: Batch, phase: str) -> jax.Array:
-        """Return the labels float[n, k] of a phase's latents."""
+        """Return the labels float[n, k] of a phase's latents; those of its reals where the loss compares pairs."""
+        if phase not in self.draws:
+            return as_cond(reals_of(batch, phase)[1], self.gan.spec.label_dim)
         return as_cond(batch.gen_label[self.draws.index(phase)], self.gan.spec.label_dim)
 
     def latents(self, phase: str, state: TrainState, root_key: jax.Array, cond: jax.Array) -> objective.Latents:
@@ -66,7 +68,8 @@ class Drawing(NamedTuple):
         """Return the draws for n fakes on their way into the discriminator; `name` is 'phase/side'."""
         phase, side = name.split("/")
         key = rng.stream(root_key, f"{phase}/augment/{side}", state.step)
-        drawn, own = self.views.draw(key, n, state.moving["augment"].p), None
+        strength = rates_at(self.config, self.level, state.nimg).augment_p
+        drawn, own = self.views.draw(key, n, state.moving["augment"].p if strength is None else strength), None
         if self.gan.spec.is_d_random:
             keys = rng.stream(root_key, f"{phase}/discriminate/{side}", state.step)
             own = self.layout.split(rng.per_example(keys, jnp.arange(n)))
@@ -75,9 +78,10 @@ class Drawing(NamedTuple):
     def reals(self, phase: str, state: TrainState, root_key: jax.Array, batch: Batch) -> Seen:
         """Return the reals of a batch on their way into the discriminator."""
         n, rates = batch.label.shape[0], rates_at(self.config, self.level, state.nimg)
-        image = self.layout.spread(images.from_pixels(batch.pixels))
-        sample: Sample = batch.sample | {"image": grown.fade_reals(image, rates.fade)}
-        cond = as_cond(batch.label, self.gan.spec.label_dim)
+        given, label = reals_of(batch, phase)
+        image = self.layout.spread(images.from_pixels(given["image"]))
+        sample: Sample = given | {"image": grown.fade_reals(image, rates.fade)}
+        cond = as_cond(label, self.gan.spec.label_dim)
         return dataclasses.replace(self.seen(f"{phase}/real", state, root_key, n), sample=sample, cond=cond)
 
 
@@ -86,6 +90,13 @@ def as_cond(label: jax.Array, label_dim: int) -> jax.Array:
     if jnp.issubdtype(label.dtype, jnp.integer):
         return jax.nn.one_hot(label, label_dim, dtype=jnp.float32)
     return label
+
+
+def reals_of(batch: Batch, phase: str) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Return (sample, labels) of the reals of a phase: the generator's has its own where it reads any."""
+    if phase.startswith("g") and batch.second is not None:
+        return batch.second
+    return batch.sample, batch.label
 
 
 def make_phases(whole: Gan, config: ExperimentConfig, level: Level, layout: Layout) -> tuple[Phase, ...]:
@@ -103,6 +114,7 @@ def make_phases(whole: Gan, config: ExperimentConfig, level: Level, layout: Layo
     names = used_phases(config)
     drawing = Drawing(gan, config, level, layout, views, label_draws(config))
     guided = ("loss/g_guidance",) if gan.guide else ()
+    penalty = ("loss/d_penalty",) if loss.d_reg != "none" and not is_d_reg_lazy(config) else ()
     bind = lambda function, *args: functools.partial(function, *args)
     table = {
         "g_main": Phase(
@@ -130,7 +142,7 @@ def make_phases(whole: Gan, config: ExperimentConfig, level: Level, layout: Layo
             draw=bind(_draw_d_main, drawing),
             loss=bind(objective.d_main, setting),
             after=bind(_after_d_main, gan, config),
-            reports=("loss/d_adversarial", "scores/fake", "scores/real", "signs/fake", "signs/real"),
+            reports=("loss/d_adversarial", *penalty, "scores/fake", "scores/real", "signs/fake", "signs/real"),
         ),
         "d_reg": Phase(
             "d_reg",
@@ -143,22 +155,31 @@ def make_phases(whole: Gan, config: ExperimentConfig, level: Level, layout: Layo
             reports=("loss/d_penalty",),
         ),
     }
-    if loss.d_reg != "none" and not is_d_reg_lazy(config):
-        table["d_main"] = join(table["d_main"], table["d_reg"]._replace(after=keep))  # reals steer once per step
     return tuple(table[name] for name in names)
 
 
 def used_phases(config: ExperimentConfig) -> tuple[str, ...]:
     """Return the phases that a run of this configuration ever runs, in their order."""
     used = {"g_main": True, "g_reg": config.loss.pl_weight > 0, "d_main": True, "d_reg": is_d_reg_lazy(config)}
-    return tuple(name for name in PHASES if used[name])
+    order = sorted(PHASES, key=lambda name: name.startswith("g")) if config.loss.d_first else PHASES
+    return tuple(name for name in order if used[name])
 
 
 def label_draws(config: ExperimentConfig) -> tuple[str, ...]:
-    """Return the phases whose latents have labels of their own, in the order of `Batch.gen_label`."""
+    """Return the phases whose latents have labels of their own, in the order of `Batch.gen_label`.
+
+    Latents that are paired with reals, by the loss or by the mixtures of WGAN-GP, have the labels of these reals.
+    """
     where = {penalty.where for penalty in regularizers.penalties(config.loss.d_reg)}
-    used = tuple(name for name in used_phases(config) if name != "d_reg")
-    return (*used, "d_reg") if "fake" in where and "mix" not in where else used
+    paired = {"g_main", "d_main"} if has_pairs(config) else set()
+    paired |= {"d_reg"} if where == {"real"} or "mix" in where else set()
+    used = used_phases(config)
+    return tuple(name for name in PHASES if name in used and name not in paired)
+
+
+def has_pairs(config: ExperimentConfig) -> bool:
+    """Return whether the loss compares every fake with a real, so that the generator's phase needs reals of its own."""
+    return LOSSES[config.loss.adversarial].needs_real
 
 
 def is_d_reg_lazy(config: ExperimentConfig) -> bool:
@@ -166,29 +187,11 @@ def is_d_reg_lazy(config: ExperimentConfig) -> bool:
     return config.loss.d_reg != "none" and config.loss.d_reg_interval > 0
 
 
-def join(a: Phase, b: Phase) -> Phase:
-    """Return a phase that takes one step by the sum of the losses of two phases of one network."""
-
-    def loss(context: Context, rows: tuple[Tree, Tree]) -> tuple[jax.Array, Aux]:
-        first, one = a.loss(context, rows[0])
-        nets = {net: merge(variables, one.moved.get(net, {})) for net, variables in context.nets.items()}
-        second, two = b.loss(context._replace(nets=nets), rows[1])
-        moved = {net: one.moved.get(net, {}) | two.moved.get(net, {}) for net in one.moved | two.moved}
-        return first + second, Aux(one.rows | two.rows, one.means | two.means, moved)
-
-    return a._replace(
-        draw=lambda *args: (a.draw(*args), b.draw(*args)),
-        loss=loss,
-        after=lambda moving, context, aux: b.after(a.after(moving, context, aux), context, aux),
-        reports=a.reports + b.reports,
-    )
-
-
 def _draw_g_main(drawing: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> Tree:
     cond = drawing.labels(batch, "g_main")
     rows: dict[str, Any] = {"latents": drawing.latents("g_main", state, root_key, cond)}
     rows["fake"] = drawing.seen("g_main/fake", state, root_key, cond.shape[0])
-    if LOSSES[drawing.config.loss.adversarial].needs_real:
+    if has_pairs(drawing.config):
         rows["real"] = drawing.reals("g_main", state, root_key, batch)
     return rows
 
@@ -207,11 +210,20 @@ def _after_g_reg(moving: Mapping[str, Any], context: Context, aux: Aux) -> dict[
 
 def _draw_d_main(drawing: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> Tree:
     cond = drawing.labels(batch, "d_main")
-    return {
+    rows: dict[str, Any] = {
         "latents": drawing.latents("d_main", state, root_key, cond),
         "fake": drawing.seen("d_main/fake", state, root_key, cond.shape[0]),
         "real": drawing.reals("d_main", state, root_key, batch),
     }
+    wanted = regularizers.penalties(drawing.config.loss.d_reg)
+    if not is_d_reg_lazy(drawing.config) and any(penalty.where == "mix" for penalty in wanted):
+        rows["mix"] = _mix(drawing, "d_main", state, root_key, cond.shape[0])
+    return rows
+
+
+def _mix(drawing: Drawing, phase: str, state: TrainState, root_key: jax.Array, n: int) -> jax.Array:
+    """Return float[n] in [0, 1): where between a real and a fake WGAN-GP looks."""
+    return drawing.layout.split(jax.random.uniform(rng.stream(root_key, f"{phase}/mix", state.step), (n,)))
 
 
 def _after_d_main(gan: Gan, config: ExperimentConfig, moving: Mapping[str, Any], context: Context, aux: Aux) -> dict:
@@ -233,14 +245,13 @@ def _draw_d_reg(drawing: Drawing, state: TrainState, batch: Batch, root_key: jax
     assert cond is not None
     rows["latents"] = drawing.latents("d_reg", state, root_key, cond)
     if "mix" in where:
-        mix = jax.random.uniform(rng.stream(root_key, "d_reg/mix", state.step), cond.shape[:1])
-        rows["mix"] = drawing.layout.split(mix)
+        rows["mix"] = _mix(drawing, "d_reg", state, root_key, cond.shape[0])
     if "fake" in where:
         rows["fake"] = drawing.seen("d_reg/fake", state, root_key, cond.shape[0])
     return rows
 
 
 def _after_d_reg(config: ExperimentConfig, moving: Mapping[str, Any], context: Context, aux: Aux) -> dict[str, Any]:
-    if config.augment.mode != "ada" or "logits/real" not in aux.rows:
+    if config.augment.mode != "ada" or "logits/real" not in aux.rows or has_pairs(config):
         return dict(moving)
     return dict(moving) | {"augment": controller.observe(moving["augment"], aux.rows["logits/real"])}

@@ -22,7 +22,7 @@ from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.train import ema, optim, terms
 from stylegan_jax.train.cells import grid_size
 from stylegan_jax.train.gan import transfer
-from stylegan_jax.train.gan.phases import PHASES, label_draws, make_phases
+from stylegan_jax.train.gan.phases import PHASES, has_pairs, label_draws, make_phases
 from stylegan_jax.train.gan.preview import GanPreview
 from stylegan_jax.train.gan.rates import rates_at
 from stylegan_jax.train.state import TrainState
@@ -177,7 +177,7 @@ def _plan(gan: Gan, config: ExperimentConfig, layout: Layout, label_kind: str, l
         rates=functools.partial(rates_at, here, level),
         optimizers=_optimizers(here, spec),
         finish=functools.partial(_finish, here),
-        batch=Batch(sample, label, gen_label),
+        batch=Batch(sample, label, gen_label, (sample, label) if has_pairs(here) else None),
         draws=tuple(PHASES.index(name) for name in draws),
         finish_reports=("augment/p", "augment/r_t") if config.augment.mode != "none" else (),
     )
@@ -214,7 +214,8 @@ def _create(
 def _finish(config: ExperimentConfig, state: TrainState, rates: Rates) -> tuple[TrainState, dict[str, jax.Array]]:
     control, report = state.moving["augment"], {}
     if config.augment.mode != "none":
-        report = {"augment/p": control.p, "augment/r_t": control.sign_sum / jnp.maximum(control.count, 1)}
+        p = control.p if rates.augment_p is None else rates.augment_p
+        report = {"augment/p": p, "augment/r_t": control.sign_sum / jnp.maximum(control.count, 1)}
     control = controller.update(config.augment, control, state.step + 1, config.train.batch_size)
     params, moving = state.nets["g"]["params"], state.moving | {"augment": control}
     averages: dict[str, Tree] = {"g": ema.update(state.ema["g"], params, rates.ema_beta)}
