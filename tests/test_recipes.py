@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import math
 
@@ -60,6 +61,8 @@ def test_published_settings(recipe):
         "cifar10:grey",
         "ffhq_stylegan1:G",
         "stylegan2_ablation:skip",
+        "r3gan:ffhq128",
+        "r3gan_roadmap:f",
     ],
 )
 def test_an_argument_that_means_nothing_is_refused(recipe):
@@ -91,6 +94,49 @@ def test_ablations_have_the_parameters_that_their_docstring_states(recipe):
     assert found == ABLATIONS[recipe]
     text = importlib.import_module(f"configs.{recipe.partition(':')[0]}").__doc__
     assert all(f"{number:,}" in text for number in found)
+
+
+R3GAN = {  # batch, gamma, augmentation, average, end, parameters of both networks
+    "cifar10": (512, (0.05, 0.005), 0.55, 5000, 20_000, (20_781_952, 21_280_512)),
+    "ffhq64": (256, (2.0, 0.2), 0.3, 500, 20_000, (22_429_824, 22_381_440)),
+    "ffhq256": (256, (150.0, 15.0), 0.3, 500, 20_000, (23_057_952, 23_009_568)),
+    "imagenet32": (4096, (0.5, 0.05), 0.5, 50_000, 200_000, (82_914_304, 86_548_992)),
+    "imagenet64": (4096, (1.0, 0.1), 0.4, 50_000, 200_000, (103_570_432, 107_205_120)),
+}
+
+
+@pytest.mark.parametrize("preset", R3GAN)
+def test_r3gan_has_the_published_settings(preset):
+    tree = load(f"r3gan:{preset}")
+    tree.data.path = tree.data.path or "images.zip"
+    tree.model.label_dim = max(tree.model.label_dim, 0)
+    c = from_dict(tree)
+    t, loss, end = c.train, c.loss, c.schedule
+    found = t.batch_size, (loss.r1_gamma, end.r1_gamma), end.augment_p, end.ema_kimg, end.end_kimg
+    assert found == R3GAN[preset][:-1]
+    assert (t.g_lr, t.d_lr, end.g_lr, end.d_lr, t.beta1) == (2e-4, 2e-4, 5e-5, 5e-5, 0)
+    assert (t.beta2, end.beta2, t.ema_kimg, c.augment.p, end.start_kimg) == (0.9, 0.99, 0, 0, 0)
+    assert (loss.adversarial, loss.d_reg, loss.d_reg_interval, loss.d_first) == ("relativistic", "r1+r2", 0, True)
+    gan = models.build(c.model)
+    shapes = [jax.eval_shape(init, jax.random.key(0))["params"] for init in (gan.init_g, gan.init_d)]
+    counts = tuple(sum(math.prod(x.shape) for x in jax.tree.leaves(tree)) for tree in shapes)
+    assert counts == R3GAN[preset][-1]
+    text = importlib.import_module("configs.r3gan").__doc__
+    assert all(f"{number:,}" in text for number in counts)
+
+
+def test_the_roadmap_to_r3gan_changes_one_thing_at_a_time():
+    rows = {name: from_dict(load(f"r3gan_roadmap:{name}")) for name in ("a", "ac", "b", "c", "d", "e")}
+    a, b, c, d, e = (rows[name] for name in "abcde")
+    assert [x.model.arch for x in (a, b, c, d, e)] == ["stylegan2", "stylegan1", "stylegan1", "r3gan", "r3gan"]
+    assert (rows["ac"].model, rows["ac"].loss) == (
+        a.model,
+        dataclasses.replace(c.loss, pl_weight=2, style_mixing_prob=0.9),
+    )
+    assert (b.model, b.train) == (c.model, c.train) and b.loss.adversarial == "logistic"
+    assert (d.loss, d.train, d.schedule) == (e.loss, e.train, e.schedule)
+    assert (set(d.model.r3gan.groups), d.model.r3gan.expansion, e.model.r3gan.expansion) == ({1}, 1, 2)
+    assert {x.train.total_kimg for x in rows.values()} == {30}
 
 
 def experiment(recipe: str):

@@ -337,10 +337,14 @@ def random_batch(shapes: Batch, index: int = 0) -> Batch:
         k = like.shape[-1]
         return np.eye(max(k, 1), dtype=np.float32)[draw.integers(0, max(k, 1), like.shape[:-1])][..., :k]
 
-    image = shapes.sample["image"]
-    sample = {"image": draw.integers(0, 256, image.shape, dtype=np.uint8)}
-    label, gen_label = labels(shapes.label), labels(shapes.gen_label)
-    for name, like in shapes.sample.items():
-        if name != "image":
-            sample[name] = np.sort(draw.uniform(0, 16, like.shape).astype(np.float32), axis=1)
-    return Batch(sample, label, gen_label)
+    def sample():
+        image = shapes.sample["image"]
+        made = {"image": draw.integers(0, 256, image.shape, dtype=np.uint8)}
+        for name, like in shapes.sample.items():
+            if name != "image":
+                made[name] = np.sort(draw.uniform(0, 16, like.shape).astype(np.float32), axis=1)
+        return made
+
+    first, label, gen_label = sample(), labels(shapes.label), labels(shapes.gen_label)
+    second = None if shapes.second is None else (sample(), labels(shapes.label))
+    return Batch(first, label, gen_label, second)

@@ -151,7 +151,7 @@ class Synthesis(nn.Module):
         config, widths = self.config, self.config.r3gan.widths
         taps = resample_filter(config.resample_filter)
         basis = self.param("basis", scaled_normal(1.0), (*config.base_size, widths[0]))
-        x = basis * Linear(widths[0], name="scale")(w)[:, None, None]
+        x = basis[None] * Linear(widths[0], name="scale")(w)[:, None, None]
         for i, (res, width) in enumerate(zip(resolutions(config), widths, strict=True)):
             if i:
                 x = cast(x, stage_dtype(config, i))

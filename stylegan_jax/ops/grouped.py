@@ -74,7 +74,9 @@ def _block_diagonal(w: jax.Array, groups: int, joined: int) -> jax.Array:
         return w
     kh, kw, c_in, c_out = w.shape
     w = w.reshape(kh, kw, 1, c_in, groups // joined, joined, c_out // groups)
-    apart = jnp.eye(joined, dtype=w.dtype)[:, None, None, :, None]  # [group in, channel in, block, group out, channel]
+    apart = jnp.eye(joined, dtype=w.dtype).reshape(
+        1, 1, joined, 1, 1, joined, 1
+    )  # [row, column, group in, …, group out, …]
     return (w * apart).reshape(kh, kw, joined * c_in, c_out)
 
 

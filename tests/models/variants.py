@@ -60,9 +60,25 @@ VARIANTS = {
         },
     },
 }
+SMALLR = {"widths": (8, 6), "groups": (4, 3), "blocks": (1, 2)}  # of model.r3gan
+VARIANTS["r3gan"] = {
+    "grouped": {"mbstd_channels": 0},
+    "labels_wide": {
+        "mbstd_channels": 0,
+        "label_dim": 3,
+        "base_size": (4, 6),
+        "img_channels": 1,
+        "r3gan": {"groups": (1, 2), "expansion": 1, "embed_dim": 4},
+    },
+}
 MAIN = {arch: next(iter(variants)) for arch, variants in VARIANTS.items()}
 """The plainest variant of each architecture."""
-LABELS = {"stylegan1": "labels_wide", "stylegan2": "resnet_labels", "stylegan3": "r_labels_wide"}
+LABELS = {
+    "stylegan1": "labels_wide",
+    "stylegan2": "resnet_labels",
+    "stylegan3": "r_labels_wide",
+    "r3gan": "labels_wide",
+}
 NOISY = ("stylegan1", "stylegan2")
 """Architectures with noise inputs."""
 MOVING = ("stylegan3", "projected")
@@ -77,8 +93,8 @@ CASES = [(arch, name) for arch, variants in VARIANTS.items() for name in variant
 def make_config(arch: str, variant: str | None = None, **changes) -> ModelConfig:
     tree = common.get_config().model.to_dict() | SMALL
     own = VARIANTS[arch][variant or MAIN[arch]] | changes
-    if arch in ("stylegan1", "stylegan3"):
-        small = {"stylegan1": {}, "stylegan3": SMALL3}[arch]
+    if arch in tree:
+        small = {"stylegan1": {}, "stylegan3": SMALL3, "r3gan": SMALLR}[arch]
         own |= {arch: tree[arch] | small | own.get(arch, {})}
     return model_from_dict(tree | own | {"arch": arch})
 
@@ -118,8 +134,11 @@ def logits(gan, d, image, cond, frozen=None):
     return gan.discriminate(d, frozen or {}, {"image": image}, cond)[0]
 
 
-def draw(init, rng):
-    """Draw variables of the right shapes without compiling: no zeros (they hide mistakes), and styles near one."""
+def draw(init, rng, is_scaled=True):
+    """Draw variables of the right shapes without compiling: no zeros (they hide mistakes), and styles near one.
+
+    Weights that the network does not scale at run time (`is_scaled`) are drawn as small as their initial ones.
+    """
 
     def leaf(path, shape):
         names = [p.key for p in path]
@@ -128,6 +147,8 @@ def draw(init, rng):
         if names[-1] == "magnitude_ema":
             return jnp.asarray(0.5 + rng.random(), shape.dtype)
         scale = 100 if names[-2].startswith("fc") and "mapping" in names else 1 if names[-1] == "weight" else 0.2
+        if not is_scaled and names[-1] == "weight":
+            scale = np.prod(shape.shape[:-1]) ** -0.5
         x = scale * rng.standard_normal(shape.shape)
         return jnp.asarray(x + (names[-2:] == ["affine", "bias"]), shape.dtype)
 
@@ -144,7 +165,7 @@ def build(arch: str, variant: str) -> Built:
     else:
         config, frozen = make_config(arch, variant), {}
         gan = models.build(config)
-        g, d = draw(gan.init_g, rng), draw(gan.init_d, rng)
+        g, d = (draw(init, rng, is_scaled=arch != "r3gan") for init in (gan.init_g, gan.init_d))
     z = jnp.asarray(rng.standard_normal((N, config.z_dim)), jnp.float32)
     cond = jnp.eye(gan.spec.label_dim, dtype=jnp.float32)[rng.integers(0, max(gan.spec.label_dim, 1), N)]
     cond = cond if gan.spec.label_dim else jnp.zeros((N, 0))

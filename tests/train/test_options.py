@@ -14,7 +14,7 @@ from stylegan_jax.config import ConfigError
 from stylegan_jax.models import stylegan2
 from stylegan_jax.train import guard, schedule, terms
 from stylegan_jax.train.gan import views
-from stylegan_jax.train.gan.phases import PHASES
+from stylegan_jax.train.gan.phases import PHASES, reals_of
 from stylegan_jax.train.gan.task import TERMS, check_frozen
 from stylegan_jax.train.task import Context
 
@@ -237,14 +237,25 @@ def test_path_length_may_start_later():
     assert [phase.name for phase in off.plan.phases] == ["g_main", "d_main", "d_reg"]
 
 
-def gradient_of(phase, **changes):
+def phase_of(r, name):
+    return next(p for p in r.plan.phases if p.name == name)
+
+
+def rows_of(phase, **changes):
+    """Return what a phase draws at its first step."""
+    r = run(**changes)
+    return phase_of(r, phase).draw(jax.device_get(r.start()), r.batch(), toy.KEY)
+
+
+def gradient_of(phase, rows=None, **changes):
     """Return the gradient of a phase by the discriminator's parameters, from its first state, and what it reports."""
     r = run(**changes)
-    state, chosen = jax.device_get(r.start()), next(p for p in r.plan.phases if p.name == phase)
+    state, chosen = jax.device_get(r.start()), phase_of(r, phase)
+    rows = rows or chosen.draw(state, r.batch(), toy.KEY)
 
     def loss(params):
         context = Context(state.nets | {"d": {"params": params}}, state.moving, {}, r.plan.rates(state.nimg))
-        value, aux = chosen.loss(context, chosen.draw(state, r.batch(), toy.KEY))
+        value, aux = chosen.loss(context, rows)
         return value, aux.means
 
     return jax.jit(jax.grad(loss, has_aux=True))(state.nets["d"]["params"])
@@ -254,7 +265,8 @@ def gradient_of(phase, **changes):
 def test_with_interval_0_the_penalty_is_part_of_every_step(penalty):
     both, means = gradient_of("d_main", loss__d_reg=penalty, loss__d_reg_interval=0)
     main, _ = gradient_of("d_main", loss__d_reg="none")
-    alone, _ = gradient_of("d_reg", loss__d_reg=penalty, loss__d_reg_interval=1)
+    same = rows_of("d_main", loss__d_reg=penalty, loss__d_reg_interval=0)  # its fakes, reals and views
+    alone, _ = gradient_of("d_reg", same, loss__d_reg=penalty, loss__d_reg_interval=1)
     for got, a, b in zip(*map(jax.tree.leaves, (both, main, alone)), strict=True):
         np.testing.assert_allclose(got, a + b, rtol=1e-4, atol=1e-6)
     assert np.abs(jax.tree.leaves(alone)[1]).max() > 1e-4 and means["loss/d_penalty"] > 0
@@ -294,6 +306,9 @@ def test_a_relativistic_loss_sees_reals_in_both_phases(phase):
     start = jax.device_get(r.start())
     first, second = (r.means(r.after(start, phase, index=i))[term] for i in (0, 1))
     assert first != second  # other reals
+    reals = [reals_of(r.batch(), name)[0]["image"] for name in ("g_main", "g_reg", "d_main", "d_reg")]
+    same = [[bool((a == b).all()) for b in reals] for a in reals]
+    assert same == [[True, True, False, False]] * 2 + [[False, False, True, True]] * 2  # each network has its own
     plain = run()
     a, b = (plain.means(plain.after(start, "g_main", index=i))["loss/g_adversarial"] for i in (0, 1))
     assert a == b
@@ -314,15 +329,84 @@ def test_guidance_and_statistics_of_a_projected_discriminator():
     assert "g_guidance" not in str(r.means(trained))
 
 
-def test_statistics_move_through_the_penalty_of_the_same_step():
-    """With the penalty in d_main, its call of the discriminator goes on from where fakes and reals have moved it."""
+def test_statistics_move_once_for_loss_and_penalty_of_the_same_step():
+    """With the penalty in d_main, one call of the discriminator on reals serves both."""
     changes = {"loss__adversarial": "hinge", "train__d_lr": 1e-12}  # so that weights stay where they are
     both, apart = (
         toy.Run(toy.make_config(**changes, loss__d_reg_interval=interval), toy.PROJECTED) for interval in (0, 1)
     )
     first = jax.device_get(both.start())
-    a, b = both.after(first, "d_main"), apart.after(first, "d_main", "d_reg")
+    a, b = both.after(first, "d_main"), apart.after(first, "d_main")
     near = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5)
     for head in ("head0", "head1"):
         moved_by_all = jax.tree.map(near, *(s.nets["d"]["batch_stats"][head] for s in (a, b)))
         assert moved_by_all is not None
+
+
+def test_pairs_of_a_relativistic_loss_share_their_label():
+    config = toy.make_config(loss__adversarial="relativistic", loss__d_reg="r1+r2", loss__d_reg_interval=0)
+    r = toy.Run(config, toy.PROJECTED)
+    state = jax.device_get(r.start())
+    for name in ("g_main", "d_main"):
+        rows = phase_of(r, name).draw(state, r.batch(), toy.KEY)
+        np.testing.assert_array_equal(rows["latents"].cond, rows["real"].cond)
+    assert r.batch().gen_label.shape[0] == len(r.plan.draws) == 0 or r.plan.draws == (1,)  # path length's own
+    other = phase_of(r, "g_main").draw(state, r.batch(), toy.KEY)["real"].cond
+    assert (np.asarray(other) != np.asarray(rows["real"].cond)).any()
+
+
+def test_reports_of_a_relativistic_loss_are_differences():
+    """Adding a number to all logits changes nothing that is reported."""
+
+    def shifted(by):
+        critic = lambda *args, **more: (lambda out: (out[0] + by, out[1]))(toy.PLAIN.discriminate(*args, **more))
+        r = toy.Run(toy.make_config(loss__adversarial="relativistic"), toy.PLAIN._replace(discriminate=critic))
+        return r.means(r.after(jax.device_get(r.start()), "d_main"))
+
+    a, b = shifted(0.0), shifted(64.0)
+    for name in ("scores/fake", "scores/real", "signs/fake", "signs/real", "loss/d_adversarial"):
+        np.testing.assert_allclose(a[name], b[name], rtol=1e-4, atol=1e-4)
+    assert a["scores/fake"] == -a["scores/real"] != 0
+
+
+def test_the_discriminator_can_come_first():
+    r = run(loss__d_first=True)
+    assert [phase.name for phase in r.plan.phases] == ["d_main", "d_reg", "g_main", "g_reg"]
+    assert r.plan.draws == run().plan.draws  # a phase draws the same labels in either order
+
+
+ENDS = {
+    "schedule__end_kimg": 0.032,
+    "schedule__g_lr": 1e-4,
+    "schedule__d_lr": 2e-4,
+    "schedule__beta2": 0.5,
+    "schedule__r1_gamma": 1.0,
+    "schedule__ema_kimg": 0.0,
+}
+
+
+def test_a_schedule_moves_rates_along_half_a_cosine_and_then_stays():
+    r = run(**ENDS, schedule__start_kimg=0.016)
+    first, t, loss = r.plan.rates(0), r.config.train, r.config.loss
+    assert (first.lr["g"], first.lr["d"], first.beta2["g"], first.gamma) == pytest.approx(
+        (t.g_lr, t.d_lr, t.beta2, loss.r1_gamma)
+    )
+    middle, last, later = (r.plan.rates(jnp.int32(nimg)) for nimg in (24, 32, 4000))
+    assert float(middle.lr["d"]) == pytest.approx((t.d_lr + 2e-4) / 2)
+    for rates in (last, later):
+        assert (rates.lr["g"], rates.lr["d"], rates.beta2["d"], rates.gamma) == pytest.approx((1e-4, 2e-4, 0.5, 1.0))
+        assert float(rates.ema_beta) == 0.0
+    quarter = r.plan.rates(jnp.int32(20)).gamma
+    assert float(quarter) == pytest.approx(1.0 + (loss.r1_gamma - 1.0) * (1 + np.cos(np.pi / 4)) / 2)
+
+
+def test_a_scheduled_strength_decides_how_much_is_augmented():
+    r = run(augment__mode="fixed", schedule__end_kimg=0.016, schedule__augment_p=1.0)
+    start = jax.device_get(r.start())
+    means = r.means(r.after(start, "d_main", "finish"))
+    assert means["augment/p"] == 0.0
+    late = r.after(start.replace(nimg=np.int32(16)), "d_main", "finish")
+    assert r.means(late)["augment/p"] == 1.0
+    plain = run()
+    a, b = (plain.means(plain.after(start.replace(nimg=np.int32(n)), "d_main")) for n in (0, 16))
+    assert a["scores/real"] == b["scores/real"] == means["scores/real"] != r.means(late)["scores/real"]

@@ -16,7 +16,7 @@ from stylegan_jax.base.spec import Batch, Sample, Tree
 from stylegan_jax.config import ExperimentConfig, Level
 from stylegan_jax.losses import regularizers
 from stylegan_jax.losses.adversarial import LOSSES
-from stylegan_jax.models import Gan, grown, merge
+from stylegan_jax.models import Gan, grown
 from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.train.gan import objective
 from stylegan_jax.train.gan.objective import Seen, Setting

@@ -1,0 +1,44 @@
+"""From StyleGAN2 to R3GAN in five steps (Huang et al. 2024, section 3), at 32x32 on the bundled emoji.
+
+Command:  for row in a b c d e; do python -m stylegan_jax.main --config=configs/r3gan_roadmap.py:$row --workdir=runs/$row; done
+Rows:     a StyleGAN2, as configs/quickstart.py; b without styles, noise, mapping network, path length, mixing and minibatch
+          statistics; c with the relativistic loss and R1 + R2; d with residual networks, not grouped; e R3GAN.
+          Also ac: StyleGAN2 whole, with the loss of c. In b and c the networks are those of StyleGAN without styles, whose
+          weights are scaled at run time; the paper strips that too.
+Hardware: 2 CPU cores. Time and results: docs/story.md.
+"""
+
+from configs import quickstart, r3gan, r3gan_quickstart
+
+ROWS = ("a", "ac", "b", "c", "d", "e")
+
+
+def get_config(argument: str = "e"):
+    if argument not in ROWS:
+        raise ValueError(f"configs/r3gan_roadmap.py:{argument}: write one of :{', :'.join(ROWS)}")
+    if argument in ("d", "e"):
+        c = r3gan_quickstart.get_config()
+        if argument == "d":
+            c.model.r3gan.groups, c.model.r3gan.expansion = (1,) * len(c.model.r3gan.widths), 1
+    else:
+        c = quickstart.get_config()
+        if argument in ("b", "c"):
+            strip(c)
+        if argument in ("ac", "c"):
+            r3gan.set_loss(c)
+    c.name = f"roadmap_{argument}"
+    c.train.total_kimg = 30.0
+    if argument in ("d", "e"):
+        c.schedule.end_kimg = 30.0
+    return c
+
+
+def strip(c) -> None:
+    """Leave of StyleGAN2 what draws an image: convolutions from a dense layer on the latent."""
+    c.model.arch = "stylegan1"
+    c.model.use_noise = False
+    c.model.mapping_layers = 0
+    c.model.mbstd_channels = 0
+    own = c.model.stylegan1
+    own.use_styles = own.const_input = own.use_pixel_norm = own.use_instance_norm = False
+    c.loss.pl_weight = c.loss.style_mixing_prob = 0.0
