@@ -1,12 +1,13 @@
 """R3GAN (Huang et al. 2024) with its published settings, which move over the run: rates, average, augmentation.
 
-Command:  python -m stylegan_jax.main --config=configs/r3gan.py:ffhq256 --workdir=runs/r3gan --config.data.path=ffhq256.zip
-          Others: cifar10 (prepare it once with `tfds build cifar10`), ffhq64, imagenet32, imagenet64 (a .zip with labels).
+Command:  python -m stylegan_jax.main --config=configs/r3gan.py:ffhq256 --workdir=runs/r3gan \
+              --config.data.path=ffhq256.zip
+          Others: cifar10 (prepare it once with `tfds build cifar10`), ffhq64, imagenet32 and imagenet64 (with labels).
 Hardware: 8 GPUs in the source (ImageNet: 32 and 64); ours: not measured.
 Parameters, generator and discriminator: cifar10 20,781,952 and 21,280,512; ffhq64 22,429,824 and 22,381,440; ffhq256
           23,057,952 and 23,009,568; imagenet32 82,914,304 and 86,548,992; imagenet64 103,570,432 and 107,205,120.
-Expected: FID 1.96, 1.95, 2.75, 1.27 and 2.09 in the source, in that order; not reproduced by us. The source gives settings
-          that end their movement at 20 or 200 million images; after that all values stay, and runs are stopped by hand.
+Expected: FID 1.96, 1.95, 2.75, 1.27 and 2.09 in the source, in that order; not reproduced by us. There, the settings
+          move over 20 or 200 million images and then stay, and runs are stopped by hand.
 """
 
 from typing import NamedTuple

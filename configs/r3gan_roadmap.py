@@ -1,10 +1,12 @@
 """From StyleGAN2 to R3GAN in five steps (Huang et al. 2024, section 3), at 32x32 on the bundled emoji.
 
-Command:  for row in a b c d e; do python -m stylegan_jax.main --config=configs/r3gan_roadmap.py:$row --workdir=runs/$row; done
-Rows:     a StyleGAN2, as configs/quickstart.py; b without styles, noise, mapping network, path length, mixing and minibatch
-          statistics; c with the relativistic loss and R1 + R2; d with residual networks, not grouped; e R3GAN.
-          Also ac: StyleGAN2 whole, with the loss of c. In b and c the networks are those of StyleGAN without styles, whose
-          weights are scaled at run time; the paper strips that too.
+Command:  for row in a b c d e; do
+              python -m stylegan_jax.main --config=configs/r3gan_roadmap.py:$row --workdir=runs/$row; done
+Rows:     a StyleGAN2, as configs/quickstart.py; b without styles, noise, mapping network, path length, mixing and
+          minibatch statistics; c with the relativistic loss and R1 + R2; d with residual networks, without groups; e
+          R3GAN.
+          Also ac: StyleGAN2 whole, with the loss of c. In b and c the networks are those of StyleGAN without styles,
+          whose weights are scaled at run time; the paper strips that too.
 Hardware: 2 CPU cores. Time and results: docs/story.md.
 """
 

@@ -158,8 +158,8 @@ def _check_schedule(config: ExperimentConfig) -> None:
     for key in moving:
         if not ends[key] >= 0 or (key in ("g_lr", "d_lr") and ends[key] == 0):
             raise ConfigError(
-                f"config.schedule.{key} is {ends[key]}; it must be {'above' if key.endswith('lr') else 'at least'} 0, or "
-                "-1 for a rate that stays"
+                f"config.schedule.{key} is {ends[key]}; it must be {'above' if key.endswith('lr') else 'at least'} 0, "
+                "or -1 for a rate that stays"
             )
     if bool(schedule.end_kimg) != bool(moving):
         raise ConfigError(
@@ -168,8 +168,8 @@ def _check_schedule(config: ExperimentConfig) -> None:
         )
     if moving and schedule.end_kimg <= schedule.start_kimg:
         raise ConfigError(
-            f"config.schedule.end_kimg is {schedule.end_kimg:g} and start_kimg {schedule.start_kimg:g}; a schedule must "
-            f"end after it starts: make end_kimg larger, such as config.train.total_kimg={config.train.total_kimg:g}"
+            f"config.schedule.end_kimg is {schedule.end_kimg:g} and start_kimg {schedule.start_kimg:g}; a schedule "
+            f"must end after it starts: make end_kimg larger, such as train.total_kimg={config.train.total_kimg:g}"
         )
     if "augment_p" in moving and config.augment.mode != "fixed":
         raise ConfigError(

@@ -1,7 +1,7 @@
 """The names of R3GAN's official files: stages and layers are numbered in the order in which a network runs them.
 
-Layer 0 of a stage of the generator is what leads into it, and the residual blocks follow; in the discriminator the blocks
-come first. Resampling kernels exist only in official files.
+Layer 0 of a stage of the generator is what leads into it, and the residual blocks follow; in the discriminator the
+blocks come first. Resampling kernels exist only in official files.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from stylegan_jax.config import ModelConfig
 from stylegan_jax.convert.stylegan2 import fir
 from stylegan_jax.convert.tables import Fixed, Names, Path
 
-INSIDE = {
+INSIDE: dict[Path, str] = {
     ("conv0", "weight"): "LinearLayer1.Layer.weight",
     ("conv1", "weight"): "LinearLayer2.Layer.weight",
     ("conv2", "weight"): "LinearLayer3.Layer.weight",
@@ -20,7 +20,7 @@ INSIDE = {
     ("conv1", "bias"): "NonLinearity2.Bias",
 }
 """Arrays of a residual block."""
-ENDS = {
+ENDS: dict[Path, str] = {
     ("embed", "weight"): "EmbeddingLayer.weight",
     ("torgb", "weight"): "AggregationLayer.Layer.weight",
     ("fromrgb", "weight"): "ExtractionLayer.Layer.weight",

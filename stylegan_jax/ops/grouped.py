@@ -87,7 +87,7 @@ def _turned(w: jax.Array, groups: int) -> jax.Array:
     return w.transpose(0, 1, 4, 3, 2).reshape(kh, kw, c_out // groups, groups * c_in)
 
 
-def _backward_pads(padding: Pads, kernel: tuple[int, int], image: tuple[int, int], out: tuple[int, int]) -> Pads:
+def _backward_pads(padding: Pads, kernel: tuple[int, ...], image: tuple[int, ...], out: tuple[int, ...]) -> Pads:
     """Return the padding with which the derivative by the image has the size of the image."""
     rows, columns = (
         (k - 1 - before, size + before - o) for (before, _), k, size, o in zip(padding, kernel, image, out, strict=True)
@@ -103,7 +103,7 @@ def _pad(x: jax.Array, rows: tuple[int, int], columns: tuple[int, int]) -> jax.A
     return jax.lax.pad(x, jnp.zeros([], x.dtype), ((0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0)))
 
 
-def _by_image(g: jax.Array, w: jax.Array, padding: Pads, groups: int, image: tuple[int, int]) -> jax.Array:
+def _by_image(g: jax.Array, w: jax.Array, padding: Pads, groups: int, image: tuple[int, ...]) -> jax.Array:
     pads = _backward_pads(padding, w.shape[:2], image, g.shape[1:3])
     return correlate(g, _turned(w, groups), pads, groups)
 

@@ -74,7 +74,7 @@ def check_kernels(config: ModelConfig, net: str, state: dict) -> None:
             np.testing.assert_allclose(state[name], entry.value, rtol=1e-6)
 
 
-def to_official(config: ModelConfig, net: str, params: dict) -> dict:
+def to_official(config: ModelConfig, net: str, params: Any) -> dict:
     flat = flatten({"params": params})
     return {
         name: LAYOUTS[entry.layout].to_official(flat["/".join(entry.where)])

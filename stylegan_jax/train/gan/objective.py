@@ -211,8 +211,8 @@ def penalty_loss(
 def d_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
     """Adversarial loss of the discriminator, with its penalties where they are not lazy.
 
-    The generator's statistics move with these fakes. Where the loss compares pairs, what is reported and what steers the
-    augmentation are differences of logits; the logits themselves may drift.
+    The generator's statistics move with these fakes. Where the loss compares pairs, what is reported and what steers
+    the augmentation are differences of logits; the logits themselves may drift.
     """
     latents, kind, real_rows = rows["latents"], LOSSES[s.loss.adversarial], rows["real"]
     wanted = () if s.loss.d_reg_interval else regularizers.penalties(s.loss.d_reg)

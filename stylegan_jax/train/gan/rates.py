@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -43,7 +42,7 @@ def rates_at(config: ExperimentConfig, level: Level, nimg: Any) -> Rates:
         nimg: int32[], images shown before the iteration, traced or not.
     """
     t, loss, end = config.train, config.loss, config.schedule
-    warm: float | jax.Array = 1.0
+    warm: Any = 1.0
     if t.lr_warmup_kimg:
         warm = optax.linear_schedule(0.0, 1.0, max(1, round(t.lr_warmup_kimg * 1000)))(nimg + t.batch_size)
     beta2 = cosine(end, nimg, t.beta2, end.beta2)
