@@ -12,8 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.convert import rosinality, stylegan1, stylegan2, stylegan3
-from stylegan_jax.convert.arguments import stylegan1 as arguments1, stylegan2 as arguments2, stylegan3 as arguments3
+from stylegan_jax.convert import r3gan, rosinality, stylegan1, stylegan2, stylegan3
+from stylegan_jax.convert.arguments import (
+    r3gan as arguments_r3gan,
+    stylegan1 as arguments1,
+    stylegan2 as arguments2,
+    stylegan3 as arguments3,
+)
 from stylegan_jax.convert.arguments.shared import check_arguments, merge_arguments
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import NET_NAMES, OfficialNet, OfficialPickle, read_official_pickle
@@ -22,11 +27,11 @@ from stylegan_jax.inert.plain import DAMAGE
 from stylegan_jax.inert.stream import show
 
 OURS = {"G_ema": "g_ema", "G": "g", "D": "d"}
-NAMES = {"stylegan1": stylegan1, "stylegan2": stylegan2, "stylegan3": stylegan3}
+NAMES = {"stylegan1": stylegan1, "stylegan2": stylegan2, "stylegan3": stylegan3, "r3gan": r3gan}
 """What the official files of an architecture call its arrays."""
-ARGUMENTS = {"stylegan1": arguments1, "stylegan2": arguments2, "stylegan3": arguments3}
+ARGUMENTS = {"stylegan1": arguments1, "stylegan2": arguments2, "stylegan3": arguments3, "r3gan": arguments_r3gan}
 """With which arguments its official networks were built."""
-EXPORTABLE = ("stylegan2", "stylegan3")
+EXPORTABLE = ("stylegan2", "stylegan3", "r3gan")
 """Architectures with official networks in PyTorch."""
 
 
@@ -60,7 +65,7 @@ def net_kwargs(config: Mapping[str, Any], net: str, w_avg_beta: float = 0.998) -
 
 
 def detect_architecture(official: OfficialPickle) -> str:
-    """Return 'stylegan1', 'stylegan2', 'stylegan3', 'stylegan_xl', 'stylegan_v' or 'unknown', from the array names.
+    """Return an architecture, 'stylegan_xl' and 'stylegan_v' included, or 'unknown', from the array names.
 
     Those of the generators decide, where there is one: forks put discriminators of their own beside them.
     """
@@ -70,6 +75,8 @@ def detect_architecture(official: OfficialPickle) -> str:
     names = {name for net in nets for name in net.tensors}
     if any(name.startswith(("mapping.embed_proj.", "feature_networks.")) for name in names):
         return "stylegan_xl"
+    if any(name.startswith("Model.MainLayers.") for name in names):
+        return "r3gan"
     if any("motion_encoder." in name for name in names):
         return "stylegan_v"
     if any(name.startswith("synthesis.input.") for name in names):
@@ -166,6 +173,8 @@ def _renamed(name: str, net: OfficialNet, kind: str, arch: str) -> OfficialNet:
         return net
     if kind == "tf":
         net = NAMES[arch].from_tensorflow(net, name)
+    elif arch == "r3gan":
+        net = net if name == "D" else arguments_r3gan.with_mean(net)
     elif name != "D" and rosinality.is_generator(net.tensors):
         net = rosinality.generator(net)
     elif name == "D" and not any(key.startswith("b4.") for key in net.tensors):
@@ -224,7 +233,10 @@ def official_state_dicts(config: Mapping[str, Any], nets: Mapping[str, Any]) -> 
     if config["grows"]:
         raise BadCheckpointError("", "grows is True; no official network in PyTorch has an RGB layer per resolution")
     tables = {net: net_table(config, net) for net in nets}
-    return {official[net]: export_net(nets[net], tables[net]) for net in nets}
+    made = {official[net]: export_net(nets[net], tables[net]) for net in nets}
+    if config["arch"] == "r3gan":  # the mean input is known, and no array there
+        made = {name: {k: x for k, x in arrays.items() if k != r3gan.W_AVG} for name, arrays in made.items()}
+    return made
 
 
 def _import(net: OfficialNet, table: Table) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.convert.stylegan2 import fir
-from stylegan_jax.convert.tables import Fixed, Names, Path
+from stylegan_jax.convert.tables import LAYOUTS, Fixed, Names, Path
 
 INSIDE: dict[Path, str] = {
     ("conv0", "weight"): "LinearLayer1.Layer.weight",
@@ -43,7 +43,7 @@ def generator(config: ModelConfig, paths: Iterable[Path]) -> Names:
         return f"Model.MainLayers.{stage}.Layers." + ("0" if block is None else f"{block + 1}") + _inside(place)
 
     fixed = {f"Model.MainLayers.{s}.Layers.0.Resampler.Kernel": _kernel(config) for s in range(1, config.num_blocks)}
-    return Names(official, exceptions={("params", "synthesis", "basis"): "const"}, fixed=fixed)
+    return Names(official, exceptions={("params", "synthesis", "basis"): LAYOUTS["const"]}, fixed=fixed)
 
 
 def discriminator(config: ModelConfig, paths: Iterable[Path]) -> Names:
@@ -65,7 +65,7 @@ def discriminator(config: ModelConfig, paths: Iterable[Path]) -> Names:
         f"Model.MainLayers.{last - s}.Layers.{blocks[s]}.Resampler.Kernel": _kernel(config)
         for s in range(1, config.num_blocks)
     }
-    return Names(official, exceptions={("params", "basis"): "depthwise"}, fixed=fixed)
+    return Names(official, exceptions={("params", "basis"): LAYOUTS["depthwise"]}, fixed=fixed)
 
 
 W_AVG = "w_avg"

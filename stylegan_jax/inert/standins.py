@@ -22,6 +22,7 @@ _SCALAR_TYPES = ("object", "list", "tuple", "int", "float", "bool", "str", "byte
 
 # Modules whose classes hold data: recorded by name, whatever the class.
 RECORDED_MODULES = (
+    "R3GAN.",
     "dnnlib.",
     "feature_networks.",
     "omegaconf.",

@@ -16,7 +16,7 @@ from stylegan_jax import models
 from stylegan_jax.base.trees import flatten
 from stylegan_jax.config import LossConfig, ModelConfig, ScheduleConfig, model_from_dict
 from stylegan_jax.convert import r3gan as names
-from stylegan_jax.convert.tables import LAYOUTS, Fixed, Slot, abstract, make_table, paths_of
+from stylegan_jax.convert.tables import Fixed, Slot, abstract, make_table, paths_of
 from stylegan_jax.losses import regularizers
 from stylegan_jax.train import ema, optim
 from stylegan_jax.train.gan import objective
@@ -64,7 +64,7 @@ def to_ours(config: ModelConfig, net: str, state: dict) -> dict:
             place = tree
             for key in entry.where[:-1]:
                 place = place.setdefault(key, {})
-            place[entry.where[-1]] = LAYOUTS[entry.layout].to_ours(state[name])
+            place[entry.where[-1]] = entry.layout.to_ours(state[name])
     return tree
 
 
@@ -77,7 +77,7 @@ def check_kernels(config: ModelConfig, net: str, state: dict) -> None:
 def to_official(config: ModelConfig, net: str, params: Any) -> dict:
     flat = flatten({"params": params})
     return {
-        name: LAYOUTS[entry.layout].to_official(flat["/".join(entry.where)])
+        name: entry.layout.to_official(flat["/".join(entry.where)])
         for name, entry in _table(config, net).items()
         if isinstance(entry, Slot)
     }

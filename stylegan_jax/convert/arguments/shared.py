@@ -33,7 +33,8 @@ SHARED = (
     "grows",
 )
 LIMITS = {
-    "stylegan3": {"num_layers": 100, "filter_size": 32, "lrelu_upsampling": 8, "margin_size": 1000, "conv_kernel": 31}
+    "stylegan3": {"num_layers": 100, "filter_size": 32, "lrelu_upsampling": 8, "margin_size": 1000, "conv_kernel": 31},
+    "r3gan": {"widths": 1 << 14, "groups": 1 << 14, "blocks": 100, "expansion": 16, "embed_dim": 1 << 14},
 }
 """Largest values of an architecture's own keys that a file may ask for."""
 MAX_SIZE = 1 << 14
@@ -47,6 +48,10 @@ MAX_FILTER_TAPS = 1 << 13
 HARMLESS = ("class_name", "fp16_channels_last", "fused_modconv_default", "freeze_layers", "num_ws", "use_fp16")
 HARMLESS += ("freeze_embed",)  # what stylegan3-fun froze in training is in the arrays like the rest
 _MISSING = object()
+
+
+STAGES = ("widths", "groups", "blocks", "expansion")
+"""Keys of R3GAN's stages, which both networks share."""
 
 
 def channels(arguments: Mapping[str, Any], resolution: int) -> int:
@@ -76,6 +81,7 @@ def merge_arguments(g: Mapping[str, Any] | None, d: Mapping[str, Any] | None) ->
     if g and d:
         clash = [key for key in SHARED if key in g and g[key] != d.get(key, DEFAULTS[key])]
         clash += ["stylegan1"] * ("stylegan1" in g and _blur(g) != _blur(d))
+        clash += ["r3gan"] * ("r3gan" in g and any(g["r3gan"][key] != d["r3gan"][key] for key in STAGES))
         if "channel_base" in g and any(channels(g, r) != channels(d, r) for r in resolutions(g)):
             clash.append("channel_base")
         if clash:
@@ -245,7 +251,8 @@ def check_arguments(arguments: Mapping[str, Any]) -> ModelConfig:
             raise BadCheckpointError("", f"argument {key} has {len(taps)} taps; at most {MAX_TAPS}")
     arch = full["arch"]
     for key, limit in LIMITS.get(arch, {}).items():
-        if full[arch][key] > limit:
+        value = full[arch][key]
+        if (max(value, default=0) if isinstance(value, list | tuple) else value) > limit:
             raise BadCheckpointError("", f"argument {arch}.{key} is {full[arch][key]}; at most {limit}")
     try:
         model = model_from_dict(full)
