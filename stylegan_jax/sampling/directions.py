@@ -58,7 +58,10 @@ def affine_slots(model: Any) -> dict[tuple[str, ...], int]:
     found = jax.device_get(inputs_of_affines(model.g_ema, numbered[None]))
     slots = {tuple(path.split("/")): int(w.flat[0]) for path, w in found.items()}
     if not slots:
-        raise ValueError(f"the generator of arch {model.config.arch!r} has no affine layers; use --method=ganspace")
+        raise ValueError(
+            f"the generator of arch {model.config.arch!r} has no affine layers that read styles, so SeFa finds no "
+            "direction; use --method=ganspace, boundary or difference"
+        )
     return dict(sorted(slots.items(), key=lambda item: item[1]))
 
 

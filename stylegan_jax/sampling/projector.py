@@ -30,6 +30,7 @@ from stylegan_jax.runtime import records
 from stylegan_jax.sampling import drawing, model as trained
 from stylegan_jax.sampling.labels import Label, as_labels
 from stylegan_jax.sampling.model import LoadedModel
+from stylegan_jax.sampling.styles import check_slots
 
 STYLE_SAMPLES, STYLE_SEED = 10_000, 123
 LEARNING_RATE = 0.1
@@ -165,6 +166,8 @@ def parts(
     for name, value, least in (("steps", steps, 1), ("frames", frames, 0), ("batch", batch, 1)):
         if value < least:
             raise ValueError(f"{name}={value} must be at least {least}")
+    if plus:
+        check_slots(model, "a style per slot (W+)")
     if noise not in NOISES:
         raise ValueError(f"noise is {noise!r}; known: {', '.join(NOISES)}")
     net = net or load_features("vgg16_lpips")

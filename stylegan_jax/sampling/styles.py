@@ -36,6 +36,15 @@ def slot_groups(model: Any) -> dict[str, list[int]]:
     return {name: list(range(*slots)) for name, slots in ends.items()}
 
 
+def check_slots(model: Any, what: str) -> None:
+    """Raise ValueError, saying that `what` needs several style slots, for a model that has one."""
+    if model.gan.spec.num_ws == 1:
+        raise ValueError(
+            f"{what} needs several style slots, and arch {model.config.arch!r} has one, its latent; what moves it as a "
+            "whole works: boundaries and differences (edit), interpolation (video), projection without --plus"
+        )
+
+
 def mix(rows: np.ndarray, columns: np.ndarray, layers: Sequence[int]) -> np.ndarray:
     """Return float32[r, c, l, w]: styles [r, l, w] with the slots `layers` of styles [c, l, w] (SG1 §3.1, fig. 3)."""
     mixed = np.repeat(rows[:, None], len(columns), axis=1)

@@ -10,7 +10,7 @@ import pytest
 
 from configs import common, tiny
 from stylegan_jax import models
-from stylegan_jax.config import from_dict, model_from_dict
+from stylegan_jax.config import model_from_dict
 from stylegan_jax.convert import write_model_folder
 
 CLASSES = 3
@@ -18,6 +18,11 @@ ZOO = {
     "grey": {"img_channels": 1},
     "rgba": {"img_channels": 4},
     "stylegan1": {"arch": "stylegan1", "w_dim": 8},
+    "r3gan": {
+        "arch": "r3gan",
+        "mbstd_channels": 0,
+        "r3gan": {"widths": (8, 6), "groups": (4, 3), "blocks": (1, 1)},
+    },
 }
 
 
@@ -25,7 +30,7 @@ def write_random(folder, initial: bool = False, **changes) -> None:
     """Write a StyleGAN or StyleGAN2 with loud noise and visible styles, of random or, compiled, of initial values."""
     tree = tiny.get_config()
     tree.model.update({"compute_dtype": "float32", "label_dim": 0, **changes})
-    config = from_dict(tree).model
+    config = model_from_dict(tree.model.to_dict())
     gan = models.build(config)
 
     draw = np.random.default_rng(1)
@@ -41,7 +46,7 @@ def write_random(folder, initial: bool = False, **changes) -> None:
         g = jax.tree.map_with_path(louder, jax.device_get(jax.jit(gan.init_g)(jax.random.key(1))))
     else:
         g = jax.tree.map_with_path(values, jax.eval_shape(gan.init_g, jax.random.key(1)))
-    g["w_avg"] = np.random.default_rng(0).standard_normal(config.w_dim).astype(np.float32)
+    g["w_avg"] = np.random.default_rng(0).standard_normal(gan.spec.w_avg).astype(np.float32)
     write_model_folder(folder, dataclasses.asdict(config), {"g_ema": g}, {})
 
 

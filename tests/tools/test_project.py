@@ -203,6 +203,16 @@ def test_tuning_draws_the_target_from_the_pivot(model, targets, both):
     np.testing.assert_allclose(early.image, model.synthesize(both.ws[:1])[0], atol=1e-5)
 
 
+def test_r3gan_is_projected_to_its_one_slot_and_tuned(zoo):
+    model = load_model(zoo["r3gan"])
+    target = images.to_pixels(model.synthesize(model.map([3], psi=0.7)))
+    found = projector.project(model, target, steps=20, net=NET)
+    assert found.ws.shape == (1, 1, model.gan.spec.w_dim) and found.noise == {}
+    assert found.losses[-1, 0] < found.losses[0, 0]
+    tuned = tuner.tune(model, target[0], found.ws[0], steps=5, net=NET)
+    assert tuned.losses[-1] < tuned.losses[0]
+
+
 def test_stylegan3(real):
     model = load_model(real)
     target = images.to_pixels(model.synthesize(model.map([5], 0)))

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from stylegan_jax import load_model
-from stylegan_jax.tools import edit, sample, truncation, video
+from stylegan_jax.tools import edit, project, sample, style_mix, truncation, video
 
-MODES = {"grey": "L", "rgba": "RGBA", "stylegan1": "RGB", "stylegan3": "RGB"}
+MODES = {"grey": "L", "rgba": "RGBA", "stylegan1": "RGB", "stylegan3": "RGB", "r3gan": "RGB"}
 LABEL = {"stylegan3": 1}
 
 
@@ -32,6 +32,42 @@ def test_samples_and_truncation(zoo, tmp_path, name):
         grid = np.asarray(picture).reshape(2, size, 2, size, -1).swapaxes(1, 2).astype(int)
     assert np.abs(grid[:, 1] - want).max() <= 1
     assert np.abs(grid[0, 0] - grid[1, 0]).max() <= 1 < np.abs(grid[0, 1] - grid[0, 0]).max()  # the average image
+
+
+def test_a_model_with_one_style_slot_says_what_does_not_apply(zoo, tmp_path, capsys):
+    run, out = f"--model={zoo['r3gan']}", f"--out={tmp_path / 'out'}"
+    Image.new("RGB", (8, 8)).save(tmp_path / "target.png")
+    for tool, given, text in (
+        (style_mix, ["--rows=0", "--columns=1"], "style mixing needs several style slots, and arch 'r3gan' has one"),
+        (edit, ["--method=sefa"], "has no affine layers that read styles, so SeFa finds no direction"),
+        (project, [f"--targets={tmp_path / 'target.png'}", "--plus"], r"(W+) needs several style slots"),
+    ):
+        assert tool.main([run, *given, out]) == 2, text
+        error = capsys.readouterr().err
+        assert text in error and "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_truncation_of_a_model_without_mapping_shrinks_the_latent(zoo):
+    model = load_model(zoo["r3gan"])
+    mean, z = model.w_avg, np.random.default_rng(0).standard_normal((2, model.gan.spec.z_dim)).astype(np.float32)
+    np.testing.assert_allclose(model.map(z)[:, 0], z, rtol=1e-5)
+    np.testing.assert_allclose(model.map(z, psi=0.5)[:, 0], mean + 0.5 * (z - mean), rtol=1e-5)
+
+
+def test_its_latents_are_edited_and_filmed(zoo, tmp_path):
+    run = f"--model={zoo['r3gan']}"
+    for name, seeds in {"smiling": "0-2", "not": "3-5"}.items():
+        assert sample.main([run, f"--seeds={seeds}", "--save_w", f"--out={tmp_path / name}"]) == 0
+    groups = [
+        f"--{key}={tmp_path / name / 'styles.npz'}" for key, name in (("positive", "smiling"), ("negative", "not"))
+    ]
+    given = [run, "--method=difference", *groups, "--seeds=7", "--layers=all", "--strengths=0,2"]
+    assert edit.main([*given, f"--out={tmp_path / 'e'}"]) == 0
+    for space in ("w", "z"):
+        path = tmp_path / f"{space}.gif"
+        assert video.main([run, "--seeds=0,1", "--frames=2", f"--space={space}", f"--out={path}"]) == 0
+        assert path.stat().st_size > 100
 
 
 def test_styles_of_pictures_are_edited_and_filmed(classes_model, tmp_path, capsys):
