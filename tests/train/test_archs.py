@@ -11,7 +11,7 @@ import optax
 import pytest
 import toy
 
-from configs import tiny
+from configs import r3gan, tiny
 from stylegan_jax import models
 from stylegan_jax.config import from_dict
 from tests.models import variants
@@ -25,6 +25,9 @@ def run(arch: str, mesh: tuple[int, int, int], grad_accum: int) -> toy.Run:
     tree.train.batch_size, tree.train.grad_accum = 16, grad_accum
     tree.train.num_devices, (tree.mesh.fsdp, tree.mesh.spatial) = int(np.prod(mesh)), mesh[1:]
     tree.loss.pl_weight, tree.loss.d_reg, tree.loss.style_mixing_prob = 0.0, "none", 0.5
+    if arch == "r3gan":  # as it is published: pairs, both penalties in every step, the discriminator first
+        r3gan.set_loss(tree)
+        tree.loss.style_mixing_prob = 0.0
     config = from_dict(tree.to_dict() | {"model": dataclasses.asdict(variants.make_config(arch))})
     return toy.Run(config, models.build(config.model), int(np.prod(mesh)), mesh)
 
