@@ -454,3 +454,36 @@ def test_a_stddev_group_that_is_off_asks_nothing_of_the_batch():
     tree.data.path, tree.loss.pl_weight = "x.zip", 0.0
     tree.train.batch_size, tree.model.mbstd_channels = 6, 0
     assert config_lib.from_dict(tree).train.batch_size == 6
+
+
+R3GAN = {"model__arch": "r3gan", "model__mbstd_channels": 0, "loss__style_mixing_prob": 0.0, "model__resolution": 8}
+STAGES = {"widths": (8, 8), "groups": (4, 4), "blocks": (1, 1)}
+R3GAN |= {"model__r3gan": STAGES}
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"model__r3gan": STAGES | {"groups": (4, 5)}}, "5 must divide expansion x width = 2 x 8 = 16, as 4 does"),
+        (
+            {"model__r3gan": STAGES | {"widths": (8, 8, 8)}},
+            r"widths has 3 entries, .* resolution 8 has 2 stages, of heights 4, 8",
+        ),
+        ({"loss__style_mixing_prob": 0.9}, "r3gan has one style slot, so there is nothing to mix: set it to 0"),
+        ({"model__mbstd_channels": 1}, "r3gan has no minibatch statistics: set it to 0"),
+        ({"model__grows": True}, "r3gan does not grow: set it to False"),
+        ({"schedule__end_kimg": 5.0, "schedule__start_kimg": 6.0, "schedule__g_lr": 0.1}, "must end after it starts"),
+        ({"schedule__end_kimg": 5.0}, "the ends that are set are none; set end_kimg and at least one of g_lr"),
+        ({"schedule__g_lr": 0.1}, r"end_kimg is 0 and the ends that are set are \['g_lr'\]"),
+        ({"schedule__g_lr": 0.0, "schedule__end_kimg": 5.0}, "must be above 0, or -1 for a rate that stays"),
+        ({"schedule__beta2": -0.5, "schedule__end_kimg": 5.0}, "must be at least 0, or -1"),
+        ({"schedule__augment_p": 0.5, "schedule__end_kimg": 5.0}, "only the strength of mode 'fixed' is scheduled"),
+        (
+            {"schedule__augment_p": 2.0, "schedule__end_kimg": 5.0, "augment__mode": "fixed"},
+            "at most config.augment.p_max=1",
+        ),
+    ],
+)
+def test_r3gan_and_schedules_name_the_rule_and_the_fix(changes, text):
+    assert re.search(text, error(**(R3GAN | changes)))
+    config_lib.from_dict(make_tree(**R3GAN))

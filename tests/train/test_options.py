@@ -15,7 +15,7 @@ from stylegan_jax.models import stylegan2
 from stylegan_jax.train import guard, schedule, terms
 from stylegan_jax.train.gan import views
 from stylegan_jax.train.gan.phases import PHASES, reals_of
-from stylegan_jax.train.gan.task import TERMS, check_frozen
+from stylegan_jax.train.gan.task import TERMS, check_frozen, check_labels
 from stylegan_jax.train.task import Context
 
 
@@ -81,6 +81,17 @@ def test_more_layers_than_there_are_is_an_error():
     with pytest.raises(ConfigError, match="'embed' and this model has no labels"):
         check_frozen(toy.make_config(train__freeze_mapping="embed"), toy.SPEC)
     check_frozen(toy.make_config(train__freeze_mapping="embed"), toy.SPEC._replace(label_dim=2))
+    without = toy.SPEC._replace(groups={**toy.SPEC.groups, "mapping": ()})
+    with pytest.raises(ConfigError, match="no mapping network to freeze"):
+        check_frozen(toy.make_config(train__freeze_mapping="all"), without)
+
+
+def test_labels_that_are_no_classes_do_not_fit_a_mean_style_per_class():
+    per_class = toy.SPEC._replace(label_dim=3, w_avg=(3, toy.SPEC.w_dim))
+    with pytest.raises(ConfigError, match="gives vectors, and this architecture has a mean style per class"):
+        check_labels(per_class, "vectors")
+    check_labels(per_class, "classes")
+    check_labels(toy.SPEC._replace(label_dim=3), "vectors")
 
 
 # learning rates and their warm-up

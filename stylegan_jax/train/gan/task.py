@@ -82,6 +82,7 @@ def make_task(
     """
     gan = gan or models.build(config.model)
     check_frozen(config, gan.spec)
+    check_labels(gan.spec, label_kind)
     make_plan = functools.lru_cache(maxsize=32)(functools.partial(_plan, gan, config, layout, label_kind))
     last = levels(config)[-1]
     if grid_label is None:
@@ -103,6 +104,19 @@ def make_task(
         short=SHORT,
         titles={"g": "generator", "d": "discriminator"},
     )
+
+
+def check_labels(spec: GanSpec, label_kind: str) -> None:
+    """Check that labels are classes where the model has a mean style for each.
+
+    Raises:
+        ConfigError: they are vectors.
+    """
+    if spec.label_dim and len(spec.w_avg) == 2 and label_kind != "classes":
+        raise ConfigError(
+            f"config.data.labels gives {label_kind}, and this architecture has a mean style per class; use labels that "
+            "are class numbers, or data.labels='none'"
+        )
 
 
 def augment_warnings(config: ExperimentConfig, means: Mapping[str, float]) -> list[str]:
@@ -132,13 +146,17 @@ def check_frozen(config: ExperimentConfig, spec: GanSpec) -> None:
     """Check what is to be frozen against the model.
 
     Raises:
-        ConfigError: more layers are to be frozen than there are, or an embedding that is not there.
+        ConfigError: more layers are to be frozen than there are, or a mapping network or embedding that is not there.
     """
     t, layers = config.train, spec.groups.get("freeze_d", ())
     if t.freeze_d > len(layers):
         raise ConfigError(
             f"config.train.freeze_d is {t.freeze_d}; this discriminator has {len(layers)} freezable layers, in order "
             "from the input: " + ", ".join(layers)
+        )
+    if t.freeze_mapping == "all" and not spec.groups.get("mapping", ("mapping",)):
+        raise ConfigError(
+            "config.train.freeze_mapping is 'all' and this model has no mapping network to freeze; use 'none'"
         )
     if t.freeze_mapping == "embed" and not spec.label_dim:
         raise ConfigError(
