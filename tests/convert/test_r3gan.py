@@ -36,7 +36,7 @@ def plain(arrays, cls="training.networks.Generator", types=None):
                 state["_buffers"][key] = forge.tensor(value)
             else:
                 state["_parameters"][key] = forge.parameter(value)
-        if path in (types or {}):
+        if types and path in types:
             state["DataType"] = forge.Name("torch", types[path])
         module, _, short = name.rpartition(".")
         return forge.New(forge.Name(module, short), state=state)

@@ -148,7 +148,9 @@ def _shape(net: OfficialNet, name: str, rank: int) -> tuple[int, ...]:
     Raises:
         BadCheckpointError: it is missing, of another rank, or empty.
     """
-    shape = np.shape(net.tensors.get(name))
+    if name not in net.tensors:
+        raise BadCheckpointError("", f"{name} is missing")
+    shape = net.tensors[name].shape
     if len(shape) != rank or not all(shape):
-        raise BadCheckpointError("", f"{name} is {'missing' if name not in net.tensors else list(shape)}")
-    return tuple(int(size) for size in shape)
+        raise BadCheckpointError("", f"{name} is {list(shape)}; it must have {rank} axes and be not empty")
+    return shape
