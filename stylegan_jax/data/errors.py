@@ -60,8 +60,9 @@ def missing_path_error(path: str, kind: str, option: str = "config.data.path") -
     near: list[str] = []
     with contextlib.suppress(OSError):  # a folder that may be entered, but not listed
         near = difflib.get_close_matches(name, sorted(os.listdir(folder)), n=1, cutoff=0.5)
-    hint = f"; did you mean {os.path.join(folder, near[0])}?" if near else ""
-    return DataError(f"{option} is {path!r}; there is no such {kind} (looked at {os.path.abspath(path)}){hint}")
+    hint = f"; did you mean {printable(os.path.join(folder, near[0]))}?" if near else ""
+    where = printable(os.path.abspath(path))
+    return DataError(f"{option} is {path!r}; there is no such {kind} (looked at {where}){hint}")
 
 
 _OPTIONS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -360,8 +361,9 @@ def test_odd_names_end_no_command_and_reach_no_terminal(encoding, pets, write, c
     streams = {name: io.TextIOWrapper(io.BytesIO(), encoding, "strict") for name in ("stdout", "stderr")}
     for name, stream in streams.items():
         monkeypatch.setattr(sys, name, stream)
-    dest = tmp_path / "out\udce9.zip"
+    dest = tmp_path / "out\udce9\x1b[31m\nerror: fake.zip"
     assert main([f"--source={path}", f"--dest={dest}"]) == 0 and dest.exists()
+    assert main([f"--source={tmp_path}/none\x1b[31m\nerror: fake", f"--dest={dest}", "--overwrite"]) == 2
     assert main([f"--source={path}", f"--dest={tmp_path / 'x.zip'}", "--strict"]) == 2
     data = config(source="folder", path=path, on_bad_image="skip")
     from stylegan_jax.config import ExperimentConfig, ModelConfig
@@ -371,6 +373,10 @@ def test_odd_names_end_no_command_and_reach_no_terminal(encoding, pets, write, c
     source = open_source(data, SHAPE)
     whole = ExperimentConfig(data=data, model=ModelConfig(resolution=16, channel_base=64))
     print(describe(whole, source.info(), layout_of(whole)))
+    streams["stdout"].flush()
+    command = streams["stdout"].buffer.getvalue().split(b"train: ")[1].splitlines()[0].decode()
+    shown = subprocess.run(["bash", "-c", f"printf %s {command.split('data.path=')[1]}"], capture_output=True).stdout
+    assert shown == os.fsencode(dest)  # the command can be pasted
     for stream in streams.values():
         stream.flush()
         text = stream.buffer.getvalue()

@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import hashlib
 import json
+import os
 import platform
 import shlex
 from typing import Any
@@ -182,7 +183,9 @@ def _next_step(options: Options, report: Report, labels: Labels | None) -> str:
             "make it, or use --resolution and --transform"
         )
     kind = "zip" if write.is_zip(options.dest) else "folder"
-    flags = f"--config.data.source={kind} --config.data.path={shlex.quote(options.dest)}"
+    dest = options.dest  # as a shell takes it, though the terminal may not show it
+    quoted = shlex.quote(dest) if dest.isprintable() else "$" + repr(os.fsencode(dest))[1:]
+    flags = f"--config.data.source={kind} --config.data.path={quoted}"
     flags += " --config.data.labels=file" * (labels is not None)
     flags += f" --config.model.img_channels={report.channels}" * (report.channels != 3)
     return f"train: python -m stylegan_jax.main --config=configs/auto.py:{height} --workdir=runs/mine {flags}"
