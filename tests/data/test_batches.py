@@ -73,6 +73,21 @@ def test_classes_travel_as_numbers_and_vectors_as_they_are(smooth, take, cache):
     assert multi_hot.label.dtype == np.float32 and multi_hot.label.shape == (8, 3)
 
 
+@pytest.mark.parametrize("cache", ["host", "device"])
+def test_a_second_set_of_reals_is_an_order_of_its_own_with_its_own_labels(source, take, cache):
+    made = take(source, 21, xflip=False, cache=cache, has_second=True)  # 8 epochs of 21 images
+    assert same(made, take(source, 21, xflip=False, cache=cache))  # the first set is what it is without
+    pixels = np.concatenate([b.second[0]["image"] for b in made])
+    labels = np.concatenate([b.second[1] for b in made])
+    index, _ = order.order(order.second_seed(3), np.arange(168), 21)
+    assert np.array_equal(pixels, source.array[index]) and np.array_equal(labels, index % 5)
+    assert sorted(index[:21]) == list(range(21))
+    assert (index != order.order(3, np.arange(168), 21)[0]).mean() > 0.8
+    parts = [take(source, 3, xflip=False, cache=cache, has_second=True, shard_index=i, shard_count=2) for i in (0, 1)]
+    halves = [np.concatenate([a.second[1], b.second[1]]) for a, b in zip(*parts, strict=True)]
+    assert np.array_equal(np.concatenate(halves), labels[:24])
+
+
 class OwnSource(MemorySource):
     """A source of a user's, that knows label vectors alone."""
 

@@ -22,7 +22,7 @@ def take(config):
     def take(count, shape=SHAPE, *, start=0, **changes):
         data = config(xflip=True, **changes)
         source = open_source(data, shape)
-        with open_batches(source, data, shape, batch_size=8, seed=1, start=start) as batches:
+        with open_batches(source, data, shape, batch_size=8, seed=1, start=start, has_second=True) as batches:
             out = [jax.tree.map(np.array, next(batches)) for _ in range(count)]
         source.close()
         return out

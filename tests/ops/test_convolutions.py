@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax.ops import conv, fir
+from stylegan_jax.ops import conv, fir, grouped
 
 from . import references
 
@@ -67,6 +67,18 @@ def test_lowerings_agree_in_first_and_second_derivatives(name, draw):
     x, w = draw((2, 7, 6, 3)), draw((*kernel, 3, 4))
     op = functools.partial(conv.conv2d, padding=padding, stride=stride)
     compare_lowerings(x, w, op)
+
+
+@pytest.mark.parametrize("channels", [(8, 8), (4, 8), (8, 12), (64, 64)])  # 4 groups; of 64 channels joined by two
+@pytest.mark.parametrize("padding", [((1, 1), (1, 1)), ((0, 3), (2, 1)), ((2, -1), (0, 0))])
+def test_lowerings_agree_in_groups(channels, padding, draw):
+    x, w = draw((2, 5, 6, channels[0])), draw((3, 3, channels[0] // 4, channels[1])) * channels[0] ** -0.5
+    compare_lowerings(x, w, functools.partial(conv.conv2d, padding=padding, groups=4))
+
+
+def test_groups_are_joined_into_few_wide_blocks():
+    assert [grouped.join(16 * n, n) for n in (1, 2, 4, 8, 12, 48, 96)] == [1, 2, 2, 2, 2, 6, 12]
+    assert [grouped.join(64 * n, n) for n in (2, 8, 96)] == [1, 1, 12]
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
