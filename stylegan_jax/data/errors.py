@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 from stylegan_jax.base.errors import StyleganError, printable
+from stylegan_jax.inert import ordinary
 
 SHOWN = 10
 """How many bad images an error lists by name; the rest is counted."""
@@ -50,10 +51,19 @@ def bad_images_error(where: str, bad: Sequence[tuple[str, str]], total: int) -> 
     )
 
 
+def wrong_kind(path: str) -> str:
+    """Return what a file is that holds no data set, such as a web page, and what to do; '' for others."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return ordinary.wrong_file(file, "a data set")
+    return ""
+
+
 def missing_path_error(path: str, kind: str, option: str = "config.data.path") -> DataError:
     """Return the error for a path that does not exist, with the nearest existing name beside it."""
     if not path:
         return DataError(f"{option} is empty; give the {kind}")
+    if ordinary.is_url(path):
+        return DataError(f"{option} is {path!r}, a web address; download the data, and give the path of the {kind}")
     folder, name = os.path.split(os.path.abspath(path))
     while folder and not os.path.isdir(folder):
         folder, name = os.path.split(folder)

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from stylegan_jax.data.errors import BadImage
+from stylegan_jax.inert.ordinary import is_pointer
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 SUFFIXES = (
@@ -187,6 +188,8 @@ def read_image(data: bytes, *, depth: int = 16, max_pixels: int = MAX_PIXELS) ->
     """
     if data[:256].lstrip()[:1] == b"<":
         raise BadImage("text such as HTML or SVG, not an image")
+    if is_pointer(data[:64]):
+        raise BadImage("a Git LFS pointer, not the image itself; run 'git lfs pull' in the checkout")
     aside: list[str] = []
     try:
         image = _load(data, max_pixels)

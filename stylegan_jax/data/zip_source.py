@@ -17,7 +17,7 @@ from typing import BinaryIO
 from stylegan_jax.config import ConfigError, DataConfig
 from stylegan_jax.data import images
 from stylegan_jax.data.contents import list_contents
-from stylegan_jax.data.errors import BadImage, DataError, missing_path_error, printable
+from stylegan_jax.data.errors import BadImage, DataError, missing_path_error, printable, wrong_kind
 from stylegan_jax.data.files import FileSource
 from stylegan_jax.data.labels import MAX_JSON_BYTES
 
@@ -180,6 +180,8 @@ def _directory(path: str) -> list[zipfile.ZipInfo]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # zipfile raises almost anything on damaged directories
+        if what := wrong_kind(path):
+            raise DataError(f"{path}: {what}") from error
         raise DataError(
             f"{path}: not a zip, or its directory is damaged or cut off ({error}); copy it again"
         ) from error

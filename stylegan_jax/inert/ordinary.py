@@ -1,4 +1,4 @@
-"""What a file is that was taken for a network by mistake: told from its first bytes, with what to do."""
+"""What a file is that was taken for a network or a data set by mistake: told from its first bytes, with what to do."""
 
 from __future__ import annotations
 
@@ -35,11 +35,12 @@ def is_pointer(head: bytes) -> bool:
     return head.startswith(b"version https://git-lfs.github.com")
 
 
-def wrong_file(file: BinaryIO) -> str:
-    """Return what a file is, and what to do, if it is one of the usual ones that hold no network.
+def wrong_file(file: BinaryIO, wanted: str = "a network") -> str:
+    """Return what a file is, and what to do, if it is one of the usual ones that hold nothing of what is wanted.
 
     Args:
         file: seekable; read from its start.
+        wanted: 'a network' or 'a data set'.
 
     Returns:
         A text that completes 'FILE: …'; '' for anything else.
@@ -52,16 +53,16 @@ def wrong_file(file: BinaryIO) -> str:
     if is_pointer(head):
         return "is a Git LFS pointer, not the file itself; run 'git lfs pull' in the checkout, or download the file"
     if text[:1] == b"<" and re.match(rb"<(!doctype|!--|html|head|body|\?xml)", text[:20].lower()):
-        return "is a web page, not a network; the download needs another address, a login or a confirmation"
+        return f"is a web page, not {wanted}; the download needs another address, a login or a confirmation"
     packed = next((kind for magic, kind in _PACKED.items() if head.startswith(magic)), "")
     packed = packed or ("tar" if head[257:262] == b"ustar" else "")
     if packed:
-        return f"is packed with {packed}; unpack it first, and pass the file in it"
+        return f"is packed with {packed}; unpack it first, and pass what is in it"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 40:
         return _beside(file, "is a safetensors file, which does not say how its network is built")
     if text[:1] in (b"{", b"[") and re.match(rb"[{\[]\s*([\"{}\[\]\d-]|$)", text):
-        return _beside(file, "is JSON, not a network")
-    return next((f"is {kind}, not a network" for magic, kind in _OTHERS.items() if head.startswith(magic)), "")
+        return _beside(file, f"is JSON, not {wanted}")
+    return next((f"is {kind}, not {wanted}" for magic, kind in _OTHERS.items() if head.startswith(magic)), "")
 
 
 def _beside(file: BinaryIO, what: str) -> str:

@@ -20,6 +20,7 @@ from stylegan_jax.data import BadImage, DataError
 from stylegan_jax.data.prepare import Options, prepare
 from stylegan_jax.data.prepare.crc32c import crc32c
 from stylegan_jax.data.prepare.sources import open_examples
+from stylegan_jax.data.zip_source import ZipFiles
 
 
 @pytest.fixture
@@ -410,13 +411,36 @@ def test_without_the_lmdb_package_the_error_names_it(tmp_path, monkeypatch):
     refused(tmp_path / "x_lmdb", r"pip install 'stylegan_jax\[lsun\]'", tmp_path)
 
 
+def test_a_zip_that_unpacks_itself_is_one(smooth, encode, read, tmp_path):
+    (tmp_path / "set.exe").write_bytes(b"MZ" + bytes(500))
+    with zipfile.ZipFile(tmp_path / "set.exe", "a") as archive:
+        archive.writestr("a.png", encode(smooth(1)[0]))
+    assert np.array_equal(read(tmp_path / "set.exe")[1], smooth(1))
+
+
 def test_what_is_no_source(tmp_path):
     (tmp_path / "photos").mkdir()
     refused(tmp_path / "fotos", r"--source is .*no such file or folder.*did you mean .*photos", tmp_path)
     refused("", r"--source is empty; give the file or folder", tmp_path)
     refused(tmp_path / "photos", r"no image in it that can be read", tmp_path)
+    refused("https://example.org/a.zip", "a web address; download the data", tmp_path)
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"
+    kinds = {
+        pointer: "is a Git LFS pointer",
+        b"<!DOCTYPE html><html>": "is a web page, not a data set",
+        b"Rar!\x1a\7\0": "is packed with rar; unpack it first",
+        b'{"a": 1}': "is JSON, not a data set",
+    }
+    for content, text in kinds.items():
+        (tmp_path / "set.zip").write_bytes(content)
+        refused(tmp_path / "set.zip", text, tmp_path)
+        with pytest.raises(DataError, match=text):
+            ZipFiles(str(tmp_path / "set.zip"))
+    (tmp_path / "pointers").mkdir()
+    (tmp_path / "pointers" / "a.png").write_bytes(pointer)
+    refused(tmp_path / "pointers", "a Git LFS pointer, not the image itself", tmp_path)
     (tmp_path / "empty").write_bytes(b"")
-    refused(tmp_path / "empty", "of no known kind", tmp_path)
+    refused(tmp_path / "empty", "is empty; download it again", tmp_path)
     (tmp_path / "bad.zip").write_bytes(b"PK\3\4 but no zip")
     refused(tmp_path / "bad.zip", "not a zip", tmp_path)
     with zipfile.ZipFile(tmp_path / "lsun.zip", "w") as archive:

@@ -186,7 +186,7 @@ def _zip_cases(tmp_path):
     return {
         "empty.zip": r"0 bytes",
         "text.zip": r"not a zip",
-        "png.zip": r"not a zip",
+        "png.zip": r"a picture .PNG., not a data set",
         "none.zip": r"no image in it",
         "": r"a folder; use --config.data.source=folder",
     }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import zipfile
 
-from stylegan_jax.data.errors import DataError, missing_path_error
+from stylegan_jax.data.errors import DataError, missing_path_error, wrong_kind
 from stylegan_jax.data.prepare import cifar, image_files, lsun, mnist, tfds_examples, tfrecords
 from stylegan_jax.data.prepare.examples import Examples
 from stylegan_jax.data.prepare.options import Options
@@ -59,6 +60,10 @@ def _kind(path: str) -> str:
         return "mnist"
     if cifar.is_tar(path):
         return "cifar"
+    if zipfile.is_zipfile(path):  # with a program before it that unpacks it
+        return "files"
+    if what := wrong_kind(path):
+        raise DataError(f"--source={path} {what}")
     raise DataError(
         f"--source={path}: of no known kind, which are a folder or zip of images, an LSUN *_lmdb, a CIFAR tar.gz, "
         "MNIST *-images-idx3-ubyte(.gz), *.tfrecords, and tfds:NAME"
