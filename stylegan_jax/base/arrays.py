@@ -85,6 +85,8 @@ def _refusing() -> Iterator[None]:
     """Turn what damaged bytes raise into ValueError."""
     try:
         yield
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"a damaged zip archive ({error}), as a download that was cut off ends") from None
     except _BAD as error:
         raise ValueError(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
 
@@ -118,6 +120,8 @@ class _Arrays:
         if len(members) > MAX_ARRAYS:
             raise ValueError(f"it has {len(members)} members; at most {MAX_ARRAYS} are read")
         for member in members:
+            if member.flag_bits & 1:
+                raise ValueError(f"{member.filename!r} is encrypted")
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ValueError(f"{member.filename!r} is compressed in a way that NumPy does not use")
             if member.filename.endswith(".npy"):

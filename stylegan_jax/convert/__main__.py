@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,9 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = args.nets.split(",")
     unknown = sorted(set(wanted) - set(OURS.values()))
     if unknown:
-        print(f"error: --nets has {', '.join(unknown)}; known are {', '.join(OURS.values())}", file=sys.stderr)
+        print(
+            visible(f"error: --nets has {', '.join(map(repr, unknown))}; known are {', '.join(OURS.values())}"),
+            file=sys.stderr,
+        )
         return 2
     try:
+        if not source or not args.out:
+            raise BadCheckpointError("", f"--{'out' if source else 'model'} is empty; write a path after the =")
+        if os.path.realpath(source) == os.path.realpath(args.out):
+            raise BadCheckpointError("", f"--out={args.out} is the model itself; choose another folder")
         if args.to == "official":
             lines = export_folder(source, args.out, wanted, overwrite=args.overwrite)
         else:

@@ -136,12 +136,12 @@ def read_model_folder(
                 held = sorted({name.partition("/")[0] for name in names})
                 wanted = next(([net] for net in first_of if net in held), held)
                 flat = {name: file.get_tensor(name) for name in names if name.partition("/")[0] in wanted}
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # types, too
             raise BadCheckpointError(weights, f"damaged ({error})") from None
         _check_arrays(flat)
         nets = unflatten(flat)
         if held != model["nets"]:
-            listed = ", ".join(map(show, model["nets"][:8]))
+            listed = ", ".join(map(show, model["nets"][:8])) or "no networks"
             raise BadCheckpointError(path, f"model.json lists {listed}, the weights hold {listing(held)}")
         return model, _check_nets(model_config(model), nets)
 
@@ -208,8 +208,8 @@ def check_replaceable(path: str | os.PathLike[str], overwrite: bool) -> None:
     """
     target = Path(os.path.abspath(path))
     if target.exists() and not _replaceable(target, overwrite):
-        hint = "it is not a folder written by this tool" if overwrite else "pass --overwrite (overwrite=True)"
-        raise BadCheckpointError(path, f"exists already; {hint}, or choose another name")
+        hint = " and is no folder that this tool wrote;" if overwrite else "; pass --overwrite (overwrite=True), or"
+        raise BadCheckpointError(path, f"exists already{hint} choose another name")
 
 
 def _replaceable(target: Path, overwrite: bool) -> bool:
@@ -229,7 +229,7 @@ def _located(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except BadCheckpointError as error:
         raise error if error.path else BadCheckpointError(path, error.reason) from None
-    except (TypeError, ValueError, KeyError, RecursionError) as error:
+    except (TypeError, ValueError, KeyError, RecursionError, OverflowError) as error:
         raise BadCheckpointError(path, f"not a model folder ({type(error).__name__}: {error})") from None
 
 
@@ -245,7 +245,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         model = json.loads(raw)
     except (ValueError, RecursionError) as error:
         other = wrong_file(io.BytesIO(raw))
-        raise BadCheckpointError(path, other or f"not JSON: {error}") from None
+        other = "" if "JSON" in other else other
+        raise BadCheckpointError(path, other or f"damaged, not JSON: {str(error)[:200]}; download it again") from None
     if not isinstance(model, dict) or model.get("format") != FORMAT:
         raise BadCheckpointError(path, f"not the description of a {FORMAT}")
     if model.get("format_version") != FORMAT_VERSION:
@@ -256,7 +257,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     wrong = [k for k, kind in kinds.items() if not isinstance(model.get(k), kind)]
     unknown = sorted(set(model) - _KEYS)
     if wrong or unknown or "arch" in model["arguments"]:
-        raise BadCheckpointError(path, f"keys missing or of the wrong type: {wrong}; unknown keys: {unknown}")
+        parts = [f"keys missing or of the wrong type: {', '.join(wrong)}"] * bool(wrong)
+        parts += [f"unknown keys: {listing(unknown)}"] * bool(unknown)
+        raise BadCheckpointError(path, "; ".join(parts) or "arch stands among the arguments; it is 'architecture'")
     return model
 
 

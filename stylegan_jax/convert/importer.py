@@ -110,7 +110,7 @@ def convert_pickle(
     """
     official = read_official_pickle(path, nets, first=first)
     if not official.nets:
-        raise BadCheckpointError(path, f"has none of the networks {', '.join(nets)}")
+        raise BadCheckpointError(path, f"has none of the networks {', '.join(nets)}" + _drawless(nets))
     left: dict[str, str] = {}
     try:
         arch = detect_architecture(official)
@@ -132,6 +132,10 @@ def convert_pickle(
         reason = f"damaged, or hostile ({type(error).__name__}: {str(error)[:200]})"
         raise BadCheckpointError(path, reason) from None
     return config, trees, provenance
+
+
+def _drawless(nets: Sequence[str]) -> str:
+    return "" if "D" in nets else "; a discriminator alone draws nothing"
 
 
 class _Unfit(BadCheckpointError):

@@ -28,6 +28,13 @@ from stylegan_jax.inert.weights import MAX_PATH, load_container
 MAX_FILE_BYTES = 16 << 30
 NET_NAMES = ("G", "D", "G_ema")
 TF_VERSIONS = (3, 4, 5)  # StyleGAN, StyleGAN2, StyleGAN2-ADA
+_ROLES: dict[Any, str] = dict.fromkeys(
+    ("G_ema", "g_ema", "ema", "params_ema", "generator_ema", "netG_ema", "Gs"), "G_ema"
+)
+_ROLES |= dict.fromkeys(("G", "g", "generator", "netG"), "G")
+"""What other code bases call a generator in a dict of networks or state dicts, or before the names of its arrays."""
+_WRAPPERS = ("state_dict", "model", "checkpoint", "models", "networks")
+"""Keys of dicts that hold others."""
 _MAX_MODULES, _MAX_EXTRAS, _MAX_CLASS = 20_000, 1000, 200
 
 _DAMAGE = (*DAMAGE, zipfile.BadZipFile)
@@ -135,7 +142,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, RefusedError):
         return f"refused: {error}"
     if isinstance(error, zipfile.BadZipFile):
-        return f"damaged: {error}; a download that was cut off ends so"
+        return f"damaged: {error}; a download that was cut off ends so; download it again"
+    if isinstance(error, EOFError):
+        return f"is cut off ({error}); download it again"
     return f"damaged, or not a pickle of a known kind ({type(error).__name__}: {str(error)[:300]})"
 
 
@@ -168,45 +177,59 @@ def _networks(top: Any) -> tuple[str, dict[str, Any], str]:
     Raises:
         RefusedError: no network is in it.
     """
-    if type(top) in (tuple, list) and len(top) == 3 and all(_is_tf(net) for net in top):
-        return "tf", dict(zip(NET_NAMES, top, strict=True)), ""
+    if type(top) in (tuple, list) and len(top) == 3 and all(map(_is_net, top)):
+        return ("tf" if _is_tf(top[0]) else "torch"), dict(zip(NET_NAMES, top, strict=True)), ""
     if type(top) in (tuple, list) and len(top) == 1:
-        return _networks(top[0]) if isinstance(top[0], Record) else _refuse(top)
+        return _networks(top[0]) if isinstance(top[0], Record | dict) else _refuse(top)
     if isinstance(top, Record):
         if _is_tf(top):
             return "tf", {_role(_tf_names(top)): top}, "the file is one network"
-        if type(top.state) is dict and "_modules" in top.state:
+        if _is_net(top):
             return "torch", {_role(top.state["_modules"]): top}, "the file is one network"
         return _refuse(top)
     if type(top) is not dict:
         return _refuse(top)
     modules = {name: top.get(name) for name in NET_NAMES if name in top}
-    if any(isinstance(net, Record) for net in modules.values()):
+    if any(isinstance(modules.get(name), Record) for name in ("G_ema", "G")):
         return ("tf" if any(map(_is_tf, modules.values())) else "torch"), modules, ""
-    return _states(top)
+    others = {key: net for key, net in top.items() if _is_net(net)}
+    named = {_ROLES[key]: others[key] for key in reversed(_ROLES) if key in others}
+    if named:
+        named |= {"D": others["D"]} if "D" in others else {}
+        return ("tf" if any(map(_is_tf, named.values())) else "torch"), named, ""
+    return _networks(*others.values()) if len(others) == 1 else _states(top)
 
 
 def _states(top: dict[Any, Any]) -> tuple[str, dict[str, Any], str]:
     """Return (kind, networks by name, note) of a dict of state dicts, or of one."""
-    renamed = {"G_ema": "G_ema", "G": "G", "g_ema": "G_ema", "g": "G"}
-    found = {}
-    for key, name in renamed.items():
-        if is_state(top.get(key)):
-            found.setdefault(name, (top[key], _mean(top)))
+    states = {key: _unwrapped(value) for key, value in top.items() if is_state(value)}
+    found: dict[str, Any] = {}
+    for key, role in _ROLES.items():
+        if key in states:
+            found.setdefault(role, (states[key], _mean(top)))
+    wrapped = [top[key] for key in _WRAPPERS if type(top.get(key)) is dict and top[key]]
+    if not found and not wrapped and len(states) == 1:
+        found["G_ema"] = (*states.values(), _mean(top))
     if found:
         return (
             "state",
             found,
             "the file has arrays without the arguments of their network, which are told from the shapes",
         )
-    inner: dict[Any, Any] = top.get("state_dict") or top
-    inner = inner if type(inner) is dict else top
-    decoder = {k.removeprefix("decoder."): v for k, v in inner.items() if type(k) is str and k.startswith("decoder.")}
-    if is_state(decoder):
-        return "state", {"G_ema": (decoder, _mean(top))}, "the generator is the decoder of an encoder's file"
+    inner: dict[Any, Any] = wrapped[0] if wrapped else top
+    for prefix in ("decoder", *_ROLES):
+        part = {k.removeprefix(f"{prefix}."): v for k, v in inner.items() if str(k).startswith(f"{prefix}.")}
+        if is_state(part):
+            return "state", {_ROLES.get(prefix, "G_ema"): (part, _mean(top))}, f"the arrays below {prefix!r} are read"
     if is_state(inner):
-        return "state", {"G_ema": (inner, _mean(top))}, "the file is the arrays of one network"
-    return _refuse(top)
+        return "state", {"G_ema": (_unwrapped(inner), _mean(top))}, "the file is the arrays of one network"
+    return _networks(inner) if wrapped else _refuse(top)
+
+
+def _unwrapped(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state dict without the prefix that training on several devices gives all of its names."""
+    is_wrapped = all(name.startswith("module.") for name in state)
+    return {name.removeprefix("module."): value for name, value in state.items()} if is_wrapped else state
 
 
 def is_state(value: Any) -> bool:
@@ -224,7 +247,10 @@ def _mean(top: dict[Any, Any]) -> Any:
 def _refuse(top: Any) -> NoReturn:
     if isinstance(top, Record) and not top.is_known:
         raise RefusedError(top.refusal)
-    inside = f"; it holds {listing(top)}" if type(top) is dict and top else ""
+    inside = f"; it is of the type {type(top).__name__}"
+    if type(top) is dict:
+        kinds = {key: value.cls if isinstance(value, Record) else type(value).__name__ for key, value in top.items()}
+        inside = f"; it holds {listing(f'{key} ({kinds[key]})' for key in top)}" if top else "; it holds nothing"
     raise RefusedError(
         "not a network file: neither a dict with G, D or G_ema, nor TensorFlow networks, nor one network, nor the "
         f"state dict of one{inside}"
@@ -248,6 +274,12 @@ def _tf_names(record: Record) -> dict[Any, Any]:
     rows: Any = state.get("variables") or ()
     names = [row[0] for row in rows if type(row) in (tuple, list) and row] if type(rows) in (tuple, list) else []
     return {name.partition("/")[0]: None for name in names if type(name) is str}
+
+
+def _is_net(value: Any) -> bool:
+    """Return whether a value is a network of TensorFlow, or a module of PyTorch."""
+    is_module = isinstance(value, Record) and type(value.state) is dict and "_modules" in value.state
+    return is_module or _is_tf(value)
 
 
 def _is_tf(value: Any) -> bool:

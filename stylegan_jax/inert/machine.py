@@ -103,7 +103,9 @@ class Machine:
                 raise RefusedError(f"more than {MAX_OPCODES} opcodes")
             handler = table.get(code)
             if handler is None:
-                raise RefusedError(f"opcode {code!r} is not one that official files use")
+                raise RefusedError(
+                    f"opcode {code!r} is not one that official files use; the file is damaged, or of another kind"
+                )
             handler(self)
         result = self.stack.pop()
         self._reset()

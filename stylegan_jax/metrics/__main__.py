@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_BATCH = 65536
+MAX_IMAGES = 10_000_000
+"""That --num_images may ask for: their features are kept in memory."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -85,6 +87,10 @@ def check(args: argparse.Namespace) -> list[Chosen]:
             f"--batch={args.batch} and --num_images={args.num_images}; use 1 or more (0 images: as defined; a batch is "
             f"at most {MAX_BATCH})"
         )
+    if args.num_images > MAX_IMAGES:
+        raise MetricError(f"--num_images={args.num_images}; at most {MAX_IMAGES} in one evaluation")
+    if args.num_devices < 0:
+        raise MetricError(f"--num_devices={args.num_devices}; use a number from 1, or 0 for all devices")
     if not abs(args.psi) < 1e38:
         raise MetricError(f"--psi={args.psi}; use a number such as 1 (no truncation) or 0.7")
     if not 0 <= args.seed < 1 << 32:
@@ -198,7 +204,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         told = shortage.explain(error, f"lower --batch={args.batch} or --num_images", args.out)
         if not told and not isinstance(error, StyleganError | OSError):
             raise
-        print(f"error: {visible(told or error)}", file=sys.stderr)
+        text = str(told or error).replace("config.train.num_devices is ", "--num_devices=")
+        print(f"error: {visible(text)}", file=sys.stderr)
         return 2
     return 0
 

@@ -22,7 +22,7 @@ _ADDRESS = re.compile(r"hf:/{1,2}(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\
 
 def is_address(path: str | os.PathLike[str]) -> bool:
     """Return whether a path means the Hub."""
-    return os.fspath(path).startswith("hf:/")
+    return re.match("hf:", os.fspath(path), re.IGNORECASE) is not None
 
 
 def pull(path: str | os.PathLike[str], files: Sequence[str] = MODEL_FILES) -> Path:

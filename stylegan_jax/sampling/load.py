@@ -18,7 +18,7 @@ from stylegan_jax.checkpoints.restore import committed_steps, restore_g_ema, res
 from stylegan_jax.config import ConfigError, ModelConfig, from_dict, is_grown, model_from_dict
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import listing
-from stylegan_jax.inert.ordinary import is_url, newest_file, url_advice
+from stylegan_jax.inert.ordinary import foreign_folder, is_url, newest_file, url_advice
 from stylegan_jax.models import grown
 from stylegan_jax.sampling import hub
 from stylegan_jax.sampling.model import LoadedModel
@@ -43,6 +43,8 @@ def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: 
             numbers that are not finite.
         CheckpointError: the workdir's checkpoint is damaged.
     """
+    if not os.fspath(path):
+        raise ConfigError("the path of the model is empty; pass a run's workdir, a model folder, or a network file")
     if is_url(path):
         raise ConfigError(url_advice(path))
     path = os.path.expanduser(path)
@@ -64,9 +66,9 @@ def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: 
         return found.replace(label_kind=str(provenance.get("label_kind", "")))
     if committed_steps(path / "checkpoints"):
         return _from_workdir(path, step, whole)
-    raise ConfigError(
-        f"{path} {_absence(path, given)}; pass a run's workdir with a checkpoint, a model folder, or a network file"
-    )
+    absence = _absence(path, given)
+    advice = "" if "; " in absence else "; pass a run's workdir with a checkpoint, a model folder, or a network file"
+    raise ConfigError(f"{path} {absence}{advice}")
 
 
 def _config(path: Path, config: dict[str, Any]) -> ModelConfig:
@@ -85,8 +87,8 @@ def _absence(path: Path, given: str) -> str:
     newest = newest_file(path)
     if newest:
         return f"is a folder of network files, of which {newest} is the newest; pass {path / newest}"
-    if (path / "weights.safetensors").exists():
-        return "has weights.safetensors but no model.json, which says how the network is built"
+    if foreign := foreign_folder(path):
+        return foreign
     above = next((folder for folder in path.resolve().parents[:3] if committed_steps(folder / "checkpoints")), None)
     return f"is a part of the workdir {above}" if above else "contains no model"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,9 @@ import numpy as np
 
 from stylegan_jax.base import arrays
 from stylegan_jax.base.flags import split_paths
+from stylegan_jax.inert.ordinary import wrong_file
+from stylegan_jax.inert.stream import RefusedError
+from stylegan_jax.inert.weights import read_tensors
 from stylegan_jax.sampling import projections
 
 log = logging.getLogger(__name__)
@@ -64,8 +69,9 @@ def read(flag: str, text: str, spec: Any) -> np.ndarray:
 
     Args:
         flag: for errors, such as '--styles'.
-        text: files or folders, with commas between. A file is .npz, with one array of `NAMES`, or .npy: [n, l, w],
-            [n, w] for one style in every slot, or a single [w]. A folder is searched for projections.
+        text: files or folders, with commas between. A file is .npy, or .npz, .pt or .safetensors with one array or
+            one of `NAMES`: [n, l, w]; [n, w] or [n, 1, w] for one style in every slot; or a single [w]. A folder is
+            searched for projections.
         spec: of the model.
 
     Raises:
@@ -86,9 +92,11 @@ def _in_slots(w: np.ndarray, spec: Any) -> np.ndarray:
 def _read_each(flag: str, text: str, spec: Any) -> Iterator[np.ndarray]:
     """Yield float32[n, l, w] or [n, w] of every file."""
     for path in split_paths(text):
+        if not path:
+            raise ValueError(f"{flag}={text}: an empty path; write files or folders, with commas between")
         for file in _find_files(flag, path):
             try:
-                found = read_array(file, NAMES, "styles")
+                found = read_array(file, NAMES, "styles", spec.w_dim)
                 yield _fit(found, spec)
             except ValueError as error:
                 raise ValueError(f"{flag}={file}: {error}") from None
@@ -111,28 +119,65 @@ def _find_files(flag: str, path: str) -> list[Path]:
     raise ValueError(f"{flag}={path}: no projected_w.npz in it; pass a folder that tools.project wrote, or files")
 
 
-def read_array(path: Path, names: Sequence[str], what: str) -> np.ndarray:
-    """Return the array of an .npy file, or the first of `names` that an .npz file has, float32 and finite.
+def read_array(path: Path, names: Sequence[str], what: str, width: int = 0) -> np.ndarray:
+    """Return the array of an .npy file, or one of an .npz, .pt or .safetensors file, float32 and finite.
+
+    Args:
+        path: the file; nothing in it is executed.
+        names: which array, the first that there is; a file with a single array needs none of them.
+        what: the arrays are, for errors.
+        width: the last axis of the array, checked before it is read; 0: any.
 
     Raises:
         ValueError: it has none of them, and what it has instead; or the file or array cannot be used.
     """
-    headers = arrays.read_headers(path)
-    name = next((name for name in ("", *names) if name in headers), None)
+    tensors = _read_tensors(path, what)
+    headers = arrays.read_headers(path) if tensors is None else tensors
+    only = list(headers) if len(headers) == 1 else []
+    name = next((name for name in ("", *names, *only) if name in headers), None)
     if name is None:
-        inside = arrays.listed([f"{key} {header}" for key, header in headers.items()])
-        raise ValueError(f"it holds {inside}; {what} are called {' or '.join(map(repr, names[:3]))}")
+        kinds = [f"{key} {x.dtype}{list(x.shape)}" for key, x in headers.items()]
+        raise ValueError(f"it holds {arrays.listed(kinds)}; {what} are called {' or '.join(map(repr, names[:3]))}")
+    shape, dtype = headers[name].shape, headers[name].dtype
+    if dtype.kind == "O":
+        raise ValueError("it holds a pickled Python object, which is not read; save the array alone by numpy.save")
+    is_large = 1 << 20 < math.prod(shape) * dtype.itemsize <= arrays.MAX_BYTES  # which takes seconds to unpack
+    if width and is_large and shape[-1] != width:
+        raise ValueError(f"{what} of shape {list(shape)}; this model takes [n, {width}]")
     with np.errstate(over="ignore"):
-        found = np.asarray(arrays.load(path, (name,))[name], np.float32)
+        found = np.asarray(arrays.load(path, (name,))[name] if tensors is None else tensors[name], np.float32)
     if not np.isfinite(found).all():
         bad = int(np.count_nonzero(~np.isfinite(found)))
         raise ValueError(f"{bad} of its {found.size} numbers are not finite (NaN or infinity), as {what} must be")
     return found
 
 
+def _read_tensors(path: Path, what: str) -> dict[str, np.ndarray] | None:
+    """Return the tensors of a file of torch.save, a pickle or safetensors by name; None for NumPy's files."""
+    if not path.is_file():
+        return None
+    with open(path, "rb") as file:
+        head = file.read(6)
+        if head == b"\x93NUMPY" or not head:
+            return None
+        if head[:2] == b"PK":
+            try:
+                names = zipfile.ZipFile(file).namelist()
+            except (ValueError, OSError, LookupError, RuntimeError, zipfile.BadZipFile):
+                return None
+            if not any(name.endswith("data.pkl") for name in names):
+                return None
+        try:
+            found = read_tensors(file)
+        except RefusedError as error:
+            raise ValueError(wrong_file(file, what) or str(error)) from None
+    return {name: x for name, x in found.items() if x.dtype.kind in arrays.NUMBERS}
+
+
 def _fit(w: np.ndarray, spec: Any) -> np.ndarray:
     """Return [n, l, w] or [n, w] with an axis of images."""
     w = w[None] if w.ndim == 1 else w
+    w = w[:, 0] if w.ndim == 3 and w.shape[1] == 1 else w
     wanted = {2: (spec.w_dim,), 3: (spec.num_ws, spec.w_dim)}.get(w.ndim)
     if w.shape[1:] != wanted or not len(w):
         raise ValueError(

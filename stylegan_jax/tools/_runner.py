@@ -34,6 +34,12 @@ def claim(folder: Path, name: str, args: argparse.Namespace) -> Path:
         ValueError: it holds what was made with other arguments.
     """
     path = folder / name
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out={folder} is a file; choose a folder")
+    if any((folder / other).exists() for other in ("model.json", "checkpoints")):
+        raise ValueError(
+            f"--out={folder} is a model folder or the workdir of a run; choose another folder for pictures"
+        )
     if path.exists() and not args.overwrite:
         try:
             before = json.loads(path.read_text())["arguments"]
@@ -85,6 +91,9 @@ def run(
     try:
         if getattr(args, "batch", 1) < 1:
             raise ValueError(f"--batch={args.batch} must be at least 1")
+        for flag in ("model", "out"):
+            if getattr(args, flag, None) == "":
+                raise ValueError(f"--{flag} is empty; write a path after the =")
         use_compilation_cache("auto")
         print(action(args))
     except Exception as error:

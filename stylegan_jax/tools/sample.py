@@ -50,9 +50,8 @@ def parse_translation(text: str | None) -> tuple[float, float]:
         ValueError: not two finite numbers.
     """
     try:
-        x, y = (float(v) for v in (text or "0,0").split(","))
-        if np.isfinite([x, y]).all():
-            return x, y
+        x, y = inputs.parse_floats("--translate", text or "0,0")
+        return x, y
     except ValueError:
         pass
     raise ValueError(f"--translate={text}: write two numbers, such as --translate=0.1,-0.25")

@@ -150,3 +150,33 @@ def test_what_a_network_is_made_of_must_be_known(tmp_path):
         read_official_pickle(write(tmp_path, {"G": forge.persistent("G", state)}))
     with pytest.raises(BadCheckpointError, match=r"asks for 'os\.system', which no official network file needs"):
         read_official_pickle(write(tmp_path, {"G": Call(Name("os", "system"), "true")}))
+
+
+def _state(prefix: str = "") -> OrderedDict:
+    return OrderedDict((prefix + name, forge.tensor(x)) for name, x in official.generator(16, seed=2).items())
+
+
+LAYOUTS = {
+    "module under g_ema": lambda: {"g_ema": g_net()},
+    "module under ema beside D": lambda: {"ema": g_net(), "D": g_net(), "step": 5},
+    "module under a name of its own": lambda: {"my_net": g_net(), "cfg": {"lr": 1.0}},
+    "snapshot below model": lambda: {"model": {"G_ema": g_net()}},
+    "snapshot in a list": lambda: [{"G_ema": g_net()}],
+    "list of G, D, G_ema": lambda: [g_net(), g_net(), g_net()],
+    "arrays under params_ema": lambda: {"params_ema": _state()},
+    "arrays below checkpoint, g_ema": lambda: {"checkpoint": {"g_ema": _state(), "step": 3}},
+    "arrays of several devices": lambda: {"g_ema": _state("module.")},
+    "arrays named by their network": lambda: {"state_dict": _state("G_ema.")},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_generator_is_found_whatever_its_key(tmp_path, layout):
+    plain = convert_pickle(write(tmp_path, {"G_ema": g_net()}, "plain.pkl"))[1]["g_ema"]
+    equal_trees(convert_pickle(write(tmp_path, LAYOUTS[layout]()), ("G_ema",))[1]["g_ema"], plain)
+
+
+@pytest.mark.parametrize("content", [5, "text", None, [], {}, {"G_ema": 5}, {"D": None}])
+def test_what_is_no_network_is_described(tmp_path, content):
+    with pytest.raises(BadCheckpointError, match=r"it (is of the type|holds) "):
+        convert_pickle(write(tmp_path, content))

@@ -22,7 +22,7 @@ from others import equal_trees, g_net, tf_nets, write
 from stylegan_jax import load_model
 from stylegan_jax.base.trees import flatten
 from stylegan_jax.config import ConfigError
-from stylegan_jax.convert import BadCheckpointError, convert_pickle
+from stylegan_jax.convert import BadCheckpointError, convert_pickle, write_model_folder
 from stylegan_jax.convert.__main__ import main
 
 
@@ -104,7 +104,7 @@ def test_ordinary_wrong_files_are_named(tmp_path, capsys):
         "other.json": (b'{"a": 1}', "JSON"),
         "weights.st": (safetensors.numpy.save({"a": np.ones(3)}), "safetensors"),
         "face.pkl": (b"\x89PNG\r\n\x1a\n" + b"\0" * 20, "picture"),
-        "packed.zip": (packed.getvalue(), "0 called data.pkl"),
+        "packed.zip": (packed.getvalue(), "unpack it first"),
         "half.pt": (torch_zip()[:-40], "damaged"),
     }
     for name, (data, word) in files.items():
@@ -201,3 +201,94 @@ def test_what_convert_accepts_load_model_opens(tmp_path):
             load_model(tmp_path / str(i))
             opened += 1
     assert opened == len(contents) - 1  # the first draws from its label alone
+
+
+def zipped(*names: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("network.zip", zipped("network.pkl"), "unpack it first, and pass that file"),
+        ("folder.zip", zipped("m/model.json", "m/weights.safetensors"), "unpack it, and pass the folder"),
+        ("styles.pkl", zipped("w.npy"), "NumPy arrays"),
+        ("photos.pkl", zipped("a.png"), "zip archive without a network"),
+        ("half.pkl", forge.dumps({"G_ema": g_net()})[:20_000], "cut off"),
+        ("model.onnx", b"\x08\x07\x12\x07pytorch", "ONNX"),
+        ("readme.pkl", b"see https://example.org\n", "is text"),
+        ("script.pkl", b"<script>", "web page"),
+    ],
+)
+def test_packed_cut_and_foreign_files_are_named(tmp_path, name, content, told):
+    with pytest.raises(BadCheckpointError, match=told):
+        load_model(write(tmp_path, content, name))
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("saved_model.pb", "SavedModel"),
+        ("model.ckpt-1.index", "TensorFlow checkpoint"),
+        ("my.safetensors", "no model.json"),
+    ],
+)
+def test_folders_of_other_libraries_are_named(tmp_path, name, told):
+    write(tmp_path, b"x", name)
+    with pytest.raises(ConfigError, match=told):
+        load_model(tmp_path)
+
+
+def test_an_empty_path_is_no_folder(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="is empty"):
+        load_model("")
+    write(tmp_path, {"G_ema": g_net()})
+    assert main(["--model=network.pkl", "--out="]) == 2
+    assert "--out is empty" in capsys.readouterr().err
+
+
+def test_a_model_folder_is_not_replaced_by_its_own_export(tmp_path, capsys, plain):
+    write_model_folder(tmp_path / "m", *plain)
+    assert main([f"--model={tmp_path / 'm'}", f"--out={tmp_path / 'm'}", "--to=official", "--overwrite"]) == 2
+    assert "is the model itself" in capsys.readouterr().err
+    assert (tmp_path / "m" / "model.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("conv_clamp", 10**400),
+        ("conv_clamp", 1e308),
+        ("resample_filter", [10**400, 1]),
+        ("resample_filter", [1e308] * 2),
+    ],
+)
+def test_numbers_beyond_float32_in_a_folder_are_no_lack_of_memory(tmp_path, key, value, plain):
+    write_model_folder(tmp_path / "m", *plain)
+    path = tmp_path / "m" / "model.json"
+    model = json.loads(path.read_text())
+    model["arguments"][key] = value
+    path.write_text(json.dumps(model))
+    with pytest.raises(BadCheckpointError, match=key):
+        load_model(tmp_path / "m")
+
+
+def test_weights_in_eight_bits_and_cut_descriptions_are_named(tmp_path, plain):
+    write_model_folder(tmp_path / "m", *plain)
+    path, weights = tmp_path / "m" / "model.json", tmp_path / "m" / "weights.safetensors"
+    text = path.read_text()
+    head = json.dumps({"g_ema/params/x": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}).encode()
+    weights.write_bytes(len(head).to_bytes(8, "little") + head + bytes(4))
+    model = json.loads(text)
+    model["weights"]["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    path.write_text(json.dumps(model))
+    with pytest.raises(BadCheckpointError, match=r"weights\.safetensors"):
+        load_model(tmp_path / "m")
+    path.write_text(text[:200])
+    with pytest.raises(BadCheckpointError, match="damaged, not JSON"):
+        load_model(tmp_path / "m")

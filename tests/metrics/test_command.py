@@ -164,6 +164,8 @@ def test_a_model_that_still_grows_is_refused(run, monkeypatch):
         (("--data2=DIR/reals.npy", "--metrics=is50k", "--num_images=31"), "has 30; add --num_images=30"),
         (("--data2=DIR/reals.npy", "--metrics=is50k", "--psi=0.5"), "--psi=0.5 truncates what a model draws"),
         (("--model=x", "--metrics=fid50k", "--batch=0"), "--batch=0"),
+        (("--model=x", "--metrics=fid50k", "--num_devices=-1"), "--num_devices=-1"),
+        (("--model=x", "--metrics=fid50k", "--num_images=1000000000000"), "at most 10000000"),
         (("--model=x", "--metrics=fid50k", "--out=DIR/no/out.jsonl"), "No such file or directory"),
         (
             ("--model=x", "--metrics=fid50k,ppl2_wend", "--data=DIR/reals.npy", "--features_path=a"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import struct
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from PIL import Image
 
 from stylegan_jax import load_model
@@ -229,3 +232,27 @@ def test_targets_may_have_commas_in_their_names(tmp_path, monkeypatch):
         project.find_files("--targets", "a.png,g.png,b, c.png")
     long = ",".join(["a.png"] * 3000)  # longer than a path may be
     assert len(names(long)) == 3000
+
+
+def test_styles_in_files_of_tensors(given, model, ws):
+    Path("w.safetensors").write_bytes(safetensors.numpy.save({"latent_code": ws}))
+    Path("w.pt").write_bytes(pickle.dumps({"latent_code": ws, "step": 3}))
+    for name in ("w.safetensors", "w.pt"):
+        np.testing.assert_array_equal(styles.read("--styles", name, model.gan.spec), ws)
+    np.save("slot.npy", ws[:, :1])
+    np.testing.assert_array_equal(styles.read("--styles", "slot.npy", model.gan.spec)[:, -1], ws[:, 0])
+    with pytest.raises(ValueError, match=r"--styles=w\.pt,: an empty path"):
+        styles.read("--styles", "w.pt,", model.gan.spec)
+
+
+@pytest.mark.parametrize(("out", "told"), [("", "--out is empty"), ("w.npz", "is a file"), ("m", "is a model folder")])
+def test_pictures_do_not_go_into_a_model_or_over_a_file(given, classes_model, capsys, out, told):
+    Path("m").mkdir()
+    Path("m/model.json").write_text("{}")
+    assert sample.main([f"--model={classes_model}", "--seeds=0", "--class=1", f"--out={out}"]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_shifts_are_ascii_digits():
+    with pytest.raises(ValueError, match="write two numbers"):
+        sample.parse_translation("1_0,٣")

@@ -46,7 +46,9 @@ FILTER_TAPS: dict[str, Callable[[ModelConfig], int]] = {"stylegan3": count_taps}
 MAX_FILTER_TAPS = 1 << 13
 """Largest number of them; StyleGAN3 at 1024x1024 has 410 (T) and 1994 (R)."""
 HARMLESS = ("class_name", "fp16_channels_last", "fused_modconv_default", "freeze_layers", "num_ws", "use_fp16")
-HARMLESS += ("freeze_embed",)  # what stylegan3-fun froze in training is in the arrays like the rest
+HARMLESS += ("freeze_embed", "verbose")  # what stylegan3-fun froze in training is in the arrays like the rest
+MAX_FLOAT = 1e38
+"""Largest number that a file may ask for; float32 holds three times as much."""
 _MISSING = object()
 
 
@@ -185,6 +187,8 @@ def fir_taps(value: Any) -> list[float]:
     """Return the taps of a resampling filter, checked."""
     if not isinstance(value, list | tuple) or not value or not all(isinstance(t, int | float) for t in value):
         raise BadCheckpointError("", f"resample_filter is {value!r:.80}; only a list of taps is supported")
+    if not all(abs(t) <= 1e6 for t in value):
+        raise BadCheckpointError("", f"resample_filter is {value!r:.80}; a tap is at most a million")
     return [int(t) if float(t).is_integer() else float(t) for t in value]
 
 
@@ -217,6 +221,7 @@ def canvas(kwargs: Arguments) -> dict[str, Any]:
 def finish(out: dict[str, Any], *parts: Arguments) -> dict[str, Any]:
     """Check the numbers that the tables rely on, and that no argument was ignored."""
     for part in parts:
+        part.left = {name: value for name, value in part.left.items() if value is not None}  # a fork's, unused
         if part.left:
             raise BadCheckpointError(
                 "", f"{part.label} has arguments that change the network and are not known: {listing(part.left)}"
@@ -273,7 +278,7 @@ def _check_types(arguments: Mapping[str, Any], defaults: Mapping[str, Any], pref
         value = list(value) if isinstance(value, tuple) else value
         if type(value) is not want and not (want is float and type(value) is int):
             raise BadCheckpointError("", f"argument {prefix}{key} is {value!r:.80}, not of the type {want.__name__}")
-        if (want is int and not 0 <= value < 1 << 31) or (want is float and not math.isfinite(value)):
-            raise BadCheckpointError("", f"argument {prefix}{key} is {value}")
+        if (want is int and not 0 <= value < 1 << 31) or (want is float and not abs(value) <= MAX_FLOAT):
+            raise BadCheckpointError("", f"argument {prefix}{key} is {value!s:.80}, which is out of range")
         if isinstance(value, dict):
             _check_types(value, default, f"{prefix}{key}.")
