@@ -115,7 +115,7 @@ def test_the_grid_shows_each_seed_moved_by_each_strength(classes_model, model, t
         (["--styles=a.npz", "--class=0"], "--class=0 has no effect with --styles"),
         (["--styles=a.npz", "--class=0", "--method=ganspace"], "--styles=a.npz: no such file"),
         (["--styles=array.npy"], "--styles=array.npy: styles of shape [1, 3]; this model takes [n, 4, 16] or [n, 16]"),
-        (["--method=file", "--directions=half.npz"], "--directions=half.npz: File is not a zip file"),
+        (["--method=file", "--directions=half.npz"], "--directions=half.npz: a damaged zip archive"),
         (["--styles=a.npz"], "--styles=a.npz: no such file"),
         (["--count=0"], "--count=0: choose 1 to"),
         (["--method=ganspace", "--samples=1"], "1 samples have no principal components"),
