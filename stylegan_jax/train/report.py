@@ -61,7 +61,8 @@ class TensorBoard:
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Write scalars at a step."""
-        self._put("write_scalars", step, values)
+        # As arrays, for TensorFlow keeps a constant of every Python number that it has ever seen.
+        self._put("write_scalars", step, {name: np.asarray(value, np.float32) for name, value in values.items()})
 
     def images(self, step: int, values: dict[str, np.ndarray]) -> None:
         """Write images uint8[1, h, w, c] at a step."""
@@ -81,7 +82,7 @@ class TensorBoard:
                 records.cut_events(self._folder, restored)
                 self._writer = self._make(str(self._folder))
             for kind, step, values in self._waiting:
-                getattr(self._writer, kind)(step, values)
+                getattr(self._writer, kind)(np.int64(step), values)
             self._writer.flush()
         except Exception as error:  # a full disk, say: the events are not worth the run
             self._failed = True

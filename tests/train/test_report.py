@@ -185,6 +185,23 @@ def test_a_killed_and_resumed_run_shows_each_step_once_in_tensorboard(tmp_path, 
     assert found == [event(0, b"brain.Event:2") + b"".join(map(event, range(196, 203)))]
 
 
+def test_tensorboard_gets_no_python_numbers_which_tensorflow_would_keep_for_ever(tmp_path, monkeypatch):
+    given = []
+
+    class Taker:
+        def __init__(self, folder):
+            self.write_scalars = lambda step, values: given.extend([step, *values.values()])
+            self.flush = self.close = lambda: None
+
+    monkeypatch.setattr(report.TensorBoard, "_import", lambda self: setattr(self, "_make", Taker))
+    board = report.TensorBoard(tmp_path / "t")
+    board.start()
+    board.scalars(3, {"a": 0.5, "b": float("nan")})
+    board.close()
+    assert [isinstance(x, np.generic | np.ndarray) for x in given] == [True] * 3
+    assert (given[0], given[1]) == (3, 0.5) and np.isnan(given[2])
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_save_grid_writes_a_png(tmp_path, channels):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 6, channels), dtype=np.uint8)
