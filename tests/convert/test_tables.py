@@ -38,6 +38,15 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "t": {"stylegan3": {"num_layers": 4}},
         "r_labels": {"stylegan3": {"num_layers": 4, "conv_kernel": 1, "use_radial_filters": True}, "label_dim": 2},
     },
+    "r3gan": {
+        "plain": {"r3gan": {"widths": [8, 8, 4], "groups": [4, 4, 2], "blocks": [1, 2, 1]}, "mbstd_channels": 0},
+        "labels": {
+            "r3gan": {"widths": [8, 6, 4], "groups": [2, 3, 1], "blocks": [2, 1, 1], "expansion": 1, "embed_dim": 3},
+            "mbstd_channels": 0,
+            "label_dim": 3,
+            "cmap_dim": 7,
+        },
+    },
 }
 CASES = [(arch, name) for arch, variants in VARIANTS.items() for name in variants]
 
@@ -89,6 +98,7 @@ def test_styles_and_affine_layers_keep_their_official_names(arch, variant):
     """One name per architecture that no rule of ours could have invented, with its shape."""
     table = net_table(make(arch, variant)[0], "g")
     theirs = {"stylegan1": ("mapping/Dense1/bias", (5,)), "stylegan2": ("mapping.fc1.bias", (5,))}
+    theirs["r3gan"] = ("Model.MainLayers.0.Layers.0.Basis", (8, 4, 4))
     name, shape = theirs.get(arch, ("synthesis.input.affine.weight", (4, 5)))
     assert table[name].shape == shape
 
