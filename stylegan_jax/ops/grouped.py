@@ -1,7 +1,7 @@
 """Convolution in channel groups, with fast gradients on CPU; `ops.conv.conv2d` is its door.
 
 On CPU the library's gradients of a convolution in groups are slow beyond use: for 12 groups of 16 channels the gradient
-takes 90 times as long as the image itself (docs/performance.md). As in `ops.conv`, two functions are each other's
+takes 80 times as long as the image itself (docs/performance.md). As in `ops.conv`, two functions are each other's
 derivatives here, so that every order of reverse-mode derivative works: correlating an image with a kernel, whose
 derivative by the image is the same with the kernel turned, and the kernel gradient. Stride 1 only.
 """
