@@ -8,7 +8,7 @@ Rows:     a StyleGAN2, as configs/quickstart.py; b without styles, noise, mappin
           Also ac: StyleGAN2 whole, with the loss of c. In b and c the networks are those of StyleGAN without styles,
           whose weights are scaled at run time; the paper strips that too.
 Hardware: 2 CPU cores.
-Expected: docs/story.md has the time and the result of every row.
+Expected: not measured yet.
 """
 
 from configs import quickstart, r3gan, r3gan_quickstart

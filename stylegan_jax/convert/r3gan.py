@@ -26,6 +26,8 @@ ENDS: dict[Path, str] = {
     ("fromrgb", "weight"): "ExtractionLayer.Layer.weight",
 }
 """Arrays outside the stages."""
+W_AVG = "w_avg"
+"""No official array: the mean input is zero, and the embedding of each label behind it."""
 
 
 def generator(config: ModelConfig, paths: Iterable[Path]) -> Names:
@@ -66,10 +68,6 @@ def discriminator(config: ModelConfig, paths: Iterable[Path]) -> Names:
         for s in range(1, config.num_blocks)
     }
     return Names(official, exceptions={("params", "basis"): LAYOUTS["depthwise"]}, fixed=fixed)
-
-
-W_AVG = "w_avg"
-"""No official array: the mean input is zero, and the embedding of each label behind it."""
 
 
 def _stage(name: str) -> int:
