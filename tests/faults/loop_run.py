@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import metrics_run
 import numpy as np
 import prepared
 
-from configs import progressive_quickstart, tiny
+from configs import progressive_quickstart, r3gan, tiny
 from stylegan_jax import models
 from stylegan_jax.checkpoints.checkpointer import Checkpointer
 from stylegan_jax.checkpoints.restore import FOLDER, absolute, committed_steps
@@ -35,12 +36,13 @@ STAGES = {
     "train_grown": MOMENTS | METRIC | LEVEL,
     "train_grown2": MOMENTS | LEVEL,
     "train_stylegan3": MOMENTS,
+    "train_r3gan": MOMENTS,
 }
 """Where each may be killed: up to which time of a run, and up to how many seconds later."""
 
 
 def make_config(recipe: Any, **changes: Any) -> ExperimentConfig:
-    tree = recipe.get_config()
+    tree = recipe.get_config() if isinstance(recipe, types.ModuleType) else recipe
     own = {"log__progress_bar": False, "log__tensorboard": False, "train__num_devices": 1}
     tree.update_from_flattened_dict({k.replace("__", "."): v for k, v in (own | changes).items()})
     return from_dict(tree)
@@ -79,6 +81,18 @@ def train_stylegan3(directory: pathlib.Path, reached: Reached) -> None:
     own = {f"model__stylegan3__{k}": v for k, v in {"num_layers": 3, "num_critical": 1, "margin_size": 2}.items()}
     own |= {"model__arch": "stylegan3", "loss__pl_weight": 0.0, "loss__style_mixing_prob": 0.0}
     run(make_config(tiny, **own), directory, reached)
+
+
+def train_r3gan(directory: pathlib.Path, reached: Reached) -> None:
+    """A tiny R3GAN with labels: reals of the generator's own, penalties inside d_main, schedules, averages."""
+    c = r3gan.networks(8, (8, 6), (4, 3))
+    c.model.label_dim, c.model.z_dim, c.model.r3gan.embed_dim = -1, 8, 4
+    c.data.source, c.data.synthetic_images, c.data.labels, c.data.synthetic_labels = "synthetic", 64, "file", 3
+    c.train.batch_size, c.log.tick_kimg = 8, 0.064
+    c.train.total_kimg = c.schedule.end_kimg = 0.512
+    c.schedule.augment_p, c.train.posthoc_ema = 0.3, (0.05, 0.1)
+    c.log.grid_ticks, c.log.checkpoint_ticks, c.log.grid_columns, c.log.grid_rows = 4, 1, 4, 2
+    run(make_config(c), directory, reached)
 
 
 def train_projected(directory: pathlib.Path, reached: Reached) -> None:
