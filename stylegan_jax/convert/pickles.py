@@ -296,6 +296,8 @@ class _Reader(Reader):
     def record(self, value: Any, inner: Callable[[Any], Any], shallow: bool) -> Any:
         """Return a tensor or an instance as plain data."""
         if isinstance(value, TensorRecord):
+            if shallow:  # features of the last batch, and weights that follow from others: large, and never needed
+                return "tensor"
             self.spend(ARRAY_NODES)
             return value.read(self.budget)
         if not isinstance(value, Record):

@@ -104,6 +104,9 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         Source(f"dinov2_{size}14_pretrain.pth", "", f"https://dl.fbaipublicfiles.com/dinov2/dinov2_{size}14/")
         for size in ("vits", "vitb", "vitl")
     ),
+    "class_table": (
+        Source("tf_efficientnet_lite0.pkl", "", "the repository autonomousvision/stylegan-xl, folder in_embeddings"),
+    ),
 }
 BESIDE = {"face_recognition_model.bin": MANIFEST}
 

@@ -2,7 +2,8 @@
 
 Nothing here imports, looks up or calls what a file asks for: a name becomes a `Global`, an instance a `Record`, a
 tensor a `TensorRecord` that still has to be read. What calls a name off the list is a `Record` too, marked as unknown:
-it stays where it is beside the networks, and nothing that reads a network takes it for data.
+it stays where it is beside the networks, and nothing that reads a network takes it for data. So is what dill
+writes in the place of functions, cells, classes and bound methods.
 """
 
 from __future__ import annotations
@@ -101,14 +102,18 @@ class OfficialWorld(PlainWorld):
         raise RefusedError("a persistent id outside a tensor")
 
     def reduce(self, function: Any, args: tuple[Any, ...]) -> Any:
-        """Return what stands for `function(*args)`."""
-        name = expect(function, Global).qualified
+        """Return what stands for `function(*args)`; the result of a call may itself be called, as dill writes it."""
         self.budget.step(len(args))
+        if isinstance(function, Record):
+            return Record(function.cls, args, is_known=False)
+        name = expect(function, Global).qualified
         handler = CALLS.get(name) if function.is_known else None
         return handler(self, *args) if handler else Record(name, args, is_known=function.is_known)
 
     def new(self, cls: Any, args: Any, kwargs: Any) -> Any:
-        """Return what stands for `cls.__new__(cls, *args, **kwargs)`."""
+        """Return what stands for `cls.__new__(cls, *args, **kwargs)`; dill makes classes by calls."""
+        if isinstance(cls, Record):
+            return Record(cls.cls, tuple(expect(args, tuple)), is_known=False)
         name = expect(cls, Global).qualified
         if name in _DICTS:
             return {}
@@ -185,9 +190,10 @@ def _device(world: OfficialWorld, *args: Any) -> str:
     return ":".join(str(a)[:40] if isinstance(a, int) else a[:40] for a in args[:2] if isinstance(a, str | int))
 
 
-def _bound_method(world: OfficialWorld, owner: Any, name: Any) -> Record:
-    """`getattr(module, name)`, how a method stored on a module is pickled; the name is written down, not looked up."""
-    return Record("method", (expect(owner, Record).cls, expect(name, str)))
+def _attribute(world: OfficialWorld, owner: Any, name: Any, *default: Any) -> Record:
+    """`getattr(owner, name)`, how methods of modules and functions of dill are pickled: written down, not looked up."""
+    of = owner.cls if isinstance(owner, Record) else expect(owner, Global).qualified
+    return Record("method", (of, expect(name, str)), is_known=isinstance(owner, Record) and owner.is_known)
 
 
 def _old_instance(world: OfficialWorld, cls: Any, base: Any = None, state: Any = None) -> Any:
@@ -211,5 +217,5 @@ CALLS: dict[str, Callable[..., Any]] = {
     **ARRAY_CALLS,
     **dict.fromkeys(_DICTS, _ordered_dict),
     **dict.fromkeys(_SETS, _set),
-    "builtins.getattr": _bound_method,
+    "builtins.getattr": _attribute,
 }

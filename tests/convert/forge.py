@@ -7,6 +7,7 @@ import pickle
 import struct
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,14 +26,14 @@ class Name:
 class Call:
     """REDUCE of `function` on `args`, optionally BUILD with `state`."""
 
-    def __init__(self, function: Name, *args: Any, state: Any = None):
+    def __init__(self, function: Any, *args: Any, state: Any = None):
         self.function, self.args, self.state = function, args, state
 
 
 class New:
     """NEWOBJ of `cls`, then items or state."""
 
-    def __init__(self, cls: Name, items: dict[Any, Any] | None = None, state: Any = None):
+    def __init__(self, cls: Any, items: dict[Any, Any] | None = None, state: Any = None):
         self.cls, self.items, self.state = cls, items, state
 
 
@@ -123,12 +124,18 @@ KINDS |= {"int16": "Short", "int8": "Char", "uint8": "Byte"}
 
 
 def stream(
-    raw: bytes, kind: str, count: int, *, header: tuple[int, int] = (0x1950A86A20F9469CFC6C, 1001), written: int = -1
+    raw: bytes,
+    kind: str,
+    count: int,
+    *,
+    header: tuple[int, int] = (0x1950A86A20F9469CFC6C, 1001),
+    written: int = -1,
+    place: str = "cpu",
 ) -> bytes:
     """The legacy nested stream of one storage."""
     sizes = {"short": 2, "int": 4, "long": 4}
     info = {"protocol_version": 1001, "little_endian": True, "type_sizes": sizes}
-    ref = Persistent(("storage", Name("torch", kind), "94712", "cpu", count, None))
+    ref = Persistent(("storage", Name("torch", kind), "94712", place, count, None))
     parts = [dumps(part, 2) for part in (*header, info, ref, ["94712"])]
     return b"".join(parts) + struct.pack("<q", count if written < 0 else written) + raw
 
@@ -207,6 +214,11 @@ def persistent(class_name: str, state: dict[str, Any]) -> Call:
     return Call(Name("torch_utils.persistence", "_reconstruct_persistent_obj"), {**meta, "state": state})
 
 
+def by_name(class_name: str, state: dict[str, Any]) -> New:
+    """A module of a class that is pickled by its name."""
+    return New(Name(*class_name.rsplit(".", 1)) if "." in class_name else Name("torch.nn", class_name), state=state)
+
+
 def network(
     class_name: str,
     arrays: dict[str, np.ndarray],
@@ -215,9 +227,10 @@ def network(
     buffers: tuple[str, ...] = ("resample_filter", "noise_const", "w_avg"),
     attributes: dict[str, dict[str, Any]] | None = None,
     init_args: tuple[Any, ...] = (),
+    module: Callable[[str, dict[str, Any]], Any] = persistent,
     **tensor_kwargs: Any,
-) -> Call:
-    """A module tree from dotted names; `buffers` lists the leaves that are buffers."""
+) -> Any:
+    """A module tree from dotted names; `buffers` lists the leaves that are buffers, `module` writes a module."""
     root: dict[str, Any] = {}
     for name, array in arrays.items():
         node = root
@@ -226,7 +239,7 @@ def network(
             node = node.setdefault(key, {})
         node[leaf] = array
 
-    def make(path: str, node: dict[str, Any], cls: str) -> Call:
+    def make(path: str, node: dict[str, Any], cls: str) -> Any:
         leaves = {k: v for k, v in node.items() if not isinstance(v, dict)}
         state = {"training": False, "_parameters": OrderedDict(), "_buffers": OrderedDict(), "_backward_hooks": {}}
         state["_modules"] = OrderedDict()
@@ -243,7 +256,7 @@ def network(
         state |= (attributes or {}).get(path, {})
         if not path:
             state |= {"_init_args": init_args, "_init_kwargs": easy(init_kwargs)}
-        return persistent(cls, state)
+        return module(cls, state)
 
     return make("", root, class_name)
 
