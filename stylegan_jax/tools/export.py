@@ -1,7 +1,7 @@
 """Export a model: `python -m stylegan_jax.tools.export --model=DIR --out=DIR --license=apache-2.0`.
 
 Writes a model folder with a model card (README.md) and the generator as StableHLO programs for CPU, CUDA and TPU, and
-uploads it (`--push=USER/NAME`).
+uploads it (`--push=USER/NAME`). `--to=onnx` writes ONNX files instead, `--to=web` a page that runs in a browser.
 """
 
 from __future__ import annotations
@@ -10,9 +10,19 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from stylegan_jax.base.flags import Parser
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
+
+if TYPE_CHECKING:
+    from stylegan_jax.sampling.model import LoadedModel
+
+
+PLAIN, FILES = ("stablehlo",), ("onnx", "web")
+ONLY = dict.fromkeys(("platforms", "precision", "whole", "push", "private"), PLAIN)
+ONLY |= {"half": FILES, "runtime": ("web",)}
+"""Flags that some kinds of export have: which."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,6 +31,12 @@ def parser() -> argparse.ArgumentParser:
     inputs.add_model(p)
     p.add_argument("--out", required=True, help="folder to write")
     p.add_argument("--overwrite", action="store_true", help="replace a folder that this tool wrote")
+    p.add_argument(
+        "--to",
+        choices=("stablehlo", "onnx", "web"),
+        default="stablehlo",
+        help="stablehlo: a model folder with programs (default). onnx: ONNX files. web: a page for any static host",
+    )
     p.add_argument("--platforms", default="cpu,cuda,tpu", help="of the programs; none: no programs (default: all)")
     p.add_argument("--noise", choices=("const", "none"), default="const", help="of the programs (default: const)")
     p.add_argument(
@@ -28,6 +44,13 @@ def parser() -> argparse.ArgumentParser:
         choices=("model", "float32"),
         default="model",
         help="of the programs. model: what the model is drawn with on that platform (default)",
+    )
+    p.add_argument("--half", action="store_true", help="store weights in float16 (onnx, web)")
+    p.add_argument(
+        "--runtime",
+        default=None,
+        metavar="PATH",
+        help="of web: the npm package onnxruntime-web, a folder or the archive of `npm pack` (default: node_modules)",
     )
     p.add_argument("--whole", action="store_true", help="also G and D, to train on from it")
     p.add_argument("--name", default="", help="title of the card (default: the name of --push or of the folder)")
@@ -59,10 +82,14 @@ def check(args: argparse.Namespace) -> None:
     """Check what needs no model.
 
     Raises:
-        ValueError: a license that is no identifier, or an upload that cannot work.
+        ValueError: a license that is no identifier, an upload that cannot work, or a flag of another kind of export.
     """
     from stylegan_jax.sampling import hub
 
+    defaults = parser().parse_args(["--model=x", "--out=x"])
+    for flag, kinds in ONLY.items():
+        if args.to not in kinds and getattr(args, flag) != getattr(defaults, flag):
+            raise ValueError(f"--{flag} is for --to={' and --to='.join(kinds)}, not for --to={args.to}; leave it out")
     if args.license and not re.fullmatch(r"[A-Za-z0-9.-]+", args.license):
         raise ValueError(f"--license={args.license}: write an identifier of the Hub, such as apache-2.0, mit or other")
     if args.push and not args.license:
@@ -82,6 +109,8 @@ def act(args: argparse.Namespace) -> str:
     check(args)
     platforms = choose_platforms(args.platforms)
     model = load_model(args.model, args.step, whole=args.whole)
+    if args.to != "stablehlo":
+        return write_files(args, model)
     try:
         export_model(
             model,
@@ -101,6 +130,21 @@ def act(args: argparse.Namespace) -> str:
     if args.push:
         made += f"; uploaded: load_model('{hub.push(args.out, args.push, private=args.private)}')"
     return made
+
+
+def write_files(args: argparse.Namespace, model: LoadedModel) -> str:
+    """Write ONNX files or a page; return the sentence to print."""
+    from stylegan_jax.sampling import onnx_files, web_page
+
+    shared = {"noise": args.noise, "half": args.half, "overwrite": args.overwrite}
+    shared |= {"name": args.name, "licence": args.license}
+    if args.to == "onnx":
+        onnx_files.write_onnx(model, args.out, **shared)
+        return (
+            f"map.onnx, synthesize.onnx, sample.onnx and {onnx_files.DESCRIPTION}, which describes them, in {args.out}"
+        )
+    web_page.write_web(model, args.out, runtime=args.runtime, **shared)
+    return f"a page in {args.out}; see it with: python -m http.server --bind=127.0.0.1 --directory={args.out}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

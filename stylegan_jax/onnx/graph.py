@@ -1,0 +1,177 @@
+"""The graph that is being written, and what its tensors are while it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from stylegan_jax.base.errors import StyleganError
+
+Dim = Any
+"""An int, or a symbolic dimension of `jax.export`."""
+Shape = tuple[Dim, ...]
+
+
+class OnnxError(StyleganError, ValueError):
+    """A program that ONNX, or this exporter, cannot express; the text says which operation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """An array of the program: a constant, or a tensor of the graph.
+
+    Broadcasts are not written until something needs them, since element-wise operations of ONNX broadcast like NumPy.
+
+    Attributes:
+        shape: as the program has it.
+        held: that of the tensor or constant: the same, or 1 along axes that are yet to be broadcast.
+        dtype: NumPy's.
+        name: of the tensor; '' of a constant.
+        data: the constant, of shape `held`; None of a tensor.
+        origin: the weight that a constant was computed from, for its name in the file.
+    """
+
+    shape: Shape
+    held: Shape
+    dtype: np.dtype
+    name: str = ""
+    data: np.ndarray | None = None
+    origin: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left to broadcast."""
+        return same(self.shape, self.held)
+
+
+def constant(data: Any, origin: str = "") -> Value:
+    """Return an array as a value."""
+    data = np.asarray(data)
+    return Value(data.shape, data.shape, data.dtype, data=data, origin=origin)
+
+
+def is_symbolic(dim: Dim) -> bool:
+    """Return whether a dimension is known at run time only."""
+    return not isinstance(dim, (int, np.integer))
+
+
+def same(a: Shape, b: Shape) -> bool:
+    """Return whether two shapes are equal, symbolic dimensions included."""
+    return len(a) == len(b) and all(x == y for x, y in zip(a, b, strict=True))
+
+
+class Graph:
+    """Nodes and constants, in the order in which they are added.
+
+    Args:
+        batch: the symbolic dimension; every other one is a multiple of it.
+        half: store constants of many elements in float16, and widen them when the file is loaded.
+    """
+
+    def __init__(self, batch: Dim, half: bool = False):
+        """Begin an empty graph."""
+        from onnx import helper, numpy_helper
+
+        self._helper, self._numpy = helper, numpy_helper
+        self._batch_dim, self._half = batch, half
+        self.nodes: list[Any] = []
+        self.initializers: list[Any] = []
+        self._names: dict[str, int] = {}
+        self._constants: dict[tuple, str] = {}
+        self._batch = ""
+
+    def fresh(self, label: str) -> str:
+        """Return a name that nothing has yet."""
+        count = self._names.get(label, 0)
+        self._names[label] = count + 1
+        return f"{label}.{count}" if count else label
+
+    def add(self, op: str, inputs: Sequence[Value | str], outputs: int = 1, **attributes: Any) -> list[str]:
+        """Append a node; return the names of its outputs."""
+        names = [self.fresh(op.lower()) for _ in range(outputs)]
+        self.nodes.append(self._helper.make_node(op, [self.name(x) for x in inputs], names, **attributes))
+        return names
+
+    def name(self, value: Value | str) -> str:
+        """Return the name of a tensor or constant as it is held; a constant is stored."""
+        if isinstance(value, str):
+            return value
+        if value.data is None:
+            return value.name
+        return self.store(value.data, value.origin or "constant")
+
+    def store(self, data: np.ndarray, label: str) -> str:
+        """Return the name of a stored constant; equal ones are stored once."""
+        data = np.ascontiguousarray(data) if data.ndim else data
+        key = (data.dtype.str, data.shape, data.tobytes())
+        if key not in self._constants:
+            self._constants[key] = name = self.fresh(label)
+            if self._half and data.dtype == np.float32 and data.size >= 64:
+                small = self.fresh(f"{label}.float16")
+                with np.errstate(over="ignore"):
+                    narrow = data.astype(np.float16)
+                if not np.isfinite(narrow).all():
+                    raise OnnxError(f"the weight {label} has values above 65504, which float16 does not hold")
+                self.initializers.append(self._numpy.from_array(narrow, small))
+                self.nodes.append(self._helper.make_node("Cast", [small], [name], to=self.type(np.dtype(np.float32))))
+            else:
+                self.initializers.append(self._numpy.from_array(data, name))
+        return self._constants[key]
+
+    def ints(self, values: Sequence[int]) -> str:
+        """Return the name of a constant int64[n]."""
+        return self.store(np.asarray(values, np.int64), "sizes")
+
+    def type(self, dtype: np.dtype) -> int:
+        """Return ONNX's number of a dtype."""
+        return self._helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+
+    def bind_batch(self, name: str, axis: int, factor: int) -> None:
+        """Say which axis of which input the batch is read from."""
+        self._source = (name, axis, factor)
+
+    def multiple(self, dim: Dim) -> int:
+        """Return k of a dimension k * batch.
+
+        Raises:
+            OnnxError: it is not of this form.
+        """
+        for k in range(1, 4097):
+            if dim == k * self._batch_dim:
+                return k
+        raise OnnxError(f"a dimension of {dim} is not a whole multiple of the batch")
+
+    def dimension(self, dim: Dim) -> str:
+        """Return the name of int64[1] with a symbolic dimension."""
+        if not self._batch:
+            name, axis, factor = self._source
+            (size,) = self.add("Shape", [name], start=axis, end=axis + 1)
+            self._batch = size if factor == 1 else self.add("Div", [size, self.ints([factor])])[0]
+        k = self.multiple(dim)
+        return self._batch if k == 1 else self.add("Mul", [self._batch, self.ints([k])])[0]
+
+    def sizes(self, shape: Shape) -> str:
+        """Return the name of int64[n] with a shape."""
+        if not any(map(is_symbolic, shape)):
+            return self.ints([int(x) for x in shape])
+        parts = [self.dimension(dim) if is_symbolic(dim) else self.ints([int(dim)]) for dim in shape]
+        return parts[0] if len(parts) == 1 else self.add("Concat", parts, axis=0)[0]
+
+    def tensor(self, name: str, like: Value, shape: Shape, held: Shape | None = None) -> Value:
+        """Return the value of a tensor that was just made."""
+        return Value(tuple(shape), tuple(shape if held is None else held), like.dtype, name)
+
+    def whole(self, value: Value) -> Value:
+        """Return a value with its broadcasts carried out."""
+        if value.is_whole:
+            return value
+        if value.data is not None and not any(map(is_symbolic, value.shape)):
+            data = np.broadcast_to(value.data, tuple(map(int, value.shape)))
+            return dataclasses.replace(value, held=value.shape, data=data)
+        # Expand broadcasts both ways, so that axes that have their size already are given as 1.
+        wanted = tuple(1 if x == y else x for x, y in zip(value.shape, value.held, strict=True))
+        (name,) = self.add("Expand", [value, self.sizes(wanted)])
+        return self.tensor(name, value, value.shape)
