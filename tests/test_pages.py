@@ -1,0 +1,110 @@
+"""What the pages of docs/ name exists: keys of a recipe, flags of commands, recipes, other pages and their sections."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from stylegan_jax.config import ExperimentConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+SECTIONS = ("augment", "data", "distributed", "eval", "growing", "log", "loss", "mesh", "model", "schedule", "train")
+# Files and Python modules that are written like keys.
+NOT_KEYS = re.compile(
+    r"\.(?:py|md|json|jsonl|png|gz|pickle)$|^data\.(?:prepare|sources|images|SOURCES|MemorySource|fit_source)"
+)
+
+
+@cache
+def keys() -> frozenset[str]:
+    """Return all dotted keys of an experiment."""
+    found = set()
+
+    def walk(config, prefix: str) -> None:
+        for name in config.__dataclass_fields__:
+            value = getattr(config, name)
+            found.add(prefix + name)
+            if hasattr(value, "__dataclass_fields__"):
+                walk(value, f"{prefix}{name}.")
+
+    walk(ExperimentConfig(), "")
+    return frozenset(found)
+
+
+def code(page: Path) -> list[str]:
+    """Return what a page writes between backticks."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return re.findall(r"`([^`\n]+)`", text)
+
+
+@pytest.mark.parametrize("name", ["coming_from_nvidia.md", "troubleshooting.md"])
+def test_keys_exist(name):
+    named = set()
+    for text in code(ROOT / "docs" / name):
+        for word in re.findall(rf"(?:^|[\s,=-])(?:config\.)?((?:{'|'.join(SECTIONS)})\.\w[\w.]*)", " " + text):
+            if not NOT_KEYS.search(word):
+                named.add(word.rstrip("."))
+    assert len(named) > 10
+    assert named <= keys(), sorted(named - keys())
+
+
+COMMANDS = {
+    "project": "stylegan_jax.tools.project",
+    "sample": "stylegan_jax.tools.sample",
+    "video": "stylegan_jax.tools.video",
+    "style_mix": "stylegan_jax.tools.style_mix",
+    "tools.project": "stylegan_jax.tools.project",
+    "tools.sample": "stylegan_jax.tools.sample",
+    "tools.spectrum": "stylegan_jax.tools.spectrum",
+    "tools.export": "stylegan_jax.tools.export",
+    "python -m stylegan_jax.metrics": "stylegan_jax.metrics.__main__",
+    "python -m stylegan_jax.data.prepare": "stylegan_jax.data.prepare.__main__",
+}
+
+
+def flags_of(module: str, capsys) -> str:
+    """Return the help of a command."""
+    with pytest.raises(SystemExit):
+        importlib.import_module(module).main(["--help"])
+    return capsys.readouterr().out
+
+
+def test_flags_of_our_commands_exist(capsys):
+    """In the right columns of the tables; what stands in the left ones is theirs."""
+    checked = 0
+    for line in (ROOT / "docs/coming_from_nvidia.md").read_text(encoding="utf-8").splitlines():
+        ours = line.split("|")[2] if line.count("|") == 3 else ""
+        for text in re.findall(r"`([^`]+)`", ours):
+            for start, module in COMMANDS.items():
+                if text.startswith(start + " --"):
+                    known = flags_of(module, capsys)
+                    for flag in re.findall(r"--(\w+)", text):
+                        assert re.search(rf"--{flag}\b", known), f"{start} has no --{flag}"
+                        checked += 1
+    assert checked > 20
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        path, _, section = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{page.name}: {target}"
+        if section:
+            heads = re.findall(r"^#+ (.*)", file.read_text(encoding="utf-8"), re.M)
+            slugs = {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+            assert section in slugs, f"{page.name}: {target}; {sorted(slugs)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_recipes_are_there(page):
+    for name in re.findall(r"configs/(\w+\.py)", page.read_text(encoding="utf-8")):
+        assert (ROOT / "configs" / name).exists() or name == "x.py", name  # a recipe of any name
