@@ -68,6 +68,10 @@ def _pr(template: str, count: int, real: int, mirrors: bool = False) -> Metric:
     return Metric(template, "precision_recall", "pool", "vgg16", count, real, mirrors, higher_is_better=True)
 
 
+def _dc(template: str, count: int, real: int) -> Metric:
+    return Metric(template, "density_coverage", "pool", "vgg16", count, real, higher_is_better=True)
+
+
 def _ppl(template: str) -> Metric:
     return Metric(template, "path", "lpips", "vgg16_lpips", variant=template)
 
@@ -86,6 +90,8 @@ METRICS: dict[str, Metric] = {
     "kid1k": _kid("kid{n}", 1_000, -1, mirrors=True),
     "pr50k3_full": _pr("pr{n}3_full", 50_000, 200_000),
     "pr50k3": _pr("pr{n}3", 50_000, -1, mirrors=True),
+    "dc50k5_full": _dc("dc{n}5_full", 50_000, 200_000),
+    "dc10k5": _dc("dc{n}5", 10_000, -1),
     "is50k": Metric(
         "is{n}", "inception_score", "probs", "inception", other="classifier_score{n}", higher_is_better=True
     ),
@@ -104,6 +110,7 @@ METRICS: dict[str, Metric] = {
 }
 
 RESULTS = {"precision_recall": ("_precision", "_recall"), "inception_score": ("_mean", "_std")}
+RESULTS |= {"density_coverage": ("_density", "_coverage")}
 RESULTS |= {"separability": ("_z", "_w")}
 """Families with more than one value: what is appended to the metric's name."""
 

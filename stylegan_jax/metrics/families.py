@@ -59,6 +59,12 @@ def _precision_recall(real: Rows, fake: Rows, seed: int) -> Values:
     return [(float(h.mean()), intervals.of_share(int(h.sum()), len(h))) for h in hits]
 
 
+def _density_coverage(real: Rows, fake: Rows, seed: int) -> Values:
+    density, covered = precision_recall.density_coverage(real.rows, fake.rows)
+    share = float(covered.mean()), intervals.of_share(int(covered.sum()), len(covered))
+    return [(float(density.mean()), intervals.of_mean(density)), share]
+
+
 def _inception_score(real: None, fake: Rows, seed: int) -> Values:
     scores = inception_score.split_scores(fake.rows)
     return [(float(scores.mean()), intervals.of_mean(scores)), (float(scores.std()), None)]
@@ -72,6 +78,12 @@ FAMILIES: dict[str, Family] = {
         lambda n: Rows(n, "float16"),
         precision_recall.NEIGHBOURS + 1,
         _precision_recall,
+    ),
+    "density_coverage": Family(
+        lambda n: Rows(n, "float16"),
+        lambda n: Rows(n, "float16"),
+        precision_recall.COVERAGE_NEIGHBOURS + 1,
+        _density_coverage,
     ),
     "inception_score": Family(None, Rows, inception_score.SPLITS, _inception_score),
 }

@@ -1,4 +1,4 @@
-"""Improved precision and recall (Kynkäänniemi et al. 2019), with exact neighbours and little memory.
+"""Improved precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), exact.
 
 Distances come in square tiles and are reduced before the next one: besides the features, a few tiles' worth of memory.
 
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-NEIGHBOURS = 3
+NEIGHBOURS, COVERAGE_NEIGHBOURS = 3, 5
 TILE = 4096
 NEAR = 2.0**-10
 """Squared distances below this share of the squared lengths are computed in float64: float32 keeps too few of their
@@ -63,6 +63,42 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = NEIGHBOURS, ti
     of_real, of_fake = np.concatenate([np.sqrt(np.maximum(r, 0)) for r in radii], axis=1)
     of_reals, of_fakes = points.index[: len(real)], points.index[len(real) :]
     return Manifolds(in_real[of_fakes], in_fake[of_reals], of_real[of_reals], of_fake[of_fakes])
+
+
+class Balls(NamedTuple):
+    """What `density_coverage` finds.
+
+    Attributes:
+        density: float[m], in how many balls of reals each fake lies, over k; their mean, the density, may exceed 1.
+        is_covered: bool[n], whether a fake lies in the ball of each real; their share is the coverage.
+    """
+
+    density: np.ndarray
+    is_covered: np.ndarray
+
+
+def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = COVERAGE_NEIGHBOURS, tile: int = TILE) -> Balls:
+    """Compare two sets of features by the balls of the reals, which reach up to their k-th neighbour but not to it.
+
+    Unlike precision and recall, one outlier among the reals raises the density little, and the fakes' neighbourhoods do
+    not matter (Naeem et al. 2020, sections 3 and 4). Open balls are those of the authors' code.
+
+    Args:
+        real: float[n, d], as `precision_recall` takes them.
+        fake: float[m, d].
+        k: neighbours that define the radius; both sets need more than that.
+        tile: rows and columns of distances in memory at a time.
+    """
+    points = _Points(real, fake, k, tile)
+    radii = [both[0] for both in _radii(points, k)]
+    inside, covered = (np.zeros((len(radii), points.tile), kind) for kind in (np.int64, bool))
+    for i, j, found in points.distances(lambda a, b: bool((a[0] and b[1]) or (a[1] and b[0]))):
+        for a, b, distances in [(i, j, found), (j, i, found.T)][: 1 + (i != j)]:
+            counted, hit = _balls(distances, radii[a], points.counts[a][0], points.counts[b][1])
+            inside[b] += np.asarray(counted)
+            covered[a] |= np.asarray(hit)
+    of_reals, of_fakes = points.index[: len(real)], points.index[len(real) :]
+    return Balls(inside.ravel()[of_fakes] / k, covered.ravel()[of_reals])
 
 
 class Tile(NamedTuple):
@@ -210,3 +246,10 @@ def _radii(points: _Points, k: int) -> list[jax.Array]:
 def _covered(found: jax.Array, rows: jax.Array, columns: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return (which rows the radii [2, tile] of columns reach, which columns those of rows reach), bool[2, tile]."""
     return (found[None] <= columns[:, None]).any(axis=2), (found[None] <= rows[:, :, None]).any(axis=1)
+
+
+@jax.jit
+def _balls(found: jax.Array, radii: jax.Array, reals: jax.Array, fakes: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return (of how many reals among the rows each column is in the ball, which rows' balls hold a fake)."""
+    hit = found < radii[:, None]
+    return jnp.where(hit, reals[:, None], 0).sum(axis=0), (hit & (fakes > 0)[None]).any(axis=1)

@@ -172,6 +172,39 @@ def test_minus_zero_is_zero():
     assert precision_recall.precision_recall(zeros, -zeros).recall_hits.all()
 
 
+def balls_by_brute_force(real, fake, k):
+    """Return (density of each fake, coverage of each real), from differences in float64."""
+    between = lambda a, b: np.stack([np.square(b.astype(np.float64) - x).sum(axis=1) for x in a.astype(np.float64)])
+    inside = between(real, fake) < np.sort(between(real, real), axis=1)[:, k, None]
+    return inside.sum(axis=0) / k, inside.any(axis=1)
+
+
+@pytest.mark.parametrize(("tile", "copies"), [(7, 1), (16, 3), (4096, 1), (4096, 7)])
+def test_density_and_coverage_by_brute_force(tile, copies):
+    draw = np.random.default_rng(copies)
+    base = np.maximum(draw.normal(0.3, 0.5, (40, 640)), 0).astype(np.float16)
+    real = draw.permutation(np.repeat(base[:30], copies, axis=0))
+    fake = draw.permutation(np.repeat(base[20:], 2, axis=0))  # half of them are copies of reals
+    found = precision_recall.density_coverage(real, fake, tile=tile)
+    for got, want in zip(found, balls_by_brute_force(real, fake, 5), strict=True):
+        np.testing.assert_array_equal(got, want)
+    if copies == 7:  # every radius is 0, and an open ball of radius 0 is empty
+        assert not found.density.any() and not found.is_covered.any()
+    else:
+        assert 0 < found.is_covered.mean() < 1 and found.density.any()
+
+
+def test_density_and_coverage_of_one_distribution_are_what_theory_says():
+    n, k, found = 200, 5, []
+    for seed in range(30):
+        a, b = np.random.default_rng(seed).standard_normal((2, n, 8)).astype(np.float32)
+        balls = precision_recall.density_coverage(a, b, k)
+        found.append((balls.density.mean(), balls.is_covered.mean()))
+    missed = np.prod([(n - i) / (2 * n - i) for i in range(1, k + 1)])  # Naeem et al. 2020, lemmas 1 and 2
+    mean, error = np.mean(found, axis=0), np.std(found, axis=0) / np.sqrt(30)
+    assert np.all(np.abs(mean - (1, 1 - missed)) < 3 * error) and np.all(error < 0.02)
+
+
 def test_inception_score_of_certain_and_of_uniform_classes():
     certain = np.tile(np.eye(5), (20, 1))
     np.testing.assert_allclose(inception_score.split_scores(certain), 5)
