@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from stylegan_jax.config.arch.r3gan import R3GANConfig
 from stylegan_jax.config.arch.stylegan1 import StyleGAN1Config
 from stylegan_jax.config.arch.stylegan3 import StyleGAN3Config
+from stylegan_jax.config.arch.stylegan_xl import StyleGANXLConfig
 from stylegan_jax.config.documented import field
 
 
@@ -69,7 +70,8 @@ class ModelConfig:
     mbstd_group: int = field(4, "images per minibatch-stddev group; must divide the batch", least=1)
     mbstd_channels: int = field(1, "statistics channels appended by minibatch stddev; 0: none", least=0)
     stylegan1: StyleGAN1Config = field(StyleGAN1Config(), "of arch 'stylegan1' only")
-    stylegan3: StyleGAN3Config = field(StyleGAN3Config(), "of arch 'stylegan3' only")
+    stylegan3: StyleGAN3Config = field(StyleGAN3Config(), "of arch 'stylegan3', and of the stem of 'stylegan_xl'")
+    stylegan_xl: StyleGANXLConfig = field(StyleGANXLConfig(), "of arch 'stylegan_xl' only")
     r3gan: R3GANConfig = field(R3GANConfig(), "of arch 'r3gan' only")
 
     @property
@@ -264,6 +266,17 @@ class TrainConfig:
         "none",
         "what of the mapping network is not trained: none, embed (the label embedding), all",
         choices=("none", "embed", "all"),
+    )
+    freeze_g: str = field(
+        "none",
+        "what a super-resolution stage does not train: none; stem (as published), the mapping network and the layers "
+        "of the stages before, but not the Fourier input; stem_input, that too",
+        choices=("none", "stem", "stem_input"),
+    )
+    reload_stem: bool = field(
+        False,
+        "take the stem (without the Fourier input) and w_avg from train.init_from at every resume too, as published, "
+        "so that a stem that was trained on arrives; False: a resume goes on bit for bit",
     )
     num_devices: int = field(0, "0: all; else the first so many", least=0)
     compilation_cache: str = field(

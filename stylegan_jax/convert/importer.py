@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.convert import r3gan, rosinality, stylegan1, stylegan2, stylegan3
+from stylegan_jax.convert import r3gan, rosinality, stylegan1, stylegan2, stylegan3, stylegan_xl
 from stylegan_jax.convert.arguments import (
     r3gan as arguments_r3gan,
     stylegan1 as arguments1,
@@ -27,7 +27,13 @@ from stylegan_jax.inert.plain import DAMAGE
 from stylegan_jax.inert.stream import show
 
 OURS = {"G_ema": "g_ema", "G": "g", "D": "d"}
-NAMES = {"stylegan1": stylegan1, "stylegan2": stylegan2, "stylegan3": stylegan3, "r3gan": r3gan}
+NAMES = {
+    "stylegan1": stylegan1,
+    "stylegan2": stylegan2,
+    "stylegan3": stylegan3,
+    "stylegan_xl": stylegan_xl,
+    "r3gan": r3gan,
+}
 """What the official files of an architecture call its arrays."""
 ARGUMENTS = {"stylegan1": arguments1, "stylegan2": arguments2, "stylegan3": arguments3, "r3gan": arguments_r3gan}
 """With which arguments its official networks were built."""
@@ -114,9 +120,10 @@ def convert_pickle(
     left: dict[str, str] = {}
     try:
         arch = detect_architecture(official)
-        if arch not in NAMES:
+        if arch not in ARGUMENTS:
+            known = ", ".join(ARGUMENTS)
             raise BadCheckpointError(
-                path, f"{_classes(official)}: architecture {arch} is not available yet; known are {', '.join(NAMES)}"
+                path, f"{_classes(official)}: architecture {arch} is not available yet; known are {known}"
             )
         while True:
             try:

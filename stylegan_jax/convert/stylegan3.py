@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from stylegan_jax.config import ModelConfig
-from stylegan_jax.config.arch.stylegan3 import make_plan
+from stylegan_jax.config.arch.stylegan3 import Plan, make_plan
 from stylegan_jax.convert.stylegan2 import discriminator, dotted
 from stylegan_jax.convert.tables import Fixed, Names, Path
 from stylegan_jax.ops.lowpass import design_lowpass
@@ -18,7 +18,12 @@ __all__ = ["discriminator", "generator"]
 
 def generator(config: ModelConfig, paths: Iterable[Path]) -> Names:
     """Return the names of a generator; they follow from the plan alone."""
-    layers = make_plan(config).layers
+    return names_of(make_plan(config))
+
+
+def names_of(plan: Plan) -> Names:
+    """Return the names of a generator of a plan."""
+    layers = plan.layers
     theirs = {f"L{p.index}": p.official_name for p in layers}
     fixed = {}
     for p in layers:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -21,6 +25,7 @@ class Mapping(nn.Module):
         layer_dim: size of the hidden layers; 0: `w_dim`.
         lr_mult: learning-rate multiplier of the fully connected layers (the embedding has 1).
         activation: of the fully connected layers.
+        embedding: makes the layer that embeds labels, under the name that it is given; None: a dense one.
     """
 
     w_dim: int
@@ -30,6 +35,7 @@ class Mapping(nn.Module):
     layer_dim: int = 0
     lr_mult: float = 0.01
     activation: str = "lrelu"
+    embedding: Callable[..., Any] | None = None
 
     @nn.compact
     def __call__(self, z: jax.Array | None, cond: jax.Array | None) -> jax.Array:
@@ -39,8 +45,8 @@ class Mapping(nn.Module):
             if cond is None or cond.shape[-1] != self.label_dim:
                 shape = None if cond is None else cond.shape
                 raise ValueError(f"labels have shape {shape}; this network needs [n, {self.label_dim}]")
-            embedded = Dense(self.embed_dim or self.w_dim, name="embed")(cond)
-            parts.append(second_moment_normalize(embedded))
+            make = self.embedding or functools.partial(Dense, self.embed_dim or self.w_dim)
+            parts.append(second_moment_normalize(make(name="embed")(cond)))
         x = jnp.concatenate(parts, axis=-1)
         for i in range(self.num_layers):
             size = self.w_dim if i == self.num_layers - 1 else (self.layer_dim or self.w_dim)

@@ -6,13 +6,14 @@ import functools
 from collections.abc import Callable
 
 from stylegan_jax.config import ConfigError, ModelConfig, check_choice
-from stylegan_jax.models import r3gan, stylegan1, stylegan2, stylegan3
+from stylegan_jax.models import r3gan, stylegan1, stylegan2, stylegan3, stylegan_xl
 from stylegan_jax.models.gan import Gan, GanSpec, merge, truncate
 
 ARCHS: dict[str, Callable[[ModelConfig], Gan]] = {
     "stylegan1": stylegan1.build,
     "stylegan2": stylegan2.build,
     "stylegan3": stylegan3.build,
+    "stylegan_xl": stylegan_xl.build,
     "r3gan": r3gan.build,
 }
 """`config.model.arch` -> its networks; `config.arch.ARCH_RULES` has its rules under the same name."""

@@ -35,7 +35,9 @@ class GanSpec(NamedTuple):
         groups: paths of parameters by purpose. 'freeze_d': the discriminator's layers that Freeze-D can freeze, in
             order from the input. 'mapping' and 'embed': the generator's mapping network and label embedding.
             'no_path_length' and 'no_penalty': parameters that path length or gradient penalties do not depend on, whose
-            optimiser state those phases leave alone.
+            optimiser state those phases leave alone. Of a generator that grows by stages: 'stem', what comes from the
+            stage before and `train.freeze_g` keeps; 'input', what comes from there and trains all the same; 'head',
+            what is new.
     """
 
     sample: Shapes
@@ -167,13 +169,16 @@ def centre_per_class(w_avg: jax.Array, cond: jax.Array) -> jax.Array:
 
 
 def move_centre_per_class(w_avg: jax.Array, w: jax.Array, cond: jax.Array, beta: float) -> jax.Array:
-    """Move every class of a table w_avg float[k, w] towards the mean of its rows of w float[n, w]; others stay.
+    """Move the classes of a table w_avg float[k, w] towards their rows of w float[n, w], one row after another.
 
-    Classes are those of one-hot labels cond float[n, k].
+    A class that occurs m times moves m times, so the order of its rows counts; others stay. Classes are those of
+    one-hot labels cond float[n, k]. As StyleGAN-XL's code does it, but over the global batch.
     """
-    count = cond.sum(axis=0)[:, None]
-    mean = cond.T @ jax.lax.stop_gradient(w) / jnp.maximum(count, 1)
-    return jnp.where(count > 0, mean + (w_avg - mean) * beta, w_avg)
+    count = cond.sum(axis=0, keepdims=True)
+    later = (cond * (count - jnp.cumsum(cond, axis=0))).sum(axis=1)  # rows of its class that follow a row
+    shares = cond * ((1 - beta) * beta**later)[:, None]
+    new = jnp.matmul(shares.T, jax.lax.stop_gradient(w), precision="highest")
+    return w_avg * (beta**count).T + new
 
 
 class Gan(NamedTuple):
@@ -197,7 +202,8 @@ class Gan(NamedTuple):
         discriminate: (d, frozen, sample, cond, *, key, train) -> (logits float32[n, heads], moved). `key` is [n], one
             per example, or None where nothing is drawn.
         centre: (w_avg, cond) -> float[n, w], the mean styles of labels.
-        move_centre: (w_avg, w float[n, w], cond, beta) -> w_avg, `beta` of the way back from the batch's means.
+        move_centre: (w_avg, w float[n, w], cond, beta) -> w_avg, `beta` of the way back from the batch's means, or
+            from one row of its class after another.
         guide: (frozen, sample, cond) -> float[n], added to the generator's adversarial loss and already weighted, such
             as the loss of a frozen classifier. None: nothing.
         with_transform: (variables, transform float[3, 3], or float[n, 3, 3] for one per image) -> generator variables

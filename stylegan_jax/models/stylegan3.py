@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from stylegan_jax.config import ModelConfig
-from stylegan_jax.config.arch.stylegan3 import InputPlan, LayerPlan, make_plan
+from stylegan_jax.config.arch.stylegan3 import InputPlan, LayerPlan, Plan, make_plan
 from stylegan_jax.layers.dense import Dense, scaled_normal
-from stylegan_jax.models.gan import Gan, check_noise, draw_z, make_spec, merge
+from stylegan_jax.models.gan import Gan, GanSpec, check_noise, draw_z, make_spec, merge
 from stylegan_jax.models.precision import cast, low_dtype
 from stylegan_jax.models.stylegan2 import Discriminator, discriminator_layers, make_mapping
 from stylegan_jax.ops.filtered_lrelu import filtered_lrelu
@@ -120,20 +120,20 @@ class SynthesisLayer(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """The synthesis network: styles to an image."""
+    """The synthesis network of a plan: styles to an image."""
 
     config: ModelConfig
+    plan: Plan
 
     @nn.compact
     def __call__(self, ws: jax.Array, batch: int = 0) -> jax.Array:
         """Map ws float[n, l, w] to float32[n, h, w, c]; slot 0 belongs to the Fourier features."""
-        plan = make_plan(self.config)
-        x = FourierFeatures(plan.input, name="input")(ws[:, 0])
+        x = FourierFeatures(self.plan.input, name="input")(ws[:, 0])
         self.sow("intermediates", "features", x)
-        for layer in plan.layers:
+        for slot, layer in enumerate(self.plan.layers, 1):
             recomputed = 0 < self.config.remat_from <= layer.out.rate  # the gradient keeps the layer's input only
             make: Any = nn.remat(SynthesisLayer, static_argnums=(3,)) if recomputed else SynthesisLayer
-            x = make(self.config, layer, name=f"L{layer.index}")(x, ws[:, layer.index + 1], batch)
+            x = make(self.config, layer, name=f"L{layer.index}")(x, ws[:, slot], batch)
             self.sow("intermediates", f"x{layer.index}", x)  # "L…" names the layer itself
         return cast(x, None) * self.config.stylegan3.output_scale
 
@@ -145,12 +145,12 @@ class Generator(nn.Module):
 
     def setup(self) -> None:
         self.mapping = make_mapping(self.config)
-        self.synthesis = Synthesis(self.config)
+        self.synthesis = Synthesis(self.config, make_plan(self.config))
 
     def map_latents(self, z: jax.Array, cond: jax.Array) -> jax.Array:
         """Map z float[n, z] and cond float[n, k] to ws float[n, l, w]."""
         w = self.mapping(z, cond)
-        return jnp.broadcast_to(w[:, None], (w.shape[0], num_ws(self.config), w.shape[1]))
+        return jnp.broadcast_to(w[:, None], (w.shape[0], num_ws(self.synthesis.plan), w.shape[1]))
 
     def synthesize(self, ws: jax.Array, batch: int = 0) -> jax.Array:
         """Map ws float[n, l, w] to images float32[n, h, w, c]; with `batch`, statistics move."""
@@ -160,21 +160,26 @@ class Generator(nn.Module):
         return self.synthesize(self.map_latents(z, cond))
 
 
-def num_ws(config: ModelConfig) -> int:
+def num_ws(plan: Plan) -> int:
     """Return the number of style slots: the Fourier features, the layers and the RGB one (16 with 14 layers)."""
-    return config.stylegan3.num_layers + 2
+    return len(plan.layers) + 1
 
 
 def build(config: ModelConfig) -> Gan:
-    """Return the StyleGAN3 bundle of a model configuration.
-
-    The network has no noise inputs: `noise` and `key` are accepted and change nothing.
-    """
-    generator, discriminator = Generator(config), Discriminator(config)
-    label_dim = config.label_dim
+    """Return the StyleGAN3 bundle of a model configuration."""
     groups = {"freeze_d": discriminator_layers(config), "mapping": ("mapping",), "embed": ("mapping/embed",)}
     groups["no_penalty"] = ("b4/out/bias",)
-    spec = make_spec(config.image_shape, config.z_dim, num_ws(config), config.w_dim, label_dim, groups=groups)
+    slots = num_ws(make_plan(config))
+    spec = make_spec(config.image_shape, config.z_dim, slots, config.w_dim, config.label_dim, groups=groups)
+    return make_gan(spec, Generator(config), Discriminator(config))
+
+
+def make_gan(spec: GanSpec, generator: Generator, discriminator: Discriminator, *, moves: bool = True) -> Gan:
+    """Return the bundle of two networks; without `moves`, training leaves the averages of input magnitudes alone.
+
+    The generator has no noise inputs: `noise` and `key` are accepted and change nothing.
+    """
+    label_dim = spec.label_dim
 
     def init_g(key, frozen=()):
         return dict(generator.init(key, jnp.zeros((1, spec.z_dim)), jnp.zeros((1, label_dim))))
@@ -187,7 +192,7 @@ def build(config: ModelConfig) -> Gan:
 
     def synthesize(g, ws, inputs, *, noise="const", key=None, train=False, batch=None) -> Any:
         check_noise(noise)
-        if not train:
+        if not (train and moves):
             return {"image": generator.apply(g, ws, method="synthesize")}, {}
         image, new = generator.apply(g, ws, batch or ws.shape[0], method="synthesize", mutable=["buffers"])
         layers: Any = {k: v for k, v in new["buffers"]["synthesis"].items() if k != "input"}

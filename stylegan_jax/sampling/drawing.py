@@ -7,6 +7,7 @@ takes, or of how styles are truncated, is made in one place. The losses of train
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 
 from stylegan_jax import models
 from stylegan_jax.base import images
@@ -22,6 +23,7 @@ def map_styles(
     cond: jax.Array,
     psi: jax.Array | float | None = None,
     cutoff: int | None = None,
+    centroids: jax.Array | None = None,
 ) -> jax.Array:
     """Map latents and labels to styles, and truncate these.
 
@@ -34,6 +36,7 @@ def map_styles(
         psi: truncation, see `models.truncate`, or float[1, l, 1] for one per slot; None: the styles as they are mapped,
             to the bit, which psi=1 gives up to rounding only.
         cutoff: truncate the first so many slots only; None: all.
+        centroids: float[m, w]; truncation goes towards the nearest, whatever the class (XL §3.4); None: to `w_avg`.
 
     Returns:
         ws float[n, l, w].
@@ -42,7 +45,14 @@ def map_styles(
     if psi is None:
         return ws
     assert w_avg is not None, "truncation needs its centre"
-    return models.truncate(ws, gan.centre(w_avg, cond), psi, cutoff)
+    centre = gan.centre(w_avg, cond) if centroids is None else centroids[nearest(centroids, ws[:, 0])]
+    return models.truncate(ws, centre, psi, cutoff)
+
+
+def nearest(centroids: jax.Array, w: jax.Array) -> jax.Array:
+    """Return int[n], which of centroids float[m, w] has the least Euclidean distance to each row of w float[n, w]."""
+    products = jnp.matmul(w, centroids.T, precision="highest")
+    return jnp.argmin(jnp.sum(jnp.square(centroids), axis=1)[None] - 2 * products, axis=1)
 
 
 def draw(

@@ -42,6 +42,7 @@ class LoadedModel:
         d: discriminator variables, or None.
         provenance: where it comes from, as text to print or store.
         label_kind: what labels a workdir's data has: 'none', 'classes', 'multi-hot', 'vectors'; '' when unknown.
+        centroids: float32[m, w]: truncation pulls towards the nearest of them, whatever the class; None: to `w_avg`.
         is_grown: False for a checkpoint whose last layers are missing or fading in (progressive growing).
     """
 
@@ -54,6 +55,7 @@ class LoadedModel:
     provenance: dict[str, Any]
     label_kind: str = ""
     is_grown: bool = True
+    centroids: np.ndarray | None = dataclasses.field(default=None, repr=False)
 
     def replace(self, **changes: Any) -> LoadedModel:
         """Return the model with other attributes."""
@@ -62,9 +64,9 @@ class LoadedModel:
     _replace = replace  # its name in version 0.1
 
     @functools.cached_property
-    def _placed(self) -> tuple[Variables, jax.Array]:
-        """(g_ema, w_avg) on the default device."""
-        return jax.device_put((self.g_ema, self.w_avg))
+    def _placed(self) -> tuple[Variables, jax.Array, jax.Array | None]:
+        """(g_ema, w_avg, centroids) on the default device."""
+        return jax.device_put((self.g_ema, self.w_avg, self.centroids))
 
     def draw_inputs(self, seeds: Latents, label: Label = None, *, chunk: int = CHUNK) -> dict[str, np.ndarray]:
         """Return what the generator starts from, as `gan.spec.inputs` says, one row per seed.
@@ -126,8 +128,8 @@ class LoadedModel:
         inputs = self._as_inputs(z, label, chunk)
         cond = as_labels(label, len(inputs["z"]), self.gan.spec.label_dim, self.label_kind)
         check_truncation(psi, cutoff, self.gan.spec.num_ws)
-        run, (g, w_avg) = _mapper(self.gan), self._placed
-        ws = _in_parts(lambda part: run(g, w_avg, *part, np.float32(psi), cutoff), (inputs, cond), chunk)
+        run, (g, *centres) = _mapper(self.gan), self._placed
+        ws = _in_parts(lambda part: run(g, *centres, *part, np.float32(psi), cutoff), (inputs, cond), chunk)
         check_finite(ws, "styles", f"the model's weights hold such numbers, or psi, {psi:g}, makes them so large")
         return ws
 
@@ -181,7 +183,7 @@ class LoadedModel:
             self.check_moves()
             transform = np.broadcast_to(np.asarray(transform, np.float32), (len(ws), 3, 3))
         rows = (ws, synthesis_inputs(inputs, self.gan.spec, len(ws)), numbers.astype(np.uint32), transform)
-        run, (g, _) = _drawer(self.gan, noise), self._placed
+        run, (g, *_) = _drawer(self.gan, noise), self._placed
         for part, n in in_chunks(rows, chunk):
             image = jax.device_get(run(g, *part))[:n]
             check_finite(image, "images", "the model's weights hold such numbers, or its styles are too large")
@@ -240,10 +242,10 @@ class LoadedModel:
 
 @functools.lru_cache(maxsize=64)
 def _mapper(gan: models.Gan) -> Any:
-    def run(g, w_avg, inputs, cond, psi, cutoff):  # weights as arguments: as constants they would be compiled in
-        return drawing.map_styles(gan, g, w_avg, inputs, cond, psi, cutoff)
+    def run(g, w_avg, centroids, inputs, cond, psi, cutoff):  # weights as arguments, or they would be compiled in
+        return drawing.map_styles(gan, g, w_avg, inputs, cond, psi, cutoff, centroids)
 
-    return jax.jit(run, static_argnums=5)
+    return jax.jit(run, static_argnums=6)
 
 
 @functools.lru_cache(maxsize=64)

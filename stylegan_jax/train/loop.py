@@ -185,10 +185,12 @@ class Run:
             if restored is not None and self._is_stale(restored[1]):
                 self.log(f"nothing to do: {self._stale_line()}; raise config.train.early_stop_kimg, or set it to 0")
                 return restored[0]
-            source = run_on_all_processes(self._transfer_source) if restored is None else None
+            reload = self.task.reload if restored else None
+            source = run_on_all_processes(self._transfer_source) if restored is None or reload else None
             number = level_at(config, restored[1] if restored else 0)
             self.ahead.start(number)  # the programs compile while the state is made
             state, first = restored or (self._create(source), 0)
+            state = self._take(reload, state, source) if reload else state
             self.ahead.get(number)
             run_on_all_processes(lambda: record_config(self.folder, config))  # nothing can refuse this start any more
             while True:
@@ -345,9 +347,11 @@ class Run:
     def _create(self, source: Any) -> TrainState:
         """Initialise the state, from another model where there is one."""
         state = programs.create_state(self.task, self.layout, self.root_key, self.frozen)
-        if source is None:
-            return state
-        state, lines = self.task.transfer(state, source)
+        return state if source is None else self._take(self.task.transfer, state, source)
+
+    def _take(self, copy: Callable[..., Any], state: TrainState, source: Any) -> TrainState:
+        """Copy from another model into the state."""
+        state, lines = copy(state, source)
         self.log("\n".join(lines))
         return self.layout.place(state, self.layout.state(state))
 

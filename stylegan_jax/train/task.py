@@ -172,6 +172,7 @@ class Task(NamedTuple):
             (`checkpoints.averages`).
         open_source: path -> what `transfer` copies from, checked against abstract shapes of the state.
         transfer: (fresh state, source) -> (state, lines of a report).
+        reload: the same of a state that has been restored, before training goes on; None: it stays as it is.
         advice: what to change where training diverges, for an error message.
         warnings: means of a tick -> lines to show.
         short: reported term -> its name in the progress line.
@@ -187,6 +188,7 @@ class Task(NamedTuple):
     averages: Callable[[TrainState], dict[str, Any]]
     open_source: Callable[[str], Any]
     transfer: Callable[[TrainState, Any], tuple[TrainState, list[str]]]
+    reload: Callable[[TrainState, Any], tuple[TrainState, list[str]]] | None = None
     advice: str = "lower the learning rates"
     warnings: Callable[[Mapping[str, float]], list[str]] = lambda means: []
     short: Mapping[str, str] = MappingProxyType({})

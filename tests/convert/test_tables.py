@@ -38,6 +38,15 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "t": {"stylegan3": {"num_layers": 4}},
         "r_labels": {"stylegan3": {"num_layers": 4, "conv_kernel": 1, "use_radial_filters": True}, "label_dim": 2},
     },
+    "stylegan_xl": {
+        "stem": {"stylegan3": {"num_layers": 4}, "stylegan_xl": {"embed_rows": 4, "embed_dim": 7}},
+        "labels_stage": {
+            "stylegan3": {"num_layers": 4, "conv_kernel": 1, "use_radial_filters": True},
+            "stylegan_xl": {"up_factors": [2], "head_layers": [3], "embed_rows": 4, "embed_dim": 7},
+            "resolution": 32,
+            "label_dim": 3,
+        },
+    },
     "r3gan": {
         "plain": {"r3gan": {"widths": [8, 8, 4], "groups": [4, 4, 2], "blocks": [1, 2, 1]}, "mbstd_channels": 0},
         "labels": {

@@ -113,12 +113,12 @@ def test_values_without_a_plan_are_refused_with_the_rule(changes, own, words):
 
 
 def test_the_table_of_a_plan_has_a_row_per_layer():
-    rows = format_plan(full(256, radial=True)).splitlines()
+    rows = format_plan(make_plan(full(256, radial=True))).splitlines()
     assert len(rows) == 2 + 1 + 15
     assert rows[1].split()[:4] == ["layer", "channels", "size", "rate"]
     assert rows[3].split()[:7] == ["L0", "1024", "->", "1024", "36x36", "16", "2"] and "radial" in rows[3]
     assert "critical" in rows[-2] and rows[-1].split()[0] == "rgb"
-    assert ARCH_RULES["stylegan3"].describe(full(256)) == format_plan(full(256))
+    assert ARCH_RULES["stylegan3"].describe(full(256)) == format_plan(make_plan(full(256)))
     assert ARCH_RULES["stylegan2"].describe(variants.make_config("stylegan2")) == ""
 
 
@@ -186,7 +186,7 @@ def test_layers_run_in_their_dtype():
 
     def features(key):
         variables = generator.init(key, jnp.zeros((1, config.z_dim)), jnp.zeros((1, 0)))
-        ws = jnp.zeros((1, stylegan3.num_ws(config), config.w_dim))
+        ws = jnp.zeros((1, stylegan3.num_ws(make_plan(config)), config.w_dim))
         return generator.apply(variables, ws, method="synthesize", mutable=["intermediates"])
 
     image, seen = jax.eval_shape(features, jax.random.key(0))

@@ -18,6 +18,7 @@ N = 8
 SMALL = {"resolution": 8, "channel_base": 64, "channel_max": 8, "z_dim": 6, "w_dim": 10, "mapping_layers": 1}
 SMALL |= {"d_mapping_layers": 1, "compute_dtype": "float32", "label_dim": 0}
 SMALL3 = {"num_layers": 3, "num_critical": 1, "margin_size": 2, "filter_size": 3}  # of model.stylegan3
+SMALLX = {"embed_rows": 4, "embed_dim": 5}  # of model.stylegan_xl
 RADIAL = {"conv_kernel": 1, "use_radial_filters": True, "channel_base": 128, "channel_max": 12}
 VARIANTS = {
     "stylegan1": {
@@ -60,6 +61,16 @@ VARIANTS = {
         },
     },
 }
+VARIANTS["stylegan_xl"] = {
+    "labels_stage": {
+        "stylegan_xl": {"up_factors": (2,), "head_layers": (3,)},
+        "stylegan3": RADIAL | {"num_layers": 2},
+        "label_dim": 3,
+        "resolution": 24,
+        "base_size": (6, 5),
+        "img_channels": 1,
+    },
+}
 SMALLR = {"widths": (8, 6), "groups": (4, 3), "blocks": (1, 2)}  # of model.r3gan
 VARIANTS["r3gan"] = {
     "grouped": {"mbstd_channels": 0},
@@ -77,6 +88,7 @@ LABELS = {
     "stylegan1": "labels_wide",
     "stylegan2": "resnet_labels",
     "stylegan3": "r_labels_wide",
+    "stylegan_xl": "labels_stage",
     "r3gan": "labels_wide",
 }
 NOISY = ("stylegan1", "stylegan2")
@@ -94,8 +106,9 @@ def make_config(arch: str, variant: str | None = None, **changes) -> ModelConfig
     tree = common.get_config().model.to_dict() | SMALL
     own = VARIANTS[arch][variant or MAIN[arch]] | changes
     if arch in tree:
-        small = {"stylegan1": {}, "stylegan3": SMALL3, "r3gan": SMALLR}[arch]
-        own |= {arch: tree[arch] | small | own.get(arch, {})}
+        small = {"stylegan1": {}, "stylegan3": SMALL3, "stylegan_xl": SMALLX, "r3gan": SMALLR}
+        groups = ("stylegan3", "stylegan_xl") if arch == "stylegan_xl" else (arch,)
+        own |= {name: tree[name] | small[name] | own.get(name, {}) for name in groups}
     return model_from_dict(tree | own | {"arch": arch})
 
 

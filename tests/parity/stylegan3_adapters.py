@@ -53,6 +53,7 @@ def check_layer(plan: LayerPlan, want: dict) -> None:
         "out_channels": out.channels,
         "conv_kernel": plan.kernel,
         "name": plan.official_name,
+        "use_fp16": plan.is_lowp,
     }
     numbers = {
         "in_cutoff": source.cutoff,

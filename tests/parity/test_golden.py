@@ -21,12 +21,13 @@ from .r3gan_adapters import ADAPTERS as R3GAN
 from .stylegan1_adapter import ADAPTERS as STYLEGAN1
 from .stylegan3_adapters import ADAPTERS as STYLEGAN3
 from .training_adapter import ADAPTERS as TRAINING
+from .xl_adapters import ADAPTERS as XL
 
-ADAPTERS = OPS | MODELS | STYLEGAN1 | STYLEGAN3 | R3GAN | TRAINING | AUGMENT | EQUIVARIANCE | METRICS
+ADAPTERS = OPS | MODELS | STYLEGAN1 | STYLEGAN3 | R3GAN | XL | TRAINING | AUGMENT | EQUIVARIANCE | METRICS
 
 # Families whose architecture or feature does not exist here yet; the only cases that are not compared.
 NOT_YET = {
-    "mapping/stylegan-xl mapping network": "StyleGAN-XL",
+    "design/stylegan-xl state tables": "StyleGAN-XL",
     "projected/projected-gan single-scale discriminator head": "StyleGAN-XL",
     "projected/projected-gan single-scale discriminator head (class conditional)": "StyleGAN-XL",
     "projected/random cross-channel and cross-scale mixing": "StyleGAN-XL",
@@ -42,6 +43,9 @@ FLOAT32 = {
     "sg2_discriminator_skip_8_cond_default_cmap",  # the nearest to its bounds
     "sg3_generator_r_16_clamp",
     "training_step_skip_resnet_8",
+    "xl_generator_r_16",
+    "xl_superres_reload",
+    "xl_superres_t_32_up2",
 }
 
 

@@ -13,12 +13,13 @@ from helpers import same_bits
 from configs import tiny
 from stylegan_jax import load_model
 from stylegan_jax.base import rng
+from stylegan_jax.base.trees import flatten
 from stylegan_jax.config import ConfigError, from_dict
 from stylegan_jax.convert import write_model_folder
 from stylegan_jax.runtime.mesh import make_layout
 from stylegan_jax.sampling.model import LoadedModel
 from stylegan_jax.train import programs
-from stylegan_jax.train.gan.transfer import Source, open_source, transfer
+from stylegan_jax.train.gan.transfer import Source, open_source, reload, transfer
 from stylegan_jax.train.tasks import make_task
 
 
@@ -175,3 +176,64 @@ def test_nothing_to_load_is_an_error(tmp_path):
         load_model(tmp_path / "absent")
     with pytest.raises(ConfigError, match="contains no model"):
         load_model(tmp_path)
+
+
+XL = {
+    "model.arch": "stylegan_xl",
+    "model.label_dim": 3,
+    "model.stylegan3.num_layers": 3,
+    "model.stylegan3.num_critical": 1,
+    "model.stylegan_xl.embed_rows": 4,
+    "model.stylegan_xl.embed_dim": 5,
+}
+STAGE = {"model.stylegan_xl.up_factors": (2,), "model.stylegan_xl.head_layers": (3,), "train.freeze_g": "stem"}
+
+
+def xl_config(**changes):
+    return make_config(**XL | changes)
+
+
+def drawn_state(config, seed):
+    """A state of random numbers, without compiling anything."""
+    draw = np.random.default_rng(seed)
+    shapes = programs.state_shapes(make_task(config, make_layout(1)), make_layout(1))
+    return jax.tree.map(lambda x: np.asarray(draw.standard_normal(x.shape), x.dtype), shapes)
+
+
+def as_source(config, state):
+    g_ema = state.nets["g"] | {"params": state.ema["g"]}
+    model = LoadedModel(config.model, None, g_ema, state.moving["w_avg"], state.nets["g"], state.nets["d"], {})
+    return Source(model, "before")
+
+
+def differing(a, b):
+    a, b = flatten(a), flatten(b)
+    return {name for name in a if not np.array_equal(a[name], b[name])}
+
+
+def test_a_stage_takes_the_average_of_the_stage_before_and_a_reload_takes_less():
+    stem = xl_config()
+    stage = xl_config(**STAGE, **{"model.resolution": 16, "train.init_from": "before", "train.reload_stem": True})
+    before, fresh = drawn_state(stem, 1), drawn_state(stage, 2)
+    state, lines = transfer(stage, fresh, as_source(stem, before))
+    for got, initial in ((state.nets["g"]["params"], fresh.nets["g"]["params"]), (state.ema["g"], fresh.ema["g"])):
+        taken = differing(got, initial)
+        assert {name.split("/")[1] for name in taken} == {"embed", "fc0", "input", "L0", "L1"}  # L3 there was RGB
+        assert not taken & differing({name: flatten(got)[name] for name in taken}, before.ema["g"])
+    assert differing(state.nets["g"]["buffers"], fresh.nets["g"]["buffers"]) >= {
+        "synthesis/input/freqs",
+        "synthesis/L0/magnitude_ema",
+    }
+    jax.tree.map(np.testing.assert_array_equal, state.nets["d"], fresh.nets["d"])
+    np.testing.assert_array_equal(state.moving["w_avg"], before.moving["w_avg"])
+    report = "\n".join(lines)
+    assert "  stem: 13 arrays loaded (" in report and "numbers), frozen (config.train.freeze_g)\n" in report
+    assert "  input: 3 arrays loaded (" in report and "  head: 16 arrays new (" in report
+    assert "    dropped: synthesis/L2/weight\n" in report and report.endswith("  D: starts anew")
+
+    later = drawn_state(stage, 3)
+    again, lines = reload(stage, later, as_source(stem, before))
+    moved = differing(again.nets["g"]["params"], later.nets["g"]["params"])
+    assert moved == differing(again.ema["g"], later.ema["g"]) == {n for n in moved if "synthesis/input" not in n}
+    assert {n.split("/")[1] for n in moved} == {"embed", "fc0", "L0", "L1"} and "reload_stem" in lines[0]
+    np.testing.assert_array_equal(again.moving["w_avg"], before.moving["w_avg"])

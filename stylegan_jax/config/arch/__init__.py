@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from stylegan_jax.config.arch import r3gan, stylegan1, stylegan2, stylegan3
+from stylegan_jax.config.arch import r3gan, stylegan1, stylegan2, stylegan3, stylegan_xl
 
 if TYPE_CHECKING:
     from stylegan_jax.config.fields import ExperimentConfig, ModelConfig
@@ -20,6 +20,8 @@ class ArchRules(NamedTuple):
         describe: the lines that it adds to a dry run, or ''.
         check_run: raise ConfigError for keys outside `model` that do not fit it.
         same: keys of `model` that no shape tells of, and that must be equal to start from other weights.
+        starts_stage: (ours, the source's, its path) -> whether to start from it is to begin a super-resolution stage on
+            it, which takes the source's layers for what is below; raise ConfigError if it is neither that nor the same.
     """
 
     title: str
@@ -27,12 +29,16 @@ class ArchRules(NamedTuple):
     describe: Callable[[ModelConfig], str] = lambda model: ""
     check_run: Callable[[ExperimentConfig], None] = lambda config: None
     same: tuple[str, ...] = ()
+    starts_stage: Callable[[ModelConfig, ModelConfig, str], bool] = lambda ours, theirs, path: False
 
 
 ARCH_RULES: dict[str, ArchRules] = {
     "stylegan1": ArchRules("StyleGAN", stylegan1.check, check_run=stylegan1.check_run, same=("stylegan1",)),
     "stylegan2": ArchRules("StyleGAN2", stylegan2.check),
-    "stylegan3": ArchRules("StyleGAN3", stylegan3.check, stylegan3.format_plan),
+    "stylegan3": ArchRules("StyleGAN3", stylegan3.check, stylegan3.describe),
+    "stylegan_xl": ArchRules(
+        "StyleGAN-XL", stylegan_xl.check, stylegan_xl.describe, starts_stage=stylegan_xl.starts_stage
+    ),
     "r3gan": ArchRules("R3GAN", r3gan.check, r3gan.describe, r3gan.check_run),
 }
 """`config.model.arch` -> its rules; `models.ARCHS` has the networks under the same names."""

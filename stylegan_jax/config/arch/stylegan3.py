@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class StyleGAN3Config:
-    """Keys of arch 'stylegan3' only; the defaults are T."""
+    """Keys of arch 'stylegan3', and of the stem of 'stylegan_xl'; the defaults are StyleGAN3-T."""
 
     num_layers: int = field(14, "synthesis layers before the RGB one", least=1)
     num_critical: int = field(2, "of them, critically sampled ones at the end", least=1)
@@ -154,14 +155,35 @@ def make_plan(config: ModelConfig) -> Plan:
     """
     _check_bands(config)
     c = config.stylegan3
+    signals = make_signals(config, c.num_layers, c.first_cutoff, c.first_stopband)
+    first = signals[0]
+    layers = make_layers(config, 0, [first, *signals[:-1]], signals)
+    return Plan(InputPlan(first.channels, first.size, first.rate, first.cutoff), layers)
+
+
+def make_signals(
+    config: ModelConfig, count: int, cutoff: float, stopband: float, source: Signal | None = None
+) -> list[Signal]:
+    """Return what `count` layers and the RGB one make, up to half the image height.
+
+    Args:
+        config: the model; its resolution is where they end.
+        count: layers before the RGB one.
+        cutoff: of the first.
+        stopband: of the first.
+        source: the first has its rate and channels; None: those that follow from its stopband and cutoff.
+
+    Raises:
+        ConfigError: a layer has no channels.
+    """
+    c = config.stylegan3
     height, width = config.image_shape[:2]
     last_cutoff = height / 2
     last_stopband = last_cutoff * c.last_stopband_rel
-    exponents = np.minimum(np.arange(c.num_layers + 1) / (c.num_layers - c.num_critical), 1)
-    cutoffs = c.first_cutoff * (last_cutoff / c.first_cutoff) ** exponents
-    stopbands = c.first_stopband * (last_stopband / c.first_stopband) ** exponents
+    exponents = np.minimum(np.arange(count + 1) / (count - c.num_critical), 1)
+    cutoffs = cutoff * (last_cutoff / cutoff) ** exponents
+    stopbands = stopband * (last_stopband / stopband) ** exponents
     rates = _rates(stopbands, height, width)
-    half_widths = np.maximum(stopbands, rates / 2) - cutoffs
     base, most = c.channel_base or config.channel_base, c.channel_max or config.channel_max
     channels = np.rint(np.minimum(base / 2 / cutoffs, most)).astype(int)
     if channels.min() < 1:
@@ -169,15 +191,25 @@ def make_plan(config: ModelConfig) -> Plan:
             f"config.model.channel_base is {base}; at cutoff {cutoffs[-1]:g} that leaves no channel; use at least "
             f"{int(np.ceil(2 * cutoffs[-1]))}"
         )
+    if source is not None:
+        rates[0], channels[0] = source.rate, source.channels
     channels[-1] = config.img_channels
+    half_widths = np.maximum(stopbands, rates / 2) - cutoffs
     signals = []
-    for i in range(c.num_layers + 1):
-        rate, margin = int(rates[i]), 0 if i >= c.num_layers - 1 else 2 * c.margin_size
+    for i in range(count + 1):
+        rate, margin = int(rates[i]), 0 if i >= count - 1 else 2 * c.margin_size
         size = (rate + margin, rate * width // height + margin)
         signals.append(Signal(int(channels[i]), size, rate, float(cutoffs[i]), float(half_widths[i])))
-    first = signals[0]
-    layers = [_layer(config, i, signals[max(i - 1, 0)], signals[i]) for i in range(c.num_layers + 1)]
-    return Plan(InputPlan(first.channels, first.size, first.rate, first.cutoff), tuple(layers))
+    return signals
+
+
+def make_layers(
+    config: ModelConfig, first: int, sources: Sequence[Signal], signals: Sequence[Signal]
+) -> tuple[LayerPlan, ...]:
+    """Return the layers, numbered from `first`, that make each of the signals from its source; the last one is RGB."""
+    last, critical = len(signals) - 1, len(signals) - 1 - config.stylegan3.num_critical
+    pairs = enumerate(zip(sources, signals, strict=True))
+    return tuple(_layer(config, first + i, a, b, is_critical=i >= critical, is_rgb=i == last) for i, (a, b) in pairs)
 
 
 def check(model: ModelConfig) -> None:
@@ -220,9 +252,10 @@ def _rates(stopbands: np.ndarray, height: int, width: int) -> np.ndarray:
     return odd << np.clip(wanted, max(top - twos(width), 0), top)
 
 
-def _layer(config: ModelConfig, index: int, source: Signal, out: Signal) -> LayerPlan:
+def _layer(
+    config: ModelConfig, index: int, source: Signal, out: Signal, *, is_critical: bool, is_rgb: bool
+) -> LayerPlan:
     c = config.stylegan3
-    is_rgb = index == c.num_layers
     kernel = 1 if is_rgb else c.conv_kernel
     tmp_rate = max(source.rate, out.rate) * (1 if is_rgb else c.lrelu_upsampling)
     up, down = tmp_rate // source.rate, tmp_rate // out.rate
@@ -233,7 +266,6 @@ def _layer(config: ModelConfig, index: int, source: Signal, out: Signal) -> Laye
         total = (out.size[axis] - 1) * down + 1 - full * up + up_taps + down_taps - 2
         before = (total + up) // 2  # samples lie at the centres of their cells (SG3 App. C.3)
         sides += [before, total - before]
-    is_critical = index >= c.num_layers - c.num_critical
     return LayerPlan(
         index=index,
         source=source,
@@ -252,14 +284,18 @@ def _layer(config: ModelConfig, index: int, source: Signal, out: Signal) -> Laye
     )
 
 
-def count_taps(config: ModelConfig) -> int:
+def count_taps(plan: Plan) -> int:
     """Return the number of taps of all filters."""
-    return sum(p.up_taps + p.down_taps ** (1 + p.radial) for p in make_plan(config).layers)
+    return sum(p.up_taps + p.down_taps ** (1 + p.radial) for p in plan.layers)
 
 
-def format_plan(config: ModelConfig) -> str:
-    """Return the layer plan as a table."""
-    plan = make_plan(config)
+def describe(config: ModelConfig) -> str:
+    """Return the layer plan of a configuration as a table."""
+    return format_plan(make_plan(config))
+
+
+def format_plan(plan: Plan) -> str:
+    """Return a layer plan as a table."""
     size = lambda s: f"{s[0]}x{s[1]}"
     head = ("layer", "channels", "size", "rate", "cutoff", "half-width", "kernel", "up/down", "taps", "filter", "lowp")
     first = plan.input

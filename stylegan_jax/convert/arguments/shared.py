@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from stylegan_jax.config import ConfigError, ExperimentConfig, ModelConfig, model_from_dict
-from stylegan_jax.config.arch.stylegan3 import count_taps
+from stylegan_jax.config.arch.stylegan3 import count_taps, make_plan
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import OfficialNet, listing
 
@@ -34,6 +34,7 @@ SHARED = (
 )
 LIMITS = {
     "stylegan3": {"num_layers": 100, "filter_size": 32, "lrelu_upsampling": 8, "margin_size": 1000, "conv_kernel": 31},
+    "stylegan_xl": {"up_factors": 16, "head_layers": 100, "embed_rows": 1 << 20, "embed_dim": 1 << 14},
     "r3gan": {"widths": 1 << 14, "groups": 1 << 14, "blocks": 100, "expansion": 16, "embed_dim": 1 << 14},
 }
 """Largest values of an architecture's own keys that a file may ask for."""
@@ -41,7 +42,7 @@ MAX_SIZE = 1 << 14
 """Largest height and width of images that a file may ask for."""
 MAX_TAPS = 64
 """Largest number of taps of a resampling filter that a file may ask for."""
-FILTER_TAPS: dict[str, Callable[[ModelConfig], int]] = {"stylegan3": count_taps}
+FILTER_TAPS: dict[str, Callable[[ModelConfig], int]] = {"stylegan3": lambda model: count_taps(make_plan(model))}
 """Taps of the filters that an architecture designs by its configuration."""
 MAX_FILTER_TAPS = 1 << 13
 """Largest number of them; StyleGAN3 at 1024x1024 has 410 (T) and 1994 (R)."""

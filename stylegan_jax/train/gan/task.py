@@ -99,6 +99,7 @@ def make_task(
         averages=stored_averages,
         open_source=functools.partial(transfer.open_source, config),
         transfer=functools.partial(transfer.transfer, config),
+        reload=functools.partial(transfer.reload, config) if config.train.reload_stem else None,
         advice=ADVICE,
         warnings=functools.partial(augment_warnings, config),
         short=SHORT,
@@ -162,6 +163,16 @@ def check_frozen(config: ExperimentConfig, spec: GanSpec) -> None:
         raise ConfigError(
             "config.train.freeze_mapping is 'embed' and this model has no labels, so no embedding; use 'none' or 'all'"
         )
+    if t.freeze_g != "none" and "stem" not in spec.groups:
+        raise ConfigError(
+            f"config.train.freeze_g is {t.freeze_g!r} and this model has no stage before; use 'none', or stages of "
+            "arch 'stylegan_xl'"
+        )
+    if t.reload_stem and not (t.init_from and "stem" in spec.groups):
+        raise ConfigError(
+            f"config.train.reload_stem is True with init_from={t.init_from!r}; it needs a super-resolution stage of "
+            "arch 'stylegan_xl', and in init_from the stage before"
+        )
 
 
 def _load(name: str) -> Frozen:
@@ -172,6 +183,8 @@ def _load(name: str) -> Frozen:
 def _optimizers(config: ExperimentConfig, spec: GanSpec) -> dict[str, optim.Optimizer]:
     t, loss, groups = config.train, config.loss, spec.groups
     held = {"none": (), "embed": groups.get("embed", ()), "all": groups.get("mapping", ())}[t.freeze_mapping]
+    stem, fourier = groups.get("stem", ()), groups.get("input", ())
+    held += {"none": (), "stem": stem, "stem_input": (*stem, *fourier)}[t.freeze_g]
     g_interval = loss.g_reg_interval if loss.pl_weight else 0
     d_interval = loss.d_reg_interval if loss.d_reg != "none" else 0  # 0: also where it is part of d_main
     frozen_d = groups.get("freeze_d", ())[: t.freeze_d]

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from stylegan_jax import models
 from stylegan_jax.base.errors import visible
 from stylegan_jax.base.trees import flatten, unflatten
 from stylegan_jax.config import ARCH_RULES, ConfigError, ExperimentConfig, ModelConfig
@@ -53,6 +54,8 @@ def transfer(config: ExperimentConfig, state: TrainState, source: Source) -> tup
     """
     model, path = source
     _check_same(config.model, model, path)
+    if ARCH_RULES[config.model.arch].starts_stage(config.model, model.config, path):
+        return _begin_stage(config, state, source)
     problems: list[str] = []
     lines = [f"initialised from {path}"]
     g = _merge_network("G", state.nets["g"], model.g or model.g_ema, lines, problems)
@@ -66,15 +69,88 @@ def transfer(config: ExperimentConfig, state: TrainState, source: Source) -> tup
         d = _merge_network("D", d, model.d, lines, problems)
     have = state.moving["w_avg"]
     w_avg = _mean_styles(jnp.array(model.w_avg), have, lines, problems)
+    moving = state.moving | {"w_avg": w_avg.astype(have.dtype)}
+    new = state.replace(nets=state.nets | {"g": g, "d": d}, ema=state.ema | {"g": average}, moving=moving)
+    return _unless(problems, config, source, new), lines
+
+
+def _begin_stage(config: ExperimentConfig, state: TrainState, source: Source) -> tuple[TrainState, list[str]]:
+    """Start a super-resolution stage: what is below comes from the average of the stage before, into G and its average.
+
+    Everything of it is taken as it was, the Fourier input too; the head and D start anew.
+    """
+    model, path = source
+    groups, problems = models.build(config.model).spec.groups, []
+    frozen = {"none": (), "stem": ("stem",), "stem_input": ("stem", "input")}[config.train.freeze_g]
+    lines = [f"initialised from {path}, the average of the stage before"]
+    want = flatten(state.ema["g"])
+    for name in ("stem", "input", "head"):
+        paths = [path for path in want if _is_below(path, groups[name])]
+        size, is_new = sum(want[path].size for path in paths), name == "head"
+        how = "new" if is_new else "loaded"
+        fate = "frozen (config.train.freeze_g)" if name in frozen else "trained"
+        lines.append(f"  {name}: {len(paths)} arrays {how} ({size:,d} numbers), {fate}")
+        lines += [f"    new: {path}" for path in paths if is_new]
+    below = (*groups["stem"], *groups["input"])
+    state = _take(state, model, below, lines, problems)
+    left = [path for path in flatten(model.g_ema["params"]) if not _is_below(path, below)]
+    lines += [f"    dropped: {path}" for path in left] + ["  D: starts anew"]
+    return _unless(problems, config, source, state), lines
+
+
+def reload(config: ExperimentConfig, state: TrainState, source: Source) -> tuple[TrainState, list[str]]:
+    """Take the stages before again, as the published code does at every start: all of them but the Fourier input.
+
+    The mean styles come from there too. Arguments, returned values and errors are those of `transfer`.
+    """
+    groups, problems = models.build(config.model).spec.groups, []
+    _check_same(config.model, source.model, source.path)
+    ARCH_RULES[config.model.arch].starts_stage(config.model, source.model.config, source.path)
+    lines = [f"stem loaded again from {source.path} (config.train.reload_stem)"]
+    state = _take(state, source.model, groups["stem"], lines, problems)
+    return _unless(problems, config, source, state), lines
+
+
+def _take(
+    state: TrainState, model: LoadedModel, starts: tuple[str, ...], lines: list[str], problems: list[str]
+) -> TrainState:
+    """Put the averaged arrays below these paths, and the mean styles, into G and its average."""
+    g = {name: take(tree, model.g_ema.get(name, {}), starts, problems) for name, tree in state.nets["g"].items()}
+    average = take(state.ema["g"], model.g_ema["params"], starts, [])
+    have = state.moving["w_avg"]
+    w_avg = _mean_styles(jnp.array(model.w_avg), have, lines, problems).astype(have.dtype)
+    moving = state.moving | {"w_avg": w_avg}
+    return state.replace(nets=state.nets | {"g": g}, ema=state.ema | {"g": average}, moving=moving)
+
+
+def take(target: Any, source: Any, starts: tuple[str, ...], problems: list[str]) -> Any:
+    """Return a tree with the arrays of `source` below the paths `starts`; adds to `problems` what does not fit."""
+    out, have = flatten(target), flatten(source)
+    for name, leaf in out.items():
+        if not _is_below(name, starts):
+            continue
+        if name not in have or jnp.shape(have[name]) != leaf.shape:
+            found = jnp.shape(have[name]) if name in have else "missing"
+            problems.append(f"{name}: {found} in the source, {leaf.shape} here")
+        else:
+            out[name] = jnp.array(have[name], leaf.dtype)  # a copy: the state is donated
+    return unflatten(out)
+
+
+def _is_below(path: str, starts: tuple[str, ...]) -> bool:
+    return any(f"{path}/".startswith(f"{start}/") for start in starts)
+
+
+def _unless(problems: list[str], config: ExperimentConfig, source: Source, state: TrainState) -> TrainState:
+    """Return the state, unless there are problems."""
     if problems:
         raise ConfigError(
-            f"config.train.init_from={path} does not fit this model:\n  "
+            f"config.train.init_from={source.path} does not fit this model:\n  "
             + "\n  ".join(problems)
             + "\nUse the source's channel_base, channel_max, w_dim, mapping_layers and layouts: "
-            + _differences(model, config.model)
+            + _differences(source.model, config.model)
         )
-    moving = state.moving | {"w_avg": w_avg.astype(have.dtype)}
-    return state.replace(nets=state.nets | {"g": g, "d": d}, ema=state.ema | {"g": average}, moving=moving), lines
+    return state
 
 
 def _mean_styles(w_avg: Any, have: Any, lines: list[str], problems: list[str]) -> Any:

@@ -1,0 +1,197 @@
+"""StyleGAN-XL (Sauer et al. 2022): its keys, their rules, and the plan of a stem with stages of super-resolution on it.
+
+The stem is a StyleGAN3 generator, of the keys `model.stylegan3`. A stage cuts off the critically sampled layers of what
+is below and puts a head there, which ends at a larger image. The whole generator follows from the configuration alone:
+`model.resolution` is where the last stage ends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import TYPE_CHECKING
+
+from stylegan_jax.base.errors import ConfigError
+from stylegan_jax.config.arch import stylegan3
+from stylegan_jax.config.arch.stylegan2 import check_mapping
+from stylegan_jax.config.arch.stylegan3 import LayerPlan, Plan, format_plan, make_layers, make_signals
+from stylegan_jax.config.documented import check_fields, field
+
+if TYPE_CHECKING:
+    from stylegan_jax.config.fields import ModelConfig
+
+UP_FACTORS = (2, 4, 8, 16)
+MOST_VALUES = 2**31
+"""Values of a feature map of one image that a 32-bit index cannot count."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StyleGANXLConfig:
+    """Keys of arch 'stylegan_xl' only, beside those of `model.stylegan3`.
+
+    There, `channel_base` and `channel_max` are what the layers have: published commands double them (T) or multiply
+    them by four (R).
+    """
+
+    up_factors: tuple[int, ...] = field(
+        (),
+        "by how much each super-resolution stage enlarges the image: 2, 4, 8 or 16; the stem ends at "
+        "model.resolution / their product; (): the stem alone",
+    )
+    head_layers: tuple[int, ...] = field(
+        (), "of each stage: layers that it adds before the RGB one, at least 3 (published: 7, on small data 4)"
+    )
+    embed_rows: int = field(
+        1000, "classes in the table of embeddings, of which labels use the first; it exists without labels too", least=1
+    )
+    embed_dim: int = field(320, "size of an embedding: channels of the last stage of EfficientNet-Lite0", least=1)
+
+
+def stem_of(model: ModelConfig, stages: int = 0) -> ModelConfig:
+    """Return the model with its first so many stages only."""
+    own = model.stylegan_xl
+    resolution = model.resolution // math.prod(own.up_factors[stages:])
+    fewer = dataclasses.replace(own, up_factors=own.up_factors[:stages], head_layers=own.head_layers[:stages])
+    return dataclasses.replace(model, resolution=resolution, stylegan_xl=fewer)
+
+
+@functools.cache
+def make_plan(model: ModelConfig) -> Plan:
+    """Return the layer plan of a StyleGAN-XL configuration (XL §3.2).
+
+    A head starts from what the last layer below makes: its first layer keeps the rate, the cutoff and the channels.
+    Numbers of layers skip one, once, where the first head begins, as in official files.
+
+    Raises:
+        ConfigError: a value does not permit a plan.
+    """
+    *below, head_layers = (0, *model.stylegan_xl.head_layers)
+    if not below:
+        return stylegan3.make_plan(model)
+    plan = make_plan(stem_of(model, len(below) - 1))
+    kept = [layer for layer in plan.layers if not layer.is_critical]
+    last = kept[-1].out
+    signals = make_signals(model, head_layers, last.cutoff, last.half_width + last.cutoff, last)
+    head = make_layers(model, len(kept) + 1, [last, *signals[:-1]], signals)
+    return Plan(plan.input, (*kept, *head))
+
+
+def split_plan(model: ModelConfig) -> tuple[tuple[LayerPlan, ...], tuple[LayerPlan, ...]]:
+    """Return (layers of the stages before, layers of the last stage); of a stem alone, none and all."""
+    layers, heads = make_plan(model).layers, model.stylegan_xl.head_layers
+    count = len(layers) - heads[-1] - 1 if heads else 0
+    return layers[:count], layers[count:]
+
+
+def largest_map(plan: Plan) -> tuple[LayerPlan, tuple[int, int, int]]:
+    """Return (layer, (h, w, c)) of the largest map of a generator: around a leaky ReLU, between its two filters."""
+
+    def shape(p: LayerPlan) -> tuple[int, int, int]:
+        height, width = ((size - 1) * p.down + p.down_taps for size in p.out.size)
+        return height, width, p.out.channels
+
+    layer = max(plan.layers, key=lambda p: math.prod(shape(p)))
+    return layer, shape(layer)
+
+
+def check(model: ModelConfig) -> None:
+    """Check that the keys permit a layer plan, and that the table has a row for every class."""
+    own = model.stylegan_xl
+    check_mapping(model)
+    check_fields(own, "model.stylegan_xl.")
+    if model.grows:
+        raise ConfigError(
+            "config.model.grows is True with arch='stylegan_xl', which grows by stages of its own; use "
+            "config.model.stylegan_xl.up_factors"
+        )
+    if model.label_dim > own.embed_rows:
+        raise ConfigError(
+            f"config.model.label_dim is {model.label_dim}; the table of embeddings has {own.embed_rows} rows; set "
+            f"config.model.stylegan_xl.embed_rows to at least {model.label_dim}"
+        )
+    _check_stages(model)
+    layer, shape = largest_map(make_plan(model))
+    if math.prod(shape) >= MOST_VALUES:
+        raise ConfigError(
+            f"config.model.stylegan_xl.up_factors is {own.up_factors} with head_layers={own.head_layers}; layer "
+            f"L{layer.index} enlarges by {layer.up}, and its map of {'x'.join(map(str, shape))} has 2^31 "
+            "values or more for one image; use more head layers, or several smaller factors"
+        )
+
+
+def _check_stages(model: ModelConfig) -> None:
+    own, c = model.stylegan_xl, model.stylegan3
+    if len(own.up_factors) != len(own.head_layers):
+        raise ConfigError(
+            f"config.model.stylegan_xl.head_layers is {own.head_layers} and up_factors {own.up_factors}; each stage "
+            "needs an entry in both"
+        )
+    least = max(3, c.num_critical + 1)
+    for factor, layers in zip(own.up_factors, own.head_layers, strict=True):
+        if factor not in UP_FACTORS:
+            raise ConfigError(
+                f"config.model.stylegan_xl.up_factors is {own.up_factors}; each must be one of {UP_FACTORS}"
+            )
+        if layers < least:
+            raise ConfigError(
+                f"config.model.stylegan_xl.head_layers is {own.head_layers}; each must be at least {least}, as "
+                f"num_critical={c.num_critical} of them are critically sampled (published: 7)"
+            )
+    stem = model.resolution // math.prod(own.up_factors)
+    if stem * math.prod(own.up_factors) != model.resolution or stem < 2 * model.base_size[0]:
+        raise ConfigError(
+            f"config.model.resolution is {model.resolution} with up_factors {own.up_factors}, which leaves a stem of "
+            f"{model.resolution / math.prod(own.up_factors):g}; a stem has at least {2 * model.base_size[0]} rows "
+            "(published: 16)"
+        )
+
+
+def starts_stage(ours: ModelConfig, theirs: ModelConfig, path: str) -> bool:
+    """Return whether `theirs`, of the weights at `path`, is the stage before ours rather than the same one.
+
+    Raises:
+        ConfigError: it is neither, or its layers differ from those that ours has below.
+    """
+    own = ours.stylegan_xl
+    if not own.up_factors:
+        return False
+    start = f"config.train.init_from={path}"
+    if theirs.arch != ours.arch:
+        raise ConfigError(
+            f"{start} is a {theirs.arch}; a super-resolution stage starts from the stage before, of arch 'stylegan_xl'"
+        )
+    stages = lambda model: (model.stylegan_xl.up_factors, model.stylegan_xl.head_layers)
+    if stages(theirs) == stages(ours):
+        return False
+    before = stem_of(ours, len(own.up_factors) - 1)
+    if stages(theirs) != stages(before):
+        raise ConfigError(
+            f"{start} has up_factors={theirs.stylegan_xl.up_factors}, head_layers={theirs.stylegan_xl.head_layers}; "
+            f"start from the stage before, with {before.stylegan_xl.up_factors} and {before.stylegan_xl.head_layers}, "
+            "or from the same"
+        )
+    bare = lambda model: [p._replace(is_lowp=False) for p in make_plan(model).layers]
+    for want, have in zip(bare(before), bare(theirs), strict=False):
+        if want != have:
+            raise ConfigError(
+                f"{start} has another plan: its layer is {have.official_name} ({have.out}), ours {want.official_name} "
+                f"({want.out}); use its resolution and its keys of config.model.stylegan3"
+            )
+    return True
+
+
+def describe(model: ModelConfig) -> str:
+    """Return the stages and the layer plan as text."""
+    own, plan = model.stylegan_xl, make_plan(model)
+    lines = []
+    for stage in range(len(own.up_factors) + 1):
+        below, new = split_plan(stem_of(model, stage))
+        height = stem_of(model, stage).resolution
+        name = f"stage {stage}, x{own.up_factors[stage - 1]}" if stage else "stem"
+        ends = f"L{new[0].index} to L{new[-1].index}"
+        lines.append(f"  {name}: to height {height}, {len(below)} layers kept, {len(new)} new ({ends})")
+    layer, shape = largest_map(plan)
+    size = math.prod(shape) * 4 / 2**20
+    lines.append(f"  largest map: {'x'.join(map(str, shape))} in L{layer.index}, {size:.1f} MiB per image in float32")
+    return "\n".join(["stages", *lines, format_plan(plan)])
