@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from stylegan_jax.config.arch.r3gan import R3GANConfig
 from stylegan_jax.config.arch.stylegan1 import StyleGAN1Config
 from stylegan_jax.config.arch.stylegan3 import StyleGAN3Config
+from stylegan_jax.config.arch.stylegan_v import StyleGANVConfig
 from stylegan_jax.config.arch.stylegan_xl import StyleGANXLConfig
 from stylegan_jax.config.documented import field
 
@@ -73,6 +74,7 @@ class ModelConfig:
     stylegan3: StyleGAN3Config = field(StyleGAN3Config(), "of arch 'stylegan3', and of the stem of 'stylegan_xl'")
     stylegan_xl: StyleGANXLConfig = field(StyleGANXLConfig(), "of arch 'stylegan_xl' only")
     r3gan: R3GANConfig = field(R3GANConfig(), "of arch 'r3gan' only")
+    stylegan_v: StyleGANVConfig = field(StyleGANVConfig(), "of arch 'stylegan_v' only")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

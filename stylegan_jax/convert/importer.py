@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.convert import r3gan, rosinality, stylegan1, stylegan2, stylegan3, stylegan_xl
+from stylegan_jax.convert import r3gan, rosinality, stylegan1, stylegan2, stylegan3, stylegan_v, stylegan_xl
 from stylegan_jax.convert.arguments import (
     r3gan as arguments_r3gan,
     stylegan1 as arguments1,
@@ -33,6 +33,7 @@ NAMES = {
     "stylegan3": stylegan3,
     "stylegan_xl": stylegan_xl,
     "r3gan": r3gan,
+    "stylegan_v": stylegan_v,
 }
 """What the official files of an architecture call its arrays."""
 ARGUMENTS = {"stylegan1": arguments1, "stylegan2": arguments2, "stylegan3": arguments3, "r3gan": arguments_r3gan}

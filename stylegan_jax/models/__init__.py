@@ -1,4 +1,4 @@
-"""Architectures: one file each, and the dict that names them."""
+"""Architectures: one file or folder each, and the dict that names them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 
 from stylegan_jax.config import ConfigError, ModelConfig, check_choice
-from stylegan_jax.models import r3gan, stylegan1, stylegan2, stylegan3, stylegan_xl
+from stylegan_jax.models import r3gan, stylegan1, stylegan2, stylegan3, stylegan_v, stylegan_xl
 from stylegan_jax.models.gan import Gan, GanSpec, merge, truncate
 
 ARCHS: dict[str, Callable[[ModelConfig], Gan]] = {
@@ -15,6 +15,7 @@ ARCHS: dict[str, Callable[[ModelConfig], Gan]] = {
     "stylegan3": stylegan3.build,
     "stylegan_xl": stylegan_xl.build,
     "r3gan": r3gan.build,
+    "stylegan_v": stylegan_v.build,
 }
 """`config.model.arch` -> its networks; `config.arch.ARCH_RULES` has its rules under the same name."""
 

@@ -71,7 +71,7 @@ class SynthesisBlock(nn.Module):
         return 1 if self.res == 4 else 2
 
     @nn.compact
-    def __call__(self, x, image, ws, noise, alpha=None):
+    def __call__(self, x, image, ws, noise, alpha=None, appended=None):
         """Map (features or None, image or None, styles) to (features, image); with `alpha`, fade from image to image.
 
         Args:
@@ -79,6 +79,7 @@ class SynthesisBlock(nn.Module):
             image: float32[n, h/2, w/2, c_image] or None.
             ws: float[n, num_conv + has_rgb, w].
             noise: one entry per convolution: 'const', 'none' or float[n, h, w, 1].
+            appended: float[n, d], further channels of the learned constant, equal at all pixels; None: none.
         """
         config, out = self.config, channels(self.config, self.res)
         dtype = lowp_dtype(config, self.res)
@@ -87,7 +88,11 @@ class SynthesisBlock(nn.Module):
         styles = list(jnp.moveaxis(ws, 1, 0))
         if x is None:
             const = self.param("const", nn.initializers.normal(1.0), (*config.base_size, out))
-            x = cast(jnp.broadcast_to(const, (ws.shape[0], *const.shape)), dtype)
+            x = jnp.broadcast_to(const, (ws.shape[0], *const.shape))
+            if appended is not None:
+                more = jnp.broadcast_to(appended[:, None, None], (*x.shape[:3], appended.shape[1]))
+                x = jnp.concatenate([x, more], axis=-1)
+            x = cast(x, dtype)
             layer = synthesis_layer(config, self.res, noise[0])
             x = layer(out, name="conv1", **common)(x, styles[0], noise[0], 1.0)
         else:
@@ -122,9 +127,18 @@ class Synthesis(nn.Module):
 
     @nn.compact
     def __call__(
-        self, ws: jax.Array, noise: str, key: jax.Array | None, blocks: int, alpha: jax.Array | float | None
+        self,
+        ws: jax.Array,
+        noise: str,
+        key: jax.Array | None,
+        blocks: int,
+        alpha: jax.Array | float | None,
+        appended: jax.Array | None = None,
     ) -> jax.Array:
-        """Map ws float[n, l, w] to float32[n, h, w, c]; a block's ToRGB shares its slot with the next block."""
+        """Map ws float[n, l, w] to float32[n, h, w, c]; a block's ToRGB shares its slot with the next block.
+
+        `appended` float[n, d] are further channels of the learned constant.
+        """
         x = image = None
         slot, is_skip = 0, self.config.g_arch == "skip"
         resolutions = block_resolutions(self.config)[:blocks]
@@ -135,7 +149,7 @@ class Synthesis(nn.Module):
             block = SynthesisBlock(self.config, res, has_rgb=is_skip or res in with_rgb, name=f"b{res}")
             used = ws[:, slot : slot + block.num_conv + block.has_rgb]
             fade = alpha if res == resolutions[-1] else None
-            x, image = block(x, image, used, maps[slot : slot + block.num_conv], fade)
+            x, image = block(x, image, used, maps[slot : slot + block.num_conv], fade, appended)
             self.sow("intermediates", f"x{res}", x)  # "b…" names the block itself
             slot += block.num_conv
         assert image is not None  # the last block has a ToRGB in every layout
@@ -181,10 +195,17 @@ def make_mapping(config: ModelConfig) -> Mapping:
 
 
 class DiscriminatorBlock(nn.Module):
-    """One resolution of the discriminator, halving the size."""
+    """One resolution of the discriminator, halving the size.
+
+    Attributes:
+        config: the model.
+        res: nominal resolution of its input.
+        features: output channels; 0: those of the resolution below.
+    """
 
     config: ModelConfig
     res: int
+    features: int = 0
 
     @nn.compact
     def __call__(self, x, image, alpha=None):
@@ -201,7 +222,7 @@ class DiscriminatorBlock(nn.Module):
             x = seen(x, y, alpha)
             down = resample_filter(config.resample_filter)
             image = growing.halve(image) if config.grows else fir.downsample2d(image, down)
-        inner, out = channels(config, self.res), channels(config, self.res // 2)
+        inner, out = channels(config, self.res), self.features or channels(config, self.res // 2)
         layer = plain_layer(config, self.res)
         if config.d_arch == "resnet":
             skip = layer(out, 1, use_bias=False, down=2, taps=config.resample_filter, name="skip")

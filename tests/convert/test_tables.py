@@ -23,6 +23,8 @@ BASE = common.get_config().model.to_dict()
 SMALL = {"resolution": 16, "channel_base": 64, "channel_max": 8, "z_dim": 6, "w_dim": 5, "mapping_layers": 2}
 SMALL |= {"d_mapping_layers": 1, "label_dim": 0}
 TRADITIONAL = {"use_styles": False, "const_input": False, "use_pixel_norm": True, "use_instance_norm": False}
+MOTION = {"max_num_frames": 40, "motion_z_dim": 6, "motion_v_dim": 7, "motion_kernel": 3, "time_dim": 5}
+MOTION |= {"concat_res": 8}
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "stylegan1": {
         "grows": {"grows": True, "img_channels": 1},
@@ -55,6 +57,16 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
             "label_dim": 3,
             "cmap_dim": 7,
         },
+    },
+    "stylegan_v": {
+        "plain": {"stylegan_v": MOTION, "use_noise": False},
+        "labels": {
+            "stylegan_v": MOTION | {"cond_type": "concat_w", "sampling": "uniform", "frames": 4},
+            "use_noise": False,
+            "label_dim": 3,
+            "cmap_dim": 7,
+        },
+        "image": {"stylegan_v": {"frames": 1, "motion_v_dim": 0}, "use_noise": False},
     },
 }
 CASES = [(arch, name) for arch, variants in VARIANTS.items() for name in variants]
@@ -108,6 +120,7 @@ def test_styles_and_affine_layers_keep_their_official_names(arch, variant):
     table = net_table(make(arch, variant)[0], "g")
     theirs = {"stylegan1": ("mapping/Dense1/bias", (5,)), "stylegan2": ("mapping.fc1.bias", (5,))}
     theirs["r3gan"] = ("Model.MainLayers.0.Layers.0.Basis", (8, 4, 4))
+    theirs["stylegan_v"] = ("synthesis.b4.torgb.affine.weight", (8, 5 + 10 * (variant == "labels")))
     name, shape = theirs.get(arch, ("synthesis.input.affine.weight", (4, 5)))
     assert table[name].shape == shape
 

@@ -82,6 +82,20 @@ VARIANTS["r3gan"] = {
         "r3gan": {"groups": (1, 2), "expansion": 1, "embed_dim": 4},
     },
 }
+SMALLV = {"frames": 3, "max_num_frames": 20, "max_dist": 8, "motion_z_dim": 5, "motion_v_dim": 6, "motion_kernel": 2}
+SMALLV |= {"motion_distance": 4, "time_dim": 4, "min_period": 4, "max_period": 16, "concat_res": 8}
+VARIANTS["stylegan_v"] = {  # of model.stylegan_v
+    "appended": {"use_noise": False, "resolution": 16},
+    "labels_wide": {
+        "use_noise": False,
+        "resolution": 16,
+        "label_dim": 3,
+        "base_size": (4, 6),
+        "img_channels": 1,
+        "g_arch": "resnet",
+        "stylegan_v": {"frames": 2, "sampling": "uniform", "cond_type": "concat_w"},
+    },
+}
 MAIN = {arch: next(iter(variants)) for arch, variants in VARIANTS.items()}
 """The plainest variant of each architecture."""
 LABELS = {
@@ -90,6 +104,7 @@ LABELS = {
     "stylegan3": "r_labels_wide",
     "stylegan_xl": "labels_stage",
     "r3gan": "labels_wide",
+    "stylegan_v": "labels_wide",
 }
 NOISY = ("stylegan1", "stylegan2")
 """Architectures with noise inputs."""
@@ -106,7 +121,7 @@ def make_config(arch: str, variant: str | None = None, **changes) -> ModelConfig
     tree = common.get_config().model.to_dict() | SMALL
     own = VARIANTS[arch][variant or MAIN[arch]] | changes
     if arch in tree:
-        small = {"stylegan1": {}, "stylegan3": SMALL3, "stylegan_xl": SMALLX, "r3gan": SMALLR}
+        small = {"stylegan1": {}, "stylegan3": SMALL3, "stylegan_xl": SMALLX, "r3gan": SMALLR, "stylegan_v": SMALLV}
         groups = ("stylegan3", "stylegan_xl") if arch == "stylegan_xl" else (arch,)
         own |= {name: tree[name] | small[name] | own.get(name, {}) for name in groups}
     return model_from_dict(tree | own | {"arch": arch})
@@ -142,9 +157,10 @@ def image(gan, g, ws, inputs=None, **options):
     return gan.synthesize(g, ws, inputs or {}, **options)[0]["image"]
 
 
-def logits(gan, d, image, cond, frozen=None):
-    """Return the logits of images."""
-    return gan.discriminate(d, frozen or {}, {"image": image}, cond)[0]
+def logits(gan, d, image, cond, frozen=None, rest=None):
+    """Return the logits of images, or of clips whose times are among the rest of their inputs."""
+    sample = {name: rest[name] for name in gan.spec.sample if name != "image"}
+    return gan.discriminate(d, frozen or {}, sample | {"image": image}, cond)[0]
 
 
 def draw(init, rng, is_scaled=True):
@@ -157,6 +173,8 @@ def draw(init, rng, is_scaled=True):
         names = [p.key for p in path]
         if names[-1] == "transform":
             return jnp.eye(3) + 0.05 * jnp.asarray(rng.standard_normal((3, 3)), shape.dtype)
+        if "trajectory" in names and names[-1] == "weight":
+            return jnp.asarray(100 * rng.standard_normal(shape.shape), shape.dtype)
         if names[-1] == "magnitude_ema":
             return jnp.asarray(0.5 + rng.random(), shape.dtype)
         scale = 100 if names[-2].startswith("fc") and "mapping" in names else 1 if names[-1] == "weight" else 0.2

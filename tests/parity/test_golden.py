@@ -18,12 +18,13 @@ from .metrics_adapters import ADAPTERS as METRICS
 from .model_adapters import ADAPTERS as MODELS
 from .ops_adapters import ADAPTERS as OPS
 from .r3gan_adapters import ADAPTERS as R3GAN
+from .sgv_adapters import ADAPTERS as STYLEGANV
 from .stylegan1_adapter import ADAPTERS as STYLEGAN1
 from .stylegan3_adapters import ADAPTERS as STYLEGAN3
 from .training_adapter import ADAPTERS as TRAINING
 from .xl_adapters import ADAPTERS as XL
 
-ADAPTERS = OPS | MODELS | STYLEGAN1 | STYLEGAN3 | R3GAN | XL | TRAINING | AUGMENT | EQUIVARIANCE | METRICS
+ADAPTERS = OPS | MODELS | STYLEGAN1 | STYLEGAN3 | R3GAN | XL | STYLEGANV | TRAINING | AUGMENT | EQUIVARIANCE | METRICS
 
 # Families whose architecture or feature does not exist here yet; the only cases that are not compared.
 NOT_YET = {
@@ -31,17 +32,17 @@ NOT_YET = {
     "projected/projected-gan single-scale discriminator head": "StyleGAN-XL",
     "projected/projected-gan single-scale discriminator head (class conditional)": "StyleGAN-XL",
     "projected/random cross-channel and cross-scale mixing": "StyleGAN-XL",
-    "video/stylegan-v video discriminator": "StyleGAN-V",
-    "video/stylegan-v generator": "StyleGAN-V",
-    "video/stylegan-v motion mapping and aligned time encoder": "StyleGAN-V",
 }
 
 # Whole networks are mostly compilation. All run in float64; in float32 these do, and the others in the nightly tests.
 NETWORKS = ("generator/", "discriminator/", "training/one-and-a-half")
+NETWORKS += ("video/stylegan-v generator", "video/stylegan-v video discriminator")
 FLOAT32 = {
     "sg2_path_length_skip_8",
     "sg2_discriminator_skip_8_cond_default_cmap",  # the nearest to its bounds
     "sg3_generator_r_16_clamp",
+    "sgv_discriminator_2f_cond",
+    "sgv_generator_sum_w",
     "training_step_skip_resnet_8",
     "xl_generator_r_16",
     "xl_superres_reload",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from stylegan_jax.config.arch import r3gan, stylegan1, stylegan2, stylegan3, stylegan_xl
+from stylegan_jax.config.arch import r3gan, stylegan1, stylegan2, stylegan3, stylegan_v, stylegan_xl
 
 if TYPE_CHECKING:
     from stylegan_jax.config.fields import ExperimentConfig, ModelConfig
@@ -40,5 +40,6 @@ ARCH_RULES: dict[str, ArchRules] = {
         "StyleGAN-XL", stylegan_xl.check, stylegan_xl.describe, starts_stage=stylegan_xl.starts_stage
     ),
     "r3gan": ArchRules("R3GAN", r3gan.check, r3gan.describe, r3gan.check_run),
+    "stylegan_v": ArchRules("StyleGAN-V", stylegan_v.check, stylegan_v.describe, same=("stylegan_v",)),
 }
 """`config.model.arch` -> its rules; `models.ARCHS` has the networks under the same names."""

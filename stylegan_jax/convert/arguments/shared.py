@@ -36,6 +36,14 @@ LIMITS = {
     "stylegan3": {"num_layers": 100, "filter_size": 32, "lrelu_upsampling": 8, "margin_size": 1000, "conv_kernel": 31},
     "stylegan_xl": {"up_factors": 16, "head_layers": 100, "embed_rows": 1 << 20, "embed_dim": 1 << 14},
     "r3gan": {"widths": 1 << 14, "groups": 1 << 14, "blocks": 100, "expansion": 16, "embed_dim": 1 << 14},
+    "stylegan_v": {
+        "frames": 256,
+        "max_num_frames": 1 << 20,
+        "motion_z_dim": 1 << 14,
+        "motion_v_dim": 1 << 14,
+        "motion_kernel": 1 << 10,
+        "time_dim": 1 << 14,
+    },
 }
 """Largest values of an architecture's own keys that a file may ask for."""
 MAX_SIZE = 1 << 14

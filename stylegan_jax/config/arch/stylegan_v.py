@@ -1,0 +1,150 @@
+"""StyleGAN-V: frames of a clip, motion, time, and the rules between them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+from stylegan_jax.base.errors import ConfigError
+from stylegan_jax.config.arch.stylegan2 import check_mapping
+from stylegan_jax.config.documented import field
+
+if TYPE_CHECKING:
+    from stylegan_jax.config.fields import ModelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class StyleGANVConfig:
+    """Keys of arch 'stylegan_v' only, for both networks and for the clips of the data; the published ones at 256.
+
+    Times and distances are in frames of the data set, whatever its frame rate.
+    """
+
+    frames: int = field(3, "frames of a clip, which the discriminator sees at once", least=1)
+    max_num_frames: int = field(1024, "frames of a video that training uses; longer ones are cut to a window", least=2)
+    sampling: str = field(
+        "random", "frames between the ends of a clip: random, or uniform distances", choices=("random", "uniform")
+    )
+    max_dist: int = field(32, "largest distance of the first and last frame; uniform: of neighbours", least=1)
+    total_dists: tuple[int, ...] = field(
+        (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048),
+        "sampling='random': the distances of the first and last frame; (): any below max_dist",
+        least=1,
+    )
+    fractional_starts: bool = field(True, "generated clips begin between two frames; the data's never do")
+    cond_type: str = field(
+        "concat_const",
+        "where the motion code enters: beside the learned constant, beside every style, or added to every style",
+        choices=("concat_const", "concat_w", "sum_w"),
+    )
+    motion_z_dim: int = field(512, "size of a row of motion noise", least=1)
+    motion_v_dim: int = field(512, "size of a code on the motion trajectory; 0: no motion, an image GAN", least=0)
+    motion_kernel: int = field(11, "rows that each of the two convolutions over the motion noise joins", least=1)
+    motion_distance: int = field(16, "frames between two codes", least=1)
+    time_dim: int = field(256, "frequencies of the time encoding, which has two numbers for each", least=1)
+    min_period: int = field(16, "frames of its fastest wave; the knob for the speed of motion", least=1)
+    max_period: int = field(1024, "frames of its slowest wave", least=1)
+    concat_res: int = field(16, "D: the frames are joined from this resolution down", least=8)
+    frames_divisor: int = field(2, "D: the block before has so many times fewer channels", least=1)
+    dummy_cond: bool = field(False, "D: the label and the gaps between frames are multiplied by 0, an ablation")
+
+
+def gap_count(own: StyleGANVConfig) -> int:
+    """Return how many gaps between neighbouring frames the discriminator reads; they are all equal when 'uniform'."""
+    return min(own.frames - 1, 1) if own.sampling == "uniform" else own.frames - 1
+
+
+def distances(own: StyleGANVConfig, length: int) -> tuple[int, ...]:
+    """Return the distances that are drawn from for a video of this length; () when it is too short for a clip.
+
+    Of the first and last frame of a clip, or of neighbours with sampling='uniform'.
+    """
+    if own.sampling == "uniform":
+        return tuple(range(1, min(own.max_dist, length // own.frames) + 1))
+    most = min(own.max_dist, length - 1)
+    if own.total_dists:
+        return tuple(d for d in sorted(set(own.total_dists)) if own.frames - 1 <= d <= most)
+    return tuple(range(own.frames - 1, most))
+
+
+def least_frames(own: StyleGANVConfig) -> int:
+    """Return the frames that a video needs at least; more than max_num_frames when nothing fits."""
+    return next((n for n in range(1, own.max_num_frames + 1) if distances(own, n)), own.max_num_frames + 1)
+
+
+def motion_rows(own: StyleGANVConfig, last_time: float) -> int:
+    """Return how many rows of motion noise the frames up to a time depend on."""
+    codes = math.floor(last_time / own.motion_distance) + 2
+    return codes + 2 * (own.motion_kernel - 1)
+
+
+def gap_frequencies(own: StyleGANVConfig) -> tuple[float, ...]:
+    """Return the frequencies, in radians per frame, by which gaps are encoded: pi / 2^f, ..., pi / 2."""
+    count = math.ceil(math.log2(own.max_num_frames))
+    return tuple(math.pi * 2.0 ** (i - count) for i in range(count))
+
+
+def check(model: ModelConfig) -> None:
+    """Check what the networks share with StyleGAN2, the rules between times, and where the frames are joined."""
+    own, group = model.stylegan_v, "config.model.stylegan_v"
+    check_mapping(model)
+    fixed = {"use_noise": (model.use_noise, False), "grows": (model.grows, False), "d_arch": (model.d_arch, "resnet")}
+    for key, (value, needed) in fixed.items():
+        if value != needed:
+            raise ConfigError(f"config.model.{key} is {value!r}; stylegan_v needs {needed!r}: set {key}={needed!r}")
+    if own.cond_type == "sum_w" and own.motion_v_dim and 2 * own.time_dim != model.w_dim:
+        raise ConfigError(
+            f"{group}.cond_type is 'sum_w' and {group}.time_dim {own.time_dim}; a motion code has 2 x time_dim numbers "
+            f"and is added to styles of config.model.w_dim={model.w_dim}, so set time_dim={model.w_dim // 2}, or "
+            "another cond_type"
+        )
+    if own.min_period > own.max_period:
+        raise ConfigError(f"{group}.min_period is {own.min_period}; it must not exceed max_period={own.max_period}")
+    longest = own.max_dist
+    if longest >= own.max_num_frames:
+        raise ConfigError(
+            f"{group}.max_dist is {longest}; the discriminator has a table of gaps below max_num_frames="
+            f"{own.max_num_frames}: set max_dist to at most {own.max_num_frames - 1}"
+        )
+    if least_frames(own) > own.max_num_frames:
+        raise ConfigError(
+            f"{group}.frames is {own.frames}; no distance in total_dists={own.total_dists} up to max_dist="
+            f"{own.max_dist} has room for so many frames: allow a longer one, of at least {own.frames - 1}"
+        )
+    if own.frames > 1:
+        _check_joining(model)
+
+
+def _check_joining(model: ModelConfig) -> None:
+    own = model.stylegan_v
+    known = [4 * 2**i for i in range(1, model.num_blocks - 1)]
+    if own.concat_res not in known:
+        raise ConfigError(
+            f"config.model.stylegan_v.concat_res is {own.concat_res}; frames are joined below the resolution of the "
+            f"images and above that of the last block, so it must be one of {known}"
+        )
+    joined = min(model.channel_base // own.concat_res, model.channel_max)
+    if joined % own.frames_divisor or not joined // own.frames_divisor:
+        raise ConfigError(
+            f"config.model.stylegan_v.frames_divisor is {own.frames_divisor}; it must divide the {joined} channels at "
+            f"resolution {own.concat_res}"
+        )
+
+
+def describe(model: ModelConfig) -> str:
+    """Return what a clip is, for a dry run."""
+    own = model.stylegan_v
+    known = distances(own, own.max_num_frames)
+    what = "gaps" if own.sampling == "uniform" else "first and last frame apart by"
+    ends = ", ".join(map(str, known if len(known) < 12 else (*known[:4], "…", known[-1])))
+    lines = [f"clips of {own.frames} frames, {what} {ends}; a video needs at least {least_frames(own)} frames"]
+    if own.motion_v_dim:
+        rows = motion_rows(own, own.max_num_frames - 1)
+        span = 2 * own.motion_kernel * own.motion_distance
+        lines.append(
+            f"motion: a code every {own.motion_distance} frames, from {rows} rows of noise in {own.max_num_frames} "
+            f"frames; a frame depends on rows over {span} frames; periods of {own.min_period} to {own.max_period}"
+        )
+    lines.append("kimg count frames, not clips")
+    return "\n".join(lines)

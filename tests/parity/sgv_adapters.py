@@ -1,0 +1,233 @@
+"""Family 'video': StyleGAN-V's motion, networks, augmentation of clips and training steps."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stylegan_jax import models
+from stylegan_jax.base.trees import flatten
+from stylegan_jax.config import ModelConfig, model_from_dict
+from stylegan_jax.convert import stylegan_v as names
+from stylegan_jax.convert.tables import Fixed, Slot, abstract, make_table, paths_of
+from stylegan_jax.losses import regularizers
+from stylegan_jax.models.stylegan_v.discriminator import Gaps
+from stylegan_jax.models.stylegan_v.motion import Motion, Trajectory, locate, waves
+
+from .layout import nchw, nhwc, probe
+from .model_adapters import BASE
+
+V = {"arch": "stylegan_v", "use_noise": False}
+
+
+def sampling_keys(cfg: dict) -> dict:
+    """Return the keys of a case's sampling: of the networks, only the frames and the longest video matter."""
+    own = {"frames": cfg["num_frames_per_video"], "max_num_frames": cfg["max_num_frames"], "sampling": cfg["type"]}
+    return own | {"max_dist": min(cfg.get("max_dist", 32), cfg["max_num_frames"] - 1)}
+
+
+def motion_keys(cfg: dict) -> dict:
+    """Return the keys of the motion and time of a generator's `cfg`."""
+    motion, time = cfg["motion"], cfg["time_enc"]
+    assert motion["gen_strategy"] == "conv" and motion["fourier"] and not cfg["use_noise"]
+    return sampling_keys(cfg["sampling"]) | {
+        "cond_type": time["cond_type"],
+        "time_dim": time["dim"],
+        "min_period": time["min_period_len"],
+        "max_period": time["max_period_len"],
+        "motion_z_dim": motion["z_dim"],
+        "motion_v_dim": motion["v_dim"],
+        "motion_distance": motion["motion_z_distance"],
+        "motion_kernel": motion["kernel_size"],
+        "fractional_starts": motion["use_fractional_t"],
+    }
+
+
+def canvas_keys(c: dict) -> dict:
+    return {"resolution": c["img_resolution"], "img_channels": c["img_channels"], "label_dim": c["c_dim"]}
+
+
+def generator_config(c: dict, frames: dict | None = None) -> ModelConfig:
+    """Return the model of a generator's arguments; of what belongs to the discriminator, something that fits."""
+    cfg, own = c["cfg"], motion_keys(c["cfg"]) | (frames or {"frames": 1})
+    tree = canvas_keys(c) | c["synthesis_kwargs"] | {"z_dim": cfg["z_dim"], "w_dim": c["w_dim"]}
+    tree["mapping_layers"] = c["mapping_kwargs"]["num_layers"]
+    return model_from_dict(BASE | V | tree | {"stylegan_v": BASE["stylegan_v"] | own})
+
+
+def discriminator_config(c: dict) -> ModelConfig:
+    cfg = c["cfg"]
+    own = sampling_keys(cfg["sampling"]) | {"concat_res": cfg["concat_res"], "dummy_cond": cfg["dummy_c"]}
+    own |= {"frames_divisor": cfg["num_frames_div_factor"]}
+    tree = canvas_keys(c) | {key: c[key] for key in ("channel_base", "channel_max")}
+    tree |= {"d_mapping_layers": c["mapping_kwargs"]["num_layers"], "cmap_dim": c.get("cmap_dim", 0)}
+    tree["mbstd_group"] = c["epilogue_kwargs"]["mbstd_group_size"]
+    return model_from_dict(BASE | V | tree | {"stylegan_v": BASE["stylegan_v"] | own})
+
+
+@functools.cache
+def table(config: ModelConfig, net: str) -> dict:
+    """Return the table of a network, of a generator without the mean style, which is no variable."""
+    tree = dict(abstract(models.build(config), net))
+    tree.pop("w_avg", None)
+    rules = names.discriminator if net == "d" else names.generator
+    return make_table(tree, rules(config, paths_of(tree)))
+
+
+def to_ours(config: ModelConfig, net: str, state: dict) -> dict:
+    """Return variables from official arrays, every one of which is accounted for."""
+    entries, tree = table(config, net), {}
+    assert set(state) - {"mapping.w_avg"} == set(entries)
+    for name, entry in entries.items():
+        if isinstance(entry, Slot):
+            place = tree
+            for key in entry.where[:-1]:
+                place = place.setdefault(key, {})
+            place[entry.where[-1]] = entry.layout.to_ours(state[name])
+    return tree
+
+
+def check_fixed(config: ModelConfig, net: str, state: dict) -> None:
+    """Check the arrays that only official files hold."""
+    for name, entry in table(config, net).items():
+        if isinstance(entry, Fixed):
+            np.testing.assert_allclose(state[name], entry.value, rtol=1e-6)
+
+
+def to_official(config: ModelConfig, net: str, params: Any) -> dict:
+    """Return official arrays of parameters, or of their gradients."""
+    flat = flatten({"params": params})
+    return {
+        name: entry.layout.to_official(flat["/".join(entry.where)])
+        for name, entry in table(config, net).items()
+        if isinstance(entry, Slot) and entry.where[0] == "params"
+    }
+
+
+def part(arrays: dict, prefix: str = "state/") -> dict:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def frames(image):
+    """Return clips [n, t, h, w, c] as official rows [n*t, c, h, w]."""
+    return nchw(image.reshape(-1, *image.shape[2:]))
+
+
+def clips(image, n: int):
+    """Return official rows as clips of n videos."""
+    image = nhwc(image)
+    return image.reshape(n, -1, *image.shape[1:])
+
+
+def motion(meta, arrays, constants):
+    cfg = meta["config"]
+    own = BASE["stylegan_v"] | motion_keys(cfg) | {"frames": 1}
+    tree = {"z_dim": cfg["z_dim"], "w_dim": cfg["w_dim"], "label_dim": cfg["c_dim"]}
+    config = model_from_dict(BASE | V | tree | {"stylegan_v": own})
+    state = {f"synthesis.motion_encoder.{k}": v for k, v in part(arrays).items()}
+    inside = {k: v for k, v in table(config, "g").items() if k.startswith("synthesis.motion_encoder.")}
+    assert set(inside) == set(state)
+    variables: dict = {}
+    for name, entry in inside.items():
+        place = variables
+        for key in (entry.where[0], *entry.where[2:-1]):
+            place = place.setdefault(key, {})
+        place[entry.where[-1]] = entry.layout.to_ours(state[name])
+    label = arrays["in/c"] if cfg["c_dim"] else None
+    times, noise = arrays["in/t"], arrays["in/motion_z"]
+
+    def codes(params, noise):
+        v = Motion(config).apply(variables | {"params": params}, noise, label, times)
+        v = v.reshape(-1, v.shape[-1])
+        return jnp.sum(v * probe(v.shape, v.dtype)), v
+
+    (_, v), (grads, by_noise) = jax.value_and_grad(codes, (0, 1), has_aux=True)(variables["params"], noise)
+    place = locate(times, config.stylegan_v.motion_distance)
+    params = {"params": variables["params"]["trajectory"]}
+    left, right = Trajectory(config).apply(params, noise, label, place.index)
+    alpha = place.alpha[..., None]
+    out = {"out/motion_u_left": left, "out/motion_u_right": right, "out/interp_weights": alpha}
+    out |= {"out/t_left": place.left, "out/t_right": place.left + config.stylegan_v.motion_distance}
+    out |= {"out/motion_u": (left * (1 - alpha) + right * alpha).reshape(-1, left.shape[-1]), "out/motion_v": v}
+    out |= {f"out/{k}": x[None] for k, x in zip(("freqs", "phase_scales"), waves(config), strict=True)}
+    flat = flatten({"params": {"motion": grads}})
+    prefix = "synthesis.motion_encoder."
+    back = {k.removeprefix(prefix): e for k, e in inside.items() if e.where[0] == "params"}
+    out |= {f"grad/{k}": e.layout.to_official(flat["/".join(e.where)]) for k, e in back.items()}
+    return out | {"grad/motion_z": by_noise}
+
+
+def generator(meta, arrays, constants):
+    config = generator_config(meta["config"])
+    gan, state = models.build(config), part(arrays)
+    g = to_ours(config, "g", state)
+    check_fixed(config, "g", part(constants))
+    label = {"label": arrays["in/c"]} if config.label_dim else {}
+    inputs = {"motion": arrays["in/motion_z"], "times": arrays["in/t"]} | label
+    image = lambda g, ws, inputs: frames(gan.synthesize(g, ws, inputs)[0]["image"])
+    ws = gan.map_latents(g, {"z": arrays["in/z"]}, arrays["in/c"])
+    psi, cutoff = re.search(r"truncation_psi (\S+) truncation_cutoff (\w+)", meta["how_computed"]).groups()
+    centre = jnp.broadcast_to(state["mapping.w_avg"], (len(ws), ws.shape[2]))
+    pulled = models.truncate(ws, centre, float(psi), None if cutoff == "None" else int(cutoff))
+    out = {"out/ws": ws, "out/img": image(g, ws, inputs), "out/img_trunc": image(g, pulled, inputs)}
+    if "in/ws2" not in arrays:
+        return out
+    other = arrays["in/ws2"]
+
+    def weighed(params, ws, motion, times):
+        x = image(g | {"params": params}, ws, inputs | {"motion": motion, "times": times})
+        return jnp.sum(x * probe(x.shape, x.dtype)), x
+
+    grads, out["out/img_wplus"] = jax.grad(weighed, (0, 1, 2, 3), has_aux=True)(
+        g["params"], other, inputs["motion"], inputs["times"]
+    )
+    out["out/motion_v"] = _codes(config, g, inputs)
+    out |= dict(zip(("grad/ws2", "grad/motion_z", "grad/t"), grads[1:], strict=True))
+    return out | {f"grad/{k}": v for k, v in to_official(config, "g", grads[0]).items()}
+
+
+def _codes(config: ModelConfig, g: dict, inputs: dict) -> Any:
+    variables = {kind: tree["motion"] for kind, tree in g.items()}
+    v = Motion(config).apply(variables, inputs["motion"], inputs.get("label"), inputs["times"])
+    return v.reshape(-1, v.shape[-1])
+
+
+def discriminator(meta, arrays, constants):
+    config = discriminator_config(meta["config"])
+    gan, d = models.build(config), to_ours(config, "d", part(arrays))
+    check_fixed(config, "d", part(constants))
+    times, cond = arrays["in/t"], arrays["in/c"]
+    image, gamma = clips(arrays["in/img"], len(times)), meta.get("r1_gamma", 1.0)
+
+    def logits(params, image):
+        return gan.discriminate({"params": params}, {}, {"image": image, "times": times}, cond)[0]
+
+    def weighed(params):
+        x = logits(params, image)[:, 0]
+        return jnp.sum(x * probe(x.shape, x.dtype)), x
+
+    def penalty(params):
+        squared, _, _ = regularizers.squared_norm(lambda x: (logits(params, x), {}), image)
+        return (squared * (gamma / 2)).mean(), squared * (gamma / 2)
+
+    (_, scores), grads = jax.value_and_grad(weighed, has_aux=True)(d["params"])
+    (_, r1), r1_grads = jax.value_and_grad(penalty, has_aux=True)(d["params"])
+    by_image = jax.grad(lambda x: logits(d["params"], x).sum())(image)
+    out = {"out/logits": scores, "out/r1_loss": r1, "out/r1_grads": frames(by_image)}
+    out["out/r1_penalty"] = jnp.square(by_image).sum(axis=(2, 3, 4)).reshape(-1)
+    if "gaps" in d["params"]:
+        out["out/time_embedding"] = Gaps(config).apply({"params": d["params"]["gaps"]}, times)
+    out |= {f"grad/{k}": v for k, v in to_official(config, "d", grads).items()}
+    return out | {f"grad/r1/{k}": v for k, v in to_official(config, "d", r1_grads).items()}
+
+
+ADAPTERS = {
+    "video/stylegan-v motion mapping and aligned time encoder": motion,
+    "video/stylegan-v generator": generator,
+    "video/stylegan-v video discriminator": discriminator,
+}
