@@ -18,6 +18,7 @@ from stylegan_jax.convert.arguments import (
     stylegan1 as arguments1,
     stylegan2 as arguments2,
     stylegan3 as arguments3,
+    stylegan_xl as arguments_xl,
 )
 from stylegan_jax.convert.arguments.shared import check_arguments, merge_arguments
 from stylegan_jax.convert.errors import BadCheckpointError
@@ -36,9 +37,15 @@ NAMES = {
     "stylegan_v": stylegan_v,
 }
 """What the official files of an architecture call its arrays."""
-ARGUMENTS = {"stylegan1": arguments1, "stylegan2": arguments2, "stylegan3": arguments3, "r3gan": arguments_r3gan}
+ARGUMENTS = {
+    "stylegan1": arguments1,
+    "stylegan2": arguments2,
+    "stylegan3": arguments3,
+    "stylegan_xl": arguments_xl,
+    "r3gan": arguments_r3gan,
+}
 """With which arguments its official networks were built."""
-EXPORTABLE = ("stylegan2", "stylegan3", "r3gan")
+EXPORTABLE = ("stylegan2", "stylegan3", "stylegan_xl", "r3gan")
 """Architectures with official networks in PyTorch."""
 
 
@@ -80,7 +87,8 @@ def detect_architecture(official: OfficialPickle) -> str:
         return "stylegan1" if any(net.version < 4 for net in official.nets.values()) else "stylegan2"
     nets = [net for name, net in official.nets.items() if name != "D"] or list(official.nets.values())
     names = {name for net in nets for name in net.tensors}
-    if any(name.startswith(("mapping.embed_proj.", "feature_networks.")) for name in names):
+    has_table = {"mapping.embed.weight", "synthesis.input.weight"} <= names and "mapping.embed.bias" not in names
+    if has_table or any(name.startswith(("mapping.embed_proj.", "feature_networks.")) for name in names):
         return "stylegan_xl"
     if any(name.startswith("Model.MainLayers.") for name in names):
         return "r3gan"
@@ -238,9 +246,9 @@ def official_state_dicts(config: Mapping[str, Any], nets: Mapping[str, Any]) -> 
     if list(config["base_size"]) != [4, 4]:
         raise BadCheckpointError("", f"base_size is {config['base_size']}; official networks start at 4x4")
     official = {ours: name for name, ours in OURS.items()}
-    if config["arch"] == "stylegan3" and (config["mapping_embed_dim"] or config["mapping_layer_dim"]):
+    if config["arch"] in ("stylegan3", "stylegan_xl") and (config["mapping_embed_dim"] or config["mapping_layer_dim"]):
         raise BadCheckpointError(
-            "", "mapping_embed_dim or mapping_layer_dim is set; the official StyleGAN3 has neither"
+            "", f"mapping_embed_dim or mapping_layer_dim is set; the official {config['arch']} has neither"
         )
     if config["grows"]:
         raise BadCheckpointError("", "grows is True; no official network in PyTorch has an RGB layer per resolution")

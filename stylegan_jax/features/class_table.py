@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -44,3 +46,30 @@ def read_class_table(
     if not np.isfinite(table).all():
         raise FeatureError(f"{source} has NaN or infinity; download it again")
     return table.astype(np.float32), source
+
+
+def place(tree: Mapping[str, Any], table: Any) -> dict[str, Any]:
+    """Return a network's tree with the table in every layer that embeds classes: one in G, one per head in D.
+
+    Args:
+        tree: nested dicts of arrays; layers that embed classes are called 'embed' and hold 'weight', float[rows, dim].
+        table: float[rows, dim].
+
+    Raises:
+        FeatureError: no layer embeds classes, or one has another shape.
+    """
+    found: list[tuple[int, ...]] = []
+
+    def inner(key: str, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        if key == "embed" and "weight" in value:
+            found.append(tuple(value["weight"].shape))
+            return {**value, "weight": table}
+        return {name: inner(name, part) for name, part in value.items()}
+
+    out = inner("", tree)
+    if not found or set(found) != {tuple(table.shape)}:
+        shapes = ", ".join(str(list(shape)) for shape in dict.fromkeys(found)) or "none"
+        raise FeatureError(f"the table of class embeddings is {list(table.shape)}; the network's are {shapes}")
+    return out

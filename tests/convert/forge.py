@@ -228,9 +228,13 @@ def network(
     attributes: dict[str, dict[str, Any]] | None = None,
     init_args: tuple[Any, ...] = (),
     module: Callable[[str, dict[str, Any]], Any] = persistent,
+    classes: dict[str, str] | None = None,
     **tensor_kwargs: Any,
 ) -> Any:
-    """A module tree from dotted names; `buffers` lists the leaves that are buffers, `module` writes a module."""
+    """A module tree from dotted names; `buffers` lists the leaves that are buffers, `module` writes a module.
+
+    `classes` names those of modules by path; one with a dot is pickled by its name, whatever `module` is.
+    """
     root: dict[str, Any] = {}
     for name, array in arrays.items():
         node = root
@@ -238,6 +242,8 @@ def network(
         for key in path:
             node = node.setdefault(key, {})
         node[leaf] = array
+
+    known = classes or {}
 
     def make(path: str, node: dict[str, Any], cls: str) -> Any:
         leaves = {k: v for k, v in node.items() if not isinstance(v, dict)}
@@ -252,11 +258,11 @@ def network(
             )
         for key, child in node.items():
             if isinstance(child, dict):
-                state["_modules"][key] = make(f"{path}.{key}".strip("."), child, "Layer")
+                state["_modules"][key] = make(inner := f"{path}.{key}".strip("."), child, known.get(inner, "Layer"))
         state |= (attributes or {}).get(path, {})
         if not path:
             state |= {"_init_args": init_args, "_init_kwargs": easy(init_kwargs)}
-        return module(cls, state)
+        return by_name(cls, state) if "." in cls else module(cls, state)
 
     return make("", root, class_name)
 

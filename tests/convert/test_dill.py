@@ -16,7 +16,7 @@ from forge import Call, Name, New
 
 from stylegan_jax.convert import BadCheckpointError, read_official_pickle, read_plain_pickle
 from stylegan_jax.features import FeatureError, weights
-from stylegan_jax.features.class_table import read_class_table
+from stylegan_jax.features.class_table import place, read_class_table
 
 G = {"mapping.embed.weight": np.arange(12, dtype=np.float32).reshape(4, 3), "mapping.w_avg": np.ones(4, np.float32)}
 D = {"discriminators.lite.main.0.weight_orig": np.ones((2, 3, 4, 4), np.float32), "pretrained.x": np.ones(2)}
@@ -159,3 +159,17 @@ def test_wrong_class_tables_say_what_to_do(tmp_path):
         write(path, {k: forge.ndarray(v) if isinstance(v, np.ndarray) else v for k, v in content.items()})
         with pytest.raises(FeatureError, match=words):
             read_class_table(path)
+
+
+def test_class_table_goes_into_every_layer_that_embeds_classes():
+    layer = lambda: {"weight": np.zeros((5, 3)), "proj": {"weight": np.ones((3, 2))}}
+    tree = {"params": {"mapping": {"embed": layer(), "fc0": {"weight": np.ones((5, 3))}}, "head0": {"embed": layer()}}}
+    placed = place(tree, TABLE)["params"]
+    for part in ("mapping", "head0"):
+        assert placed[part]["embed"]["weight"] is TABLE
+        np.testing.assert_array_equal(placed[part]["embed"]["proj"]["weight"], 1)
+    np.testing.assert_array_equal(placed["mapping"]["fc0"]["weight"], 1)
+    assert not tree["params"]["mapping"]["embed"]["weight"].any()
+    for bad, shapes in ((tree, r"\[5, 3\]"), ({"params": {}}, "none")):
+        with pytest.raises(FeatureError, match=rf"is \[4, 3\]; the network's are {shapes}"):
+            place(bad, TABLE[:4])

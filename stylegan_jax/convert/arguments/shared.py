@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from stylegan_jax.config import ConfigError, ExperimentConfig, ModelConfig, model_from_dict
+from stylegan_jax.config.arch import stylegan_xl
 from stylegan_jax.config.arch.stylegan3 import count_taps, make_plan
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import OfficialNet, listing
@@ -50,7 +51,10 @@ MAX_SIZE = 1 << 14
 """Largest height and width of images that a file may ask for."""
 MAX_TAPS = 64
 """Largest number of taps of a resampling filter that a file may ask for."""
-FILTER_TAPS: dict[str, Callable[[ModelConfig], int]] = {"stylegan3": lambda model: count_taps(make_plan(model))}
+FILTER_TAPS: dict[str, Callable[[ModelConfig], int]] = {
+    "stylegan3": lambda model: count_taps(make_plan(model)),
+    "stylegan_xl": lambda model: count_taps(stylegan_xl.make_plan(model)),
+}
 """Taps of the filters that an architecture designs by its configuration."""
 MAX_FILTER_TAPS = 1 << 13
 """Largest number of them; StyleGAN3 at 1024x1024 has 410 (T) and 1994 (R)."""
@@ -264,10 +268,8 @@ def check_arguments(arguments: Mapping[str, Any]) -> ModelConfig:
         if isinstance(taps, list | tuple) and len(taps) > MAX_TAPS:
             raise BadCheckpointError("", f"argument {key} has {len(taps)} taps; at most {MAX_TAPS}")
     arch = full["arch"]
-    for key, limit in LIMITS.get(arch, {}).items():
-        value = full[arch][key]
-        if (max(value, default=0) if isinstance(value, list | tuple) else value) > limit:
-            raise BadCheckpointError("", f"argument {arch}.{key} is {full[arch][key]}; at most {limit}")
+    for part in ("stylegan3", arch) if arch == "stylegan_xl" else (arch,):
+        _check_limits(full, part)
     try:
         model = model_from_dict(full)
     except ConfigError as error:
@@ -278,6 +280,14 @@ def check_arguments(arguments: Mapping[str, Any]) -> ModelConfig:
     if taps > MAX_FILTER_TAPS:
         raise BadCheckpointError("", f"the filters of {arch} have {taps} taps in all; at most {MAX_FILTER_TAPS}")
     return model
+
+
+def _check_limits(arguments: Mapping[str, Any], part: str) -> None:
+    """Check the numbers among the keys of a group against `LIMITS`."""
+    for key, limit in LIMITS.get(part, {}).items():
+        value = arguments[part][key]
+        if (max(value, default=0) if isinstance(value, list | tuple) else value) > limit:
+            raise BadCheckpointError("", f"argument {part}.{key} is {value}; at most {limit}")
 
 
 def _check_types(arguments: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str) -> None:

@@ -1,0 +1,341 @@
+"""What official StyleGAN-XL networks were built with, told from their layers, in both directions.
+
+Constructor arguments do not say it: those of a super-resolution file are still its stem's. Each layer carries its own
+numbers, though, and the order of execution is `synthesis.layer_names`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stylegan_jax.config.arch.stylegan3 import LayerPlan
+from stylegan_jax.config.arch.stylegan_xl import make_plan
+from stylegan_jax.convert.arguments.shared import check_arguments, clamp_bound, finish
+from stylegan_jax.convert.errors import BadCheckpointError
+from stylegan_jax.convert.pickles import OfficialNet
+
+BASE_PER_CHANNEL = 64
+"""Published channel_base / channel_max, where no layer tells: 65536 and 1024, 32768 and 512."""
+DEFAULTS = {"first_stopband": 2**2.1, "last_stopband_rel": 2**0.3}
+_NAME = re.compile(r"L(\d{1,4})_(\d{1,5})_(\d{1,6})")
+_MAX_LAYERS = 500
+
+
+class Layer(NamedTuple):
+    """A layer of a file: its number, its official name, and what it carries."""
+
+    index: int
+    name: str
+    numbers: Mapping[str, Any]
+
+    def number(self, key: str) -> float:
+        """Return a number that must be there, positive."""
+        value = self.numbers.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1 << 31:
+            raise BadCheckpointError(
+                "",
+                f"synthesis.{self.name} has {key}={value!r:.80}; layers of official files say it, as a positive number",
+            )
+        return value
+
+    @property
+    def is_critical(self) -> bool:
+        """Whether the layer is sampled critically; a further stage would cut it off."""
+        return self.numbers.get("is_critically_sampled") is True
+
+
+def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (model configuration keys, notes) of an official generator: a stem, or any number of stages on one.
+
+    Args:
+        net: whole modules; only their arrays' shapes and what layers carry are read.
+
+    Returns:
+        The keys that a generator decides, and what does not change the network but is worth keeping.
+
+    Raises:
+        BadCheckpointError: layers without their numbers, or with numbers that no stages lead to.
+    """
+    layers = _layers(net)
+    shapes = {name: value.shape for name, value in net.tensors.items()}
+    out = {"arch": "stylegan_xl", "img_channels": _shape(shapes, f"synthesis.{layers[-1].name}.weight", 4)[0]}
+    out |= _mapping(net, shapes) | _synthesis(net, layers)
+    rows, size = _shape(shapes, "mapping.embed.weight", 2)
+    out["stylegan_xl"] |= {"embed_rows": rows, "embed_dim": size}
+    finish(out)
+    _check_layers(out, layers)
+    mapping = net.attributes.get("mapping", {})
+    notes = {
+        "w_avg_beta": mapping.get("w_avg_beta", 0.998),
+        "magnitude_ema_beta": layers[0].numbers.get("magnitude_ema_beta", 0.999),
+    }
+    return out, notes
+
+
+def official_kwargs(arguments: Mapping[str, Any], net: str, w_avg_beta: float = 0.998) -> dict[str, Any]:
+    """Return what the official network is built with: the arguments of the stem, and the stages put on it in turn.
+
+    Args:
+        arguments: a full model configuration.
+        net: 'g' or 'g_ema'.
+        w_avg_beta: decay of the running means of w.
+    """
+    a, own, stages = arguments, dict(arguments["stylegan3"]), arguments["stylegan_xl"]
+    del own["magnitude_ema_kimg"]
+    pairs = zip(stages["up_factors"], stages["head_layers"], strict=True)
+    return {
+        "z_dim": a["z_dim"],
+        "c_dim": a["label_dim"],
+        "w_dim": a["w_dim"],
+        "img_resolution": a["resolution"] // math.prod(stages["up_factors"]),
+        "img_channels": a["img_channels"],
+        "num_fp16_res": a["num_lowp_res"],
+        "conv_clamp": a["conv_clamp"] or None,
+        **own,
+        "channel_base": own["channel_base"] or a["channel_base"],
+        "channel_max": own["channel_max"] or a["channel_max"],
+        "mapping_kwargs": {
+            "num_layers": a["mapping_layers"],
+            "lr_multiplier": a["mapping_lr_mult"],
+            "w_avg_beta": w_avg_beta,
+        },
+        "stages": [{"up_factor": up, "head_layers": layers} for up, layers in pairs],
+    }
+
+
+def _layers(net: OfficialNet) -> list[Layer]:
+    """Return the layers in the order of execution, which is not that of their names as texts."""
+    names = net.attributes.get("synthesis", {}).get("layer_names")
+    if not isinstance(names, list | tuple) or not 3 <= len(names) <= _MAX_LAYERS:
+        raise BadCheckpointError(
+            "",
+            "synthesis has no layer_names, which say how its layers follow each other; pass the whole network, as "
+            "official files hold it, not its arrays alone",
+        )
+    layers = []
+    for name in names:
+        found = _NAME.fullmatch(name) if isinstance(name, str) else None
+        if found is None or f"synthesis.{name}" not in net.attributes:
+            raise BadCheckpointError("", f"synthesis.layer_names has {name!r:.80}, which is no layer of it")
+        layers.append(Layer(int(found[1]), name, net.attributes[f"synthesis.{name}"]))
+    return layers
+
+
+def _mapping(net: OfficialNet, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return the keys of the mapping network, without its table of embeddings, which is there without labels too."""
+    w_avg = shapes.get("mapping.w_avg", ())
+    label_dim = w_avg[0] if len(w_avg) == 2 else 0
+    width, inputs = _shape(shapes, "mapping.fc0.weight", 2)
+    count = sum(re.fullmatch(r"mapping\.fc\d+\.weight", name) is not None for name in shapes)
+    embedded = _shape(shapes, "mapping.embed_proj.weight", 2)[0] if label_dim else 0
+    w_dim = _shape(shapes, f"mapping.fc{count - 1}.weight", 2)[0]
+    z_dim = inputs - embedded
+    lr_mult = net.attributes.get("mapping.fc0", {}).get("bias_gain", 0.01)
+    if not isinstance(lr_mult, int | float) or not 0 < lr_mult < 1e6:
+        raise BadCheckpointError("", f"mapping.fc0 has bias_gain={lr_mult!r:.80}, not a positive number")
+    return {
+        "label_dim": label_dim,
+        "z_dim": z_dim,
+        "w_dim": w_dim,
+        "mapping_layers": count,
+        "mapping_layer_dim": 0 if width == w_dim else width,
+        "mapping_embed_dim": 0 if embedded == z_dim else embedded,
+        "mapping_lr_mult": float(lr_mult),
+    }
+
+
+def _synthesis(net: OfficialNet, layers: list[Layer]) -> dict[str, Any]:
+    """Return the keys of the synthesis network."""
+    attributes = net.attributes["synthesis"]
+    first = layers[0]
+    critical = sum(layer.is_critical for layer in layers) - 1
+    if critical < 1 or not all(layer.is_critical for layer in layers[-critical - 1 :]):
+        raise BadCheckpointError("", "its last layers are not sampled critically, as those of official networks are")
+    parts = _parts(layers)
+    heights = [_height(part, critical, is_last=part is parts[-1]) for part in parts]
+    last = layers[-2]
+    cutoffs = {"first_cutoff": first.number("out_cutoff")}
+    cutoffs["last_stopband_rel"] = 1 + last.number("out_half_width") / last.number("out_cutoff")
+    rate = first.number("out_sampling_rate")
+    stopband = first.number("out_half_width") + first.number("out_cutoff")
+    if stopband > rate / 2 * (1 + 1e-9):
+        cutoffs["first_stopband"] = stopband  # else it is hidden behind the rate
+    own = DEFAULTS | {key: _snapped(value, DEFAULTS.get(key, value)) for key, value in cutoffs.items()}
+    wide = [layer for layer in layers[:-1] if not layer.numbers.get("is_torgb")]
+    enlarging = next(layer for layer in wide if layer.number("up_factor") > 1)
+    rates = max(first.number("in_sampling_rate"), rate)
+    return {
+        "resolution": heights[-1],
+        "conv_clamp": clamp_bound(_common(layers, "conv_clamp", 256)),
+        "num_lowp_res": attributes.get("num_fp16_res", 4),
+        "stylegan_xl": {
+            "up_factors": [b // a for a, b in itertools.pairwise(heights)],
+            "head_layers": [len(part) + critical for part in parts[1:-1]] + [len(parts[-1]) - 1] * (len(parts) > 1),
+        },
+        "stylegan3": {
+            **own,
+            "num_layers": len(parts[0]) + (critical if len(parts) > 1 else -1),
+            "num_critical": critical,
+            "margin_size": attributes.get("margin_size", 10),
+            "output_scale": float(attributes.get("output_scale", 0.25)),
+            "conv_kernel": int(first.number("conv_kernel")),
+            "filter_size": int(enlarging.number("up_taps") // enlarging.number("up_factor")),
+            "lrelu_upsampling": int(first.number("tmp_sampling_rate") // rates),
+            "use_radial_filters": any(layer.numbers.get("down_radial") is True for layer in layers),
+            **_channels(net, wide),
+            "magnitude_ema_kimg": 20.0,
+        },
+    }
+
+
+def _parts(layers: list[Layer]) -> list[list[Layer]]:
+    """Return the layers of the stem and of each stage: what is left of it, and all of the last one.
+
+    A stage begins with a layer that keeps the cutoff; the layers sampled critically do so too, at the end.
+    """
+    starts = [0]
+    for i, layer in enumerate(layers[1:], 1):
+        keeps = math.isclose(layer.number("in_cutoff"), layer.number("out_cutoff"), rel_tol=1e-9)
+        if keeps and not layer.is_critical:
+            starts.append(i)
+    parts = [layers[a:b] for a, b in zip(starts, [*starts[1:], None], strict=True)]
+    expected = list(range(len(layers) + (len(parts) > 1)))
+    if len(parts) > 1:
+        expected.remove(len(parts[0]))
+    if [layer.index for layer in layers] != expected:
+        raise BadCheckpointError(
+            "", f"its layers are numbered {[layer.index for layer in layers]!s:.200}; the stages need {expected!s:.200}"
+        )
+    return parts
+
+
+def _height(part: list[Layer], critical: int, *, is_last: bool) -> int:
+    """Return the height of the images that a stem or a stage ended at."""
+    if is_last:
+        size = part[-1].numbers.get("out_size")
+        height = np.ravel(np.asarray(size if isinstance(size, np.ndarray | list | tuple | int) else 0))[-1]
+    elif len(part) < 2:
+        raise BadCheckpointError(
+            "", f"the stage of synthesis.{part[0].name} kept that layer only, which does not tell its resolution"
+        )
+    else:
+        start, step = part[0].number("out_cutoff"), part[1].number("out_cutoff")
+        height = 2 * start * (step / start) ** len(part)
+    if not 4 <= height <= 1 << 20 or abs(height - round(float(height))) > 1e-6 * height:
+        raise BadCheckpointError("", f"the layers up to synthesis.{part[-1].name} lead to images of height {height}")
+    return round(float(height))
+
+
+def _channels(net: OfficialNet, wide: list[Layer]) -> dict[str, int]:
+    """Return channel_base and channel_max: what layers show, and where none shows the base, what was published."""
+    most = max(int(layer.number("out_channels")) for layer in wide)
+    low, high = 1.0, math.inf
+    for layer in wide:
+        count, cutoff = layer.number("out_channels"), layer.number("out_cutoff")
+        keeps = math.isclose(layer.number("in_cutoff"), cutoff, rel_tol=1e-9)
+        if keeps and not layer.is_critical and layer is not wide[0]:
+            continue  # the first of a stage has the channels of what is below
+        low = max(low, 2 * cutoff * (count - 0.5))
+        high = min(high, 2 * cutoff * (count + 0.5)) if count < most else high
+    nested: Any = net.init_kwargs.get("synthesis_kwargs")
+    given = net.init_kwargs.get("channel_base", nested.get("channel_base") if isinstance(nested, dict) else None)
+    published = most * BASE_PER_CHANNEL
+    for base in (given, published, 1 << math.ceil(math.log2(low)), math.ceil(low)):
+        if isinstance(base, int) and low <= base <= high:
+            return {"channel_base": base, "channel_max": most}
+    raise BadCheckpointError("", "the channels of its layers do not follow from one channel_base and channel_max")
+
+
+def _common(layers: list[Layer], key: str, default: Any) -> Any:
+    """Return what all layers carry.
+
+    Raises:
+        BadCheckpointError: they differ, as in a head on a stem of an older configuration; a configuration has one.
+    """
+    found = [layer.numbers.get(key, default) for layer in layers]
+    other = next((i for i, value in enumerate(found) if value != found[0]), None)
+    if other is not None:
+        raise BadCheckpointError(
+            "", f"{key} is {found[0]!r:.80} in {layers[0].name} but {found[other]!r:.80} in {layers[other].name}"
+        )
+    return found[0]
+
+
+def _snapped(value: float, usual: float) -> float:
+    """Return the usual number where a value is that but for rounding."""
+    return usual if math.isclose(value, usual, rel_tol=1e-6) else value
+
+
+def _check_layers(arguments: Mapping[str, Any], layers: list[Layer]) -> None:
+    """Check that the plan of a configuration is that of a file, number for number.
+
+    Raises:
+        BadCheckpointError: naming the first number that differs.
+    """
+    planned = make_plan(check_arguments(arguments)).layers
+    names = [p.official_name for p in planned]
+    if names != [layer.name for layer in layers]:
+        other = next((a for a, b in zip(layers, names, strict=False) if a.name != b), layers[-1])
+        raise BadCheckpointError(
+            "", f"its stages lead to the layers {', '.join(names):.300}; it has {other.name} instead"
+        )
+    for p, layer in zip(planned, layers, strict=True):
+        for key, wanted in _carried(p).items():
+            value = layer.numbers.get(key, wanted)
+            value = np.asarray(value if isinstance(value, np.ndarray | list | tuple | int | float) else np.nan)
+            if value.dtype.kind not in "biuf" or value.size > 8 or not _is_close(value, np.asarray(wanted)):
+                raise BadCheckpointError(
+                    "", f"synthesis.{p.official_name} has {key}={value!s:.80}; its stages need {wanted}"
+                )
+
+
+def _is_close(value: np.ndarray, wanted: np.ndarray) -> bool:
+    """Return whether numbers are equal but for rounding; one size may stand for both of a square."""
+    return value.shape in ((), wanted.shape) and bool(np.allclose(value, wanted, rtol=1e-6, atol=0))
+
+
+def _carried(p: LayerPlan) -> dict[str, Any]:
+    """Return what a layer carries in official files."""
+    sides = {"in": p.source, "out": p.out}
+    numbers: dict[str, Any] = {}
+    for side, signal in sides.items():
+        numbers |= {
+            f"{side}_channels": signal.channels,
+            f"{side}_size": signal.size[::-1],
+            f"{side}_sampling_rate": signal.rate,
+            f"{side}_cutoff": signal.cutoff,
+            f"{side}_half_width": signal.half_width,
+        }
+    return numbers | {
+        "tmp_sampling_rate": p.tmp_rate,
+        "up_factor": p.up,
+        "down_factor": p.down,
+        "up_taps": p.up_taps,
+        "down_taps": p.down_taps,
+        "down_radial": p.radial and p.down_taps > 1,
+        "is_torgb": p.is_rgb,
+        "is_critically_sampled": p.is_critical,
+        "conv_kernel": p.kernel,
+        "padding": p.padding,
+        "use_fp16": p.is_lowp,
+    }
+
+
+def _shape(shapes: Mapping[str, tuple[int, ...]], name: str, rank: int) -> tuple[int, ...]:
+    """Return the shape of an array that must be there.
+
+    Raises:
+        BadCheckpointError: it is missing, of another rank, or empty.
+    """
+    shape = shapes.get(name)
+    if shape is None:
+        raise BadCheckpointError("", f"{name} is missing")
+    if len(shape) != rank or not all(shape):
+        raise BadCheckpointError("", f"{name} is {list(shape)}; it must have {rank} axes and be not empty")
+    return shape
