@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 
 from stylegan_jax.convert.errors import BadCheckpointError
+from stylegan_jax.convert.published import advice
 from stylegan_jax.inert.arrays import ArrayRecord
 from stylegan_jax.inert.ordinary import wrong_file
 from stylegan_jax.inert.plain import ARRAY_NODES, DAMAGE, MAX_DEPTH, Reader, file_budget
@@ -135,6 +136,7 @@ def _guarded(path: str | os.PathLike[str], work: Callable[[Any, _Reader], Any]) 
                 reason = wrong_file(file) or _reason(error)
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
+        reason += advice(path) if isinstance(error, FileNotFoundError) else ""
     raise BadCheckpointError(path, reason)
 
 

@@ -82,6 +82,10 @@ def _config(path: Path, config: dict[str, Any]) -> ModelConfig:
 def _absence(path: Path, given: str) -> str:
     """Return what is at a path instead of a model."""
     if not path.exists():
+        from stylegan_jax.convert.published import advice
+
+        if published := advice(path):
+            return f"does not exist{published}"
         on_hub = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", given) is not None and not path.suffix
         return "does not exist" + (f"; if it is on the Hugging Face Hub, write hf://{given}" if on_hub else "")
     newest = newest_file(path)
