@@ -38,12 +38,15 @@ class Batch(NamedTuple):
             float32[draws, n, k].
         second: (sample, label) of other reals, for the generator's phases where their loss compares with reals; None
             where it does not.
+        given: of the latents of each phase, the inputs that the data decide, in place of what `Gan.draw_inputs` draws:
+            {'times': float32[draws, n, t]} of the videos whose labels are in `gen_label`; None for images.
     """
 
     sample: dict[str, Array]
     label: Array
     gen_label: Array
     second: tuple[dict[str, Array], Array] | None = None
+    given: dict[str, Array] | None = None
 
     @property
     def pixels(self) -> Array:

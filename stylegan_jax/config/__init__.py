@@ -5,8 +5,9 @@ rules across keys. An error names the value, the rule and the fix, before anythi
 """
 
 from stylegan_jax.base.errors import ConfigError, suggest
-from stylegan_jax.config.arch import ARCH_RULES
+from stylegan_jax.config.arch import ARCH_RULES, clips_of
 from stylegan_jax.config.build import from_dict, model_from_dict
+from stylegan_jax.config.clips import ClipRule
 from stylegan_jax.config.documented import check_choice, check_names
 from stylegan_jax.config.fields import (
     AugmentConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "AugmentConfig",
     "AugmentOps",
     "AugmentStrength",
+    "ClipRule",
     "ConfigError",
     "DataConfig",
     "DiffAugmentConfig",
@@ -60,6 +62,7 @@ __all__ = [
     "check_devices",
     "check_model",
     "check_names",
+    "clips_of",
     "completed",
     "describe_levels",
     "from_dict",

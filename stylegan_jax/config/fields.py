@@ -91,7 +91,7 @@ class ModelConfig:
 class DataConfig:
     """Where images come from."""
 
-    source: str = field("zip", "zip, folder, tfds, memory (npy/npz uint8) or synthetic: a name in data.SOURCES")
+    source: str = field("zip", "zip, folder, tfds, memory (npy/npz uint8), synthetic, or video: a name in data.SOURCES")
     path: str = field("", "file or folder; for tfds the data set name, such as 'cifar10'", is_path=True)
     split: str = field("train", "tfds only")
     labels: str = field(

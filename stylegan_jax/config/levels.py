@@ -12,6 +12,7 @@ import math
 from typing import NamedTuple
 
 from stylegan_jax.base.errors import ConfigError
+from stylegan_jax.config.arch import clips_of
 from stylegan_jax.config.fields import ExperimentConfig
 
 
@@ -29,6 +30,7 @@ class Level(NamedTuple):
         fade_start: images shown when its fade begins.
         fade_length: images until its layers are fully in; 0: no fade.
         restarts: steps before which the optimisers start anew.
+        frames: images of an example: those of a clip, for which images shown count frames.
     """
 
     height: int
@@ -41,10 +43,15 @@ class Level(NamedTuple):
     fade_start: int = 0
     fade_length: int = 0
     restarts: tuple[int, ...] = ()
+    frames: int = 1
 
     def nimg(self, step: int) -> int:
         """Return the images shown before a step of this level, or before its end."""
-        return self.start + (step - self.first) * self.batch_size
+        return self.start + (step - self.first) * self.batch_size * self.frames
+
+    def examples(self, step: int) -> int:
+        """Return the examples shown before a step: images, or clips."""
+        return self.nimg(step) // self.frames
 
 
 @functools.lru_cache(maxsize=16)
@@ -56,7 +63,8 @@ def levels(config: ExperimentConfig) -> tuple[Level, ...]:
     """
     t, g = config.train, config.growing
     total = round(t.total_kimg * 1000)
-    sizes = heights(config)
+    sizes, rule = heights(config), clips_of(config.model)
+    frames = rule.frames if rule else 1
     train, fade = round(g.train_kimg * 1000), round(g.fade_kimg * 1000)
     out: list[Level] = []
     step = nimg = 0
@@ -65,11 +73,11 @@ def levels(config: ExperimentConfig) -> tuple[Level, ...]:
         batch = t.batch_size if is_last or not g.batch_sizes else g.batch_sizes[k]
         g_lr, d_lr = (t.g_lr, t.d_lr) if is_last or not g.learning_rates else (g.learning_rates[k],) * 2
         begin, end = k * (train + fade) - fade * (k > 0), total if is_last else k * (train + fade) + train
-        count = lambda until, nimg=nimg, batch=batch: max(0, math.ceil((until - nimg) / batch))
+        count = lambda until, nimg=nimg, batch=batch: max(0, math.ceil((until - nimg) / (batch * frames)))
         restarts = {step, step + count(begin + fade)} if k and g.reset_moments else set()
         last = step + count(min(end, total))
         restarts = tuple(sorted(s for s in restarts if s < last))
-        out.append(Level(height, step, last, nimg, batch, g_lr, d_lr, begin, fade if k else 0, restarts))
+        out.append(Level(height, step, last, nimg, batch, g_lr, d_lr, begin, fade if k else 0, restarts, frames))
         step, nimg = last, out[-1].nimg(last)
     return tuple(out)
 

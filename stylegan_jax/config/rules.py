@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 
 from stylegan_jax.base.errors import ConfigError
-from stylegan_jax.config.arch import ARCH_RULES
+from stylegan_jax.config.arch import ARCH_RULES, clips_of
 from stylegan_jax.config.documented import check_choice, check_fields
 from stylegan_jax.config.fields import (
     AugmentConfig,
@@ -30,6 +30,11 @@ def validate(config: ExperimentConfig) -> None:
     check_model(config.model)
     check_fields(config)
     ARCH_RULES[config.model.arch].check_run(config)
+    if config.data.source == "video" and clips_of(config.model) is None:
+        raise ConfigError(
+            f"config.data.source is 'video' and config.model.arch {config.model.arch!r}, which is trained on images: "
+            "use --config.data.source=zip or folder, which take every frame as an image, or arch 'stylegan_v'"
+        )
     check_growing(config)
     _at_each_level(config, _check_batch)
     _check_options(config)

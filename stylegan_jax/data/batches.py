@@ -12,7 +12,7 @@ import itertools
 import queue
 import threading
 import weakref
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -21,10 +21,11 @@ from jax import numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from stylegan_jax.base.spec import Batch
-from stylegan_jax.config import ConfigError, DataConfig
-from stylegan_jax.data import order
+from stylegan_jax.config import ClipRule, ConfigError, DataConfig
+from stylegan_jax.data import clips, order
 from stylegan_jax.data.files import FileSource
 from stylegan_jax.data.fitted import FittedSource, Source, fit_source
+from stylegan_jax.data.video_source import Videos, videos_of
 
 _AHEAD = 2  # batches made before they are asked for
 
@@ -40,6 +41,7 @@ class Schedule:
         batch_size: images per batch, over all hosts.
         shard: (index, count) of hosts; the host's rows are contiguous.
         draws: numbers of the draws of labels for latents.
+        videos: the source's, with the rule by which clips are taken from them; None: its images are the examples.
     """
 
     def __init__(
@@ -52,27 +54,58 @@ class Schedule:
         batch_size: int,
         shard: tuple[int, int],
         draws: Sequence[int],
+        videos: tuple[Videos, ClipRule] | None = None,
     ):
+        self._videos = videos
         self._draws = np.asarray(draws, np.int64)
         self._source, self._flips, self._seed, self._start = source, flips, seed, start
-        self._num_images = source.info().num_images
+        self._count = len(videos[0].names) if videos else source.info().num_images
+        self.frames = videos[1].frames if videos else 1
         self.batch_size, self.rows = batch_size, batch_size // shard[1]
         self._first_row = shard[0] * self.rows
-        self.images = functools.lru_cache(maxsize=8)(self._images)  # read for the pixels and again for the labels
+        self.examples = functools.lru_cache(maxsize=8)(self._examples)  # read for the pixels and again for the labels
+        self.images = functools.lru_cache(maxsize=8)(self._images)
+
+    @property
+    def has_clips(self) -> bool:
+        """Whether examples are clips."""
+        return self._videos is not None
 
     def positions(self, b: int) -> np.ndarray:
         """Return int64[rows], the positions of this host's images in batch b."""
         return self._start + int(b) * self.batch_size + self._first_row + np.arange(self.rows, dtype=np.int64)
 
-    def _images(self, b: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return (index int64[rows], flip bool[rows, 2])."""
-        return order.order(self._seed, self.positions(b), self._num_images, *self._flips)
+    def _examples(self, b: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return (numbers int64[rows] of images or videos, flip bool[rows, 2])."""
+        return order.order(self._seed, self.positions(b), self._count, *self._flips)
 
-    def labels(self, b: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return (label, gen_label) of `Batch`, this host's rows."""
-        positions, (index, _) = self.positions(b), self.images(b)
-        drawn = order.label_index(self._seed, positions, self._draws, self._num_images)
-        return self._source.label_rows(index), self._source.label_rows(drawn)
+    def _images(self, b: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return (index int64[m], flip bool[m, 2], times float32[rows, t] of clips), where m = rows * frames."""
+        index, flip = self.examples(b)
+        if self._videos is None:
+            return index, flip, None
+        videos, rule = self._videos
+        frames, times = clips.real_clips(rule, self._seed, self.positions(b), videos.lengths[index])
+        return videos.images(index, frames).reshape(-1), np.repeat(flip, rule.frames, axis=0), times
+
+    def _labels_of(self, index: np.ndarray) -> np.ndarray:
+        """Return the labels of images, or of videos."""
+        return self._source.label_rows(index if self._videos is None else self._videos[0].heads[index])
+
+    def batch(self, b: int, pixels: Any, place: Callable[..., Any]) -> Batch:
+        """Return batch b of these images [m, h, w, c] or clips [rows, t, h, w, c], by `place` (array, axis of rows)."""
+        positions, times, (shown, _) = self.positions(b), self.images(b)[2], self.examples(b)
+        drawn = order.label_index(self._seed, positions, self._draws, self._count)
+        label, gen_label = place(self._labels_of(shown)), place(self._labels_of(drawn), 1)
+        if self._videos is None or times is None:
+            return Batch({"image": pixels}, label, gen_label)
+        videos, rule = self._videos
+        fakes = [
+            clips.fake_times(rule, self._seed, int(number), positions, videos.lengths[index])
+            for number, index in zip(self._draws, drawn, strict=True)
+        ]
+        given = np.stack(fakes) if fakes else np.zeros((0, self.rows, rule.frames), np.float32)
+        return Batch({"image": pixels, "times": place(times)}, label, gen_label, given={"times": place(given, 1)})
 
 
 class Batches(Iterator[Batch]):
@@ -150,16 +183,17 @@ def open_batches(
     shard_count: int = 1,
     draws: Sequence[int] = (0, 1, 2, 3),
     has_second: bool = False,
+    rule: ClipRule | None = None,
 ) -> Batches:
-    """Return the batches that follow the first `start` images of a run.
+    """Return the batches that follow the first `start` examples of a run: images, or clips of videos.
 
     Args:
         source: from `open_source`, or any `Source` (a `MemorySource` in a notebook).
         data: the data group of the config: xflip, yflip, subset, cache, workers, resize_filter.
         image_shape: the model's (h, w, c).
-        batch_size: images per batch, over all hosts.
+        batch_size: examples per batch, over all hosts.
         seed: decides the order and the drawn labels; any integer.
-        start: position in images, batch_size * step to resume before that step.
+        start: position in examples, batch_size * step to resume before that step.
         sharding: of the sample and `label`, such as NamedSharding(mesh, P('data')); arrays come out global with it.
             None: NumPy arrays of this shard's rows (with cache='device': on the default device).
         shard_index: this host's number, `jax.process_index()`.
@@ -167,6 +201,8 @@ def open_batches(
         draws: numbers of the draws of labels in `Batch.gen_label`, one for each phase that draws latents; a draw
             depends on its own number and not on which others are asked for.
         has_second: batches bring a second set of reals, in an order of its own; `Batch.second`.
+        rule: how clips are taken from the videos of the source; None: examples are images. An epoch shows one clip of
+            every video, and mirrored copies count as further videos.
 
     Raises:
         ConfigError: a batch that does not divide, or cache='device' without an array.
@@ -179,7 +215,8 @@ def open_batches(
     fitted = fit_source(source, data, image_shape)
     shard = (shard_index, shard_count)
     flips = (data.xflip, data.yflip)
-    common: dict[str, Any] = {"start": start, "batch_size": batch_size, "shard": shard}
+    videos = (videos_of(fitted, rule, data.on_bad_image), rule) if rule else None
+    common: dict[str, Any] = {"start": start, "batch_size": batch_size, "shard": shard, "videos": videos}
     made = _make(fitted, data, Schedule(fitted, flips, seed=seed, draws=draws, **common), sharding)
     if has_second:
         schedule = Schedule(fitted, flips, seed=order.second_seed(seed), draws=(), **common)
@@ -197,7 +234,8 @@ def _make(
     if fitted.array is None and isinstance(fitted.inner, FileSource):
         from stylegan_jax.data import pipeline
 
-        pixels = pipeline.pixel_batches(fitted, fitted.inner, schedule.images, schedule.rows, data.workers)
+        plan = lambda b: schedule.images(b)[:2]
+        pixels = pipeline.pixel_batches(fitted, fitted.inner, plan, schedule.rows * schedule.frames, data.workers)
     else:
         pixels = _host_pixels(fitted, schedule)
     return _place_all(pixels, schedule, sharding)
@@ -212,7 +250,7 @@ def _with_second(first: Generator[Batch], other: Generator[Batch]) -> Generator[
 
 def _host_pixels(source: FittedSource, schedule: Schedule) -> Iterator[np.ndarray]:
     for b in itertools.count():
-        index, flip = schedule.images(b)
+        index, flip, _ = schedule.images(b)
         pixels = source.gather(index)
         for axis, mirrored in ((2, flip[:, 0]), (1, flip[:, 1])):
             pixels[mirrored] = np.flip(pixels[mirrored], axis)
@@ -220,13 +258,11 @@ def _host_pixels(source: FittedSource, schedule: Schedule) -> Iterator[np.ndarra
 
 
 def _place_all(pixels: Iterator[np.ndarray], schedule: Schedule, sharding: NamedSharding | None) -> Generator[Batch]:
-    for b, rows in enumerate(pixels):
-        label, gen_label = schedule.labels(b)
-        yield Batch(
-            {"image": _place(rows, schedule, sharding)},
-            _place(label, schedule, sharding),
-            _place(gen_label, schedule, sharding, 1),
-        )
+    place = lambda x, axis=0: _place(x, schedule, sharding, axis)
+    for b, images in enumerate(pixels):
+        if schedule.has_clips:
+            images = images.reshape(schedule.rows, schedule.frames, *images.shape[1:])
+        yield schedule.batch(b, place(images), place)
 
 
 def _place(local: np.ndarray, schedule: Schedule, sharding: NamedSharding | None, axis: int = 0):
@@ -247,17 +283,23 @@ def _device_batches(source: FittedSource, schedule: Schedule, sharding: NamedSha
     else:
         everywhere = NamedSharding(sharding.mesh, PartitionSpec())
         images = jax.make_array_from_process_local_data(everywhere, np.asarray(source.array), source.array.shape)
-    gather = jax.jit(_gather, out_shardings=sharding)
+    frames = schedule.frames if schedule.has_clips else 0
+    gather = jax.jit(functools.partial(_gather, frames=frames), out_shardings=sharding)
+    place = lambda x, axis=0: _place(x, schedule, sharding, axis)
     for b in itertools.count():
-        index, flip = schedule.images(b)
-        label, gen_label = schedule.labels(b)
-        place = (schedule, sharding)
-        pixels = gather(images, _place(index.astype(np.int32), *place), _place(flip, *place))
-        yield Batch({"image": pixels}, _place(label, *place), _place(gen_label, *place, 1))
+        index, flip, _ = schedule.images(b)
+        if frames:
+            index, flip = index.reshape(schedule.rows, frames), flip.reshape(schedule.rows, frames, 2)
+        yield schedule.batch(b, gather(images, place(index.astype(np.int32)), place(flip)), place)
 
 
-def _gather(images: jax.Array, index: jax.Array, flip: jax.Array) -> jax.Array:
-    """Return images[index] uint8[n, h, w, c], mirrored where flip[n, 2] says (left to right, top to bottom)."""
+def _gather(images: jax.Array, index: jax.Array, flip: jax.Array, frames: int = 0) -> jax.Array:
+    """Return images[index] uint8[n, h, w, c], mirrored where flip[n, 2] says (left to right, top to bottom).
+
+    With `frames`, index is [n, t], flip [n, t, 2] and the result clips [n, t, h, w, c].
+    """
+    if frames:
+        return jax.vmap(lambda i, f: _gather(images, i, f), in_axes=(1, 1), out_axes=1)(index, flip)
     picked = images.at[index].get(mode="promise_in_bounds")
     flip = flip[:, :, None, None, None]
     picked = jnp.where(flip[:, 0], picked[:, :, ::-1], picked)

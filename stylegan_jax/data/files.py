@@ -20,7 +20,7 @@ from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.data import images
 from stylegan_jax.data.contents import Contents
 from stylegan_jax.data.errors import SHOWN, BadImage, DataError, bad_images_error, printable
-from stylegan_jax.data.label_files import read_labels
+from stylegan_jax.data.label_files import LabelTable, read_labels
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,7 @@ class FileSource:
         channels: 1, 3 or 4.
         on_bad_image: 'error' or 'skip'.
         workers: threads.
+        find_labels: (files, labels) -> their table.
 
     Raises:
         DataError: no image, bad images with 'error', or labels missing.
@@ -114,6 +115,7 @@ class FileSource:
         channels: int,
         on_bad_image: str,
         workers: int,
+        find_labels: Callable[[Files, str], LabelTable] = read_labels,
     ):
         self._name, self._files, self._channels, self._on_bad = name, files, channels, on_bad_image
         if not files.names and not files.bad:
@@ -123,7 +125,7 @@ class FileSource:
         self._keep = np.arange(len(files.names))
         headers, bad = self._scan(workers)
         self._refuse(files.bad + [(files.names[i], bad[i]) for i in sorted(bad)])
-        table = read_labels(files, labels)
+        table = find_labels(files, labels)
         missing = set(table.missing(files.names))
         if missing and on_bad_image == "error":
             raise table.missing_error(sorted(missing), len(files.names))
@@ -191,6 +193,10 @@ class FileSource:
         stay = np.delete(np.arange(len(self._keep)), [i for i, _ in bad])
         self._keep, self._labels = self._keep[stay], self._labels.take(stay)
         return stay
+
+    def add_note(self, line: str) -> None:
+        """Add a line to what `info` says of the set."""
+        self._notes = (line, *self._notes)
 
     def info(self) -> SourceInfo:
         """Describe the set."""

@@ -161,7 +161,7 @@ def fit_source(source: Source, data: DataConfig, image_shape: tuple[int, int, in
     info = source.info()
     _check_shape(info, image_shape)
     size = image_shape[:2]
-    keep = _choose(info, data)
+    keep = _choose(source, info, data)
     num_images = info.num_images if keep is None else len(keep)
     cache = _choose_cache(data, num_images, image_shape)
     array = None
@@ -183,8 +183,10 @@ def _choose_cache(data: DataConfig, num_images: int, image_shape: tuple[int, int
     return cache
 
 
-def _choose(info: SourceInfo, data: DataConfig) -> np.ndarray | None:
-    """Return which images `data.subset` asks for, ascending; None: all."""
+def _choose(source: Source, info: SourceInfo, data: DataConfig) -> np.ndarray | None:
+    """Return which images `data.subset` asks for, ascending; None: all. A source of videos counts videos."""
+    if data.subset and (choose := getattr(source, "choose", None)):
+        return choose(data.subset, data.subset_seed)
     if data.subset > info.num_images:
         raise DataError(
             f"config.data.subset is {data.subset}; {info.name} has {info.num_images} images; use at most that many, "

@@ -15,6 +15,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = 0xFFFFFFFFFFFFFFFF
 _ROUNDS = 14  # chi-square over all permutations of 3, 4 and 5 items is flat from here on
 _ORDER, _LABEL, _UNIFORM, _SUBSET, _SECOND = 1, 2, 3, 4, 5  # streams: two purposes never share numbers
+CLIP, FAKE_CLIP = 6, 100  # of `numbers`; the latter and all above it, one for each draw of labels
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
@@ -114,4 +115,11 @@ def label_index(seed: int, positions: np.ndarray, draws: np.ndarray, num_images:
 def uniform(count: int, *parts: int) -> np.ndarray:
     """Return float64[count] in [0, 1), decided by the integers `parts` alone."""
     drawn = counter_hash(_UNIFORM, *parts, np.arange(count))
+    return (drawn >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def numbers(seed: int, stream: int, positions: np.ndarray, count: int) -> np.ndarray:
+    """Return float64[m, count] in [0, 1) for positions int64[m]: a row depends on the seed, stream and position."""
+    positions = np.asarray(positions, np.int64)[:, None]
+    drawn = counter_hash(seed, stream, positions, np.arange(count)[None])
     return (drawn >> np.uint64(11)).astype(np.float64) * 2.0**-53

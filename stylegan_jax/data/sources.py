@@ -15,6 +15,7 @@ from stylegan_jax.data.folder_source import open_folder
 from stylegan_jax.data.memory_source import open_memory
 from stylegan_jax.data.synthetic_source import open_synthetic
 from stylegan_jax.data.tfds_source import open_tfds
+from stylegan_jax.data.video_source import open_video
 from stylegan_jax.data.zip_source import open_zip
 
 SOURCES: dict[str, Callable[[DataConfig, tuple[int, int, int]], Source]] = {
@@ -23,6 +24,7 @@ SOURCES: dict[str, Callable[[DataConfig, tuple[int, int, int]], Source]] = {
     "tfds": open_tfds,
     "memory": open_memory,
     "synthetic": open_synthetic,
+    "video": open_video,
 }
 """`config.data.source` -> opener(data config, the model's (h, w, c)). A new source is one file and one line here."""
 
@@ -42,8 +44,10 @@ def open_source(data: DataConfig, image_shape: tuple[int, int, int]) -> FittedSo
         DataError: missing or damaged data, bad images with on_bad_image='error', labels that are not there.
     """
     check_choice("data.source", data.source, SOURCES)
-    if data.labels == "subfolders" and data.source not in ("folder", "zip"):
-        raise ConfigError(f"config.data.labels='subfolders' needs data.source='folder' or 'zip', not {data.source!r}")
+    if data.labels == "subfolders" and data.source not in ("folder", "zip", "video"):
+        raise ConfigError(
+            f"config.data.labels='subfolders' needs data.source='folder', 'zip' or 'video', not {data.source!r}"
+        )
     if image_shape[2] not in (1, 3, 4):
         raise ConfigError(f"config.model.img_channels is {image_shape[2]}; images have 1, 3 or 4 channels")
     data = dataclasses.replace(data, path=expand_home(data.path))

@@ -48,7 +48,7 @@ class Layout(NamedTuple):
 
     def batch_shardings(self) -> Batch:
         """Return the shardings of a `Batch`; one of a sample is for every array in it."""
-        return Batch(self.batch, self.batch, self.phases, self.batch)  # pyright: ignore[reportArgumentType]
+        return Batch(self.batch, self.batch, self.phases, self.batch, self.phases)  # pyright: ignore[reportArgumentType]
 
     def split(self, x: jax.Array) -> jax.Array:
         """Ask inside jit for axis 0 of `x` to be split over the devices."""

@@ -235,12 +235,13 @@ class Run:
             plan.image_shape,
             batch_size=level.batch_size,
             seed=seed,
-            start=level.nimg(first),
+            start=level.examples(first),
             sharding=self.layout.batch,
             shard_index=jax.process_index(),
             shard_count=jax.process_count(),
             draws=plan.draws,
             has_second=plan.batch.second is not None,
+            rule=plan.rule,
         )
 
     def _loop(

@@ -102,7 +102,7 @@ def finish(task: Task, plan: Plan, config: ExperimentConfig, state: TrainState) 
     new, report = plan.finish(state, plan.rates(state.nimg))
     drop_bad = config.train.on_nan in ("skip", "scrub")
     stats = terms.add(state.stats, task.terms, report, state.step, drop_bad=drop_bad)
-    return new.replace(step=state.step + 1, nimg=state.nimg + plan.batch.label.shape[0], stats=stats)
+    return new.replace(step=state.step + 1, nimg=state.nimg + plan.batch.label.shape[0] * plan.frames, stats=stats)
 
 
 def make_programs(
@@ -197,7 +197,8 @@ def batch_shapes(task: Task, config: ExperimentConfig, layout: Layout, level: Le
     sample = {name: place(x, shardings.sample) for name, x in batch.sample.items()}
     label = place(batch.label, shardings.label)
     second = None if batch.second is None else (sample, label)
-    return Batch(sample, label, place(batch.gen_label, shardings.gen_label), second)
+    given = batch.given and {name: place(x, shardings.given) for name, x in batch.given.items()}
+    return Batch(sample, label, place(batch.gen_label, shardings.gen_label), second, given)
 
 
 def frozen_shapes(frozen: Mapping[str, Tree], layout: Layout) -> Tree:

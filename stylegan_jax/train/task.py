@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from stylegan_jax.base.spec import Batch, Tree, Variables
-from stylegan_jax.config import Level
+from stylegan_jax.config import ClipRule, Level
 from stylegan_jax.train.optim import Optimizer
 from stylegan_jax.train.state import TrainState
 
@@ -116,6 +116,8 @@ class Plan(NamedTuple):
         finish: (state, rates) -> (state, values to report), once per iteration after its phases: averages and what else
             all phases see as it was; `step` and `nimg` are moved by the caller.
         finish_reports: names of the values that it reports.
+        frames: images that an example counts as.
+        rule: how clips are taken from videos; None: examples are images.
         batch: the abstract global batch, without shardings.
         draws: numbers of the draws of labels that the phases read, in the order of `Batch.gen_label`.
     """
@@ -127,6 +129,8 @@ class Plan(NamedTuple):
     batch: Batch
     draws: tuple[int, ...]
     finish_reports: tuple[str, ...] = ()
+    frames: int = 1
+    rule: ClipRule | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

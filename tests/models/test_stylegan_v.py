@@ -15,7 +15,8 @@ from configs import common
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError, model_from_dict
 from stylegan_jax.config.arch import ARCH_RULES
-from stylegan_jax.config.arch.stylegan_v import distances, least_frames, motion_rows
+from stylegan_jax.config.arch.stylegan_v import clip_rule, motion_rows
+from stylegan_jax.config.clips import distances, least_frames
 from stylegan_jax.convert.tables import abstract
 from stylegan_jax.models.stylegan_v import draw_motion
 from stylegan_jax.models.stylegan_v.discriminator import join_frames
@@ -77,7 +78,7 @@ def test_drawn_times_follow_the_rule_of_the_data():
     assert np.abs(gaps - np.round(gaps)).max() < 1e-5 and np.round(gaps).min() == 1
     assert times.min() >= 0 and times.max() < 39
     found, counts = np.unique(np.round(spans), return_counts=True)
-    assert tuple(found) == (4, 8, 16, 32) == distances(config.stylegan_v, 40)
+    assert tuple(found) == (4, 8, 16, 32) == distances(clip_rule(config), 40)
     np.testing.assert_allclose(counts / 4000, 0.25, atol=0.03)
     first = np.round(gaps[np.round(spans) == 4, 0])  # of offsets 1, 2, 3 two are chosen: 1 in two of three cases
     np.testing.assert_allclose([np.mean(first == k) for k in (1, 2)], [2 / 3, 1 / 3], atol=0.06)
@@ -138,7 +139,7 @@ def test_the_ablation_without_gaps_ignores_times_and_a_model_without_motion_is_a
 
 
 def test_videos_that_are_too_short_have_no_clips():
-    least = lambda frames, **more: least_frames(make(v__frames=frames, **more).stylegan_v)
+    least = lambda frames, **more: least_frames(clip_rule(make(v__frames=frames, **more)))
     assert [least(n) for n in (2, 3, 4)] == [2, 3, 5]
     assert least(3, v__total_dists=()) == 4  # the longest distance is excluded, as published
     assert least(3, v__sampling="uniform") == 3

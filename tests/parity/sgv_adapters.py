@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from typing import Any
 
@@ -12,9 +13,11 @@ import numpy as np
 
 from stylegan_jax import models
 from stylegan_jax.base.trees import flatten
-from stylegan_jax.config import ModelConfig, model_from_dict
+from stylegan_jax.config import ClipRule, ModelConfig, model_from_dict
+from stylegan_jax.config.clips import distances
 from stylegan_jax.convert import stylegan_v as names
 from stylegan_jax.convert.tables import Fixed, Slot, abstract, make_table, paths_of
+from stylegan_jax.data import clips as clip_rules
 from stylegan_jax.losses import regularizers
 from stylegan_jax.models.stylegan_v.discriminator import Gaps
 from stylegan_jax.models.stylegan_v.motion import Motion, Trajectory, locate, waves
@@ -226,7 +229,60 @@ def discriminator(meta, arrays, constants):
     return out | {f"grad/r1/{k}": v for k, v in to_official(config, "d", r1_grads).items()}
 
 
+def rule_of(case: dict) -> ClipRule:
+    """Return the rule of a case of frame sampling; its kind 'reals' is 'random' in a window."""
+    kind = "uniform" if case["kind"] == "uniform" else "random"
+    most = case.get("max_num_frames", 1 << 20)
+    return ClipRule(
+        case["num_frames"], most, kind, case.get("max_dist", most), tuple(case.get("total_dists", ())), True
+    )
+
+
+def frame_sampling(meta, arrays, constants):
+    out = {}
+    for i, case in enumerate(meta["subcases"]):
+        rows, length = np.asarray(constants[f"in/{i}/u"], np.float64), case["video_len"]
+        if case["kind"] == "clip":
+            found = [clip_rules.consecutive(length, case["num_frames"], case["every"], u[0]) for u in rows]
+            out |= {f"out/{i}/times": np.stack(found), f"out/{i}/frames": np.stack(found)}
+            continue
+        rule, inner = rule_of(case), constants.get(f"in/{i}/inner")
+        rows = rows if inner is None else np.concatenate([rows, np.asarray(inner, np.float64)], axis=1)
+        if case["kind"] == "reals":
+            if length <= rule.max_num_frames:  # no window is drawn
+                rows = np.concatenate([np.zeros((len(rows), 1)), rows], axis=1)
+            found = [clip_rules.real_clip(rule, length, u) for u in rows]
+            out |= {
+                f"out/{i}/frames": np.stack([x for x, _ in found]),
+                f"out/{i}/times": np.stack([t for _, t in found]),
+            }
+            continue
+        fractional = case.get("fractional", False)
+        out[f"out/{i}/times"] = np.stack(
+            [clip_rules.clip_times(rule, length, u, is_fractional=fractional) for u in rows]
+        )
+        if f"out/{i}/total_prob" in meta["arrays"]:
+            out |= {f"out/{i}/{name}_prob": x for name, x in probabilities(rule, length).items()}
+    return out
+
+
+def probabilities(rule: ClipRule, length: int) -> dict[str, np.ndarray]:
+    """Return the chances of distances, first frames and frames, by trying every outcome of every draw."""
+    total, first, frame = (np.zeros(length) for _ in range(3))
+    known, middle = distances(rule, length), lambda n: [(k + 0.5) / n for k in range(n)]
+    for u0, distance in zip(middle(len(known)), known, strict=True):
+        total[distance] += 1 / len(known)
+        counts = [length - distance, *(distance - 1 - k for k in range(rule.frames - 2))]
+        for us in itertools.product(*map(middle, counts)):
+            times = clip_rules.clip_times(rule, length, np.array([u0, *us])).astype(int)
+            share = 1 / len(known) / np.prod(counts)
+            first[times[0]] += share
+            frame[times] += share
+    return {"total": total, "first": first, "frame": frame}
+
+
 ADAPTERS = {
+    "video/stylegan-v frame sampling": frame_sampling,
     "video/stylegan-v motion mapping and aligned time encoder": motion,
     "video/stylegan-v generator": generator,
     "video/stylegan-v video discriminator": discriminator,

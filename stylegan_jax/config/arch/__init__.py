@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from stylegan_jax.config.arch import r3gan, stylegan1, stylegan2, stylegan3, stylegan_v, stylegan_xl
+from stylegan_jax.config.clips import ClipRule
 
 if TYPE_CHECKING:
     from stylegan_jax.config.fields import ExperimentConfig, ModelConfig
@@ -22,6 +23,7 @@ class ArchRules(NamedTuple):
         same: keys of `model` that no shape tells of, and that must be equal to start from other weights.
         starts_stage: (ours, the source's, its path) -> whether to start from it is to begin a super-resolution stage on
             it, which takes the source's layers for what is below; raise ConfigError if it is neither that nor the same.
+        clips: how clips are taken from videos; None: it is trained on images.
     """
 
     title: str
@@ -30,6 +32,7 @@ class ArchRules(NamedTuple):
     check_run: Callable[[ExperimentConfig], None] = lambda config: None
     same: tuple[str, ...] = ()
     starts_stage: Callable[[ModelConfig, ModelConfig, str], bool] = lambda ours, theirs, path: False
+    clips: Callable[[ModelConfig], ClipRule | None] = lambda model: None
 
 
 ARCH_RULES: dict[str, ArchRules] = {
@@ -40,6 +43,18 @@ ARCH_RULES: dict[str, ArchRules] = {
         "StyleGAN-XL", stylegan_xl.check, stylegan_xl.describe, starts_stage=stylegan_xl.starts_stage
     ),
     "r3gan": ArchRules("R3GAN", r3gan.check, r3gan.describe, r3gan.check_run),
-    "stylegan_v": ArchRules("StyleGAN-V", stylegan_v.check, stylegan_v.describe, same=("stylegan_v",)),
+    "stylegan_v": ArchRules(
+        "StyleGAN-V",
+        stylegan_v.check,
+        stylegan_v.describe,
+        stylegan_v.check_run,
+        same=("stylegan_v",),
+        clips=stylegan_v.clip_rule,
+    ),
 }
 """`config.model.arch` -> its rules; `models.ARCHS` has the networks under the same names."""
+
+
+def clips_of(model: ModelConfig) -> ClipRule | None:
+    """Return how the examples of a model are taken from videos; None: they are images."""
+    return ARCH_RULES[model.arch].clips(model) if model.arch in ARCH_RULES else None

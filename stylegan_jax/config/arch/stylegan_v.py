@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from stylegan_jax.base.errors import ConfigError
 from stylegan_jax.config.arch.stylegan2 import check_mapping
+from stylegan_jax.config.clips import ClipRule, distances, least_frames
 from stylegan_jax.config.documented import field
 
 if TYPE_CHECKING:
-    from stylegan_jax.config.fields import ModelConfig
+    from stylegan_jax.config.fields import ExperimentConfig, ModelConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,22 +56,10 @@ def gap_count(own: StyleGANVConfig) -> int:
     return min(own.frames - 1, 1) if own.sampling == "uniform" else own.frames - 1
 
 
-def distances(own: StyleGANVConfig, length: int) -> tuple[int, ...]:
-    """Return the distances that are drawn from for a video of this length; () when it is too short for a clip.
-
-    Of the first and last frame of a clip, or of neighbours with sampling='uniform'.
-    """
-    if own.sampling == "uniform":
-        return tuple(range(1, min(own.max_dist, length // own.frames) + 1))
-    most = min(own.max_dist, length - 1)
-    if own.total_dists:
-        return tuple(d for d in sorted(set(own.total_dists)) if own.frames - 1 <= d <= most)
-    return tuple(range(own.frames - 1, most))
-
-
-def least_frames(own: StyleGANVConfig) -> int:
-    """Return the frames that a video needs at least; more than max_num_frames when nothing fits."""
-    return next((n for n in range(1, own.max_num_frames + 1) if distances(own, n)), own.max_num_frames + 1)
+def clip_rule(model: ModelConfig) -> ClipRule:
+    """Return how the clips of a model are taken from videos."""
+    own = model.stylegan_v
+    return ClipRule(*(getattr(own, key) for key in ClipRule._fields))
 
 
 def motion_rows(own: StyleGANVConfig, last_time: float) -> int:
@@ -107,7 +96,7 @@ def check(model: ModelConfig) -> None:
             f"{group}.max_dist is {longest}; the discriminator has a table of gaps below max_num_frames="
             f"{own.max_num_frames}: set max_dist to at most {own.max_num_frames - 1}"
         )
-    if least_frames(own) > own.max_num_frames:
+    if least_frames(clip_rule(model)) > own.max_num_frames:
         raise ConfigError(
             f"{group}.frames is {own.frames}; no distance in total_dists={own.total_dists} up to max_dist="
             f"{own.max_dist} has room for so many frames: allow a longer one, of at least {own.frames - 1}"
@@ -132,13 +121,23 @@ def _check_joining(model: ModelConfig) -> None:
         )
 
 
+def check_run(config: ExperimentConfig) -> None:
+    """Check that the data are videos."""
+    if config.data.source != "video":
+        raise ConfigError(
+            f"config.data.source is {config.data.source!r} and config.model.arch 'stylegan_v', which is trained on "
+            "clips: use --config.data.source=video, with a zip or folder that holds a folder of frames for each video"
+        )
+
+
 def describe(model: ModelConfig) -> str:
     """Return what a clip is, for a dry run."""
     own = model.stylegan_v
-    known = distances(own, own.max_num_frames)
+    rule = clip_rule(model)
+    known = distances(rule, own.max_num_frames)
     what = "gaps" if own.sampling == "uniform" else "first and last frame apart by"
     ends = ", ".join(map(str, known if len(known) < 12 else (*known[:4], "…", known[-1])))
-    lines = [f"clips of {own.frames} frames, {what} {ends}; a video needs at least {least_frames(own)} frames"]
+    lines = [f"clips of {own.frames} frames, {what} {ends}; a video needs at least {least_frames(rule)} frames"]
     if own.motion_v_dim:
         rows = motion_rows(own, own.max_num_frames - 1)
         span = 2 * own.motion_kernel * own.motion_distance

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from stylegan_jax.config import ModelConfig
-from stylegan_jax.config.arch.stylegan_v import distances
+from stylegan_jax.config.arch.stylegan_v import clip_rule
+from stylegan_jax.config.clips import distances
 
 
 def draw_times(config: ModelConfig, key: jax.Array) -> jax.Array:
@@ -17,7 +18,7 @@ def draw_times(config: ModelConfig, key: jax.Array) -> jax.Array:
     """
     own = config.stylegan_v
     choose, begin, fill = jax.random.split(key, 3)
-    known = np.asarray(distances(own, own.max_num_frames), np.int32)
+    known = np.asarray(distances(clip_rule(config), own.max_num_frames), np.int32)
     distance = jax.random.choice(choose, jnp.asarray(known))
     if own.sampling == "uniform":
         inner = jnp.arange(own.frames) * distance

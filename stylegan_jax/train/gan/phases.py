@@ -54,13 +54,17 @@ class Drawing(NamedTuple):
             return as_cond(reals_of(batch, phase)[1], self.gan.spec.label_dim)
         return as_cond(batch.gen_label[self.draws.index(phase)], self.gan.spec.label_dim)
 
-    def latents(self, phase: str, state: TrainState, root_key: jax.Array, cond: jax.Array) -> objective.Latents:
-        """Return the latents of a phase; `cond` float[n, k] says how many."""
+    def latents(
+        self, phase: str, state: TrainState, batch: Batch, root_key: jax.Array, cond: jax.Array
+    ) -> objective.Latents:
+        """Return the latents of a phase; `cond` float[n, k] says how many. What the data decide is the batch's."""
         draw, mix, noise = jax.random.split(rng.stream(root_key, phase, state.step), 3)
         n, split = cond.shape[0], self.layout.split
         both = self.gan.draw_inputs(draw, 2 * n, jnp.concatenate([cond, cond]))
         both = jax.tree.map(lambda x: self.layout.split_second(x.reshape(2, n, *x.shape[1:])), both)
         inputs, mixed = (jax.tree.map(lambda x, half=half: x[half], both) for half in range(2))
+        if batch.given and phase in self.draws:
+            inputs |= {name: x[self.draws.index(phase)][:n] for name, x in batch.given.items()}
         noise = split(rng.per_example(noise, jnp.arange(n)))  # an image's noise does not depend on its micro-batch
         return objective.Latents(inputs, mixed, cond, mix, noise)
 
@@ -189,7 +193,7 @@ def is_d_reg_lazy(config: ExperimentConfig) -> bool:
 
 def _draw_g_main(drawing: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> Tree:
     cond = drawing.labels(batch, "g_main")
-    rows: dict[str, Any] = {"latents": drawing.latents("g_main", state, root_key, cond)}
+    rows: dict[str, Any] = {"latents": drawing.latents("g_main", state, batch, root_key, cond)}
     rows["fake"] = drawing.seen("g_main/fake", state, root_key, cond.shape[0])
     if has_pairs(drawing.config):
         rows["real"] = drawing.reals("g_main", state, root_key, batch)
@@ -201,7 +205,7 @@ def _draw_g_reg(drawing: Drawing, state: TrainState, batch: Batch, root_key: jax
     cond = drawing.layout.split(cond[: cond.shape[0] // drawing.config.loss.pl_batch_shrink])
     shape = (cond.shape[0], *drawing.gan.spec.sample["image"])
     noise = drawing.layout.split(rng.normal(rng.stream(root_key, "g_reg/image", state.step), shape))
-    return {"latents": drawing.latents("g_reg", state, root_key, cond), "noise": noise}
+    return {"latents": drawing.latents("g_reg", state, batch, root_key, cond), "noise": noise}
 
 
 def _after_g_reg(moving: Mapping[str, Any], context: Context, aux: Aux) -> dict[str, Any]:
@@ -211,7 +215,7 @@ def _after_g_reg(moving: Mapping[str, Any], context: Context, aux: Aux) -> dict[
 def _draw_d_main(drawing: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> Tree:
     cond = drawing.labels(batch, "d_main")
     rows: dict[str, Any] = {
-        "latents": drawing.latents("d_main", state, root_key, cond),
+        "latents": drawing.latents("d_main", state, batch, root_key, cond),
         "fake": drawing.seen("d_main/fake", state, root_key, cond.shape[0]),
         "real": drawing.reals("d_main", state, root_key, batch),
     }
@@ -243,7 +247,7 @@ def _draw_d_reg(drawing: Drawing, state: TrainState, batch: Batch, root_key: jax
     # Fakes that are mixed with reals have their labels.
     cond = real.cond if "mix" in where else drawing.labels(batch, "d_reg")
     assert cond is not None
-    rows["latents"] = drawing.latents("d_reg", state, root_key, cond)
+    rows["latents"] = drawing.latents("d_reg", state, batch, root_key, cond)
     if "mix" in where:
         rows["mix"] = _mix(drawing, "d_reg", state, root_key, cond.shape[0])
     if "fake" in where:

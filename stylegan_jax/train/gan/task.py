@@ -15,7 +15,7 @@ from stylegan_jax.augment import controller
 from stylegan_jax.base import rng
 from stylegan_jax.base.spec import Batch, Tree
 from stylegan_jax.checkpoints.averages import REST, average_name
-from stylegan_jax.config import ConfigError, ExperimentConfig, Level, at_level, levels
+from stylegan_jax.config import ConfigError, ExperimentConfig, Level, at_level, clips_of, levels
 from stylegan_jax.features import load_features
 from stylegan_jax.models import Gan, GanSpec, grown
 from stylegan_jax.runtime.mesh import Layout
@@ -203,14 +203,18 @@ def _plan(gan: Gan, config: ExperimentConfig, layout: Layout, label_kind: str, l
     }
     label = make((n,), jnp.int32) if label_kind == "classes" and k else make((n, k), jnp.float32)
     gen_label = make((len(draws), *label.shape), label.dtype)
+    rule = clips_of(config.model)
+    given = {"times": make((len(draws), n, rule.frames), jnp.float32)} if rule else None
     return Plan(
         phases=make_phases(gan, here, level, layout),
         rates=functools.partial(rates_at, here, level),
         optimizers=_optimizers(here, spec),
         finish=functools.partial(_finish, here),
-        batch=Batch(sample, label, gen_label, (sample, label) if has_pairs(here) else None),
+        batch=Batch(sample, label, gen_label, (sample, label) if has_pairs(here) else None, given),
         draws=tuple(PHASES.index(name) for name in draws),
         finish_reports=("augment/p", "augment/r_t") if config.augment.mode != "none" else (),
+        frames=level.frames,
+        rule=rule,
     )
 
 
@@ -249,8 +253,10 @@ def _finish(config: ExperimentConfig, state: TrainState, rates: Rates) -> tuple[
         report = {"augment/p": p, "augment/r_t": control.sign_sum / jnp.maximum(control.count, 1)}
     control = controller.update(config.augment, control, state.step + 1, config.train.batch_size)
     params, moving = state.nets["g"]["params"], state.moving | {"augment": control}
+    rule = clips_of(config.model)
+    shown = config.train.batch_size * (rule.frames if rule else 1)
     averages: dict[str, Tree] = {"g": ema.update(state.ema["g"], params, rates.ema_beta)}
     for i, width in enumerate(config.train.posthoc_ema):
-        name, share = average_name(i), ema.power_share(config.train.batch_size, state.nimg, width)
+        name, share = average_name(i), ema.power_share(shown, state.nimg, width)
         averages[name] = ema.move(state.ema[name], {"params": params, "w_avg": moving["w_avg"]}, share)
     return state.replace(ema=averages, moving=moving), report
