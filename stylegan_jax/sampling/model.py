@@ -128,6 +128,7 @@ class LoadedModel:
         inputs = self._as_inputs(z, label, chunk)
         cond = as_labels(label, len(inputs["z"]), self.gan.spec.label_dim, self.label_kind)
         check_truncation(psi, cutoff, self.gan.spec.num_ws)
+        check_classes(cond, self.gan.spec)
         run, (g, *centres) = _mapper(self.gan), self._placed
         ws = _in_parts(lambda part: run(g, *centres, *part, np.float32(psi), cutoff), (inputs, cond), chunk)
         check_finite(ws, "styles", f"the model's weights hold such numbers, or psi, {psi:g}, makes them so large")
@@ -365,6 +366,17 @@ def check_finite(rows: np.ndarray, what: str, why: str) -> None:
     bad = len(rows) - np.count_nonzero(np.isfinite(rows.reshape(len(rows), -1)).all(axis=1))
     if bad:
         raise ValueError(f"{bad} of {len(rows)} {what} are not finite (NaN or infinity): {why}")
+
+
+def check_classes(cond: np.ndarray, spec: models.GanSpec) -> None:
+    """Raise ValueError for labels float[n, k] that are no classes where the model has a mean style for each."""
+    if spec.label_dim and len(spec.w_avg) == 2:
+        is_class = (np.sort(cond, axis=1)[:, :-1] == 0).all(axis=1) & (cond.max(axis=1) == 1)
+        if not is_class.all():
+            raise ValueError(
+                f"label={cond[~is_class][0].tolist()[:8]}: this architecture has a mean style per class, and takes one "
+                f"class at a time, as label={int(cond[~is_class][0].argmax())} (--class)"
+            )
 
 
 def check_truncation(psi: float, cutoff: int | None, num_ws: int) -> None:

@@ -27,6 +27,8 @@ from stylegan_jax.sampling import drawing, model as trained, projector
 from stylegan_jax.sampling.model import LoadedModel
 
 STEPS, LEARNING_RATE = 350, 3e-4
+DISTANCE, LOCAL_PSI = 30.0, 0.5
+"""Of the locality term: how far from the pivot it looks, and the truncation of styles that say where (XL's code)."""
 
 
 class Tuned(NamedTuple):
@@ -56,12 +58,13 @@ def tune(
     steps: int = STEPS,
     rate: float = LEARNING_RATE,
     enough: float = 0.0,
+    locality: float = 0.0,
     net: FeatureNet | None = None,
 ) -> Tuned:
     """Train the synthesis network until its image of a style, with constant noise, is the target.
 
     Adam on the mean squared difference in [-1, 1] plus LPIPS, both weighted 1. The mapping network stays, and with it
-    the styles of seeds. The locality term, which the published code leaves off by default, is left out.
+    the styles of seeds.
 
     Args:
         model: the generator; it stays as it is.
@@ -72,6 +75,9 @@ def tune(
         steps: of Adam, at most.
         rate: learning rate.
         enough: LPIPS at which it ends, before `steps`, and before the step that measured it changes anything; 0: never.
+        locality: weight of the LPIPS between the images of the tuned and of the given generator at a random style, a
+            new one in every step, moved to distance 30 from the pivot; 0: off, as published for StyleGAN2;
+            StyleGAN-XL: 10.
         net: LPIPS features; None: `load_features('vgg16_lpips')`, what the projection goes by. Published:
             'alexnet_lpips' and enough=0.06; StyleGAN-XL: VGG16 and no end.
 
@@ -86,8 +92,11 @@ def tune(
     pivot = trained.as_styles(np.asarray(ws)[None], model.gan.spec)
     if not model.is_grown:
         raise ValueError("this checkpoint has layers that are missing or fading in; tune one that has grown to its end")
-    if steps < 1 or not 0 < rate < np.inf or not 0 <= enough < np.inf:
-        raise ValueError(f"steps={steps} rate={rate} enough={enough}: steps and rate above 0, enough not negative")
+    if steps < 1 or not 0 < rate < np.inf or not (0 <= enough < np.inf and 0 <= locality < np.inf):
+        raise ValueError(
+            f"steps={steps} rate={rate} enough={enough} locality={locality}: steps and rate above 0, the others not "
+            "negative"
+        )
     net = net or load_features("vgg16_lpips")
     params, run = jax.device_put(net.params), step_program(model.gan, net.apply)
     start = projector.with_noise(model, noise or {}).on_device().g_ema
@@ -96,8 +105,12 @@ def tune(
     goal = see(params, wanted, masks)
     synthesis = jax.tree.map(jnp.array, start["params"]["synthesis"])  # a copy, because steps take its memory
     adam, losses = optax.scale_by_adam().init(synthesis), []
-    for _ in records.progress(range(steps), steps, "step"):
-        synthesis, adam, distance = run(synthesis, adam, start, params, pivot, wanted, masks, goal, rate, enough)
+    beside = neighbours(model, pivot, steps) if locality else None
+    for i in records.progress(range(steps), steps, "step"):
+        near = None if beside is None else beside[i : i + 1]
+        synthesis, adam, distance = run(
+            synthesis, adam, start, params, pivot, wanted, masks, goal, rate, enough, near, locality
+        )
         losses.append(float(distance))
         if losses[-1] <= enough:
             break
@@ -108,18 +121,42 @@ def tune(
     return Tuned(found, last[0], np.array(losses, np.float32), float(lpips))
 
 
+def neighbours(model: LoadedModel, pivot: np.ndarray, count: int) -> np.ndarray:
+    """Return styles float32[count, l, w] at `DISTANCE` from pivot float32[1, l, w], on the way to random ones.
+
+    The distance is the root mean square over slots of the distances there; where all slots are one style, as published,
+    that of this style. Random styles are truncated, and of random classes where there are any.
+    """
+    draw, k = np.random.RandomState(0), model.gan.spec.label_dim
+    z = draw.randn(count, model.gan.spec.z_dim).astype(np.float32)
+    label = draw.randint(0, k, count) if k else None
+    step = model.map(z, label, psi=LOCAL_PSI) - pivot
+    length = np.sqrt(np.square(step).sum(axis=2).mean(axis=1))[:, None, None]
+    return pivot + step * (DISTANCE / np.maximum(length, 1e-8))
+
+
 @functools.lru_cache(maxsize=16)
 def step_program(gan: models.Gan, apply: Any) -> Any:
     """Return the program of one step; it takes the memory of the synthesis parameters and of Adam's state."""
 
-    def loss(synthesis, g, params, pivot, wanted, masks, goal):
-        image = drawing.draw(gan, g | {"params": g["params"] | {"synthesis": synthesis}}, pivot)
-        seen = apply(params, projector.shown(image, masks), ("lpips",))["lpips"]
-        distance = jnp.square(seen - goal).sum()
-        return jnp.mean(jnp.square((image - wanted) * masks[..., None])) + distance, distance
+    def see(params, image, masks):
+        return apply(params, projector.shown(image, masks), ("lpips",))["lpips"]
 
-    def step(synthesis, adam, g, params, pivot, wanted, masks, goal, rate, enough):
-        gradient, distance = jax.grad(loss, has_aux=True)(synthesis, g, params, pivot, wanted, masks, goal)
+    def loss(synthesis, g, params, pivot, wanted, masks, goal, near, locality):
+        tuned = g | {"params": g["params"] | {"synthesis": synthesis}}
+        image = drawing.draw(gan, tuned, pivot)
+        distance = jnp.square(see(params, image, masks) - goal).sum()
+        total = jnp.mean(jnp.square((image - wanted) * masks[..., None])) + distance
+        if near is not None:
+            whole = jnp.ones_like(masks)
+            ours, theirs = (see(params, drawing.draw(gan, of, near), whole) for of in (tuned, g))
+            total += locality * jnp.square(ours - theirs).sum()
+        return total, distance
+
+    def step(synthesis, adam, g, params, pivot, wanted, masks, goal, rate, enough, near, locality):
+        gradient, distance = jax.grad(loss, has_aux=True)(
+            synthesis, g, params, pivot, wanted, masks, goal, near, locality
+        )
         rate = jnp.where(distance <= enough, 0, rate)
         updates, adam = optax.scale_by_adam().update(gradient, adam)
         return jax.tree.map(lambda x, u: x - rate * u, synthesis, updates), adam, distance

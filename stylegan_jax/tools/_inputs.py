@@ -26,6 +26,11 @@ def add_arguments(p: argparse.ArgumentParser, psi: bool = True) -> None:
     if psi:
         p.add_argument("--psi", type=float, default=1.0, help="truncation: 1 none, 0 the average image (default: 1)")
     p.add_argument("--cutoff", type=int, default=None, help="truncate only the first so many style slots")
+    p.add_argument(
+        "--centroids",
+        metavar="FILE",
+        help="truncate towards the nearest of these, which `centroids` found, not the mean",
+    )
     add_labels(p, "class or classes from 0, as 3, 0-4, 1,7, or all")
     p.add_argument("--batch", type=int, default=8, help="images per call (default: 8)")
 
@@ -40,6 +45,22 @@ def add_model(p: argparse.ArgumentParser) -> None:
     """Add which model it is."""
     p.add_argument("--model", required=True, help="workdir of a run, model folder, hf://user/name, or official .pkl")
     p.add_argument("--step", type=int, default=None, help="checkpoint of a run (default: the newest)")
+
+
+def load(args: argparse.Namespace) -> Any:
+    """Return the `LoadedModel` of --model, with the centroids of --centroids.
+
+    Raises:
+        ValueError: these do not fit it; BadCheckpointError and others, as `load_model`.
+    """
+    from stylegan_jax.sampling import centroids
+    from stylegan_jax.sampling.load import load_model
+
+    model = load_model(args.model, args.step)
+    if args.centroids is None:
+        return model
+    given = f"--centroids={args.centroids}"
+    return model.replace(centroids=centroids.read(args.centroids, model.gan.spec, given))
 
 
 def add_output(p: argparse.ArgumentParser, what: str) -> None:

@@ -94,11 +94,10 @@ def styles_to_edit(model: Any, label: Any, args: argparse.Namespace) -> np.ndarr
 def act(args: argparse.Namespace) -> str:
     """Find, draw; return the sentence to print."""
     from stylegan_jax.base import images
-    from stylegan_jax.sampling.load import load_model
 
     check(args)
     strengths = inputs.parse_floats("--strengths", args.strengths)
-    model = load_model(args.model, args.step)
+    model = inputs.load(args)
     layers = inputs.parse_layers(args.layers, model)
     uses_label = args.styles is None or args.method == "ganspace"
     label = inputs.one_label(model, args) if uses_label else None

@@ -46,12 +46,11 @@ def row(model: Any, ws: np.ndarray, count: int, show: int, chunk: int) -> tuple[
 def act(args: argparse.Namespace) -> str:
     """Draw; return the sentence to print."""
     from stylegan_jax.base import images
-    from stylegan_jax.sampling.load import load_model
 
     seeds = inputs.parse_seeds(args.seeds)
     if not 0 <= args.show <= args.count or args.count < 2:
         raise ValueError(f"--count={args.count} --show={args.show}: count at least 2, show from 0 to count")
-    model = load_model(args.model, args.step)
+    model = inputs.load(args)
     if not model.has_noise:
         raise ValueError(
             f"arch {model.config.arch!r} of {args.model} has no noise inputs, so there is nothing to compare"

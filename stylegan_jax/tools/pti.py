@@ -35,6 +35,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--rate", type=float, default=3e-4, help="learning rate (default: %(default)s)")
     p.add_argument("--enough", type=float, default=0.0, help="LPIPS at which it ends before (default: 0, never)")
     p.add_argument(
+        "--locality",
+        type=float,
+        help="weight of a term that keeps the images of other styles (default: none; StyleGAN-XL: 10)",
+    )
+    p.add_argument(
         "--net",
         choices=NETS,
         default="vgg16",
@@ -113,6 +118,8 @@ def act(args: argparse.Namespace) -> str:
         raise ValueError(f"--steps={args.steps} --rate={args.rate}: both must be greater than 0")
     if not 0 <= args.enough < np.inf:
         raise ValueError(f"--enough={args.enough} must be a number from 0")
+    if not 0 <= (args.locality or 0) < np.inf:
+        raise ValueError(f"--locality={args.locality} must be a number from 0")
     folders = find_folders(args.projected)
     model = load_model(args.model, args.step)
     given = [projections.read(folder, model.gan.spec) for folder in folders]
@@ -123,7 +130,13 @@ def act(args: argparse.Namespace) -> str:
     check_replaceable(out, names, args.overwrite or (out / "pti.json").exists())
     path, table, told = runner.claim(out, "pti.json", args), {}, []
     facts = provenance(model, args)
-    options = {"steps": args.steps, "rate": args.rate, "enough": args.enough, "net": net}
+    options = {
+        "steps": args.steps,
+        "rate": args.rate,
+        "enough": args.enough,
+        "locality": args.locality or 0.0,
+        "net": net,
+    }
     for name, one, start in zip(names, given, starts, strict=True):
         tuned = tuner.tune(start, one.target, one.ws, mask=one.mask, **options)
         save(out, name, one, start, tuned, facts)
@@ -139,6 +152,7 @@ def provenance(model: Any, args: argparse.Namespace) -> dict[str, Any]:
     from stylegan_jax.sampling import card
 
     tuned = {"steps": args.steps, "rate": args.rate, "enough": args.enough, "net": args.net}
+    tuned |= {"locality": args.locality} if args.locality else {}
     facts = {key: value for key, value in card.provenance(model).items() if key != "metrics"}
     return facts | {"label_kind": model.label_kind, "tuned": tuned}
 

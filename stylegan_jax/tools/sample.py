@@ -1,9 +1,9 @@
 """Draw images: `python -m stylegan_jax.tools.sample --model=DIR --seeds=0-15 --psi=0.7 --out=DIR`.
 
 An image depends only on its seed (and label, psi, noise), not on the other seeds, the batch or the devices. Latents
-are `numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so that official weights give
-the known pictures. With several classes every seed is drawn in each. `--out=FILE.zip` writes a data set in the
-training layout, with labels.
+are `numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so that official weights give the known
+pictures. With several classes every seed is drawn in each, and `--by_class` makes a sheet with a row per class.
+`--out=FILE.zip` writes a data set in the training layout, with labels.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--translate", default=None, metavar="X,Y", help="move right by X widths and down by Y heights")
     p.add_argument("--rotate", type=float, default=0.0, metavar="DEG", help="turn counter-clockwise about the centre")
     p.add_argument("--columns", type=int, default=0, help="columns of the grid (default: about square)")
+    p.add_argument(
+        "--by_class", action="store_true", default=None, help="class after class: the grid has a row of seeds for each"
+    )
     p.add_argument("--save_w", action="store_true", help="also styles.npz, the styles, for edit and video --styles")
     p.add_argument("--files", choices=("both", "images", "grid"), default="both", help="what a folder gets")
     return p
@@ -75,14 +78,22 @@ def move_canvas(model: Any, args: argparse.Namespace) -> Any:
     return model.moved(make_transform(x, y, args.rotate, width / height))
 
 
-def draw(model: Any, seeds: Sequence[int], labels: np.ndarray, args: argparse.Namespace) -> Iterator[np.ndarray]:
-    """Yield uint8[h, w, c] for every seed in turn, in each of the labels float32[m, k]."""
+def pair(seeds: Sequence[int], labels: np.ndarray, by_class: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return (seeds int[n], numbers of labels int[n]) of all pictures in their order: every seed in each label."""
+    own, which = np.meshgrid(seeds, np.arange(len(labels)), indexing="xy" if by_class else "ij")
+    return own.ravel(), which.ravel()
+
+
+def draw(
+    model: Any, seeds: Sequence[int], which: Sequence[int], labels: np.ndarray, args: argparse.Namespace
+) -> Iterator[np.ndarray]:
+    """Yield uint8[h, w, c] of each seed in its label, of the numbers `which` in labels float32[m, k]."""
     options = {"psi": args.psi, "cutoff": args.cutoff, "noise": args.noise}
-    chunk = inputs.chunk(args, len(seeds) * len(labels))
+    chunk = inputs.chunk(args, len(seeds))
     for first in range(0, len(seeds), chunk):
-        some = seeds[first : first + chunk]
-        own, cond = np.repeat(some, len(labels)), np.tile(labels, (len(some), 1))
-        yield from model.sample(own, label=cond if labels.shape[1] else None, **options, chunk=chunk)
+        part = slice(first, first + chunk)
+        label = labels[which[part]] if labels.shape[1] else None
+        yield from model.sample(seeds[part], label=label, **options, chunk=chunk)
 
 
 def draw_styles(model: Any, ws: np.ndarray, args: argparse.Namespace) -> Iterator[np.ndarray]:
@@ -93,8 +104,10 @@ def draw_styles(model: Any, ws: np.ndarray, args: argparse.Namespace) -> Iterato
         yield from images.to_pixels(part)
 
 
-def to_folder(args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray], names: list[str]) -> str:
-    """Write PNGs and a grid; return the sentence to print."""
+def to_folder(
+    args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray], names: list[str], columns: int
+) -> str:
+    """Write PNGs and a grid of so many columns (0: about square); return the sentence to print."""
     from stylegan_jax.base import images
 
     out, kept = Path(args.out), []
@@ -106,21 +119,21 @@ def to_folder(args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarra
         if has_grid:
             kept.append(picture)
     if has_grid:
-        columns = min(args.columns, len(kept)) or int(np.ceil(np.sqrt(len(kept))))
+        columns = min(columns, len(kept)) or int(np.ceil(np.sqrt(len(kept))))
         images.save_png(out / "grid.png", images.make_grid(np.stack(kept), columns))
     runner.write_record(path, runner.record(args, model))
     return f"{len(names)} images{' and grid.png' * has_grid} in {out}"
 
 
-def save_styles(path: Path, model: Any, seeds: Sequence[int], labels: np.ndarray, args: argparse.Namespace) -> None:
+def save_styles(path: Path, model: Any, seeds: np.ndarray, label: np.ndarray | None, args: argparse.Namespace) -> None:
     """Write the styles of the pictures, in their order: w float32[n, l, w], seeds int64[n], label float32[n, k]."""
-    own, cond = np.repeat(seeds, len(labels)), np.tile(labels, (len(seeds), 1))
-    label = cond if labels.shape[1] else None
-    ws = model.map(own, label, psi=args.psi, cutoff=args.cutoff, chunk=args.batch)
-    arrays.write_npz(path, w=ws, seeds=own, label=cond)
+    ws = model.map(seeds, label, psi=args.psi, cutoff=args.cutoff, chunk=args.batch)
+    arrays.write_npz(path, w=ws, seeds=seeds, label=np.zeros((len(ws), 0), np.float32) if label is None else label)
 
 
-def to_zip(args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray], labels: np.ndarray, count: int) -> str:
+def to_zip(
+    args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray], labels: np.ndarray, which: Sequence[int]
+) -> str:
     """Write a data set; return the sentence to print."""
     from PIL import Image
 
@@ -130,47 +143,48 @@ def to_zip(args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray],
     entries: list[list[Any]] = []
     as_class = args.classes and model.label_kind in ("classes", "")
     with open_writer(args.out) as writer:
-        for i, picture in enumerate(records.progress(pictures, count, "image")):
+        for i, picture in enumerate(records.progress(pictures, len(which), "image")):
             data = io.BytesIO()
             Image.fromarray(picture[:, :, 0] if picture.shape[-1] == 1 else picture).save(data, format="PNG")
             writer.add(member_name(i), data.getvalue())
-            label = labels[i % len(labels)]
+            label = labels[which[i]]
             entries.append([member_name(i), int(label.argmax()) if as_class else [float(x) for x in label]])
         tree = {"labels": entries if labels.shape[1] else None}
         writer.add("dataset.json", json.dumps(tree).encode())
         writer.add("sample.json", json.dumps(runner.record(args, model), indent=2, default=str).encode())
         writer.finish()
-    return f"{count} images in {args.out}"
+    return f"{len(which)} images in {args.out}"
 
 
 def act(args: argparse.Namespace) -> str:
     """Draw; return the sentence to print."""
-    from stylegan_jax.sampling.load import load_model
-
     seeds = inputs.parse_seeds(args.seeds)
     if args.columns < 0:
         raise ValueError(f"--columns={args.columns} must be at least 1, or 0 for about square")
     if args.styles is not None:
-        unused = ("seeds", "psi", "cutoff", "classes", "label", "save_w")
+        unused = ("seeds", "psi", "cutoff", "centroids", "classes", "label", "save_w", "by_class")
         inputs.check_unused(parser(), args, unused, "with --styles")
-    model = move_canvas(load_model(args.model, args.step), args)
+    model = move_canvas(inputs.load(args), args)
     if args.styles is not None:
         ws, labels = inputs.read_styles(args.styles, model.gan.spec), np.zeros((1, 0), np.float32)
-        pictures, count = draw_styles(model, ws, args), len(ws)
+        pictures, own, which = draw_styles(model, ws, args), np.arange(len(ws)), np.zeros(len(ws), int)
     else:
         labels = inputs.labels(model, args)
-        pictures, count = draw(model, seeds, labels, args), len(seeds) * len(labels)
+        own, which = pair(seeds, labels, bool(args.by_class))
+        pictures = draw(model, own, which, labels, args)
     if args.out.lower().endswith(".zip"):
         if args.save_w:
             raise ValueError(f"--save_w: {args.out} is a data set of pictures; pass a folder as --out")
-        return to_zip(args, model, pictures, labels, count)
+        return to_zip(args, model, pictures, labels, which)
     classes = [f"_class{label.argmax():03d}" if len(labels) > 1 else "" for label in labels]
-    names = [f"seed{seed:04d}{which}.png" for seed in seeds for which in classes]
+    names = [f"seed{seed:04d}{classes[k]}.png" for seed, k in zip(own, which, strict=True)]
     if args.styles is not None:
-        names = [f"style{i:04d}.png" for i in range(count)]
-    done = to_folder(args, model, pictures, names)
+        names = [f"style{i:04d}.png" for i in own]
+    columns = args.columns or (len(seeds) if args.by_class else 0)
+    done = to_folder(args, model, pictures, names, columns)
     if args.save_w:
-        save_styles(Path(args.out) / "styles.npz", model, seeds, labels, args)
+        label = labels[which] if labels.shape[1] else None
+        save_styles(Path(args.out) / "styles.npz", model, own, label, args)
     return done + "; styles.npz" * args.save_w
 
 

@@ -69,10 +69,9 @@ def sources(model: Any, args: argparse.Namespace) -> tuple[list[list[int]], list
 def act(args: argparse.Namespace) -> str:
     """Draw; return the sentence to print."""
     from stylegan_jax.base import images
-    from stylegan_jax.sampling.load import load_model
     from stylegan_jax.sampling.styles import check_slots
 
-    model = load_model(args.model, args.step)
+    model = inputs.load(args)
     check_slots(model, "style mixing")
     layers = inputs.parse_layers(args.layers, model)
     seeds, (rows, columns) = sources(model, args)

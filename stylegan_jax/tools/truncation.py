@@ -31,10 +31,9 @@ def parser() -> argparse.ArgumentParser:
 def act(args: argparse.Namespace) -> str:
     """Draw; return the sentence to print."""
     from stylegan_jax.base import images
-    from stylegan_jax.sampling.load import load_model
 
     seeds, psis = inputs.parse_seeds(args.seeds), inputs.parse_floats("--psis", args.psis)
-    model = load_model(args.model, args.step)
+    model = inputs.load(args)
     label = inputs.one_label(model, args)
     path = runner.claim(Path(args.out), "truncation.json", args)
     chunk = inputs.chunk(args, len(seeds))

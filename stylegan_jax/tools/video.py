@@ -123,13 +123,12 @@ def frames(
 
 def act(args: argparse.Namespace) -> str:
     """Make the video; return the sentence to print."""
-    from stylegan_jax.sampling.load import load_model
     from stylegan_jax.tools import _video_file as video_file
 
     seeds = inputs.parse_seeds(args.seeds)
     check(args, seeds if args.styles is None else None)
     out = video_file.choose(Path(args.out), args.fps)
-    model, ws = load_model(args.model, args.step), None
+    model, ws = inputs.load(args), None
     if args.styles is not None:
         ws = inputs.read_styles(args.styles, model.gan.spec)
         seeds = list(range(len(ws)))

@@ -82,6 +82,19 @@ def test_a_loaded_model_truncates_per_class_whatever_its_chunks(parts, per_class
         np.testing.assert_allclose(model.map(z, classes, psi=0, chunk=chunk), want, rtol=1e-6)
 
 
+def test_styles_are_truncated_to_the_nearest_centroid_and_float_labels_raise_an_error(parts, per_class):
+    config, (gan, g, w_avg, z, _, classes) = parts[0], per_class
+    model = LoadedModel(config, gan, g, w_avg, None, None, {})
+    w = model.map(z, classes)[:, 0]
+    table = np.concatenate([w[[4, 1]] + 0.01, w[[4]] + 1e3]).astype(np.float32)
+    found = model.replace(centroids=table).map(z, classes, psi=0)[:, 0]
+    want = np.square(w[:, None] - table).sum(axis=2).argmin(axis=1)
+    np.testing.assert_allclose(found, table[want], rtol=1e-6)
+    assert want[[4, 1]].tolist() == [0, 1]
+    with pytest.raises(ValueError, match=r"label=\[0.5, 0.0, 0.5\]: this architecture has a mean style per class"):
+        model.map(z[:1], np.array([0.5, 0, 0.5]))
+
+
 def test_only_the_means_of_classes_that_are_there_move(per_class):
     gan, _, w_avg, *_ = per_class
     w = np.random.default_rng(6).standard_normal((4, gan.spec.w_dim)).astype(np.float32)
@@ -89,7 +102,10 @@ def test_only_the_means_of_classes_that_are_there_move(per_class):
     moved = gan.move_centre(jnp.asarray(w_avg), jnp.asarray(w), jnp.asarray(cond), 0.75)
     np.testing.assert_allclose(moved[0], 0.75 * w_avg[0] + 0.25 * w[1], rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(moved[1], w_avg[1])
-    np.testing.assert_allclose(moved[2], 0.75 * w_avg[2] + 0.25 * w[[0, 2, 3]].mean(axis=0), rtol=1e-5, atol=1e-5)
+    want = w_avg[2]
+    for row in w[[0, 2, 3]]:
+        want = 0.75 * want + 0.25 * row
+    np.testing.assert_allclose(moved[2], want, rtol=1e-5, atol=1e-5)
 
 
 def test_images_are_drawn_and_quantised(parts):

@@ -12,7 +12,7 @@ from PIL import Image
 from configs import common
 from stylegan_jax import data, load_model
 from stylegan_jax.config import from_dict
-from stylegan_jax.tools import noise, sample, style_mix, truncation
+from stylegan_jax.tools import centroids, noise, sample, style_mix, truncation
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,51 @@ def test_samples_of_classes_have_their_names(classes_model, model, tmp_path):
     ]
     shown = np.asarray(Image.open(tmp_path / "seed0004_class002.png")).astype(int)
     assert np.abs(shown - model.sample([4], label=2)[0]).max() <= 1
+
+
+def test_a_sheet_has_a_row_of_the_same_seeds_per_class(classes_model, model, tmp_path):
+    options = ["--seeds=4,5,6", "--class=0,2", "--by_class", "--save_w"]
+    assert sample.main([f"--model={classes_model}", f"--out={tmp_path}", *options]) == 0
+    saved = np.load(tmp_path / "styles.npz")
+    assert saved["seeds"].tolist() == [4, 5, 6, 4, 5, 6] and saved["label"].argmax(axis=1).tolist() == [0] * 3 + [2] * 3
+    grid = np.asarray(Image.open(tmp_path / "grid.png")).astype(int)
+    size = grid.shape[0] // 2
+    assert grid.shape[:2] == (2 * size, 3 * size)
+    assert np.abs(grid[size:, size : 2 * size] - model.sample([5], label=2)[0]).max() <= 1
+
+
+def test_centroids_are_found_and_drawn_towards(classes_model, model, tmp_path):
+    out = tmp_path / "c.npz"
+    options = [f"--model={classes_model}", "--count=2", "--samples=24", "--batch=8"]
+    assert centroids.main([*options, f"--out={out}"]) == 0
+    found = np.load(out)["centroids"]
+    assert found.shape == (2, model.gan.spec.w_dim) and found.dtype == np.float32
+    pictures = [f"--model={classes_model}", "--seeds=3", "--class=1", "--psi=0", "--save_w", f"--out={tmp_path / 'a'}"]
+    assert sample.main([*pictures, f"--centroids={out}"]) == 0
+    w, own = np.load(tmp_path / "a" / "styles.npz")["w"][0, 0], model.map([3], 1)[0, 0]
+    np.testing.assert_allclose(w, found[np.square(found - own).sum(axis=1).argmin()], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--count=9", "--samples=8"], "count=9 samples=8"),
+        (["--class=7"], "7 is too large; each class is below 3"),
+        (["--count=0"], "count=0"),
+        (["--out=c.txt"], "write the name of a new .npz"),
+    ],
+)
+def test_centroids_that_cannot_be_found(classes_model, tmp_path, monkeypatch, capsys, options, text):
+    monkeypatch.chdir(tmp_path)
+    assert centroids.main([f"--model={classes_model}", "--out=c.npz", *options]) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_a_file_of_other_centroids_is_an_error(classes_model, tmp_path, capsys):
+    np.save(tmp_path / "c.npy", np.zeros((4, 3), np.float32))
+    options = [f"--model={classes_model}", "--class=1", f"--out={tmp_path / 'a'}", f"--centroids={tmp_path / 'c.npy'}"]
+    assert sample.main(options) == 2
+    assert "it must have centroids [m, 16], as tools.centroids writes" in capsys.readouterr().err
 
 
 def test_another_call_into_the_same_folder_is_refused(classes_model, tmp_path, capsys):

@@ -1,0 +1,89 @@
+"""Centroids of styles, for multimodal truncation (Mokady et al. 2022; StyleGAN-XL): truncate towards the nearest mode.
+
+model = load_model("runs/xl")
+found = centroids.find(model, 64, 10_000)
+model.replace(centroids=found).sample(range(16), psi=0.7, label=3)
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.cluster.vq import kmeans2
+
+from stylegan_jax.base import arrays
+from stylegan_jax.models import GanSpec
+from stylegan_jax.sampling.model import LoadedModel
+
+NAME = "centroids"
+"""Of the array in an .npz file."""
+PART = 1024
+"""Styles that are mapped before their slots are dropped."""
+
+
+def find(
+    model: LoadedModel,
+    count: int,
+    samples: int,
+    *,
+    classes: Sequence[int] = (),
+    seed: int = 0,
+    iterations: int = 30,
+    chunk: int = 64,
+) -> np.ndarray:
+    """Return k-means of the styles of random latents; of a model with classes, of random ones.
+
+    The published files have 10,000 of 600,000 styles. Mapping networks of StyleGAN-XL are those of the stem, so that
+    the centroids of a stage fit those after it.
+
+    Args:
+        model: its mapping network is what counts.
+        count: centroids.
+        samples: styles, at least as many.
+        classes: to draw from, uniformly; (): all.
+        seed: of latents, classes, and the first centroids (k-means++).
+        iterations: of k-means.
+        chunk: latents per call.
+
+    Returns:
+        float32[count, w].
+
+    Raises:
+        ValueError: a number that does not fit, a class that the model lacks, or fewer different styles than centroids.
+    """
+    if not 1 <= count <= samples or iterations < 1:
+        raise ValueError(f"count={count} samples={samples} iterations={iterations}: 1 or more, and count <= samples")
+    spec, draw = model.gan.spec, np.random.RandomState(seed)
+    z = draw.randn(samples, spec.z_dim).astype(np.float32)
+    label = None
+    if spec.label_dim:
+        label = draw.choice(np.asarray(classes or range(spec.label_dim)), samples)
+    parts = [slice(first, first + PART) for first in range(0, samples, PART)]
+    own = lambda part: None if label is None else label[part]
+    w = np.concatenate([model.map(z[part], own(part), chunk=chunk)[:, 0] for part in parts])
+    if len(np.unique(w, axis=0)) < count:
+        raise ValueError(f"count={count}: {samples} latents gave fewer different styles; draw more, or ask for less")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="One of the clusters is empty")  # it stays where it is
+        found, _ = kmeans2(w.astype(np.float64), count, iter=iterations, minit="++", rng=np.random.default_rng(seed))
+    return found.astype(np.float32)
+
+
+def read(path: str | Path, spec: GanSpec, given: str = "") -> np.ndarray:
+    """Return centroids float32[m, w] from an .npz with that array, or an .npy, the published files' form.
+
+    Raises:
+        ValueError: not such a file, or numbers that do not fit the model; `given` is how the user wrote it.
+    """
+    given = given or str(path)
+    found = arrays.load(path)
+    table = found.get(NAME, next(iter(found.values())) if len(found) == 1 else None)
+    if table is None or table.ndim != 2 or table.shape[1] != spec.w_dim or not len(table):
+        shapes = {name: list(x.shape) for name, x in found.items()}
+        raise ValueError(f"{given} holds {shapes}; it must have centroids [m, {spec.w_dim}], as tools.centroids writes")
+    if table.dtype.kind != "f" or not np.isfinite(table).all():
+        raise ValueError(f"{given}: its centroids are {table.dtype}, or not finite; make them with tools.centroids")
+    return table.astype(np.float32)
