@@ -85,7 +85,7 @@ def pair(seeds: Sequence[int], labels: np.ndarray, by_class: bool) -> tuple[np.n
 
 
 def draw(
-    model: Any, seeds: Sequence[int], which: Sequence[int], labels: np.ndarray, args: argparse.Namespace
+    model: Any, seeds: np.ndarray, which: np.ndarray, labels: np.ndarray, args: argparse.Namespace
 ) -> Iterator[np.ndarray]:
     """Yield uint8[h, w, c] of each seed in its label, of the numbers `which` in labels float32[m, k]."""
     options = {"psi": args.psi, "cutoff": args.cutoff, "noise": args.noise}
@@ -132,7 +132,7 @@ def save_styles(path: Path, model: Any, seeds: np.ndarray, label: np.ndarray | N
 
 
 def to_zip(
-    args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray], labels: np.ndarray, which: Sequence[int]
+    args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray], labels: np.ndarray, which: np.ndarray
 ) -> str:
     """Write a data set; return the sentence to print."""
     from PIL import Image

@@ -203,18 +203,6 @@ def test_tuning_draws_the_target_from_the_pivot(model, targets, both):
     np.testing.assert_allclose(early.image, model.synthesize(both.ws[:1])[0], atol=1e-5)
 
 
-def test_locality_keeps_the_images_of_other_styles(model, targets, both):
-    pivot = both.ws[:1]
-    beside = tuner.neighbours(model, pivot, 2)
-    distance = np.square(beside - pivot).sum(axis=2).mean(axis=1)
-    np.testing.assert_allclose(distance, tuner.DISTANCE**2, rtol=1e-4)
-    options = {"steps": 10, "rate": 3e-3, "net": NET}
-    free, kept = (tuner.tune(model, targets[0], pivot[0], locality=x, **options).model for x in (0.0, 1e4))
-    before = model.synthesize(beside)
-    changed = [np.square(tuned.synthesize(beside) - before).mean() for tuned in (free, kept)]
-    assert 0 < changed[1] < 0.5 * changed[0]
-
-
 def test_r3gan_is_projected_to_its_one_slot_and_tuned(zoo):
     model = load_model(zoo["r3gan"])
     target = images.to_pixels(model.synthesize(model.map([3], psi=0.7)))
