@@ -238,9 +238,6 @@ def _channels(net: OfficialNet, wide: list[Layer]) -> dict[str, int]:
     low, high = 1.0, math.inf
     for layer in wide:
         count, cutoff = layer.number("out_channels"), layer.number("out_cutoff")
-        keeps = math.isclose(layer.number("in_cutoff"), cutoff, rel_tol=1e-9)
-        if keeps and not layer.is_critical and layer is not wide[0]:
-            continue  # the first of a stage has the channels of what is below
         low = max(low, 2 * cutoff * (count - 0.5))
         high = min(high, 2 * cutoff * (count + 0.5)) if count < most else high
     nested: Any = net.init_kwargs.get("synthesis_kwargs")
