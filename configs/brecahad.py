@@ -11,7 +11,7 @@ Expected: not reproduced by us. The settings are `paper512`, which the README of
 this data set; mirroring is our choice, as it is for its other small data sets.
 """
 
-from configs import paper512
+from stylegan_jax.configs import paper512
 
 
 def get_config():

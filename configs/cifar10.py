@@ -7,7 +7,7 @@ Parameters: generator 20,215,315; discriminator 23,089,664 (with classes).
 Expected: FID 2.42 is the paper's record on CIFAR-10 (README of NVlabs/stylegan2-ada-pytorch); not reproduced by us.
 """
 
-from configs import common
+from stylegan_jax.configs import common
 
 
 def get_config(argument: str = "conditional"):

@@ -9,7 +9,7 @@ Parameters: generator 21,791,251; discriminator 21,774,848 (with classes).
 Expected: not reproduced by us.
 """
 
-from configs import cifar10
+from stylegan_jax.configs import cifar10
 
 
 def get_config(argument: str = "conditional"):

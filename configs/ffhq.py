@@ -8,7 +8,7 @@ Parameters: generator 30,370,060; discriminator 29,012,513.
 Expected: FID 2.84 ± 0.03 (NVIDIA's StyleGAN2 README, fid50k); not reproduced by us.
 """
 
-from configs import stylegan2
+from stylegan_jax.configs import stylegan2
 
 
 def get_config():

@@ -8,7 +8,7 @@ Parameters: generator 24,767,458; discriminator 24,001,089.
 Expected: not reproduced by us; FID at this size depends on the resize filter of the data set.
 """
 
-from configs import paper256
+from stylegan_jax.configs import paper256
 
 
 def get_config():

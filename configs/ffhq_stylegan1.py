@@ -14,7 +14,7 @@ Expected: FID 8.04, 5.25, 4.85, 4.88, 4.42 and 4.40 for A to F, without truncati
 official network (README). Not reproduced by us.
 """
 
-from configs import common
+from stylegan_jax.configs import common
 
 ROWS = "ABCDEF"
 BATCHES = {4: 512, 8: 256, 16: 128, 32: 64, 64: 32}  # on 8 devices; from 128 on 32

@@ -11,7 +11,7 @@ Expected: not reproduced by us. The settings are those of the run `metfaces-mirr
 of NVlabs/stylegan2-ada), which often converges within 1000 kimg (README of NVlabs/stylegan2-ada-pytorch, on transfer).
 """
 
-from configs import paper1024
+from stylegan_jax.configs import paper1024
 
 
 def get_config():

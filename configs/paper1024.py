@@ -9,7 +9,7 @@ Parameters: generator 30,370,060; discriminator 29,012,513.
 Expected: see configs/metfaces.py.
 """
 
-from configs import common
+from stylegan_jax.configs import common
 
 
 def get_config():

@@ -11,7 +11,7 @@ NVlabs/stylegan2-ada-pytorch); 21.29 with 1,000 images, where users report 24 (i
 reproduced by us.
 """
 
-from configs import common
+from stylegan_jax.configs import common
 
 
 def get_config():

@@ -8,7 +8,7 @@ Parameters: generator 30,276,583; discriminator 28,982,849.
 Expected: see configs/afhq.py and configs/brecahad.py.
 """
 
-from configs import common
+from stylegan_jax.configs import common
 
 
 def get_config():

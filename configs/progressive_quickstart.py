@@ -6,7 +6,7 @@ Expected: 24 thousand images, seven minutes by the speeds in docs/story.md, with
 this short shows a generator that learns, not a good one.
 """
 
-from configs import quickstart
+from stylegan_jax.configs import quickstart
 
 
 def get_config():

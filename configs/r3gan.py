@@ -12,7 +12,7 @@ Expected: FID 1.96, 1.95, 2.75, 1.27 and 2.09 in the source, in that order; not 
 
 from typing import NamedTuple
 
-from configs import common
+from stylegan_jax.configs import common
 
 
 class Preset(NamedTuple):

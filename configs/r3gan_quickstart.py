@@ -5,7 +5,7 @@ Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download.
 Expected: about 20 images per second; how good its pictures are has not been measured yet.
 """
 
-from configs import r3gan
+from stylegan_jax.configs import r3gan
 
 
 def get_config():

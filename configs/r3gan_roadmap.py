@@ -11,7 +11,7 @@ Hardware: 2 CPU cores.
 Expected: not measured yet.
 """
 
-from configs import quickstart, r3gan, r3gan_quickstart
+from stylegan_jax.configs import quickstart, r3gan, r3gan_quickstart
 
 ROWS = ("a", "ac", "b", "c", "d", "e")
 

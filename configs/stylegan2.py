@@ -11,7 +11,7 @@ Expected: see configs/ffhq.py, which is these settings on FFHQ. Below 1024 tune 
 per halving of the resolution is NVIDIA's rule of thumb.
 """
 
-from configs import common
+from stylegan_jax.configs import common
 
 
 def get_config(resolution: str = "1024"):

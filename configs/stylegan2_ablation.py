@@ -15,7 +15,7 @@ Expected: FID 4.40, 4.39, 4.38, 4.34, 3.31 and 2.84, path length (PPL) 212.1, 17
 to F (paper, table 1). Not reproduced by us.
 """
 
-from configs import common, ffhq_stylegan1
+from stylegan_jax.configs import common, ffhq_stylegan1
 
 LAYOUTS = ("orig", "skip", "resnet")
 

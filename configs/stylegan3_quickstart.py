@@ -5,7 +5,7 @@ Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download.
 Expected: figures in docs/performance.md. A run this short shows a generator that learns, not a good one.
 """
 
-from configs import quickstart
+from stylegan_jax.configs import quickstart
 
 
 def get_config():

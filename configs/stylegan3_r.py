@@ -15,7 +15,7 @@ docs/stylegan3.md. The paper's R1 weight for AFHQv2 at 512 is 16.4.
 Expected: FFHQ 1024 FID 3.07; AFHQv2 512 FID 4.40, EQ-T 64.89 dB, EQ-R 40.34 dB (paper, table 1); not reproduced by us.
 """
 
-from configs import stylegan3_t
+from stylegan_jax.configs import stylegan3_t
 
 
 def get_config(resolution: str = "1024"):

@@ -13,7 +13,7 @@ quarter of it per halving; the paper has 32.8 for FFHQ at 1024, 8.2 for AFHQv2 a
 Expected: FFHQ 1024 FID 2.79, EQ-T 61.21 dB; AFHQv2 512 FID 4.04, EQ-T 60.15 dB (paper, table 1); not reproduced by us.
 """
 
-from configs import common
+from stylegan_jax.configs import common
 
 R1_GAMMA = {"1024": 32.0, "512": 8.0, "256": 2.0, "128": 0.5}
 

@@ -5,7 +5,7 @@ Hardware: any CPU.
 Expected: 64 iterations at 8x8; nothing to look at.
 """
 
-from configs import common
+from stylegan_jax.configs import common
 
 
 def get_config():

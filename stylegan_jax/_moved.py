@@ -1,4 +1,4 @@
-"""Where the modules of version 0.1 are now; importing one by its old name still works."""
+"""Where the modules of version 0.1 are now; importing one by its old name still works. And where the recipes are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import importlib.machinery
 import importlib.util
 import sys
 import types
+from pathlib import Path
 
 MOVED = {
     "backend": "base.backend",
@@ -53,22 +54,27 @@ MOVED = {
 """Old name -> new name, both below `stylegan_jax`."""
 
 _PACKAGE = __name__.rpartition(".")[0]
+_RECIPES = f"{_PACKAGE}.configs"
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Hands out a module of `MOVED` under its old name: the same object, not a copy."""
 
+    def new_name(self, fullname: str) -> str | None:
+        """Return the new full name of an old one; None for every other name."""
+        return new_name(fullname)
+
     def find_spec(
         self, fullname: str, path: object = None, target: object = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Return a spec for an old name, or None for every other name."""
-        if new_name(fullname) is None:
+        if self.new_name(fullname) is None:
             return None
         return importlib.util.spec_from_loader(fullname, self)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
         """Import the module under its new name."""
-        name = new_name(spec.name)
+        name = self.new_name(spec.name)
         assert name is not None
         module = importlib.import_module(name)
         _specs[spec.name] = module.__spec__
@@ -94,7 +100,34 @@ def new_name(fullname: str) -> str | None:
     return None
 
 
+class RecipeFinder(Finder):
+    """Hands out `configs` and its recipes where nothing else has that name: how recipes imported each other in 0.1."""
+
+    def new_name(self, fullname: str) -> str | None:
+        """Return the new name of `configs` or `configs.NAME`; None if there is no such recipe."""
+        first, dot, rest = fullname.partition(".")
+        name = f"{_RECIPES}{dot}{rest}"
+        return name if first == "configs" and importlib.util.find_spec(name) else None
+
+
+class CheckoutFinder(importlib.abc.MetaPathFinder):
+    """Finds `stylegan_jax.configs` in a checkout, where the folder is beside the package instead of inside it."""
+
+    def find_spec(
+        self, fullname: str, path: object = None, target: object = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Return the spec of the package of recipes; None of anything else, and where it is installed."""
+        package = Path(__file__).resolve().parent
+        if fullname != _RECIPES or (package / "configs").is_dir():
+            return None
+        folder = package.parent / "configs"
+        return importlib.util.spec_from_file_location(
+            fullname, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+
+
 def install() -> None:
     """Answer for the old names before Python looks for files, since a package's folder lists its modules too."""
     if not any(isinstance(finder, Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, Finder())
+        sys.meta_path[:0] = [Finder(), CheckoutFinder()]
+        sys.meta_path.append(RecipeFinder())

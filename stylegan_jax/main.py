@@ -1,36 +1,67 @@
-"""Train: `python -m stylegan_jax.main --config=configs/quickstart.py --workdir=runs/quickstart`.
+"""Train: `stylegan-jax train --config=quickstart --workdir=runs/quickstart`.
 
 Running the same command again resumes. Any key can be overridden: `--config.train.batch_size=16`.
+The same, from a checkout: `python -m stylegan_jax.main --config=configs/quickstart.py --workdir=runs/quickstart`.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
 from ml_collections import config_flags
 
+from stylegan_jax.base import bundled
+from stylegan_jax.base.flags import Parser
 from stylegan_jax.tools._command_line import keep_freed_memory, parse_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "File of the recipe, such as configs/ffhq.py.", lock_config=True
-)
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run: checkpoints, grids, statistics. Resumed if it exists. --dry_run needs none."
-)
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print config, parameters, FLOPs and memory estimate; train nothing.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Train nothing.")
 _LESS_MEMORY = (
     "lower config.train.batch_size; or, for the same result, raise config.train.grad_accum, or set "
     "config.model.remat_from to recompute layers (--dry_run estimates what is needed)"
 )
 
 
-def main(argv: list[str]) -> int:
+def parser() -> argparse.ArgumentParser:
+    """Return the flags for the help and for completion; absl reads them, since any key of the recipe is a flag too."""
+    head, _, rest = (__doc__ or "").partition("\n\n")
+    p = Parser("python -m stylegan_jax.main", None, head, f"{rest}\nRecipes: {', '.join(bundled.recipes())}.")
+    p.usage = "%(prog)s --config=RECIPE --workdir=DIR [--config.KEY=VALUE ...]"
+    p.add_argument("--config", metavar="RECIPE[:ARGUMENT]", help="name of a recipe, or the path of a file of yours")
+    p.add_argument(
+        "--workdir",
+        metavar="DIR",
+        help="folder of the run: checkpoints, grids, statistics; resumed if it exists; --dry_run needs none",
+    )
+    p.add_argument("--dry_run", action="store_true", help="print config, parameters, FLOPs and memory; train nothing")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if any(word in ("-h", "--help", "-help", "--helpfull", "--helpshort") for word in words):
+        parser().print_help()
+        return 0
+    flags.mark_flag_as_required("config")
+    flags.register_multi_flags_validator(
+        ["workdir", "dry_run"],
+        lambda given: bool(given["workdir"] or given["dry_run"]),
+        "--workdir is missing; name the folder of the run, such as --workdir=runs/first",
+    )
+    return app.run(train_recipe, [sys.argv[0], *words], flags_parser=parse_flags)
+
+
+def train_recipe(argv: list[str]) -> int:
+    """Train what the flags say; return the exit code."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}; options look like --workdir=DIR")
     keep_freed_memory()
@@ -83,16 +114,5 @@ def _kept(folder: str) -> str:
     return f"the last checkpoint in {folder} is kept"
 
 
-def run() -> None:
-    """Parse the command line and run."""
-    flags.mark_flag_as_required("config")
-    flags.register_multi_flags_validator(
-        ["workdir", "dry_run"],
-        lambda given: bool(given["workdir"] or given["dry_run"]),
-        "--workdir is missing; name the folder of the run, such as --workdir=runs/first",
-    )
-    app.run(main, flags_parser=parse_flags)
-
-
 if __name__ == "__main__":
-    run()
+    sys.exit(main())

@@ -18,6 +18,7 @@ RANKS = {
     "stylegan_jax.inert": 1,
     "stylegan_jax.config": 1,
     "stylegan_jax.onnx": 1,
+    "stylegan_jax.configs": 2,  # the folder configs/
     "stylegan_jax.ops": 2,
     "stylegan_jax.layers": 3,
     "stylegan_jax.features": 4,
@@ -33,6 +34,7 @@ RANKS = {
     "stylegan_jax.train": 8,
     "stylegan_jax.tools": 9,
     "stylegan_jax.main": 10,
+    "stylegan_jax.__main__": 10,
 }
 # Pairs that the ranks allow and the design does not; a prefix stands for everything under it.
 FORBIDDEN = (
@@ -47,8 +49,11 @@ CONFINED = {
     "huggingface_hub": (("stylegan_jax.sampling.hub",), True),
     "onnx": (("stylegan_jax.onnx", "stylegan_jax.sampling.onnx_files"), True),
     "pickle": (("stylegan_jax.convert",), False),
-    "ml_collections": (("stylegan_jax.main", "stylegan_jax.config", "stylegan_jax.tools", "configs"), False),
-    "absl": (("stylegan_jax.main", "stylegan_jax.config", "stylegan_jax.tools", "configs"), False),
+    "ml_collections": (
+        ("stylegan_jax.main", "stylegan_jax.config", "stylegan_jax.tools", "stylegan_jax.configs"),
+        False,
+    ),
+    "absl": (("stylegan_jax.main", "stylegan_jax.config", "stylegan_jax.tools", "stylegan_jax.configs"), False),
     "torch": ((), False),
 }
 PURE = ("ops", "layers", "losses", "augment", "models")
@@ -60,6 +65,7 @@ Imports = list[tuple[str, int, bool]]
 def module_name(path: Path) -> str:
     """Return the dotted name of a source file."""
     parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    parts = ["stylegan_jax", *parts] if parts[0] == "configs" else parts  # as it is installed
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -158,6 +164,11 @@ def test_imports_go_down():
     package = {name for name in MODULES if under(name, "stylegan_jax")}
     assert len(package) > 40, "the walk found too few modules to mean anything"
     assert not (faults := collect(lambda n, i: layering_faults(n, i) if n in package else [])), "\n".join(faults)
+
+
+def test_recipes_import_each_other_by_the_name_that_they_are_installed_under():
+    """A folder configs/ of the user's may stand in the way of the other name."""
+    assert not collect(lambda name, found: [name for target, _, _ in found if under(target, "configs")])
 
 
 def test_outside_packages_stay_in_their_place():

@@ -106,7 +106,7 @@ for error in (
     def train(*_):
         raise error
     loop.train = train
-    print(main.main(["main"]))
+    print(main.train_recipe(["main"]))
 """
 
 

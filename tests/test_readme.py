@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from stylegan_jax.base import bundled
+
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKS = [
     pytest.param(block, id=f"{path.name}-{i}")
@@ -58,6 +60,6 @@ def test_python_blocks_import_and_call_what_exists(block):
 
 @pytest.mark.parametrize(("where", "config"), COMMANDS)
 def test_recipes_exist(where, config):
-    assert re.fullmatch(r"configs/\w+\.py", config), where
-    assert (ROOT / config).is_file(), where
-    assert callable(importlib.import_module(config.removesuffix(".py").replace("/", ".")).get_config)
+    path = ROOT / bundled.find_recipe(config)
+    assert path.is_file() and path.parent == ROOT / "configs", where
+    assert callable(importlib.import_module(f"stylegan_jax.configs.{path.stem}").get_config)

@@ -92,11 +92,13 @@ def split_paths(text: str) -> list[str]:
 class Parser(argparse.ArgumentParser):
     """Accepts hyphens for underscores in flags, and old names of flags; the help lists neither.
 
-    Arguments of the types `int` and `float` are read by `whole_number` and `number`.
+    Calls itself what the user called it, where that was a subcommand: `stylegan-jax sample`. Arguments of the types
+    `int` and `float` are read by `whole_number` and `number`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        self.prog = sys.argv[0] if " " in os.path.basename(sys.argv[0]) else self.prog
         self.register("type", int, whole_number)
         self.register("type", float, number)
 

@@ -36,10 +36,10 @@ from stylegan_jax.inert.ordinary import is_url, newest_file, url_advice
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0 done, 2 with one line for what is wrong)."""
-    parser = _parser()
-    args = parser.parse_args(argv)
+    p = parser()
+    args = p.parse_args(argv)
     if (args.model is None) == (args.source is None):
-        parser.error("pass the model once, as --model=PATH")
+        p.error("pass the model once, as --model=PATH")
     source = args.model or args.source
     wanted = args.nets.split(",")
     unknown = sorted(set(wanted) - set(OURS.values()))
@@ -119,17 +119,18 @@ def _summary(
     return [visible(line) for line in [f"{key:<{width}}  {value}" for key, value in rows] + notes] + ["", LICENCE_NOTE]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
+def parser() -> argparse.ArgumentParser:
+    """Return the tool's arguments."""
+    p = Parser(
         prog="python -m stylegan_jax.convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", help="official .pkl file; with --to=official a model folder")
-    parser.add_argument("source", nargs="?", help=argparse.SUPPRESS)  # the model, as version 0.1 spelt it
-    parser.add_argument("--out", required=True, help="folder to write")
-    parser.add_argument("--to", choices=("jax", "official"), default="jax", help="direction (default: jax)")
-    parser.add_argument("--nets", default=",".join(OURS.values()), help="networks to take (default: %(default)s)")
-    parser.add_argument("--overwrite", action="store_true", help="replace a folder written by this tool")
-    return parser
+    p.add_argument("--model", help="official .pkl file; with --to=official a model folder")
+    p.add_argument("source", nargs="?", help=argparse.SUPPRESS)  # the model, as version 0.1 spelt it
+    p.add_argument("--out", required=True, help="folder to write")
+    p.add_argument("--to", choices=("jax", "official"), default="jax", help="direction (default: jax)")
+    p.add_argument("--nets", default=",".join(OURS.values()), help="networks to take (default: %(default)s)")
+    p.add_argument("--overwrite", action="store_true", help="replace a folder written by this tool")
+    return p
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from typing import BinaryIO
 
+from stylegan_jax.base import bundled
 from stylegan_jax.config import ConfigError, DataConfig
 from stylegan_jax.data import images
 from stylegan_jax.data.contents import list_contents
@@ -215,12 +216,12 @@ def _refusal(info: zipfile.ZipInfo, zip_size: int) -> str:
 
 
 def open_zip(data: DataConfig, image_shape: tuple[int, int, int]) -> FileSource:
-    """Open `data.path` as a zip of images with `image_shape[2]` channels.
+    """Open `data.path` as a zip of images with `image_shape[2]` channels; the bundled ones are found from any folder.
 
     Raises:
         DataError: not a zip, no image, bad images, or labels missing.
     """
-    files = ZipFiles(data.path)
+    files = ZipFiles(bundled.find_data(data.path))
     try:
         return FileSource(
             os.path.splitext(os.path.basename(data.path))[0],

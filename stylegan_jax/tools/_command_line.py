@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 from absl import flags
 
+from stylegan_jax.base import bundled
 from stylegan_jax.base.errors import visible
 from stylegan_jax.base.flags import prepare_words
 
 
 def parse_flags(argv: list[str], into: flags.FlagValues = flags.FLAGS) -> list[str]:
     """Parse the command line; a recipe or key that does not exist ends the command with one line and exit code 2."""
-    argv = [*argv[:1], *prepare_words(argv[1:])]
+    argv = [*argv[:1], *find_recipes(prepare_words(argv[1:]))]
     message = missing_recipe(argv)
     if not message:
         try:
@@ -27,17 +29,29 @@ def parse_flags(argv: list[str], into: flags.FlagValues = flags.FLAGS) -> list[s
     raise SystemExit(2)
 
 
+def find_recipes(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line with the file of the recipe that each --config names."""
+    found: list[str] = []
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if found and found[-1] in ("--config", "-config"):
+            found.append(bundled.find_recipe(word))
+        elif equals and flag in ("--config", "-config"):
+            found.append(f"{flag}={bundled.find_recipe(value)}")
+        else:
+            found.append(word)
+    return found
+
+
 def missing_recipe(argv: list[str]) -> str:
-    """Return what is wrong when --config names a file that does not exist, else ''."""
+    """Return what is wrong when --config names a recipe that does not exist, else ''."""
     named = [a.partition("=")[2].partition(":")[0] for a in argv if a.lstrip("-").startswith("config=")]
-    if not named or Path(named[-1]).is_file():
+    if not named or os.path.isfile(named[-1]):
         return ""
     from stylegan_jax.config import suggest
 
-    known = sorted(p.as_posix() for p in Path("configs").glob("*.py") if p.stem not in ("common", "__init__"))
-    if not known:
-        return f"there is no file {named[-1]}; run in the checkout that holds configs/, or pass its whole path"
-    return f"there is no file {named[-1]}; {suggest(named[-1], known)}"
+    stem = os.path.basename(named[-1]).removesuffix(".py")
+    return f"there is no recipe {named[-1]}; {suggest(stem, bundled.recipes())}, or pass the path of a file of yours"
 
 
 def keep_freed_memory() -> None:

@@ -36,7 +36,7 @@ OLD = {new: old for old, new in RENAMED.items()}
 def parser(name: str) -> Parser:
     """Return the parser of a command."""
     module = importlib.import_module(f"stylegan_jax.{name}")
-    return (getattr(module, "parser", None) and module.parser()) or module._parser()
+    return module.parser()
 
 
 def old_spelling(word: str) -> str:

@@ -38,4 +38,4 @@ def tell_used(path: pathlib.Path) -> None:
 if __name__ == "__main__":
     detectors.load = lambda names, paths: {name: metrics_run.net(name) for name in names}
     threading.Thread(target=tell_used, args=(pathlib.Path(os.environ["SOAK_USED"]),), daemon=True).start()
-    main.run()
+    main.main()

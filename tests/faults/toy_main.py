@@ -15,4 +15,4 @@ from stylegan_jax import main, models  # noqa: E402
 if __name__ == "__main__":
     # Imported when it is asked for: it makes a key, which must not come before the other processes.
     models.build = lambda config: importlib.import_module("toy").GAN
-    main.run()
+    main.main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 
+from stylegan_jax.base import bundled
 from stylegan_jax.data.errors import DataError, missing_path_error, wrong_kind
 from stylegan_jax.data.prepare import cifar, image_files, lsun, mnist, tfds_examples, tfrecords
 from stylegan_jax.data.prepare.examples import Examples
@@ -19,7 +20,7 @@ def open_examples(options: Options) -> Examples:
     Raises:
         DataError: it does not exist, is of no known kind or damaged, or lacks the labels asked for.
     """
-    path, labels = options.source, options.labels
+    path, labels = bundled.find_data(options.source), options.labels
     try:
         kind = _kind(path)
     except OSError as error:

@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     from stylegan_jax.base import shortage
     from stylegan_jax.base.errors import StyleganError, visible
-    from stylegan_jax.config import from_dict
+    from stylegan_jax.config import ExperimentConfig, from_dict
     from stylegan_jax.tools.benchmark import machine, report, run
 
     try:
@@ -91,9 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = from_dict(values["config"].value)
         devices = machine.find_devices(args.device)
         record = run.benchmark(config, options, devices, run.progress())
-        common = sys.modules.get("configs.common")  # imported by every recipe of the project
-        if common is not None:
-            record["config_diff"] = run.config_diff(record["config"], common.get_config().to_dict())
+        record["config_diff"] = run.config_diff(record["config"], ExperimentConfig().to_dict())
         print(report.table(record))
         if args.json:
             Path(args.json).write_text(json.dumps(record, indent=2) + "\n")

@@ -1,0 +1,134 @@
+"""Published models that `convert` and `load_model` read: where their owners offer them, and under which licence.
+
+A table for people: nothing here opens a connection. A checksum is there where the owner publishes one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from stylegan_jax.convert import published
+
+_SG1 = "https://drive.google.com/uc?id="
+_SG2 = "https://nvlabs-fi-cdn.nvidia.com/stylegan2/networks/"
+_ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/"
+_SOURCE_NETS = f"{_ADA}transfer-learning-source-nets/"
+_NGC = "https://api.ngc.nvidia.com/v2/models/nvidia/research/{}/versions/1/files/"
+_R3 = "https://huggingface.co/brownvc/"
+
+LICENCES = {
+    "CC BY-NC 4.0": "NVIDIA's StyleGAN; non-commercial",
+    "NVIDIA NC": "NVIDIA Source Code License; research or evaluation, non-commercial",
+    "mixed": "the authors' code is MIT with parts under NVIDIA's non-commercial licence; the files state none",
+    "none stated": "the owner states no licence: ask before you use it for more than looking",
+}
+
+
+class Published(NamedTuple):
+    """A model of somebody.
+
+    Attributes:
+        name: of the file.
+        arch: our name of its architecture.
+        size: of its images, WIDTHxHEIGHT.
+        data: what it was trained on.
+        licence: a key of `LICENCES`.
+        address: where the owner offers it.
+        sha256: of the file, '' where the owner publishes none.
+    """
+
+    name: str
+    arch: str
+    size: str
+    data: str
+    licence: str
+    address: str
+    sha256: str = ""
+
+
+def _stylegan1() -> list[Published]:
+    rows = (
+        ("ffhq-1024x1024", "FFHQ", "1MEGjdvVpUsu1jB4zrXZN7Y4kBBOzizDQ"),
+        ("celebahq-1024x1024", "CelebA-HQ", "1MGqJl28pN4t7SAtSrPdSRJSQJqahkzUf"),
+        ("bedrooms-256x256", "LSUN bedroom", "1MOSKeGF0FJcivpBI7s63V9YHloUTORiF"),
+        ("cars-512x384", "LSUN car", "1MJ6iCfNtMIRicihwRorsM3b7mmtmK9c3"),
+        ("cats-256x256", "LSUN cat", "1MQywl0FNt6lHu8E_EUqnRbviagS7fbiJ"),
+    )
+    return [
+        Published(f"karras2019stylegan-{n}.pkl", "stylegan1", n.split("-")[1], data, "CC BY-NC 4.0", _SG1 + key)
+        for n, data, key in rows
+    ]
+
+
+def _stylegan2() -> list[Published]:
+    rows = (
+        ("ffhq", "1024x1024", "FFHQ"),
+        ("car", "512x384", "LSUN car"),
+        ("cat", "256x256", "LSUN cat"),
+        ("church", "256x256", "LSUN church"),
+        ("horse", "256x256", "LSUN horse"),
+    )
+    made = [(f"stylegan2-{name}-config-f.pkl", size, data, _SG2) for name, size, data in rows]
+    made += [
+        ("ffhq.pkl", "1024x1024", "FFHQ", _ADA),
+        ("metfaces.pkl", "1024x1024", "MetFaces", _ADA),
+        ("afhqcat.pkl", "512x512", "AFHQ cat", _ADA),
+        ("afhqdog.pkl", "512x512", "AFHQ dog", _ADA),
+        ("afhqwild.pkl", "512x512", "AFHQ wild", _ADA),
+        ("brecahad.pkl", "512x512", "BreCaHAD", _ADA),
+        ("cifar10.pkl", "32x32", "CIFAR-10, with classes", _ADA),
+        ("ffhq-res1024-mirror-stylegan2-noaug.pkl", "1024x1024", "FFHQ, to start from", _SOURCE_NETS),
+        ("ffhq-res512-mirror-stylegan2-noaug.pkl", "512x512", "FFHQ, to start from", _SOURCE_NETS),
+        ("ffhq-res256-mirror-paper256-noaug.pkl", "256x256", "FFHQ, to start from", _SOURCE_NETS),
+        ("celebahq-res256-mirror-paper256-kimg100000-ada-target0.5.pkl", "256x256", "CelebA-HQ", _SOURCE_NETS),
+        ("lsundog-res256-paper256-kimg100000-noaug.pkl", "256x256", "LSUN dog", _SOURCE_NETS),
+    ]
+    ngc = "ffhq-1024 ffhq-512 ffhq-256 ffhqu-1024 ffhqu-256 metfaces-1024 metfacesu-1024 afhqv2-512"
+    made += [_of_ngc("stylegan2", name) for name in ngc.split()]
+    return [Published(name, "stylegan2", size, data, "NVIDIA NC", root + name) for name, size, data, root in made]
+
+
+def _of_ngc(kind: str, name: str) -> tuple[str, str, str, str]:
+    data, height = name.removeprefix("t-").removeprefix("r-").rsplit("-", 1)
+    shown = {"ffhq": "FFHQ", "ffhqu": "FFHQ, unaligned", "metfaces": "MetFaces", "metfacesu": "MetFaces, unaligned"}
+    size = f"{height}x{height}"
+    family = kind.partition("-")[0]
+    return f"{family}-{name.rsplit('-', 1)[0]}-{size}.pkl", size, shown.get(data, "AFHQ v2"), _NGC.format(family)
+
+
+def _stylegan3() -> list[Published]:
+    names = "ffhq-1024 ffhqu-1024 ffhqu-256 metfaces-1024 metfacesu-1024 afhqv2-512"
+    made = [_of_ngc("stylegan3", f"{kind}-{name}") for kind in "tr" for name in names.split()]
+    return [Published(name, "stylegan3", size, data, "NVIDIA NC", root + name) for name, size, data, root in made]
+
+
+def _r3gan() -> list[Published]:
+    ffhq256 = "2e8e6ba20ff42766fb21b67dd45ae865da29dc00b7dab890be16735e3fb8fc5d"
+    rows = (
+        ("FFHQ-256x256", "256x256", "FFHQ", ffhq256),
+        ("FFHQ-64x64", "64x64", "FFHQ", ""),
+        ("ImgNet-64x64", "64x64", "ImageNet, with classes", ""),
+        ("ImgNet-32x32", "32x32", "ImageNet, with classes", ""),
+        ("CIFAR10", "32x32", "CIFAR-10, with classes", ""),
+    )
+    return [
+        Published(f"R3GAN-{name}", "r3gan", size, data, "none stated", f"{_R3}R3GAN-{name}", sha)
+        for name, size, data, sha in rows
+    ]
+
+
+def _stylegan_xl() -> list[Published]:
+    return [
+        Published(
+            name,
+            m.architecture,
+            f"{m.resolution}x{m.resolution}",
+            m.data + ", with classes" * (m.classes > 0),
+            "mixed",
+            m.address,
+        )
+        for name, m in published.PUBLISHED.items()
+    ]
+
+
+PUBLISHED: tuple[Published, ...] = (*_stylegan1(), *_stylegan2(), *_stylegan3(), *_stylegan_xl(), *_r3gan())

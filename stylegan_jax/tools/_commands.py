@@ -1,0 +1,67 @@
+"""The subcommands of `stylegan-jax`: where each one's module is, and what it does."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from typing import Any, NamedTuple
+
+PROGRAM = "stylegan-jax"
+
+
+class Command(NamedTuple):
+    """A subcommand.
+
+    Attributes:
+        module: has `main(argv) -> exit code`, and the parser of its arguments as `parser()`; imported when needed.
+        summary: for the list of all.
+    """
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "train": Command("stylegan_jax.main", "train a recipe, or resume its run"),
+    "prepare": Command(
+        "stylegan_jax.data.prepare.__main__", "make a data set of a folder, a zip, LSUN, CIFAR, TFRecords"
+    ),
+    "sample": Command("stylegan_jax.tools.sample", "draw images, or a whole data set"),
+    "mix": Command("stylegan_jax.tools.style_mix", "coarse styles of one image, fine ones of another"),
+    "edit": Command("stylegan_jax.tools.edit", "move along directions: SeFa, GANSpace, boundaries"),
+    "project": Command("stylegan_jax.tools.project", "find the styles of photographs of yours"),
+    "pti": Command("stylegan_jax.tools.pti", "tune the generator to photographs (pivotal tuning)"),
+    "video": Command("stylegan_jax.tools.video", "walk through the latent space as MP4, WebP or GIF"),
+    "noise": Command("stylegan_jax.tools.noise", "show what the noise inputs change"),
+    "centroids": Command("stylegan_jax.tools.centroids", "modes of the styles, to truncate towards"),
+    "truncation": Command("stylegan_jax.tools.truncation", "the same seeds at several values of psi"),
+    "metrics": Command("stylegan_jax.metrics.__main__", "FID, KID, precision and recall, path length and others"),
+    "spectrum": Command("stylegan_jax.tools.spectrum", "compare power spectra of images"),
+    "average": Command("stylegan_jax.tools.average", "choose the length of the average after training"),
+    "blend": Command("stylegan_jax.tools.blend", "layers of one model, and layers of another"),
+    "convert": Command(
+        "stylegan_jax.convert.__main__", "official .pkl files and those of others in, official names out"
+    ),
+    "export": Command("stylegan_jax.tools.export", "model folder with card and programs; upload to the Hub"),
+    "benchmark": Command("stylegan_jax.tools.benchmark.__main__", "time and memory of a recipe on this machine"),
+    "models": Command("stylegan_jax.tools.models", "published models, and where to get them"),
+    "doctor": Command("stylegan_jax.tools.doctor", "devices, versions, caches, what is missing, one training step"),
+    "completion": Command("stylegan_jax.tools.completion", "print the completion script for bash, zsh or fish"),
+}
+
+
+def load(name: str) -> Any:
+    """Import a subcommand's module."""
+    return importlib.import_module(COMMANDS[name].module)
+
+
+def parser(name: str) -> argparse.ArgumentParser:
+    """Return the parser of a subcommand's arguments."""
+    return load(name).parser()
+
+
+def overview(version: str) -> str:
+    """Return the one screen that lists them all."""
+    lines = [f"{PROGRAM} {version}: the StyleGAN family in JAX", "", f"usage: {PROGRAM} COMMAND [OPTIONS]", ""]
+    lines += [f"  {name:<11s} {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join([*lines, "", f"`{PROGRAM} COMMAND --help` lists the options of one."])
