@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy
@@ -14,7 +15,7 @@ from configs import tiny
 from stylegan_jax import load_model
 from stylegan_jax.base import rng
 from stylegan_jax.base.trees import flatten
-from stylegan_jax.config import ConfigError, from_dict
+from stylegan_jax.config import ConfigError, from_dict, levels
 from stylegan_jax.convert import write_model_folder
 from stylegan_jax.runtime.mesh import make_layout
 from stylegan_jax.sampling.model import LoadedModel
@@ -237,3 +238,32 @@ def test_a_stage_takes_the_average_of_the_stage_before_and_a_reload_takes_less()
     assert moved == differing(again.ema["g"], later.ema["g"]) == {n for n in moved if "synthesis/input" not in n}
     assert {n.split("/")[1] for n in moved} == {"embed", "fc0", "L0", "L1"} and "reload_stem" in lines[0]
     np.testing.assert_array_equal(again.moving["w_avg"], before.moving["w_avg"])
+
+
+@pytest.mark.parametrize(("freeze", "trained"), [("none", "all"), ("stem", "input L3"), ("stem_input", "L3")])
+def test_a_stage_trains_its_head_and_the_fourier_input_unless_told_otherwise(freeze, trained):
+    stage = xl_config(**STAGE | {"model.resolution": 16, "train.freeze_g": freeze})
+    optimizer = make_task(stage, make_layout(1)).plan(levels(stage)[-1]).optimizers["g"]
+    tree = {"mapping": {"fc0": jnp.ones(2)}, "synthesis": {name: jnp.ones(2) for name in ("input", "L1", "L3")}}
+    gradients = jax.grad(lambda p: sum(x.sum() for x in jax.tree.leaves(optimizer.hold(p))))(tree)
+    moving = {name.split("/")[1] for name, x in flatten(gradients).items() if x.any()}
+    assert moving == ({"fc0", "input", "L1", "L3"} if trained == "all" else set(trained.split()))
+
+
+def test_what_no_stage_can_start_from_is_an_error():
+    stage = xl_config(**STAGE, **{"model.resolution": 16})
+    fresh, other = drawn_state(stage, 2), make_config()
+    for source, words in (
+        (other, "before is a stylegan2; a super-resolution stage starts from the stage before"),
+        (xl_config(**{"model.stylegan3.num_layers": 4}), r"before has another plan: its layer is L1_28_\d+ "),
+        (
+            xl_config(**STAGE | {"model.resolution": 16, "model.stylegan_xl.head_layers": (4,)}),
+            r"has up_factors=\(2,\), head_layers=\(4,\); start from the stage before, with \(\) and \(\)",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            transfer(stage, fresh, Source(LoadedModel(source.model, None, {}, None, None, None, {}), "before"))
+    with pytest.raises(ConfigError, match="freeze_g is 'stem' and this model has no stage before"):
+        make_task(make_config(**{"train.freeze_g": "stem"}), make_layout(1))
+    with pytest.raises(ConfigError, match="reload_stem is True with init_from=''; it needs a super-resolution stage"):
+        make_task(xl_config(**STAGE, **{"model.resolution": 16, "train.reload_stem": True}), make_layout(1))
