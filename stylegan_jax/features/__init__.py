@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from stylegan_jax.config import suggest
-from stylegan_jax.features import dinov2, efficientnet, face, inception, vgg, weights
+from stylegan_jax.features import deit, dinov2, efficientnet, face, inception, vgg, weights
 from stylegan_jax.features.network import FeatureError, FeatureNet, Network, build, random_tensors
 
 FEATURES: dict[str, Network] = {
@@ -16,6 +16,7 @@ FEATURES: dict[str, Network] = {
     "efficientnet_lite0": efficientnet.NETWORK,
     "face": face.NETWORK,
     "dinov2": dinov2.NETWORK,
+    **deit.NETWORKS,
 }
 
 

@@ -69,8 +69,13 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Pads, groups: in
     return conv2d(x, kernel, padding=padding, stride=stride, groups=groups, lowering="library")
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def by_channel(x: jax.Array, kernel: jax.Array, stride: int, padding: Pads) -> jax.Array:
     """Correlate each channel of float[n, h, w, c] with its own filter of float[kh, kw, 1, c], as a sum over taps."""
+    return _by_channel(x, kernel, stride, padding)
+
+
+def _by_channel(x: jax.Array, kernel: jax.Array, stride: int, padding: Pads) -> jax.Array:
     kh, kw = kernel.shape[:2]
     x = jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), *padding, (0, 0))))  # else it is computed anew for each tap
     height, width = ((size - k) // stride * stride + 1 for size, k in zip(x.shape[1:3], (kh, kw), strict=True))
@@ -80,6 +85,42 @@ def by_channel(x: jax.Array, kernel: jax.Array, stride: int, padding: Pads) -> j
         for j in range(kw)
     ]
     return functools.reduce(jnp.add, taps)
+
+
+def _by_channel_forward(x, kernel, stride, padding):
+    return by_channel(x, kernel, stride, padding), (x, kernel)
+
+
+def _by_channel_backward(stride, padding, saved, g):
+    x, kernel = saved
+    by_kernel = jax.vjp(lambda k: _by_channel(x, k, stride, padding), kernel)[1](g)[0]
+    return _spread_by_channel(g, kernel, stride, padding, x.shape[1:3]), by_kernel
+
+
+by_channel.defvjp(_by_channel_forward, _by_channel_backward)
+
+
+def _spread_by_channel(g: jax.Array, kernel: jax.Array, stride: int, padding: Pads, size: tuple[int, int]) -> jax.Array:
+    """Return the gradient by the image of `by_channel`: every stride-th row and column is a sum over some of the taps.
+
+    The rule that JAX derives adds padded copies: of 5x5 filters with stride 2 on eight 32x32 images of 144 channels
+    it took 24 ms of CPU time, and this takes 2 (3x3 filters: as long as before).
+    """
+    before = tuple(pads[0] for pads in padding)
+    rows, columns = (-(-(first + length) // stride) for first, length in zip(before, size, strict=True))
+
+    def phase(a: int, b: int) -> jax.Array:
+        taps = kernel[a::stride, b::stride][::-1, ::-1]
+        if not taps.size:
+            return jnp.zeros((g.shape[0], rows, columns, g.shape[3]), g.dtype)
+        pads = tuple(
+            (k - 1, length - n) for k, length, n in zip(taps.shape, (rows, columns), g.shape[1:3], strict=False)
+        )
+        return _by_channel(g, taps, 1, (pads[0], pads[1]))
+
+    x = jnp.stack([jnp.stack([phase(a, b) for b in range(stride)], axis=3) for a in range(stride)], axis=2)
+    x = x.reshape(g.shape[0], rows * stride, columns * stride, g.shape[3])
+    return x[:, before[0] : before[0] + size[0], before[1] : before[1] + size[1]]
 
 
 def at_once(x: jax.Array, kernel: jax.Array, padding: Pads) -> jax.Array:

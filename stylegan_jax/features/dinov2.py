@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax.features import layers
+from stylegan_jax.features import layers, vit
 from stylegan_jax.features.network import FeatureError, Network, Params, Tensors, check, full_precision
 from stylegan_jax.features.vgg import MEAN, STD
 
-SIZE, PATCH, HEAD, EPS = 224, 14, 64, 1e-6
+SIZE, PATCH = 224, 14
 GRID, OFFSET = SIZE // PATCH, 0.1
 TRAINED_GRID = 37  # positions of the published files: 518 / 14
 
@@ -31,15 +31,8 @@ def shapes(width: int = 384, depth: int = 12, grid: int = TRAINED_GRID) -> dict[
         "patch_embed.proj.bias": (width,),
     }
     for k in range(depth):
-        for name, size, inside in (
-            ("attn.qkv", 3 * width, width),
-            ("attn.proj", width, width),
-            ("mlp.fc1", 4 * width, width),
-            ("mlp.fc2", width, 4 * width),
-        ):
-            out |= {f"blocks.{k}.{name}.weight": (size, inside), f"blocks.{k}.{name}.bias": (size,)}
-        for name in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias", "ls1.gamma", "ls2.gamma"):
-            out[f"blocks.{k}.{name}"] = (width,)
+        out |= vit.block_shapes(f"blocks.{k}", width)
+        out |= {f"blocks.{k}.{scale}.gamma": (width,) for scale in ("ls1", "ls2")}
     return out | {"norm.weight": (width,), "norm.bias": (width,)}
 
 
@@ -50,14 +43,14 @@ def convert(tensors: Tensors) -> Params:
         FeatureError: the tensors are not those of a DINOv2 model with patches of 14 and plain MLPs.
     """
     positions = tensors.get("pos_embed", np.zeros((0, 0)))
-    depth = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
+    depth = vit.depth_of(tensors)
     grid = math.isqrt(max(positions.shape[1] - 1, 0)) if positions.ndim == 3 else 0
     width = positions.shape[-1]
     registers = tensors.get("register_tokens")
     expected = shapes(width, max(depth, 1), grid)
     check(tensors, expected | ({} if registers is None else {"register_tokens": (1, *registers.shape[1:2], width)}))
-    if width % HEAD:
-        raise FeatureError(f"the width is {width}; attention heads of {HEAD} do not divide it")
+    if width % vit.HEAD:
+        raise FeatureError(f"the width is {width}; attention heads of {vit.HEAD} do not divide it")
     tokens = tensors["cls_token"][0] + positions[0, :1]
     if registers is not None:
         tokens = np.concatenate([tokens, registers[0]])
@@ -65,25 +58,9 @@ def convert(tensors: Tensors) -> Params:
         "patch": layers.conv_layer(tensors["patch_embed.proj.weight"], tensors["patch_embed.proj.bias"]),
         "tokens": np.float32(tokens),
         "positions": _interpolated(positions[0, 1:].reshape(grid, grid, width)),
-        "norm": _norm(tensors, "norm"),
+        "norm": vit.norm_params(tensors, "norm"),
     }
-    return params | {f"block{k}": _block_params(tensors, f"blocks.{k}") for k in range(depth)}
-
-
-def _norm(tensors: Tensors, name: str) -> dict[str, np.ndarray]:
-    return {part: tensors[f"{name}.{part}"].astype(np.float32) for part in ("weight", "bias")}
-
-
-def _block_params(tensors: Tensors, name: str) -> Params:
-    """Return a block's layers; the scale behind each residual branch is folded into its last layer."""
-    params = {short: _norm(tensors, f"{name}.{short}") for short in ("norm1", "norm2")}
-    for part, scale in (("attn.qkv", None), ("attn.proj", "ls1"), ("mlp.fc1", None), ("mlp.fc2", "ls2")):
-        weight, bias = (tensors[f"{name}.{part}.{which}"].astype(np.float64) for which in ("weight", "bias"))
-        if scale:
-            gamma = tensors[f"{name}.{scale}.gamma"].astype(np.float64)
-            weight, bias = weight * gamma[:, None], bias * gamma
-        params[part] = layers.conv_layer(weight, bias)
-    return params
+    return params | {f"block{k}": vit.block_params(tensors, f"blocks.{k}") for k in range(depth)}
 
 
 def _interpolated(positions: np.ndarray) -> np.ndarray:
@@ -109,25 +86,6 @@ def _cubic_matrix(old: int, new: int, scaled: float) -> np.ndarray:
     return out
 
 
-def _layer_norm(x: jax.Array, norm: layers.Layer) -> jax.Array:
-    mean = x.mean(-1, keepdims=True)
-    var = jnp.square(x - mean).mean(-1, keepdims=True)
-    return (x - mean) * jax.lax.rsqrt(var + EPS) * norm["weight"][None, None] + norm["bias"][None, None]
-
-
-def _attention(x: jax.Array, params: Params) -> jax.Array:
-    n, tokens, width = x.shape
-    q, k, v = jnp.moveaxis(layers.dense(x, params["attn.qkv"]).reshape(n, tokens, 3, width // HEAD, HEAD), 2, 0)
-    weights = jax.nn.softmax(jnp.einsum("nqhd,nkhd->nhqk", q, k) / math.sqrt(HEAD))
-    return layers.dense(jnp.einsum("nhqk,nkhd->nqhd", weights, v).reshape(n, tokens, width), params["attn.proj"])
-
-
-def _block(x: jax.Array, params: Params) -> jax.Array:
-    x = x + _attention(_layer_norm(x, params["norm1"]), params)
-    y = jax.nn.gelu(layers.dense(_layer_norm(x, params["norm2"]), params["mlp.fc1"]), approximate=False)
-    return x + layers.dense(y, params["mlp.fc2"])
-
-
 @full_precision
 def apply(params: Params, images: jax.Array, outputs: tuple[str, ...]) -> dict[str, jax.Array]:
     """Run the network.
@@ -147,8 +105,8 @@ def apply(params: Params, images: jax.Array, outputs: tuple[str, ...]) -> dict[s
     tokens = jnp.broadcast_to(params["tokens"][None], (n, *params["tokens"].shape))
     x = jnp.concatenate([tokens, patches], axis=1)
     for k in range(sum(name.startswith("block") for name in params)):
-        x = _block(x, params[f"block{k}"])
-    out = {"cls": _layer_norm(x, params["norm"])[:, 0]}
+        x = vit.block(x, params[f"block{k}"])
+    out = {"cls": vit.layer_norm(x, params["norm"])[:, 0]}
     return {name: out[name] for name in outputs}
 
 

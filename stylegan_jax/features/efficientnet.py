@@ -17,6 +17,9 @@ from stylegan_jax.features import layers
 from stylegan_jax.features.network import Network, Params, Tensors, check, full_precision
 
 SIZE, EPS, STEM, HEAD, CLASSES = 224, 1e-3, 32, 1280, 1000
+TAPS = (1, 2, 4, 6)
+"""Stages whose output `stages` returns."""
+TAP_CHANNELS = (24, 40, 112, 320)
 OUTPUTS = {"pool": HEAD, "probs": CLASSES}
 STAGES = (  # repeats, kernel, stride of the first, expansion, channels
     (1, 3, 1, 1, 16),
@@ -33,6 +36,7 @@ class Block(NamedTuple):
     """An inverted bottleneck: widen, filter each channel, narrow."""
 
     name: str
+    stage: int
     kernel: int
     stride: int
     expansion: int
@@ -42,9 +46,9 @@ class Block(NamedTuple):
 
 def _blocks() -> Iterator[Block]:
     width, index = STEM, 0
-    for repeats, kernel, stride, expansion, channels in STAGES:
+    for stage, (repeats, kernel, stride, expansion, channels) in enumerate(STAGES):
         for k in range(repeats):
-            yield Block(f"_blocks.{index}", kernel, stride if k == 0 else 1, expansion, width, channels)
+            yield Block(f"_blocks.{index}", stage, kernel, stride if k == 0 else 1, expansion, width, channels)
             width, index = channels, index + 1
 
 
@@ -93,7 +97,34 @@ def _apply_block(x: jax.Array, params: Params, block: Block) -> jax.Array:
         y = jax.nn.relu6(_conv(y, params[f"{block.name}._expand_conv"]))
     y = jax.nn.relu6(_conv(y, params[f"{block.name}._depthwise_conv"], block.stride, groups=y.shape[-1]))
     y = _conv(y, params[f"{block.name}._project_conv"])
-    return x + y if block.stride == 1 and block.inside == block.outside else y
+    return x + y if block.stride == 1 and x.shape == y.shape else y
+
+
+def stages(params: Params, x: jax.Array) -> list[jax.Array]:
+    """Return what stages 2, 3, 5 and 7 make, before any activation.
+
+    Args:
+        params: of `convert`; only layers before the head are read, of any widths.
+        x: float[n, h, w, 3] in [-1, 1], any size.
+
+    Returns:
+        Four float[n, h / s, w / s, c], rounded up, with s = 4, 8, 16, 32 and the channels `TAP_CHANNELS`.
+    """
+    out: dict[int, jax.Array] = {}
+    x = jax.nn.relu6(_conv(x, params["_conv_stem"], 2))
+    for block in _blocks():
+        x = _apply_block(x, params, block)
+        out[block.stage] = x
+    return [out[k] for k in TAPS]
+
+
+def classify(params: Params, x: jax.Array) -> jax.Array:
+    """Return the logits float[n, 1000] of images float[n, h, w, 3] in [-1, 1]."""
+    return layers.dense(_pool(params, stages(params, x)[-1]), params["_fc"])
+
+
+def _pool(params: Params, x: jax.Array) -> jax.Array:
+    return jax.nn.relu6(_conv(x, params["_conv_head"])).mean((1, 2))
 
 
 @full_precision
@@ -109,10 +140,7 @@ def apply(params: Params, images: jax.Array, outputs: tuple[str, ...]) -> dict[s
         {output: float32[n, k]}.
     """
     x = layers.normalise(layers.resize(images.astype(jnp.float32), (SIZE, SIZE)), [127] * 3, [128] * 3)
-    x = jax.nn.relu6(_conv(x, params["_conv_stem"], 2))
-    for block in _blocks():
-        x = _apply_block(x, params, block)
-    pool = jax.nn.relu6(_conv(x, params["_conv_head"])).mean((1, 2))
+    pool = _pool(params, stages(params, x)[-1])
     out = {"pool": pool, "probs": jax.nn.softmax(layers.dense(pool, params["_fc"]))}
     return {name: out[name] for name in outputs}
 

@@ -119,6 +119,21 @@ def resize(x: jax.Array, size: tuple[int, int]) -> jax.Array:
     return x
 
 
+def resize_centred(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Resize bilinearly with half-pixel centres and without smoothing, whether it grows or shrinks.
+
+    Args:
+        x: float[n, h, w, c].
+        size: (height, width) of the result.
+
+    Returns:
+        float[n, *size, c].
+    """
+    if x.shape[1:3] == tuple(size):
+        return x
+    return jax.image.resize(x, (x.shape[0], *size, x.shape[3]), "linear", antialias=False)
+
+
 def normalise(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
     """Return (images - mean) / std for float[n, h, w, 3]; both in units of [0, 255]."""
     shift, scale = (np.asarray(v, np.float32).reshape(1, 1, 1, -1) for v in (mean, std))

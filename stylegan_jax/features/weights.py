@@ -33,6 +33,7 @@ _FIDELITY = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
 _PYTORCH_FID = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
 _ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
 _SG3 = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan3/versions/1/files/metrics/"
+_DEIT = "https://dl.fbaipublicfiles.com/deit/"
 _VGG16_ADA_SHA256 = "b437eb095feaeb0b83eb3fa11200ebca4548ee39a07fb944a417ddc516cc07c3"
 
 
@@ -107,6 +108,8 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     "class_table": (
         Source("tf_efficientnet_lite0.pkl", "", "the repository autonomousvision/stylegan-xl, folder in_embeddings"),
     ),
+    "deit_base": (Source("deit_base_distilled_patch16_224-df68dfff.pth", "df68dfff", _DEIT),),
+    "deit_small": (Source("deit_small_distilled_patch16_224-649709d9.pth", "649709d9", _DEIT),),
 }
 BESIDE = {"face_recognition_model.bin": MANIFEST}
 
