@@ -21,10 +21,10 @@ RANKS = {
     "stylegan_jax.configs": 2,  # the folder configs/
     "stylegan_jax.ops": 2,
     "stylegan_jax.layers": 3,
-    "stylegan_jax.features": 4,
+    "stylegan_jax.features": 3,
+    "stylegan_jax.augment": 3,
     "stylegan_jax.models": 4,
     "stylegan_jax.losses": 5,
-    "stylegan_jax.augment": 5,
     "stylegan_jax.data": 5,
     "stylegan_jax.convert": 5,
     "stylegan_jax.checkpoints": 5,

@@ -4,10 +4,14 @@
 `PROJECTED` has what a projected discriminator needs: a frozen network, several heads with spectral and batch
 normalisation, draws of its own, labels, one mean style per class, and guidance by a frozen classifier. `CLIPS` are
 videos: frames with times, motion codes, and a discriminator of the gaps between frames.
+
+`JUDGED` is the generator of `PROJECTED` with the projected discriminator of `models.projected`, on `TINY`, a frozen
+network of four products.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -21,6 +25,8 @@ from stylegan_jax import models
 from stylegan_jax.base import rng
 from stylegan_jax.base.spec import Batch
 from stylegan_jax.config import ExperimentConfig, from_dict, levels
+from stylegan_jax.features.backbones import Backbone
+from stylegan_jax.models import projected
 from stylegan_jax.models.gan import GanSpec, centre_per_class, draw_z, make_spec, move_centre_per_class
 from stylegan_jax.ops.norm import minibatch_std
 from stylegan_jax.runtime import mesh as sharding
@@ -251,16 +257,69 @@ def clips_discriminate(d, frozen, sample, cond, *, key=None, train=False):
 CLIPS = models.Gan(
     CLIPS_SPEC, clips_init_g, clips_init_d, clips_inputs, map_latents, clips_synthesize, clips_discriminate
 )
+# The projected discriminator itself
+
+CHANNELS = (4, 5, 6, 7)
+
+
+def tiny_stages(params, x):
+    maps = []
+    for k, shrink in enumerate((4, 2, 2, 2)):
+        n, h, w, c = x.shape
+        x = x.reshape(n, h // shrink, shrink, w // shrink, shrink, c).mean(axis=(2, 4))
+        x = jnp.tanh(x @ params[f"mix{k}"])
+        maps.append(x)
+    return maps
+
+
+def tiny_classify(params, x):
+    return tiny_stages(params, x)[3].mean(axis=(1, 2)) @ params["classes"]
+
+
+def load_tiny(seed: int = 7) -> Frozen:
+    draw = np.random.default_rng(seed)
+    make = lambda i, o: (2 * draw.standard_normal((i, o)) / math.sqrt(i)).astype(np.float32)
+    tree = {f"mix{k}": make(*pair) for k, pair in enumerate(itertools.pairwise((3, *CHANNELS)))}
+    return Frozen(tree | {"classes": make(CHANNELS[-1], 3)}, f"tiny{seed}")
+
+
+TINY = Backbone(tiny_stages, tiny_classify, CHANNELS, classes=3)
+JUDGED_KEYS = {
+    "model__d_arch": "projected",
+    "model__label_dim": CLASSES,
+    "model__cmap_dim": 4,
+    "model__projected__backbones": ("tiny",),
+    "model__projected__input_size": 128,
+    "model__projected__channels": 2,
+    "model__projected__heads": 2,
+    "model__projected__widths": (6, 6, 5, 4, 4, 4, 4, 4, 4),
+    "model__projected__stats_group": 4,
+    "model__projected__embed_rows": 3,
+    "model__projected__embed_dim": 5,
+    "loss__adversarial": "hinge",
+    "loss__d_reg": "none",
+    "loss__pl_weight": 0.0,
+}
+
+
+def judged(**changes) -> models.Gan:
+    """Return `JUDGED` with changes of `JUDGED_KEYS`."""
+    return projected.compose(PROJECTED, make_config(**(JUDGED_KEYS | changes)).model, {"tiny": TINY})
+
+
 TOYS = {"plain": PLAIN, "projected": PROJECTED, "clips": CLIPS}
-LOADERS = {"backbone": load_backbone}
+LOADERS = {"backbone": load_backbone, "tiny": load_tiny}
 
 
-def make_config(**changes) -> ExperimentConfig:
+def make_config(**changes: Any) -> ExperimentConfig:
     """Return the tiny recipe without labels, with changes by dotted name ('train__on_nan')."""
     tree = tiny.get_config()
     tree.model.label_dim = 0
     tree.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
     return from_dict(tree)
+
+
+JUDGED = judged()
 
 
 def make_loop_config(cache: str, **changes) -> ExperimentConfig:

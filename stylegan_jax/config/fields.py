@@ -16,6 +16,8 @@ import json
 import math
 from typing import Any, ClassVar
 
+from stylegan_jax.config.arch import projected
+from stylegan_jax.config.arch.projected import ProjectedConfig
 from stylegan_jax.config.arch.r3gan import R3GANConfig
 from stylegan_jax.config.arch.stylegan1 import StyleGAN1Config
 from stylegan_jax.config.arch.stylegan3 import StyleGAN3Config
@@ -46,7 +48,11 @@ class ModelConfig:
     channel_base: int = field(32768, "channels(r) = min(channel_base // r, channel_max)", least=1)
     channel_max: int = field(512, "most channels of a layer", least=1)
     g_arch: str = field("skip", "generator layout (SG2 fig. 7)", choices=("skip", "resnet", "orig"))
-    d_arch: str = field("resnet", "discriminator layout (SG2 fig. 7)", choices=("resnet", "skip", "orig"))
+    d_arch: str = field(
+        "resnet",
+        "discriminator layout (SG2 fig. 7), or 'projected', on frozen features, in place of any architecture's own",
+        choices=("resnet", "skip", "orig", "projected"),
+    )
     grows: bool = field(
         False, "RGB layers at every resolution, for progressive growing; stylegan1, or stylegan2 with orig and orig"
     )
@@ -70,6 +76,7 @@ class ModelConfig:
     cmap_dim: int = field(0, "size of the mapped label in the discriminator; 0: its channel count at 4x4", least=0)
     mbstd_group: int = field(4, "images per minibatch-stddev group; must divide the batch", least=1)
     mbstd_channels: int = field(1, "statistics channels appended by minibatch stddev; 0: none", least=0)
+    projected: ProjectedConfig = field(ProjectedConfig(), "of d_arch 'projected' only")
     stylegan1: StyleGAN1Config = field(StyleGAN1Config(), "of arch 'stylegan1' only")
     stylegan3: StyleGAN3Config = field(StyleGAN3Config(), "of arch 'stylegan3', and of the stem of 'stylegan_xl'")
     stylegan_xl: StyleGANXLConfig = field(StyleGANXLConfig(), "of arch 'stylegan_xl' only")
@@ -80,6 +87,13 @@ class ModelConfig:
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of an image."""
         return (self.resolution, self.resolution * self.base_size[1] // self.base_size[0], self.img_channels)
+
+    @property
+    def stats_group(self) -> tuple[str, int]:
+        """Key and number of the images that share statistics in the discriminator; 1 where none do."""
+        if self.d_arch == projected.NAME:
+            return "projected.stats_group", self.projected.stats_group
+        return "mbstd_group", self.mbstd_group if self.mbstd_channels else 1
 
     @property
     def num_blocks(self) -> int:
@@ -128,6 +142,19 @@ class LossConfig:
 
     adversarial: str = field(
         "logistic", "logistic (non-saturating), hinge, minimax (saturating), …: a name in losses.adversarial.LOSSES"
+    )
+    adv_reduction: str = field(
+        "mean",
+        "mean: over examples and the frozen networks of a projected discriminator; sum: over both (StyleGAN-XL), which "
+        "weighs it against path length and guidance",
+        choices=("mean", "sum"),
+    )
+    adv_batch: int = field(
+        0, "adv_reduction='sum': of so many examples, published those of a device: batch / devices", least=0
+    )
+    guidance_weight: float = field(0.0, "weight of a frozen classifier's cross entropy in G's loss; 0: none", least=0)
+    guidance: str = field(
+        "deit_small", "that classifier, a name in features.BACKBONES: deit_small (published; needs a file), …"
     )
     d_reg: str = field(
         "r1", "penalties of the discriminator: none, or names in losses.regularizers.PENALTIES joined by +, as r1+r2"
@@ -235,6 +262,9 @@ class TrainConfig:
     beta1: float = field(0.0, "decay of Adam's first moment", least=0, below=1)
     beta2: float = field(0.99, "decay of Adam's second moment", least=0, below=1)
     eps: float = field(1e-8, "of Adam", above=0)
+    lazy_always: bool = field(
+        False, "Adam is corrected for both lazy intervals even while a regulariser is off, as in StyleGAN-XL"
+    )
     ema_kimg: float = field(10.0, "half-life of the generator average in kimg", least=0)
     ema_rampup: float = field(0.0, "half-life is at most this times the images shown so far; 0: no ramp", least=0)
     posthoc_ema: tuple[float, ...] = field(

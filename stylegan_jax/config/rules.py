@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 
 from stylegan_jax.base.errors import ConfigError
-from stylegan_jax.config.arch import ARCH_RULES, clips_of
+from stylegan_jax.config.arch import ARCH_RULES, clips_of, projected
 from stylegan_jax.config.documented import check_choice, check_fields
 from stylegan_jax.config.fields import (
     AugmentConfig,
@@ -86,29 +86,32 @@ def check_model(model: ModelConfig) -> None:
     if model.mbstd_channels and first % model.mbstd_channels:
         raise ConfigError(f"config.model.mbstd_channels is {model.mbstd_channels}; it must divide {first} channels")
     ARCH_RULES[model.arch].check(model)
+    if model.d_arch == projected.NAME:
+        projected.check(model)
 
 
 def _check_batch(config: ExperimentConfig) -> None:
     """Check that the batch divides into stddev groups, path length's part and micro-batches."""
     t, loss = config.train, config.loss
-    group = min(config.model.mbstd_group, t.batch_size)
-    if config.model.mbstd_channels and t.batch_size % group:
+    key, group = config.model.stats_group
+    group = min(group, t.batch_size)
+    what = "statistics" if config.model.d_arch == projected.NAME else "minibatch-stddev"
+    if t.batch_size % group:
         raise ConfigError(
-            f"config.train.batch_size is {t.batch_size}; the minibatch-stddev group (config.model.mbstd_group={group}) "
-            f"must divide it; use {t.batch_size // group * group or group} or {(t.batch_size // group + 1) * group}"
+            f"config.train.batch_size is {t.batch_size}; the {what} group (config.model.{key}={group}) must divide "
+            f"it; use {t.batch_size // group * group or group} or {(t.batch_size // group + 1) * group}"
         )
     if loss.pl_weight and t.batch_size < loss.pl_batch_shrink:
         raise ConfigError(
             f"config.train.batch_size is {t.batch_size}; with path length it must be at least "
             f"config.loss.pl_batch_shrink={loss.pl_batch_shrink}"
         )
-    micro, group = t.batch_size // t.grad_accum, min(config.model.mbstd_group, t.batch_size)
-    if t.batch_size % t.grad_accum or (config.model.mbstd_channels and micro % group):
+    if t.batch_size % t.grad_accum or (t.batch_size // t.grad_accum) % group:
         whole = t.batch_size // group
         fitting = [k for k in range(1, whole + 1) if whole % k == 0]
         raise ConfigError(
             f"config.train.grad_accum is {t.grad_accum}; it must cut the batch of {t.batch_size} into micro-batches of "
-            f"whole minibatch-stddev groups (config.model.mbstd_group={group}); use one of {fitting}"
+            f"whole {what} groups (config.model.{key}={group}); use one of {fitting}"
         )
     if loss.pl_weight and (t.batch_size // loss.pl_batch_shrink) % t.grad_accum:
         raise ConfigError(
@@ -124,6 +127,11 @@ def _check_options(config: ExperimentConfig) -> None:
         raise ConfigError("config.loss.g_reg_interval is 0 with pl_weight > 0; use 4, or set pl_weight=0")
     if config.model.conv_clamp == 0 and config.model.compute_dtype == "float16":
         raise ConfigError("config.model.compute_dtype='float16' overflows without conv_clamp; set conv_clamp=256")
+    if (loss.adv_reduction == "sum") != (loss.adv_batch > 0):
+        raise ConfigError(
+            f"config.loss.adv_reduction is {loss.adv_reduction!r} and adv_batch is {loss.adv_batch}; a sum needs the "
+            f"examples that it is over, such as adv_batch={t.batch_size} (published: those of one device), a mean 0"
+        )
     if (loss.blur_init_sigma > 0) != (loss.blur_fade_kimg > 0):
         raise ConfigError(
             f"config.loss.blur_init_sigma is {loss.blur_init_sigma} and blur_fade_kimg is {loss.blur_fade_kimg}; set "

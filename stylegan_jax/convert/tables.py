@@ -134,25 +134,28 @@ def abstract(gan: Any, net: str, frozen: Mapping[str, Any] = MappingProxyType({}
     Args:
         gan: `models.Gan`.
         net: 'g', 'g_ema' or 'd'.
-        frozen: trees of the pretrained networks of `gan.spec.frozen` by name; abstract shapes will do.
+        frozen: trees of those pretrained networks of `gan.spec.frozen` that the arrays depend on; abstract shapes do.
 
     Returns:
         Nested dicts of all collections, of a generator also 'w_avg'; leaves have a shape and a dtype.
 
     Raises:
-        BadCheckpointError: a frozen network is missing.
+        BadCheckpointError: a frozen network that they depend on is missing.
     """
-    missing = [name for name in gan.spec.frozen if name not in frozen]
-    if missing:
-        names = ", ".join(missing)
-        raise BadCheckpointError("", f"its arrays depend on the frozen networks {names}; pass their trees as `frozen`")
     import jax  # a file that is damaged or hostile raises an error without it
 
     from stylegan_jax.base import backend
 
     init = gan.init_d if net == "d" else gan.init_g
-    with backend.tracing_for("tpu"):  # any platform will do, but asking for the real one would claim it
-        tree = dict(jax.eval_shape(lambda trees: init(jax.random.key(0), trees), dict(frozen)))
+    try:
+        with backend.tracing_for("tpu"):  # any platform will do, but asking for the real one would claim it
+            tree = dict(jax.eval_shape(lambda trees: init(jax.random.key(0), trees), dict(frozen)))
+    except KeyError as error:
+        if error.args[0] not in gan.spec.frozen:
+            raise
+        missing = ", ".join(name for name in gan.spec.frozen if name not in frozen)
+        text = f"its arrays depend on the frozen networks {missing}; pass their trees as `frozen`"
+        raise BadCheckpointError("", text) from None
     return tree if net == "d" else tree | {"w_avg": jax.ShapeDtypeStruct(gan.spec.w_avg, np.float32)}
 
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 
 from stylegan_jax.config import ConfigError, ModelConfig, check_choice
-from stylegan_jax.models import r3gan, stylegan1, stylegan2, stylegan3, stylegan_v, stylegan_xl
+from stylegan_jax.models import projected, r3gan, stylegan1, stylegan2, stylegan3, stylegan_v, stylegan_xl
 from stylegan_jax.models.gan import Gan, GanSpec, merge, truncate
 
 ARCHS: dict[str, Callable[[ModelConfig], Gan]] = {
@@ -35,7 +35,8 @@ def build(model: ModelConfig) -> Gan:
             f"config.model.label_dim is {model.label_dim}, which leaves it to the data; networks need its length: set "
             "it, to 0 for no labels, before they are built"
         )
-    return ARCHS[model.arch](model)
+    gan = ARCHS[model.arch](model)
+    return projected.compose(gan, model) if model.d_arch == "projected" else gan
 
 
 __all__ = ["ARCHS", "Gan", "GanSpec", "build", "merge", "truncate"]

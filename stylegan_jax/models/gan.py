@@ -27,6 +27,7 @@ class GanSpec(NamedTuple):
         w_dim: style size.
         label_dim: length k of a label; 0 without conditioning.
         heads: logits per example.
+        critics: of them, those of each of several discriminators, in order; () where there is one.
         w_avg: shape of the mean style: (w,), or (k, w) with one per class.
         slots: nominal resolution of the layers of each style slot, 4 in the first block; () where layers do not double
             the resolution block by block.
@@ -46,6 +47,7 @@ class GanSpec(NamedTuple):
     w_dim: int
     label_dim: int
     heads: int = 1
+    critics: tuple[int, ...] = ()
     w_avg: tuple[int, ...] = ()
     slots: tuple[int, ...] = ()
     frozen: tuple[str, ...] = ()

@@ -108,12 +108,12 @@ LABELS = {
 }
 NOISY = ("stylegan1", "stylegan2")
 """Architectures with noise inputs."""
-MOVING = ("stylegan3", "projected")
+MOVING = ("stylegan3", "projected", "judged")
 """Architectures with collections that training moves."""
-TOYS = {"projected": toy.PROJECTED, "clips": toy.CLIPS}
+TOYS = {"projected": toy.PROJECTED, "clips": toy.CLIPS, "judged": toy.JUDGED}
 """Bundles that have what no architecture has yet; each is an architecture of one variant here."""
 MAIN |= dict.fromkeys(TOYS, "toy")
-LABELS |= {"projected": "toy"}
+LABELS |= {"projected": "toy", "judged": "toy"}
 CASES = [(arch, name) for arch, variants in VARIANTS.items() for name in variants] + [(name, "toy") for name in TOYS]
 
 

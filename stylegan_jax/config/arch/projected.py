@@ -1,0 +1,111 @@
+"""The projected discriminator (Sauer et al. 2021; 2022), which every generator can be trained with."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from stylegan_jax.base.errors import ConfigError
+from stylegan_jax.config.documented import field
+
+if TYPE_CHECKING:
+    from stylegan_jax.config.fields import ModelConfig
+
+NAME = "projected"
+"""`model.d_arch` of it."""
+TRAINED_AT = 224
+"""Height and width that the frozen networks were trained at."""
+STRIDE, LEAST = 32, 128
+"""Feature maps go down to 1/32, and below 128 pixels the last convolution, 4x4 without padding, has nothing to see."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectedConfig:
+    """Keys of d_arch 'projected' only; StyleGAN-XL's values but for the frozen networks."""
+
+    backbones: tuple[str, ...] = field(
+        ("efficientnet_lite0",),
+        "frozen networks whose features are judged, names in features.BACKBONES; published: ('deit_base', "
+        "'efficientnet_lite0'), of which the first needs a file",
+    )
+    input_size: int = field(
+        -1,
+        "height and width of what they see; -1: as published, 224 for images below 224 and for transformers, else as "
+        "the images are; 0: as the images are; or a multiple of 32 from 128 on, of which 128 costs a third of 224",
+        least=-1,
+    )
+    projections: int = field(
+        2, "random ones behind them: 0 none, 1 across channels, 2 across channels and scales", least=0, most=2
+    )
+    channels: int = field(64, "of the finest projected map", least=1)
+    expand: bool = field(True, "coarser projected maps have 2, 4 and 8 times the channels")
+    heads: int = field(4, "small discriminators per frozen network, for the finest maps first", least=1, most=4)
+    widths: tuple[int, ...] = field(
+        (512, 512, 256, 128, 64, 64, 32, 16, 8), "channels of their blocks at nominal sizes 4, 8, 16, … 1024", least=1
+    )
+    stats_group: int = field(
+        8,
+        "images that share the statistics of batch normalisation, published: a device's micro-batch; must divide the "
+        "batch",
+        least=1,
+    )
+    embed_rows: int = field(1000, "classes in the table of embeddings, of which labels use the first", least=1)
+    embed_dim: int = field(320, "size of an embedding", least=1)
+    augment: str = field(
+        "color,translation,cutout",
+        "policies of DiffAugment for reals and fakes, own draws per frozen network; '': none",
+    )
+    translation: float = field(0.125, "largest shift of that, in image sizes", least=0, most=1)
+    cutout: float = field(0.2, "sides of the rectangle of that, in image sizes", least=0, most=1)
+    lowp: bool = field(False, "the frozen networks compute in model.compute_dtype; published: float32")
+
+
+def check(model: ModelConfig) -> None:
+    """Check what the projected discriminator needs of a model."""
+    own, (h, w, c) = model.projected, model.image_shape
+    if not own.backbones or len(set(own.backbones)) < len(own.backbones):
+        raise ConfigError(
+            f"config.model.projected.backbones is {own.backbones}; name at least one frozen network, and each once, as "
+            "('efficientnet_lite0',)"
+        )
+    if model.grows:
+        raise ConfigError(
+            "config.model.grows is True with d_arch='projected', which does not grow; set it to False: small images "
+            "are enlarged for the frozen networks anyway"
+        )
+    if c not in (1, 3):
+        raise ConfigError(
+            f"config.model.img_channels is {c}; the frozen networks of d_arch='projected' see 1 (grey) or 3 (RGB): "
+            "prepare the data without transparency, or use d_arch='resnet'"
+        )
+    if model.label_dim > own.embed_rows:
+        raise ConfigError(
+            f"config.model.label_dim is {model.label_dim}; config.model.projected.embed_rows={own.embed_rows} classes "
+            f"have an embedding: set it to {model.label_dim} or more"
+        )
+    if len(own.widths) < 9:
+        raise ConfigError(
+            f"config.model.projected.widths has {len(own.widths)} entries, {own.widths}; it must have 9, for the sizes "
+            "4, 8, 16, … 1024"
+        )
+    if own.input_size > 0 and (own.input_size % STRIDE or own.input_size < LEAST):
+        near = max(LEAST, round(own.input_size / STRIDE) * STRIDE)
+        raise ConfigError(
+            f"config.model.projected.input_size is {own.input_size}; feature maps go down to 1/{STRIDE}, so it must be "
+            f"a multiple of {STRIDE} from {LEAST} on, as {near}, 0 for the images as they are, or -1 for the published "
+            "rule"
+        )
+    is_native = own.input_size == 0 or (own.input_size < 0 and h >= TRAINED_AT)
+    if is_native and (h % STRIDE or w % STRIDE or min(h, w) < LEAST):
+        raise ConfigError(
+            f"config.model.projected.input_size is {own.input_size}, so the frozen networks see images of {h}x{w} as "
+            f"they are; both sides must be multiples of {STRIDE} from {LEAST} on: set input_size to {TRAINED_AT}"
+        )
+
+
+def seen_size(model: ModelConfig, is_transformer: bool) -> int | None:
+    """Return the height and width that images are resized to for a frozen network; None: they stay as they are."""
+    size = model.projected.input_size
+    if size >= 0:
+        return size or None
+    return TRAINED_AT if is_transformer or model.resolution < TRAINED_AT else None
