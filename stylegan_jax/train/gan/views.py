@@ -45,7 +45,8 @@ def blur(image: jax.Array, sigma: jax.Array, max_sigma: float) -> jax.Array:
 
 def blur_sigma(loss: LossConfig, nimg: jax.Array) -> jax.Array:
     """Return float[], the blur in pixels once `nimg` images have been shown: falls linearly from its initial value."""
-    return loss.blur_init_sigma * jnp.maximum(1 - nimg / (loss.blur_fade_kimg * 1000), 0)
+    fade = loss.blur_fade_kimg * 1000
+    return loss.blur_init_sigma * jnp.maximum(fade - nimg, 0) / fade  # 1 - nimg / fade would lose a tap to rounding
 
 
 class Views:
