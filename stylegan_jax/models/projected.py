@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -73,34 +73,71 @@ def logit_count(model: ModelConfig, backbone: Backbone) -> int:
     return model.projected.heads * math.prod(side // STRIDE - 3 for side in sides)
 
 
+# Initialisation
+
+
+class Initial(NamedTuple):
+    """An array to be drawn.
+
+    Attributes:
+        shape: of the array.
+        kind: uniform in [-1, 1], normal, or unit: normal, then divided by its length.
+        scale: factor.
+    """
+
+    shape: tuple[int, ...]
+    kind: str = "normal"
+    scale: float = 1.0
+
+
+def draw(key: jax.Array, tree: Any) -> Any:
+    """Return nested dicts with `Initial` leaves drawn, others as they are.
+
+    All of one distribution are cut from one draw: a program of a hundred small draws takes long to compile.
+    """
+    leaves, structure = jax.tree.flatten(tree, is_leaf=lambda leaf: isinstance(leaf, Initial))
+    out = list(leaves)
+    for name in ("uniform", "normal"):
+        places = [
+            i for i, x in enumerate(leaves) if isinstance(x, Initial) and (x.kind == "uniform") == (name == "uniform")
+        ]
+        ends = list(itertools.accumulate(math.prod(leaves[i].shape) for i in places))
+        own, total = rng.stream(key, name), ends[-1] if ends else 0
+        drawn = jax.random.uniform(own, (total,), minval=-1) if name == "uniform" else jax.random.normal(own, (total,))
+        for i, end in zip(places, ends, strict=True):
+            shape, kind, scale = leaves[i]
+            x = jax.lax.slice(drawn, (end - math.prod(shape),), (end,)).reshape(shape)
+            out[i] = scale * x / (jnp.linalg.norm(x) if kind == "unit" else 1)
+    return jax.tree.unflatten(structure, out)
+
+
+def _uniform(shape: tuple[int, ...], fan_in: int) -> Initial:
+    """Return an array as PyTorch's layers draw it by default, uniformly in ±1 / sqrt(fan_in)."""
+    return Initial(shape, "uniform", 1 / math.sqrt(fan_in))
+
+
+def _layer(shape: tuple[int, ...], fan_in: int) -> dict[str, Initial]:
+    return {"weight": _uniform(shape, fan_in), "bias": _uniform(shape[-1:], fan_in)}
+
+
 # Random projections
 
 
-def _uniform(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
-    """Draw as PyTorch's layers do by default, uniformly in ±1 / sqrt(fan_in)."""
-    return jax.random.uniform(key, shape, minval=-1, maxval=1) / math.sqrt(fan_in)
-
-
-def _layer(key: jax.Array, name: str, shape: tuple[int, ...], fan_in: int) -> dict[str, jax.Array]:
-    draw = lambda part, size: _uniform(rng.stream(key, f"{name}/{part}"), size, fan_in)
-    return {"weight": draw("weight", shape), "bias": draw("bias", shape[-1:])}
-
-
-def init_projections(model: ModelConfig, backbone: Backbone, key: jax.Array) -> dict[str, Any]:
-    """Draw the fixed convolutions behind a frozen network: read-outs of a transformer, channels, scales."""
+def init_projections(model: ModelConfig, backbone: Backbone) -> dict[str, Any]:
+    """Return the fixed convolutions behind a frozen network, for `draw`: read-outs, of channels, of scales."""
     own, read, out = model.projected, _pyramid_widths(backbone), {}
     if backbone.reads_out:
         for k, (wide, c, up) in enumerate(zip(backbone.channels, read, READ_OUT, strict=True)):
-            out[f"readout{k}"] = _layer(key, f"readout{k}", (1, 1, wide, c), wide)
+            out[f"readout{k}"] = _layer((1, 1, wide, c), wide)
             if up != 1:
                 size = up if up > 0 else 3
-                out[f"resize{k}"] = _layer(key, f"resize{k}", (size, size, c, c), c * size**2)
+                out[f"resize{k}"] = _layer((size, size, c, c), c * size**2)
     mixed = [own.channels * (2**k if own.expand else 1) for k in range(4)]
     if own.projections:
-        out |= {f"ccm{k}": _layer(key, f"ccm{k}", (1, 1, read[k], mixed[k]), read[k]) for k in range(4)}
+        out |= {f"ccm{k}": _layer((1, 1, read[k], mixed[k]), read[k]) for k in range(4)}
     if own.projections == 2:
         for k in range(4):
-            out[f"csm{k}"] = _layer(key, f"csm{k}", (1, 1, mixed[k], _narrowed(model, k)), mixed[k])
+            out[f"csm{k}"] = _layer((1, 1, mixed[k], _narrowed(model, k)), mixed[k])
     return out
 
 
@@ -187,31 +224,26 @@ def _batch_norm(
     return x * params["weight"][None, None, None] + params["bias"][None, None, None], moved
 
 
-def init_head(model: ModelConfig, widths: Widths, key: jax.Array) -> tuple[Variables, Variables]:
-    """Draw a small discriminator: (parameters, running statistics and spectral vectors)."""
+def init_head(model: ModelConfig, widths: Widths) -> tuple[Variables, Variables]:
+    """Return a small discriminator, for `draw`: (parameters, running statistics and spectral vectors)."""
     params: dict[str, Any] = {}
     stats: dict[str, Any] = {}
 
-    def vectors(name: str, shape: tuple[int, ...]) -> dict[str, jax.Array]:
-        draw = lambda part, size: jax.random.normal(rng.stream(key, f"{name}/{part}"), size)
-        return {
-            part: x / jnp.linalg.norm(x) for part, x in (("u", draw("u", shape[-1:])), ("v", draw("v", shape[:-1])))
-        }
-
+    vectors = lambda shape: {"u": Initial(shape[-1:], "unit"), "v": Initial(shape[:-1], "unit")}
     for i, (inside, outside) in enumerate(itertools.pairwise(widths)):
         name, shape = f"block{i}", (4, 4, inside, outside)
         norm = {"weight": jnp.ones(outside), "bias": jnp.zeros(outside)}
-        params[name] = {"conv": _layer(key, name, shape, 16 * inside), "norm": norm}
-        stats[name] = vectors(name, shape) | {"mean": jnp.zeros(outside), "var": jnp.ones(outside)}
+        params[name] = {"conv": _layer(shape, 16 * inside), "norm": norm}
+        stats[name] = vectors(shape) | {"mean": jnp.zeros(outside), "var": jnp.ones(outside)}
     cmap = (model.cmap_dim or CMAP) if model.label_dim else 1
     shape = (4, 4, widths[-1], cmap)
-    params["out"] = {"weight": _uniform(rng.stream(key, "out"), shape, 16 * widths[-1])}
-    stats["out"] = vectors("out", shape)
+    params["out"] = {"weight": _uniform(shape, 16 * widths[-1])}
+    stats["out"] = vectors(shape)
     if model.label_dim:
         rows, dim = model.projected.embed_rows, model.projected.embed_dim
-        params["embed"] = {"weight": jax.random.normal(rng.stream(key, "embed"), (rows, dim))}
+        params["embed"] = {"weight": Initial((rows, dim))}
         params["embed_proj"] = {
-            "weight": jax.random.normal(rng.stream(key, "embed_proj"), (dim, cmap)),
+            "weight": Initial((dim, cmap)),
             "bias": jnp.zeros(cmap),
         }
     return params, stats
@@ -279,14 +311,11 @@ def compose(gan: Gan, model: ModelConfig, backbones: Mapping[str, Backbone] = BA
     def init_d(key: jax.Array, frozen: Mapping[str, Any] = FrozenDict()) -> Variables:
         out: Variables = {"params": {}, "batch_stats": {}, "buffers": {}}
         for name, backbone in nets.items():
-            heads = {
-                f"head{k}": init_head(model, head_widths(model, backbone, k), rng.stream(key, f"{name}/head{k}"))
-                for k in range(own.heads)
-            }
+            heads = {f"head{k}": init_head(model, head_widths(model, backbone, k)) for k in range(own.heads)}
             out["params"][name] = {part: params for part, (params, _) in heads.items()}
             out["batch_stats"][name] = {part: stats for part, (_, stats) in heads.items()}
-            out["buffers"][name] = init_projections(model, backbone, rng.stream(key, f"{name}/projections"))
-        return out
+            out["buffers"][name] = init_projections(model, backbone)
+        return draw(key, out)
 
     def discriminate(d, frozen, sample, cond, *, key=None, train=False):
         logits, moved, image = [], {}, sample["image"]
@@ -315,8 +344,7 @@ def compose(gan: Gan, model: ModelConfig, backbones: Mapping[str, Backbone] = BA
 def augmented(key: jax.Array, name: str, config: DiffAugmentConfig, image: jax.Array) -> jax.Array:
     """Return images float[n, h, w, c] with the draws of one frozen network: keys[n], so that a row decides its own."""
     _, h, w, c = image.shape
-    draw = lambda k: diffaugment.draw(rng.stream(k, name), 1, 1.0, config, (h, w, c))
-    drawn = jax.vmap(draw)(key)
+    drawn = jax.vmap(lambda k: diffaugment.draw(rng.stream(k, name), 1, 1.0, config, (h, w, c)))(key)
     return diffaugment.apply(jax.tree.map(lambda x: x[:, 0], drawn), image)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stylegan_jax import features
-from stylegan_jax.features import FeatureError, dinov2, load_features, random_features
+from stylegan_jax.features import FeatureError, deit, dinov2, load_features, random_features
 from stylegan_jax.features.network import build, random_tensors
 from stylegan_jax.metrics import definitions
 
@@ -130,6 +130,20 @@ def test_transformer_with_registers_has_more_tokens():
     assert params["tokens"].shape == (5, 128)
     shape = jax.eval_shape(lambda p: dinov2.apply(p, inputs.images("dinov2"), ("cls",)), params)
     assert shape["cls"].shape == (2, 128)
+
+
+def test_deit_reads_the_layout_of_its_publisher_and_names_another_size():
+    """The golden cases have its arithmetic; here the names of the file, with and without its key 'model'."""
+    tensors = random_tensors(deit.shapes(width=128, depth=2, grid=2, classes=5), inputs.SEED)
+    params = deit.convert(deit.canonical({f"model.{name}": x for name, x in tensors.items()}))
+    jax.tree.map(np.testing.assert_array_equal, params, deit.convert(tensors))
+    np.testing.assert_array_equal(params["tokens"][1], tensors["dist_token"][0, 0] + tensors["pos_embed"][0, 1])
+    shapes = jax.eval_shape(lambda p: deit.apply(p, inputs.images("dinov2"), ("cls", "probs")), params)
+    assert {name: x.shape for name, x in shapes.items()} == {"cls": (2, 128), "probs": (2, 5)}
+    with pytest.raises(FeatureError, match=r"width is 128; this network has 768"):
+        deit.NETWORKS["deit_base"].convert(tensors)
+    with pytest.raises(FeatureError, match=r"lacks 1 of the .*'dist_token'"):
+        deit.convert({name: x for name, x in tensors.items() if name != "dist_token"})
 
 
 @pytest.mark.parametrize("name", ["alexnet_lpips", "efficientnet_lite0", "face"])

@@ -58,7 +58,7 @@ def test_images_from_224_on_are_seen_as_they_are(height, places):
 def test_every_kind_of_projection_gives_the_logits_of_the_spec(kind, backbone):
     net = toy.TINY if backbone == "tiny" else BACKBONES["deit_small"]._replace(channels=(16,) * 4)
     config = model(model__projected__projections=kind, model__projected__heads=4)
-    buffers = jax.eval_shape(lambda: projected.init_projections(config, net, toy.KEY))
+    buffers = jax.eval_shape(lambda: projected.draw(toy.KEY, projected.init_projections(config, net)))
     sides = (8, 8, 8, 8) if net.reads_out else (32, 16, 8, 4)
     maps = [jnp.zeros((2, side, side, c)) for side, c in zip(sides, net.channels, strict=True)]
     seen = jax.eval_shape(lambda b: projected.project(b, list(maps)), buffers)
@@ -66,7 +66,7 @@ def test_every_kind_of_projection_gives_the_logits_of_the_spec(kind, backbone):
     total = 0
     for k, x in enumerate(seen):
         widths = projected.head_widths(config, net, k)
-        params, stats = projected.init_head(config, widths, toy.KEY)
+        params, stats = projected.draw(toy.KEY, projected.init_head(config, widths))
         judge = functools.partial(projected.head, params, stats, cond=jnp.zeros((2, 2)), group=2, train=True)
         out, _ = jax.eval_shape(judge, x)
         total += out.shape[1] * out.shape[2]
