@@ -81,7 +81,7 @@ class Initial(NamedTuple):
 
     Attributes:
         shape: of the array.
-        kind: uniform in [-1, 1], normal, or unit: normal, then divided by its length.
+        kind: uniform in [-1, 1], or normal.
         scale: factor.
     """
 
@@ -98,16 +98,14 @@ def draw(key: jax.Array, tree: Any) -> Any:
     leaves, structure = jax.tree.flatten(tree, is_leaf=lambda leaf: isinstance(leaf, Initial))
     out = list(leaves)
     for name in ("uniform", "normal"):
-        places = [
-            i for i, x in enumerate(leaves) if isinstance(x, Initial) and (x.kind == "uniform") == (name == "uniform")
-        ]
+        places = [i for i, x in enumerate(leaves) if isinstance(x, Initial) and x.kind == name]
         ends = list(itertools.accumulate(math.prod(leaves[i].shape) for i in places))
         own, total = rng.stream(key, name), ends[-1] if ends else 0
         drawn = jax.random.uniform(own, (total,), minval=-1) if name == "uniform" else jax.random.normal(own, (total,))
         for i, end in zip(places, ends, strict=True):
-            shape, kind, scale = leaves[i]
+            shape, _, scale = leaves[i]
             x = jax.lax.slice(drawn, (end - math.prod(shape),), (end,)).reshape(shape)
-            out[i] = scale * x / (jnp.linalg.norm(x) if kind == "unit" else 1)
+            out[i] = scale * x
     return jax.tree.unflatten(structure, out)
 
 
@@ -190,6 +188,15 @@ def _doubled(x: jax.Array) -> jax.Array:
 # Small discriminators
 
 
+def _unit(x: jax.Array) -> jax.Array:
+    return x / jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(x))), EPS_SPECTRAL)
+
+
+def _right(weight: jax.Array, u: jax.Array) -> jax.Array:
+    """Return the right singular vector float[h, w, i] that belongs to the left one, float[o]."""
+    return _unit(jnp.einsum("hwio,o->hwi", weight, u, precision="highest"))
+
+
 def _spectral(weight: jax.Array, stats: Mapping[str, jax.Array], train: bool) -> tuple[jax.Array, Variables]:
     """Divide a kernel float[h, w, i, o] by its largest singular value, as estimated (Miyato et al. 2018, alg. 1).
 
@@ -198,9 +205,8 @@ def _spectral(weight: jax.Array, stats: Mapping[str, jax.Array], train: bool) ->
     u, v = stats["u"], stats["v"]
     if train:
         fixed = jax.lax.stop_gradient(weight)
-        unit = lambda x: x / jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(x))), EPS_SPECTRAL)
-        v = unit(jnp.einsum("hwio,o->hwi", fixed, u, precision="highest"))
-        u = unit(jnp.einsum("hwio,hwi->o", fixed, v, precision="highest"))
+        v = _right(fixed, u)
+        u = _unit(jnp.einsum("hwio,hwi->o", fixed, v, precision="highest"))
     sigma = jnp.sum(weight * v[..., None] * u[None, None, None])
     return weight / sigma, {"u": u, "v": v}
 
@@ -225,20 +231,19 @@ def _batch_norm(
 
 
 def init_head(model: ModelConfig, widths: Widths) -> tuple[Variables, Variables]:
-    """Return a small discriminator, for `draw`: (parameters, running statistics and spectral vectors)."""
+    """Return a small discriminator, for `draw` and `started`: (parameters, running statistics, singular vectors)."""
     params: dict[str, Any] = {}
     stats: dict[str, Any] = {}
 
-    vectors = lambda shape: {"u": Initial(shape[-1:], "unit"), "v": Initial(shape[:-1], "unit")}
     for i, (inside, outside) in enumerate(itertools.pairwise(widths)):
         name, shape = f"block{i}", (4, 4, inside, outside)
         norm = {"weight": jnp.ones(outside), "bias": jnp.zeros(outside)}
         params[name] = {"conv": _layer(shape, 16 * inside), "norm": norm}
-        stats[name] = vectors(shape) | {"mean": jnp.zeros(outside), "var": jnp.ones(outside)}
+        stats[name] = {"u": Initial((outside,)), "mean": jnp.zeros(outside), "var": jnp.ones(outside)}
     cmap = (model.cmap_dim or CMAP) if model.label_dim else 1
     shape = (4, 4, widths[-1], cmap)
     params["out"] = {"weight": _uniform(shape, 16 * widths[-1])}
-    stats["out"] = vectors(shape)
+    stats["out"] = {"u": Initial((cmap,))}
     if model.label_dim:
         rows, dim = model.projected.embed_rows, model.projected.embed_dim
         params["embed"] = {"weight": Initial((rows, dim))}
@@ -247,6 +252,15 @@ def init_head(model: ModelConfig, widths: Widths) -> tuple[Variables, Variables]
             "bias": jnp.zeros(cmap),
         }
     return params, stats
+
+
+def started(params: Mapping[str, Any], stats: Mapping[str, Any]) -> Variables:
+    """Return drawn statistics with both singular vectors; the right one, which training makes anew, follows."""
+    out: Variables = {}
+    for name, own in stats.items():
+        weight, u = params[name]["weight"] if name == "out" else params[name]["conv"]["weight"], _unit(own["u"])
+        out[name] = own | {"u": u, "v": _right(weight, u)}
+    return out
 
 
 def head(
@@ -315,7 +329,10 @@ def compose(gan: Gan, model: ModelConfig, backbones: Mapping[str, Backbone] = BA
             out["params"][name] = {part: params for part, (params, _) in heads.items()}
             out["batch_stats"][name] = {part: stats for part, (_, stats) in heads.items()}
             out["buffers"][name] = init_projections(model, backbone)
-        return draw(key, out)
+        out = draw(key, out)
+        heads = lambda name: out["batch_stats"][name].items()
+        stats = {n: {part: started(out["params"][n][part], own) for part, own in heads(n)} for n in nets}
+        return out | {"batch_stats": stats}
 
     def discriminate(d, frozen, sample, cond, *, key=None, train=False):
         logits, moved, image = [], {}, sample["image"]

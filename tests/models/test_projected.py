@@ -67,6 +67,7 @@ def test_every_kind_of_projection_gives_the_logits_of_the_spec(kind, backbone):
     for k, x in enumerate(seen):
         widths = projected.head_widths(config, net, k)
         params, stats = projected.draw(toy.KEY, projected.init_head(config, widths))
+        stats = projected.started(params, stats)
         judge = functools.partial(projected.head, params, stats, cond=jnp.zeros((2, 2)), group=2, train=True)
         out, _ = jax.eval_shape(judge, x)
         total += out.shape[1] * out.shape[2]

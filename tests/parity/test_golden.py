@@ -37,6 +37,10 @@ NOT_YET = {
 # Whole networks are mostly compilation. All run in float64; in float32 these do, and the others in the nightly tests.
 NETWORKS = ("generator/", "discriminator/", "training/one-and-a-half")
 NETWORKS += ("video/stylegan-v generator", "video/stylegan-v video discriminator")
+# Behind ReLU6 a flipped activation moves float32 gradients by per cents, so float64 is the check there. Of whole projected
+# discriminators the one with two frozen networks and labels is in the gate, in parts the other too.
+FLOAT64_ONLY = ("projected/projected discriminator", "projected/vision transformer", "projected/efficientnet")
+NIGHTLY = {"xl_projected_discriminator"}
 FLOAT32 = {
     "sg2_path_length_skip_8",
     "sg2_discriminator_skip_8_cond_default_cmap",  # the nearest to its bounds
@@ -84,7 +88,9 @@ def check(case: cases.Case, got: dict[str, np.ndarray], precision: str) -> list[
 
 
 def is_nightly(family: str, name: str, precision: str) -> bool:
-    return precision == "float32" and family.startswith(NETWORKS) and name not in FLOAT32
+    if precision == "float64":
+        return name in NIGHTLY
+    return family.startswith(FLOAT64_ONLY) or (family.startswith(NETWORKS) and name not in FLOAT32)
 
 
 def golden_cases(folder: Path) -> list:
@@ -116,8 +122,8 @@ def test_every_kind_of_case_has_a_float64_and_a_float32_one_in_the_gate():
         (folder, name), precision = param.values
         if not param.marks:
             kinds[precision].add(cases.family(folder, name))
-        assert not (param.marks and precision == "float64"), name
-    assert kinds["float64"] == kinds["float32"]
+        assert not (param.marks and precision == "float64") or name in NIGHTLY, name
+    assert kinds["float64"] == kinds["float32"] | {kind for kind in kinds["float64"] if kind.startswith(FLOAT64_ONLY)}
 
 
 def test_every_case_is_compared_or_named_as_not_due(request):
