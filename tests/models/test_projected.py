@@ -130,7 +130,15 @@ def test_a_sum_is_over_the_critics_and_a_mean_over_them_too():
     [
         ({"model__projected__input_size": 100}, "multiple of 32 from 128 on, as 128"),
         ({"model__projected__input_size": 96}, "from 128 on"),
-        ({"model__projected__input_size": 0}, "8x8 as they are"),
+        (
+            {
+                "model__projected__input_size": 0,
+                "model__resolution": 256,
+                "model__base_size": (4, 1),
+                "model__channel_base": 8192,
+            },
+            "256x64 as they are",
+        ),
         ({"model__img_channels": 4}, "img_channels is 4"),
         ({"model__label_dim": 4}, "embed_rows=3"),
         ({"model__projected__backbones": ()}, "at least one"),

@@ -251,7 +251,7 @@ def model_config(c: dict, size: int, batch: int, **more: Any) -> ModelConfig:
     rows, dim = c.get("embedding", (1, 1))
     own = ProjectedConfig(
         backbones=tuple(OURS[name] for name in c["backbones"]),
-        input_size=-1 if c["interp224"] else 0,
+        input_size=0 if c["interp224"] else size,
         projections=c["proj_type"],
         channels=c["cout"],
         expand=c["expand"],

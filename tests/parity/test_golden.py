@@ -37,8 +37,8 @@ NOT_YET = {
 # Whole networks are mostly compilation. All run in float64; in float32 these do, and the others in the nightly tests.
 NETWORKS = ("generator/", "discriminator/", "training/one-and-a-half")
 NETWORKS += ("video/stylegan-v generator", "video/stylegan-v video discriminator")
-# Behind ReLU6 a flipped activation moves float32 gradients by per cents, so float64 is the check there. Of whole projected
-# discriminators the one with two frozen networks and labels is in the gate, in parts the other too.
+# Behind ReLU6 a flipped activation moves float32 gradients by per cents, so float64 is the check there. Of whole
+# projected discriminators the one with two frozen networks and labels is in the gate, in parts the other too.
 FLOAT64_ONLY = ("projected/projected discriminator", "projected/vision transformer", "projected/efficientnet")
 NIGHTLY = {"xl_projected_discriminator"}
 FLOAT32 = {

@@ -29,10 +29,10 @@ class ProjectedConfig:
         "'efficientnet_lite0'), of which the first needs a file",
     )
     input_size: int = field(
-        -1,
-        "height and width of what they see; -1: as published, 224 for images below 224 and for transformers, else as "
-        "the images are; 0: as the images are; or a multiple of 32 from 128 on, of which 128 costs a third of 224",
-        least=-1,
+        0,
+        "height and width of what they see: a multiple of 32 from 128 on, of which 128 costs a third of 224; 0: as "
+        "published, 224 for images below 224 and for transformers, else as the images are",
+        least=0,
     )
     projections: int = field(
         2, "random ones behind them: 0 none, 1 across channels, 2 across channels and scales", least=0, most=2
@@ -92,20 +92,17 @@ def check(model: ModelConfig) -> None:
         near = max(LEAST, round(own.input_size / STRIDE) * STRIDE)
         raise ConfigError(
             f"config.model.projected.input_size is {own.input_size}; feature maps go down to 1/{STRIDE}, so it must be "
-            f"a multiple of {STRIDE} from {LEAST} on, as {near}, 0 for the images as they are, or -1 for the published "
-            "rule"
+            f"a multiple of {STRIDE} from {LEAST} on, as {near}, or 0 for the published rule"
         )
-    is_native = own.input_size == 0 or (own.input_size < 0 and h >= TRAINED_AT)
-    if is_native and (h % STRIDE or w % STRIDE or min(h, w) < LEAST):
+    if not own.input_size and h >= TRAINED_AT and (h % STRIDE or w % STRIDE or w < LEAST):
         raise ConfigError(
-            f"config.model.projected.input_size is {own.input_size}, so the frozen networks see images of {h}x{w} as "
-            f"they are; both sides must be multiples of {STRIDE} from {LEAST} on: set input_size to {TRAINED_AT}"
+            f"config.model.projected.input_size is 0, so the frozen networks see images of {h}x{w} as they are; both "
+            f"sides must be multiples of {STRIDE} from {LEAST} on: set it to {TRAINED_AT}"
         )
 
 
 def seen_size(model: ModelConfig, is_transformer: bool) -> int | None:
     """Return the height and width that images are resized to for a frozen network; None: they stay as they are."""
-    size = model.projected.input_size
-    if size >= 0:
-        return size or None
+    if size := model.projected.input_size:
+        return size
     return TRAINED_AT if is_transformer or model.resolution < TRAINED_AT else None

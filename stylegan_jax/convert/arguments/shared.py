@@ -12,6 +12,7 @@ from typing import Any
 
 from stylegan_jax.config import ConfigError, ExperimentConfig, ModelConfig, model_from_dict
 from stylegan_jax.config.arch import stylegan_xl
+from stylegan_jax.config.arch.projected import NAME as PROJECTED
 from stylegan_jax.config.arch.stylegan3 import count_taps, make_plan
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import OfficialNet, listing
@@ -260,7 +261,8 @@ def check_arguments(arguments: Mapping[str, Any]) -> ModelConfig:
         raise BadCheckpointError("", f"channel_base {full['channel_base']} leaves no channels at {resolution}")
     if max(full["mapping_layers"], full["d_mapping_layers"]) > 1000:
         raise BadCheckpointError("", "more than 1000 mapping layers")
-    for key, known in {"g_arch": ARCHITECTURES, "d_arch": ARCHITECTURES, "activation": ACTIVATIONS}.items():
+    choices = {"g_arch": ARCHITECTURES, "d_arch": (*ARCHITECTURES, PROJECTED), "activation": ACTIVATIONS}
+    for key, known in choices.items():
         if full[key] not in known:
             raise BadCheckpointError("", f"{key} is {full[key]!r:.80}; known are {', '.join(known)}")
     fir_taps(full["resample_filter"])
