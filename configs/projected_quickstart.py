@@ -6,7 +6,7 @@ Networks: Lite0 sees 128x128, a quarter of the published projected channels and 
 Expected: docs/stylegan_xl.md has what was measured.
 """
 
-from configs import quickstart
+from stylegan_jax.configs import quickstart
 
 
 def get_config():
