@@ -12,8 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from stylegan_jax.convert import r3gan, rosinality, stylegan1, stylegan2, stylegan3, stylegan_v, stylegan_xl
+from stylegan_jax.config.arch import projected as projected_config
+from stylegan_jax.convert import (
+    backbones,
+    projected,
+    r3gan,
+    rosinality,
+    stylegan1,
+    stylegan2,
+    stylegan3,
+    stylegan_v,
+    stylegan_xl,
+)
 from stylegan_jax.convert.arguments import (
+    projected as arguments_projected,
     r3gan as arguments_r3gan,
     stylegan1 as arguments1,
     stylegan2 as arguments2,
@@ -70,11 +82,15 @@ def net_table(config: Mapping[str, Any], net: str, *, with_fixed: bool = True) -
     model, names = check_arguments(config), NAMES[config["arch"]]
     tree = network_tree(model, net)
     rules = names.discriminator if net == "d" else names.generator
+    if net == "d" and model.d_arch == projected_config.NAME:
+        rules = projected.discriminator
     return make_table(tree, rules(model, paths_of(tree)), with_fixed=with_fixed)
 
 
 def net_kwargs(config: Mapping[str, Any], net: str, w_avg_beta: float = 0.998) -> dict[str, Any]:
     """Return the constructor arguments of the official network; arguments as for `net_table`."""
+    if net == "d" and config["d_arch"] == projected_config.NAME:
+        return arguments_projected.official_kwargs(config)
     return ARGUMENTS[config["arch"]].official_kwargs(config, net, w_avg_beta)
 
 
@@ -173,8 +189,11 @@ def _fit(official: OfficialPickle, arch: str) -> tuple[dict[str, Any], dict[str,
     for name in sorted(official.nets, key=list(OURS).index):
         with _naming(name):
             net = official.nets[name] = _renamed(name, official.nets[name], official.kind, arch)
-            rules = ARGUMENTS[arch]
-            found, notes[name] = rules.discriminator_arguments(net) if name == "D" else rules.generator_arguments(net)
+            if name == "D":
+                rules = arguments_projected if projected.is_split(net) else ARGUMENTS[arch]
+                found, notes[name] = rules.discriminator_arguments(net)
+            else:
+                found, notes[name] = ARGUMENTS[arch].generator_arguments(net)
             if parts.setdefault("D" if name == "D" else "G", found) != found:
                 raise BadCheckpointError("", "it was built with other arguments than G_ema")
     with _naming("D" if "D" in parts else next(iter(official.nets))):
@@ -193,6 +212,8 @@ def _renamed(name: str, net: OfficialNet, kind: str, arch: str) -> OfficialNet:
         return net
     if kind == "tf":
         net = NAMES[arch].from_tensorflow(net, name)
+    elif name == "D" and projected.is_projected(net):
+        net = backbones.split(projected.renamed(net))
     elif arch == "r3gan":
         net = net if name == "D" else arguments_r3gan.with_mean(net)
     elif name != "D" and rosinality.is_generator(net.tensors):

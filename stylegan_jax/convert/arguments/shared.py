@@ -37,6 +37,7 @@ SHARED = (
 LIMITS = {
     "stylegan3": {"num_layers": 100, "filter_size": 32, "lrelu_upsampling": 8, "margin_size": 1000, "conv_kernel": 31},
     "stylegan_xl": {"up_factors": 16, "head_layers": 100, "embed_rows": 1 << 20, "embed_dim": 1 << 14},
+    PROJECTED: {"channels": 1 << 14, "widths": 1 << 14, "embed_rows": 1 << 20, "embed_dim": 1 << 14},
     "r3gan": {"widths": 1 << 14, "groups": 1 << 14, "blocks": 100, "expansion": 16, "embed_dim": 1 << 14},
     "stylegan_v": {
         "frames": 256,
@@ -94,6 +95,8 @@ def merge_arguments(g: Mapping[str, Any] | None, d: Mapping[str, Any] | None) ->
     Raises:
         BadCheckpointError: the two describe images or blocks that one configuration cannot hold.
     """
+    if d and d.get("d_arch") == PROJECTED:
+        return _merge_projected(g, d)
     if g and d:
         clash = [key for key in SHARED if key in g and g[key] != d.get(key, DEFAULTS[key])]
         clash += ["stylegan1"] * ("stylegan1" in g and _blur(g) != _blur(d))
@@ -104,6 +107,18 @@ def merge_arguments(g: Mapping[str, Any] | None, d: Mapping[str, Any] | None) ->
             pairs = ", ".join(f"{key} ({g[key]} and {d.get(key, DEFAULTS[key])})" for key in clash)
             raise BadCheckpointError("", f"generator and discriminator differ in {pairs}")
     return {**DEFAULTS, **(d or {}), **(g or {})}
+
+
+def _merge_projected(g: Mapping[str, Any] | None, d: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one model configuration of a generator and a projected discriminator, which sees images of any size."""
+    if g is None:
+        advice = "convert it with a generator: --nets=g_ema,d"
+        raise BadCheckpointError("", f"a projected discriminator does not tell the size of its images; {advice}")
+    own = {key: value for key, value in d.items() if key != "has_labels"}
+    if d["has_labels"] != bool(g["label_dim"]):
+        texts = [("with" if has_labels else "without") + " labels" for has_labels in (g["label_dim"], d["has_labels"])]
+        raise BadCheckpointError("", f"generator and discriminator differ: one is {texts[0]}, the other {texts[1]}")
+    return {**DEFAULTS, **own, **g}
 
 
 def _blur(arguments: Mapping[str, Any]) -> list[float]:
@@ -270,7 +285,8 @@ def check_arguments(arguments: Mapping[str, Any]) -> ModelConfig:
         if isinstance(taps, list | tuple) and len(taps) > MAX_TAPS:
             raise BadCheckpointError("", f"argument {key} has {len(taps)} taps; at most {MAX_TAPS}")
     arch = full["arch"]
-    for part in ("stylegan3", arch) if arch == "stylegan_xl" else (arch,):
+    parts = ("stylegan3", arch) if arch == "stylegan_xl" else (arch,)
+    for part in (*parts, *([PROJECTED] if full["d_arch"] == PROJECTED else [])):
         _check_limits(full, part)
     try:
         model = model_from_dict(full)

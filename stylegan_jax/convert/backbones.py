@@ -1,0 +1,131 @@
+"""The frozen networks inside official discriminators: named as timm names them, and compared with the weights at hand.
+
+Ours are read from files of their own and never written. A discriminator only means something on the features that it
+was trained on, so a file whose frozen network is another one raises an error; rounding is noted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from stylegan_jax.convert.errors import BadCheckpointError
+from stylegan_jax.convert.pickles import OfficialNet, listing
+from stylegan_jax.convert.projected import BACKBONES
+
+TOLERANCE = 1e-3
+"""Of the largest value of an array: how far a frozen network may be from the weights at hand."""
+STAGES = {
+    "layer0.3": 1,
+    "layer0.4": 2,
+    "layer1.0": 2,
+    "layer2.0": 3,
+    "layer2.1": 3,
+    "layer3.0": 4,
+    "layer3.1": 1,
+}
+"""EfficientNet-Lite0: place of a stage, and its blocks."""
+FIRST = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
+OTHERS = {"conv_pw": "_expand_conv", "bn1": "_bn0", "conv_dw": "_depthwise_conv"}
+OTHERS |= {"bn2": "_bn1", "conv_pwl": "_project_conv", "bn3": "_bn2"}
+"""Layers of a block in timm's names, and in those of the file that we read; the first block does not expand."""
+NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+def split(net: OfficialNet) -> OfficialNet:
+    """Return a discriminator without its frozen networks; the attribute 'pretrained' of each says how it compares.
+
+    Args:
+        net: a projected discriminator, as `projected.renamed` returns it.
+
+    Raises:
+        BadCheckpointError: a frozen network has arrays missing, left over or of another shape, or is not the one at
+            hand.
+    """
+    kept, attributes = net.tensors, dict(net.attributes)
+    for official, ours in BACKBONES.items():
+        prefix = f"feature_networks.{official}.pretrained."
+        names = _names(ours)
+        if not any(name.startswith(prefix) for name in kept):
+            continue
+        arrays = {}
+        for name in [name for name in kept if name.startswith(prefix)]:
+            inside = name.removeprefix(prefix)
+            if not (ours == "deit_base" and inside.startswith("layer")):  # read-outs are random: state of D
+                arrays[inside] = kept.pop(name)
+        _check(official, arrays, names, ours)
+        named = {names[name]: x for name, x in arrays.items() if names[name]}
+        attributes[f"feature_networks.{official}"] = {"pretrained": _compared(official, named, ours)}
+    return dataclasses.replace(net, params=kept, buffers={}, attributes=attributes)
+
+
+def _names(backbone: str) -> dict[str, str]:
+    """Return official name below 'pretrained' -> name in the file that we read; '' for counters."""
+    if backbone == "deit_base":
+        return {f"model.{name}": name for name in _shapes(backbone)}
+    layers = {"layer0.0": "_conv_stem", "layer0.1": "_bn0"}
+    number = 0
+    for place, count in STAGES.items():
+        for block in range(count):
+            inside = OTHERS if number else FIRST
+            layers |= {f"{place}.{block}.{theirs}": f"_blocks.{number}.{ours}" for theirs, ours in inside.items()}
+            number += 1
+    out = {}
+    for theirs, ours in layers.items():
+        is_norm = "bn" in ours
+        out |= {f"{theirs}.{part}": f"{ours}.{part}" for part in (NORM if is_norm else NORM[:1])}
+        out |= {f"{theirs}.num_batches_tracked": ""} if is_norm else {}
+    return out
+
+
+def _shapes(backbone: str) -> Mapping[str, tuple[int, ...]]:
+    from stylegan_jax.features import FEATURES  # a file that is damaged or hostile raises an error without JAX
+
+    return FEATURES[backbone].shapes()
+
+
+def _check(official: str, arrays: Mapping[str, np.ndarray], names: Mapping[str, str], backbone: str) -> None:
+    missing, more = set(names) - set(arrays), set(arrays) - set(names)
+    if missing or more:
+        parts = [f"missing: {listing(missing)}"] * bool(missing) + [f"not part of it: {listing(more)}"] * bool(more)
+        raise BadCheckpointError("", f"its frozen network {official}: {'; '.join(parts)}")
+    shapes = _shapes(backbone)
+    for theirs, ours in names.items():
+        wanted = shapes[ours] if ours else ()
+        if arrays[theirs].shape != wanted:
+            raise BadCheckpointError(
+                "", f"its frozen network {official}: {theirs} is {list(arrays[theirs].shape)}, expected {list(wanted)}"
+            )
+
+
+def _compared(official: str, arrays: Mapping[str, np.ndarray], backbone: str) -> str:
+    """Return how arrays, under the names of a weights file, compare with the weights at hand.
+
+    Raises:
+        BadCheckpointError: they are those of another network.
+    """
+    from stylegan_jax.features import FEATURES, FeatureError
+    from stylegan_jax.features.weights import read_weights
+
+    try:
+        found, _ = read_weights(backbone)
+        tensors: Any = FEATURES[backbone].canonical(found)
+    except FeatureError:
+        return "ignored, not compared: no weights at hand"
+    worst = 0.0
+    for name, value in arrays.items():
+        if name not in tensors or tensors[name].shape != value.shape:
+            raise BadCheckpointError("", f"its frozen network {official}: the weights at hand have no such {name}")
+        want = np.asarray(tensors[name], np.float64)
+        error = float(np.abs(np.asarray(value, np.float64) - want).max() / max(np.abs(want).max(), 1e-30))
+        if not error <= TOLERANCE:
+            raise BadCheckpointError(
+                "",
+                f"its frozen network {official} is not the one at hand: {name} is off by {error:.2g} of its largest "
+                f"value, above {TOLERANCE:g}; the discriminator was trained on other features",
+            )
+        worst = max(worst, error)
+    return f"ignored, the weights at hand are used: equal within {worst:.2g} of the largest values"
