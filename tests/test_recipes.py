@@ -181,3 +181,24 @@ def test_table_1_of_stylegan_adds_one_thing_at_a_time():
     assert {(x.loss.d_reg_interval, x.loss.pl_weight, x.train.ema_kimg, x.train.total_kimg) for x in rows[1:]} == {
         (0, 0.0, 10.0, 25000.0)
     }
+
+
+def test_the_stages_of_stylegan_xl_follow_from_each_other():
+    from configs import stylegan_xl
+    from stylegan_jax.config import ARCH_RULES
+
+    for name, preset in stylegan_xl.PRESETS.items():
+        models_of = {}
+        for height in preset.stages:
+            c = stylegan_xl.get_config(f"{name}{height}")
+            c.data.path = "x.zip"
+            models_of[height] = from_dict(c).model
+            is_stem = len(models_of) == 1
+            assert (c.train.freeze_g, c.loss.pl_weight) == (("none", 0.5) if is_stem else ("stem", 0.0))
+            assert c.loss.guidance_weight == (8 if name == "imagenet" and height > 32 else 0)
+        for height, model in models_of.items():
+            factors, follows = model.stylegan_xl.up_factors, ARCH_RULES["stylegan_xl"].starts_stage
+            before = [m for m in models_of.values() if m.stylegan_xl.up_factors == factors[:-1]]
+            assert not factors or follows(model, before[0], "x"), (name, height)
+    with pytest.raises(ValueError, match="ffhq64: write one of :imagenet16, "):
+        stylegan_xl.get_config("ffhq64")
