@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,13 @@ def save_png(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
     """Write uint8[h, w, c] (c = 1, 3 or 4) as PNG; a reader never sees a partial file."""
     with replacing(Path(path)) as part:
         _as_pillow(pixels).save(part, format="PNG")
+
+
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """Return uint8[h, w, c] as the content of a PNG file."""
+    data = io.BytesIO()
+    _as_pillow(pixels).save(data, format="PNG")
+    return data.getvalue()
 
 
 def _as_pillow(pixels: np.ndarray) -> Image.Image:

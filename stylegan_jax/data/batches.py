@@ -1,11 +1,12 @@
 """From a source to an endless stream of global batches, in an order that depends on (seed, position) alone.
 
 Three ways make the same batches bit for bit: a NumPy gather from decoded images in RAM, a jitted gather from decoded
-images on the device, and a tf.data pipeline that decodes as it goes. Only the last imports TensorFlow.
+images on the device, and decoding as it goes: by tf.data where TensorFlow is installed, else by a pool of threads.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import itertools
@@ -13,6 +14,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -235,7 +237,10 @@ def _make(
         from stylegan_jax.data import pipeline
 
         plan = lambda b: schedule.images(b)[:2]
-        pixels = pipeline.pixel_batches(fitted, fitted.inner, plan, schedule.rows * schedule.frames, data.workers)
+        if pipeline.has_tensorflow():
+            pixels = pipeline.pixel_batches(fitted, fitted.inner, plan, schedule.rows * schedule.frames, data.workers)
+        else:
+            pixels = _pooled_pixels(fitted, plan, data.workers)
     else:
         pixels = _host_pixels(fitted, schedule)
     return _place_all(pixels, schedule, sharding)
@@ -251,10 +256,28 @@ def _with_second(first: Generator[Batch], other: Generator[Batch]) -> Generator[
 def _host_pixels(source: FittedSource, schedule: Schedule) -> Iterator[np.ndarray]:
     for b in itertools.count():
         index, flip, _ = schedule.images(b)
-        pixels = source.gather(index)
-        for axis, mirrored in ((2, flip[:, 0]), (1, flip[:, 1])):
-            pixels[mirrored] = np.flip(pixels[mirrored], axis)
-        yield pixels
+        yield _mirror(source.gather(index), flip)
+
+
+def _pooled_pixels(
+    source: FittedSource, plan: Callable[[int], tuple[np.ndarray, np.ndarray]], workers: int
+) -> Iterator[np.ndarray]:
+    """Yield uint8[rows, h, w, c] as `pipeline.pixel_batches` does; threads decode, two batches ahead."""
+    with contextlib.ExitStack() as stack:
+        pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
+        stack.callback(pool.shutdown, cancel_futures=True)
+        pending: collections.deque[list[Future[np.ndarray]]] = collections.deque()
+        for b in itertools.count():
+            while len(pending) <= _AHEAD:
+                pending.append([pool.submit(source.pixels, int(i)) for i in plan(b + len(pending))[0]])
+            yield _mirror(np.stack([made.result() for made in pending.popleft()]), plan(b)[1])
+
+
+def _mirror(pixels: np.ndarray, flip: np.ndarray) -> np.ndarray:
+    """Mirror images uint8[n, h, w, c] in place where flip bool[n, 2] says (left to right, top to bottom)."""
+    for axis, mirrored in ((2, flip[:, 0]), (1, flip[:, 1])):
+        pixels[mirrored] = np.flip(pixels[mirrored], axis)
+    return pixels
 
 
 def _place_all(pixels: Iterator[np.ndarray], schedule: Schedule, sharding: NamedSharding | None) -> Generator[Batch]:

@@ -1,11 +1,14 @@
 """Decoding as it goes, by tf.data: for sets that do not fit in memory. The only module that imports TensorFlow.
 
+Without TensorFlow, `data.batches` decodes the same pixels in a pool of threads.
+
 Positions go in, decoded images come out, always in order. PNG and JPEG are decoded by TensorFlow's own code, which
 gives the same pixels as Pillow (JPEG: with the accurate integer transform, Pillow's default); the rest by Pillow.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import traceback
 from collections.abc import Callable, Iterator
@@ -22,6 +25,11 @@ _AHEAD = 2
 _FOREVER = 1 << 62
 
 
+def has_tensorflow() -> bool:
+    """Return whether TensorFlow is installed, without importing it."""
+    return importlib.util.find_spec("tensorflow") is not None
+
+
 def import_tensorflow() -> Any:
     """Import TensorFlow, quiet and away from the accelerators, which belong to JAX.
 
@@ -34,8 +42,7 @@ def import_tensorflow() -> Any:
         import tensorflow as tf
     except ImportError as error:
         raise DataError(
-            "decoding from files as the run goes needs TensorFlow, which is not installed: pip install tensorflow-cpu; "
-            "or decode once into memory: --config.data.cache=host"
+            "data sets of tensorflow_datasets need TensorFlow, which is not installed: pip install tensorflow-cpu"
         ) from error
     for kind in ("GPU", "TPU"):
         tf.config.set_visible_devices([], kind)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import resource
+import socket
 import sys
 import threading
 import time
@@ -17,15 +19,65 @@ import jax
 import numpy as np
 
 from stylegan_jax.base import images
+from stylegan_jax.data.prepare.crc32c import crc32c
 from stylegan_jax.runtime import records
 
 _log = logging.getLogger(__name__)
 
 
-class TensorBoard:
-    """clu's metric writer, imported behind the training because it takes TensorFlow's twenty seconds.
+class EventFile:
+    """A file of TensorBoard's events: messages of the package tensorboard, framed as in TFRecord files.
 
-    Rows wait in memory until the writer is there. Without TensorFlow, one warning and no events.
+    Its own writer takes TensorFlow's file system where TensorFlow is installed, twenty seconds and 700 MB for nothing,
+    and computes checksums byte by byte in Python.
+    """
+
+    def __init__(self, folder: str):
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
+        self._file = (Path(folder) / name).open("ab")
+        self._write(file_version="brain.Event:2")
+
+    def write_scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Write scalars at a step."""
+        made = [self._summary.Value(tag=tag, simple_value=float(value)) for tag, value in values.items()]
+        self._write(step=int(step), summary=self._summary(value=made))
+
+    def write_images(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """Write images uint8[1, h, w, c] at a step."""
+        made = []
+        for tag, (pixels,) in values.items():
+            height, width, channels = pixels.shape
+            image = {"height": height, "width": width, "colorspace": channels}
+            png = images.png_bytes(pixels)
+            made.append(self._summary.Value(tag=tag, image=self._summary.Image(**image, encoded_image_string=png)))
+        self._write(step=int(step), summary=self._summary(value=made))
+
+    def _write(self, **fields: Any) -> None:
+        data = self._event(wall_time=time.time(), **fields).SerializeToString()
+        length = len(data).to_bytes(8, "little")
+        self._file.write(length + _masked(length) + data + _masked(data))
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _masked(data: bytes) -> bytes:
+    """Return the checksum of a TFRecord."""
+    crc = crc32c(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8 & 0xFFFFFFFF).to_bytes(4, "little")
+
+
+class TensorBoard:
+    """Writes TensorBoard's events behind the training: rows wait in memory until the package has been imported.
+
+    Without the package, one warning and no events.
 
     Args:
         folder: of the events.
@@ -46,23 +98,17 @@ class TensorBoard:
         self._thread.start()
 
     def _import(self) -> None:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
         try:
-            from stylegan_jax.data.pipeline import import_tensorflow
-
-            import_tensorflow()  # first, so that TensorFlow leaves the accelerators alone
-            from clu import metric_writers
-
-            self._make = metric_writers.SummaryWriter
-        except Exception as error:  # whatever TensorFlow's import may raise, training goes on
+            importlib.import_module("tensorboard.compat.proto.event_pb2")
+            self._make = EventFile
+        except Exception as error:  # whatever an import may raise, training goes on
             self._failed = True
-            _log.warning("no TensorBoard events: %r; install TensorFlow, or set config.log.tensorboard=False", error)
+            advice = "pip install tensorboard, or set config.log.tensorboard=False"
+            _log.warning("no TensorBoard events, since its package cannot be imported: %r; %s", error, advice)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Write scalars at a step."""
-        # As arrays, for TensorFlow keeps a constant of every Python number that it has ever seen.
-        self._put("write_scalars", step, {name: np.asarray(value, np.float32) for name, value in values.items()})
+        self._put("write_scalars", step, values)
 
     def images(self, step: int, values: dict[str, np.ndarray]) -> None:
         """Write images uint8[1, h, w, c] at a step."""
@@ -82,7 +128,7 @@ class TensorBoard:
                 records.cut_events(self._folder, restored)
                 self._writer = self._make(str(self._folder))
             for kind, step, values in self._waiting:
-                getattr(self._writer, kind)(np.int64(step), values)
+                getattr(self._writer, kind)(step, values)
             self._writer.flush()
         except Exception as error:  # a full disk, say: the events are not worth the run
             self._failed = True

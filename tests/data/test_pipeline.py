@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def same(a, b):
 
 @pytest.mark.parametrize("kind", ["zip", "folder"])
 @pytest.mark.parametrize("formats", [("PNG",), ("JPEG",), ("PNG", "JPEG"), ("PNG", "WEBP"), ("BMP",)])
-def test_the_pipeline_makes_the_same_pixels_as_the_caches(kind, formats, smooth, encode, write, take, tmp_path):
+def test_the_pipeline_makes_the_same_pixels_as_the_caches(
+    kind, formats, smooth, encode, write, take, tmp_path, monkeypatch
+):
     members = {}
     for i, (pixels, f) in enumerate(zip(smooth(9), itertools.cycle(formats), strict=False)):
         members[f"{i}.{f.lower()}"] = encode(pixels, f, **({"quality": 60 + 4 * i} if f == "JPEG" else {}))
@@ -51,6 +54,8 @@ def test_the_pipeline_makes_the_same_pixels_as_the_caches(kind, formats, smooth,
     chosen = take(5, cache="off", **part)
     assert same(chosen, take(5, cache="host", **part)) and same(chosen, take(5, cache="device", **part))
     assert len(np.unique(np.concatenate([b.label for b in chosen]))) == 5
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    assert same(straight, take(5, cache="off", **files)) and same(chosen, take(5, cache="off", **part))
 
 
 @pytest.mark.parametrize("channels", [1, 4])
@@ -73,7 +78,11 @@ def test_the_bundled_dataset_is_the_same_both_ways(take):
 
 @pytest.mark.parametrize("other", ["PNG", "BMP"])  # BMP: decoded by Pillow
 @pytest.mark.parametrize("damage", ["missing", "flipped bit", "other size", "grey"])
-def test_an_image_that_breaks_during_the_run_is_named(damage, other, smooth, encode, write, config, tmp_path, capfd):
+@pytest.mark.parametrize("has_tensorflow", [True, False])
+def test_an_image_that_breaks_during_the_run_is_named(
+    damage, other, has_tensorflow, smooth, encode, write, config, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.setattr(pipeline, "has_tensorflow", lambda: has_tensorflow)
     members = {f"{i}.png": encode(p) for i, p in enumerate(smooth(7))} | {"7.png": encode(smooth(1)[0], other)}
     path = write(tmp_path, "folder", members)
     data = config(source="folder", path=path, cache="off")
@@ -93,7 +102,9 @@ def test_an_image_that_breaks_during_the_run_is_named(damage, other, smooth, enc
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_closing_stops_the_reading_threads(smooth, encode, write, config, tmp_path, capfd):
+@pytest.mark.parametrize("has_tensorflow", [True, False])
+def test_closing_stops_the_reading_threads(has_tensorflow, smooth, encode, write, config, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(pipeline, "has_tensorflow", lambda: has_tensorflow)
     path = write(tmp_path, "zip", {f"{i}.png": encode(p) for i, p in enumerate(smooth(8))})
     data = config(source="zip", path=path, cache="off")
     before = threading.active_count()
