@@ -63,6 +63,8 @@ def test_published_settings(recipe):
         "stylegan2_ablation:skip",
         "r3gan:ffhq128",
         "r3gan_roadmap:f",
+        "stylegan_v:48",
+        "stylegan_v:kinetics",
     ],
 )
 def test_an_argument_that_means_nothing_is_refused(recipe):
@@ -123,6 +125,44 @@ def test_r3gan_has_the_published_settings(preset):
     assert counts == R3GAN[preset][-1]
     text = importlib.import_module("configs.r3gan").__doc__
     assert all(f"{number:,}" in text for number in counts)
+
+
+STYLEGAN_V = {  # frames per second and of a clip, period, batch, gamma, learning rate, EMA kimg, parameters
+    "skytimelapse": (25, 3, 256, 64, 0.2048, 0.0025, 20, (32_105_941, 25_333_568)),
+    "faceforensics": (30, 3, 16, 64, 0.2048, 0.0025, 20, (32_105_941, 25_333_568)),
+    "mead": (30, 2, 16, 16, 13.1072, 0.002, 5, (38_444_283, 28_932_384)),
+}
+
+
+@pytest.mark.parametrize("preset", STYLEGAN_V)
+def test_stylegan_v_has_the_published_settings(preset):
+    tree = load(f"stylegan_v:{preset}")
+    tree.data.path, tree.model.label_dim = "videos.zip", max(tree.model.label_dim, 0)
+    c = from_dict(tree)
+    v, t = c.model.stylegan_v, c.train
+    found = c.data.fps, v.frames, v.min_period, t.batch_size, c.loss.r1_gamma, t.g_lr, t.ema_kimg
+    assert found == pytest.approx(STYLEGAN_V[preset][:-1]) and t.d_lr == t.g_lr
+    assert v.motion_distance == v.min_period and (v.max_period, v.max_num_frames, v.max_dist) == (1024, 1024, 32)
+    assert (c.loss.pl_weight, c.loss.style_mixing_prob, c.loss.d_reg_interval, c.loss.g_reg_interval) == (0, 0, 16, 4)
+    assert (t.total_kimg, t.ema_rampup, t.w_avg_phases, t.lazy_always, c.loss.d_reg_whole) == (
+        25000,
+        0,
+        "both",
+        True,
+        True,
+    )
+    assert (c.augment.mode, c.augment.pipe, c.augment.kimg, c.augment.target, c.data.xflip) == (
+        "ada",
+        "bgc",
+        100,
+        0.6,
+        True,
+    )
+    gan = models.build(c.model)
+    shapes = [jax.eval_shape(init, jax.random.key(0))["params"] for init in (gan.init_g, gan.init_d)]
+    counts = tuple(sum(math.prod(x.shape) for x in jax.tree.leaves(tree)) for tree in shapes)
+    assert counts == STYLEGAN_V[preset][-1]
+    assert all(f"{number:,}" in importlib.import_module("configs.stylegan_v").__doc__ for number in counts)
 
 
 def test_the_roadmap_to_r3gan_changes_one_thing_at_a_time():

@@ -406,4 +406,6 @@ def random_batch(shapes: Batch, index: int = 0) -> Batch:
 
     first, label, gen_label = sample(), labels(shapes.label), labels(shapes.gen_label)
     second = None if shapes.second is None else (sample(), labels(shapes.label))
-    return Batch(first, label, gen_label, second)
+    times = lambda like: np.sort(draw.uniform(0, 16, like.shape).astype(np.float32), axis=-1)
+    given = shapes.given and {name: times(like) for name, like in shapes.given.items()}
+    return Batch(first, label, gen_label, second, given)

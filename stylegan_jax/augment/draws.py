@@ -36,7 +36,7 @@ class Params(NamedTuple):
         g_inv: float[n, 3, 3], from centred output pixel coordinates (x, y, 1) to input ones.
         color: float[n, 3, 4], from (r, g, b, 1) to (r, g, b).
         gains: float[n, 4], amplification of each frequency band.
-        noise: float[n, h, w, c], what is added.
+        noise: float[n, h, w, c], or float[n, t, h, w, c] for clips, what is added.
         cut_center: float[n, 2], (x, y) of the rectangle in units of the image.
         cut_size: float[n, 2], its (width, height) in units of the image; 0 where nothing is cut.
     """
@@ -71,7 +71,7 @@ SHAPES: dict[str, tuple[str, tuple[int, ...], tuple[int, ...]]] = {
 
 
 def draw_units(
-    key: jax.Array, n: int, ops: dict[str, float], image_shape: tuple[int, int, int]
+    key: jax.Array, n: int, ops: dict[str, float], image_shape: tuple[int, ...]
 ) -> tuple[dict[str, Unit], jax.Array | None]:
     """Return ({operation: its unit draws for n samples}, unit normal pixels float[n, h, w, c] if 'noise' is on).
 
@@ -138,7 +138,7 @@ def to_params(
     if "noise" in ops:
         sigma = gated("noise", jnp.abs(units["noise"].value) * strength.noise_std, 0.0)
         assert pixels is not None
-        out = out._replace(noise=pixels * sigma[:, None, None, None])
+        out = out._replace(noise=pixels * sigma.reshape(-1, *[1] * (pixels.ndim - 1)))
     if "cutout" in ops:
         center = units["cutout"].value
         size = gated("cutout", jnp.full_like(center, strength.cutout_size), 0.0)

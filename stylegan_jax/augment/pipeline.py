@@ -18,7 +18,8 @@ class Augment(NamedTuple):
     Attributes:
         draw: (key, n, p) -> parameters of n samples, a tuple of arrays with n rows. n is static, p may be traced.
         apply: (parameters, images) -> images of the same shape and dtype. Images are float[n, h, w, c] or clips
-            float[n, t, h, w, c], whose frames all get what was drawn for their clip.
+            float[n, t, h, w, c], whose frames all get what was drawn for their clip; additive noise has one strength
+            per clip and fresh values per frame, where it was drawn for clips.
     """
 
     draw: Callable[[jax.Array, int, jax.Array | float], Any]
@@ -57,6 +58,8 @@ def framewise(apply: Callable[[Any, jax.Array], jax.Array]) -> Callable[[Any, ja
 
         def per_image(leaf: jax.Array) -> jax.Array:
             leaf = leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+            if leaf.ndim == 5:  # noise, which each frame has its own of
+                return leaf.reshape(-1, *leaf.shape[2:])
             return jnp.repeat(leaf, frames, axis=0) if frames > 1 else leaf
 
         return apply(jax.tree.map(per_image, params), flat).reshape(images.shape).astype(images.dtype)
@@ -64,12 +67,12 @@ def framewise(apply: Callable[[Any, jax.Array], jax.Array]) -> Callable[[Any, ja
     return both
 
 
-def make_augment(config: AugmentConfig, image_shape: tuple[int, int, int], shards: int = 1) -> Augment:
+def make_augment(config: AugmentConfig, image_shape: tuple[int, ...], shards: int = 1) -> Augment:
     """Build the augmentation of a configuration; it does not depend on `config.p` or the controller's keys.
 
     Args:
         config: the group `config.augment`. In mode 'none' images pass unchanged and nothing is drawn.
-        image_shape: (h, w, c) of an image.
+        image_shape: (h, w, c) of an image, or (t, h, w, c) of a clip.
         shards: devices that axis 0 of the images is split over; results do not depend on it.
 
     Raises:
@@ -77,15 +80,16 @@ def make_augment(config: AugmentConfig, image_shape: tuple[int, int, int], shard
     """
     if config.mode == "none":
         return Augment(lambda key, n, p: (), lambda params, images: images)
+    frame_shape: Any = tuple(image_shape[-3:])
     if config.method == "diffaugment":
         if image_shape[-1] == 2 and "color" in diffaugment.policies(config.diffaugment):
             raise ConfigError(pipes.two_channels(["policy 'color'"], "diffaugment.policy='translation,cutout'"))
-        of = lambda key, n, p: diffaugment.draw(key, n, p, config.diffaugment, image_shape)
+        of = lambda key, n, p: diffaugment.draw(key, n, p, config.diffaugment, frame_shape)
         return Augment(of, framewise(diffaugment.apply))
     ops = pipes.multipliers(config, image_shape[-1])
 
     def draw(key: jax.Array, n: int, p: jax.Array | float) -> draws.Params:
         units, pixels = draws.draw_units(key, n, ops, image_shape)
-        return draws.to_params(units, pixels, p, ops, config.strength, image_shape)
+        return draws.to_params(units, pixels, p, ops, config.strength, frame_shape)
 
     return Augment(draw, framewise(lambda params, images: apply_ada(params, images, shards=shards)))

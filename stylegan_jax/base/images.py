@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,13 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     data = io.BytesIO()
     _as_pillow(pixels).save(data, format="PNG")
     return data.getvalue()
+
+
+def save_webp(path: str | os.PathLike[str], frames: Sequence[np.ndarray], fps: float) -> None:
+    """Write frames uint8[h, w, c] as an animated WebP that repeats; a reader never sees a partial file."""
+    first, *rest = [_as_pillow(frame) for frame in frames]
+    with replacing(Path(path)) as part:
+        first.save(part, "WEBP", save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, quality=90)
 
 
 def _as_pillow(pixels: np.ndarray) -> Image.Image:

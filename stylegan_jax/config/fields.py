@@ -132,6 +132,7 @@ class DataConfig:
     )
     cache_limit_mb: int = field(2048, "MiB of decoded images that cache='auto' keeps", least=0)
     workers: int = field(2, "decoding threads of the tf.data pipeline", above=0)
+    fps: float = field(25.0, "data.source='video': frames per second, of previews; nothing else depends on it", above=0)
     synthetic_images: int = field(1024, "data.source='synthetic': how many", above=0)
     synthetic_labels: int = field(0, "data.source='synthetic': classes; 0: none", least=0)
 
@@ -172,6 +173,10 @@ class LossConfig:
     pl_decay: float = field(0.01, "step of the running mean of the path length; SG2 uses 0.01", least=0, most=1)
     pl_batch_shrink: int = field(2, "path length uses batch_size / this", above=0)
     g_reg_interval: int = field(4, "iterations between path-length regularisations (lazy)", least=0)
+    d_reg_whole: bool = field(
+        False,
+        "a lazy penalty's step moves Adam's moments of all parameters, D's last bias included, as published StyleGAN-V",
+    )
     pl_start_kimg: float = field(0.0, "path length is off before this many kimg", least=0)
     style_mixing_prob: float = field(0.9, "probability of two latents per batch", least=0, most=1)
     blur_init_sigma: float = field(
@@ -276,6 +281,11 @@ class TrainConfig:
     )
     w_avg_beta: float = field(
         0.995, "decay of the w average, per iteration (SG2, ADA; stylegan3 repository: 0.998)", least=0, below=1
+    )
+    w_avg_phases: str = field(
+        "d",
+        "whose fakes move the w average: d, the discriminator's; both, the generator's too (SG2-ADA, StyleGAN-V)",
+        choices=("d", "both"),
     )
     init_from: str = field(
         "", "start from these weights: a workdir, a model folder or an official .pkl (G, D and average)", is_path=True

@@ -8,6 +8,7 @@ from stylegan_jax.data.errors import BadImage, DataError
 from stylegan_jax.data.fitted import FittedSource, Source, fit_source
 from stylegan_jax.data.memory_source import MemorySource
 from stylegan_jax.data.sources import SOURCES, describe_contents, describe_data, open_source
+from stylegan_jax.data.video_source import check_examples
 
 if TYPE_CHECKING:
     from stylegan_jax.data.batches import Batches, open_batches
@@ -20,6 +21,7 @@ __all__ = [
     "FittedSource",
     "MemorySource",
     "Source",
+    "check_examples",
     "describe_contents",
     "describe_data",
     "fit_source",

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stylegan_jax.base import bundled
 from stylegan_jax.base.errors import printable
 from stylegan_jax.config import ClipRule, DataConfig
 from stylegan_jax.config.clips import least_frames
@@ -127,6 +128,16 @@ def videos_of(source: FittedSource, rule: ClipRule, on_bad_image: str) -> Videos
     )
 
 
+def check_examples(source: FittedSource, data: DataConfig, rule: ClipRule | None) -> None:
+    """Check that a source has what a model is trained on: videos that are long enough, where there is a rule for clips.
+
+    Raises:
+        DataError: as `videos_of`.
+    """
+    if rule is not None:
+        videos_of(source, rule, data.on_bad_image)
+
+
 def read_video_labels(files: Labelled, wanted: str) -> LabelTable:
     """Find the labels of videos; as `label_files.read_labels`, with one label for all frames of a video.
 
@@ -165,7 +176,7 @@ def open_video(data: DataConfig, image_shape: tuple[int, int, int]) -> VideoSour
     Raises:
         DataError: neither, no frame, bad frames, or labels missing or different within a video.
     """
-    files: Files = FolderFiles(data.path) if os.path.isdir(data.path) else ZipFiles(data.path)
+    files: Files = FolderFiles(data.path) if os.path.isdir(data.path) else ZipFiles(bundled.find_data(data.path))
     try:
         source = VideoSource(
             os.path.splitext(os.path.basename(os.path.abspath(data.path)))[0],

@@ -24,7 +24,7 @@ from stylegan_jax.config import (
     level_at,
     levels,
 )
-from stylegan_jax.data import Batches, FittedSource, open_batches, open_source
+from stylegan_jax.data import Batches, FittedSource, check_examples, open_batches, open_source
 from stylegan_jax.data.fingerprint import quick_fingerprint
 from stylegan_jax.runtime import records
 from stylegan_jax.runtime.ahead import Ahead
@@ -110,6 +110,7 @@ def train(
                 resolved, layout, label_kind=opened.info().label_kind, grid_label=grid_labels(resolved, opened)
             )
             first, last = levels(resolved)[0], levels(resolved)[-1]
+            check_examples(opened, resolved.data, task.plan(last).rule)
             opened.leave_out_bad(task.plan(first).image_shape, resolved.data)
             evaluator = make_evaluator(resolved, opened, layout, folder) if resolved.eval.metrics else None
             check_keep_best(resolved, task.plan(last), evaluator.names if evaluator else ())
@@ -443,7 +444,7 @@ class Run:
             return
         nimg, columns = self._nimg(step), self.config.log.grid_columns
         folder = self.folder / "grids"
-        grids = {"fakes": report.save_grid(folder, f"fakes_{nimg:09d}", pixels, columns)}
+        grids = {"fakes": report.save_grid(folder, f"fakes_{nimg:09d}", pixels, columns, self.config.data.fps)}
         if step == 0:
             grids["reals"] = self._draw_reals()
         if self.board is not None:

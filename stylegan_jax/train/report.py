@@ -248,8 +248,17 @@ def progress_line(
     )
 
 
-def save_grid(folder: Path, name: str, pixels: np.ndarray, columns: int) -> np.ndarray:
-    """Write uint8[n, h, w, c] as one PNG in a folder; return the grid as uint8[1, h, w, c] for TensorBoard."""
+def save_grid(folder: Path, name: str, pixels: np.ndarray, columns: int, fps: float = 25.0) -> np.ndarray:
+    """Write uint8[n, h, w, c] as one PNG in a folder; return the grid as uint8[1, h, w, c] for TensorBoard.
+
+    Of clips uint8[n, t, h, w, c], an animated WebP shows the grid, and the PNG the first clips as strips of frames.
+    """
+    if pixels.ndim == 5:
+        folder.mkdir(exist_ok=True)
+        grids = [images.make_grid(frame, columns) for frame in np.moveaxis(pixels, 1, 0)]
+        images.save_webp(folder / f"{name}.webp", grids, fps)
+        shown, frames = pixels[: max(len(pixels) // columns, 1)], pixels.shape[1]
+        pixels, columns = shown.reshape(-1, *shown.shape[2:]), frames
     grid = images.make_grid(pixels, columns)
     folder.mkdir(exist_ok=True)
     images.save_png(folder / f"{name}.png", grid)

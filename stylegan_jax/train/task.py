@@ -146,7 +146,7 @@ class Preview(Protocol):
         """Compile its program from arrays or abstract shapes."""
 
     def draw(self, state: TrainState, frozen: Any) -> np.ndarray:
-        """Return uint8[cells, h, w, c]."""
+        """Return uint8[cells, h, w, c], of clips uint8[cells, t, h, w, c]."""
         ...
 
 

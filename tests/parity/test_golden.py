@@ -20,12 +20,13 @@ from .ops_adapters import ADAPTERS as OPS
 from .projected_adapters import ADAPTERS as PROJECTED
 from .r3gan_adapters import ADAPTERS as R3GAN
 from .sgv_adapters import ADAPTERS as STYLEGANV
+from .sgv_training_adapter import ADAPTERS as CLIPS
 from .stylegan1_adapter import ADAPTERS as STYLEGAN1
 from .stylegan3_adapters import ADAPTERS as STYLEGAN3
 from .training_adapter import ADAPTERS as TRAINING
 from .xl_adapters import ADAPTERS as XL
 
-ADAPTERS = OPS | MODELS | STYLEGAN1 | STYLEGAN3 | R3GAN | XL | PROJECTED | STYLEGANV | TRAINING | AUGMENT
+ADAPTERS = OPS | MODELS | STYLEGAN1 | STYLEGAN3 | R3GAN | XL | PROJECTED | STYLEGANV | CLIPS | TRAINING | AUGMENT
 ADAPTERS |= EQUIVARIANCE | METRICS
 
 # Families whose architecture or feature does not exist here yet; the only cases that are not compared.
@@ -36,7 +37,7 @@ NOT_YET = {
 
 # Whole networks are mostly compilation. All run in float64; in float32 these do, and the others in the nightly tests.
 NETWORKS = ("generator/", "discriminator/", "training/one-and-a-half")
-NETWORKS += ("video/stylegan-v generator", "video/stylegan-v video discriminator")
+NETWORKS += ("video/stylegan-v generator", "video/stylegan-v video discriminator", "video/one-and-a-half")
 # Behind ReLU6 a flipped activation moves float32 gradients by per cents, so float64 is the check there. Of whole
 # projected discriminators the one with two frozen networks and labels is in the gate, in parts the other too.
 FLOAT64_ONLY = ("projected/projected discriminator", "projected/vision transformer", "projected/efficientnet")
@@ -47,6 +48,7 @@ FLOAT32 = {
     "sg3_generator_r_16_clamp",
     "sgv_discriminator_2f_cond",
     "sgv_generator_sum_w",
+    "sgv_training_step_ada",
     "training_step_skip_resnet_8",
     "xl_generator_r_16",
     "xl_superres_reload",

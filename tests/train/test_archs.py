@@ -11,7 +11,7 @@ import optax
 import pytest
 import toy
 
-from configs import r3gan, tiny
+from configs import r3gan, stylegan_v, tiny
 from stylegan_jax import models
 from stylegan_jax.config import from_dict
 from tests.models import variants
@@ -28,6 +28,9 @@ def run(arch: str, mesh: tuple[int, int, int], grad_accum: int) -> toy.Run:
     if arch == "r3gan":  # as it is published: pairs, both penalties in every step, the discriminator first
         r3gan.set_loss(tree)
         tree.loss.style_mixing_prob = 0.0
+    if arch == "stylegan_v":  # with its quirks
+        tree.data.source, tree.data.path = "video", "given-by-the-user"
+        stylegan_v.quirks(tree)
     config = from_dict(tree.to_dict() | {"model": dataclasses.asdict(variants.make_config(arch))})
     return toy.Run(config, models.build(config.model), int(np.prod(mesh)), mesh)
 

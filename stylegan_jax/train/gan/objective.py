@@ -147,7 +147,7 @@ def per_example(s: Setting, critics: tuple[int, ...], loss: Loss, fake: jax.Arra
 def g_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
     """Adversarial loss of the generator, with the architecture's guidance where it has one."""
     latents, d, kind = rows["latents"], context.nets["d"], LOSSES[s.loss.adversarial]
-    sample, _, _ = generate(s, context, latents)
+    sample, _, w = generate(s, context, latents)
     fake, moved = judge(s, context, d, rows["fake"], sample, latents.cond)
     real = None
     if kind.needs_real:
@@ -159,7 +159,8 @@ def g_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Arra
     if guide := s.gan(context.rates).guide:
         guidance = guide(context.frozen, sample, latents.cond).mean()
         loss, means = loss + guidance, means | {"loss/g_guidance": guidance}
-    return loss, Aux({"logits": fake, "values": values}, means, {"d": moved})
+    kept = {"logits": fake, "values": values, "w": jax.lax.stop_gradient(w), "cond": latents.cond}
+    return loss, Aux(kept, means, {"d": moved})
 
 
 def path_lengths(s: Setting, context: Context, rows: dict[str, Any]) -> jax.Array:

@@ -23,7 +23,7 @@ from stylegan_jax.train.gan.objective import Seen, Setting
 from stylegan_jax.train.gan.rates import rates_at
 from stylegan_jax.train.gan.views import Views
 from stylegan_jax.train.state import TrainState
-from stylegan_jax.train.task import Aux, Context, Phase
+from stylegan_jax.train.task import Aux, Context, Phase, keep
 
 PHASES = ("g_main", "g_reg", "d_main", "d_reg")
 """The order of the phases (SG2 §4), unless `loss.d_first`; the place of a name is the number of its draw of labels."""
@@ -113,7 +113,7 @@ def make_phases(whole: Gan, config: ExperimentConfig, level: Level, layout: Layo
         layout: spreads rows over the devices.
     """
     gan, loss = grown.plain(whole, level), config.loss
-    views = Views(config, gan.spec.image_shape, layout)
+    views = Views(config, gan.spec.sample["image"], layout)
     setting = Setting(lambda rates: grown.faded(whole, level, rates.fade), loss, views.apply, config.train.batch_size)
     names = used_phases(config)
     drawing = Drawing(gan, config, level, layout, views, label_draws(config))
@@ -126,6 +126,7 @@ def make_phases(whole: Gan, config: ExperimentConfig, level: Level, layout: Layo
             "g",
             draw=bind(_draw_g_main, drawing),
             loss=bind(objective.g_main, setting),
+            after=bind(_move_centre, gan, config) if config.train.w_avg_phases == "both" else keep,
             reports=("loss/g_adversarial", *guided),
         ),
         "g_reg": Phase(
@@ -155,7 +156,7 @@ def make_phases(whole: Gan, config: ExperimentConfig, level: Level, layout: Layo
             loss=bind(objective.d_reg, setting),
             after=bind(_after_d_reg, config),
             every=max(loss.d_reg_interval, 1),
-            is_whole=False,
+            is_whole=loss.d_reg_whole,
             reports=("loss/d_penalty",),
         ),
     }
@@ -230,9 +231,13 @@ def _mix(drawing: Drawing, phase: str, state: TrainState, root_key: jax.Array, n
     return drawing.layout.split(jax.random.uniform(rng.stream(root_key, f"{phase}/mix", state.step), (n,)))
 
 
-def _after_d_main(gan: Gan, config: ExperimentConfig, moving: Mapping[str, Any], context: Context, aux: Aux) -> dict:
+def _move_centre(gan: Gan, config: ExperimentConfig, moving: Mapping[str, Any], context: Context, aux: Aux) -> dict:
     rows, beta = aux.rows, config.train.w_avg_beta
-    new = dict(moving) | {"w_avg": gan.move_centre(moving["w_avg"], rows["w"], rows["cond"], beta)}
+    return dict(moving) | {"w_avg": gan.move_centre(moving["w_avg"], rows["w"], rows["cond"], beta)}
+
+
+def _after_d_main(gan: Gan, config: ExperimentConfig, moving: Mapping[str, Any], context: Context, aux: Aux) -> dict:
+    rows, new = aux.rows, _move_centre(gan, config, moving, context, aux)
     if config.augment.mode != "none":
         new["augment"] = controller.observe(moving["augment"], rows["real"])
     return new

@@ -16,9 +16,12 @@ from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.sampling import drawing
 from stylegan_jax.train.state import TrainState
 
+FRAMES = 16
+"""Of a preview of clips: the first ones of a video."""
+
 
 class GanPreview:
-    """Draws the averaged generator at fixed latents, `noise='const'`, no truncation; of clips, the first frame.
+    """Draws the averaged generator at fixed latents, `noise='const'`, no truncation; of clips, `FRAMES` frames.
 
     Args:
         gan: the model.
@@ -32,19 +35,21 @@ class GanPreview:
         self, gan: Gan, layout: Layout, config: ExperimentConfig, label: np.ndarray, level: Level | None = None
     ):
         self._count = len(label)
-        devices = layout.shards
-        self._chunk = -(-min(self._count, 16) // devices) * devices
+        devices, frames = layout.shards, FRAMES if "times" in gan.spec.inputs else 1
+        self._chunk = -(-min(self._count, max(16 // frames, 1)) // devices) * devices
         padded = -(-self._count // self._chunk) * self._chunk
         self._label = label[np.arange(padded) % self._count]
         key = rng.stream(rng.root(config.train.seed), "grid")
         self._inputs = jax.device_get(gan.draw_inputs(key, padded, jnp.asarray(self._label)))
+        if frames > 1:
+            times = np.arange(frames, dtype=np.float32)
+            self._inputs["times"] = np.broadcast_to(times, (padded, frames)).copy()
         self._batch, self._place = layout.batch, layout.place
 
         def draw(model, inputs, label):
             here = grown.faded(gan, level, grown.fade_at(level, model["nimg"])) if level else gan
             ws = drawing.map_styles(here, model["g"], None, inputs, label)
-            image = drawing.draw(here, model["g"], ws, inputs)
-            return image if image.ndim == 4 else image[:, 0]
+            return drawing.draw(here, model["g"], ws, inputs)
 
         shardings = (None, layout.batch, layout.batch)  # None: as the given model lies
         self._jitted = jax.jit(draw, in_shardings=shardings, out_shardings=layout.replicated)
@@ -57,7 +62,7 @@ class GanPreview:
         self._draw = lowered.compile(compiler_options=compiling.quick_options())
 
     def draw(self, state: TrainState, frozen: Any = None) -> np.ndarray:
-        """Return uint8[cells, h, w, c]; waits for the device."""
+        """Return uint8[cells, h, w, c], of clips uint8[cells, t, h, w, c]; waits for the device."""
         draw = self._draw or self._jitted
         model, out = _drawn(state), []
         for start in range(0, len(self._label), self._chunk):

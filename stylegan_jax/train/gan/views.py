@@ -54,11 +54,11 @@ class Views:
 
     Args:
         config: the experiment.
-        image_shape: (h, w, c).
+        image_shape: (h, w, c), or (t, h, w, c) of clips.
         layout: spreads the draws over the devices.
     """
 
-    def __init__(self, config: ExperimentConfig, image_shape: tuple[int, int, int], layout: Layout):
+    def __init__(self, config: ExperimentConfig, image_shape: tuple[int, ...], layout: Layout):
         self._loss, self._layout = config.loss, layout
         self._augment = make_augment(config.augment, image_shape, layout.shards)
 
