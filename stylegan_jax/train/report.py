@@ -35,7 +35,8 @@ class EventFile:
     def __init__(self, folder: str):
         from tensorboard.compat.proto import event_pb2, summary_pb2
 
-        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        # Their classes are made at run time, where no type checker sees them.
+        self._event, self._summary = getattr(event_pb2, "Event"), getattr(summary_pb2, "Summary")  # noqa: B009
         Path(folder).mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
         self._file = (Path(folder) / name).open("ab")
