@@ -28,8 +28,9 @@ def ema_beta(batch_size: int, nimg: jax.Array, half_life_kimg: jax.Array | float
 
 
 def update(average, new, beta: jax.Array):
-    """Return beta * average + (1 - beta) * new for every leaf."""
-    return optax.incremental_update(new, average, 1 - beta)
+    """Return beta * average + (1 - beta) * new for every leaf; what is equal, as what is frozen, stays so."""
+    moved = optax.incremental_update(new, average, 1 - beta)
+    return jax.tree.map(lambda a, x, y: jnp.where(a == x, a, y), average, new, moved)
 
 
 def power_share(batch_size: int, nimg: jax.Array, width: float) -> jax.Array:

@@ -47,6 +47,12 @@ def test_copy_is_exact():
     np.testing.assert_array_equal(got["a"], new["a"])
 
 
+def test_what_is_equal_stays_so_to_the_bit():
+    still = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    for beta in (0.1, 0.9, 0.998):
+        np.testing.assert_array_equal(ema.update(still, jnp.asarray(still), jnp.float32(beta)), still)
+
+
 def test_a_power_average_weighs_images_by_their_number_whatever_the_batches():
     """After n of t images the newest parameters weigh t^(g + 1) - (t - n)^(g + 1), and all before them the rest."""
     batches, draw = [64] * 20 + [32] * 30 + [8] * 50, np.random.default_rng(0)
