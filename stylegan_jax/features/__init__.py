@@ -10,6 +10,7 @@ from stylegan_jax.features.network import FeatureError, FeatureNet, Network, bui
 
 FEATURES: dict[str, Network] = {
     "inception": inception.NETWORK,
+    "inception_random": inception.NETWORK,
     "vgg16": vgg.NETWORK,
     "vgg16_lpips": vgg.VGG16_LPIPS,
     "alexnet_lpips": vgg.ALEXNET_LPIPS,

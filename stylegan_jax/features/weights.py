@@ -62,6 +62,14 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         Source("inception-2015-12-05.pt", "", _ADA),
         Source("inception-2015-12-05.pkl", "", _SG3),
     ),
+    "inception_random": (
+        Source(
+            "inception_rand_full.pkl",
+            "",
+            "the files that the code of autonomousvision/stylegan-xl fetches; with other random weights it is another "
+            "metric",
+        ),
+    ),
     "vgg16": (
         Source("vgg16-397923af.pth", "397923af", "https://download.pytorch.org/models/"),
         Source("vgg16.pt", _VGG16_ADA_SHA256, _ADA),

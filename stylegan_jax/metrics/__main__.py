@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from stylegan_jax.base import shortage
 from stylegan_jax.base.errors import StyleganError, visible
 from stylegan_jax.base.flags import Parser
-from stylegan_jax.metrics.definitions import METRICS, OUTPUTS, Chosen, choose, paths_of, split
+from stylegan_jax.metrics.definitions import METRICS, OUTPUTS, UNIFORM, Chosen, choose, paths_of, split
 from stylegan_jax.metrics.errors import MetricError
 
 if TYPE_CHECKING:
@@ -58,6 +58,11 @@ def add_options(p: argparse._ActionsContainer) -> None:
     text = "weights of the feature network: a path, or NET=PATH,… for several"
     p.add_argument("--features_path", default="", metavar="PATH", help=text)
     p.add_argument("--psi", type=float, default=1.0, help="truncation; other than 1 (none) changes the printed name")
+    text = (
+        "of generated images: data, as its images have them, or uniform, each as often, as in StyleGAN-XL, which "
+        "changes the printed name"
+    )
+    p.add_argument("--classes", choices=("data", UNIFORM), default="data", help=text)
     text = "count mirrored copies as reals where the definition allows it (default: as the run was trained)"
     p.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=None, help=text)
     p.add_argument("--labels", choices=("none", "file", "subfolders"), help="labels of --data (default: if needed)")
@@ -99,7 +104,9 @@ def check(args: argparse.Namespace) -> list[Chosen]:
         raise MetricError("pass exactly one of --model and --data2")
     if args.data2 and args.psi != 1:
         raise MetricError(f"--psi={args.psi:g} truncates what a model draws; leave it out with --data2")
-    return choose(split(args.metrics), split(args.features), args.num_images, args.psi)
+    if args.data2 and args.classes != "data":
+        raise MetricError(f"--classes={args.classes} is of what a model draws; leave it out with --data2")
+    return choose(split(args.metrics), split(args.features), args.num_images, args.psi, args.classes)
 
 
 def evaluate(
@@ -168,7 +175,7 @@ def evaluate(
             )
     else:
         labels = reals.source if reals is not None and labelled else None
-        subject = fakes.make_generator(model.config, model.gan, labels, args.psi, args.seed, {})
+        subject = fakes.make_generator(model.config, model.gan, labels, args.psi, args.seed, {}, args.classes)
     about |= {"psi": args.psi, "seed": args.seed} | report.machine()
     store = Store({"auto": default_folder(), "off": None}.get(args.cache, args.cache))
     extractor = Extractor(nets, layout, args.batch * layout.shards)

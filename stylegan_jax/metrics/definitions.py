@@ -17,6 +17,7 @@ OUTPUTS: dict[str, dict[str, str]] = {
     "pool": {"inception": "pool", "vgg16": "fc2", "efficientnet_lite0": "pool", "dinov2": "cls"},
     "probs": {"inception": "probs_no_bias", "efficientnet_lite0": "probs"},
     "spatial": {"inception": "spatial"},
+    "random": {"inception_random": "pool"},
     "lpips": {"vgg16_lpips": "lpips", "alexnet_lpips": "lpips"},
     "embedding": {"face": "embedding"},
     "attributes": {"celeba_attributes": "logits"},
@@ -105,6 +106,7 @@ METRICS: dict[str, Metric] = {
     "eqt50k_frac": _eq("eqt{n}_frac", "eqt_frac"),
     "eqr50k": _eq("eqr{n}", "eqr"),
     "sfid50k_full": Metric("sfid{n}_full", "frechet", "spatial", "inception", 50_000, ALL),
+    "rfid50k_full": Metric("rfid{n}_full", "frechet", "random", "inception_random", 50_000, ALL),
     "lpips": Metric("lpips", "pairs", "lpips", "vgg16_lpips", ALL, -1),
     "id_similarity": Metric("id_similarity_face", "pairs", "embedding", "face", ALL, -1, higher_is_better=True),
 }
@@ -116,6 +118,9 @@ RESULTS |= {"separability": ("_z", "_w")}
 
 MODEL_ONLY = ("path", "separability", "equivariance")
 """Families that need the generator itself, not only its images."""
+
+UNIFORM = "uniform"
+"""Where the labels of generated images come from: not from the data set ('data'), but each class as often (XL)."""
 
 
 class Chosen(NamedTuple):
@@ -146,7 +151,13 @@ class Chosen(NamedTuple):
         return [self.name + end for end in RESULTS.get(self.metric.family, ("",))]
 
 
-def choose(names: Sequence[str], features: Sequence[str] = (), num_images: int = 0, psi: float = 1.0) -> list[Chosen]:
+def choose(
+    names: Sequence[str],
+    features: Sequence[str] = (),
+    num_images: int = 0,
+    psi: float = 1.0,
+    classes: str = "data",
+) -> list[Chosen]:
     """Look metrics up, and decide on their networks and printed names.
 
     Args:
@@ -154,9 +165,10 @@ def choose(names: Sequence[str], features: Sequence[str] = (), num_images: int =
         features: networks to use in place of the definitions'; each metric takes the first that has what it needs.
         num_images: evaluate so many images instead of the definitions' number; 0: as they say.
         psi: truncation of what is evaluated.
+        classes: `UNIFORM` or 'data'; as in StyleGAN-XL, families of `MODEL_ONLY` take them from the data all the same.
 
     Raises:
-        MetricError: no name, one that does not exist, or a network that no chosen metric can use.
+        MetricError: no name, one that does not exist, a network or uniform classes that no chosen metric can use.
     """
     if not names:
         raise MetricError(f"metrics is empty: name at least one; known: {', '.join(METRICS)}")
@@ -172,7 +184,7 @@ def choose(names: Sequence[str], features: Sequence[str] = (), num_images: int =
         nets = OUTPUTS.get(metric.need, {})
         net = next((f for f in features if f in nets), metric.net)
         count = num_images if num_images and metric.count != ALL else metric.count
-        printed = _printed(metric, net, count, psi)
+        printed = _printed(metric, net, count, psi, classes)
         chosen[printed] = Chosen(metric, printed, net, nets.get(net, ""), count)
     unused = [f for f in features if f not in {c.net for c in chosen.values()}]
     if unused:
@@ -181,16 +193,27 @@ def choose(names: Sequence[str], features: Sequence[str] = (), num_images: int =
             f"feature network {unused[0]!r} is used by none of the metrics {', '.join(names)}; it can serve "
             f"{', '.join(able)}"
         )
+    if classes == UNIFORM and not any(_has_own_classes(c.metric) for c in chosen.values()):
+        raise MetricError(
+            f"uniform classes change none of the metrics {', '.join(names)}, which take labels from the data in "
+            "StyleGAN-XL too, or look at pairs; leave them out, or name a metric such as fid50k_full"
+        )
     return list(chosen.values())
 
 
-def _printed(metric: Metric, net: str, count: int, psi: float) -> str:
+def _has_own_classes(metric: Metric) -> bool:
+    return metric.family not in (*MODEL_ONLY, "pairs")
+
+
+def _printed(metric: Metric, net: str, count: int, psi: float, classes: str) -> str:
     template = metric.template if net == metric.net else metric.other or metric.template
     name = template.format(n=short(count))
     if "{n}" not in template and count != metric.count:
         name += f"_{short(count)}"
     if net != metric.net:
         name += "_" + net.removesuffix("_lpips")
+    if classes == UNIFORM and _has_own_classes(metric):
+        name += "_uniform_classes"
     return name + (f"_psi{psi:g}" if psi != 1 and metric.family != "pairs" else "")
 
 

@@ -13,7 +13,7 @@ from stylegan_jax.base import agreement
 from stylegan_jax.base.spec import Variables
 from stylegan_jax.metrics import engine, fakes, families
 from stylegan_jax.metrics.collect import Collector, Rows, restore
-from stylegan_jax.metrics.definitions import MODEL_ONLY, Chosen
+from stylegan_jax.metrics.definitions import MODEL_ONLY, UNIFORM, Chosen
 from stylegan_jax.metrics.detectors import FeatureNet
 from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.fakes import Generator
@@ -163,7 +163,8 @@ class Evaluation:
             return self._images_job("evaluated images", self.subject, collectors, chosen, identity)
         assert variables is not None
         compute = fakes.make_features(self.subject, variables, self.extractor, _wanted(chosen))
-        return self._drawing_job("generated images", max(c.count for c in chosen), {"kept": kept}, compute)
+        count, classes = max(c.count for c in chosen), self.subject.classes
+        return self._drawing_job("generated images", count, {"kept": kept}, compute, classes=classes)
 
     def _images_job(
         self,
@@ -184,19 +185,28 @@ class Evaluation:
             lambda pixels: extractor.of_pixels(wanted, pixels),
         )
 
-    def _drawing_job(self, title: str, count: int, kept: dict[str, Any], compute: fakes.Compute, per: int = 0):
+    def _drawing_job(
+        self,
+        title: str,
+        count: int,
+        kept: dict[str, Any],
+        compute: fakes.Compute,
+        per: int = 0,
+        classes: str = "data",
+    ) -> engine.Job:
         """Return a pass over what a generator draws; with `per`, an item has so many images."""
         model, extractor = self.subject, self.extractor
         assert isinstance(model, Generator)
         identity = {}
         if model.identity:
             labels = model.labels.info().label_digest if model.labels is not None else ""
+            labels = classes if classes == UNIFORM else labels
             identity = {"model": model.identity, "psi": model.psi, "seed": model.seed, "labels": labels} | kept
 
         def load(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             own = extractor.own(index)
             images = own[:, None] * per + np.arange(per) if per else own
-            return own.astype(np.int32), model.label(images)
+            return own.astype(np.int32), model.label(images, classes)
 
         return engine.Job(title, identity, count, extractor.chunk, load, compute)
 

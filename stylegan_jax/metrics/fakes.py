@@ -22,7 +22,7 @@ from stylegan_jax.base.spec import Inputs, Variables
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.data import FittedSource, order
 from stylegan_jax.metrics import equivariance, path_length
-from stylegan_jax.metrics.definitions import Chosen
+from stylegan_jax.metrics.definitions import UNIFORM, Chosen
 from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.images import Extractor, Wanted, key_of
 from stylegan_jax.models import precision
@@ -51,6 +51,7 @@ class Generator(NamedTuple):
         psi: truncation.
         seed: of the latents.
         identity: what decides the weights, as a plain dict; {}: passes are not to be resumed.
+        classes: of the images that are compared: `definitions.UNIFORM`, or 'data'.
     """
 
     config: ModelConfig
@@ -60,24 +61,38 @@ class Generator(NamedTuple):
     psi: float
     seed: int
     identity: dict[str, Any]
+    classes: str = "data"
 
-    def label(self, index: np.ndarray) -> np.ndarray:
-        """Return float32[*index.shape, k]: the label of an image of the data set, drawn anew for each number."""
+    def label(self, index: np.ndarray, classes: str = "data") -> np.ndarray:
+        """Return float32[*index.shape, k], drawn anew for each number: the label of an image of the data set, or any.
+
+        With `definitions.UNIFORM` every class is as likely, however many images it has.
+        """
         dim = self.gan.spec.label_dim
         if not dim:
             return np.zeros((*index.shape, 0), np.float32)
+        if classes == UNIFORM:
+            drawn = order.label_index(self.seed, index.reshape(-1), np.arange(1), dim)[0]
+            return np.eye(dim, dtype=np.float32)[drawn].reshape(*index.shape, dim)
         assert self.labels is not None
         drawn = order.label_index(self.seed, index.reshape(-1), np.arange(1), self.labels.info().num_images)[0]
         return self.labels.labels(drawn).reshape(*index.shape, dim)
 
 
 def make_generator(
-    config: ModelConfig, gan: models.Gan, labels: FittedSource | None, psi: float, seed: int, identity: dict[str, Any]
+    config: ModelConfig,
+    gan: models.Gan,
+    labels: FittedSource | None,
+    psi: float,
+    seed: int,
+    identity: dict[str, Any],
+    classes: str = "data",
 ) -> Generator:
     """Return a generator to evaluate.
 
     Raises:
-        MetricError: it has labels and the data has not, or of another length, or it draws with transparency.
+        MetricError: it has labels and the data has not, or of another length, or it draws with transparency; classes
+            are to be uniform and its labels are none.
     """
     dim = gan.spec.label_dim
     if gan.spec.image_shape[2] not in (1, 3):
@@ -89,9 +104,12 @@ def make_generator(
             f"the model has labels of length {dim}, {labels.info().name} of length {labels.info().label_dim}; give the "
             "data set it was trained on, and --labels=file or subfolders if its labels were not read"
         )
+    if classes == UNIFORM and (labels is None or labels.info().label_kind != "classes"):
+        kind = "no labels" if labels is None else f"{labels.info().label_kind} as labels"
+        raise MetricError(f"--classes={classes} and the model has {kind}; it is for models of classes: leave it out")
     is_lowp = precision.low_dtype(config) is not None
     exact = models.build(dataclasses.replace(config, compute_dtype="float32")) if is_lowp else gan
-    return Generator(config, _sampling(gan, psi), _sampling(exact, psi), labels, psi, seed, identity)
+    return Generator(config, _sampling(gan, psi), _sampling(exact, psi), labels, psi, seed, identity, classes)
 
 
 Compute = Callable[[tuple[np.ndarray, np.ndarray]], dict[str, jax.Array]]

@@ -163,6 +163,14 @@ def test_a_model_that_still_grows_is_refused(run, monkeypatch):
         (("--model=x", "--metrics=fid50k", "--data=DIR/no"), "neither a folder that exists nor the name of a zip"),
         (("--data2=DIR/reals.npy", "--metrics=is50k", "--num_images=31"), "has 30; add --num_images=30"),
         (("--data2=DIR/reals.npy", "--metrics=is50k", "--psi=0.5"), "--psi=0.5 truncates what a model draws"),
+        (
+            ("--data2=DIR/reals.npy", "--metrics=is50k", "--classes=uniform"),
+            "--classes=uniform is of what a model draws",
+        ),
+        (
+            ("--model=x", "--metrics=kid1k", "--data=DIR/reals.npy", "--classes=uniform"),
+            "--classes=uniform and the model has no labels",
+        ),
         (("--model=x", "--metrics=fid50k", "--batch=0"), "--batch=0"),
         (("--model=x", "--metrics=fid50k", "--num_devices=-1"), "--num_devices=-1"),
         (("--model=x", "--metrics=fid50k", "--num_images=1000000000000"), "at most 10000000"),
@@ -210,6 +218,12 @@ def test_an_infinite_number_is_valid_json():
 def test_a_kernel_distance_below_zero_is_explained():
     row = report.record(Result("kid1k", -0.01, None, 1.0, "", {}), {}, {})
     assert row["value"] == -0.01 and "unbiased" in row["note"]
+
+
+def test_random_fid_needs_the_file_of_its_authors(monkeypatch, tmp_path):
+    monkeypatch.setenv("STYLEGAN_JAX_FEATURES", str(tmp_path))
+    with pytest.raises(detectors.MetricError, match=r"(?s)'inception_random' at .*inception_rand_full\.pkl  from  the"):
+        detectors.load(["inception_random"], {})
 
 
 def test_attributes_need_a_network_that_is_not_here():

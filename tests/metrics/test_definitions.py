@@ -35,6 +35,10 @@ def test_published_names_are_kept_by_the_published_definitions():
         ("eqt50k_int", {"num_images": 64}, "eqt64_int"),
         ("fid50k", {"psi": 0.7}, "fid50k_psi0.7"),
         ("lpips", {"num_images": 9}, "lpips"),
+        ("fid50k_full", {"classes": "uniform"}, "fid50k_full_uniform_classes"),
+        ("pr50k3", {"classes": "uniform", "psi": 0.7}, "pr50k3_uniform_classes_psi0.7_precision"),
+        ("ppl2_wend,kid1k", {"classes": "uniform"}, "ppl2_wend"),  # labels of the data there too
+        ("rfid50k_full", {"num_images": 2000}, "rfid2k_full"),
         ("id_similarity", {}, "id_similarity_face"),  # published figures are those of another network
         ("fid50k,ppl2_wend", {"features": "alexnet_lpips,vgg16"}, "fd50k_vgg16"),
     ],
@@ -65,6 +69,8 @@ def test_paths_of_weights():
         (([],), "name at least one; known: fid50k_full, fid50k"),
         ((["fid50"],), "metric 'fid50': did you mean 'fid50k'.*known: fid50k_full, fid50k"),
         ((["fid50k"], ["inceptoin"]), "feature network 'inceptoin': did you mean 'inception'"),
+        ((["ppl2_wend", "ls"], [], 0, 1, "uniform"), "uniform classes change none of the metrics ppl2_wend, ls"),
+        ((["rfid50k_full"], ["inception"]), "'inception' is used by none of the metrics rfid50k_full"),
         ((["ppl2_wend"], ["dinov2"]), "'dinov2' is used by none of the metrics ppl2_wend; it can serve fid50k_full"),
     ],
 )

@@ -66,17 +66,17 @@ def evaluate(
     count=COUNT,
     variables=VARIABLES,
 ):
-    psi = getattr(subject, "psi", 1.0)
-    chosen = choose(metrics.split(","), features, count, psi)
+    psi, classes = getattr(subject, "psi", 1.0), getattr(subject, "classes", "data")
+    chosen = choose(metrics.split(","), features, count, psi, classes)
     nets = toys.nets(chosen)
     of = extractor(tuple(sorted(nets)), devices, per_device)
     run = Evaluation(chosen, subject, reals, nets, of, Store(store), progress=False)
     return {r.name: r for r in run.run(of.layout.place(variables))}
 
 
-def generator(label_dim=0, moves=True, psi=1.0, labels=None, identity=None):
+def generator(label_dim=0, moves=True, psi=1.0, labels=None, identity=None, classes="data"):
     toy = toys.model(label_dim, moves)
-    return fakes.make_generator(toy.config, toy.gan, labels, psi, 0, identity or {})
+    return fakes.make_generator(toy.config, toy.gan, labels, psi, 0, identity or {}, classes)
 
 
 def drawn(count=COUNT, psi=1.0, label=None) -> np.ndarray:
@@ -154,6 +154,17 @@ def test_truncation_and_labels(fake_pixels):
     plain = frechet.frechet(real, sums(features(fake_pixels, "inception", "pool")))
     assert want != pytest.approx(plain, rel=1e-2)
     assert len(set(label.argmax(axis=1))) == 3
+
+
+def test_uniform_classes_are_drawn_as_often_however_many_images_they_have():
+    labelled = source(labels=(np.arange(40) > 38).astype(int) * 2)  # of three classes the last has one image
+    subject = generator(3, labels=labelled, classes="uniform")
+    counts = subject.label(np.arange(3000), "uniform").sum(axis=0)
+    assert np.abs(counts - 1000).max() < 100 and subject.label(np.arange(3000)).sum(axis=0)[1] == 0
+    found = evaluate("fid50k_full", subject, make_images(labelled))
+    label, real = subject.label(np.arange(COUNT), "uniform"), sums(features(toys.pixels(40), "inception", "pool"))
+    want = frechet.frechet(real, sums(features(drawn(label=label), "inception", "pool")))
+    assert found["fid52_full_uniform_classes"].value == pytest.approx(want, rel=2e-4)
 
 
 def test_mirrored_copies_are_reals_only_where_the_definition_has_them():

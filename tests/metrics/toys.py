@@ -15,7 +15,7 @@ from stylegan_jax.models.gan import draw_z, make_spec
 from stylegan_jax.sampling.model import LoadedModel
 
 SHAPE = (16, 16, 3)
-LENGTHS = {"pool": 12, "probs": 7, "spatial": 9, "lpips": 20, "embedding": 6, "attributes": 2}
+LENGTHS = {"pool": 12, "probs": 7, "spatial": 9, "random": 12, "lpips": 20, "embedding": 6, "attributes": 2}
 NONE = lambda *_: {}
 
 
