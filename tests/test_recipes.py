@@ -242,3 +242,22 @@ def test_the_stages_of_stylegan_xl_follow_from_each_other():
             assert not factors or follows(model, before[0], "x"), (name, height)
     with pytest.raises(ValueError, match="ffhq64: write one of :imagenet16, "):
         stylegan_xl.get_config("ffhq64")
+
+
+def test_the_quickstart_of_stylegan_xl_is_a_stem_and_a_stage_on_it():
+    from stylegan_jax.config import ARCH_RULES
+
+    trees = {height: load(f"stylegan_xl_quickstart:{height}") for height in (16, 32)}
+    stem, stage = (from_dict(tree) for tree in trees.values())
+    assert load("stylegan_xl_quickstart").to_dict() == trees[16].to_dict()
+    assert ARCH_RULES["stylegan_xl"].starts_stage(stage.model, stem.model, "x")
+    assert (stem.train.freeze_g, stage.train.freeze_g) == ("none", "stem")
+    for config in (stem, stage):
+        model, loss = config.model, config.loss
+        assert (model.label_dim, config.data.labels, loss.adversarial, loss.d_reg) == (9, "file", "hinge", "none")
+        assert (model.projected.backbones, model.projected.input_size) == (("efficientnet_lite0",), 128)
+        assert loss.adv_batch == config.train.batch_size == model.projected.stats_group == 16
+        shapes = jax.eval_shape(models.build(model).init_g, jax.random.key(0))["params"]["synthesis"]
+        assert max(layer["bias"].size for name, layer in shapes.items() if name != "input") == 64
+    with pytest.raises(ValueError, match=r"quickstart\.py:64: write one of :16, :32"):
+        load("stylegan_xl_quickstart:64")
