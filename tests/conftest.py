@@ -45,6 +45,7 @@ LONGEST = (
     "train/test_archs.py",
     "train/test_growing_run.py",
     "train/test_loop_options.py",
+    "train/test_stages_run.py",
 )
 _programs = collections.Counter()  # of this process and, at its end, of the workers
 

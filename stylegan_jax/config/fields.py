@@ -16,7 +16,7 @@ import json
 import math
 from typing import Any, ClassVar
 
-from stylegan_jax.config.arch import projected
+from stylegan_jax.config.arch import projected, stylegan_xl
 from stylegan_jax.config.arch.projected import ProjectedConfig
 from stylegan_jax.config.arch.r3gan import R3GANConfig
 from stylegan_jax.config.arch.stylegan1 import StyleGAN1Config
@@ -94,6 +94,16 @@ class ModelConfig:
         if self.d_arch == projected.NAME:
             return "projected.stats_group", self.projected.stats_group
         return "mbstd_group", self.mbstd_group if self.mbstd_channels else 1
+
+    @property
+    def class_tables(self) -> dict[str, tuple[int, int]]:
+        """(rows, size) of the tables of class embeddings by network, 'g' and 'd'; only those that there are."""
+        out, g, d = {}, self.stylegan_xl, self.projected
+        if self.arch == stylegan_xl.NAME:
+            out["g"] = g.embed_rows, g.embed_dim
+        if self.d_arch == projected.NAME and self.label_dim:
+            out["d"] = d.embed_rows, d.embed_dim
+        return out
 
     @property
     def num_blocks(self) -> int:
@@ -289,6 +299,12 @@ class TrainConfig:
     )
     init_from: str = field(
         "", "start from these weights: a workdir, a model folder or an official .pkl (G, D and average)", is_path=True
+    )
+    class_table: str = field(
+        "",
+        "file with a table of class embeddings, from which those of arch 'stylegan_xl' and of a projected "
+        "discriminator start, as published; '': drawn at random, which deviates from that",
+        is_path=True,
     )
     grad_accum: int = field(
         1, "micro-batches per step, for less memory; same result, stylegan3 (docs) nearly; 1: off", above=0

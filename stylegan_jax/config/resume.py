@@ -13,6 +13,7 @@ RESUMABLE_KEYS = (
     "name",
     "train.total_kimg",
     "train.init_from",
+    "train.class_table",
     "train.reload_stem",
     "train.num_devices",
     "train.grad_accum",

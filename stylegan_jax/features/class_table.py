@@ -16,7 +16,7 @@ NAME = "class_table"
 
 
 def read_class_table(
-    path: str | os.PathLike[str] | None = None, rows: int = 1000, dim: int = 320
+    path: str | os.PathLike[str] | None = None, rows: int = 1000, dim: int = 320, classes: int = 0
 ) -> tuple[np.ndarray, str]:
     """Read a table of class embeddings (XL §3.1).
 
@@ -27,6 +27,7 @@ def read_class_table(
         path: a file or a folder with the published one; None: `weights.cache_folder`.
         rows: classes that the network has.
         dim: size of an embedding that it has.
+        classes: of the labels, which use the first rows.
 
     Returns:
         float32[rows, dim], and where it came from: place and SHA-256.
@@ -38,10 +39,15 @@ def read_class_table(
     if len(tensors) != 1:
         raise FeatureError(f"{source} has {len(tensors)} arrays; a file of class embeddings has one")
     table = next(iter(tensors.values()))
+    if table.ndim == 2 and len(table) < classes:
+        raise FeatureError(
+            f"{source} has a table of {len(table)} classes, and the labels have {classes}; it must have a row for each"
+        )
     if table.shape != (rows, dim) or table.dtype.kind != "f":
         raise FeatureError(
             f"{source} has a table {table.dtype}{list(table.shape)}, and the network needs float[{rows}, {dim}]; set "
-            "config.model.stylegan_xl.embed_rows and embed_dim to the table's, or pass another file"
+            "embed_rows and embed_dim of config.model.stylegan_xl and config.model.projected to the table's, or pass "
+            "another file"
         )
     if not np.isfinite(table).all():
         raise FeatureError(f"{source} has NaN or infinity; download it again")

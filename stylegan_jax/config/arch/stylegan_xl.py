@@ -21,6 +21,8 @@ from stylegan_jax.config.documented import check_fields, field
 if TYPE_CHECKING:
     from stylegan_jax.config.fields import ModelConfig
 
+NAME = "stylegan_xl"
+"""`model.arch` of it."""
 UP_FACTORS = (2, 4, 8, 16)
 MOST_VALUES = 2**31
 """Values of a feature map of one image that a 32-bit index cannot count."""

@@ -22,7 +22,7 @@ from stylegan_jax.models.guidance import guided
 from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.train import ema, optim, terms
 from stylegan_jax.train.cells import grid_size
-from stylegan_jax.train.gan import transfer
+from stylegan_jax.train.gan import class_table, transfer
 from stylegan_jax.train.gan.phases import PHASES, has_pairs, label_draws, make_phases
 from stylegan_jax.train.gan.preview import GanPreview
 from stylegan_jax.train.gan.rates import rates_at
@@ -83,11 +83,13 @@ def make_task(
         loaders: of the pretrained networks of `GanSpec.frozen` by name; None: the feature networks of these names.
 
     Raises:
-        ConfigError: what is to be frozen does not exist.
+        ConfigError: what is to be frozen does not exist, or what is to start from a table of classes.
     """
     gan = gan or models.build(config.model)
     if config.loss.guidance_weight:
         gan = guided(gan, config.loss.guidance, config.loss.guidance_weight)
+    if config.train.class_table:
+        gan = class_table.from_class_table(gan, config)
     check_frozen(config, gan.spec)
     check_labels(gan.spec, label_kind)
     make_plan = functools.lru_cache(maxsize=32)(functools.partial(_plan, gan, config, layout, label_kind))
@@ -96,6 +98,7 @@ def make_task(
         grid_label = np.zeros((grid_size(config), gan.spec.label_dim), np.float32)
     names = TERMS + (("loss/g_guidance",) if gan.guide else ())
     known = loaders if loaders is not None else {name: functools.partial(_load, name) for name in gan.spec.frozen}
+    known = {**known, class_table.NAME: functools.partial(class_table.load_class_table, config)}
     return Task(
         plan=make_plan,
         create=functools.partial(_create, gan, config, lambda: make_plan(last), len(names)),
