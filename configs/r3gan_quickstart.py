@@ -9,7 +9,7 @@ from stylegan_jax.configs import r3gan
 
 
 def get_config():
-    c = r3gan.networks(32, (96, 96, 64, 32), (12, 12, 8, 4))
+    c = r3gan.networks(32, (96, 96, 48, 16), (12, 12, 6, 2))
     c.name = "r3gan_quickstart"
     c.data.source, c.data.path = "zip", "datasets/emoji64.zip"
     c.data.xflip = False

@@ -44,7 +44,7 @@ FLOAT64_ONLY = ("projected/projected discriminator", "projected/vision transform
 NIGHTLY = {"xl_projected_discriminator"}
 FLOAT32 = {
     "sg2_path_length_skip_8",
-    "sg2_discriminator_skip_8_cond_default_cmap",  # the nearest to its bounds
+    "sg2_discriminator_resnet_16_cond_mb2x2",
     "sg3_generator_r_16_clamp",
     "sgv_discriminator_2f_cond",
     "sgv_generator_sum_w",
