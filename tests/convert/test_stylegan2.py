@@ -203,7 +203,6 @@ def test_other_filters(tmp_path):
 @pytest.mark.parametrize(
     ("prefix", "arch"),
     [
-        ("mapping.embed_proj.weight", "stylegan_xl"),
         ("synthesis.motion_encoder.time.weight", "stylegan_v"),
         ("encoder.x", "unknown"),
     ],
