@@ -102,7 +102,9 @@ def test_a_path_that_is_not_there(tmp_path):
 
 
 def test_unknown_network():
-    with pytest.raises(FeatureError, match=r"'incption'; did you mean 'inception'\? known: inception, vgg16"):
+    with pytest.raises(
+        FeatureError, match=r"'incption'; did you mean 'inception'\? known: inception, inception_random, vgg16"
+    ):
         load_features("incption")
 
 
