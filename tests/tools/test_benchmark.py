@@ -314,7 +314,7 @@ def test_data_that_does_not_fit_the_cache_is_left_out(monkeypatch):
         ([RECIPE, "--config.train.batch_sise=3"], "batch_size"),
         ([RECIPE, "--config.data.labels=file", "--device=cpu:0"], "set config.model.label_dim"),
         ([RECIPE, "--wat=train"], "wat"),
-        (["--config=configs/tinny.py"], "there is no file configs/tinny.py"),
+        (["--config=configs/tinny.py"], "there is no recipe configs/tinny.py"),
         (["--what=train"], "--config is missing"),
     ],
 )

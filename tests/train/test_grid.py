@@ -61,5 +61,7 @@ def test_every_toy_has_a_picture_per_cell(name):
     state = r.start()
     before = preview.draw(state, r.frozen)
     preview.compile(state, r.frozen)
-    assert before.shape == (6, *toy.SHAPE) and before.dtype == np.uint8
+    frames = before.shape[1:-3]
+    assert before.shape == (6, *frames, *toy.SHAPE) and before.dtype == np.uint8
+    assert len(frames) == (name == "clips")  # a clip of consecutive frames for every cell
     np.testing.assert_array_equal(preview.draw(state, r.frozen), before)
