@@ -170,14 +170,17 @@ def apply_vgg(params: Params, images: jax.Array, outputs: tuple[str, ...]) -> di
 
 
 def _apply_lpips(stack: Stack, params: Params, images: jax.Array, outputs: tuple[str, ...]) -> dict[str, jax.Array]:
-    """Run a stack on float[n, h, w, 3] in [0, 255] of the size they have; 'lpips' is float32[n, k]."""
-    _, taken = _run(stack, params, layers.normalise(images, MEAN, STD))
+    """Run a stack on float[n, h, w, 3] in [0, 255] of the size they have.
+
+    'lpips' is float32[n, k]; 'pool', float32[n, channels], the mean over the positions of what comes out of the stack.
+    """
+    x, taken = _run(stack, params, layers.normalise(images, MEAN, STD))
     parts = []
-    for k, x in enumerate(taken):
-        norm = jnp.sqrt(jnp.sum(x**2, axis=-1, keepdims=True)) + EPS
-        root = params[f"lin{k}"]["root"].reshape(1, 1, 1, -1) / np.float32(np.sqrt(x.shape[1] * x.shape[2]))
-        parts.append((x / norm * root).reshape(len(images), -1))
-    out = {"lpips": jnp.concatenate(parts, axis=-1)}
+    for k, part in enumerate(taken):
+        norm = jnp.sqrt(jnp.sum(part**2, axis=-1, keepdims=True)) + EPS
+        root = params[f"lin{k}"]["root"].reshape(1, 1, 1, -1) / np.float32(np.sqrt(part.shape[1] * part.shape[2]))
+        parts.append((part / norm * root).reshape(len(images), -1))
+    out = {"lpips": jnp.concatenate(parts, axis=-1), "pool": jnp.mean(x, axis=(1, 2))}
     return {name: out[name] for name in outputs}
 
 
@@ -187,7 +190,7 @@ def _lpips(stack: Stack) -> Network:
         canonical=lambda tensors: _canonical(stack, tensors),
         convert=lambda tensors: _convert_lpips(stack, tensors),
         apply=full_precision(lambda params, images, outputs: _apply_lpips(stack, params, images, outputs)),
-        outputs=lambda params: {"lpips": -1},
+        outputs=lambda params: {"lpips": -1, "pool": _convs(stack)[-1].channels},
         revision=REVISION,
     )
 

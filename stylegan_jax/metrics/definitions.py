@@ -14,7 +14,13 @@ from stylegan_jax.config import suggest
 from stylegan_jax.metrics.errors import MetricError
 
 OUTPUTS: dict[str, dict[str, str]] = {
-    "pool": {"inception": "pool", "vgg16": "fc2", "efficientnet_lite0": "pool", "dinov2": "cls"},
+    "pool": {
+        "inception": "pool",
+        "vgg16": "fc2",
+        "vgg16_lpips": "pool",
+        "efficientnet_lite0": "pool",
+        "dinov2": "cls",
+    },
     "probs": {"inception": "probs_no_bias", "efficientnet_lite0": "probs"},
     "spatial": {"inception": "spatial"},
     "random": {"inception_random": "pool"},
@@ -211,7 +217,7 @@ def _printed(metric: Metric, net: str, count: int, psi: float, classes: str) -> 
     if "{n}" not in template and count != metric.count:
         name += f"_{short(count)}"
     if net != metric.net:
-        name += "_" + net.removesuffix("_lpips")
+        name += "_" + (net.removesuffix("_lpips") if metric.need == "lpips" else net)
     if classes == UNIFORM and _has_own_classes(metric):
         name += "_uniform_classes"
     return name + (f"_psi{psi:g}" if psi != 1 and metric.family != "pairs" else "")

@@ -1,11 +1,12 @@
 """Every feature network against another implementation, whose results lie in peers/results.npz."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from stylegan_jax import features
-from stylegan_jax.features import FeatureError, deit, dinov2, load_features, random_features
+from stylegan_jax.features import FeatureError, deit, dinov2, load_features, random_features, vgg
 from stylegan_jax.features.network import build, random_tensors
 from stylegan_jax.metrics import definitions
 
@@ -95,6 +96,24 @@ def test_lpips_equals_the_lpips_package(name, results):
     images = inputs.images(name)
     got = distance(random_features(name, inputs.SEED), images[:1], images[1:])
     np.testing.assert_allclose(got, results[f"{name}/distance"], rtol=TOLERANCE)
+
+
+def test_what_comes_out_of_the_convolutions_is_averaged_over_positions():
+    net, x = random_features("vgg16_lpips", inputs.SEED), inputs.images("vgg16_lpips")
+    want = jnp.asarray((x - np.asarray(vgg.MEAN)) / np.asarray(vgg.STD), jnp.float32)
+    tensors = random_tensors(vgg.VGG16_LPIPS.shapes(), inputs.SEED)
+    for step in vgg.VGG16:
+        if isinstance(step, vgg.Pool):
+            want = jax.lax.reduce_window(want, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+            continue
+        kernel, bias = (tensors[f"features.{step.index}.{part}"] for part in ("weight", "bias"))
+        want = jax.lax.conv_general_dilated(
+            want, kernel.transpose(2, 3, 1, 0), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        want = jax.nn.relu(want + bias)
+    got = jax.jit(lambda p: net.apply(p, x, ("pool",)))(net.params)["pool"]
+    assert got.shape == (2, net.outputs["pool"]) == (2, 512) and np.asarray(got).std() > 0
+    assert_close(np.asarray(got), np.asarray(want).mean((1, 2)))
 
 
 @pytest.mark.parametrize("name", ["vgg16_lpips", "alexnet_lpips"])

@@ -29,6 +29,7 @@ def test_published_names_are_kept_by_the_published_definitions():
         ("pr50k3", {"features": "inception"}, "pr50k3_inception_precision"),
         ("is50k", {"features": "efficientnet_lite0"}, "classifier_score50k_efficientnet_lite0_mean"),
         ("ppl2_wend", {"features": "alexnet_lpips"}, "ppl2_wend_alexnet"),
+        ("fid5k", {"features": "vgg16_lpips"}, "fd5k_vgg16_lpips"),  # not of vgg16's last layer
         ("fid50k", {"num_images": 1234}, "fid1234"),
         ("fid50k_full", {"num_images": 10_000}, "fid10k_full"),
         ("ppl_zfull", {"num_images": 500}, "ppl_zfull_500"),
