@@ -42,14 +42,14 @@ def code(page: Path) -> list[str]:
     return re.findall(r"`([^`\n]+)`", text)
 
 
-@pytest.mark.parametrize("name", ["coming_from_nvidia.md", "troubleshooting.md"])
+@pytest.mark.parametrize("name", ["coming_from_nvidia.md", "troubleshooting.md", "guides.md"])
 def test_keys_exist(name):
     named = set()
     for text in code(ROOT / "docs" / name):
         for word in re.findall(rf"(?:^|[\s,=-])(?:config\.)?((?:{'|'.join(SECTIONS)})\.\w[\w.]*)", " " + text):
             if not NOT_KEYS.search(word):
                 named.add(word.rstrip("."))
-    assert len(named) > 10
+    assert len(named) > 5
     assert named <= keys(), sorted(named - keys())
 
 
