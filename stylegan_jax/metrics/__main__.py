@@ -207,6 +207,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(json.dumps(row, allow_nan=False), flush=True)
                 if out is not None:
                     print(json.dumps(row, allow_nan=False), file=out, flush=True)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from where its pass was stored", file=sys.stderr)
+        return 130
     except Exception as error:
         told = shortage.explain(error, f"lower --batch={args.batch} or --num_images", args.out)
         if not told and not isinstance(error, StyleganError | OSError):

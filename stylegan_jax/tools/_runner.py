@@ -82,7 +82,7 @@ def write_record(path: Path, content: dict[str, Any]) -> None:
 def run(
     parser: argparse.ArgumentParser, action: Callable[[argparse.Namespace], str], argv: Sequence[str] | None
 ) -> int:
-    """Parse, act, print the sentence that `action` returns; a mistake prints one line and returns exit code 2."""
+    """Parse, act, print the sentence that `action` returns; a mistake is one line and exit code 2, Ctrl-C 130."""
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")  # notes of `load_model`
     from stylegan_jax.runtime.compiling import use_compilation_cache
@@ -96,6 +96,10 @@ def run(
                 raise ValueError(f"--{flag} is empty; write a path after the =")
         use_compilation_cache("auto")
         print(action(args))
+    except KeyboardInterrupt:
+        _give_back()
+        print("interrupted", file=sys.stderr)
+        return 130
     except Exception as error:
         _give_back()
         told = shortage.explain(error, less_memory(args), getattr(args, "out", None))

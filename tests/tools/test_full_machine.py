@@ -58,6 +58,19 @@ def test_too_little_memory_names_the_amount_and_what_helps(classes_model, tmp_pa
     assert not out.exists()  # so that a smaller --batch finds it free
 
 
+def test_ctrl_c_leaves_one_line_and_the_folder_free(classes_model, tmp_path, monkeypatch, capsys):
+    def drawer(gan, kind):
+        def run(*arrays):
+            raise KeyboardInterrupt
+
+        return run
+
+    monkeypatch.setattr(trained, "_drawer", drawer)
+    assert sample.main([f"--model={classes_model}", "--class=0", "--seeds=0", f"--out={tmp_path / 'out'}"]) == 130
+    assert capsys.readouterr().err.strip().splitlines()[-1] == "interrupted"
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("tool", "more"),
     [
