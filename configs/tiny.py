@@ -25,7 +25,7 @@ def get_config():
     c.log.tick_kimg = 0.064
     c.log.grid_ticks = 4
     c.log.checkpoint_ticks = 1
-    c.log.tensorboard = False
+    c.log.trackers = ()
     c.log.grid_columns = 4
     c.log.grid_rows = 2
     return c

@@ -12,6 +12,7 @@ from typing import Any
 from stylegan_jax.base.errors import ConfigError, suggest
 from stylegan_jax.base.flags import expand_home
 from stylegan_jax.config.fields import ExperimentConfig, ModelConfig
+from stylegan_jax.config.older import renewed
 from stylegan_jax.config.rules import check_model, validate
 
 
@@ -22,7 +23,7 @@ def from_dict(tree: Any) -> ExperimentConfig:
         ConfigError: unknown key, wrong type, or a value that breaks a rule.
     """
     plain = tree.to_dict() if hasattr(tree, "to_dict") else tree
-    config = _build(ExperimentConfig, plain, "")
+    config = _build(ExperimentConfig, renewed(plain), "")
     validate(config)
     return config
 

@@ -416,7 +416,11 @@ class LogConfig:
         "", "also keep the checkpoint with the best value of this name in stats.jsonl, as 'loss/d_penalty'; '': no"
     )
     best_mode: str = field("min", "which values are better", choices=("min", "max"))
-    tensorboard: bool = field(True, "write TensorBoard events")
+    trackers: tuple[str, ...] = field(
+        ("tensorboard",),
+        "where scalars and grids go besides stats.jsonl and grids/: any of tensorboard, wandb (an extra): names in "
+        "train.trackers.TRACKERS; (): nowhere else",
+    )
     grid_columns: int = field(8, "images per row of a grid", above=0)
     grid_rows: int = field(6, "rows of a grid", above=0)
     progress_bar: bool = field(True, "live bar when the error output is a terminal")

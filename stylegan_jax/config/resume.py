@@ -7,6 +7,7 @@ from typing import Any
 
 from stylegan_jax.base.trees import flatten
 from stylegan_jax.config.fields import ExperimentConfig
+from stylegan_jax.config.older import renewed
 
 # Keys that may differ between a checkpoint and the command that resumes it; all others decide what is computed.
 RESUMABLE_KEYS = (
@@ -35,7 +36,7 @@ RESUMABLE_KEYS = (
 
 def completed(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stored `to_dict` tree in which keys that did not exist when it was written have their defaults."""
-    return _overlay(ExperimentConfig().to_dict(), saved)
+    return _overlay(ExperimentConfig().to_dict(), renewed(saved))
 
 
 def _overlay(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

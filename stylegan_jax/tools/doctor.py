@@ -53,6 +53,7 @@ OPTIONAL = {
     ),
     "metrics": Optional(("sklearn",), "stylegan-jax[metrics]", "metrics --metrics=ls (linear separability)"),
     "onnx": Optional(("onnx",), "stylegan-jax[onnx]", "export --to=onnx, export --to=web"),
+    "wandb": Optional(("wandb",), "stylegan-jax[wandb]", "train --config.log.trackers=\"('wandb',)\""),
     "lsun": Optional(("lmdb",), "stylegan-jax[lsun]", "prepare --source=NAME_lmdb"),
     "tensorflow": Optional(
         ("tensorflow", "tensorflow_datasets"),

@@ -52,6 +52,7 @@ from stylegan_jax.train.startup import (
 from stylegan_jax.train.state import TrainState
 from stylegan_jax.train.task import Frozen, Task
 from stylegan_jax.train.tasks import make_task
+from stylegan_jax.train.trackers import Trackers, check_trackers
 
 if TYPE_CHECKING:
     from stylegan_jax.metrics.training import Evaluator
@@ -102,6 +103,7 @@ def train(
             make_folder(folder)
             if jax.process_index() == 0:
                 stack.enter_context(lock)
+                check_trackers(config)
             opened = source or stack.enter_context(
                 contextlib.closing(open_source(config.data, config.model.image_shape))
             )
@@ -262,8 +264,7 @@ class Run:
             if step == self.first:
                 jax.block_until_ready(state.step)
                 self.bar.line(f"first step done {report.process_seconds():.1f} s after the start of the process")
-                if self.board is not None:
-                    self.board.start()
+                self.trackers.start()
             self.bar.update(level.batch_size / 1000)
             due = schedule.due(self.config, step + 1)
             metrics = self._evaluate(state, step + 1, stop) if due.metrics and is_grown(self.config, step + 1) else {}
@@ -382,14 +383,13 @@ class Run:
             averages.remove_newer(self.folder, done)
         self.clock = report.Clock(done, end)
         self.bar = report.Bar(log.progress_bar, self.is_chief, end / 1000, done / 1000)
-        self.stats = self.board = None
+        self.stats = None
+        self.trackers = Trackers(self.folder, first, self.config, self.is_chief)
         if self.is_chief:
             self.stats = records.StatsFile(self.folder / "stats.jsonl", first)
             if (self.folder / "metrics.jsonl").exists():
                 records.StatsFile(self.folder / "metrics.jsonl", first).close()
-            if log.tensorboard:
-                self.board = report.TensorBoard(self.folder / "tensorboard", first)
-        for opened in (self.board, self.stats, self.bar):
+        for opened in (self.trackers, self.stats, self.bar):
             if opened is not None:
                 stack.callback(opened.close)
 
@@ -431,10 +431,8 @@ class Run:
             row |= {"metrics": metrics} if metrics else {}
             assert self.stats is not None
             self.stats.write(row | {"timing": timing, "memory": memory})
-            if self.board is not None:
-                self.board.scalars(
-                    step, means | metrics | {f"timing/{k}": v for k, v in timing.items()} | {"kimg": nimg / 1000}
-                )
+            shown = means | metrics | {f"timing/{k}": v for k, v in timing.items()} | {"kimg": nimg / 1000}
+            self.trackers.scalars(step, shown)
             self.bar.line(report.progress_line(tick, nimg, timing, memory, means, self.task.short))
         return state.replace(stats=self.layout.place(terms.empty(len(self.task.terms))))
 
@@ -447,8 +445,7 @@ class Run:
         grids = {"fakes": report.save_grid(folder, f"fakes_{nimg:09d}", pixels, columns, self.config.data.fps)}
         if step == 0:
             grids["reals"] = self._draw_reals()
-        if self.board is not None:
-            self.board.images(step, grids)
+        self.trackers.images(step, grids)
 
     def _draw_reals(self) -> Any:
         """Write the grid of the first images of the data set, on one process; return it."""

@@ -11,6 +11,7 @@ from stylegan_jax.data.images import FILTERS
 from stylegan_jax.losses import regularizers
 from stylegan_jax.losses.adversarial import LOSSES
 from stylegan_jax.ops.bias_act import ACTIVATIONS
+from stylegan_jax.train.trackers import TRACKERS
 
 REGISTRIES: dict[str, Collection[str]] = {
     "model.activation": ACTIVATIONS,
@@ -39,4 +40,7 @@ def check_config(config: ExperimentConfig) -> None:
                 f"config.loss.d_reg is {config.loss.d_reg!r}; {name!r} is no penalty; "
                 f"{suggest(name, ['none', *regularizers.PENALTIES])}; join several by +, as 'r1+r2'"
             )
+    for name in config.log.trackers:
+        if name not in TRACKERS:
+            raise ConfigError(f"config.log.trackers is {config.log.trackers}; {suggest(name, list(TRACKERS))}")
     diffaugment.policies(config.augment.diffaugment)

@@ -104,7 +104,7 @@ class TensorBoard:
             self._make = EventFile
         except Exception as error:  # whatever an import may raise, training goes on
             self._failed = True
-            advice = "pip install tensorboard, or set config.log.tensorboard=False"
+            advice = "pip install tensorboard, or take it out of config.log.trackers"
             _log.warning("no TensorBoard events, since its package cannot be imported: %r; %s", error, advice)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:

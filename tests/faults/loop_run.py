@@ -43,7 +43,7 @@ STAGES = {
 
 def make_config(recipe: Any, **changes: Any) -> ExperimentConfig:
     tree = recipe.get_config() if isinstance(recipe, types.ModuleType) else recipe
-    own = {"log__progress_bar": False, "log__tensorboard": False, "train__num_devices": 1}
+    own = {"log__progress_bar": False, "log__trackers": (), "train__num_devices": 1}
     tree.update_from_flattened_dict({k.replace("__", "."): v for k, v in (own | changes).items()})
     return from_dict(tree)
 

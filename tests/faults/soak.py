@@ -35,7 +35,7 @@ Row = dict[str, float]
 def train_command(workdir: Path, options: Sequence[str]) -> list[str]:
     """Return the command that trains until it is stopped: ticks of 256 steps, a grid every 4, a checkpoint every 8."""
     own = {"train.total_kimg": 1e6, "log.tick_kimg": 2.048, "log.checkpoint_ticks": 8, "log.grid_ticks": 4}
-    own |= {"log.tensorboard": True, "log.progress_bar": False, "log.keep_best": "metric/fid40"}
+    own |= {"log.trackers": ("tensorboard",), "log.progress_bar": False, "log.keep_best": "metric/fid40"}
     own |= {"eval.metrics": "fid5k,pr50k3", "eval.num_images": 40, "eval.batch": 8, "eval.ticks": 8}
     command = [sys.executable, os.fspath(HERE / "soak_main.py"), f"--config={HERE.parents[1]}/configs/tiny.py"]
     return [*command, f"--workdir={workdir}", *(f"--config.{k}={v}" for k, v in own.items()), *options]

@@ -37,7 +37,7 @@ class Command:
             "PYTHONUNBUFFERED": "1",
         }
         own = {"train.batch_size": BATCH, "train.total_kimg": steps * BATCH / 1000}
-        own |= {"log.tick_kimg": 4 * BATCH / 1000, "log.tensorboard": False, "model.compute_dtype": "float32"}
+        own |= {"log.tick_kimg": 4 * BATCH / 1000, "log.trackers": (), "model.compute_dtype": "float32"}
         own |= {"loss.pl_weight": 0.0, "loss.d_reg_interval": 4}  # three programs to compile
         self.arguments = [f"--config.{key}={value}" for key, value in own.items()]
 

@@ -13,7 +13,7 @@ STEADY = {"rss_mib": 1000.0, "used_mib": 300.0, "files": 6.0, "threads": 30.0, "
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_soak_watches_the_training_and_stops_it(tmp_path: Path):
-    short = {"log.tick_kimg": 0.064, "log.tensorboard": False, "loss.pl_weight": 0.0, "loss.d_reg": "none"}
+    short = {"log.tick_kimg": 0.064, "log.trackers": (), "loss.pl_weight": 0.0, "loss.d_reg": "none"}
     short |= {"eval.metrics": "", "log.keep_best": ""}  # fewer programs to compile
     code = soak.soak(tmp_path, 2.5, 0.1, [f"--config.{key}={value}" for key, value in short.items()])
     log = (tmp_path / "soak.log").read_text()

@@ -33,7 +33,7 @@ EMOJI = Path(__file__).parents[2] / "datasets/emoji64.zip"
 CHANGES = {"channel_max": 8, "z_dim": 8, "w_dim": 8, "mapping_layers": 1}
 CHANGES = {f"model.{k}": v for k, v in CHANGES.items()} | {"train.total_kimg": 0.32, "train.batch_size": 4}
 CHANGES |= {"growing.train_kimg": 0.064, "growing.fade_kimg": 0.064, "growing.batch_sizes": (8, 8)}
-CHANGES |= {"log.tick_kimg": 0.064, "log.grid_ticks": 1, "log.checkpoint_ticks": 1, "log.tensorboard": False}
+CHANGES |= {"log.tick_kimg": 0.064, "log.grid_ticks": 1, "log.checkpoint_ticks": 1, "log.trackers": ()}
 CHANGES |= {"log.grid_columns": 4, "log.grid_rows": 2, "log.progress_bar": False, "train.num_devices": 1}
 CHANGES |= {"data.path": str(EMOJI), "data.subset": 64, "train.posthoc_ema": (0.1,)}
 

@@ -42,7 +42,7 @@ def make_config(path, cache, **changes):
     c.train.batch_size, c.train.total_kimg, c.train.num_devices = 4, 0.048, 1
     c.train.compilation_cache = str(cache)
     c.log.tick_kimg, c.log.checkpoint_ticks, c.log.grid_ticks = 0.024, 1, 1
-    c.log.grid_columns, c.log.grid_rows, c.log.tensorboard = 2, 2, False
+    c.log.grid_columns, c.log.grid_rows, c.log.trackers = 2, 2, ()
     c.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
     return from_dict(c)
 

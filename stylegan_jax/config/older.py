@@ -1,0 +1,20 @@
+"""Keys that have been replaced: what recipes and stored configurations of older versions say, in the keys of today."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def renewed(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return nested dicts of a configuration with today's keys; the given ones are not changed.
+
+    `log.tensorboard` became a name in `log.trackers`.
+    """
+    log = tree.get("log")
+    if not isinstance(log, Mapping) or not isinstance(log.get("tensorboard"), bool):
+        return tree
+    rest = {key: value for key, value in log.items() if key != "tensorboard"}
+    if not log["tensorboard"]:
+        rest["trackers"] = tuple(name for name in rest.get("trackers", ()) if name != "tensorboard")
+    return {**tree, "log": rest}
