@@ -46,6 +46,7 @@ CONFINED = {
     "tensorflow": (("stylegan_jax.data",), True),
     "tensorflow_datasets": (("stylegan_jax.data",), True),
     "clu": (("stylegan_jax.train.report",), True),
+    "wandb": (("stylegan_jax.train.trackers",), True),
     "huggingface_hub": (("stylegan_jax.sampling.hub",), True),
     "onnx": (("stylegan_jax.onnx", "stylegan_jax.sampling.onnx_files"), True),
     "pickle": (("stylegan_jax.convert",), False),
