@@ -97,7 +97,7 @@ class WeightsAndBiases:
 
     def _run(self) -> None:
         try:
-            import wandb
+            import wandb  # pyright: ignore[reportMissingImports]
 
             run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "stylegan_jax"),
@@ -175,7 +175,7 @@ def _check_key() -> None:
     silent = ("offline", "dryrun", "disabled")
     if os.environ.get("WANDB_MODE") in silent or os.environ.get("WANDB_API_KEY"):
         return
-    import wandb
+    import wandb  # pyright: ignore[reportMissingImports]
 
     if wandb.setup().settings.mode in silent or wandb.login(prompt=False):  # the first: `wandb offline` in this folder
         return
