@@ -3,6 +3,7 @@
 - Names are relative, with `/`: backslashes count as `/`, `./` as nothing, accents in their composed form.
 - What lies below a hidden folder (any part begins with a dot) or below one that a system makes is left out.
 - A picture is what begins like one, and what has the suffix of one. Leftovers of editors and downloads are none.
+- Video files are no pictures: the data set tool makes frames of them.
 - Of several zip members with one name, equal ones count once; else the last is taken, as unzip does.
 - Everything that is left out is counted.
 """
@@ -31,7 +32,13 @@ LEFTOVERS = (
     "~", ".bak", ".orig", ".old", ".tmp", ".part", ".partial", ".crdownload", ".download", ".swp",
 )  # fmt: skip
 """Ends of the names of copies that editors and of halves that downloads leave."""
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv", ".flv", ".ogv", ".3gp",
+    ".mxf", ".y4m", ".ivf",
+)  # fmt: skip
+"""Of files that hold videos; of files with another suffix, the first bytes decide."""
 _SHOWN = 5
+_STILL_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis", b"crx ", b"M4A ", b"M4B ")
 _PLAIN = re.compile(r"[A-Za-z0-9_][\w.-]*(?:/[A-Za-z0-9_][\w.-]*)*", re.ASCII)
 
 
@@ -47,6 +54,7 @@ class Contents:
         linked: names of links to folders, which are not followed; they are in `bad`, too.
         jsons: (folder with '/' at its end, '' at the root; place in the list) of each dataset.json, the root's first.
         hidden: what lies below hidden and system folders, by that folder.
+        videos: (name, place in the list) of each video file, sorted; they are in `others`, too.
         others: what is no picture, by suffix.
         repeated: names of which the last of several members is taken.
     """
@@ -57,6 +65,7 @@ class Contents:
     folders: set[str] = dataclasses.field(default_factory=set)
     linked: list[str] = dataclasses.field(default_factory=list)
     jsons: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    videos: list[tuple[str, int]] = dataclasses.field(default_factory=list)
     hidden: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     others: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     repeated: list[str] = dataclasses.field(default_factory=list)
@@ -136,6 +145,9 @@ def list_contents(
             _add(out, pictures, name, i, identity)
         elif kind == "unread":
             out.bad.append((name, "this format is not read; re-save as PNG"))
+        elif kind == "video":
+            out.videos.append((name, i))
+            out.others[_suffix(last)] += 1
         elif kind:
             out.others[kind] += 1
     out.folders |= {name for name in map(clean_name, folders) if not hidden_part(name)}
@@ -146,8 +158,8 @@ def list_contents(
             out.bad.append((name, "a link to a folder, which is not followed; copy it, or use its target"))
     out.names = sorted(pictures)
     out.numbers = [pictures[name] for name in out.names]
-    out.bad.sort()
-    out.jsons.sort()
+    for listed in (out.bad, out.jsons, out.videos):
+        listed.sort()
     return out
 
 
@@ -186,16 +198,31 @@ def hidden_part(name: str) -> str:
 
 
 def _kind_of(last: str, head: Callable[[], bytes]) -> str:
-    """Return 'picture', 'unread' (a kind of picture that is not read), or the suffix of something else."""
-    lower = last.lower()
-    suffix = os.path.splitext(lower)[1]
+    """Return 'picture', 'unread' (a kind of picture that is not read), 'video', or the suffix of something else."""
+    lower, suffix = last.lower(), _suffix(last)
     if lower.endswith(LEFTOVERS):
         return "~" if lower.endswith("~") else suffix
     if suffix in images.SUFFIXES:
         return "picture"
-    if suffix not in images.RAW_SUFFIXES and images.begins_like_image(head()):
+    if suffix in VIDEO_SUFFIXES:
+        return "video"
+    begin = head()
+    if suffix not in images.RAW_SUFFIXES and images.begins_like_image(begin):
         return "picture"
-    return "unread" if suffix in images.OTHER_SUFFIXES else suffix or "without a suffix"
+    if suffix in images.OTHER_SUFFIXES:
+        return "unread"
+    return "video" if begins_like_video(begin) else suffix
+
+
+def _suffix(last: str) -> str:
+    return os.path.splitext(last.lower())[1] or "without a suffix"
+
+
+def begins_like_video(head: bytes) -> bool:
+    """Say whether a file that begins with these bytes (16 are enough) is MP4, MOV, WebM, Matroska or AVI."""
+    is_iso = head[4:8] == b"ftyp" and head[8:12] not in _STILL_BRANDS
+    is_avi = head.startswith(b"RIFF") and head[8:12] == b"AVI "
+    return is_iso or is_avi or head.startswith(b"\x1a\x45\xdf\xa3")
 
 
 def by_subfolder(contents: Contents) -> tuple[dict[str, int], list[str], str]:

@@ -63,6 +63,8 @@ def no_image_error(files: Files) -> DataError:
     """Return the error of a folder or zip without a picture; it says what there is instead."""
     lines = "".join(f"\n  {printable(name)}: {reason}" for name, reason in files.bad[:SHOWN])
     lines += "".join(f"\n  {line}" for line in files.contents.notes())
+    if files.contents.videos:
+        lines += "\n  python -m stylegan_jax.data.prepare makes folders of frames of video files"
     return DataError(f"{files.where}: no image in it that can be read; looked for {', '.join(images.SUFFIXES)}{lines}")
 
 

@@ -45,9 +45,13 @@ class FolderFiles:
         with self.open(index) as file:
             return file.read(images.MAX_BYTES)
 
+    def path(self, number: int) -> str:
+        """Return the path of a file, by its place in the list that `contents` was made of."""
+        return os.path.join(self.where, self._found[number])
+
     def open(self, index: int) -> BinaryIO:
         """Open one file."""
-        path = os.path.join(self.where, self._found[self.contents.numbers[index]])
+        path = self.path(self.contents.numbers[index])
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             raise BadImage("not a regular file")
@@ -57,7 +61,7 @@ class FolderFiles:
 
     def _head(self, number: int) -> bytes:
         """Return the first bytes of a file; none where it cannot be read."""
-        path = os.path.join(self.where, self._found[number])
+        path = self.path(number)
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):
                 return b""
@@ -72,7 +76,7 @@ class FolderFiles:
         Raises:
             DataError: it cannot be read, or is too large.
         """
-        path = os.path.join(self.where, self._found[number])
+        path = self.path(number)
         try:
             with open(path, "rb") as file:
                 return file.read(MAX_JSON_BYTES + 1)

@@ -55,6 +55,11 @@ class LabelTable(NamedTuple):
             f"{shown}; move them into the subfolder of their class"
         )
 
+    def classes(self, names: Sequence[str]) -> int:
+        """Return how many classes the labels of images are of, 0 for other labels; raises DataError as `labels`."""
+        labels = self.labels([name for name in names if self.table is not None and name in self.table])
+        return labels.dim if labels.kind == "classes" else 0
+
     def labels(self, names: Sequence[str]) -> Labels:
         """Return the labels of images that all have one; raises DataError for labels of mixed kinds."""
         return no_labels(len(names)) if self.table is None else labels_of(self.table, names, self.where, self.names)

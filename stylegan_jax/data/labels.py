@@ -141,14 +141,15 @@ def from_array(values: np.ndarray, count: int, where: str, names: Sequence[str] 
     return labels
 
 
-def describe(kind: str, counts: Sequence[int], names: Sequence[str], total: int) -> list[str]:
+def describe(kind: str, counts: Sequence[int], names: Sequence[str], total: int, unit: str = "image") -> list[str]:
     """Return lines about the classes of a data set, with a warning for what is doubtful.
 
     Args:
         kind: `Labels.kind`.
         counts: `Labels.counts`.
         names: of the classes, or ().
-        total: number of images.
+        total: number of examples.
+        unit: what an example is.
     """
     if not counts:
         return []
@@ -156,23 +157,23 @@ def describe(kind: str, counts: Sequence[int], names: Sequence[str], total: int)
     shown = [f"{name(i)}: {n}" for i, n in enumerate(counts) if n or names or kind == "multi-hot"]
     what = "class" if kind == "classes" else "entry of the labels"
     more = f", … and {len(shown) - _CLASSES_SHOWN} more" if len(shown) > _CLASSES_SHOWN else ""
-    lines = [f"images per {what}: {', '.join(shown[:_CLASSES_SHOWN])}{more}"]
+    lines = [f"{unit}s per {what}: {', '.join(shown[:_CLASSES_SHOWN])}{more}"]
     empty = [i for i, n in enumerate(counts) if not n]
     if kind == "classes" and not names and len(empty) > len(counts) / 2:
         lines.append(
-            f"warning: {len(counts) - len(empty)} different labels up to {len(counts) - 1} for {total} images look "
+            f"warning: {len(counts) - len(empty)} different labels up to {len(counts) - 1} for {total} {unit}s look "
             "like ids rather than class numbers, which count from 0 without gaps"
         )
     elif kind == "classes" and not names and empty == [0]:
-        lines.append("warning: no image has class 0: do the classes count from 1? Class numbers count from 0")
+        lines.append(f"warning: no {unit} has class 0: do the classes count from 1? Class numbers count from 0")
     elif empty:
         which = ", ".join(name(i) for i in empty[:_CLASSES_SHOWN])
         more = f", … and {len(empty) - _CLASSES_SHOWN} more" if len(empty) > _CLASSES_SHOWN else ""
-        lines.append(f"warning: no image of {which}{more}")
+        lines.append(f"warning: no {unit} of {which}{more}")
     if kind == "classes" and len(counts) == 1:
-        lines.append(f"warning: all images are of one class ({name(0)}), which teaches nothing; use labels 'none'")
+        lines.append(f"warning: all {unit}s are of one class ({name(0)}), which teaches nothing; use labels 'none'")
     elif kind == "classes" and total > 2 and max(counts) == 1:
-        lines.append("warning: every image has a class of its own; are the labels ids?")
+        lines.append(f"warning: every {unit} has a class of its own; are the labels ids?")
     if twice := sorted({n for n in names if names.count(n) > 1}):
         which = ", ".join(map(printable, twice[:_CLASSES_SHOWN]))
         lines.append(f"warning: several classes have the same name, but different numbers: {which}")

@@ -63,10 +63,11 @@ class VideoSource(FileSource):
         number = np.arange(len(self._keep)) if keep is None else keep
         by_video: dict[str, list[tuple[Any, int]]] = {}
         for place, i in enumerate(number):
-            folder, _, last = self.name(int(i)).rpartition("/")
-            by_video.setdefault(folder, []).append((_natural(last), place))
-        whole = {video: found for video, found in by_video.items() if len(found) == self._listed[video]}
-        names = tuple(sorted(whole, key=_natural))
+            name = self.name(int(i))
+            by_video.setdefault(folder_of(name), []).append((natural(name.rpartition("/")[2]), place))
+        listed = self._count_frames()
+        whole = {video: found for video, found in by_video.items() if len(found) == listed[video]}
+        names = tuple(sorted(whole, key=natural))
         frames = [place for video in names for _, place in sorted(whole[video])]
         lengths = np.array([len(whole[video]) for video in names], np.int64)
         return Videos(names, np.array(frames, np.int64), np.cumsum(lengths) - lengths, lengths)
@@ -91,13 +92,11 @@ class VideoSource(FileSource):
         """Return the name of an image."""
         return self._files.names[int(self._keep[index])]
 
-    @property
-    def _listed(self) -> dict[str, int]:
-        """How many frames each video has, those that cannot be used included."""
+    def _count_frames(self) -> dict[str, int]:
+        """Return how many frames each video has, those that cannot be used included."""
         counts: dict[str, int] = {}
         for name in [*self._files.names, *(name for name, _ in self._files.bad)]:
-            folder = name.rpartition("/")[0]
-            counts[folder] = counts.get(folder, 0) + 1
+            counts[folder_of(name)] = counts.get(folder_of(name), 0) + 1
         return counts
 
 
@@ -145,7 +144,6 @@ def read_video_labels(files: Labelled, wanted: str) -> LabelTable:
         DataError: as there, and frames of one video with different labels.
     """
     names = files.contents.names
-    folder_of = lambda name: name.rpartition("/")[0]
     if wanted == "subfolders":
         numbers, classes, _ = by_subfolder(Contents(names=sorted({folder_of(name) for name in names} - {""})))
         if not numbers:
@@ -197,7 +195,12 @@ def open_video(data: DataConfig, image_shape: tuple[int, int, int]) -> VideoSour
         raise
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
+def folder_of(name: str) -> str:
+    """Return the name of the video to which a frame belongs; '' at the top."""
+    return name.rpartition("/")[0]
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
     """Return a key that sorts '2' before '10'."""
     parts = re.split(r"(\d+)", name)
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]

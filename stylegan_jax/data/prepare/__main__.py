@@ -56,8 +56,37 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--max_megapixels", type=int, default=64, metavar="N", help="larger images are left out (default: %(default)s)"
     )
+    p.add_argument(
+        "--content",
+        default="auto",
+        help="of a folder or zip: images; videos: video files, GIFs, animated WebP; frames: each folder that holds "
+        "pictures is a video; auto: images or videos, whichever there are (default)",
+    )
+    p.add_argument(
+        "--fps", type=float, help="of videos: frames per second to write (default: the frames that there are)"
+    )
+    p.add_argument("--skip_frames", type=int, default=0, metavar="N", help="of each video, leave out the first N")
+    p.add_argument(
+        "--max_frames", type=int, default=0, metavar="N", help="then take N of each video at most (default: all)"
+    )
+    p.add_argument(
+        "--chunk_frames",
+        type=int,
+        default=0,
+        metavar="N",
+        help="cut each video into videos of N frames, without the rest",
+    )
+    p.add_argument(
+        "--min_frames",
+        type=int,
+        default=3,
+        metavar="N",
+        help="videos that are shorter are left out (default: %(default)s)",
+    )
     p.add_argument("--split", default="train", help="of CIFAR and tfds sources (default: train)")
-    p.add_argument("--max_images", type=int, default=0, help="write only the first so many (default: all)")
+    p.add_argument(
+        "--max_images", type=int, default=0, help="write only the first so many images or videos (default: all)"
+    )
     p.add_argument("--duplicates", default="keep", help="keep or drop images of the same pixels (default: keep)")
     p.add_argument("--workers", type=int, default=os.cpu_count() or 2, help="threads (default: %(default)s)")
     p.add_argument("--strict", action="store_true", help="write nothing if any image cannot be used")
@@ -110,8 +139,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _bar(results: Iterable[Any], expected: int) -> Iterable[Any]:
     from tqdm import tqdm
 
+    unit = "image" if expected else "frame"
     often = 0.2 if sys.stderr.isatty() else 30.0
-    return tqdm(results, total=expected, unit="image", mininterval=often, maxinterval=often, dynamic_ncols=True)
+    return tqdm(results, total=expected or None, unit=unit, mininterval=often, maxinterval=often, dynamic_ncols=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,15 +26,45 @@ class Example(NamedTuple):
     load: Callable[[], bytes | np.ndarray]
 
 
+class Frame(NamedTuple):
+    """A frame of a video.
+
+    Attributes:
+        load: returns its pixels uint8[h, w, c], or the bytes of an image; called once, in a thread; raises BadImage or
+            OSError.
+        time: seconds from the first frame's; 0 where frames have no times.
+        duration: seconds for which it is shown; 0 where frames have no times.
+    """
+
+    load: Callable[[], bytes | np.ndarray]
+    time: float = 0.0
+    duration: float = 0.0
+
+
+class Video(NamedTuple):
+    """One video of a source.
+
+    Attributes:
+        name: its name there, for the report.
+        label: its label, None without one.
+        frames: yields its frames in order, one decoded after another; raises BadImage or OSError.
+    """
+
+    name: str
+    label: Label
+    frames: Callable[[], Iterator[Frame]]
+
+
 @dataclasses.dataclass
 class Examples:
     """An opened source.
 
     Attributes:
-        kind: 'folder', 'zip', 'lsun', 'cifar', 'mnist', 'tfrecords' or 'tfds'.
+        kind: 'folder', 'zip', 'file', 'lsun', 'cifar', 'mnist', 'tfrecords' or 'tfds'.
         name: of the file or folder, without what leads to it.
-        examples: read once, in order.
+        examples: read once, in order; of videos none.
         count: how many there are.
+        videos: of a source of videos; None: of images.
         labelled: whether examples have labels; one without is then bad.
         label_names: class names, empty when unknown.
         classes: how many classes the labels of all examples are of; 0 when unknown, or when they are no class numbers.
@@ -48,6 +78,7 @@ class Examples:
     name: str
     examples: Iterable[Example]
     count: int
+    videos: Sequence[Video] | None = None
     labelled: bool = False
     label_names: tuple[str, ...] = ()
     classes: int = 0

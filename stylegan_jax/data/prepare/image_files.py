@@ -8,17 +8,20 @@ import os
 from stylegan_jax.data.errors import DataError
 from stylegan_jax.data.files import Files, no_image_error
 from stylegan_jax.data.folder_source import FolderFiles
-from stylegan_jax.data.label_files import LabelTable, read_labels
+from stylegan_jax.data.label_files import read_labels
+from stylegan_jax.data.prepare import video_examples
 from stylegan_jax.data.prepare.examples import Example, Examples
+from stylegan_jax.data.prepare.options import Options
 from stylegan_jax.data.zip_source import ZipFiles
 
 
-def open_files(path: str, wanted: str) -> Examples:
-    """Open a folder (with its subfolders) or a zip.
+def open_files(path: str, options: Options) -> Examples:
+    """Open a folder (with its subfolders) or a zip, of images or of videos.
 
     Args:
         path: of the folder or zip.
-        wanted: labels: 'auto' (dataset.json where there is one), 'file' (it must be there), 'subfolders' or 'none'.
+        options: `content` says which; `labels`: 'auto' (dataset.json where there is one), 'file' (it must be there),
+            'subfolders' or 'none'.
 
     Raises:
         DataError: not a zip, no image, or labels that cannot be read.
@@ -26,10 +29,13 @@ def open_files(path: str, wanted: str) -> Examples:
     kind = "folder" if os.path.isdir(path) else "zip"
     files = FolderFiles(path) if kind == "folder" else ZipFiles(path)
     try:
+        content = video_examples.content_of(files) if options.content == "auto" else options.content
+        if content != "images":
+            return video_examples.open_videos(path, kind, files, content, options)
         if not files.names:
             raise _nothing_in(files)
-        labels = read_labels(files, wanted)
-        classes = _classes(files, labels)
+        labels = read_labels(files, options.labels)
+        classes = labels.classes(files.names)
     except BaseException:
         files.close()
         raise
@@ -51,12 +57,6 @@ def open_files(path: str, wanted: str) -> Examples:
         notes=[*files.contents.notes(), *labels.notes],
         close=files.close,
     )
-
-
-def _classes(files: Files, table: LabelTable) -> int:
-    """Return how many classes the labels are of, 0 for other labels; labels of mixed kinds are an error."""
-    labels = table.labels([name for name in files.names if table.table is not None and name in table.table])
-    return labels.dim if labels.kind == "classes" else 0
 
 
 def _nothing_in(files: Files) -> DataError:

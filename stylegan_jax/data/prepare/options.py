@@ -6,11 +6,15 @@ import dataclasses
 
 from stylegan_jax.data import images
 from stylegan_jax.data.errors import DataError
-from stylegan_jax.data.prepare.convert import ALPHAS, TRANSFORMS
+from stylegan_jax.data.prepare.convert import ALPHAS, TRANSFORMS, Recipe
 
+CONTENTS = ("auto", "images", "videos", "frames")
 LABELS = ("auto", "file", "subfolders", "none")
 DUPLICATES = ("keep", "drop")
 MAX_SIDE = 8192
+MAX_FPS = 1000
+OF_VIDEOS = ("fps", "skip_frames", "max_frames", "chunk_frames", "min_frames")
+"""Options that images do not have."""
 MAX_MEGAPIXELS = 2000
 """As RGB that is 6 GB, for each of --workers."""
 
@@ -31,11 +35,18 @@ class Options:
         depth: bits that the values of images with 16 bits per channel use; 12: 4095 is white.
         max_megapixels: larger images are left out; 1: 2^20 pixels.
         split: 'train', 'test' or another of tensorflow_datasets; read by CIFAR and tfds sources.
-        max_images: write so many at most, the first ones; 0: all.
+        max_images: write so many at most, the first ones (of videos: videos); 0: all.
         duplicates: 'keep' or 'drop' images whose pixels were there before.
         strict: raise an error on bad images instead of leaving them out.
         overwrite: replace what is at dest.
         workers: threads.
+        content: one of CONTENTS: 'videos' reads video files and animations, 'frames' takes each folder that holds
+            pictures for a video; 'auto': videos where there are video files, or more animations than other pictures.
+        fps: frames per second to write; None: frame after frame as they are.
+        skip_frames: of each video, leave out the first so many of these frames.
+        max_frames: then take so many of each video at most; 0: all.
+        chunk_frames: cut each video into videos of so many frames, without a rest that is shorter; 0: whole videos.
+        min_frames: shorter videos are left out.
     """
 
     source: str
@@ -54,6 +65,12 @@ class Options:
     strict: bool = False
     overwrite: bool = False
     workers: int = 2
+    content: str = "auto"
+    fps: float | None = None
+    skip_frames: int = 0
+    max_frames: int = 0
+    chunk_frames: int = 0
+    min_frames: int = 3
 
 
 def check_options(options: Options) -> None:
@@ -63,6 +80,7 @@ def check_options(options: Options) -> None:
         DataError: the first rule broken.
     """
     allowed = {
+        "content": CONTENTS,
         "transform": TRANSFORMS,
         "resize_filter": tuple(images.FILTERS),
         "labels": LABELS,
@@ -74,9 +92,23 @@ def check_options(options: Options) -> None:
         if getattr(options, key) not in values:
             known = ", ".join(map(str, values))
             raise DataError(f"--{key}={getattr(options, key)}: known are {known}")
-    for key, least in (("workers", 1), ("max_images", 0)):
-        if getattr(options, key) < least:
-            raise DataError(f"--{key}={getattr(options, key)} must be at least {least}")
+    least = {"workers": 1, "max_images": 0, "skip_frames": 0, "max_frames": 0, "chunk_frames": 0, "min_frames": 1}
+    for key, value in least.items():
+        if getattr(options, key) < value:
+            raise DataError(f"--{key}={getattr(options, key)} must be at least {value}")
+    if options.fps is not None and not 0 < options.fps <= MAX_FPS:
+        raise DataError(f"--fps={options.fps:g}: more than 0 and at most {MAX_FPS} frames per second")
+    for key in ("max_frames", "chunk_frames"):
+        if 0 < getattr(options, key) < options.min_frames:
+            raise DataError(
+                f"--{key}={getattr(options, key)} leaves no video of --min_frames={options.min_frames}; raise it, or "
+                "lower --min_frames"
+            )
+    if 0 < options.max_frames < options.chunk_frames:
+        raise DataError(
+            f"--max_frames={options.max_frames} leaves no chunk of --chunk_frames={options.chunk_frames}; raise it, or "
+            "lower --chunk_frames"
+        )
     if not 8 <= options.depth <= 16:
         raise DataError(f"--depth={options.depth}: between 8 and 16 bits")
     if not 1 <= options.max_megapixels <= MAX_MEGAPIXELS:
@@ -96,3 +128,22 @@ def check_options(options: Options) -> None:
             f"--transform={options.transform} does not fit --resolution={width}x{height}; use "
             f"--transform={other[options.transform]}"
         )
+
+
+def videos_only(options: Options) -> str:
+    """Return 'fps=25', an option of videos that is not at its default; '' when all are."""
+    changed = (f for f in dataclasses.fields(Options) if f.name in OF_VIDEOS and getattr(options, f.name) != f.default)
+    return next((f"{field.name}={getattr(options, field.name)}" for field in changed), "")
+
+
+def recipe_of(options: Options, channels: int) -> Recipe:
+    """Return how images of so many channels are made."""
+    return Recipe(
+        channels,
+        options.alpha,
+        options.resolution,
+        options.transform,
+        options.resize_filter,
+        options.depth,
+        options.max_megapixels << 20,
+    )

@@ -21,7 +21,7 @@ from stylegan_jax.data.errors import printable
 from stylegan_jax.data.labels import Labels, describe, from_array
 from stylegan_jax.data.prepare import write
 from stylegan_jax.data.prepare.examples import Label
-from stylegan_jax.data.prepare.options import Options
+from stylegan_jax.data.prepare.options import OF_VIDEOS, Options
 
 _REASONS, _NAMES = 20, 5  # how many the summary shows
 
@@ -44,6 +44,13 @@ class Report:
         brightest: the largest value of all images with 16 bits per channel; None without such images.
         skipped: (name, reason) of each image left out.
         duplicates: (name, name of the first with the same pixels).
+        unit: what an example is, 'image' or 'video'. Of videos, `written` has the name of the folder, that in the
+            source (of a chunk `name[start:stop]`), and the SHA-256 of the list of its frames' SHA-256.
+        root: the folder in which the videos lie, with '/' at its end, or ''.
+        frames: of each video written.
+        rates: frames per second of each video that was read, from the times in the file.
+        variable: names of videos whose frame rate changes.
+        rest: frames left over from chunks.
         changes: what was changed -> in how many images.
     """
 
@@ -61,24 +68,61 @@ class Report:
     skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     duplicates: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     changes: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    unit: str = "image"
+    root: str = ""
+    frames: list[int] = dataclasses.field(default_factory=list)
+    rates: list[float] = dataclasses.field(default_factory=list)
+    variable: list[str] = dataclasses.field(default_factory=list)
+    rest: int = 0
 
     def note_brightest(self, value: int | None) -> None:
         """Take the largest value of one more image into account."""
         if value is not None:
             self.brightest = max(value, self.brightest or 0)
 
-    def warnings(self, depth: int) -> list[str]:
-        """Return lines about classes, what was left out and what is doubtful; `depth` is the option."""
+    def warnings(self, depth: int, fps: float | None = None) -> list[str]:
+        """Return lines about classes, what was left out and what is doubtful; `depth` and `fps` are the options."""
         labels = self.training_labels()
         lines = list(self.notes)
         if labels is not None:
             counts = [*labels.counts, *[0] * (self.classes - len(labels.counts))] if labels.counts else []
-            lines = [*describe(labels.kind, counts, self.label_names, len(self.written)), *lines, *labels.notes]
+            lines = [
+                *describe(labels.kind, counts, self.label_names, len(self.written), self.unit),
+                *lines,
+                *labels.notes,
+            ]
         if depth == 16 and self.brightest is not None:
             lines += images.dark_warning(self.brightest)
         elif depth != 16 and self.brightest is None:
             lines.append(f"note: no image has 16 bits per channel; --depth={depth} changed nothing")
+        return lines + self._about_rates(fps)
+
+    def _about_rates(self, fps: float | None) -> list[str]:
+        """Return lines about frame rates and what chunks leave over; `fps` is the option."""
+        lines = []
+        if self.rest:
+            lines.append(f"left out: {self.rest} frames at the end of videos, too few for a chunk")
+        if fps is None and self.variable:
+            shown = ", ".join(map(printable, self.variable[:_NAMES])) + " …" * (len(self.variable) > _NAMES)
+            lines.append(
+                f"warning: the frame rate changes inside {len(self.variable)} videos ({shown}), whose frames were "
+                "taken as they are; --fps=25, say, makes time even"
+            )
+        if fps is None and self.rates and not self.rate(None):
+            lines.append(
+                f"warning: {min(self.rates):.4g} to {max(self.rates):.4g} frames per second; --fps makes them equal"
+            )
+        if fps is not None and self.rates and fps > 1.01 * min(self.rates):
+            lines.append(
+                f"note: --fps={fps:g} is more than the {min(self.rates):.4g} of some videos; frames are repeated"
+            )
         return lines
+
+    def rate(self, fps: float | None) -> float | None:
+        """Return the frames per second of all videos: `fps`, the option, or where they agree to 1%; else None."""
+        if fps is not None or not self.rates or max(self.rates) > 1.01 * min(self.rates):
+            return fps
+        return round(sum(self.rates) / len(self.rates), 2)
 
     def training_labels(self) -> Labels | None:
         """Return the labels as training will read them; None without.
@@ -97,8 +141,10 @@ def labels_json(report: Report) -> bytes:
     """Return dataset.json as the official tools write it, with `label_names` where they are known."""
     tree: dict[str, Any] = {"labels": None}
     if report.training_labels() is not None:
-        names = [name for name, _, _ in report.written]
-        tree["labels"] = [[name, label] for name, label in zip(names, report.labels, strict=True)]
+        pairs = zip(report.written, report.labels, strict=True)
+        tree["labels"] = [
+            [member, label] for i, ((name, _, _), label) in enumerate(pairs) for member in _members(report, name, i)
+        ]
         if report.label_names:
             tree["label_names"] = list(report.label_names)
     return json.dumps(tree).encode()
@@ -110,6 +156,12 @@ def meta_json(options: Options, report: Report) -> bytes:
     asked = dataclasses.asdict(options)
     for key in ("source", "dest", "strict", "overwrite", "workers"):  # do not change what is written
         del asked[key]
+    counts = {
+        "looked_at": report.looked_at,
+        "written": len(report.written),
+        "skipped": len(report.skipped),
+        "duplicates": len(report.duplicates),
+    }
     tree = {
         "format": write.FORMAT,
         "format_version": 1,
@@ -117,25 +169,28 @@ def meta_json(options: Options, report: Report) -> bytes:
         "options": asked,
         "image_shape": [*report.size, report.channels],
         "labels": {"kind": labels.kind, "length": labels.dim} if labels else {"kind": "none", "length": 0},
-        "counts": {
-            "looked_at": report.looked_at,
-            "written": len(report.written),
-            "skipped": len(report.skipped),
-            "duplicates": len(report.duplicates),
-        },
+        "counts": counts,
         "changes": dict(sorted(report.changes.items())),
-        "notes": report.warnings(options.depth),
+        "notes": report.warnings(options.depth, options.fps),
         "versions": {
             "stylegan_jax": stylegan_jax.__version__,
             "pillow": PIL.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
-        "sha256_of_images": hashlib.sha256("".join(sha for _, _, sha in report.written).encode()).hexdigest(),
+        f"sha256_of_{report.unit}s": hashlib.sha256("".join(sha for _, _, sha in report.written).encode()).hexdigest(),
         "skipped": report.skipped,
         "duplicates": report.duplicates,
         "images": report.written,
     }
+    if report.unit == "video":
+        del tree["images"]
+        counts["frames"] = sum(report.frames)
+        tree["fps"] = report.rate(options.fps)
+        tree["videos"] = [[*known, length] for known, length in zip(report.written, report.frames, strict=True)]
+    else:
+        for key in ("content", *OF_VIDEOS):
+            del asked[key]
     return json.dumps(tree).encode()
 
 
@@ -144,18 +199,24 @@ def summary(options: Options, report: Report, seconds: float) -> list[str]:
     labels = report.training_labels()
     height, width = report.size
     what = "no labels" if labels is None else f"labels: {labels.kind} of length {labels.dim}"
+    of = f"{len(report.written)} {report.unit}s of {width}x{height}"
+    if report.unit == "video":
+        ends = f"{min(report.frames)}" + f" to {max(report.frames)}" * (min(report.frames) < max(report.frames))
+        of = f"{len(report.written)} videos of {ends} frames, together {sum(report.frames)} of {width}x{height}"
     lines = [
-        f"{printable(options.dest)}: {len(report.written)} images of {width}x{height}, {report.channels} channels, "
-        + what,
-        f"{report.looked_at} images looked at in {seconds:.1f} s ({report.looked_at / seconds:.0f} per second)",
+        f"{printable(options.dest)}: {of}, {report.channels} channels, {what}",
+        f"{report.looked_at} {report.unit}s looked at in {seconds:.1f} s "
+        f"({(sum(report.frames) or report.looked_at) / seconds:.0f} {'frames ' * bool(report.frames)}per second)",
     ]
     lines += [f"changed: {n} x {change}" for change, n in report.changes.most_common()]
-    lines += report.warnings(options.depth)
+    lines += report.warnings(options.depth, options.fps)
     lines += left_out(report.skipped)
     if report.duplicates:
         did = "left out" if options.duplicates == "drop" else "kept; --duplicates=drop leaves them out"
         name, first = (printable(n) for n in report.duplicates[0])
-        lines.append(f"same pixels as an earlier image: {len(report.duplicates)} ({did}), such as {name} = {first}")
+        lines.append(
+            f"same pixels as an earlier {report.unit}: {len(report.duplicates)} ({did}), such as {name} = {first}"
+        )
     return [*lines, _next_step(options, report, labels)]
 
 
@@ -175,6 +236,16 @@ def left_out(skipped: list[tuple[str, str]]) -> list[str]:
     return lines
 
 
+def width_x_height(size: tuple[int, int]) -> str:
+    """Return '64x48' of (height, width)."""
+    return f"{size[1]}x{size[0]}"
+
+
+def _members(report: Report, name: str, index: int) -> list[str]:
+    """Return the names of an example's images in the set."""
+    return [f"{name}/{write.frame_name(i)}" for i in range(report.frames[index])] if report.frames else [name]
+
+
 def _next_step(options: Options, report: Report, labels: Labels | None) -> str:
     height, width = report.size
     if height != width or height & (height - 1):
@@ -185,7 +256,11 @@ def _next_step(options: Options, report: Report, labels: Labels | None) -> str:
     kind = "zip" if write.is_zip(options.dest) else "folder"
     dest = options.dest  # as a shell takes it, though the terminal may not show it
     quoted = shlex.quote(dest) if dest.isprintable() else "$" + repr(os.fsencode(dest))[1:]
-    flags = f"--config.data.source={kind} --config.data.path={quoted}"
+    recipe, flags = f"auto.py:{height}", f"--config.data.source={kind} --config.data.path={quoted}"
+    if report.unit == "video":
+        recipe, flags = f"stylegan_v.py:{height}", f"--config.data.path={quoted}"
+        if rate := report.rate(options.fps):
+            flags += f" --config.data.fps={rate:g}"
     flags += " --config.data.labels=file" * (labels is not None)
     flags += f" --config.model.img_channels={report.channels}" * (report.channels != 3)
-    return f"train: python -m stylegan_jax.main --config=configs/auto.py:{height} --workdir=runs/mine {flags}"
+    return f"train: python -m stylegan_jax.main --config=configs/{recipe} --workdir=runs/mine {flags}"

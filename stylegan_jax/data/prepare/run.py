@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import itertools
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from PIL import Image
 
 from stylegan_jax.base.flags import expand_home
 from stylegan_jax.data.contents import JSON_NAME, META_NAME
 from stylegan_jax.data.errors import BadImage, DataError, explain
-from stylegan_jax.data.prepare import convert, write
+from stylegan_jax.data.prepare import convert, video_run, write
 from stylegan_jax.data.prepare.examples import Example, Examples
-from stylegan_jax.data.prepare.options import Options, check_options
-from stylegan_jax.data.prepare.report import Report, labels_json, left_out, meta_json
+from stylegan_jax.data.prepare.options import Options, check_options, recipe_of
+from stylegan_jax.data.prepare.parallel import run_in_order
+from stylegan_jax.data.prepare.report import Report, labels_json, left_out, meta_json, width_x_height
 from stylegan_jax.data.prepare.sources import open_examples
 
-T = TypeVar("T")
-R = TypeVar("R")
-Results = Iterable[tuple[Example, convert.Made | str]]
-Progress = Callable[[Results, int], Results]
-
-_CHUNK = 4  # images per thread task
+Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
 def prepare(options: Options, progress: Progress = lambda results, expected: results) -> Report:
@@ -33,7 +26,8 @@ def prepare(options: Options, progress: Progress = lambda results, expected: res
 
     Args:
         options: see `Options`.
-        progress: wraps the results, given how many are expected; for a progress bar.
+        progress: wraps the results, given how many are expected, 0 if that is not known (frames of videos); for a
+            progress bar.
 
     Raises:
         DataError: nothing was written; the text says why.
@@ -57,11 +51,16 @@ def _prepare(options: Options, progress: Progress) -> Report:
         report.label_names, report.looked_at = examples.label_names, len(examples.bad)
         report.classes, report.notes = examples.classes, examples.notes
         report.skipped += examples.bad
+        report.root = write.root_of_videos(options.dest) if examples.videos is not None else ""
+        report.unit = "image" if examples.videos is None else "video"
         with write.open_writer(options.dest) as writer:
-            _write_images(options, examples, report, writer, progress)
+            if examples.videos is None:
+                _write_images(options, examples, report, writer, progress)
+            else:
+                video_run.write_videos(options, examples, report, writer, progress)
             _check(options, report)
-            writer.add(JSON_NAME, labels_json(report))
-            writer.add(META_NAME, meta_json(options, report))
+            writer.add(report.root + JSON_NAME, labels_json(report))
+            writer.add(report.root + META_NAME, meta_json(options, report))
             writer.finish()
     except OSError as error:
         raise DataError(f"--dest={options.dest}: {error.strerror or error}; nothing was written") from error
@@ -74,15 +73,7 @@ def _write_images(
     options: Options, examples: Examples, report: Report, writer: write.Writer, progress: Progress
 ) -> None:
     """Make and write the images; the report is filled in."""
-    recipe = convert.Recipe(
-        report.channels,
-        options.alpha,
-        options.resolution,
-        options.transform,
-        options.resize_filter,
-        options.depth,
-        options.max_megapixels << 20,
-    )
+    recipe = recipe_of(options, report.channels)
     expected = min(examples.count, options.max_images or examples.count)
     results = run_in_order(lambda example: _make(example, recipe), examples.examples, options.workers)
     first_of: dict[str, str] = {}
@@ -127,12 +118,8 @@ def _misfit(example: Example, made: convert.Made, labelled: bool, report: Report
     if labelled and example.label is None:
         return "no label"
     if report.written and made.size != report.size:
-        return f"{_wxh(made.size)} pixels, not {_wxh(report.size)} like the first"
+        return f"{width_x_height(made.size)} pixels, not {width_x_height(report.size)} like the first"
     return ""
-
-
-def _wxh(size: tuple[int, int]) -> str:
-    return f"{size[1]}x{size[0]}"
 
 
 def _check(options: Options, report: Report) -> None:
@@ -141,31 +128,17 @@ def _check(options: Options, report: Report) -> None:
     Raises:
         DataError: no image is left, bad ones with `strict`, or most images have another size than the first.
     """
-    of = f"{options.source}: {len(report.skipped)} of {report.looked_at} images cannot be used"
+    of = f"{options.source}: {len(report.skipped)} of {report.looked_at} {report.unit}s cannot be used"
     others = sum(reason.endswith("like the first") for _, reason in report.skipped)
     if not report.written:
         why = f"{of}; none is left"
     elif options.strict and report.skipped:
         why = f"{of}; repair or remove these, or leave out --strict"
     elif others > len(report.written):
-        why = f"{options.source}: images of many sizes, most not {_wxh(report.size)} like the first; set --resolution"
+        why = (
+            f"{options.source}: {report.unit}s of many sizes, most not {width_x_height(report.size)} like the first; "
+            "set --resolution"
+        )
     else:
         return
     raise DataError("\n".join([f"{why}. Nothing was written", *left_out(report.skipped)[1:]]))
-
-
-def run_in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[tuple[T, R]]:
-    """Yield (item, work(item)) in the order of the items; work runs in threads, a few chunks ahead."""
-    pool = ThreadPoolExecutor(workers)
-    waiting: collections.deque[tuple[list[T], Future[list[R]]]] = collections.deque()
-    source = iter(items)
-    try:
-        while True:
-            while len(waiting) <= workers and (chunk := list(itertools.islice(source, _CHUNK))):
-                waiting.append((chunk, pool.submit(lambda chunk=chunk: [work(item) for item in chunk])))
-            if not waiting:
-                return
-            chunk, future = waiting.popleft()
-            yield from zip(chunk, future.result(), strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)

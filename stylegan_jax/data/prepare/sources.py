@@ -6,10 +6,12 @@ import os
 import zipfile
 
 from stylegan_jax.base import bundled
+from stylegan_jax.data.contents import VIDEO_SUFFIXES, begins_like_video
 from stylegan_jax.data.errors import DataError, missing_path_error, wrong_kind
-from stylegan_jax.data.prepare import cifar, image_files, lsun, mnist, tfds_examples, tfrecords
+from stylegan_jax.data.prepare import cifar, image_files, lsun, mnist, tfds_examples, tfrecords, video_examples
 from stylegan_jax.data.prepare.examples import Examples
-from stylegan_jax.data.prepare.options import Options
+from stylegan_jax.data.prepare.options import Options, videos_only
+from stylegan_jax.data.prepare.video_files import is_animation
 
 _TFDS = "tfds:"
 
@@ -20,12 +22,30 @@ def open_examples(options: Options) -> Examples:
     Raises:
         DataError: it does not exist, is of no known kind or damaged, or lacks the labels asked for.
     """
-    path, labels = bundled.find_data(options.source), options.labels
+    path = bundled.find_data(options.source)
     try:
         kind = _kind(path)
     except OSError as error:
         raise DataError(f"--source={path} cannot be read: {error.strerror or error}") from error
-    if labels == "subfolders" and kind != "files":
+    examples = _open(path, kind, options)
+    if examples.videos is None and (given := videos_only(options)):
+        examples.close()
+        raise DataError(
+            f"--{given} is for videos, and --source={path} holds images; leave it out, or use --content=frames if "
+            "each folder in there is a video"
+        )
+    return examples
+
+
+def _open(path: str, kind: str, options: Options) -> Examples:
+    labels = options.labels
+    if kind == "video":
+        return video_examples.open_video_file(path, options)
+    if kind == "files":
+        return image_files.open_files(path, options)
+    if options.content not in ("auto", "images"):
+        raise DataError(f"--content={options.content} needs a folder, a zip or a video; --source={path} is neither")
+    if labels == "subfolders":
         raise DataError(f"--labels=subfolders needs a folder or zip of images; {path} is neither")
     if kind == "tfds":
         return tfds_examples.open_tfds_examples(path.removeprefix(_TFDS), options.split, labels)
@@ -35,8 +55,6 @@ def open_examples(options: Options) -> Examples:
         return lsun.open_lsun(path)
     if kind == "tfrecords":
         return tfrecords.open_tfrecords(path, labels)
-    if kind == "files":
-        return image_files.open_files(path, labels)
     if kind == "mnist":
         return mnist.open_mnist(path, labels)
     return cifar.open_cifar(path, options.split, labels != "none")
@@ -55,8 +73,12 @@ def _kind(path: str) -> str:
     if os.path.isdir(path):
         return "files"
     with open(path, "rb") as file:
-        if file.read(2) == b"PK":
+        head = file.read(16)
+        if head.startswith(b"PK"):
             return "files"
+        file.seek(0)
+        if path.lower().endswith(VIDEO_SUFFIXES) or begins_like_video(head) or is_animation(file):
+            return "video"
     if mnist.is_idx(path):
         return "mnist"
     if cifar.is_tar(path):
@@ -66,6 +88,6 @@ def _kind(path: str) -> str:
     if what := wrong_kind(path):
         raise DataError(f"--source={path} {what}")
     raise DataError(
-        f"--source={path}: of no known kind, which are a folder or zip of images, an LSUN *_lmdb, a CIFAR tar.gz, "
-        "MNIST *-images-idx3-ubyte(.gz), *.tfrecords, and tfds:NAME"
+        f"--source={path}: of no known kind, which are a folder or zip of images or videos, a video, an LSUN *_lmdb, "
+        "a CIFAR tar.gz, MNIST *-images-idx3-ubyte(.gz), *.tfrecords, and tfds:NAME"
     )

@@ -31,6 +31,18 @@ class Writer(Protocol):
         """Write one member."""
         ...
 
+    def add_folder(self, name: str) -> None:
+        """Make a folder: an entry of its own in a zip, which the official reader of videos asks for."""
+        ...
+
+    def mark(self) -> int:
+        """Return how far the set is written, for `rollback`."""
+        ...
+
+    def rollback(self, mark: int) -> None:
+        """Remove what was added after a mark."""
+        ...
+
     def finish(self) -> None:
         """Put the set in place."""
         ...
@@ -43,6 +55,21 @@ class Writer(Protocol):
 def member_name(index: int) -> str:
     """Return the name of image `index`: 00000/img00000000.png, a thousand to a folder, as official tools do."""
     return f"{index:08d}"[:5] + f"/img{index:08d}.png"
+
+
+def folder_name(index: int) -> str:
+    """Return the name of the folder of video `index`: 000000."""
+    return f"{index:06d}"
+
+
+def frame_name(index: int) -> str:
+    """Return the name of frame `index` in the folder of its video: 000000.png."""
+    return f"{index:06d}.png"
+
+
+def root_of_videos(dest: str) -> str:
+    """Return the folder in which the videos lie, with '/' at its end: that of a zip's name; '' in a folder."""
+    return os.path.splitext(os.path.basename(os.path.abspath(dest)))[0] + "/" if is_zip(dest) else ""
 
 
 def check_dest(dest: str, source: str, overwrite: bool) -> None:
@@ -142,6 +169,27 @@ class _ZipWriter:
         info.create_system, info.external_attr = _UNIX, 0o644 << 16
         self._zip.writestr(info, data)
 
+    def add_folder(self, name: str) -> None:
+        parts = name.split("/")
+        for i in range(1, len(parts) + 1):
+            info = zipfile.ZipInfo("/".join(parts[:i]) + "/", _EPOCH)
+            info.create_system, info.external_attr = _UNIX, 0o40755 << 16
+            if info.filename not in self._zip.NameToInfo:
+                self._zip.writestr(info, b"")
+
+    def mark(self) -> int:
+        return len(self._zip.filelist)
+
+    def rollback(self, mark: int) -> None:
+        dropped = self._zip.filelist[mark:]
+        for info in dropped:
+            del self._zip.NameToInfo[info.filename]
+        del self._zip.filelist[mark:]
+        if dropped:
+            self._zip.start_dir = dropped[0].header_offset  # where the next member goes
+            self._file.flush()
+            self._file.truncate(self._zip.start_dir)
+
     def finish(self) -> None:
         self._zip.close()
         self._file.flush()
@@ -168,14 +216,31 @@ class _FolderWriter:
         os.makedirs(part, exist_ok=True)
         self._fd = os.open(part, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         _lock(self._fd, part)
+        self._names: list[str] = []
         for left in os.scandir(part):  # of a run that was killed
             shutil.rmtree(left.path) if left.is_dir(follow_symlinks=False) else os.unlink(left.path)
 
     def add(self, name: str, data: bytes) -> None:
         path = os.path.join(self._part, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
+        self._names.append(name)
         with open(path, "wb") as file:
             file.write(data)
+
+    def add_folder(self, name: str) -> None:
+        os.makedirs(os.path.join(self._part, name), exist_ok=True)
+
+    def mark(self) -> int:
+        return len(self._names)
+
+    def rollback(self, mark: int) -> None:
+        dropped = self._names[mark:]
+        del self._names[mark:]
+        for name in dropped:
+            os.unlink(os.path.join(self._part, name))
+        for folder in {os.path.dirname(name) for name in dropped}:
+            with contextlib.suppress(OSError):  # it is not empty
+                os.rmdir(os.path.join(self._part, folder))
 
     def finish(self) -> None:
         os.sync()
