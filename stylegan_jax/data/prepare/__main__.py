@@ -5,7 +5,7 @@
 The source is a folder (with its subfolders) or a zip of images, an LSUN *_lmdb, a CIFAR tar.gz, MNIST
 *-images-idx3-ubyte.gz, *.tfrecords of the TensorFlow-era StyleGAN tools, or tfds:NAME. The result is a zip or folder in
 the layout of NVIDIA's tools, with a record of what was done (meta.json). Images that cannot be used are named and left
-out.
+out. Of a folder of videos (MP4, WebM, MOV, GIF, animated WebP), or of one, each becomes a folder of frames.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("--source", required=True, help="folder, zip, *_lmdb, CIFAR tar.gz, idx, tfrecords, or tfds:NAME")
+    p.add_argument(
+        "--source", required=True, help="folder, zip, video, *_lmdb, CIFAR tar.gz, idx, tfrecords, or tfds:NAME"
+    )
     p.add_argument("--dest", required=True, help="the .zip to write, or a folder")
     p.add_argument(
         "--resolution", type=parse_resolution, metavar="WxH", help="such as 256 or 512x384 (default: as they are)"

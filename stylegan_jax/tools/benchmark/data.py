@@ -1,4 +1,4 @@
-"""Images per second of the input pipeline, for every way in which it can serve the configured source."""
+"""Images per second of the input pipeline, and clips of videos, for every way in which it can serve the source."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from stylegan_jax.config import ExperimentConfig
+from stylegan_jax.config import ExperimentConfig, clips_of
 from stylegan_jax.data import DataError, FittedSource, open_batches, open_source
 from stylegan_jax.data.files import FileSource
 from stylegan_jax.runtime.mesh import Layout
@@ -36,6 +36,7 @@ def caches(config: ExperimentConfig) -> list[str]:
 def time_data(config: ExperimentConfig, layout: Layout, repeats: int, say: Callable[[str], None]) -> list[dict]:
     """Return one record per cache: seconds to open, to the first batch, and images per second on the devices.
 
+    Of videos, images are the frames of clips, as training counts them, and there are clips per second, too.
     A cache whose decoded images exceed config.data.cache_limit_mb is left out, with the reason as 'skipped'.
 
     Raises:
@@ -54,7 +55,8 @@ def time_data(config: ExperimentConfig, layout: Layout, repeats: int, say: Calla
 
 
 def _time_cache(config: ExperimentConfig, cache: str, layout: Layout, repeats: int) -> dict[str, Any]:
-    data = dataclasses.replace(config.data, cache=cache)
+    data, rule = dataclasses.replace(config.data, cache=cache), clips_of(config.model)
+    frames = rule.frames if rule else 1
     start = time.perf_counter()
     with contextlib.closing(open_source(data, config.model.image_shape)) as source:
         row: dict[str, Any] = {"way": way(source), "open_seconds": time.perf_counter() - start}
@@ -68,6 +70,7 @@ def _time_cache(config: ExperimentConfig, cache: str, layout: Layout, repeats: i
             batch_size=config.train.batch_size,
             seed=config.train.seed,
             sharding=layout.batch,
+            rule=rule,
         ) as batches:
             try:
                 jax.block_until_ready(next(batches))
@@ -75,7 +78,9 @@ def _time_cache(config: ExperimentConfig, cache: str, layout: Layout, repeats: i
                 return row | {"skipped": str(error)}
             row["first_batch_seconds"] = time.perf_counter() - start
             speeds = [_speed(batches, config.train.batch_size) for _ in range(repeats)]
-    return row | {"img_per_sec": spread(speeds), "workers": data.workers}
+    if rule:
+        row |= {"clip_per_sec": spread(speeds), "frames": frames}
+    return row | {"img_per_sec": spread([speed * frames for speed in speeds]), "workers": data.workers}
 
 
 def _speed(batches: Any, batch_size: int) -> float:

@@ -98,8 +98,11 @@ def _data(record: Mapping[str, Any]) -> list[str]:
         if "skipped" in row:
             lines.append(f"{head}: not measured: {row['skipped']}")
             continue
+        clips = ""
+        if "clip_per_sec" in row:
+            clips = f"{_range(row['clip_per_sec'])} clips/s of {row['frames']} frames, "
         lines.append(
-            f"{head}: {_range(row['img_per_sec'])} img/s, batch {row['batch']}, "
+            f"{head}: {clips}{_range(row['img_per_sec'])} img/s, batch {row['batch']}, "
             f"{row['num_images']} images; opened in {row['open_seconds']:.1f} s, first batch after "
             f"{row['first_batch_seconds']:.1f} s"
         )
