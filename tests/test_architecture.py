@@ -33,6 +33,7 @@ RANKS = {
     "stylegan_jax.metrics": 7,
     "stylegan_jax.train": 8,
     "stylegan_jax.tools": 9,
+    "stylegan_jax.studio": 10,
     "stylegan_jax.main": 10,
     "stylegan_jax.__main__": 10,
 }

@@ -68,10 +68,10 @@ def save_png(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
         _as_pillow(pixels).save(part, format="PNG")
 
 
-def png_bytes(pixels: np.ndarray) -> bytes:
-    """Return uint8[h, w, c] as the content of a PNG file."""
+def png_bytes(pixels: np.ndarray, level: int = 6) -> bytes:
+    """Return uint8[h, w, c] as the content of a PNG file, compressed by zlib at a level from 0 (fast) to 9 (small)."""
     data = io.BytesIO()
-    _as_pillow(pixels).save(data, format="PNG")
+    _as_pillow(pixels).save(data, format="PNG", compress_level=level)
     return data.getvalue()
 
 

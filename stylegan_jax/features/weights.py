@@ -158,6 +158,11 @@ def read_weights(name: str, path: str | os.PathLike[str] | None = None) -> tuple
         raise FeatureError(f"weights of {name!r}: {blob.place} cannot be read: {error}") from None
 
 
+def absence(name: str) -> str:
+    """Return '' where weights of a feature network are in the cache folder or a package, or what is needed."""
+    return "" if next(_candidates(name, None), None) is not None else _where_from(name, None)
+
+
 def _candidates(name: str, path: str | os.PathLike[str] | None) -> Iterator[Blob]:
     files = [source.file for source in SOURCES[name]]
     if path is None:

@@ -69,6 +69,10 @@ class Projection(NamedTuple):
     frames: np.ndarray
 
 
+Watch = Callable[[int, jax.Array, Callable[[], jax.Array]], None]
+"""(steps done, LPIPS float32[n] before the last of them, a function that draws the images float32[n, h, w, c])."""
+
+
 class Spread(NamedTuple):
     """Mean float32[w] of W, and the root mean squared distance of a style from it."""
 
@@ -104,6 +108,7 @@ def project(
     net: FeatureNet | None = None,
     frames: int = 0,
     batch: int = 8,
+    watch: Watch | None = None,
 ) -> Projection:
     """Find styles and noise whose images resemble those passed.
 
@@ -123,6 +128,7 @@ def project(
         net: LPIPS features; None: `load_features('vgg16_lpips')`.
         frames: how many images to keep on the way, at even steps from the first to the last.
         batch: at most so many images at once; more take turns.
+        watch: called after every step, for who wants to see it; what it raises ends the projection.
 
     Raises:
         ValueError: an image, mask, label or number that does not fit; FeatureError, one of them, where weights lack.
@@ -141,6 +147,7 @@ def project(
         net=net,
         frames=frames,
         batch=batch,
+        watch=watch,
     )
     return _join(list(found))
 
@@ -158,6 +165,7 @@ def parts(
     net: FeatureNet | None,
     frames: int,
     batch: int,
+    watch: Watch | None = None,
 ) -> Iterator[Projection]:
     """Check the arguments of `project`, and return an iterator over what it joins: up to `batch` images each."""
     targets = check_images(images, model.gan.spec.image_shape)
@@ -177,7 +185,9 @@ def parts(
     moments = keep_frames(steps, frames)
     total = steps * -(-len(targets) // size)
     bar = iter(records.progress(range(total), total, "step"))
-    work = functools.partial(_project, model, net, steps=steps, plus=plus, noise=noise, seed=seed, moments=moments)
+    work = functools.partial(
+        _project, model, net, steps=steps, plus=plus, noise=noise, seed=seed, moments=moments, watch=watch
+    )
     rows = (targets, weights, cond, np.arange(len(targets)))
 
     def each() -> Iterator[Projection]:
@@ -193,7 +203,7 @@ def keep_frames(steps: int, count: int) -> list[int]:
     return sorted(set(np.linspace(0, steps, min(count, 2 * steps + 1)).round().astype(int).tolist()))
 
 
-def _project(model, net, targets, masks, cond, index, *, steps, plus, noise, seed, moments, bar) -> Projection:
+def _project(model, net, targets, masks, cond, index, *, steps, plus, noise, seed, moments, bar, watch) -> Projection:
     """Do the work of `project` for images that fit at once; `bar` is advanced by one per step."""
     spec, g = model.gan.spec, model.g_ema
     run = programs(model.gan, net.apply)
@@ -213,6 +223,8 @@ def _project(model, net, targets, masks, cond, index, *, steps, plus, noise, see
         state, distance = run.step(g, net.params, state, wanted, masks, std, root, index, i, steps)
         losses.append(distance)
         next(bar)
+        if watch is not None:
+            watch(i + 1, distance, lambda fit=state[0]: run.draw(g, fit))
     fit, last = state[0], run.draw(g, state[0])
     trained.check_finite(jax.device_get(last), "images", _NOT_FINITE)
     if steps in moments:

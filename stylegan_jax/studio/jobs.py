@@ -1,0 +1,169 @@
+"""What takes longer than a picture: finding the styles of a photograph, tuning the model to it, writing a film."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stylegan_jax.base import arrays, images
+from stylegan_jax.sampling import projector, tuner
+from stylegan_jax.studio import commands, pictures, wishes
+from stylegan_jax.studio.sessions import Session
+from stylegan_jax.studio.sources import read_label
+from stylegan_jax.studio.worker import Job
+
+if TYPE_CHECKING:
+    from stylegan_jax.studio.studio import Studio
+
+Work = Callable[[Job], dict[str, Any]]
+ENDINGS = ("mp4", "webp", "gif")
+MAX_FRAMES = 3600
+
+
+def project(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
+    """Return the job that finds the session's picture; its noise maps stay the model's, so that edits draw alike."""
+    target = session.target
+    if target is None:
+        raise wishes.BadWish("there is no picture yet; upload one first")
+    steps = wishes.whole(wish, "steps", 1, 5000, 300)
+    plus = wish.get("plus") is True
+    label = read_label(studio.model, wish)
+    net = studio.network()
+
+    def work(job: Job) -> dict[str, Any]:
+        def watch(step: int, losses: Any, draw: Callable[[], Any]) -> None:
+            job.tick(step, steps, float(losses[0]), lambda: _png(draw()))
+
+        found = projector.project(
+            studio.model,
+            target[None],
+            label=label.values if len(label.values) else None,
+            steps=steps,
+            plus=plus,
+            noise="const",
+            net=net,
+            watch=watch,
+        )
+        session.found, session.tuned, session.files = found, None, {}
+        session.steps = {"steps": steps, "plus": plus, "label": label.values, "label_words": label.words}
+        return {"start": float(found.start_lpips[0]), "end": float(found.lpips[0]), "of": "found"}
+
+    return work
+
+
+def tune(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
+    """Return the job that tunes the model to the session's picture, at the styles that were found for it."""
+    target, found = session.target, session.found
+    if target is None or found is None:
+        raise wishes.BadWish("there is no projection yet; find the picture first")
+    if not studio.model.is_grown:
+        raise wishes.BadWish("this checkpoint has layers that are missing or fading in; tune one that has grown")
+    steps = wishes.whole(wish, "steps", 1, 2000, 350)
+    net = studio.network()
+
+    def work(job: Job) -> dict[str, Any]:
+        def watch(step: int, losses: Any, draw: Callable[[], Any]) -> None:
+            job.tick(step, steps, float(losses[0]), lambda: _png(draw()))
+
+        tuned = tuner.tune(studio.model, target, found.ws[0], steps=steps, net=net, watch=watch)
+        session.tuned = tuned.model
+        session.steps = session.steps | {"tune_steps": steps}
+        session.files["tuned.zip"] = _save_tuned(studio, session, steps)
+        return {"start": float(tuned.losses[0]), "end": tuned.lpips, "of": "tuned", "file": "tuned.zip"}
+
+    return work
+
+
+def film(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
+    """Return the job that writes a film through keyframes, once around."""
+    from stylegan_jax.sampling import paths
+    from stylegan_jax.tools import _video_file as video_file
+
+    ending = wishes.choice(wish, "ending", ENDINGS, "mp4")
+    video_file.check_ending(f".{ending}", f"a film as .{ending}")
+    frames = wishes.whole(wish, "frames", 1, 600, 30)
+    fps = wishes.real(wish, "fps", 1, video_file.MAX_FPS[f".{ending}"], 30.0)
+    total = frames * len(wishes.several(wish, "keys", 2, 32))
+    if total > MAX_FRAMES:
+        raise wishes.BadWish(f"{total} frames; at most {MAX_FRAMES} fit into one film")
+
+    def work(job: Job) -> dict[str, Any]:
+        keys, model = pictures.keyframes(studio, session, wish)
+        ws = np.stack([key.ws for key in keys])
+        at = paths.spline(ws)
+
+        def each():
+            for i in range(total):
+                t = i / frames
+                shown = keys[int(t)]._replace(ws=at(np.array([t]))[0], model=model)
+                pixels = pictures.draw_one(shown)
+                job.tick(i + 1, total, None, lambda pixels=pixels: images.png_bytes(pixels, level=1))
+                yield pixels
+
+        path = session.folder / f"film.{ending}"
+        video_file.write(path, each(), fps)
+        given = [f"--frames={frames}", f"--fps={fps:g}", f"--out=film.{ending}"]
+        name = studio.words
+        before = ""
+        if model is not studio.model:
+            before = pictures.sample_command(studio, session, keys[0]._replace(model=model), []).rpartition("\n")[0]
+            before, name = before + "\n", commands.TUNED
+        command = before + commands.line("video", name, f"--styles={commands.STYLES}", *given)
+        session.files[path.name] = path
+        session.files["film.zip"] = session.folder / "film.zip"
+        latents = io.BytesIO()
+        np.savez(latents, w=ws)
+        with zipfile.ZipFile(session.files["film.zip"], "w") as archive:
+            archive.write(path, path.name)
+            archive.writestr(commands.STYLES, latents.getvalue())
+            archive.writestr("command.txt", command + "\n")
+        return {"file": path.name, "zip": "film.zip", "frames": total, "seconds": total / fps, "command": command}
+
+    return work
+
+
+KINDS: dict[str, Callable[[Any, Session, Mapping[str, Any]], Work]] = {"project": project, "tune": tune, "film": film}
+"""What can be asked for by name."""
+TITLES = {"project": "a projection", "tune": "tuning", "film": "a film"}
+
+
+def found_files(session: Session) -> dict[str, bytes]:
+    """Return what a download of a projection has besides: the target, and the projection as `project` writes it."""
+    if session.target is None or session.found is None:
+        return {}
+    data = io.BytesIO()
+    np.savez(data, w=session.found.ws)
+    return {"target.png": images.png_bytes(session.target), "projected_w.npz": data.getvalue()}
+
+
+def _png(image: Any) -> bytes:
+    return images.png_bytes(images.to_pixels(np.asarray(image))[0], level=1)
+
+
+def _save_tuned(studio: Studio, session: Session, steps: int) -> Any:
+    """Write the tuned model's folder as a zip into the session's folder, with the projection beside it."""
+    from stylegan_jax.convert import write_model_folder
+    from stylegan_jax.sampling import card
+
+    model, folder = session.tuned, session.folder / "tuned"
+    facts = {key: value for key, value in card.provenance(studio.model).items() if key != "metrics"}
+    facts |= {"label_kind": model.label_kind, "tuned": {"steps": steps}}
+    g_ema = model.g_ema | {"w_avg": np.asarray(model.w_avg)}
+    write_model_folder(folder, dataclasses.asdict(model.config), {"g_ema": g_ema}, facts, overwrite=True)
+    arrays.write_npz(session.folder / commands.STYLES, w=session.found.ws)
+    path = session.folder / "tuned.zip"
+    found = session.steps
+    lines = [commands.project(studio.words, found["steps"], found["plus"], found["label_words"])]
+    lines += [commands.tune(studio.words, steps)]
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, f"tuned/{file.name}")
+        archive.write(session.folder / commands.STYLES, commands.STYLES)
+        archive.writestr("target.png", images.png_bytes(np.asarray(session.target)))
+        archive.writestr("command.txt", "\n".join(lines) + "\n")
+    return path

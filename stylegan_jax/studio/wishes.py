@@ -1,0 +1,119 @@
+"""What a page may ask for: numbers, choices and lists out of JSON of anybody, checked one by one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stylegan_jax.base.errors import StyleganError
+
+MAX_PICTURES = 64
+"""Of one grid."""
+
+
+class BadWish(StyleganError, ValueError):
+    """A page asked for something that does not exist or does not fit; the text says what, in one sentence."""
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error shows it."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"
+
+
+def whole(wish: Mapping[str, Any], name: str, low: int, high: int, default: int | None = None) -> int:
+    """Return a whole number from `low` to `high`.
+
+    Raises:
+        BadWish: there is none.
+    """
+    value = wish.get(name, default)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise BadWish(f"{name} is {shown(value)}; pass a whole number from {low} to {high}")
+    return value
+
+
+def real(wish: Mapping[str, Any], name: str, low: float, high: float, default: float | None = None) -> float:
+    """Return a number from `low` to `high`.
+
+    Raises:
+        BadWish: there is none.
+    """
+    value = wish.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadWish(f"{name} is {shown(value)}; pass a number from {low:g} to {high:g}")
+    if not low <= value <= high:
+        raise BadWish(f"{name} is {shown(value)}; pass a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def choice(wish: Mapping[str, Any], name: str, known: Sequence[str], default: str | None = None) -> str:
+    """Return one of several words.
+
+    Raises:
+        BadWish: it is none of them.
+    """
+    value = wish.get(name, default)
+    if value not in known or not isinstance(value, str):
+        raise BadWish(f"{name} is {shown(value)}; known: {', '.join(known)}")
+    return value
+
+
+def several(wish: Mapping[str, Any], name: str, least: int, most: int) -> list[Any]:
+    """Return a list of `least` to `most` entries.
+
+    Raises:
+        BadWish: it is none.
+    """
+    value = wish.get(name)
+    if not isinstance(value, list) or not least <= len(value) <= most:
+        raise BadWish(f"{name} is {shown(value)}; pass a list of {least} to {most} entries")
+    return value
+
+
+def inner(wish: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return an object inside a wish.
+
+    Raises:
+        BadWish: it is none.
+    """
+    value = wish.get(name)
+    if not isinstance(value, dict):
+        raise BadWish(f"{name} is {shown(value)}; pass an object")
+    return value
+
+
+def seeds(wish: Mapping[str, Any], name: str, most: int) -> list[int]:
+    """Return the seeds of a text such as '0-3,8', as the commands take it.
+
+    Raises:
+        BadWish: it is none, or names too many.
+    """
+    from stylegan_jax.tools._inputs import parse_numbers
+
+    text = wish.get(name)
+    if not isinstance(text, str) or len(text) > 1000:
+        raise BadWish(f"{name} is {shown(text)}; write seeds such as 0-3 or 1,5,8")
+    try:
+        found = parse_numbers(name, text.replace(" ", ""), 2**32, "seed")
+    except ValueError as error:
+        raise BadWish(str(error)) from None
+    if len(found) > most:
+        raise BadWish(f"{name} names {len(found)} seeds; at most {most} fit here")
+    return found
+
+
+def layers(wish: Mapping[str, Any], name: str, count: int) -> list[int]:
+    """Return style slots, sorted; [] for none.
+
+    Raises:
+        BadWish: one is none of the model's.
+    """
+    value = several(wish, name, 0, count)
+    for entry in value:
+        if isinstance(entry, bool) or not isinstance(entry, int) or not 0 <= entry < count:
+            raise BadWish(f"{name} has {shown(entry)}; this model has the style slots 0 to {count - 1}")
+    return sorted(set(value))
