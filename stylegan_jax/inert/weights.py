@@ -1,7 +1,8 @@
 """Tensors by name from the files that networks are published in, read as data; no PyTorch, nothing executed.
 
 Known: what torch.save writes, in its legacy form (five streams, then the storages) and as a zip archive; TorchScript
-archives, which are such zips with classes of their own; pickled modules; pickles of containers and arrays; safetensors.
+archives, which are such zips with classes of their own; pickled modules; pickles of containers and arrays, also inside
+.npy files; safetensors.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from stylegan_jax.inert.plain import DAMAGE, MAX_DEPTH, file_budget
 from stylegan_jax.inert.standins import OfficialWorld, Record
 from stylegan_jax.inert.stream import Budget, RefusedError, Window, signed
 
+_NPY = b"\x93NUMPY"
 _MAX_MEMBERS, _MAX_NODES = 20_000, 200_000
 MAX_PATH = 1024
 """Characters of the dotted name of an array."""
@@ -71,9 +73,20 @@ def load_container(file: BinaryIO, size: int, budget: Budget) -> Any:
         RefusedError, or one of `plain.DAMAGE` and zipfile.BadZipFile: damaged, hostile, or of another kind.
     """
     file.seek(0)
-    if file.read(2) == b"PK":
+    head = file.read(10)
+    if head[:2] == b"PK":
         return _from_zip(file, budget)
+    if head[:6] == _NPY:
+        return _from_npy(Window(file, 10 + int.from_bytes(head[8:10], "little"), size), budget)
     return _from_streams(Window(file, 0, size), budget)
+
+
+def _from_npy(pickle: Window, budget: Budget) -> Any:
+    """Return the one Python object that `numpy.save` pickled into a file of version 1, such as a dict of arrays."""
+    top = _from_streams(pickle, budget)
+    if not isinstance(top, ArrayRecord) or type(top.raw) is not list or len(top.raw) != 1:
+        raise RefusedError("a NumPy file that does not hold one dict of arrays")
+    return top.raw[0]
 
 
 class _FileWorld(OfficialWorld):

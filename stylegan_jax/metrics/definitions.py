@@ -25,10 +25,14 @@ OUTPUTS: dict[str, dict[str, str]] = {
     "spatial": {"inception": "spatial"},
     "random": {"inception_random": "pool"},
     "lpips": {"vgg16_lpips": "lpips", "alexnet_lpips": "lpips"},
+    "elpips": {"elpips": "distance"},
     "embedding": {"face": "embedding"},
     "attributes": {"celeba_attributes": "logits"},
 }
 """What a metric needs of a network -> networks that have it -> their output of that kind."""
+
+PIXELWISE = ("lpips", "elpips")
+"""Needs of metrics that compare two images of one size."""
 
 
 class Metric(NamedTuple):
@@ -114,6 +118,8 @@ METRICS: dict[str, Metric] = {
     "sfid50k_full": Metric("sfid{n}_full", "frechet", "spatial", "inception", 50_000, ALL),
     "rfid50k_full": Metric("rfid{n}_full", "frechet", "random", "inception_random", 50_000, ALL),
     "lpips": Metric("lpips", "pairs", "lpips", "vgg16_lpips", ALL, -1),
+    "elpips": Metric("elpips", "pairs", "elpips", "elpips", ALL, -1, variant="200"),
+    "elpips20": Metric("elpips20", "pairs", "elpips", "elpips", ALL, -1, variant="20"),
     "id_similarity": Metric("id_similarity_face", "pairs", "embedding", "face", ALL, -1, higher_is_better=True),
 }
 

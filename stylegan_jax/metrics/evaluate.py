@@ -11,9 +11,9 @@ import numpy as np
 
 from stylegan_jax.base import agreement
 from stylegan_jax.base.spec import Variables
-from stylegan_jax.metrics import engine, fakes, families
+from stylegan_jax.metrics import engine, ensemble, fakes, families
 from stylegan_jax.metrics.collect import Collector, Rows, restore
-from stylegan_jax.metrics.definitions import MODEL_ONLY, UNIFORM, Chosen
+from stylegan_jax.metrics.definitions import MODEL_ONLY, PIXELWISE, UNIFORM, Chosen
 from stylegan_jax.metrics.detectors import FeatureNet
 from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.fakes import Generator
@@ -250,10 +250,14 @@ class Evaluation:
         assert isinstance(second, Images) and first is not None
         count = first.count(False)
         rows = Rows(count)
-        is_distance = c.metric.need == "lpips"
-        compare = extractor.of_pairs(c.net, c.output, _distance if is_distance else _cosine)
-        compute = lambda both: {"pair": compare(*both)}
-        load = lambda index: [images.pixels(extractor.own(index)) for images in (first, second)]
+        is_distance = c.metric.need in PIXELWISE
+        if c.metric.need == "elpips":
+            compare = ensemble.of_pairs(extractor, int(c.metric.variant), self.seed)
+        else:
+            plain = extractor.of_pairs(c.net, c.output, _distance if is_distance else _cosine)
+            compare = lambda index, a, b: plain(a, b)
+        compute = lambda loaded: {"pair": compare(*loaded)}
+        load = lambda index: [own := extractor.own(index), *(images.pixels(own) for images in (first, second))]
         job = engine.Job(c.name, {}, count, extractor.chunk, load, compute)
         seconds = engine.run(job, {"pair": [rows]}, self.store, **self.options)
         average = lambda: families.average_pairs(rows.rows[:, 0], is_distance=is_distance)
@@ -325,6 +329,6 @@ def _check_pairs(c: Chosen, second: Images, first: Images) -> None:
     counts = first.count(False), second.count(False)
     if counts[0] != counts[1]:
         raise MetricError(f"{c.name} compares pairs; --data has {counts[0]} images and --data2 {counts[1]}")
-    if c.metric.need == "lpips" and first.source.size != second.source.size:
+    if c.metric.need in PIXELWISE and first.source.size != second.source.size:
         (h, w), (h2, w2) = first.source.size, second.source.size
         raise MetricError(f"{c.name} compares pixel by pixel; --data has {w}x{h} images and --data2 {w2}x{h2}")

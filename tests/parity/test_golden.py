@@ -13,6 +13,7 @@ import pytest
 
 from . import cases
 from .augment_adapters import ADAPTERS as AUGMENT
+from .elpips_adapters import ADAPTERS as ELPIPS
 from .equivariance_adapter import ADAPTERS as EQUIVARIANCE
 from .metrics_adapters import ADAPTERS as METRICS
 from .model_adapters import ADAPTERS as MODELS
@@ -27,7 +28,7 @@ from .training_adapter import ADAPTERS as TRAINING
 from .xl_adapters import ADAPTERS as XL
 
 ADAPTERS = OPS | MODELS | STYLEGAN1 | STYLEGAN3 | R3GAN | XL | PROJECTED | STYLEGANV | CLIPS | TRAINING | AUGMENT
-ADAPTERS |= EQUIVARIANCE | METRICS
+ADAPTERS |= EQUIVARIANCE | METRICS | ELPIPS
 
 # Families whose architecture or feature does not exist here yet; the only cases that are not compared.
 NOT_YET = {
