@@ -140,7 +140,7 @@ def list_contents(
                 out.jsons.remove(place)
             out.jsons.append((folder and folder + "/", i))
             continue
-        kind = "" if name == META_NAME else _kind_of(last, lambda i=i: head(i))
+        kind = "" if last == META_NAME else _kind_of(last, lambda i=i: head(i))
         if kind == "picture":
             _add(out, pictures, name, i, identity)
         elif kind == "unread":

@@ -120,6 +120,7 @@ def test_videos_of_every_kind_become_folders_of_frames_that_training_reads(shelf
             videos = videos_of(source, RULE, "error")
             assert list(videos.lengths) == [8, 6, 5, 4, 3, 7] and source.info().label_names == ("cats", "dogs")
             assert list(source.label_rows(videos.heads)) == [0, 0, 0, 1, 1, 1]
+            assert not any("left out" in note for note in source.info().notes), "not even meta.json"
             with open_batches(source, data, (16, 16, 3), batch_size=6, seed=0, rule=RULE) as batches:
                 batch = next(batches)
             np.testing.assert_array_equal(batch.sample["image"][:, :, 9, 9, 1], batch.sample["times"])
