@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import itertools
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from films import animation, film, picture
 from PIL import Image
 
 from stylegan_jax.config import ClipRule
@@ -28,39 +30,6 @@ from stylegan_jax.data.prepare.video_run import at_rate, window
 from stylegan_jax.data.video_source import videos_of
 
 RULE = ClipRule(3, 1024, "random", 32, (1, 2, 4, 8, 16, 32), True)
-
-
-def picture(video: int, frame: int, size=(16, 16)) -> np.ndarray:
-    """Return uint8[h, w, 3] of one colour, (video, frame, 200), with a white corner at the top left."""
-    pixels = np.zeros((size[1], size[0], 3), np.uint8)
-    pixels[:] = video, frame % 256, 200
-    pixels[: size[1] // 4, : size[0] // 4] = 255
-    return pixels
-
-
-def film(path: Path, frames=8, video=0, size=(16, 16), fps=25, times=None, options=None, **stream) -> Path:
-    """Write a video whose frames decode to `picture` exactly (lossless RGB in H.264), or as `stream` says."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    look = {"codec": "libx264rgb", "pix_fmt": "rgb24", "options": {"crf": "0", "g": "12"}} | stream
-    with av.open(str(path), "w", options=options or {}) as container:
-        made = container.add_stream(look["codec"], rate=Fraction(fps).limit_denominator(1001), options=look["options"])
-        made.width, made.height, made.pix_fmt = *size, look["pix_fmt"]
-        for i in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(video, i, size), format="rgb24")
-            if times is not None:
-                frame.pts, frame.time_base = times[i], Fraction(1, 1000)
-                made.codec_context.time_base = Fraction(1, 1000)
-            container.mux(made.encode(frame))
-        container.mux(made.encode())
-    return path
-
-
-def animation(path: Path, frames=5, video=0, duration=40, **more) -> Path:
-    """Write a GIF, WebP or APNG of `picture`s, lossless."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = [Image.fromarray(picture(video, i)) for i in range(frames)]
-    made[0].save(path, save_all=True, append_images=made[1:], duration=duration, loop=0, **more)
-    return path
 
 
 def colours(path) -> dict[str, list[tuple[int, int]]]:
@@ -278,6 +247,7 @@ def damaged(root: Path) -> dict[str, str]:
         ),
         "cut.mp4": (whole[: len(whole) * 2 // 3], "truncated: the file ends before its contents do"),
         "cut.webm": (clip[: len(clip) * 2 // 3], "truncated: the file ends before its contents do"),
+        "zero.gif": (b"", "empty file (0 bytes)"),
         "cut.gif": (gif[: len(gif) * 2 // 3], "truncated GIF: the file ends before its contents do"),
         "flipped.mp4": (bytes(flipped), "damaged at frame"),
     }
@@ -309,7 +279,7 @@ def test_what_is_damaged_is_named_and_leaves_nothing(dest, tmp_path):
     meta = json.loads(next(data for name, data in contents(tmp_path / dest).items() if name.endswith("meta.json")))
     assert len(meta["skipped"]) == len(bad) and meta["counts"]["frames"] == 90
     with pytest.raises(
-        DataError, match="11 of 13 videos cannot be used; repair or remove these, or leave out --strict"
+        DataError, match="12 of 14 videos cannot be used; repair or remove these, or leave out --strict"
     ):
         made(tmp_path, root, dest, strict=True)
     assert len(colours(tmp_path / dest)) == 2, "what was there stays"
@@ -383,6 +353,7 @@ def test_what_a_folder_holds_is_found_out(shelf, tmp_path, encode):
     (mixed / "b.mp4.part").write_bytes(b"half")
     report, found = made(tmp_path, mixed)
     assert [name for _, name, _ in report.written] == ["a.bin"] and report.skipped == []
+    assert "left out: 1 pictures that are no animations" in report.notes
     assert made(tmp_path, mixed, content="images")[0].unit == "image"
     photos = tmp_path / "photos"
     for i in range(5):
@@ -393,7 +364,8 @@ def test_what_a_folder_holds_is_found_out(shelf, tmp_path, encode):
     report, _ = made(tmp_path, photos)
     assert report.unit == "image" and len(report.written) == 6 and len(report.skipped) == 5
     report, found = made(tmp_path, photos, content="videos")
-    assert len(found) == 5 and dict(report.skipped)["0.png"] == "no animation, but a single picture"
+    assert len(found) == 5 and report.skipped == []
+    assert "left out: 6 pictures that are no animations" in report.notes
     zipped = tmp_path / "zipped.zip"
     with zipfile.ZipFile(zipped, "w") as archive:
         archive.write(shelf / "cats" / "a.gif", "a.gif")
@@ -468,6 +440,38 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 400 * 2000 < 400 * 128 * 128 * 3 / 4, peaks  # names and entries grow, pixels do not
+
+
+def test_files_with_random_damage_decode_or_raise_one_kind_of_error(tmp_path):
+    lossy = {"pix_fmt": "yuv420p", "options": {}}
+    files = [
+        film(tmp_path / "a.mp4", 12),
+        film(tmp_path / "b.webm", 12, codec="libvpx-vp9", **lossy),
+        film(tmp_path / "c.avi", 12, codec="mpeg4", **lossy),
+        animation(tmp_path / "d.gif"),
+        animation(tmp_path / "e.webp"),
+        animation(tmp_path / "f.png"),
+    ]
+    outcomes = set()
+    for seed, path in itertools.product(range(12), files):
+        draw, data = np.random.default_rng(seed), bytearray(path.read_bytes())
+        for _ in range(draw.integers(1, 5)):
+            at = int(draw.integers(len(data)))
+            data[at : at + int(draw.integers(1, 40))] = draw.integers(
+                0, 256, draw.integers(40), dtype=np.uint8
+            ).tobytes()
+        data = data[: int(draw.integers(len(data)))] if seed % 4 == 0 else data
+        (mutated := tmp_path / f"mutated{path.suffix}").write_bytes(data)
+        opened = functools.partial(open, mutated, "rb")
+        is_film = path.suffix in (".mp4", ".webm", ".avi")
+        frames = video_files.decode_video(str(mutated), 1 << 20, 1) if is_film else None
+        try:
+            for frame in itertools.islice(frames or video_files.decode_animation(opened, 1 << 20), 100):
+                assert np.asarray(frame.load()).dtype == np.uint8
+            outcomes.add("decoded")
+        except images.BadImage as error:
+            outcomes.add(error.reason.split(":")[0].split(" at ")[0])
+    assert {"decoded", "truncated", "damaged", "no video of a known format, or its header is damaged"} <= outcomes
 
 
 def test_frames_of_a_damaged_clock_are_refused():

@@ -11,7 +11,7 @@ from stylegan_jax.data.errors import DataError, missing_path_error, wrong_kind
 from stylegan_jax.data.prepare import cifar, image_files, lsun, mnist, tfds_examples, tfrecords, video_examples
 from stylegan_jax.data.prepare.examples import Examples
 from stylegan_jax.data.prepare.options import Options, videos_only
-from stylegan_jax.data.prepare.video_files import is_animation
+from stylegan_jax.data.prepare.video_files import is_animated
 
 _TFDS = "tfds:"
 
@@ -76,9 +76,8 @@ def _kind(path: str) -> str:
         head = file.read(16)
         if head.startswith(b"PK"):
             return "files"
-        file.seek(0)
-        if path.lower().endswith(VIDEO_SUFFIXES) or begins_like_video(head) or is_animation(file):
-            return "video"
+    if path.lower().endswith(VIDEO_SUFFIXES) or begins_like_video(head) or is_animated(path):
+        return "video"
     if mnist.is_idx(path):
         return "mnist"
     if cifar.is_tar(path):

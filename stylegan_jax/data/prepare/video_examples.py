@@ -14,7 +14,7 @@ from stylegan_jax.data.folder_source import FolderFiles
 from stylegan_jax.data.label_files import LabelTable, read_labels
 from stylegan_jax.data.prepare.examples import Examples, Frame, Label, Video
 from stylegan_jax.data.prepare.options import Options
-from stylegan_jax.data.prepare.video_files import check_pyav, decode_animation, decode_video, is_animation
+from stylegan_jax.data.prepare.video_files import check_pyav, decode_animation, decode_video, is_animated, is_animation
 from stylegan_jax.data.video_source import folder_of, natural, read_video_labels
 
 _LOOKED_AT = 64
@@ -42,15 +42,18 @@ def content_of(files: Files) -> str:
     if files.contents.videos and (isinstance(files, FolderFiles) or not files.names):
         return "videos"
     some = range(0, len(files.names), max(1, len(files.names) // _LOOKED_AT))
-    return "videos" if 2 * sum(_is_animation(files, i) for i in some) > len(some) else "images"
+    return "videos" if 2 * sum(_look(files, i) == "animation" for i in some) > len(some) else "images"
 
 
-def _is_animation(files: Files, index: int) -> bool:
+def _look(files: Files, index: int) -> str:
+    """Return 'animation' or 'picture', or why a file is neither."""
     try:
         with files.open(index) as file:
-            return is_animation(file)
-    except (BadImage, OSError):
-        return False
+            return "animation" if is_animation(file) else "picture"
+    except BadImage as error:
+        return error.reason
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
 
 
 def open_videos(path: str, kind: str, files: Files, content: str, options: Options) -> Examples:
@@ -66,7 +69,7 @@ def open_videos(path: str, kind: str, files: Files, content: str, options: Optio
     Raises:
         DataError: no video, a zip of video files, PyAV is missing, or labels that cannot be read.
     """
-    decoders, bad = (_of_frames if content == "frames" else _of_files)(files, options)
+    decoders, bad, notes = (_of_frames if content == "frames" else _of_files)(files, options)
     if not decoders and not bad:
         raise no_image_error(files)
     names = list(decoders)
@@ -84,7 +87,7 @@ def open_videos(path: str, kind: str, files: Files, content: str, options: Optio
         labelled=table.table is not None,
         label_names=table.names,
         classes=table.classes(names),
-        notes=[*_notes(files.contents, content), *table.notes],
+        notes=[*_notes(files.contents, content), *notes, *table.notes],
         bad=bad,
         close=files.close,
     )
@@ -100,9 +103,7 @@ def open_video_file(path: str, options: Options) -> Examples:
         raise DataError(f"--content={options.content}: --source={path} is a video; leave it out")
     if options.labels not in ("auto", "none"):
         raise DataError(f"--labels={options.labels}: --source={path} is one video, which has no labels; leave it out")
-    with open(path, "rb") as file:
-        is_picture = is_animation(file)
-    if is_picture:
+    if is_animated(path):
         frames: Callable[[], Iterator[Frame]] = functools.partial(
             decode_animation, functools.partial(open, path, "rb"), options.max_megapixels << 20
         )
@@ -116,8 +117,8 @@ def open_video_file(path: str, options: Options) -> Examples:
 Decoders = dict[str, Callable[[], Iterator[Frame]]]
 
 
-def _of_files(files: Files, options: Options) -> tuple[Decoders, list[tuple[str, str]]]:
-    """Return what decodes each video file and animation, in the order of their names, and what is left out."""
+def _of_files(files: Files, options: Options) -> tuple[Decoders, list[tuple[str, str]], list[str]]:
+    """Return what decodes each video file and animation, in the order of their names, what is bad, and notes."""
     limit = options.max_megapixels << 20
     found: Decoders = {}
     if files.contents.videos:
@@ -126,17 +127,21 @@ def _of_files(files: Files, options: Options) -> tuple[Decoders, list[tuple[str,
         check_pyav(f"--source={files.where}")
         for name, number in files.contents.videos:
             found[name] = functools.partial(decode_video, files.path(number), limit, options.workers)
-    bad = []
+    bad, stills = [], 0
     for i, name in enumerate(files.names):
-        if _is_animation(files, i):
+        what = _look(files, i)
+        if what == "animation":
             found[name] = functools.partial(decode_animation, functools.partial(files.open, i), limit)
-        elif not files.contents.videos:
-            bad.append((name, "no animation, but a single picture"))
-    return {name: found[name] for name in sorted(found, key=natural)}, [*files.bad, *bad]
+        elif what == "picture":
+            stills += 1
+        else:
+            bad.append((name, what))
+    notes = [f"left out: {stills} pictures that are no animations"] if stills else []
+    return {name: found[name] for name in sorted(found, key=natural)}, [*files.bad, *bad], notes
 
 
-def _of_frames(files: Files, options: Options) -> tuple[Decoders, list[tuple[str, str]]]:
-    """Return what reads each folder of frames, in the order of their names, and what is left out."""
+def _of_frames(files: Files, options: Options) -> tuple[Decoders, list[tuple[str, str]], list[str]]:
+    """Return what reads each folder of frames, in the order of their names, what is bad, and notes."""
     if options.fps is not None:
         raise DataError(f"--fps={options.fps:g}: frames in folders have no times; leave it out")
     members: dict[str, list[int]] = {}
@@ -148,7 +153,7 @@ def _of_frames(files: Files, options: Options) -> tuple[Decoders, list[tuple[str
         order = sorted(members[video], key=lambda i: natural(files.names[i].rpartition("/")[2]))
         if video not in broken:
             found[video] = functools.partial(_frames_of, files, order)
-    return found, sorted(broken.items())
+    return found, sorted(broken.items()), []
 
 
 def _frames_of(files: Files, order: list[int]) -> Iterator[Frame]:

@@ -43,10 +43,20 @@ def check_pyav(where: str) -> None:
 
 
 def is_animation(file: BinaryIO) -> bool:
-    """Say whether an image file holds several frames; it is left open."""
+    """Say whether an image file holds several frames; it is left open.
+
+    Raises:
+        BadImage: it is no image, or damaged.
+    """
+    image = images.open_image(file)
+    return image.format in ANIMATED and bool(getattr(image, "is_animated", False))
+
+
+def is_animated(path: str) -> bool:
+    """Say whether a file is an animation that can be read."""
     try:
-        image = images.open_image(file, ANIMATED)
-        return bool(getattr(image, "is_animated", False))
+        with open(path, "rb") as file:
+            return is_animation(file)
     except BadImage:
         return False
 
@@ -98,7 +108,8 @@ def decode_video(path: str, max_pixels: int, threads: int) -> Iterator[Frame]:
         with _open_regular(path) as file:
             ends_early = _ends_early(file)
             try:
-                with av.open(file, options={"format_whitelist": _CONTAINERS}) as container:
+                options = {"format_whitelist": _CONTAINERS}
+                with av.open(file, options=options, metadata_errors="replace") as container:  # titles in Latin-1
                     if ends_early:
                         raise BadImage("truncated: the file ends before its contents do")
                     yield from _frames(container, max_pixels, threads)
