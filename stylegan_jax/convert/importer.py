@@ -30,6 +30,7 @@ from stylegan_jax.convert.arguments import (
     stylegan1 as arguments1,
     stylegan2 as arguments2,
     stylegan3 as arguments3,
+    stylegan_v as arguments_v,
     stylegan_xl as arguments_xl,
 )
 from stylegan_jax.convert.arguments.shared import check_arguments, merge_arguments
@@ -55,9 +56,10 @@ ARGUMENTS = {
     "stylegan3": arguments3,
     "stylegan_xl": arguments_xl,
     "r3gan": arguments_r3gan,
+    "stylegan_v": arguments_v,
 }
 """With which arguments its official networks were built."""
-EXPORTABLE = ("stylegan2", "stylegan3", "stylegan_xl", "r3gan")
+EXPORTABLE = ("stylegan2", "stylegan3", "stylegan_xl", "r3gan", "stylegan_v")
 """Architectures with official networks in PyTorch."""
 
 
@@ -108,7 +110,10 @@ def detect_architecture(official: OfficialPickle) -> str:
         return "stylegan_xl"
     if any(name.startswith("Model.MainLayers.") for name in names):
         return "r3gan"
-    if any("motion_encoder." in name for name in names):
+    theirs = any(
+        "motion_encoder." in name or name.startswith(("synthesis.b4.input.", "time_encoder.")) for name in names
+    )
+    if theirs or any(map(arguments_v.is_discriminator, nets)):
         return "stylegan_v"
     if any(name.startswith("synthesis.input.") for name in names):
         return "stylegan3"
@@ -147,9 +152,7 @@ def convert_pickle(
         arch = detect_architecture(official)
         if arch not in ARGUMENTS:
             known = ", ".join(ARGUMENTS)
-            raise BadCheckpointError(
-                path, f"{_classes(official)}: architecture {arch} is not available yet; known are {known}"
-            )
+            raise BadCheckpointError(path, f"{_classes(official)}: of an {arch} architecture; known are {known}")
         while True:
             try:
                 config, notes, tables = _fit(official, arch)
@@ -220,7 +223,7 @@ def _renamed(name: str, net: OfficialNet, kind: str, arch: str) -> OfficialNet:
         net = rosinality.generator(net)
     elif name == "D" and not any(key.startswith("b4.") for key in net.tensors):
         raise BadCheckpointError("", f"it is no discriminator of {arch}")
-    elif kind == "state":
+    elif kind == "state" and arch != "stylegan_v":
         net = rosinality.official_state(net)
     return dataclasses.replace(net, is_renamed=True)
 

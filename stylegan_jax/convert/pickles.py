@@ -18,6 +18,7 @@ import numpy as np
 
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.published import advice
+from stylegan_jax.inert import settings
 from stylegan_jax.inert.arrays import ArrayRecord
 from stylegan_jax.inert.ordinary import wrong_file
 from stylegan_jax.inert.plain import ARRAY_NODES, DAMAGE, MAX_DEPTH, Reader, file_budget
@@ -304,6 +305,9 @@ class _Reader(Reader):
             return value.read(self.budget)
         if not isinstance(value, Record):
             return super().record(value, inner, shallow)
+        if settings.is_node(value) and not shallow:
+            self.spend(ARRAY_NODES)
+            return inner(settings.held(value))
         if not value.is_known and not shallow:
             raise RefusedError(value.refusal)
         return value.cls if shallow else {"class": value.cls, "args": inner(value.args), "state": inner(value.state)}

@@ -17,7 +17,8 @@ from stylegan_jax.inert.plain import PlainWorld
 from stylegan_jax.inert.stream import Budget, RefusedError, Window, show
 from stylegan_jax.inert.tensors import StorageRecord, TensorRecord, load_storage, tensor_record
 
-_DICTS = ("collections.OrderedDict", "dnnlib.util.EasyDict", "dnnlib.EasyDict", "builtins.dict", "__builtin__.dict")
+_EASY_DICTS = tuple(f"{place}dnnlib.{name}" for place in ("", "src.") for name in ("EasyDict", "util.EasyDict"))
+_DICTS = ("collections.OrderedDict", *_EASY_DICTS, "builtins.dict", "__builtin__.dict")
 _SETS = ("builtins.set", "__builtin__.set", "builtins.frozenset", "__builtin__.frozenset")
 _SCALAR_TYPES = ("object", "list", "tuple", "int", "float", "bool", "str", "bytes", "bytearray", "complex", "slice")
 
@@ -204,6 +205,7 @@ def _old_instance(world: OfficialWorld, cls: Any, base: Any = None, state: Any =
 
 CALLS: dict[str, Callable[..., Any]] = {
     "torch_utils.persistence._reconstruct_persistent_obj": _persistent,
+    "src.torch_utils.persistence._reconstruct_persistent_obj": _persistent,
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_parameter": _rebuild_parameter,

@@ -24,10 +24,10 @@ class Name:
 
 
 class Call:
-    """REDUCE of `function` on `args`, optionally BUILD with `state`."""
+    """REDUCE of `function` on `args`, then items, or BUILD with `state`."""
 
-    def __init__(self, function: Any, *args: Any, state: Any = None):
-        self.function, self.args, self.state = function, args, state
+    def __init__(self, function: Any, *args: Any, state: Any = None, items: list[tuple[Any, Any]] | None = None):
+        self.function, self.args, self.state, self.items = function, args, state, items
 
 
 class New:
@@ -73,6 +73,8 @@ class ForgePickler(_PurePickler):
         self.save(obj.args)
         self.write(pickle.REDUCE)
         self.memoize(obj)
+        if obj.items:
+            self._batch_setitems(iter(obj.items))
         self._save_state(obj.state)
 
     def save_new(self, obj: New) -> None:
@@ -205,13 +207,13 @@ def parameter(array: np.ndarray, **kwargs: Any) -> Call:
 # ---- modules ----
 
 
-def easy(items: dict[str, Any]) -> New:
-    return New(Name("dnnlib.util", "EasyDict"), items)
+def easy(items: dict[str, Any], place: str = "") -> New:
+    return New(Name(f"{place}dnnlib.util", "EasyDict"), items)
 
 
-def persistent(class_name: str, state: dict[str, Any]) -> Call:
+def persistent(class_name: str, state: dict[str, Any], place: str = "") -> Call:
     meta = {"type": "class", "version": 6, "module_src": "raise SystemExit('run')", "class_name": class_name}
-    return Call(Name("torch_utils.persistence", "_reconstruct_persistent_obj"), {**meta, "state": state})
+    return Call(Name(f"{place}torch_utils.persistence", "_reconstruct_persistent_obj"), {**meta, "state": state})
 
 
 def by_name(class_name: str, state: dict[str, Any]) -> New:

@@ -69,6 +69,10 @@ _MISSING = object()
 
 STAGES = ("widths", "groups", "blocks", "expansion")
 """Keys of R3GAN's stages, which both networks share."""
+CLIPS = ("frames", "max_num_frames", "sampling", "max_dist", "total_dists")
+"""Keys of StyleGAN-V's clips, which both networks share."""
+JOINING = ("concat_res", "frames_divisor", "dummy_cond")
+"""StyleGAN-V's keys of the discriminator alone."""
 
 
 def channels(arguments: Mapping[str, Any], resolution: int) -> int:
@@ -103,10 +107,16 @@ def merge_arguments(g: Mapping[str, Any] | None, d: Mapping[str, Any] | None) ->
         clash += ["r3gan"] * ("r3gan" in g and any(g["r3gan"][key] != d["r3gan"][key] for key in STAGES))
         if "channel_base" in g and any(channels(g, r) != channels(d, r) for r in resolutions(g)):
             clash.append("channel_base")
-        if clash:
-            pairs = ", ".join(f"{key} ({g[key]} and {d.get(key, DEFAULTS[key])})" for key in clash)
-            raise BadCheckpointError("", f"generator and discriminator differ in {pairs}")
-    return {**DEFAULTS, **(d or {}), **(g or {})}
+        pairs = [f"{key} ({g[key]} and {d.get(key, DEFAULTS[key])})" for key in clash]
+        if "stylegan_v" in g:
+            own, other = g["stylegan_v"], d["stylegan_v"]
+            pairs += [f"stylegan_v.{key} ({own[key]} and {other[key]})" for key in CLIPS if own[key] != other[key]]
+        if pairs:
+            raise BadCheckpointError("", f"generator and discriminator differ in {', '.join(pairs)}")
+    merged = {**DEFAULTS, **(d or {}), **(g or {})}
+    if g and d and "stylegan_v" in g:
+        merged["stylegan_v"] = {**g["stylegan_v"], **{key: d["stylegan_v"][key] for key in JOINING}}
+    return merged
 
 
 def _merge_projected(g: Mapping[str, Any] | None, d: Mapping[str, Any]) -> dict[str, Any]:
