@@ -12,7 +12,7 @@ import pytest
 
 from stylegan_jax import __main__ as command
 from stylegan_jax.base import bundled
-from stylegan_jax.sampling import published
+from stylegan_jax.convert import published
 from stylegan_jax.tools import _commands, completion, doctor, models
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -148,7 +148,7 @@ def test_doctor_shows_how_a_child_ended(tmp_path):
 
 
 def test_models_are_listed_and_nothing_is_fetched(capsys, tmp_path, monkeypatch):
-    assert len({m.address for m in published.PUBLISHED}) == len(published.PUBLISHED) > 40
+    assert len({(m.name, m.address) for m in published.PUBLISHED}) == len(published.PUBLISHED) > 40
     assert {m.licence for m in published.PUBLISHED} == published.LICENCES.keys()
     assert models.main(["stylegan3", "256x256"]) == 0
     text = capsys.readouterr().out

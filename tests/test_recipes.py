@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import math
+from pathlib import Path
 
 import jax
 import pytest
@@ -127,10 +129,22 @@ def test_r3gan_has_the_published_settings(preset):
     assert all(f"{number:,}" in text for number in counts)
 
 
+AT_256 = (32_105_941, 25_333_568)
 STYLEGAN_V = {  # frames per second and of a clip, period, batch, gamma, learning rate, EMA kimg, parameters
-    "skytimelapse": (25, 3, 256, 64, 0.2048, 0.0025, 20, (32_105_941, 25_333_568)),
-    "faceforensics": (30, 3, 16, 64, 0.2048, 0.0025, 20, (32_105_941, 25_333_568)),
+    "64": (25, 3, 16, 64, 0.0128, 0.0025, 20, (31_158_031, 24_739_840)),
+    "128": (25, 3, 16, 64, 0.0512, 0.0025, 20, (31_863_698, 25_214_848)),
+    "256": (25, 3, 16, 64, 0.2048, 0.0025, 20, AT_256),
+    "skytimelapse": (25, 3, 256, 64, 0.2048, 0.0025, 20, AT_256),
+    "faceforensics": (30, 3, 16, 64, 0.2048, 0.0025, 20, AT_256),
+    "ucf101": (25, 3, 16, 64, 0.2048, 0.0025, 20, AT_256),
+    "rainbowjelly": (30, 3, 16, 64, 0.2048, 0.0025, 20, AT_256),
     "mead": (30, 2, 16, 16, 13.1072, 0.002, 5, (38_444_283, 28_932_384)),
+}
+STYLEGAN_V_FVD = {
+    "FaceForensics": (47.4, 89.3),
+    "SkyTimelapse": (79.5, 197.0),
+    "UCF-101": (1431, 1773),
+    "RainbowJelly": (195, 262),
 }
 
 
@@ -158,11 +172,41 @@ def test_stylegan_v_has_the_published_settings(preset):
         0.6,
         True,
     )
-    gan = models.build(c.model)
-    shapes = [jax.eval_shape(init, jax.random.key(0))["params"] for init in (gan.init_g, gan.init_d)]
-    counts = tuple(sum(math.prod(x.shape) for x in jax.tree.leaves(tree)) for tree in shapes)
+    m, height = c.model, {"mead": 1024}.get(preset, int(preset) if preset.isdecimal() else 256)
+    assert (m.resolution, m.label_dim, m.channel_base) == (height, *((77, 32768) if preset == "mead" else (0, 16384)))
+    assert (m.channel_max, m.mapping_layers, m.d_mapping_layers, m.z_dim, m.w_dim) == (512, 2, 2, 512, 512)
+    assert (m.num_lowp_res, m.conv_clamp, m.mbstd_group, m.use_noise, t.w_avg_beta) == (4, 256, 4, False, 0.995)
+    assert (v.concat_res, v.frames_divisor, v.cond_type, v.sampling, v.dummy_cond) == (
+        16,
+        2,
+        "concat_const",
+        "random",
+        False,
+    )
+    assert (v.motion_z_dim, v.motion_v_dim, v.motion_kernel, v.time_dim) == (512, 512, 11, 256)
+    assert v.fractional_starts and v.total_dists == tuple(2**i for i in range(12))
+    assert (t.beta1, t.beta2, t.eps, c.data.source) == (0, 0.99, 1e-8, "video")
+    assert c.data.labels == ("file" if preset == "mead" else "none")
+    counts = parameters(c.model)
     assert counts == STYLEGAN_V[preset][-1]
     assert all(f"{number:,}" in importlib.import_module("configs.stylegan_v").__doc__ for number in counts)
+
+
+@functools.cache
+def parameters(model):
+    """Return the numbers of parameters of both networks."""
+    gan = models.build(model)
+    shapes = [jax.eval_shape(init, jax.random.key(0))["params"] for init in (gan.init_g, gan.init_d)]
+    return tuple(sum(math.prod(x.shape) for x in jax.tree.leaves(tree)) for tree in shapes)
+
+
+def test_stylegan_v_tells_the_published_numbers():
+    told = " ".join(importlib.import_module("configs.stylegan_v").__doc__.split())
+    page = (Path(__file__).parents[1] / "docs" / "stylegan_v.md").read_text()
+    for data, (short, long) in STYLEGAN_V_FVD.items():
+        assert f"{short} and {long} for {data}" in told
+        row = next(line for line in page.splitlines() if line.startswith("| `") and f"| {data} |" in line)
+        assert f"| {short}, {long} |" in row
 
 
 def test_the_roadmap_to_r3gan_changes_one_thing_at_a_time():

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stylegan_jax.base.errors import suggest, visible
 from stylegan_jax.base.flags import Parser
-from stylegan_jax.sampling.published import LICENCES, PUBLISHED, Published
+from stylegan_jax.convert.published import LICENCES, PUBLISHED, Published
 
 HOW = (
     "Download one yourself, then: stylegan-jax convert --model=FILE.pkl --out=FOLDER; "
@@ -40,10 +40,10 @@ def matching(words: Sequence[str]) -> list[Published]:
     Raises:
         ValueError: none does.
     """
-    text = lambda model: " ".join((model.name, model.arch, model.size, model.data)).lower()
+    text = lambda model: " ".join((model.name, model.arch, model.size, model.shown)).lower()
     found = [model for model in PUBLISHED if all(word.lower() in text(model) for word in words)]
     if not found:
-        known = {part.lower() for model in PUBLISHED for part in (model.arch, model.size, *model.data.split())}
+        known = {part.lower() for model in PUBLISHED for part in (model.arch, model.size, *model.shown.split())}
         unknown = next((w for w in words if not any(w.lower() in text(m) for m in PUBLISHED)), " ".join(words))
         raise ValueError(f"no published model matches {unknown!r}; {suggest(unknown, sorted(known))}")
     return found
@@ -53,7 +53,7 @@ def table(models: Sequence[Published], addresses: bool) -> str:
     """Return the table, with what the licences mean."""
     lines = []
     for m in models:
-        lines.append(f"{m.name:<62s} {m.arch:<10s} {m.size:<10s} {m.data:<24s} {m.licence}")
+        lines.append(f"{m.name:<62s} {m.arch:<10s} {m.size:<10s} {m.shown:<24s} {m.licence}")
         if addresses:
             lines += [f"    {m.address}", f"    sha256 {m.sha256 or 'not published'}"]
     used = {m.licence for m in models}

@@ -84,16 +84,17 @@ def parameter_table(title: str, params: Any) -> str:
 def cost_table(task: Task, config: ExperimentConfig, layout: Layout, state: Any, frozen: Any) -> str:
     """Return FLOPs and memory per program, per image and for the whole run."""
     jitted = programs.jit_programs(programs.make_programs(task, config, layout), layout)
-    batch, phases = programs.batch_shapes(task, config, layout), task.plan(levels(config)[-1]).phases
+    batch, plan = programs.batch_shapes(task, config, layout), task.plan(levels(config)[-1])
     key = jax.eval_shape(lambda: jax.random.key(0))
-    n = config.train.batch_size
+    n = config.train.batch_size * plan.frames
+    clips = f" ({config.train.batch_size} clips)" if plan.frames > 1 else ""
     state_bytes = tree_bytes(state)
     lines = [
-        f"cost per iteration of {n} images, on one device",
+        f"cost per iteration of {n} images{clips}, on one device",
         f"  {'program':<10s}{'GFLOP':>12s}{'memory, unfused':>20s}",
     ]
     total = peak = 0.0
-    for name, share in schedule.cadence(phases, config.train.total_kimg * 1000).items():
+    for name, share in schedule.cadence(plan.phases, config.train.total_kimg * 1000).items():
         arguments = programs.arguments_of(name, state, programs.frozen_shapes(frozen, layout), batch, key)
         traced = jitted[name].trace(*arguments)
         flops, live = program_flops(traced, traced.lower()), peak_live_bytes(traced.jaxpr.jaxpr)

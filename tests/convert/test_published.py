@@ -11,6 +11,7 @@ from stylegan_jax.convert.published import PUBLISHED, advice
 from stylegan_jax.sampling import load_model
 
 DOCS = Path(__file__).parents[2] / "docs"
+XL = [model for model in PUBLISHED if model.arch == "stylegan_xl"]
 
 
 @pytest.mark.parametrize("name", ["imagenet256.pkl", "imagenet256"])
@@ -23,13 +24,23 @@ def test_a_missing_file_says_where_it_is_published(tmp_path, name):
     assert not advice("imagenet257.pkl")
 
 
-def test_addresses_end_in_the_names_of_their_files():
-    assert len(PUBLISHED) == 14 and all(model.address.endswith(f"/{name}") for name, model in PUBLISHED.items())
+def test_a_name_that_two_authors_use_names_both():
+    text = advice("runs/cifar10.pkl")
+    assert text.count("CIFAR-10 at 32x32 is published at https://") == 2 and text.startswith("; ")
+    assert "stylegan_xl/models/cifar10.pkl" in text and "pretrained/cifar10.pkl" in text
 
 
-def test_the_docs_list_every_published_model():
+def test_addresses_of_files_end_in_their_names():
+    files = [model for model in PUBLISHED if model.name.endswith(".pkl") and "drive.google" not in model.address]
+    assert len(XL) == 14 and set(XL) < set(files)
+    assert all(model.address.endswith(f"/{model.name}") for model in files)
+
+
+def test_the_docs_list_what_they_say_they_list():
     text = (DOCS / "stylegan_xl.md").read_text()
-    for name, model in PUBLISHED.items():
-        assert model.address.endswith(f"/{name}")
-        row = f"| {model.data} | {model.resolution} | {model.classes or 'none'} | {model.fid:g} | `{name}` |"
+    for m in XL:
+        row = f"| {m.data} | {m.size.split('x')[0]} | {m.classes or 'none'} | {m.fid:g} | `{m.name}` |"
         assert row in text, row
+    text = (DOCS / "stylegan_v.md").read_text()
+    videos = [model for model in PUBLISHED if model.arch == "stylegan_v"]
+    assert videos and all(f"| {m.data} |" in text and m.address in text for m in videos)

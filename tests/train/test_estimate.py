@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import tiny
+from configs import stylegan_v_quickstart, tiny
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError, from_dict
 from stylegan_jax.train import estimate
@@ -54,6 +54,23 @@ def test_parameter_totals_are_those_of_the_networks():
         assert table[-1].split()[0] == "total"
         assert sorted(numbers[:-1]) == sorted(sizes(init))
         assert numbers[-1] == sum(sizes(init))
+
+
+def test_clips_are_counted_by_their_frames():
+    c = stylegan_v_quickstart.get_config()
+    c.data.path = "videos.zip"
+    c.model.update({"resolution": 16, "label_dim": 0})
+    c.model.stylegan_v.concat_res = 8
+    c.train.update({"batch_size": 64, "total_kimg": 60})
+    config = from_dict(c)
+    text = estimate.dry_run(config)
+    assert config.model.stylegan_v.frames == 3 and "cost per iteration of 192 images (64 clips), on one device" in text
+    row = {name: float(x.replace(",", "")) for name, x in re.findall(r"^  (\w+) +([\d.,]+) +[\d.,]+ GiB$", text, re.M)}
+    per_image = float(re.search(r"per image shown, .*: ([\d.]+) GFLOP", text)[1])
+    once = row["g_main"] + row["d_main"] + row["d_reg"] / config.loss.d_reg_interval + row["finish"]
+    assert per_image == pytest.approx(once / 192, abs=0.006) and per_image > 0.02
+    whole = float(re.search(r"whole run of 60 kimg: ([\d.e-]+) EFLOP", text)[1])
+    assert whole == pytest.approx(per_image * 1e9 * 60_000 / 1e18, rel=0.25)
 
 
 def test_a_row_per_program_and_a_memory_estimate():
