@@ -15,6 +15,8 @@ compiled once for all p. How a training step uses it:
   moves p at the end of an iteration.
 - In mode 'none' all of this leaves images, and the compiled program, as they are.
 
+`controller` also steers APA, which shows fakes as reals (`config.augment.apa`, `train.gan.objective.deceived`).
+
 Families: the ADA pipe (`draws`, `affine`, `warp`, `color`, `spectrum`, `cutout`; `pipes` names them) and `diffaugment`.
 """
 

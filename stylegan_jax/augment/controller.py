@@ -1,4 +1,4 @@
-"""How strong the augmentation is: fixed, or steered by how often the discriminator is sure of reals (ADA §3.3).
+"""How strong the augmentation is, or APA: fixed, or steered by how often the discriminator is sure of reals (ADA §3.3).
 
 The heuristic is r_t = mean(sign(D(real))): 0 when the discriminator cannot tell a real from a fake, 1 when it overfits.
 Every `interval` iterations p moves by a constant step towards more augmentation where r_t is above the target, and
@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylegan_jax.config import AugmentConfig
+from stylegan_jax.config import ApaConfig, AugmentConfig
+
+STEERED = ("ada", "apa")
+"""Modes in which p moves."""
 
 
 class Control(NamedTuple):
@@ -30,16 +33,23 @@ class Control(NamedTuple):
     count: jax.Array
 
 
-def init(config: AugmentConfig) -> Control:
+def init(config: AugmentConfig | ApaConfig) -> Control:
     """Return the state at the start of training; p is `config.p`, or 0 in mode 'none'."""
     p = 0.0 if config.mode == "none" else config.p
     return Control(*(jnp.asarray(x, jnp.float32) for x in (p, 0.0, 0.0)))
 
 
-def observe(control: Control, logits: jax.Array) -> Control:
-    """Add the discriminator's logits of augmented reals, float[n, k], to the statistic."""
-    sign_sum = jnp.sum(jnp.sign(jax.lax.stop_gradient(logits)).astype(jnp.float32))
-    return control._replace(sign_sum=control.sign_sum + sign_sum, count=control.count + float(logits.size))
+def observe(control: Control, logits: jax.Array, pseudo: jax.Array | None = None) -> Control:
+    """Add the discriminator's logits of augmented reals, float[n, k], to the statistic.
+
+    Rows where `pseudo`, bool[n], says that a fake took the place of a real are not counted.
+    """
+    signs = jnp.sign(jax.lax.stop_gradient(logits)).astype(jnp.float32)
+    if pseudo is None:
+        return control._replace(sign_sum=control.sign_sum + signs.sum(), count=control.count + float(logits.size))
+    is_real = 1 - pseudo.astype(jnp.float32)
+    sign_sum = control.sign_sum + jnp.sum(signs * is_real[:, None])
+    return control._replace(sign_sum=sign_sum, count=control.count + is_real.sum() * logits.shape[1])
 
 
 def adjust(
@@ -70,7 +80,7 @@ def _neighbours(value: float, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
     return (near if float(near) <= value else down), (near if float(near) >= value else up)
 
 
-def update(config: AugmentConfig, control: Control, step: jax.Array | int, batch_size: int) -> Control:
+def update(config: AugmentConfig | ApaConfig, control: Control, step: jax.Array | int, batch_size: int) -> Control:
     """Move p where it is due, at the end of an iteration; call it once per iteration.
 
     Args:
@@ -79,7 +89,7 @@ def update(config: AugmentConfig, control: Control, step: jax.Array | int, batch
         step: int32[], iterations done, this one included.
         batch_size: images per iteration.
     """
-    if config.mode != "ada":
+    if config.mode not in STEERED:
         return control._replace(sign_sum=jnp.zeros_like(control.sign_sum), count=jnp.zeros_like(control.count))
     size = batch_size * config.interval / (config.kimg * 1000)
     moved = adjust(*control, target=config.target, step=size, p_max=config.p_max)

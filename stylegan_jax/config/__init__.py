@@ -1,20 +1,24 @@
 """ConfigDict in, frozen dataclasses out: once, at start-up, with every cross-field check.
 
-`fields` has every key with its type, default, unit, meaning and limits, `arch` what each architecture adds, `rules` the
-rules across keys. An error names the value, the rule and the fix, before anything is compiled.
+`fields` has every key with its type, default, unit, meaning and limits (`augmentation` those of its group), `arch` what
+each architecture adds, `rules` the rules across keys. An error names the value, the rule and the fix, before anything
+is compiled.
 """
 
 from stylegan_jax.base.errors import ConfigError, suggest
 from stylegan_jax.config.arch import ARCH_RULES, clips_of
+from stylegan_jax.config.augmentation import (
+    ApaConfig,
+    AugmentConfig,
+    AugmentOps,
+    AugmentStrength,
+    DiffAugmentConfig,
+)
 from stylegan_jax.config.build import from_dict, model_from_dict
 from stylegan_jax.config.clips import ClipRule
 from stylegan_jax.config.documented import check_choice, check_names
 from stylegan_jax.config.fields import (
-    AugmentConfig,
-    AugmentOps,
-    AugmentStrength,
     DataConfig,
-    DiffAugmentConfig,
     DistributedConfig,
     EvalConfig,
     ExperimentConfig,
@@ -37,6 +41,7 @@ from stylegan_jax.config.rules import check_devices, check_model, validate
 __all__ = [
     "ARCH_RULES",
     "RESUMABLE_KEYS",
+    "ApaConfig",
     "AugmentConfig",
     "AugmentOps",
     "AugmentStrength",

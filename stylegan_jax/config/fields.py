@@ -23,6 +23,7 @@ from stylegan_jax.config.arch.stylegan1 import StyleGAN1Config
 from stylegan_jax.config.arch.stylegan3 import StyleGAN3Config
 from stylegan_jax.config.arch.stylegan_v import StyleGANVConfig
 from stylegan_jax.config.arch.stylegan_xl import StyleGANXLConfig
+from stylegan_jax.config.augmentation import AugmentConfig
 from stylegan_jax.config.documented import field
 
 
@@ -115,7 +116,9 @@ class ModelConfig:
 class DataConfig:
     """Where images come from."""
 
-    source: str = field("zip", "zip, folder, tfds, memory (npy/npz uint8), synthetic, or video: a name in data.SOURCES")
+    source: str = field(
+        "zip", "zip, folder, tfds, memory (npy/npz uint8), synthetic, or video: a name in data.SOURCES"
+    )
     path: str = field("", "file or folder; for tfds the data set name, such as 'cifar10'", is_path=True)
     split: str = field("train", "tfds only")
     labels: str = field(
@@ -179,6 +182,12 @@ class LossConfig:
     drift_weight: float = field(
         0.0, "weight of the squared logits of reals, which keeps a Wasserstein critic near 0 (PG: 0.001)", least=0
     )
+    lecam_weight: float = field(
+        0.0,
+        "weight of LeCam regularisation, for few images (Tseng et al. 2021; 3e-7 for StyleGAN2 there); 0: off",
+        least=0,
+    )
+    lecam_decay: float = field(0.99, "decay of its averages of the logits, per iteration", least=0, below=1)
     pl_weight: float = field(2.0, "path-length weight; 0: off", least=0)
     pl_decay: float = field(0.01, "step of the running mean of the path length; SG2 uses 0.01", least=0, most=1)
     pl_batch_shrink: int = field(2, "path length uses batch_size / this", above=0)
@@ -193,76 +202,6 @@ class LossConfig:
         0.0, "pixels; blur of all images that the discriminator sees, at the start; 0: none", least=0
     )
     blur_fade_kimg: float = field(0.0, "the blur fades linearly to none over this many kimg", least=0)
-
-
-@dataclasses.dataclass(frozen=True)
-class AugmentOps:
-    """Multiplier of p per operation; 0: off, -1: as the pipe says (0 or 1)."""
-
-    xflip: float = field(-1.0, "mirroring left to right")
-    rotate90: float = field(-1.0, "rotation by a multiple of 90 degrees")
-    xint: float = field(-1.0, "translation by whole pixels")
-    scale: float = field(-1.0, "isotropic scaling")
-    rotate: float = field(-1.0, "rotation by any angle")
-    aniso: float = field(-1.0, "anisotropic scaling")
-    xfrac: float = field(-1.0, "translation by a fraction of the image")
-    brightness: float = field(-1.0, "brightness")
-    contrast: float = field(-1.0, "contrast")
-    lumaflip: float = field(-1.0, "inversion of the luma axis")
-    hue: float = field(-1.0, "hue rotation")
-    saturation: float = field(-1.0, "saturation")
-    imgfilter: float = field(-1.0, "amplification of frequency bands")
-    noise: float = field(-1.0, "additive noise")
-    cutout: float = field(-1.0, "a blanked rectangle")
-
-
-@dataclasses.dataclass(frozen=True)
-class AugmentStrength:
-    """Distributions of the operations (ADA App. B)."""
-
-    xint_max: float = field(0.125, "whole-pixel translation: uniform in ±this, in image sizes", least=0)
-    scale_std: float = field(0.2, "of the log2 of the scale", least=0)
-    rotate_max: float = field(1.0, "rotation: uniform in ±this, 1 = 180 degrees", least=0)
-    aniso_std: float = field(0.2, "of the log2 of the anisotropic scale", least=0)
-    xfrac_std: float = field(0.125, "of the translation, in image sizes", least=0)
-    brightness_std: float = field(0.2, "of what is added; images are in [-1, 1]", least=0)
-    contrast_std: float = field(0.5, "of the log2 of the contrast", least=0)
-    hue_max: float = field(1.0, "hue rotation: uniform in ±this, 1 = 180 degrees", least=0)
-    saturation_std: float = field(1.0, "of the log2 of the saturation", least=0)
-    imgfilter_std: float = field(1.0, "of the log2 of a band's amplification", least=0)
-    imgfilter_bands: tuple[float, ...] = field(
-        (1.0, 1.0, 1.0, 1.0), "multipliers of the 4 bands, lowest frequencies first", least=0
-    )
-    noise_std: float = field(0.1, "the noise's standard deviation is half-normal with this scale", least=0)
-    cutout_size: float = field(0.5, "sides of the rectangle, in image sizes", least=0, most=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class DiffAugmentConfig:
-    """Policies and sizes of DiffAugment."""
-
-    policy: str = field("color,translation,cutout", "any of these, separated by commas")
-    translation: float = field(0.125, "largest shift, in image sizes", least=0, most=1)
-    cutout: float = field(0.5, "sides of the rectangle, in image sizes (StyleGAN-XL: 0.2)", least=0, most=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class AugmentConfig:
-    """What happens to reals and fakes before the discriminator (StyleGAN2-ADA)."""
-
-    mode: str = field("none", "none; fixed: strength p; ada: p is steered (ADA §3.3)", choices=("none", "fixed", "ada"))
-    method: str = field("ada", "ada: the pipe below; diffaugment", choices=("ada", "diffaugment"))
-    pipe: str = field("bgc", "operations of method 'ada', as blit, geom, bg, bgc, bgcfnc: a name in augment.PIPES")
-    p: float = field(0.0, "strength, the probability of each operation; mode 'ada' starts from it")
-    p_max: float = field(
-        1.0, "ceiling of the steered p, from where all operations act always (official code: none)", above=0
-    )
-    target: float = field(0.6, "of mean(sign(D(real))), which p is steered to")
-    interval: int = field(4, "iterations between two moves of p", above=0)
-    kimg: float = field(500.0, "kimg in which p can go from 0 to 1 (100 when fine-tuning)", above=0)
-    ops: AugmentOps = field(AugmentOps(), "multiplier of p per operation")
-    strength: AugmentStrength = field(AugmentStrength(), "distributions of the operations")
-    diffaugment: DiffAugmentConfig = field(DiffAugmentConfig(), "of method 'diffaugment'")
 
 
 @dataclasses.dataclass(frozen=True)

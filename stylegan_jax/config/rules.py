@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from stylegan_jax.base.errors import ConfigError
 from stylegan_jax.config.arch import ARCH_RULES, clips_of, projected
+from stylegan_jax.config.augmentation import AugmentConfig
 from stylegan_jax.config.documented import check_choice, check_fields
 from stylegan_jax.config.fields import (
-    AugmentConfig,
     DataConfig,
     DistributedConfig,
     ExperimentConfig,
@@ -209,6 +209,13 @@ def _check_augment(augment: AugmentConfig, schedule: ScheduleConfig) -> None:
     for key, value in dataclasses.asdict(augment.ops).items():
         if value != -1 and not value >= 0:
             raise ConfigError(f"config.augment.ops.{key} is {value}; -1 (as the pipe says), 0 (off) or a multiplier")
+    apa = augment.apa
+    if apa.p > apa.p_max:
+        raise ConfigError(f"config.augment.apa.p is {apa.p}; it must be in [0, config.augment.apa.p_max={apa.p_max}]")
+    if apa.mode == "fixed" and apa.p == 0:
+        raise ConfigError("config.augment.apa.p is 0 with mode='fixed', which replaces nothing; set it, or mode='none'")
+    if apa.mode == "none" and apa.p:
+        raise ConfigError(f"config.augment.apa.p is {apa.p} with mode='none'; set mode='fixed' or 'apa', or p=0")
     bands = augment.strength.imgfilter_bands
     if len(bands) != 4:
         raise ConfigError(f"config.augment.strength.imgfilter_bands is {bands}; it must have 4 multipliers")

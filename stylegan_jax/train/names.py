@@ -40,6 +40,14 @@ def check_config(config: ExperimentConfig) -> None:
                 f"config.loss.d_reg is {config.loss.d_reg!r}; {name!r} is no penalty; "
                 f"{suggest(name, ['none', *regularizers.PENALTIES])}; join several by +, as 'r1+r2'"
             )
+    loss, apa = config.loss, config.augment.apa.mode
+    single = {"loss.lecam_weight": loss.lecam_weight, "augment.apa.mode": apa if apa != "none" else ""}
+    for key, value in single.items():
+        if value and LOSSES[loss.adversarial].needs_real:
+            raise ConfigError(
+                f"config.{key} is {value!r} with loss.adversarial={loss.adversarial!r}, which compares pairs of a real "
+                "and a fake; it needs a loss of single logits, such as 'logistic'"
+            )
     for name in config.log.trackers:
         if name not in TRACKERS:
             raise ConfigError(f"config.log.trackers is {config.log.trackers}; {suggest(name, list(TRACKERS))}")

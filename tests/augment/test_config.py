@@ -33,6 +33,12 @@ RULES = [
     ({"strength": {"scale_std": -1.0}}, ["config.augment.strength.scale_std is -1.0", "must not be negative"]),
     ({"strength": {"cutout_size": 1.5}}, ["config.augment.strength.cutout_size is 1.5", "in [0, 1]"]),
     ({"strength": {"imgfilter_bands": (1.0, 1.0)}}, ["imgfilter_bands is (1.0, 1.0)", "4 multipliers"]),
+    ({"apa": {"mode": "ada"}}, ["config.augment.apa.mode is 'ada'", "known: none, fixed, apa"]),
+    ({"apa": {"mode": "fixed"}}, ["config.augment.apa.p is 0 with mode='fixed'"]),
+    ({"apa": {"p": 0.2}}, ["config.augment.apa.p is 0.2 with mode='none'", "mode='fixed' or 'apa'"]),
+    ({"apa": {"mode": "apa", "p": 0.95}}, ["config.augment.apa.p is 0.95", "[0, config.augment.apa.p_max=0.9]"]),
+    ({"apa": {"p_max": 1.0}}, ["config.augment.apa.p_max is 1.0", "(0, 1)", "no real left"]),
+    ({"apa": {"target": -1.0}}, ["config.augment.apa.target is -1.0", "(-1, 1)"]),
     ({"diffaugment": {"translation": 2.0}}, ["config.augment.diffaugment.translation is 2.0", "in [0, 1]"]),
     ({"diffaugment": {"policy": "colour"}}, ["'colour' is no policy", "did you mean 'color'?", "commas"]),
     ({"diffaugment": {"policy": ""}}, ["policy is ''", "known: color, translation, cutout"]),
@@ -48,6 +54,20 @@ def test_a_broken_rule_is_named(changes, words):
         check_config(from_dict(tree))
     for word in words:
         assert re.search(re.escape(word), str(raised.value)), str(raised.value)
+
+
+@pytest.mark.parametrize("changes", [{"augment.apa.mode": "apa"}, {"loss.lecam_weight": 1e-3}])
+def test_what_needs_single_logits_is_an_error_with_a_loss_of_pairs(changes):
+    tree = common.get_config()
+    tree.data.source = "synthetic"
+    tree.update_from_flattened_dict(changes)
+    check_config(from_dict(tree))
+    tree.loss.adversarial = "relativistic"
+    (key, value), *_ = changes.items()
+    with pytest.raises(ConfigError) as raised:
+        check_config(from_dict(tree))
+    assert f"config.{key} is {value!r} with loss.adversarial='relativistic'" in str(raised.value)
+    assert "such as 'logistic'" in str(raised.value)
 
 
 def test_an_unknown_operation_is_named_with_the_nearest():

@@ -25,6 +25,8 @@ def run(arch: str, mesh: tuple[int, int, int], grad_accum: int) -> toy.Run:
     tree.train.batch_size, tree.train.grad_accum = 16, grad_accum
     tree.train.num_devices, (tree.mesh.fsdp, tree.mesh.spatial) = int(np.prod(mesh)), mesh[1:]
     tree.loss.pl_weight, tree.loss.d_reg, tree.loss.style_mixing_prob = 0.0, "none", 0.5
+    if arch != "r3gan":
+        tree.loss.lecam_weight, tree.augment.apa.mode, tree.augment.apa.p = 0.01, "apa", 0.5
     if arch == "r3gan":  # as it is published: pairs, both penalties in every step, the discriminator first
         r3gan.set_loss(tree)
         tree.loss.style_mixing_prob = 0.0
@@ -45,7 +47,8 @@ def test_a_mesh_with_micro_batches_takes_the_step_of_one_device(arch):
     moved = lambda state: [{k: v for k, v in net.items() if k != "params"} for net in state.nets.values()]
     near = lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-3, atol=1e-6)
     jax.tree.map(near, moved(b), moved(a))
-    near(b.moving["w_avg"], a.moving["w_avg"])
+    for name in {"w_avg", "lecam", "apa"} & set(a.moving):
+        jax.tree.map(near, b.moving[name], a.moving[name])
     for net in ("g", "d"):
         x, y = (optax.tree.get(s.opt[net], "mu", filtering=lambda path, _: "both" in str(path)) for s in (a, b))
         most = max(np.abs(leaf).max() for leaf in jax.tree.leaves(x))  # some gradients are 0 but for rounding

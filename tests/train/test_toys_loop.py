@@ -27,7 +27,12 @@ from stylegan_jax.train.state import TrainState
 from stylegan_jax.train.task import Frozen
 
 OWN = {
-    "plain": {},
+    "plain": {
+        "loss__lecam_weight": 0.1,
+        "augment__apa__mode": "apa",
+        "augment__apa__p": 0.5,
+        "augment__apa__kimg": 0.2,
+    },
     "projected": {
         "loss__adversarial": "hinge",
         "model__label_dim": -1,

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from stylegan_jax.base.spec import Inputs, Sample, Variables
 from stylegan_jax.config import LossConfig
-from stylegan_jax.losses import regularizers
+from stylegan_jax.losses import lecam, regularizers
 from stylegan_jax.losses.adversarial import LOSSES, drift
 from stylegan_jax.losses.mixing import mix_styles
 from stylegan_jax.models import Gan, merge
@@ -211,6 +211,17 @@ def between(places: dict[str, Place], mix: jax.Array) -> Place:
     return seen, sample | {"image": regularizers.interpolate(sample["image"], places["fake"][1]["image"], mix)}, cond
 
 
+def deceived(places: dict[str, Place], pseudo: jax.Array) -> Place:
+    """Return the place of reals with the fake of the same row, and its label, where `pseudo` bool[n] says (APA §3.2).
+
+    The paper draws other fakes for this. Those that the discriminator sees as fakes in the same step have the same
+    distribution, so that the expected gradient is the same, and cost no second pass of the generator.
+    """
+    (seen, real, cond), (_, fake, fake_cond) = places["real"], places["fake"]
+    choose = lambda f, r: jnp.where(pseudo.reshape(-1, *[1] * (r.ndim - 1)), f, r)
+    return seen, {name: choose(fake[name], x) for name, x in real.items()}, choose(fake_cond, cond)
+
+
 def penalty_loss(
     s: Setting, context: Context, penalised: dict[str, jax.Array], wanted: tuple[regularizers.Penalty, ...]
 ) -> jax.Array:
@@ -237,6 +248,8 @@ def d_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Arra
     }
     if "mix" in rows:
         places["mix"] = between(places, rows["mix"])
+    if "pseudo" in rows:
+        places["real"] = deceived(places, rows["pseudo"])
     logits, penalised, moved = examine(s, context, places, wanted)
     fake, real = logits["fake"], logits["real"]
     values = per_example(s, s.gan(context.rates).spec.critics, kind.discriminator, fake, real)
@@ -246,27 +259,37 @@ def d_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Arra
     if wanted:
         penalty = penalty_loss(s, context, penalised, wanted)
         loss, means = loss + penalty, means | {"loss/d_penalty": penalty}
+    if s.loss.lecam_weight:
+        term = s.loss.lecam_weight * lecam.penalty(context.moving["lecam"], fake, real).mean()
+        loss, means = loss + term, means | {"loss/d_lecam": term}
     if kind.needs_real:
         fake, real = fake - real, real - fake
     means |= {"scores/fake": fake.mean(), "scores/real": real.mean()}
     means |= {"signs/fake": jnp.sign(fake).mean(), "signs/real": jnp.sign(real).mean()}
     kept = {"w": w, "cond": latents.cond, "fake": fake, "real": real, "values": values}
-    kept |= {f"penalty/{name}": x for name, x in penalised.items()}
+    kept |= {f"penalty/{name}": x for name, x in penalised.items()} | _pseudo(rows)
     return loss, Aux(kept, means, {"g": moved_g, "d": moved})
+
+
+def _pseudo(rows: dict[str, Any]) -> dict[str, jax.Array]:
+    """Return which reals were fakes, where there are any, for what is measured on true reals."""
+    return {name: rows[name] for name in ("pseudo",) if name in rows}
 
 
 def d_reg(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
     """Gradient penalties of the discriminator (`losses.regularizers.PENALTIES`) as a step of their own."""
     wanted, real = regularizers.penalties(s.loss.d_reg), rows["real"]
-    where = {penalty.where for penalty in wanted}
     places = {"real": (real, real.sample, real.cond)}
-    if where != {"real"}:
+    if "latents" in rows:
         fake = jax.lax.stop_gradient(generate(s, context, rows["latents"])[0])
         places["fake"] = rows.get("fake", Seen()), fake, rows["latents"].cond
     if "mix" in rows:
         places["mix"] = between(places, rows["mix"])
+    if "pseudo" in rows:
+        places["real"] = deceived(places, rows["pseudo"])
     places = {penalty.where: places[penalty.where] for penalty in wanted}
     logits, penalised, moved = examine(s, context, places, wanted)
     total = penalty_loss(s, context, penalised, wanted)
     kept = {f"penalty/{name}": x for name, x in penalised.items()} | {f"logits/{n}": x for n, x in logits.items()}
+    kept |= _pseudo(rows)
     return total * s.loss.d_reg_interval, Aux(kept, {"loss/d_penalty": total}, {"d": moved})

@@ -14,7 +14,7 @@ from stylegan_jax.augment import controller
 from stylegan_jax.base import images, rng
 from stylegan_jax.base.spec import Batch, Sample, Tree
 from stylegan_jax.config import ExperimentConfig, Level
-from stylegan_jax.losses import regularizers
+from stylegan_jax.losses import lecam, regularizers
 from stylegan_jax.losses.adversarial import LOSSES
 from stylegan_jax.models import Gan, grown
 from stylegan_jax.runtime.mesh import Layout
@@ -103,6 +103,10 @@ def reals_of(batch: Batch, phase: str) -> tuple[dict[str, jax.Array], jax.Array]
     return batch.sample, batch.label
 
 
+SEEN = ("scores/fake", "scores/real", "signs/fake", "signs/real")
+"""What d_main reports of the logits; with APA, of all that the discriminator is told to be real."""
+
+
 def make_phases(whole: Gan, config: ExperimentConfig, level: Level, layout: Layout) -> tuple[Phase, ...]:
     """Return the table of a level.
 
@@ -118,6 +122,7 @@ def make_phases(whole: Gan, config: ExperimentConfig, level: Level, layout: Layo
     names = used_phases(config)
     drawing = Drawing(gan, config, level, layout, views, label_draws(config))
     guided = ("loss/g_guidance",) if gan.guide else ()
+    anchored = ("loss/d_lecam",) if loss.lecam_weight else ()
     penalty = ("loss/d_penalty",) if loss.d_reg != "none" and not is_d_reg_lazy(config) else ()
     bind = lambda function, *args: functools.partial(function, *args)
     table = {
@@ -147,7 +152,7 @@ def make_phases(whole: Gan, config: ExperimentConfig, level: Level, layout: Layo
             draw=bind(_draw_d_main, drawing),
             loss=bind(objective.d_main, setting),
             after=bind(_after_d_main, gan, config),
-            reports=("loss/d_adversarial", *penalty, "scores/fake", "scores/real", "signs/fake", "signs/real"),
+            reports=("loss/d_adversarial", *penalty, *anchored, *SEEN),
         ),
         "d_reg": Phase(
             "d_reg",
@@ -177,7 +182,8 @@ def label_draws(config: ExperimentConfig) -> tuple[str, ...]:
     """
     where = {penalty.where for penalty in regularizers.penalties(config.loss.d_reg)}
     paired = {"g_main", "d_main"} if has_pairs(config) else set()
-    paired |= {"d_reg"} if where == {"real"} or "mix" in where else set()
+    needs_fakes = where != {"real"} or config.augment.apa.mode != "none"
+    paired |= {"d_reg"} if not needs_fakes or "mix" in where else set()
     used = used_phases(config)
     return tuple(name for name in PHASES if name in used and name not in paired)
 
@@ -185,6 +191,11 @@ def label_draws(config: ExperimentConfig) -> tuple[str, ...]:
 def has_pairs(config: ExperimentConfig) -> bool:
     """Return whether the loss compares every fake with a real, so that the generator's phase needs reals of its own."""
     return LOSSES[config.loss.adversarial].needs_real
+
+
+def is_steered(config: ExperimentConfig, name: str) -> bool:
+    """Return whether p of 'augment' or of 'apa' moves."""
+    return (config.augment if name == "augment" else config.augment.apa).mode in controller.STEERED
 
 
 def is_d_reg_lazy(config: ExperimentConfig) -> bool:
@@ -223,12 +234,27 @@ def _draw_d_main(drawing: Drawing, state: TrainState, batch: Batch, root_key: ja
     wanted = regularizers.penalties(drawing.config.loss.d_reg)
     if not is_d_reg_lazy(drawing.config) and any(penalty.where == "mix" for penalty in wanted):
         rows["mix"] = _mix(drawing, "d_main", state, root_key, cond.shape[0])
-    return rows
+    return rows | _pseudo(drawing, "d_main", state, root_key, cond.shape[0])
 
 
 def _mix(drawing: Drawing, phase: str, state: TrainState, root_key: jax.Array, n: int) -> jax.Array:
     """Return float[n] in [0, 1): where between a real and a fake WGAN-GP looks."""
     return drawing.layout.split(jax.random.uniform(rng.stream(root_key, f"{phase}/mix", state.step), (n,)))
+
+
+def _pseudo(drawing: Drawing, phase: str, state: TrainState, root_key: jax.Array, n: int) -> dict[str, jax.Array]:
+    """Return which of n reals the phase replaces by fakes, bool[n], where the run has APA."""
+    if drawing.config.augment.apa.mode == "none":
+        return {}
+    drawn = jax.random.uniform(rng.stream(root_key, f"{phase}/apa", state.step), (n,))
+    return {"pseudo": drawing.layout.split(drawn < state.moving["apa"].p)}
+
+
+def _observe(config: ExperimentConfig, logits: jax.Array, aux: Aux, moving: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the statistics of the augmentation and of APA with the logits of reals added to them."""
+    modes = {"augment": config.augment.mode, "apa": config.augment.apa.mode}
+    add = lambda name: controller.observe(moving[name], logits, aux.rows.get("pseudo"))
+    return {name: add(name) for name, mode in modes.items() if mode != "none"}
 
 
 def _move_centre(gan: Gan, config: ExperimentConfig, moving: Mapping[str, Any], context: Context, aux: Aux) -> dict:
@@ -238,16 +264,16 @@ def _move_centre(gan: Gan, config: ExperimentConfig, moving: Mapping[str, Any], 
 
 def _after_d_main(gan: Gan, config: ExperimentConfig, moving: Mapping[str, Any], context: Context, aux: Aux) -> dict:
     rows, new = aux.rows, _move_centre(gan, config, moving, context, aux)
-    if config.augment.mode != "none":
-        new["augment"] = controller.observe(moving["augment"], rows["real"])
-    return new
+    if config.loss.lecam_weight:
+        new["lecam"] = lecam.move(moving["lecam"], rows["fake"], rows["real"], config.loss.lecam_decay)
+    return new | _observe(config, rows["real"], aux, moving)
 
 
 def _draw_d_reg(drawing: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> Tree:
     real = drawing.reals("d_reg", state, root_key, batch)
     where = {penalty.where for penalty in regularizers.penalties(drawing.config.loss.d_reg)}
-    rows: dict[str, Any] = {"real": real}
-    if where == {"real"}:
+    rows: dict[str, Any] = {"real": real} | _pseudo(drawing, "d_reg", state, root_key, batch.label.shape[0])
+    if where == {"real"} and "pseudo" not in rows:
         return rows
     # Fakes that are mixed with reals have their labels.
     cond = real.cond if "mix" in where else drawing.labels(batch, "d_reg")
@@ -261,6 +287,7 @@ def _draw_d_reg(drawing: Drawing, state: TrainState, batch: Batch, root_key: jax
 
 
 def _after_d_reg(config: ExperimentConfig, moving: Mapping[str, Any], context: Context, aux: Aux) -> dict[str, Any]:
-    if config.augment.mode != "ada" or "logits/real" not in aux.rows or has_pairs(config):
+    if "logits/real" not in aux.rows or has_pairs(config):
         return dict(moving)
-    return dict(moving) | {"augment": controller.observe(moving["augment"], aux.rows["logits/real"])}
+    seen = _observe(config, aux.rows["logits/real"], aux, moving)
+    return dict(moving) | {name: seen[name] for name in seen if is_steered(config, name)}

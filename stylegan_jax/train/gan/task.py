@@ -17,6 +17,7 @@ from stylegan_jax.base.spec import Batch, Tree
 from stylegan_jax.checkpoints.averages import REST, average_name
 from stylegan_jax.config import ConfigError, ExperimentConfig, Level, at_level, clips_of, levels
 from stylegan_jax.features import FeatureError, load_features
+from stylegan_jax.losses import lecam
 from stylegan_jax.models import Gan, GanSpec, grown
 from stylegan_jax.models.guidance import guided
 from stylegan_jax.runtime.mesh import Layout
@@ -44,8 +45,8 @@ TERMS = (
     *(f"{terms.NONFINITE}{name}" for name in PHASES),
 )
 """What a GAN may report. augment/p is the strength of the augmentation, augment/r_t what steers it: the mean sign of
-the discriminator on reals since p last moved. nonfinite/… is the share of a program's steps whose loss or gradient was
-not finite (`config.train.on_nan` skip or scrub)."""
+the discriminator on reals since p last moved; apa/p and apa/r_t are those of APA. nonfinite/… is the share of a
+program's steps whose loss or gradient was not finite (`config.train.on_nan` skip or scrub)."""
 
 OFFLINE = (
     "Without a file: config.model.projected.backbones=('efficientnet_lite0',) and config.loss.guidance="
@@ -97,6 +98,7 @@ def make_task(
     if grid_label is None:
         grid_label = np.zeros((grid_size(config), gan.spec.label_dim), np.float32)
     names = TERMS + (("loss/g_guidance",) if gan.guide else ())
+    names += (("loss/d_lecam",) if config.loss.lecam_weight else ()) + _apa_terms(config)
     known = loaders if loaders is not None else {name: functools.partial(_load, name) for name in gan.spec.frozen}
     known = {**known, class_table.NAME: functools.partial(class_table.load_class_table, config)}
     return Task(
@@ -115,6 +117,10 @@ def make_task(
         short=SHORT,
         titles={"g": "generator", "d": "discriminator"},
     )
+
+
+def _apa_terms(config: ExperimentConfig) -> tuple[str, ...]:
+    return ("apa/p", "apa/r_t") if config.augment.apa.mode != "none" else ()
 
 
 def check_labels(spec: GanSpec, label_kind: str) -> None:
@@ -226,7 +232,7 @@ def _plan(gan: Gan, config: ExperimentConfig, layout: Layout, label_kind: str, l
         finish=functools.partial(_finish, here),
         batch=Batch(sample, label, gen_label, (sample, label) if has_pairs(here) else None, given),
         draws=tuple(PHASES.index(name) for name in draws),
-        finish_reports=("augment/p", "augment/r_t") if config.augment.mode != "none" else (),
+        finish_reports=(("augment/p", "augment/r_t") if config.augment.mode != "none" else ()) + _apa_terms(config),
         frames=level.frames,
         rule=rule,
     )
@@ -245,6 +251,8 @@ def _create(
     names = [average_name(i) for i in range(len(config.train.posthoc_ema))]
     d = gan.init_d(rng.stream(root_key, "init_d"), frozen)
     optimizers = plan().optimizers
+    own: dict[str, Any] = {"lecam": lecam.init(gan.spec.heads)} if config.loss.lecam_weight else {}
+    own |= {"apa": controller.init(config.augment.apa)} if config.augment.apa.mode != "none" else {}
     return TrainState(
         step=jnp.zeros([], jnp.int32),
         nimg=jnp.zeros([], jnp.int32),
@@ -255,18 +263,22 @@ def _create(
             "w_avg": jnp.zeros(gan.spec.w_avg),
             "pl_mean": jnp.zeros([]),
             "augment": augment.controller.init(config.augment),
-        },
+        }
+        | own,
         stats=terms.empty(num_terms),
     )
 
 
 def _finish(config: ExperimentConfig, state: TrainState, rates: Rates) -> tuple[TrainState, dict[str, jax.Array]]:
-    control, report = state.moving["augment"], {}
-    if config.augment.mode != "none":
-        p = control.p if rates.augment_p is None else rates.augment_p
-        report = {"augment/p": p, "augment/r_t": control.sign_sum / jnp.maximum(control.count, 1)}
-    control = controller.update(config.augment, control, state.step + 1, config.train.batch_size)
-    params, moving = state.nets["g"]["params"], state.moving | {"augment": control}
+    moving, report = dict(state.moving), {}
+    for name, steered, given in (("augment", config.augment, rates.augment_p), ("apa", config.augment.apa, None)):
+        if name in moving:
+            control: controller.Control = moving[name]
+            if steered.mode != "none":
+                report[f"{name}/p"] = control.p if given is None else given
+                report[f"{name}/r_t"] = control.sign_sum / jnp.maximum(control.count, 1)
+            moving[name] = controller.update(steered, control, state.step + 1, config.train.batch_size)
+    params = state.nets["g"]["params"]
     rule = clips_of(config.model)
     shown = config.train.batch_size * (rule.frames if rule else 1)
     averages: dict[str, Tree] = {"g": ema.update(state.ema["g"], params, rates.ema_beta)}

@@ -1,0 +1,59 @@
+"""LeCam regularisation of the discriminator's logits, for few images (Tseng et al. 2021)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Anchors(NamedTuple):
+    """Moving averages of the logits, part of the training state.
+
+    Attributes:
+        real: float32[k], decayed sum of the mean logit of reals, for each of k heads.
+        fake: float32[k], of fakes.
+        weight: float32[], sum of the weights in them; 0 before the first step.
+    """
+
+    real: jax.Array
+    fake: jax.Array
+    weight: jax.Array
+
+
+def init(heads: int) -> Anchors:
+    """Return the state before the first step, of a discriminator with so many logits per example."""
+    return Anchors(jnp.zeros(heads), jnp.zeros(heads), jnp.zeros([]))
+
+
+def means(anchors: Anchors) -> tuple[jax.Array, jax.Array]:
+    """Return (alpha_R, alpha_F), float32[k] each: the averages of the logits of reals and of fakes so far, or 0."""
+    weight = jnp.where(anchors.weight > 0, anchors.weight, 1.0)
+    return anchors.real / weight, anchors.fake / weight
+
+
+def penalty(anchors: Anchors, fake: jax.Array, real: jax.Array) -> jax.Array:
+    """Return how far logits are from the averages of the other side (Tseng et al. 2021, §3.2).
+
+    The paper's R_LC = E[(D(x) - alpha_F)^2] + E[(D(G(z)) - alpha_R)^2]; its code has 0 in place of differences below 0.
+
+    Args:
+        anchors: of the steps before; constants.
+        fake: float[n, k], logits of fakes.
+        real: float[n, k], of reals.
+
+    Returns:
+        float[n], the mean over the heads of both squares; 0 while there are no averages.
+    """
+    alpha_r, alpha_f = jax.lax.stop_gradient(means(anchors))
+    squares = jnp.square(real - alpha_f[None]) + jnp.square(fake - alpha_r[None])
+    return jnp.where(anchors.weight > 0, squares.mean(axis=1), 0.0)
+
+
+def move(anchors: Anchors, fake: jax.Array, real: jax.Array, decay: float) -> Anchors:
+    """Return the averages with the logits float[n, k] of a step; `decay` is gamma of the paper, 0.99 there."""
+    add = lambda old, new: old * decay + (1 - decay) * jax.lax.stop_gradient(new)
+    return Anchors(
+        add(anchors.real, real.mean(axis=0)), add(anchors.fake, fake.mean(axis=0)), add(anchors.weight, jnp.ones([]))
+    )
