@@ -117,7 +117,7 @@ class DataConfig:
     """Where images come from."""
 
     source: str = field(
-        "zip", "zip, folder, tfds, memory (npy/npz uint8), synthetic, or video: a name in data.SOURCES"
+        "zip", "zip, folder, tfds, memory (npy/npz uint8), synthetic, tiles, video: a name in data.SOURCES"
     )
     path: str = field("", "file or folder; for tfds the data set name, such as 'cifar10'", is_path=True)
     split: str = field("train", "tfds only")
@@ -143,9 +143,22 @@ class DataConfig:
         "decoded images: off, host (RAM), device; auto: host when they fit cache_limit_mb",
         choices=("auto", "off", "host", "device"),
     )
-    cache_limit_mb: int = field(2048, "MiB of decoded images that cache='auto' keeps", least=0)
+    cache_limit_mb: int = field(
+        2048, "MiB of decoded images that cache='auto' keeps; as many of pictures that source 'tiles' keeps", least=0
+    )
     workers: int = field(2, "decoding threads of the tf.data pipeline", above=0)
     fps: float = field(25.0, "data.source='video': frames per second, of previews; nothing else depends on it", above=0)
+    tile_size: int = field(
+        0,
+        "data.source='tiles': height of a tile in pixels of the picture, then resized; 0: the model's height",
+        least=0,
+    )
+    tile_step: int = field(1, "data.source='tiles': pixels between the places that tiles are cut from", above=0)
+    tile_contrast: float = field(
+        0.0,
+        "data.source='tiles': leave out tiles whose brightness has a smaller standard deviation, of 255; 0: none",
+        least=0,
+    )
     synthetic_images: int = field(1024, "data.source='synthetic': how many", above=0)
     synthetic_labels: int = field(0, "data.source='synthetic': classes; 0: none", least=0)
 

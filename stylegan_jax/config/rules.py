@@ -155,7 +155,7 @@ def _check_options(config: ExperimentConfig) -> None:
 
 
 def _check_data(data: DataConfig) -> None:
-    if data.source in ("zip", "folder", "tfds") and not data.path:
+    if data.source in ("zip", "folder", "tfds", "tiles") and not data.path:
         raise ConfigError(f"config.data.path is empty; data.source={data.source!r} needs it: --config.data.path=…")
     if data.labels == "subfolders" and data.source not in ("folder", "zip"):
         raise ConfigError(f"config.data.labels='subfolders' needs data.source='folder' or 'zip', not {data.source!r}")

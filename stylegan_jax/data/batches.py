@@ -27,6 +27,7 @@ from stylegan_jax.config import ClipRule, ConfigError, DataConfig
 from stylegan_jax.data import clips, order
 from stylegan_jax.data.files import FileSource
 from stylegan_jax.data.fitted import FittedSource, Source, fit_source
+from stylegan_jax.data.tiles_source import TilesSource
 from stylegan_jax.data.video_source import Videos, videos_of
 
 _AHEAD = 2  # batches made before they are asked for
@@ -233,10 +234,12 @@ def _make(
 ) -> Generator[Batch]:
     if fitted.cache == "device":
         return _device_batches(fitted, schedule, sharding)
-    if fitted.array is None and isinstance(fitted.inner, FileSource):
+    plan = lambda b: schedule.images(b)[:2]
+    if fitted.array is None and isinstance(fitted.inner, TilesSource):
+        pixels = _pooled_pixels(fitted, plan, data.workers)
+    elif fitted.array is None and isinstance(fitted.inner, FileSource):
         from stylegan_jax.data import pipeline
 
-        plan = lambda b: schedule.images(b)[:2]
         if pipeline.has_tensorflow():
             pixels = pipeline.pixel_batches(fitted, fitted.inner, plan, schedule.rows * schedule.frames, data.workers)
         else:

@@ -33,20 +33,26 @@ class BadImage(DataError):
         self.reason = reason
 
 
-def bad_images_error(where: str, bad: Sequence[tuple[str, str]], total: int) -> DataError:
+def bad_images_error(
+    where: str,
+    bad: Sequence[tuple[str, str]],
+    total: int,
+    rule: str = "All images must have one size and the model's channels",
+) -> DataError:
     """Return the error that ends the start, naming the first bad images and counting all.
 
     Args:
         where: the folder or zip.
         bad: (name, reason) of each bad image.
         total: how many images were looked at.
+        rule: what all must be.
     """
     lines = [f"  {printable(name)}: {reason}" for name, reason in bad[:SHOWN]]
     if len(bad) > SHOWN:
         lines.append(f"  … and {len(bad) - SHOWN} more")
     return DataError(
         f"{where}: {len(bad)} of {total} images cannot be used:\n" + "\n".join(lines) + "\n"
-        "All images must have one size and the model's channels. Repair or remove these, convert them with python -m "
+        f"{rule}. Repair or remove these, convert them with python -m "
         "stylegan_jax.data.prepare, or leave them out with --config.data.on_bad_image=skip"
     )
 

@@ -11,6 +11,7 @@ from stylegan_jax.data.errors import DataError
 from stylegan_jax.data.files import FileSource, run_parallel
 from stylegan_jax.data.fitted import FittedSource
 from stylegan_jax.data.memory_source import MemorySource
+from stylegan_jax.data.tiles_source import TilesSource
 
 _SLICE = 1024
 """Images of an array that are hashed at a time."""
@@ -23,8 +24,8 @@ _LOOKED_AT = 256
 def fingerprint(source: FittedSource, workers: int = 2) -> str:
     """Return 32 hexadecimal digits that change when an image, its order or the chosen subset does.
 
-    Of a zip the checksums in its directory are taken, of a folder the files' bytes, else the pixels. Neither the size
-    that images are brought to nor their labels count.
+    Of a zip the checksums in its directory are taken, of a folder or the pictures of tiles the files' bytes, else the
+    pixels. Neither the size that images are brought to nor their labels count.
     """
     inner, digest = source.inner, hashlib.sha256()
     count = inner.info().num_images
@@ -32,6 +33,8 @@ def fingerprint(source: FittedSource, workers: int = 2) -> str:
         digest.update(f"array {inner.array.shape}".encode())
         for start in range(0, count, _SLICE):  # a mapped file may be larger than the memory
             digest.update(array_bytes(inner.array[start : start + _SLICE]))
+    elif isinstance(inner, TilesSource):
+        digest.update(b"tiles " + inner.fingerprint())
     else:
         parts = [b""] * count
 
@@ -54,6 +57,9 @@ def quick_fingerprint(source: FittedSource) -> str:
     is_free = isinstance(inner, FileSource) and inner.has_checksums
     digest = hashlib.sha256(str(count).encode())
     try:
+        if isinstance(inner, TilesSource):
+            digest.update(inner.fingerprint(_LOOKED_AT))
+            return digest.hexdigest()[:32]
         for i in range(0, count, 1 if is_free else max(1, count // _LOOKED_AT)):
             number = int(source.stored(i))
             digest.update(inner.digest(number) if isinstance(inner, FileSource) else _of_pixels(inner.pixels(number)))

@@ -15,6 +15,7 @@ from stylegan_jax.data.folder_source import open_folder
 from stylegan_jax.data.memory_source import open_memory
 from stylegan_jax.data.synthetic_source import open_synthetic
 from stylegan_jax.data.tfds_source import open_tfds
+from stylegan_jax.data.tiles_source import open_tiles
 from stylegan_jax.data.video_source import open_video
 from stylegan_jax.data.zip_source import open_zip
 
@@ -25,6 +26,7 @@ SOURCES: dict[str, Callable[[DataConfig, tuple[int, int, int]], Source]] = {
     "memory": open_memory,
     "synthetic": open_synthetic,
     "video": open_video,
+    "tiles": open_tiles,
 }
 """`config.data.source` -> opener(data config, the model's (h, w, c)). A new source is one file and one line here."""
 

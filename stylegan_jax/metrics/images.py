@@ -37,12 +37,18 @@ class Images(NamedTuple):
 
     def count(self, mirrored: bool) -> int:
         """Return how many images there are, with or without the copies."""
-        n = self.source.info().num_images
+        n = self._num_images()
         return n * (1 + self.flips[0]) * (1 + self.flips[1]) if mirrored else n
+
+    def _num_images(self) -> int:
+        """Return how many images there are; of a source with more, those that stand for all."""
+        source = self.source
+        most = getattr(source.inner, "representative", 0) if source.keep is None else 0
+        return min(source.info().num_images, most or source.info().num_images)
 
     def pixels(self, index: np.ndarray) -> np.ndarray:
         """Return uint8[m, h, w, 3] for int64[m]; grey is repeated."""
-        copy, number = np.divmod(index, self.source.info().num_images)
+        copy, number = np.divmod(index, self._num_images())
         with ThreadPoolExecutor(_THREADS) as pool:
             found = list(pool.map(lambda i: self.source.pixels(int(i)), number))
         axes = [a for a, on in ((1, self.flips[0]), (0, self.flips[1])) if on]
