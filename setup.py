@@ -112,7 +112,7 @@ setup(
     package_dir={"stylegan_jax.configs": "configs", "stylegan_jax.datasets": "datasets"},
     package_data={
         "stylegan_jax": ["py.typed", "sampling/web/*", "studio/web/*"],
-        "stylegan_jax.datasets": ["*.zip", "NOTICE", "README.md"],
+        "stylegan_jax.datasets": ["*.zip", "*.jpg", "NOTICE", "README.md"],
     },
     zip_safe=False,
     install_requires=INSTALL,

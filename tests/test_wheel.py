@@ -62,7 +62,8 @@ def test_the_source_distribution_is_the_repository(built):
 def test_the_wheel_holds_the_recipes_and_the_data_and_no_tests(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        assert archive.read("stylegan_jax/datasets/emoji64.zip") == (ROOT / "datasets/emoji64.zip").read_bytes()
+        for name in ("emoji64.zip", "fluent64.zip", "earth.jpg"):
+            assert archive.read(f"stylegan_jax/datasets/{name}") == (ROOT / "datasets" / name).read_bytes()
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
     shipped = {f"stylegan_jax/configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
     assert shipped <= names and {"stylegan_jax/datasets/NOTICE", "stylegan_jax/sampling/web/page.js"} <= names

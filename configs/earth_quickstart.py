@@ -1,0 +1,22 @@
+"""Photographs of the Earth at 32x32: StyleGAN2 on random tiles of the bundled Blue Marble, on a laptop CPU.
+
+Command:  python -m stylegan_jax.main --config=configs/earth_quickstart.py --workdir=runs/earth_quickstart
+Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download.
+Expected: land, coasts, ice and sea from above. A tile is 64x64 pixels of the picture, about 475 km at the equator, so
+          there is one at each of 14 million places; those without structure, mostly open sea, are left out. The
+          network and the speed are those of configs/quickstart.py. It has been run for its first images only.
+"""
+
+from stylegan_jax.configs import quickstart
+
+
+def get_config():
+    c = quickstart.get_config()
+    c.name = "earth_quickstart"
+    c.data.source = "tiles"
+    c.data.path = "datasets/earth.jpg"
+    c.data.tile_size = 64
+    c.data.tile_contrast = 12.0
+    c.data.xflip = c.data.yflip = True
+    c.train.total_kimg = 20.0
+    return c
