@@ -13,7 +13,7 @@ import math
 import os
 import stat
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -31,7 +31,8 @@ from stylegan_jax.data.zip_source import ZipFiles
 
 MAX_LISTED = 1 << 27
 """Places that `data.tile_contrast` chooses from, of 8 bytes each where they stay."""
-_GOLDEN = (math.sqrt(5) - 1) / 2
+_SPREAD = math.sqrt(2) - 1
+"""Rather than the golden section, with which images 8 apart, as in grids of 8 columns, would lie near each other."""
 
 
 class OnePicture:
@@ -186,9 +187,8 @@ class TilesSource:
     def _describe(self, decoded: int, limit: int) -> list[str]:
         number, total, (h, w) = len(self._numbers), int(self._ends[-1]), self._tile
         chosen = f"{total}" if self._count == total else f"{self._count} of {total}, those with contrast"
-        line = (
-            f"tiles of {w}x{h} from {number} picture{'s' * (number > 1)}, a place every {self._step} pixels: {chosen}"
-        )
+        apart = f"{self._step} pixel{'s' * (self._step > 1)} apart"
+        line = f"tiles of {w}x{h} from {number} picture{'s' * (number > 1)}, {apart}: {chosen}"
         if decoded <= limit:
             return [line]
         warning = (
@@ -314,7 +314,9 @@ def _decode(
         try:
             pixels = pictures.get(number)
             if contrast:
-                busy[number] = np.flatnonzero(deviations(pixels, tile, step) >= contrast)
+                found = [np.flatnonzero(row >= contrast) for row in deviations(pixels, tile, step)]
+                columns = _grid((pixels.shape[0], pixels.shape[1]), tile, step)[1]
+                busy[number] = np.concatenate([k * columns + row for k, row in enumerate(found)])
         except BadImage as error:
             bad.append((files.names[number], error.reason))
         except OSError as error:
@@ -324,34 +326,31 @@ def _decode(
     return busy, bad
 
 
-def deviations(pixels: np.ndarray, tile: tuple[int, int], step: int) -> np.ndarray:
-    """Return the standard deviation of the brightness of every tile of a picture, of 255; an alpha channel is left out.
+def deviations(pixels: np.ndarray, tile: tuple[int, int], step: int) -> Iterator[np.ndarray]:
+    """Yield the standard deviations of the brightness of the tiles of a picture, row by row, of 255.
 
     Sums over the rows of a tile slide down the picture, so that it takes two numbers per column and no more; they
     are integers, so that nothing adds up.
 
     Args:
-        pixels: uint8[h, w, c].
+        pixels: uint8[h, w, c]; brightness is the mean of the colours, an alpha channel is left out.
         tile: (height, width).
         step: pixels between two tiles, both ways.
 
-    Returns:
-        float64[rows, columns]; brightness is the mean of the colours.
+    Yields:
+        float64[columns].
     """
     (height, width), colours = tile, min(pixels.shape[2], 3)
     value = lambda y: pixels[y, :, :colours].sum(axis=1, dtype=np.int64)
     first = [value(y) for y in range(height)]
     sums, squares = np.sum(first, axis=0), np.sum(np.square(first), axis=0)
-    rows = []
     for top in range(pixels.shape[0] - height + 1):
         if top:
             new, old = value(top + height - 1), value(top - 1)
             sums, squares = sums + new - old, squares + np.square(new) - np.square(old)
         if top % step == 0:
-            rows.append([_windows(x, width)[::step] for x in (sums, squares)])
-    total, square = np.moveaxis(np.array(rows), 1, 0)
-    mean = total / (height * width)
-    return np.sqrt(np.maximum(square / (height * width) - mean**2, 0)) / colours
+            mean, square = (_windows(x, width)[::step] / (height * width) for x in (sums, squares))
+            yield np.sqrt(np.maximum(square - mean**2, 0)) / colours
 
 
 def _windows(x: np.ndarray, width: int) -> np.ndarray:
@@ -361,8 +360,8 @@ def _windows(x: np.ndarray, width: int) -> np.ndarray:
 
 
 def _coprime(count: int) -> int:
-    """Return the step of the Kronecker sequence: near the golden section of the count, and without a common divisor."""
-    near = max(1, round(count * _GOLDEN))
+    """Return the step of the Kronecker sequence: near `_SPREAD` of the count, and without a common divisor."""
+    near = max(1, round(count * _SPREAD))
     return next(n for d in range(count + 1) for n in (near + d, near - d) if n > 0 and math.gcd(n, count) == 1)
 
 

@@ -56,7 +56,7 @@ def test_every_place_of_every_picture_is_one_image(folder, config, step):
         found = source.gather(np.arange(places))
         assert {x.tobytes() for x in found} == all_tiles(made.values(), (8, 8), step)
         assert source.labels(np.arange(3)).shape == source.label_rows(np.arange(3)).shape == (3, 0)
-        assert f"tiles of 8x8 from 2 pictures, a place every {step} pixel" in info.notes[0]
+        assert f"tiles of 8x8 from 2 pictures, {step} pixel" in info.notes[0]
 
 
 def test_the_first_tiles_are_spread_over_all_pictures(tmp_path, encode, config):
@@ -102,7 +102,7 @@ def test_tiles_are_resized_and_as_wide_as_the_model_says(tmp_path, encode, confi
 @pytest.mark.parametrize("step", [1, 3])
 def test_deviations_are_those_of_numpy(channels, step):
     pixels = picture(19, 14, channels=channels)
-    found = deviations(pixels, (6, 5), step)
+    found = np.stack(list(deviations(pixels, (6, 5), step)))
     brightness = pixels[..., :3].astype(float).mean(axis=-1)
     for i, j in np.ndindex(found.shape):
         expected = brightness[i * step : i * step + 6, j * step : j * step + 5].std()
