@@ -51,6 +51,7 @@ export function star(current) {
   return button("☆ Keep", () => {
     const { source, words, canvas } = current();
     if (source) keep(source, words, thumbnail(canvas));
+    else say("choose one of the pictures first", true);
   }, { class: "do-keep", title: "keep it among the favourites" });
 }
 

@@ -42,7 +42,7 @@ export function build() {
     const blend = share.value ? ` ${Math.round(share.value * 100)} % towards ${toward.value}` : "";
     return `seed ${seed.value}${blend}, ψ ${psi.value}${byClass ? `, class ${label.value}` : ""}`;
   };
-  const one = stage("The generated picture", { actions: [star(() => ({ source: source(), words: words(), canvas: one.canvas }))], name: () => `seed${seed.value}` });
+  const one = stage("The generated picture", { actions: [star(() => ({ source: view === "picture" ? source() : null, words: words(), canvas: one.canvas }))], name: () => `seed${seed.value}` });
   one.mat.tabIndex = 0;
   one.mat.setAttribute("aria-label", "Picture. Left and right: seed. Up and down: truncation. R: random seed.");
 

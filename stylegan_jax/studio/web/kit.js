@@ -190,7 +190,8 @@ export function job(kind, { preview = () => {}, done = () => {} } = {}) {
         bar.max = told.steps || 1;
         bar.value = told.step;
         const left = told.step ? (told.seconds / told.step) * (told.steps - told.step) : 0;
-        words.textContent = told.state === "waiting" ? `waiting: ${told.ahead} before this` : `${told.step} of ${told.steps || "?"}, ${Math.ceil(left)} s left`;
+        if (told.state === "waiting") words.textContent = `waiting: ${told.ahead} before this`;
+        else words.textContent = told.step ? `${told.step} of ${told.steps}, ${Math.ceil(left)} s left` : "getting ready: the first time compiles";
         if (told.preview > seen) {
           seen = told.preview;
           const reply = await send(`/api/job/${running}/preview`);
