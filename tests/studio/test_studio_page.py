@@ -210,16 +210,14 @@ def test_your_picture(browser, served, model, monkeypatch, tmp_path):
     browser.drawn(lambda: browser.driver.find_element("id", "upload").send_keys(str(tmp_path / "..face.png")))
     assert browser.shows(target, "#target")
     browser.put("picture-class", 1)
-    browser.run(
-        "document.getElementById('steps').add(new Option('20', '20')); document.getElementById('steps').value = 20"
-    )
+    browser.run("const s = document.getElementById('steps'); s.add(new Option('20', '20')); s.value = 20")
     told = browser.job(lambda: browser.click("#find"))
     assert told["state"] == "done" and told["result"]["end"] < told["result"]["start"], told
     assert browser.run("return document.querySelector('#main figcaption').textContent").startswith("LPIPS ")
     found = browser.picture()
-    browser.run("document.getElementById('steps').value = 1000")
+    browser.run("const s = document.getElementById('steps'); s.add(new Option('5000', '5000')); s.value = 5000")
     browser.click("#find")
-    browser.wait("document.querySelector('#main progress').value > 0")
+    browser.wait("document.querySelector('#main progress').max === 5000")
     told = browser.job(lambda: browser.click(".do-cancel"))
     assert told["state"] == "cancelled"
     browser.drawn(lambda: browser.click("#edit-it"), 2)
