@@ -11,17 +11,17 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-_CHUNK = 4  # items per thread task
 
-
-def run_in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[tuple[T, R]]:
-    """Yield (item, work(item)) in the order of the items; work runs in threads, a few chunks ahead."""
+def run_in_order(
+    work: Callable[[T], R], items: Iterable[T], workers: int, chunk_size: int = 4
+) -> Generator[tuple[T, R]]:
+    """Yield (item, work(item)) in the order of the items; work runs in threads, a chunk for each of them ahead."""
     pool = ThreadPoolExecutor(workers)
     waiting: collections.deque[tuple[list[T], Future[list[R]]]] = collections.deque()
     source = iter(items)
     try:
         while True:
-            while len(waiting) <= workers and (chunk := list(itertools.islice(source, _CHUNK))):
+            while len(waiting) <= workers and (chunk := list(itertools.islice(source, chunk_size))):
                 waiting.append((chunk, pool.submit(lambda chunk=chunk: [work(item) for item in chunk])))
             if not waiting:
                 return

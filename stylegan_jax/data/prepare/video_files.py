@@ -30,6 +30,7 @@ _CONTAINERS = (
 _BROWSERS_MS, _SHORT_MS = 100, 10  # browsers show frames that claim 10 ms or less for 100
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own leave the second stream, of opacity, aside
 _HEAD = 64
+_THREADS = 8  # of a decoder; each holds a frame
 
 
 def check_pyav(where: str) -> None:
@@ -96,7 +97,7 @@ def decode_video(path: str, max_pixels: int, threads: int) -> Iterator[Frame]:
     Args:
         path: of the file.
         max_pixels: width times height at most.
-        threads: of the decoder.
+        threads: of the decoder, at most.
 
     Raises:
         BadImage: no video in it, damaged, truncated, or too large.
@@ -185,7 +186,7 @@ def _decoder(stream: Any, threads: int) -> Any:
         context = av.CodecContext.create(_ALPHA_DECODERS[context.name], "r")
         context.width, context.height = stream.codec_context.width, stream.codec_context.height
     context.options = {"err_detect": "explode"}
-    context.thread_type, context.thread_count = "AUTO", threads
+    context.thread_type, context.thread_count = "AUTO", min(threads, _THREADS)
     return context
 
 

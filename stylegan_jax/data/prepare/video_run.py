@@ -82,7 +82,7 @@ class _Made:
         options = self._options
         shown = at_rate(self._pace.watch(video.frames()), options.fps)
         shown = window(shown, options.skip_frames, options.max_frames)
-        made = run_in_order(lambda shot: _make(shot, recipe), _with_error(shown), options.workers)
+        made = run_in_order(lambda shot: _make(shot, recipe), _with_error(shown), options.workers, 1)
         pngs = self._checked(made)
         count = 0
         with contextlib.closing(made), contextlib.closing(pngs):
