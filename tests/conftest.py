@@ -119,3 +119,13 @@ def pytest_terminal_summary(terminalreporter):
 def pytest_unconfigure():
     if _OWN:
         shutil.rmtree(_OWN, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def clips_model(tmp_path_factory):
+    """Return the folder of a small random StyleGAN-V."""
+    import moving
+
+    path = tmp_path_factory.mktemp("clips") / "model"
+    moving.write(path)
+    return path

@@ -223,6 +223,10 @@ def clips_inputs(key, n, cond):
     return {"z": rng.normal(z, (n, 16)), "motion": rng.normal(motion, (n, 4)), "times": drawn}
 
 
+def clips_draw_at(key, times, cond):
+    return {"motion": rng.normal(jax.random.split(key, 3)[1], (len(times), 4)), "times": times}
+
+
 def clips_init_g(key, frozen=()):
     a, b = jax.random.split(key)
     g = _init_g(a, 16, 192)
@@ -255,7 +259,14 @@ def clips_discriminate(d, frozen, sample, cond, *, key=None, train=False):
 
 
 CLIPS = models.Gan(
-    CLIPS_SPEC, clips_init_g, clips_init_d, clips_inputs, map_latents, clips_synthesize, clips_discriminate
+    CLIPS_SPEC,
+    clips_init_g,
+    clips_init_d,
+    clips_inputs,
+    map_latents,
+    clips_synthesize,
+    clips_discriminate,
+    draw_at=clips_draw_at,
 )
 # The projected discriminator itself
 

@@ -147,7 +147,7 @@ class DataConfig:
         2048, "MiB of decoded images that cache='auto' keeps; as many of pictures that source 'tiles' keeps", least=0
     )
     workers: int = field(2, "decoding threads of the tf.data pipeline", above=0)
-    fps: float = field(25.0, "data.source='video': frames per second, of previews; nothing else depends on it", above=0)
+    fps: float = field(25.0, "data.source='video': frames per second, of previews and of what is drawn", above=0)
     tile_size: int = field(
         0,
         "data.source='tiles': height of a tile in pixels of the picture, then resized; 0: the model's height",

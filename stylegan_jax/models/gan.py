@@ -78,6 +78,12 @@ class DrawInputs(Protocol):
     def __call__(self, key: jax.Array, n: int, cond: jax.Array) -> Inputs: ...
 
 
+class DrawAt(Protocol):
+    """Draw what a generator of clips starts from besides z, for frames of given times float[n, t]."""
+
+    def __call__(self, key: jax.Array, times: jax.Array, cond: jax.Array) -> Inputs: ...
+
+
 class MapLatents(Protocol):
     """Map latents and labels to styles, not truncated."""
 
@@ -214,6 +220,9 @@ class Gan(NamedTuple):
         grown: (height, alpha) -> the bundle whose networks end at this image height, on the same variables. With
             `alpha` float[] in [0, 1], traced or not, its layers of this height are being faded in: 0 shows and sees
             images of half the height, each pixel repeated, 1 is the bundle without alpha. None: it cannot grow.
+        draw_at: (key, times float[n, t], cond) -> what `draw_inputs` draws with this key besides z, for frames of these
+            times: any from 0 on, fractional, and beyond those of training, so that shapes need not be those of
+            `spec.inputs`. A frame depends on its own time and on no other. None: what it draws has no time.
     """
 
     spec: GanSpec
@@ -228,6 +237,7 @@ class Gan(NamedTuple):
     guide: Guide | None = None
     with_transform: WithTransform | None = None
     grown: Grown | None = None
+    draw_at: DrawAt | None = None
 
 
 def make_spec(

@@ -45,6 +45,7 @@ def run_facts(workdir: Path, meta: Mapping[str, Any], step: int) -> dict[str, An
             "num_images": meta["num_images"],
             **{key: data[key] for key in ("labels", "xflip", "yflip")},
         },
+        **({"fps": data["fps"]} if data["source"] == "video" else {}),
         "augment": config["augment"]["mode"],
         "label_kind": meta.get("label_kind", ""),
         "metrics": read_metrics(workdir, step),
@@ -163,9 +164,9 @@ def _summary(model: LoadedModel) -> str:
     kind = {"multi-hot": "multi-hot labels of length {}", "vectors": "label vectors of length {}"}
     label = kind.get(model.label_kind, "{} classes").format(model.gan.spec.label_dim)
     chosen = f", drawn by label ({label})" if model.gan.spec.label_dim else ""
-    title = ARCH_RULES[model.config.arch].title
+    title, drawn = ARCH_RULES[model.config.arch].title, "images" if model.gan.draw_at is None else "videos"
     return (
-        f"{title} generator of {width}x{height} {colour} images{chosen}: averaged weights, as a model folder of "
+        f"{title} generator of {width}x{height} {colour} {drawn}{chosen}: averaged weights, as a model folder of "
         f"stylegan_jax {__version__} (`model.json`, `weights.safetensors`; nothing in them can run code)."
     )
 
@@ -211,6 +212,14 @@ def _use(model: LoadedModel, address: str) -> str:
     label = ", label=0" if model.gan.spec.label_dim else ""
     if label and model.label_kind in ("multi-hot", "vectors"):
         label = f", label=[0.0] * {model.gan.spec.label_dim}"
+    if model.gan.draw_at is not None:
+        return (
+            "```python\nfrom stylegan_jax import images, load_model\n\n"
+            f'model = load_model("{address}")\n'
+            f"frames = list(model.video(range(4), 64{label}))  # 64 times uint8 [4, h, w, c]; any times, any length\n"
+            "grids = [images.make_grid(frame, columns=2) for frame in frames]\n"
+            f'images.save_webp("videos.webp", grids, fps={model.fps or 25:g})\n```'
+        )
     return (
         "```python\nfrom stylegan_jax import images, load_model\n\n"
         f'model = load_model("{address}")\n'

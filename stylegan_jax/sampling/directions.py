@@ -40,6 +40,7 @@ def affine_slots(model: Any) -> dict[tuple[str, ...], int]:
     from stylegan_jax.sampling import drawing
 
     gan = models.build(dataclasses.replace(model.config, remat_from=0))  # values cannot leave recomputed layers
+    rest = {name: np.zeros((1, *shape), np.float32) for name, shape in gan.spec.inputs.items() if name != "z"}
 
     @jax.jit
     def inputs_of_affines(g, ws):
@@ -51,12 +52,12 @@ def affine_slots(model: Any) -> dict[tuple[str, ...], int]:
             return call(*args, **kwargs)
 
         with nn.intercept_methods(note):
-            drawing.draw(gan, g, ws, noise="none")
+            drawing.draw(gan, g, ws, rest, noise="none")
         return found
 
     numbered = np.broadcast_to(np.arange(gan.spec.num_ws, dtype=np.float32)[:, None], (gan.spec.num_ws, gan.spec.w_dim))
-    found = jax.device_get(inputs_of_affines(model.g_ema, numbered[None]))
-    slots = {tuple(path.split("/")): int(w.flat[0]) for path, w in found.items()}
+    found, still = (jax.device_get(inputs_of_affines(model.g_ema, ws)) for ws in (numbered[None], 0 * numbered[None]))
+    slots = {tuple(path.split("/")): round(float(w.flat[0] - still[path].flat[0])) for path, w in found.items()}
     if not slots:
         raise ValueError(
             f"the generator of arch {model.config.arch!r} has no affine layers that read styles, so SeFa finds no "
@@ -73,7 +74,8 @@ def stacked_affines(model: Any, layers: Sequence[int]) -> np.ndarray:
             node = model.g_ema["params"]
             for part in path if path[0] in node else ("synthesis", *path):
                 node = node[part]
-            found.append(np.asarray(node["weight"], np.float64).T)
+            weight = np.asarray(node["weight"], np.float64)[: model.gan.spec.w_dim]  # what follows may be motion's
+            found.append(weight.T)
     if not found:
         raise ValueError(f"no affine layer reads the style slots {list(layers)}")
     return np.concatenate(found)

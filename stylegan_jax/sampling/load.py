@@ -123,7 +123,8 @@ def from_run(
         step: iterations done.
         provenance: where it comes from, JSON-ready.
     """
-    config = model_from_dict(meta["config"]["model"])
+    config, data = model_from_dict(meta["config"]["model"]), meta["config"]["data"]
+    provenance = provenance | ({"fps": data["fps"]} if data["source"] == "video" else {})
     model = _from_nets(path, config, nets, provenance).replace(label_kind=meta.get("label_kind", ""))
     experiment = from_dict(meta["config"]) if config.grows else None
     if experiment is None or is_grown(experiment, step):

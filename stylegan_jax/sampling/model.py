@@ -214,6 +214,79 @@ class LoadedModel:
         parts = self.stream(ws, inputs, noise=noise, seeds=own, chunk=chunk)
         return np.concatenate([images.to_pixels(x) for x in parts])
 
+    def video(
+        self,
+        seeds: Latents = (),
+        frames: int = 64,
+        fps: float | None = None,
+        start: float = 0.0,
+        motion_seeds: int | Sequence[int] | np.ndarray | None = None,
+        *,
+        speed: float = 1.0,
+        label: Label = None,
+        styles: Array | None = None,
+        psi: float = 1.0,
+        cutoff: int | None = None,
+        chunk: int = CHUNK,
+    ) -> Iterator[np.ndarray]:
+        """Return the frames of videos, of a model that was trained on videos; any number in the same memory.
+
+        Frame i is at time start + i * step, where a time of 1 is a frame of the training data and step is `speed`, or
+        with `fps` speed * self.fps / fps. A frame depends on its seeds, label, truncation and time alone: in videos
+        of other lengths, and in chunks of one size, it has the same pixels; of another size, up to 1 of 255 because
+        the compiler rounds otherwise.
+
+        Args:
+            seeds: of n videos: what they show. Seeds (integers from 0), or latents float[n, z].
+            frames: of each.
+            fps: frames per second that they will be shown at, so that they move as fast as the data did; None: each
+                frame is `speed` later than the one before, whatever the frame rate.
+            start: time of the first frame, from 0.
+            motion_seeds: how they move: one seed for all or one each; None: `seeds`, or 0 for latents and styles.
+            speed: 1 as fast as the data, 0.5 half as fast, by times between those of the data.
+            label: see `Label`.
+            styles: float[n, l, w] in place of `seeds`, not truncated.
+            psi: truncation of the styles; 1 none, 0 the average. Motion has none.
+            cutoff: truncate the first so many style slots only; None: all.
+            chunk: images per call.
+
+        Returns:
+            An iterator over `frames` times uint8[n, h, w, c], a frame of every video; `np.stack(list(…), axis=1)` is
+            uint8[n, t, h, w, c].
+
+        Raises:
+            ValueError: a model of images, a negative time, or a number, seed or label that does not fit; before the
+                first frame is drawn.
+        """
+        from stylegan_jax.sampling import videos
+
+        options: Any = {"speed": speed, "label": label, "styles": styles, "psi": psi, "cutoff": cutoff, "chunk": chunk}
+        return videos.video(self, seeds, frames, fps, start, motion_seeds, **options)
+
+    def still(self, time: float = 0.0, motion_seed: int | None = None, label: Label = None) -> LoadedModel:
+        """Return a model of videos as one of images, the frames at a time, for everything that draws images.
+
+        Args:
+            time: of the frame, from 0, in frames of the training data.
+            motion_seed: of all images; None: each image has the motion of its own seed, so that `sample` gives frames
+                of `video`, and `synthesize` needs what `draw_inputs` returns.
+            label: of the motion of all images; None: a model with labels draws it with the image, as for `None` above.
+
+        Raises:
+            ValueError: a model of images, a negative time, or a seed or label that does not fit.
+        """
+        from stylegan_jax.sampling import videos
+
+        return videos.still(self, time, motion_seed, label)
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second of the videos that it was trained on; None: images, or not known."""
+        found = self.provenance.get("fps")
+        if not isinstance(found, int | float) or isinstance(found, bool) or not 0 < found < 1e6:
+            return None
+        return float(found)
+
     def on_device(self) -> LoadedModel:
         """Return the model with `g_ema` on the default device, for calls of its functions: methods do so themselves."""
         return self.replace(g_ema=self._placed[0])
@@ -261,10 +334,15 @@ def _drawer(gan: models.Gan, noise: str) -> Any:
 @functools.lru_cache(maxsize=64)
 def _starter(gan: models.Gan) -> Any:
     def one(seed, cond):  # a row of its own key, so that it depends on its seed and label only
-        drawn = gan.draw_inputs(rng.stream(rng.root(0), "sample/inputs", seed), 1, cond[None])
+        drawn = gan.draw_inputs(seed_key(seed), 1, cond[None])
         return {name: drawn[name][0] for name in further_inputs(gan.spec)}
 
     return jax.jit(jax.vmap(one))
+
+
+def seed_key(seed: int | jax.Array) -> jax.Array:
+    """Return the key of what a seed, traced or not, decides besides its latent."""
+    return rng.stream(rng.root(0), "sample/inputs", seed)
 
 
 def _in_parts(run: Callable[[Any], Tree], rows: Tree, size: int) -> Any:
@@ -276,6 +354,15 @@ def _in_parts(run: Callable[[Any], Tree], rows: Tree, size: int) -> Any:
 def further_inputs(spec: models.GanSpec) -> list[str]:
     """Return the names of what a generator starts from besides 'z', such as the times of a clip."""
     return [name for name in spec.inputs if name != "z"]
+
+
+def check_styles_draw(spec: models.GanSpec) -> None:
+    """Raise ValueError where styles alone do not say what is drawn, as for a model of videos."""
+    if further := further_inputs(spec):
+        raise ValueError(
+            f"this model draws {', '.join(further)} besides styles; of a model of videos pass "
+            "model.still(time, motion_seed, label), whose images are its frames"
+        )
 
 
 def as_inputs(inputs: dict[Any, Any], spec: models.GanSpec) -> Inputs:
@@ -299,7 +386,7 @@ def synthesis_inputs(inputs: Inputs | None, spec: models.GanSpec, n: int) -> Inp
     """Return what a synthesis network reads of `inputs` besides styles; {} where the model draws z alone.
 
     Raises:
-        ValueError: something is missing, or not of n rows.
+        ValueError: something is missing, or not of n rows, or a time is negative.
     """
     names = further_inputs(spec)
     if not names:
@@ -309,6 +396,8 @@ def synthesis_inputs(inputs: Inputs | None, spec: models.GanSpec, n: int) -> Inp
         if name not in found or found[name].shape != (n, *spec.inputs[name]):
             what = f"inputs have {name} of shape {found[name].shape}" if name in found else f"inputs lack {name}"
             raise ValueError(f"{what}, which {n} images need as {[n, *spec.inputs[name]]}; see LoadedModel.draw_inputs")
+    if "times" in found and not (found["times"] >= 0).all():
+        raise ValueError(f"inputs have the time {found['times'].min():g}; times are frames from 0 on")
     return {name: found[name] for name in spec.inputs if name in found}
 
 

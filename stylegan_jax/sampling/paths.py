@@ -9,7 +9,7 @@ import numpy as np
 from stylegan_jax.base import images
 from stylegan_jax.base.spec import Array
 from stylegan_jax.sampling.labels import Label, as_labels
-from stylegan_jax.sampling.model import CHUNK, Latents, LoadedModel, as_latents, as_styles, in_chunks
+from stylegan_jax.sampling.model import CHUNK, Latents, LoadedModel, as_latents, as_styles, check_styles_draw, in_chunks
 
 PATHS = ("latent", "translate", "rotate")
 SPACES = ("w", "z")
@@ -61,6 +61,7 @@ def loop(
     if path != "latent":
         model.check_moves()
     spec = model.gan.spec
+    check_styles_draw(spec)
     height, width, _ = spec.image_shape
     to_styles = lambda z, cond: model.map(z, cond if cond.shape[1] else None, psi=psi, cutoff=cutoff, chunk=chunk)
     if styles is None:

@@ -57,8 +57,8 @@ def functions(gan: models.Gan, noise: str) -> dict[str, Function]:
     spec = gan.spec
     if further := further_inputs(spec):
         raise ConfigError(
-            f"this model draws {', '.join(further)} besides z, which exported programs do not take; export without "
-            "platforms, to a model folder alone"
+            f"this model draws {', '.join(further)} besides z, which exported programs, ONNX files and pages do "
+            "not take; export a model folder alone (--platforms=none)"
         )
     tree = lambda weights: unflatten(weights)[NET]
     variables = lambda net: {"buffers": {}} | {name: part for name, part in net.items() if name != "w_avg"}

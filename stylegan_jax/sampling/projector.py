@@ -168,6 +168,7 @@ def parts(
     watch: Watch | None = None,
 ) -> Iterator[Projection]:
     """Check the arguments of `project`, and return an iterator over what it joins: up to `batch` images each."""
+    trained.check_styles_draw(model.gan.spec)
     targets = check_images(images, model.gan.spec.image_shape)
     weights = check_masks(masks, targets.shape[:3])
     cond = as_labels(label, len(targets), model.gan.spec.label_dim, model.label_kind)

@@ -89,6 +89,7 @@ def tune(
     Source: Roich et al. 2021, arXiv:2106.05744, section 3.2; numbers of its code. Its projection discards the noise
     maps that it found; with `noise` ours start from the projected image.
     """
+    trained.check_styles_draw(model.gan.spec)
     target = projector.check_images(np.asarray(image)[None], model.gan.spec.image_shape)
     masks = projector.check_masks(None if mask is None else np.asarray(mask)[None], target.shape[:3])
     pivot = trained.as_styles(np.asarray(ws)[None], model.gan.spec)

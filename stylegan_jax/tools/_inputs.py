@@ -47,6 +47,14 @@ def add_model(p: argparse.ArgumentParser) -> None:
     p.add_argument("--step", type=int, default=None, help="checkpoint of a run (default: the newest)")
 
 
+def add_still(p: argparse.ArgumentParser, motion: str = "0") -> None:
+    """Add which frames of a model of videos are its pictures; `motion` is the default of --motion_seed."""
+    p.add_argument("--time", type=float, default=None, help="of a model of videos: the time of its frames (default: 0)")
+    p.add_argument(
+        "--motion_seed", type=int, default=None, help=f"of a model of videos: how they move (default: {motion})"
+    )
+
+
 def load(args: argparse.Namespace) -> Any:
     """Return the `LoadedModel` of --model, with the centroids of --centroids.
 
@@ -205,6 +213,42 @@ def one_label(model: Any, args: argparse.Namespace) -> np.ndarray | None:
     if len(found) > 1:
         raise ValueError(f"--class={args.classes}: this tool draws one class at a time; choose one")
     return found[0] if found.shape[1] else None
+
+
+def check_label_unused(parser: argparse.ArgumentParser, args: argparse.Namespace, model: Any) -> None:
+    """Check that --class and --label have their defaults with --styles, unless motion depends on them (`as_images`).
+
+    Raises:
+        ValueError: they have not.
+    """
+    if model.gan.draw_at is None:
+        check_unused(parser, args, ("classes", "label"), "with --styles")
+
+
+def as_images(model: Any, args: argparse.Namespace, own: bool = False) -> Any:
+    """Return a model of images as it is, and one of videos as that of its frames at --time (`LoadedModel.still`).
+
+    Args:
+        model: a `LoadedModel`.
+        args: with `add_still`, and `add_labels` for models with labels.
+        own: each picture has the motion of its seed, or of --motion_seed, and of its label; else all pictures have that
+            of --motion_seed, by default of seed 0, and of the one label of the arguments.
+
+    Raises:
+        ValueError: an argument that has no effect on images, a negative time, a bad seed, or not one label.
+    """
+    given = {"--time": args.time, "--motion_seed": args.motion_seed}
+    if model.gan.draw_at is None:
+        for flag, value in given.items():
+            if value is not None:
+                raise ValueError(f"{flag}={value}: arch {model.config.arch!r} draws images, without time; leave it out")
+        return model
+    time, seed = args.time or 0.0, args.motion_seed
+    if not 0 <= time < np.inf:
+        raise ValueError(f"--time={time:g} must be a number of frames from 0")
+    if seed is not None and not 0 <= seed < 2**32:
+        raise ValueError(f"--motion_seed={seed} must be from 0 to {2**32 - 1}")
+    return model.still(time, seed) if own else model.still(time, seed or 0, one_label(model, args))
 
 
 def check_moves(model: Any, what: str) -> None:

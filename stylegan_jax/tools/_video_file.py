@@ -36,9 +36,14 @@ def choose(path: Path, fps: float) -> Path:
     most = MAX_FPS[path.suffix.lower()]
     if not 0 < fps <= most:
         raise ValueError(f"--fps={fps:g}: {path.suffix} holds more than 0 and at most {most} frames per second")
+    check_folder(path)
+    return path
+
+
+def check_folder(path: Path) -> None:
+    """Raise ValueError unless --out can be a file."""
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise ValueError(f"--out={path}: pass a file in a folder that exists")
-    return path
 
 
 def default_ending() -> str:

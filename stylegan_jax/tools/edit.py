@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     p = Parser(prog="python -m stylegan_jax.tools.edit", description=(__doc__ or "").split("\n")[0])
     inputs.add_arguments(p)
+    inputs.add_still(p)
     inputs.add_output(p, "folder for direction00.png …, directions.npz and edit.json")
     p.add_argument(
         "--method",
@@ -66,8 +67,7 @@ def check(args: argparse.Namespace) -> None:
         if wanted != (getattr(args, name) is not None):
             raise ValueError(f"--method={args.method} {'needs' if wanted else 'does not use'} --{name}=FILE")
     if args.styles is not None:
-        of_label = () if args.method == "ganspace" else ("classes", "label")
-        inputs.check_unused(parser(), args, ("seeds", "psi", "cutoff", *of_label), "with --styles")
+        inputs.check_unused(parser(), args, ("seeds", "psi", "cutoff"), "with --styles")
 
 
 def find(model: Any, layers: Sequence[int], label: Any, args: argparse.Namespace) -> directions.Directions:
@@ -100,8 +100,11 @@ def act(args: argparse.Namespace) -> str:
     model = inputs.load(args)
     layers = inputs.parse_layers(args.layers, model)
     uses_label = args.styles is None or args.method == "ganspace"
+    if not uses_label:
+        inputs.check_label_unused(parser(), args, model)
     label = inputs.one_label(model, args) if uses_label else None
     ws, found = styles_to_edit(model, label, args), find(model, layers, label, args)
+    model = inputs.as_images(model, args)
     out = Path(args.out)
     path = runner.claim(out, "edit.json", args)
     steps = found.vectors * found.unit[:, None]

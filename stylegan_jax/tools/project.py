@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     p = Parser(prog="python -m stylegan_jax.tools.project", description=head)
     inputs.add_model(p)
     inputs.add_labels(p, "class of all targets, or one each, as 3 or 0,0,2")
+    inputs.add_still(p)
     inputs.add_output(p, "folder for one folder per image, and project.json")
     p.add_argument("--targets", required=True, metavar="FILES", help="images with commas between, or a folder of them")
     p.add_argument(
@@ -148,7 +149,8 @@ def act(args: argparse.Namespace) -> str:
     files = find_files("--targets", args.targets)
     names, ending = name_folders(files), video_ending(args)
     masked = find_masks(args.masks, names) if args.masks else []
-    model = load_model(args.model, args.step)
+    loaded = load_model(args.model, args.step)
+    model = inputs.as_images(loaded, args)
     shape = model.gan.spec.image_shape
     targets = projector.read_images(files, shape)
     masks = projector.read_images(masked, (*shape[:2], 1))[..., 0] if masked else None
@@ -170,7 +172,14 @@ def act(args: argparse.Namespace) -> str:
         batch=args.batch,
     )
     table: dict[str, dict[str, float]] = {}
-    about = {"lpips": table, "features": net.source, "weights": projector.digest(model)}
+    about: dict[str, Any] = {"lpips": table, "features": net.source, "weights": projector.digest(model)}
+    if model is not loaded:  # for `pti`
+        chosen = inputs.one_label(loaded, args)
+        about["still"] = {
+            "time": args.time or 0.0,
+            "motion_seed": args.motion_seed or 0,
+            "label": None if chosen is None else chosen.tolist(),
+        }
     runner.write_record(path, runner.record(args, model, **about))
     for part in found:  # as they are ready, so that neither memory nor what an interruption costs grows with them
         for i, (start, end) in enumerate(zip(part.start_lpips.tolist(), part.lpips.tolist(), strict=True)):

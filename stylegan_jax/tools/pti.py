@@ -88,6 +88,25 @@ def start_of(model: Any, folder: Path, noise: dict[str, np.ndarray], weights: st
         raise ValueError(f"--projected: {folder} was not projected with this model: {error}") from None
 
 
+def as_projected(model: Any, folder: Path) -> Any:
+    """Return the model as `project` drew with it for an image: of a model of videos, the frames that it took.
+
+    Raises:
+        ValueError: a model of videos, and a record of the projection that does not say which.
+    """
+    if model.gan.draw_at is None:
+        return model
+    try:
+        taken = json.loads((folder.resolve().parent / "project.json").read_text())["still"]
+        label = None if taken["label"] is None else np.asarray(taken["label"], np.float32)
+        return model.still(float(taken["time"]), int(taken["motion_seed"]), label)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"--projected: {folder} lies beside no project.json that says which time and motion of this model of "
+            f"videos it is ({type(error).__name__}); project again"
+        ) from None
+
+
 def check_replaceable(out: Path, names: list[str], overwrite: bool) -> None:
     """Check that nothing in `out` is in the way that is not of an earlier call.
 
@@ -121,7 +140,7 @@ def act(args: argparse.Namespace) -> str:
     if not 0 <= (args.locality or 0) < np.inf:
         raise ValueError(f"--locality={args.locality} must be a number from 0")
     folders = find_folders(args.projected)
-    model = load_model(args.model, args.step)
+    model = as_projected(load_model(args.model, args.step), folders[0])
     given = [projections.read(folder, model.gan.spec) for folder in folders]
     weights = projector.digest(model)
     starts = [start_of(model, folder, one.noise, weights) for folder, one in zip(folders, given, strict=True)]

@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     p = Parser(prog="python -m stylegan_jax.tools.sample", description=(__doc__ or "").split("\n")[0])
     inputs.add_arguments(p)
+    inputs.add_still(p, "each seed's own; with --styles 0")
     inputs.add_output(p, "folder for the PNGs, grid.png and sample.json, or a data set FILE.zip")
     p.add_argument("--seeds", default="0-15", help="such as 0-15 or 1,5,8-10 (default: %(default)s)")
     p.add_argument("--styles", metavar="FILES", help=inputs.STYLES)
@@ -162,9 +163,12 @@ def act(args: argparse.Namespace) -> str:
     if args.columns < 0:
         raise ValueError(f"--columns={args.columns} must be at least 1, or 0 for about square")
     if args.styles is not None:
-        unused = ("seeds", "psi", "cutoff", "centroids", "classes", "label", "save_w", "by_class")
+        unused = ("seeds", "psi", "cutoff", "centroids", "save_w", "by_class")
         inputs.check_unused(parser(), args, unused, "with --styles")
-    model = move_canvas(inputs.load(args), args)
+    model = inputs.load(args)
+    if args.styles is not None:
+        inputs.check_label_unused(parser(), args, model)
+    model = move_canvas(inputs.as_images(model, args, own=args.styles is None), args)
     if args.styles is not None:
         ws, labels = inputs.read_styles(args.styles, model.gan.spec), np.zeros((1, 0), np.float32)
         pictures, own, which = draw_styles(model, ws, args), np.arange(len(ws)), np.zeros(len(ws), int)

@@ -115,8 +115,8 @@ def check(args: argparse.Namespace) -> None:
 
 
 def of_model(path: str, model: Any, args: argparse.Namespace) -> Subject:
-    """Return the images of seeds 0, 1, … of a model; several classes take turns."""
-    count = args.num or 1000
+    """Return the images of seeds 0, 1, … of a model, of videos their frames at time 0; several classes take turns."""
+    count, images = args.num or 1000, model if model.gan.draw_at is None else model.still()
     labels = inputs.labels(model, args) if model.gan.spec.label_dim else np.zeros((1, 0), np.float32)
 
     def chunks() -> Iterator[np.ndarray]:
@@ -124,7 +124,7 @@ def of_model(path: str, model: Any, args: argparse.Namespace) -> Subject:
         for first in range(0, count, chunk):
             seeds = np.arange(first, min(first + chunk, count))
             label = labels[seeds % len(labels)] if labels.shape[1] else None
-            yield model.sample(seeds, psi=args.psi, label=label, chunk=chunk)
+            yield images.sample(seeds, psi=args.psi, label=label, chunk=chunk)
 
     return Subject(_name(path), model.gan.spec.image_shape, count, chunks)
 

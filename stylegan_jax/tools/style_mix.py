@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     head = (__doc__ or "").split("\n")[0]
     p = Parser(prog="python -m stylegan_jax.tools.style_mix", description=head)
     inputs.add_arguments(p)
+    inputs.add_still(p)
     inputs.add_output(p, "folder for grid.png, the PNGs and style_mix.json")
     p.add_argument("--styles", metavar="FILES", help=f"{inputs.STYLES}; --rows, --columns: their numbers from 0")
     p.add_argument("--rows", default="0-3", metavar="SEEDS", help="that keep the other slots (default: %(default)s)")
@@ -55,7 +56,8 @@ def sources(model: Any, args: argparse.Namespace) -> tuple[list[list[int]], list
     """Return the numbers of rows and of columns, and their styles float32[n, l, w], of seeds or of --styles."""
     given = None
     if args.styles is not None:
-        inputs.check_unused(parser(), args, ("psi", "cutoff", "classes", "label"), "with --styles")
+        inputs.check_unused(parser(), args, ("psi", "cutoff"), "with --styles")
+        inputs.check_label_unused(parser(), args, model)
         given = inputs.read_styles(args.styles, model.gan.spec)
     most, what = (2**32, "seed") if given is None else (len(given), "number of a style")
     flags = (("--rows", args.rows), ("--columns", args.columns))
@@ -75,6 +77,7 @@ def act(args: argparse.Namespace) -> str:
     check_slots(model, "style mixing")
     layers = inputs.parse_layers(args.layers, model)
     seeds, (rows, columns) = sources(model, args)
+    model = inputs.as_images(model, args)
     out = Path(args.out)
     path = runner.claim(out, "style_mix.json", args)
     grid = draw(model, rows, columns, layers, args.batch)

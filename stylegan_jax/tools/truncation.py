@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     head = (__doc__ or "").split("\n")[0]
     p = Parser(prog="python -m stylegan_jax.tools.truncation", description=head)
     inputs.add_arguments(p, psi=False)
+    inputs.add_still(p)
     inputs.add_output(p, "folder for grid.png and truncation.json")
     p.add_argument("--seeds", default="0-3", help="such as 0-15 or 1,5,8-10 (default: %(default)s)")
     p.add_argument("--psis", default="-1,-0.5,0,0.5,0.7,1", help="numbers with commas (default: %(default)s)")
@@ -33,7 +34,7 @@ def act(args: argparse.Namespace) -> str:
     from stylegan_jax.base import images
 
     seeds, psis = inputs.parse_seeds(args.seeds), inputs.parse_floats("--psis", args.psis)
-    model = inputs.load(args)
+    model = inputs.as_images(inputs.load(args), args)
     label = inputs.one_label(model, args)
     path = runner.claim(Path(args.out), "truncation.json", args)
     chunk = inputs.chunk(args, len(seeds))

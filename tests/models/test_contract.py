@@ -168,6 +168,23 @@ def test_a_row_of_the_inputs_does_not_depend_on_how_many_are_drawn(arch):
 
 
 @each_gan
+def test_clips_have_a_time_that_can_be_chosen(arch):
+    b = variants.build(arch, variants.LABELS.get(arch, variants.MAIN[arch]))
+    assert (b.gan.draw_at is not None) == ("times" in b.gan.spec.sample)
+    if b.gan.draw_at is None:
+        return
+    drawn = b.gan.draw_inputs(jax.random.key(5), 3, b.cond[:3])
+    chosen = b.gan.draw_at(jax.random.key(5), drawn["times"], b.cond[:3])
+    assert drawn.keys() - chosen.keys() == {"z"}
+    ws = b.gan.map_latents(b.g, drawn, b.cond[:3])
+    want, got = (variants.image(b.gan, b.g, ws, inputs) for inputs in (drawn, chosen))
+    close(got, want)
+    later = b.gan.draw_at(jax.random.key(5), drawn["times"][:, :1] + 500.5, b.cond[:3])
+    far = variants.image(b.gan, b.g, ws, later)
+    assert far.shape == (3, 1, *b.gan.spec.image_shape) and np.all(np.isfinite(far))
+
+
+@each_gan
 def test_only_training_moves_collections_and_halves_of_a_batch_move_them_as_the_whole(arch):
     b, (_, (ws, image, _)) = variants.build(arch, variants.MAIN[arch]), results(arch, variants.MAIN[arch])
 

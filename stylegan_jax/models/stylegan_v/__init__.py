@@ -20,7 +20,7 @@ from stylegan_jax.config.arch.stylegan_v import motion_rows
 from stylegan_jax.models import stylegan2
 from stylegan_jax.models.gan import Gan, GanSpec, check_noise
 from stylegan_jax.models.stylegan_v.discriminator import Discriminator
-from stylegan_jax.models.stylegan_v.motion import Motion
+from stylegan_jax.models.stylegan_v.motion import Motion, locate, window_rows
 from stylegan_jax.models.stylegan_v.times import draw_times
 
 
@@ -114,6 +114,15 @@ def build(config: ModelConfig) -> Gan:
             inputs["motion"] = drawn
         return inputs | ({"label": cond} if "label" in spec.inputs else {})
 
+    def draw_at(key: jax.Array, times: jax.Array, cond: jax.Array) -> Inputs:
+        inputs = {"times": times} | ({"label": cond} if "label" in spec.inputs else {})
+        if "motion" not in spec.inputs:
+            return inputs
+        own, keys = config.stylegan_v, rng.per_example(jax.random.split(key, 3)[1], jnp.arange(times.shape[0]))
+        rows = window_rows(own, locate(times, own.motion_distance).index)
+        drawn = jax.vmap(lambda k, i: draw_motion(k, i.reshape(-1), own.motion_z_dim))(keys, rows)
+        return inputs | {"motion": drawn.reshape(*rows.shape, own.motion_z_dim)}
+
     def map_latents(g, inputs, cond, *, train=False) -> Any:
         return generator.apply(g, inputs["z"], cond, method="map_latents")
 
@@ -124,4 +133,4 @@ def build(config: ModelConfig) -> Gan:
     def discriminate(d, frozen, sample, cond, *, key=None, train=False) -> Any:
         return discriminator.apply(d, sample["image"], sample["times"], cond), {}
 
-    return Gan(spec, init_g, init_d, draw_inputs, map_latents, synthesize, discriminate)
+    return Gan(spec, init_g, init_d, draw_inputs, map_latents, synthesize, discriminate, draw_at=draw_at)

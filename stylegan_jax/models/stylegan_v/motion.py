@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stylegan_jax.config import ModelConfig
+from stylegan_jax.config.arch.stylegan_v import StyleGANVConfig
 from stylegan_jax.layers.dense import Dense, scaled_normal
 from stylegan_jax.ops.bias_act import bias_act
 
@@ -42,6 +43,11 @@ def locate(times: jax.Array, distance: int) -> Place:
     rest = times % distance
     left = times - rest  # so that index and alpha agree, whichever way a division would be rounded
     return Place(jnp.round(left / distance).astype(jnp.int32), left, rest / distance)
+
+
+def window_rows(own: StyleGANVConfig, index: jax.Array) -> jax.Array:
+    """Return int32[n, t, 2 * motion_kernel]: the rows of noise that the codes int32[n, t] and their next depend on."""
+    return index[..., None] + jnp.arange(2 * own.motion_kernel)[None, None]
 
 
 class RowConv(nn.Module):
@@ -77,13 +83,15 @@ class Trajectory(nn.Module):
         """Return two codes float[n, t, v].
 
         Args:
-            noise: float[n, rows, z]; rows that lie beyond its end make the codes NaN.
+            noise: float[n, rows, z], where rows that lie beyond its end make the codes NaN; or the rows that each frame
+                depends on, float[n, t, 2 * motion_kernel, z].
             label: float[n, k], appended to every row, or None.
             index: int32[n, t], numbers of the codes on the left.
         """
         own = self.config.stylegan_v
-        window = index[..., None] + jnp.arange(2 * own.motion_kernel)[None, None]
-        rows = jax.vmap(lambda x, i: x.at[i].get(mode="fill", fill_value=jnp.nan))(noise, window)
+        rows = noise
+        if noise.ndim == 3:
+            rows = jax.vmap(lambda x, i: x.at[i].get(mode="fill", fill_value=jnp.nan))(noise, window_rows(own, index))
         if label is not None:
             spread = jnp.broadcast_to(label[:, None, None], (*rows.shape[:3], label.shape[-1]))
             rows = jnp.concatenate([rows, spread.astype(rows.dtype)], axis=-1)
@@ -138,8 +146,9 @@ class Motion(nn.Module):
         self.time = TimeEncoder(self.config)
 
     def __call__(self, noise: jax.Array, label: jax.Array | None, times: jax.Array) -> jax.Array:
-        """Map noise float[n, rows, z], labels float[n, k] or None and times float[n, t] to float[n, t, 2 * time_dim].
+        """Map noise, labels float[n, k] or None and times float[n, t] to float[n, t, 2 * time_dim].
 
+        The noise is float[n, rows, z] from the start of the video on, or the rows of each frame, as `Trajectory` says.
         Times are in frames of the data, not negative, and may be fractional and beyond those of training. Angles reach
         hundreds of radians, so that float32 leaves an error of about 1e-5 at frame 700.
         """

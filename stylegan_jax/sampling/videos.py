@@ -1,0 +1,202 @@
+"""Videos of any length of a model that was trained on videos, and its frames as pictures: see `LoadedModel.video`."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.core import FrozenDict
+
+from stylegan_jax import models
+from stylegan_jax.base import images
+from stylegan_jax.base.spec import Array, Inputs
+from stylegan_jax.models.gan import DrawAt
+from stylegan_jax.sampling import drawing
+from stylegan_jax.sampling.labels import Label, as_labels
+from stylegan_jax.sampling.model import (
+    Latents,
+    LoadedModel,
+    as_latents,
+    as_styles,
+    check_finite,
+    is_seeds,
+    seed_key,
+    to_array,
+)
+
+
+def video(
+    model: LoadedModel,
+    seeds: Latents,
+    frames: int,
+    fps: float | None,
+    start: float,
+    motion_seeds: int | Sequence[int] | np.ndarray | None,
+    *,
+    speed: float,
+    label: Label,
+    styles: Array | None,
+    psi: float,
+    cutoff: int | None,
+    chunk: int,
+) -> Iterator[np.ndarray]:
+    """Check the arguments of `LoadedModel.video`, and return what it returns."""
+    check_time(model)
+    if chunk < 1:
+        raise ValueError(f"{chunk} images per call; at least 1")
+    step = time_step(model, frames, fps, start, speed)
+    given = to_array(seeds) if styles is None else None
+    ws = as_styles(styles, model.gan.spec) if styles is not None else np.zeros(0)
+    n = len(ws) if given is None else len(given)
+    moving = choose_motion(motion_seeds, given, n)
+    cond = as_labels(label, n, model.gan.spec.label_dim, model.label_kind)
+    if given is not None:
+        ws = model.map(as_latents(given, model.gan.spec.z_dim), label, psi=psi, cutoff=cutoff, chunk=chunk)
+    run, (g, *_) = _drawer(model.gan), model._placed
+    total = frames * n
+
+    def each() -> Iterator[np.ndarray]:
+        held: list[np.ndarray] = []
+        for first in range(0, total, chunk):
+            frame, cell = np.divmod(np.minimum(np.arange(first, first + chunk), total - 1), n)
+            times = (start + frame * step).astype(np.float32)
+            image = jax.device_get(run(g, ws[cell], moving[cell], times, cond[cell]))[: total - first]
+            check_finite(image, "frames", "the model's weights hold such numbers, or its styles are too large")
+            held += list(images.to_pixels(image))
+            while len(held) >= n:
+                yield np.stack(held[:n])
+                del held[:n]
+
+    return each()
+
+
+def check_time(model: LoadedModel) -> None:
+    """Raise ValueError unless what the architecture draws has a time."""
+    if model.gan.draw_at is None:
+        raise ValueError(
+            f"arch {model.config.arch!r} draws images, which have no time; use a model that was trained on videos, "
+            "such as stylegan_v"
+        )
+
+
+def check_at(name: str, time: float) -> None:
+    """Raise ValueError for a time that is negative or no number; `name` is the argument's."""
+    if not 0 <= time < float(np.finfo(np.float32).max):
+        raise ValueError(f"{name}={time} must be a number from 0, the time of a video's first frame")
+
+
+def time_step(model: LoadedModel, frames: int, fps: float | None, start: float, speed: float) -> float:
+    """Return how far apart in time the frames of a video are, in frames of the training data.
+
+    Raises:
+        ValueError: a number that does not fit, a frame rate although that of the data is not known, or frames so late
+            that float32 does not tell them apart.
+    """
+    if frames < 1 or frames % 1:
+        raise ValueError(f"frames={frames} must be a whole number from 1")
+    check_at("start", start)
+    for name, value in (("speed", speed), ("fps", fps)):
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"{name}={value} must be a number above 0")
+    if fps is not None and model.fps is None:
+        raise ValueError(
+            f"fps={fps}: how many frames per second this model's data had is not known; leave it out, and set the "
+            "speed, 1 for a frame of the data each"
+        )
+    step = speed if fps is None or model.fps is None else speed * model.fps / fps
+    last = start + (frames - 1) * step
+    if last > np.finfo(np.float32).max or (frames > 1 and np.spacing(np.float32(last)) > step / 2):
+        raise ValueError(
+            f"start={start} frames={frames} speed={speed}: the last frame would be at time {last:g}, where float32 "
+            f"does not tell times {step:g} apart; lower start or frames, or raise the speed"
+        )
+    return step
+
+
+def choose_motion(motion_seeds: Any, seeds: np.ndarray | None, n: int) -> np.ndarray:
+    """Return uint32[n], the seed of each video's motion: as given, else its own seed, or 0 where it has none."""
+    if motion_seeds is None:
+        return (seeds if seeds is not None and is_seeds(seeds) else np.zeros(n)).astype(np.uint32)
+    found = np.atleast_1d(to_array(motion_seeds) if not np.isscalar(motion_seeds) else np.asarray(motion_seeds))
+    if not is_seeds(found) or len(found) not in (1, n):
+        raise ValueError(f"motion_seeds={motion_seeds}: pass an integer from 0 for all {n} videos, or one each")
+    return np.broadcast_to(found.astype(np.uint32), (n,))
+
+
+def one_frame(draw_at: DrawAt, key: jax.Array, time: jax.Array, cond: jax.Array) -> Inputs:
+    """Return what a frame starts from, without an axis of examples, by the key of its video, time and label."""
+    return {name: x[0] for name, x in draw_at(key, time[None, None], cond[None]).items()}
+
+
+@functools.lru_cache(maxsize=64)
+def _drawer(gan: models.Gan) -> Any:
+    def run(g, ws, seeds, times, cond):  # a row of its own for each frame, so that it depends on no other
+        assert gan.draw_at is not None
+        inputs = jax.vmap(functools.partial(one_frame, gan.draw_at))(jax.vmap(seed_key)(seeds), times, cond)
+        return drawing.draw(gan, g, ws, inputs)[:, 0]
+
+    return jax.jit(run)
+
+
+def still(model: LoadedModel, time: float, motion_seed: int | None, label: Label) -> LoadedModel:
+    """Check the arguments of `LoadedModel.still`, and return what it returns."""
+    check_time(model)
+    check_at("time", time)
+    if motion_seed is not None:
+        choose_motion(motion_seed, None, 1)
+    dim = model.gan.spec.label_dim
+    cond = () if label is None else tuple(as_labels(label, 1, dim, model.label_kind)[0].tolist())
+    seed = None if motion_seed is None else int(motion_seed)
+    return model.replace(gan=_still(model.gan, float(np.float32(time)), seed, cond), d=None)
+
+
+@functools.lru_cache(maxsize=64)
+def _still(gan: models.Gan, time: float, motion_seed: int | None, label: tuple[float, ...]) -> models.Gan:
+    """Return the bundle of images that are the frames of clips at a time."""
+    spec, draw_at = gan.spec, gan.draw_at
+    assert draw_at is not None
+    key = None if motion_seed is None else seed_key(motion_seed)
+    at = jnp.float32(time)
+    shapes = jax.eval_shape(lambda k, c: one_frame(draw_at, k, at, c), seed_key(0), jnp.zeros(spec.label_dim))
+    own = {name: x.shape for name, x in shapes.items() if name != "times"}
+    if key is not None and (label or not spec.label_dim):
+        own = {}  # motion and label are the same for all images, so that styles alone say what is drawn
+    here = spec._replace(
+        sample=FrozenDict({"image": spec.image_shape}), inputs=FrozenDict({"z": spec.inputs["z"], **own})
+    )
+
+    def draw_inputs(key_: jax.Array, n: int, cond: jax.Array) -> Inputs:
+        z = gan.draw_inputs(key_, n, cond)["z"]
+        if not own:
+            return {"z": z}
+        if key is not None:
+            drawn = jax.vmap(functools.partial(one_frame, draw_at, key, at))(cond)
+        else:
+            drawn = draw_at(key_, jnp.broadcast_to(at, (n, 1)), cond)
+        return {"z": z} | {name: drawn[name] for name in own}
+
+    def synthesize(g, ws, inputs, **options) -> Any:
+        n = ws.shape[0]
+        if own:
+            rest = {name: inputs[name] for name in own} | {"times": jnp.broadcast_to(at, (n, 1))}
+        else:
+            assert key is not None
+            drawn = one_frame(draw_at, key, at, jnp.asarray(label, jnp.float32))
+            rest = {name: jnp.broadcast_to(x[None], (n, *x.shape)) for name, x in drawn.items()}
+        sample, moved = gan.synthesize(g, ws, rest, **options)
+        return {"image": sample["image"][:, 0]}, moved
+
+    return gan._replace(
+        spec=here, draw_inputs=draw_inputs, synthesize=synthesize, discriminate=_judges_clips, grown=None, draw_at=None
+    )
+
+
+def _judges_clips(d, frozen, sample, cond, *, key=None, train=False) -> Any:
+    raise ValueError(
+        "the discriminator of a model of videos sees clips; take the model that this picture is a frame of"
+    )
