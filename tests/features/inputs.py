@@ -22,6 +22,9 @@ SIZES = {  # height and width of the random images of a network
     "dinov2": (120, 150),
     "dinov2_small": (300, 260),
 }
+CLIPS = (0, 150, 50, 100, 199, 25)
+"""Videos of the bundled animations whose first 16 frames are clips for I3D."""
+I3D_RESULTS = RESULTS.with_name("i3d.npz")
 VIT = {"width": 128, "depth": 2, "grid": 37}
 """A vision transformer small enough for a test: two heads, two blocks."""
 
@@ -44,3 +47,20 @@ def emoji_pairs() -> tuple[np.ndarray, np.ndarray]:
 
 def _pixels(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def made_up_clip() -> np.ndarray:
+    """Return uint8[16, 64, 64, 3] by a formula."""
+    t, y, x, c = np.meshgrid(*map(np.arange, (16, 64, 64, 3)), indexing="ij")
+    return ((3 * t**2 + 5 * x + 7 * y + 11 * t * x + 60 * c) % 256).astype(np.uint8)
+
+
+def animations() -> dict[int, np.ndarray]:
+    """Return the first 16 frames of the videos `CLIPS`, uint8[16, 64, 64, 3] each."""
+    with zipfile.ZipFile(ROOT / "datasets" / "fluent64.zip") as archive:
+        names = [name for name in archive.namelist() if name.endswith(".webp")]
+        videos: dict[str, list[str]] = {}
+        for name in sorted(names):
+            videos.setdefault(name.rpartition("/")[0], []).append(name)
+        first = {i: videos[sorted(videos)[i]][:16] for i in CLIPS}
+        return {i: np.stack([_pixels(archive.read(name)) for name in found]) for i, found in first.items()}

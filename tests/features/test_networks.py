@@ -165,12 +165,23 @@ def test_deit_reads_the_layout_of_its_publisher_and_names_another_size():
         deit.convert({name: x for name, x in tensors.items() if name != "dist_token"})
 
 
-@pytest.mark.parametrize("name", ["alexnet_lpips", "efficientnet_lite0", "face"])
+@pytest.mark.parametrize("name", ["alexnet_lpips", "efficientnet_lite0", "face", "i3d"])
 def test_products_are_in_full_precision(name):
     """On accelerators the default is less, which a metric would show."""
-    net = random_features(name, 0)
-    program = str(jax.make_jaxpr(lambda p: net.apply(p, np.zeros((1, 64, 64, 3)), tuple(net.outputs)))(net.params))
+    net, shape = random_features(name, 0), (1, 9, 64, 64, 3) if name == "i3d" else (1, 64, 64, 3)
+    program = str(jax.make_jaxpr(lambda p: net.apply(p, np.zeros(shape), tuple(net.outputs)))(net.params))
     assert "Precision.HIGHEST" in program and "precision=None" not in program
+
+
+def test_i3d_takes_clips_of_nine_frames_and_more():
+    """Its features are compared with a peer's in tests/metrics/test_clips.py, where a program of it is compiled."""
+    net = random_features("i3d", 0)
+    run_on = lambda *shape: jax.eval_shape(lambda p: net.apply(p, np.zeros(shape), ("logits",)), net.params)
+    assert run_on(2, 9, 20, 30, 3)["logits"].shape == (2, 400) and net.outputs == {"logits": 400}
+    assert sum(x.size for x in jax.tree.leaves(net.params)) == 12_704_544 - 2 * 7_280, "means and variances are folded"
+    for shape in ((2, 8, 20, 30, 3), (2, 20, 30, 3)):
+        with pytest.raises(FeatureError, match=r"takes clips \[n, t, h, w, 3\] of at least 9 frames"):
+            run_on(*shape)
 
 
 def test_face_network_shapes():
@@ -187,5 +198,5 @@ def test_weights_decide_the_digest():
 def test_metrics_ask_for_outputs_that_exist():
     for nets in definitions.OUTPUTS.values():
         for name, output in nets.items():
-            if name != "celeba_attributes":  # given from Python only
+            if name not in ("celeba_attributes", "c3d_ucf101"):  # given from Python only
                 assert output in features.FEATURES[name].outputs({"positions": np.zeros((256, 384))})
