@@ -387,7 +387,9 @@ class EvalConfig:
     )
     ticks: int = field(50, "ticks between evaluations", above=0)
     num_images: int = field(
-        0, "evaluate so many images instead of the metric's number, under another name; 0: the metric's", least=0
+        0,
+        "evaluate so many images or clips instead of the metric's number, under another name; 0: the metric's",
+        least=0,
     )
     features: str = field("", "other feature networks, separated by commas, under another name; '': the definitions'")
     features_path: str = field(
@@ -395,7 +397,7 @@ class EvalConfig:
         "their weights: a path, or net=path,… for several; '': the folders that docs/metrics.md names",
         is_path=True,
     )
-    batch: int = field(16, "images per device at a time", above=0)
+    batch: int = field(16, "images, or frames of clips, per device at a time", above=0)
     cache: str = field("auto", "folder of the reals' statistics; auto: in the user's cache folder; off", is_path=True)
 
 

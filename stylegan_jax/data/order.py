@@ -15,7 +15,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = 0xFFFFFFFFFFFFFFFF
 _ROUNDS = 14  # chi-square over all permutations of 3, 4 and 5 items is flat from here on
 _ORDER, _LABEL, _UNIFORM, _SUBSET, _SECOND = 1, 2, 3, 4, 5  # streams: two purposes never share numbers
-CLIP, FAKE_CLIP = 6, 100  # of `numbers`; the latter and all above it, one for each draw of labels
+CLIP, METRIC_CLIP, FAKE_CLIP = 6, 7, 100  # of `numbers`; the last and all above it, one for each draw of labels
 
 
 def _mix(x: np.ndarray) -> np.ndarray:

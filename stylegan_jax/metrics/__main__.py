@@ -51,7 +51,9 @@ def parser() -> argparse.ArgumentParser:
 def add_options(p: argparse._ActionsContainer) -> None:
     """Add how a model is evaluated."""
     p.add_argument("--data", default="", metavar="PATH", help=_DATA)
-    p.add_argument("--num_images", type=int, default=0, metavar="N", help="evaluate N images; changes the printed name")
+    p.add_argument(
+        "--num_images", type=int, default=0, metavar="N", help="evaluate N images (or clips); changes the printed name"
+    )
     nets = sorted({net for group in OUTPUTS.values() for net in group})
     text = f"other feature networks, of {', '.join(nets)}; changes the printed name"
     p.add_argument("--features", default="", metavar="NET,…", help=text)
@@ -70,7 +72,7 @@ def add_options(p: argparse._ActionsContainer) -> None:
         "--resize_filter", choices=("box", "lanczos"), help="for images of another size (default: the run's)"
     )
     p.add_argument("--seed", type=int, default=0, help="of latents, labels and subsets (default: 0)")
-    p.add_argument("--batch", type=int, default=16, help="images per device at a time (default: 16)")
+    p.add_argument("--batch", type=int, default=16, help="images, or frames of clips, per device (default: 16)")
     p.add_argument("--num_devices", type=int, default=0, help="use the first so many devices (default: all)")
     text = (
         "folder of real statistics and unfinished passes, or 'off' (default: $STYLEGAN_JAX_METRICS_CACHE or ~/.cache)"
@@ -78,7 +80,7 @@ def add_options(p: argparse._ActionsContainer) -> None:
     p.add_argument("--cache", default="auto", metavar="DIR", help=text)
 
 
-_DATA = "real images: folder, zip, npy, npz, tfds:NAME (default: the data of the run)"
+_DATA = "real images or videos: folder, zip, npy, npz, tfds:NAME (default: the data of the run)"
 
 
 def check(args: argparse.Namespace) -> list[Chosen]:
@@ -141,13 +143,17 @@ def evaluate(
             f"--model={args.model}: at step {model.provenance['step']} the model is still growing (height "
             f"{model.gan.spec.image_shape[0]} of {model.config.image_shape[0]}); evaluate a later checkpoint"
         )
+    if model is not None:
+        for c in chosen:
+            fakes.check_kind(c, model.gan)
     names = sorted({c.net for c in chosen if c.net})
     nets = detectors.load(names, paths_of(args.features_path, names))
+    videos = any(c.metric.clip for c in chosen) or (model is not None and model.gan.draw_at is not None)
     shape, run = (None, None) if model is None else (model.gan.spec.image_shape, opening.run_data(args.model))
 
     def images(option: str, path: str, labelled: bool) -> Images:
         try:
-            data = opening.data_config(path, run)
+            data = opening.data_config(path, run, videos=videos)
             labels = args.labels or ("file" if data.labels == "none" else data.labels) if labelled else "none"
             data = dataclasses.replace(data, labels=labels, resize_filter=args.resize_filter or data.resize_filter)
             source = opening.open_images(data, shape, args.channels)

@@ -28,11 +28,30 @@ OUTPUTS: dict[str, dict[str, str]] = {
     "elpips": {"elpips": "distance"},
     "embedding": {"face": "embedding"},
     "attributes": {"celeba_attributes": "logits"},
+    "motion": {"i3d": "logits"},
+    "actions": {"c3d_ucf101": "probs"},
 }
 """What a metric needs of a network -> networks that have it -> their output of that kind."""
 
 PIXELWISE = ("lpips", "elpips")
 """Needs of metrics that compare two images of one size."""
+
+
+class Clip(NamedTuple):
+    """What a metric of videos looks at: so many frames of one, each so many after the one before; fps plays no part.
+
+    Attributes:
+        frames: how many.
+        every: 1: consecutive ones.
+    """
+
+    frames: int
+    every: int = 1
+
+    @property
+    def least(self) -> int:
+        """Frames that a real video must have; the published rule, by which a last step may be left over."""
+        return self.frames * self.every
 
 
 class Metric(NamedTuple):
@@ -43,12 +62,13 @@ class Metric(NamedTuple):
         family: how it is computed (`families.FAMILIES`, or a pass of its own).
         need: what it asks of a feature network, a key of `OUTPUTS`; '' for none.
         net: the network of the definition.
-        count: images that are evaluated (steps, pairs or latents).
-        real: how many real images at most; 0: none needed, -1: as many as are evaluated.
+        count: images (or clips) that are evaluated (steps, pairs or latents).
+        real: how many real ones at most; 0: none needed, -1: as many as are evaluated.
         mirrors: whether mirrored copies count as reals where the user trains with them.
         other: the template with another network than the definition's; '': the same.
         variant: which member of the family.
         higher_is_better: which values are better.
+        clip: what it looks at in place of images; None: images, or single frames of videos.
     """
 
     template: str
@@ -61,6 +81,7 @@ class Metric(NamedTuple):
     other: str = ""
     variant: str = ""
     higher_is_better: bool = False
+    clip: Clip | None = None
 
 
 ALL = 1 << 62
@@ -91,6 +112,10 @@ def _eq(template: str, variant: str) -> Metric:
     return Metric(template, "equivariance", "", "", variant=variant, higher_is_better=True)
 
 
+def _fvd(template: str, count: int, clip: Clip) -> Metric:
+    return Metric(template, "frechet", "motion", "i3d", count, -1, clip=clip)
+
+
 METRICS: dict[str, Metric] = {
     "fid50k_full": _fid("fid{n}_full", 50_000, ALL),
     "fid50k": _fid("fid{n}", 50_000, -1, mirrors=True),
@@ -117,6 +142,13 @@ METRICS: dict[str, Metric] = {
     "eqr50k": _eq("eqr{n}", "eqr"),
     "sfid50k_full": Metric("sfid{n}_full", "frechet", "spatial", "inception", 50_000, ALL),
     "rfid50k_full": Metric("rfid{n}_full", "frechet", "random", "inception_random", 50_000, ALL),
+    "fvd2048_16f": _fvd("fvd{n}_16f", 2048, Clip(16)),
+    "fvd2048_128f": _fvd("fvd{n}_128f", 2048, Clip(128)),
+    "fvd2048_128f_subsample8f": _fvd("fvd{n}_128f_subsample8f", 2048, Clip(16, 8)),
+    "fvd256_16f": _fvd("fvd{n}_16f", 256, Clip(16)),
+    "isv2048_ucf": Metric(
+        "isv{n}_ucf", "shuffled_score", "actions", "c3d_ucf101", 2048, clip=Clip(16), higher_is_better=True
+    ),
     "lpips": Metric("lpips", "pairs", "lpips", "vgg16_lpips", ALL, -1),
     "elpips": Metric("elpips", "pairs", "elpips", "elpips", ALL, -1, variant="200"),
     "elpips20": Metric("elpips20", "pairs", "elpips", "elpips", ALL, -1, variant="20"),
@@ -124,6 +156,7 @@ METRICS: dict[str, Metric] = {
 }
 
 RESULTS = {"precision_recall": ("_precision", "_recall"), "inception_score": ("_mean", "_std")}
+RESULTS |= {"shuffled_score": ("_mean", "_std")}
 RESULTS |= {"density_coverage": ("_density", "_coverage")}
 RESULTS |= {"separability": ("_z", "_w")}
 """Families with more than one value: what is appended to the metric's name."""

@@ -28,6 +28,13 @@ def load(names: Iterable[str], paths: Mapping[str, str]) -> dict[str, FeatureNet
             "from Python, pass `evaluate.Evaluation` a network 'celeba_attributes' whose output 'logits' has one per "
             "attribute"
         )
+    if "c3d_ucf101" in wanted:
+        raise MetricError(
+            "isv2048_ucf needs the file c3d_ucf101.pt, the C3D network of UCF-101 to which StyleGAN-V's code links; "
+            "we could not get it, because no package registry has it, so this version does not read it; from Python, "
+            "pass `evaluate.Evaluation` a network 'c3d_ucf101' whose output 'probs' has the probabilities of the 101 "
+            "classes"
+        )
     try:
         return {name: features.load_features(name, paths.get(name)) for name in wanted}
     except features.FeatureError as error:

@@ -43,6 +43,7 @@ class Job(NamedTuple):
         load: int64[chunk] item numbers -> what the host prepares (in a thread, one chunk ahead). The last chunk is
             filled up with the last item.
         compute: what `load` returned -> {name: float[chunk, …]} on the devices, whole on each; returns at once.
+        unit: what the progress bar calls an item.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Job(NamedTuple):
     chunk: int
     load: Callable[[np.ndarray], Any]
     compute: Callable[[Any], Mapping[str, jax.Array]]
+    unit: str = "img"
 
 
 def is_first() -> bool:
@@ -203,4 +205,4 @@ def _bar(job: Job, done: int, progress: bool) -> Any:
     from tqdm import tqdm
 
     shown = progress and is_first() and sys.stderr.isatty()
-    return tqdm(total=job.count, initial=done, desc=job.title, unit="img", disable=not shown, leave=False)
+    return tqdm(total=job.count, initial=done, desc=job.title, unit=job.unit, disable=not shown, leave=False)

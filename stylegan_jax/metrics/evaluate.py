@@ -12,8 +12,9 @@ import numpy as np
 from stylegan_jax.base import agreement
 from stylegan_jax.base.spec import Variables
 from stylegan_jax.metrics import engine, ensemble, fakes, families
+from stylegan_jax.metrics.clips import Clips, make_clips
 from stylegan_jax.metrics.collect import Collector, Rows, restore
-from stylegan_jax.metrics.definitions import MODEL_ONLY, PIXELWISE, UNIFORM, Chosen
+from stylegan_jax.metrics.definitions import MODEL_ONLY, PIXELWISE, UNIFORM, Chosen, Clip
 from stylegan_jax.metrics.detectors import FeatureNet
 from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.fakes import Generator
@@ -31,7 +32,7 @@ class Result(NamedTuple):
         interval: of 95%, over draws of the evaluated images; None where nothing can be said.
         seconds: that its passes and its own computation took; metrics of one call share passes.
         net: the feature network; ''.
-        counts: images of each kind.
+        counts: images, or clips, of each kind.
     """
 
     name: str
@@ -47,8 +48,8 @@ class Evaluation:
 
     Args:
         chosen: the metrics.
-        subject: the generator, or the images that are evaluated.
-        reals: images to compare with; None where no metric needs them.
+        subject: the generator, or the images that are evaluated; of metrics of clips, frames of videos.
+        reals: images, or frames, to compare with; None where no metric needs them.
         nets: the networks of `chosen`.
         extractor: of these networks.
         store: of statistics and unfinished passes.
@@ -75,8 +76,15 @@ class Evaluation:
         if engine.is_first():
             store.sweep()
         self.options: dict[str, Any] = {"progress": progress}
-        for metric in chosen:
-            _check(metric, subject, reals)
+        self._sets: dict[Clip | None, tuple[Generator | Images | Clips, Images | Clips | None]] = {
+            None: (subject, reals)
+        }
+        for c in chosen:
+            if isinstance(subject, Generator):
+                fakes.check_kind(c, subject.gan)
+            if c.metric.clip not in self._sets:
+                self._sets[c.metric.clip] = _clips(c, subject, reals)
+            _check(c, *self._sets[c.metric.clip])
 
     def run(self, variables: Variables | None = None, stop: Callable[[], bool] = lambda: False) -> Iterator[Result]:
         """Compute everything, and yield results as they come; only the first process of a run has any.
@@ -95,8 +103,8 @@ class Evaluation:
         comparing = [c for c in self.chosen if c.metric.family in families.FAMILIES]
         moving = [c for c in self.chosen if c.metric.family == "equivariance"]
         single = {"path": self._path, "separability": self._attributes, "pairs": self._pairs}
-        if comparing:
-            yield from self._compare(comparing, variables)
+        for clip in dict.fromkeys(c.metric.clip for c in comparing):
+            yield from self._compare([c for c in comparing if c.metric.clip == clip], variables)
         for c in self.chosen:
             if c.metric.family in single:
                 yield from single[c.metric.family](c, variables)
@@ -104,7 +112,10 @@ class Evaluation:
             yield from self._move(moving, variables)
 
     def _compare(self, chosen: Sequence[Chosen], variables: Variables | None) -> Iterator[Result]:
-        """Collect features of the reals and of the evaluated images, each image once, and compare."""
+        """Collect features of the reals and of the evaluated images or clips, each once, and compare.
+
+        All metrics look at the same kind of clips, or all at images.
+        """
         of_reals, seconds = self._collect_reals(chosen)
         of_fakes = {c.name: families.FAMILIES[c.metric.family].fake(c.count) for c in chosen}
         job = self._subject_job(chosen, of_fakes, variables)
@@ -126,10 +137,11 @@ class Evaluation:
             make = families.FAMILIES[c.metric.family].real
             if make is None:
                 continue
-            assert self.reals is not None
-            mirrors = c.metric.mirrors and any(self.reals.flips)
-            out[c.name] = make(min(c.real, self.reals.count(mirrors)))
-            identities[c.name] = self._identity_of_reals(c, out[c.name], mirrors)
+            reals = self._sets[c.metric.clip][1]
+            assert reals is not None
+            mirrors = c.metric.mirrors and any(reals.flips)
+            out[c.name] = make(min(c.real, reals.count(mirrors)))
+            identities[c.name] = self._identity_of_reals(c, reals, out[c.name], mirrors)
             stored = self.store.load("real", identities[c.name]) if engine.is_first() else None
             if not agreement.number_from_first(stored is not None and restore([(out[c.name], stored)], "real images")):
                 missing.append(c)
@@ -137,18 +149,19 @@ class Evaluation:
             return out, 0.0
         wanted = {c.name: out[c.name] for c in missing}
         identity = {"reals": [identities[c.name] for c in _by_name(missing)]}
-        job = self._images_job("reals", self.reals, wanted, missing, identity)
+        job = self._images_job("reals", self._sets[chosen[0].metric.clip][1], wanted, missing, identity)
         seconds = engine.run(job, _by_output(missing, wanted), self.store, **self.options)
         for c in missing if engine.is_first() else ():
             self.store.save("real", identities[c.name], out[c.name].arrays())
         engine.forget(job, self.store)
         return out, seconds
 
-    def _identity_of_reals(self, c: Chosen, collector: Collector, mirrors: bool) -> dict[str, Any]:
-        assert self.reals is not None
-        flips = list(self.reals.flips) if mirrors else [False, False]
+    def _identity_of_reals(
+        self, c: Chosen, reals: Images | Clips, collector: Collector, mirrors: bool
+    ) -> dict[str, Any]:
+        flips = list(reals.flips) if mirrors else [False, False]
         own = {"flips": flips, "count": collector.count, "kept": collector.kind, "output": c.output}
-        return self.reals.identity | own | {"net": c.net, "weights": self._weights(c)}
+        return reals.identity | own | {"net": c.net, "weights": self._weights(c)}
 
     def _weights(self, c: Chosen) -> list[Any]:
         """Return what decides the features: the network's parameters, and the revision of its code."""
@@ -158,24 +171,30 @@ class Evaluation:
         self, chosen: Sequence[Chosen], collectors: Mapping[str, Collector], variables: Variables | None
     ) -> engine.Job:
         kept = [[c.name, collectors[c.name].kind, c.count, c.output, *self._weights(c)] for c in _by_name(chosen)]
-        if isinstance(self.subject, Images):
-            identity = {"evaluated": self.subject.identity, "kept": kept}
-            return self._images_job("evaluated images", self.subject, collectors, chosen, identity)
+        clip = chosen[0].metric.clip
+        subject, what = self._sets[clip][0], "clips" if clip else "images"
+        if not isinstance(subject, Generator):
+            identity = {"evaluated": subject.identity, "kept": kept}
+            return self._images_job(f"evaluated {what}", subject, collectors, chosen, identity)
         assert variables is not None
-        compute = fakes.make_features(self.subject, variables, self.extractor, _wanted(chosen))
-        count, classes = max(c.count for c in chosen), self.subject.classes
-        return self._drawing_job("generated images", count, {"kept": kept}, compute, classes=classes)
+        compute = fakes.make_features(subject, variables, self._extractor(clip), _wanted(chosen), clip)
+        count, classes = max(c.count for c in chosen), subject.classes
+        return self._drawing_job(f"generated {what}", count, {"kept": kept}, compute, classes=classes, clip=clip)
+
+    def _extractor(self, clip: Clip | None) -> Extractor:
+        return self.extractor if clip is None else self.extractor.of_clips(clip.frames)
 
     def _images_job(
         self,
         title: str,
-        images: Images | None,
+        images: Images | Clips | None,
         collectors: Mapping[str, Collector],
         chosen: Sequence[Chosen],
         identity: dict[str, Any],
     ) -> engine.Job:
         assert images is not None
-        wanted, extractor = _wanted(chosen), self.extractor
+        wanted, clip = _wanted(chosen), chosen[0].metric.clip
+        extractor = self._extractor(clip)
         return engine.Job(
             title,
             identity,
@@ -183,6 +202,7 @@ class Evaluation:
             extractor.chunk,
             lambda index: images.pixels(extractor.own(index)),
             lambda pixels: extractor.of_pixels(wanted, pixels),
+            "clip" if clip else "img",
         )
 
     def _drawing_job(
@@ -193,10 +213,12 @@ class Evaluation:
         compute: fakes.Compute,
         per: int = 0,
         classes: str = "data",
+        clip: Clip | None = None,
     ) -> engine.Job:
-        """Return a pass over what a generator draws; with `per`, an item has so many images."""
-        model, extractor = self.subject, self.extractor
+        """Return a pass over what a generator draws; with `per`, an item has so many images, with `clip` it is one."""
+        model, extractor, reals = self.subject, self._extractor(clip), self._sets[clip][1]
         assert isinstance(model, Generator)
+        heads = reals.frames[:, 0] if isinstance(reals, Clips) else None
         identity = {}
         if model.identity:
             labels = model.labels.info().label_digest if model.labels is not None else ""
@@ -206,9 +228,10 @@ class Evaluation:
         def load(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             own = extractor.own(index)
             images = own[:, None] * per + np.arange(per) if per else own
-            return own.astype(np.int32), model.label(images, classes)
+            labels = model.label(images if clip else model.clips(images), classes, heads)
+            return own.astype(np.int32), labels
 
-        return engine.Job(title, identity, count, extractor.chunk, load, compute)
+        return engine.Job(title, identity, count, extractor.chunk, load, compute, "clip" if clip else "img")
 
     def _path(self, c: Chosen, variables: Variables | None) -> list[Result]:
         assert isinstance(self.subject, Generator) and variables is not None
@@ -293,7 +316,15 @@ def _cosine(a: jax.Array, b: jax.Array) -> jax.Array:
     return (a * b).sum(axis=1) / (jax.numpy.linalg.norm(a, axis=1) * jax.numpy.linalg.norm(b, axis=1))
 
 
-def _check(c: Chosen, subject: Generator | Images, reals: Images | None) -> None:
+def _clips(c: Chosen, subject: Generator | Images, reals: Images | None) -> tuple[Any, Clips | None]:
+    """Return the sets as clips of a metric: of reals from anywhere in a video, of what is evaluated from its start."""
+    clip = c.metric.clip
+    assert clip is not None
+    real = None if reals is None else make_clips(reals, clip, c.name, is_random=True)
+    return subject if isinstance(subject, Generator) else make_clips(subject, clip, c.name, is_random=False), real
+
+
+def _check(c: Chosen, subject: Generator | Images | Clips, reals: Images | Clips | None) -> None:
     family = c.metric.family
     drawn = isinstance(subject, Generator)
     if family in MODEL_ONLY and not drawn:
@@ -308,21 +339,22 @@ def _check(c: Chosen, subject: Generator | Images, reals: Images | None) -> None
     if family == "pairs":
         if drawn:
             raise MetricError(f"{c.name} compares pairs of images; pass them as --data and --data2, in the same order")
-        assert reals is not None
+        assert isinstance(subject, Images) and isinstance(reals, Images)
         _check_pairs(c, subject, reals)
     if family not in families.FAMILIES:
         return
-    least = families.FAMILIES[family].least
+    least, clip = families.FAMILIES[family].least, c.metric.clip
+    what, one = ("clips, one of each video", f" videos of at least {clip.least} frames") if clip else ("images", "")
     if c.count < least:
-        raise MetricError(f"{c.name} of {c.count} images; {family} needs at least {least}")
+        raise MetricError(f"{c.name} of {c.count} {what}; {family} needs at least {least}")
     if not drawn and subject.count(False) < c.count:
-        have = subject.count(False)
+        have, name = subject.count(False), subject.source.info().name
         raise MetricError(
-            f"{c.name} evaluates {c.count} images; {subject.source.info().name} has {have}; add --num_images={have} "
-            "(which changes the printed name), or pass more"
+            f"{c.name} evaluates {c.count} {what}; {name} has {have}{one}; add --num_images={have} (which changes the "
+            "printed name), or pass more"
         )
     if c.metric.real and reals is not None and reals.count(False) < least:
-        raise MetricError(f"{c.name} needs at least {least} real images; there are {reals.count(False)}")
+        raise MetricError(f"{c.name} needs at least {least} real{one or ' images'}; there are {reals.count(False)}")
 
 
 def _check_pairs(c: Chosen, second: Images, first: Images) -> None:

@@ -1,7 +1,8 @@
 """What is asked of a generator: its images' features, and the passes that need the generator itself.
 
 Latent, label and noise of an image depend on the seed and the image's number alone: not on the batch, the devices, or
-where a pass was interrupted.
+where a pass was interrupted. Of a model of videos the images are frames, `FRAMES` of each clip: those that metrics of
+clips see first.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from stylegan_jax.base.spec import Inputs, Variables
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.data import FittedSource, order
 from stylegan_jax.metrics import equivariance, path_length
-from stylegan_jax.metrics.definitions import UNIFORM, Chosen
+from stylegan_jax.metrics.clips import videos_of
+from stylegan_jax.metrics.definitions import MODEL_ONLY, UNIFORM, Chosen, Clip
 from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.images import Extractor, Wanted, key_of
 from stylegan_jax.models import precision
@@ -31,6 +33,8 @@ from stylegan_jax.sampling.drawing import draw, map_styles
 
 EQUIVARIANCE_BATCH = 4
 """Images that share a move, as officially."""
+FRAMES = 16
+"""Of a clip that count as images, as officially: those at times 0 to 15."""
 PATHS = {
     "ppl2_wend": path_length.PathKind("w", False, False),
     "ppl_wend": path_length.PathKind("w", False, True),
@@ -52,6 +56,7 @@ class Generator(NamedTuple):
         seed: of the latents.
         identity: what decides the weights, as a plain dict; {}: passes are not to be resumed.
         classes: of the images that are compared: `definitions.UNIFORM`, or 'data'.
+        heads: int64[V], of labels of videos, the numbers of images that have them; None: labels are of images.
     """
 
     config: ModelConfig
@@ -62,11 +67,22 @@ class Generator(NamedTuple):
     seed: int
     identity: dict[str, Any]
     classes: str = "data"
+    heads: np.ndarray | None = None
 
-    def label(self, index: np.ndarray, classes: str = "data") -> np.ndarray:
+    @property
+    def is_video(self) -> bool:
+        """Whether it draws clips."""
+        return self.gan.draw_at is not None
+
+    def clips(self, index: Any) -> Any:
+        """Return which clips images int[…] of these numbers are of; of a model of images, the numbers themselves."""
+        return index // FRAMES if self.is_video else index
+
+    def label(self, index: np.ndarray, classes: str = "data", heads: np.ndarray | None = None) -> np.ndarray:
         """Return float32[*index.shape, k], drawn anew for each number: the label of an image of the data set, or any.
 
-        With `definitions.UNIFORM` every class is as likely, however many images it has.
+        With `definitions.UNIFORM` every class is as likely, however many images it has. Labels of videos are those of
+        `heads`, or else of all videos.
         """
         dim = self.gan.spec.label_dim
         if not dim:
@@ -75,8 +91,10 @@ class Generator(NamedTuple):
             drawn = order.label_index(self.seed, index.reshape(-1), np.arange(1), dim)[0]
             return np.eye(dim, dtype=np.float32)[drawn].reshape(*index.shape, dim)
         assert self.labels is not None
-        drawn = order.label_index(self.seed, index.reshape(-1), np.arange(1), self.labels.info().num_images)[0]
-        return self.labels.labels(drawn).reshape(*index.shape, dim)
+        heads = self.heads if heads is None else heads
+        count = self.labels.info().num_images if heads is None else len(heads)
+        drawn = order.label_index(self.seed, index.reshape(-1), np.arange(1), count)[0]
+        return self.labels.labels(drawn if heads is None else heads[drawn]).reshape(*index.shape, dim)
 
 
 def make_generator(
@@ -109,7 +127,27 @@ def make_generator(
         raise MetricError(f"--classes={classes} and the model has {kind}; it is for models of classes: leave it out")
     is_lowp = precision.low_dtype(config) is not None
     exact = models.build(dataclasses.replace(config, compute_dtype="float32")) if is_lowp else gan
-    return Generator(config, _sampling(gan, psi), _sampling(exact, psi), labels, psi, seed, identity, classes)
+    videos = None if labels is None or gan.draw_at is None else videos_of(labels)
+    heads = None if videos is None else videos.heads
+    return Generator(config, _sampling(gan, psi), _sampling(exact, psi), labels, psi, seed, identity, classes, heads)
+
+
+def check_kind(c: Chosen, gan: models.Gan) -> None:
+    """Check that a metric and a model are both of images, or both of videos; frames of videos are images too.
+
+    Raises:
+        MetricError: they are not.
+    """
+    is_video = gan.draw_at is not None
+    if c.metric.clip and not is_video:
+        raise MetricError(
+            f"{c.name} looks at clips, and the model draws images; use a metric of images such as fid50k_full"
+        )
+    if is_video and c.metric.family in MODEL_ONLY:
+        raise MetricError(
+            f"{c.name} looks into a generator of images, and the model draws videos; use fvd2048_16f, or a metric that "
+            "compares frames, such as fid50k_full"
+        )
 
 
 Compute = Callable[[tuple[np.ndarray, np.ndarray]], dict[str, jax.Array]]
@@ -142,6 +180,21 @@ def _draw(gan: models.Gan, variables: Variables, keys: jax.Array, label: jax.Arr
     return z, ws, draw(gan, variables, ws, noise="random", key=noise)
 
 
+def _draw_frames(gan: models.Gan, variables: Variables, keys: jax.Array, label: jax.Array, times: jax.Array):
+    """Return frames float[n, t, h, w, c] of the clips of keys [n] at times float[n, t]."""
+    assert gan.draw_at is not None
+    draw_at = gan.draw_at
+
+    def draw_one(key: jax.Array, at: jax.Array, cond: jax.Array) -> Inputs:
+        z = jax.random.normal(rng.stream(key, "z"), (gan.spec.z_dim,))
+        moving = draw_at(rng.stream(key, "motion"), at[None], cond[None])
+        return {"z": z} | jax.tree.map(lambda x: x[0], moving)
+
+    inputs = jax.vmap(draw_one)(keys, times, label)
+    ws = map_styles(gan, variables, None, inputs, label)
+    return draw(gan, variables, ws, inputs, noise="random", key=jax.vmap(lambda key: rng.stream(key, "noise"))(keys))
+
+
 def _in_full_float32(draw: Callable) -> Callable:
     """Return `draw` with matrix products and convolutions in full float32, for which accelerators default to less."""
 
@@ -162,21 +215,35 @@ def quantize(image: jax.Array) -> jax.Array:
     return jnp.floor(images.to_levels(image))
 
 
-def make_features(model: Generator, variables: Variables, extractor: Extractor, wanted: Wanted) -> Compute:
-    """Return (numbers, labels) -> features of the images of these numbers, and 'image': NaN where one is not finite."""
+def make_features(
+    model: Generator, variables: Variables, extractor: Extractor, wanted: Wanted, clip: Clip | None = None
+) -> Compute:
+    """Return (numbers, labels) -> features of the images of these numbers, and 'image': NaN where one is not finite.
+
+    With `clip` the numbers are of clips, which begin at time 0, and `model` is one of videos.
+    """
+
+    def draw_all(variables: Variables, index: jax.Array, label: jax.Array) -> jax.Array:
+        keys = _keys(model.seed, "metrics/images", index if clip else model.clips(index))
+        if not model.is_video:
+            return _draw(model.gan, variables, keys, label)[2]
+        times = index[:, None] % FRAMES if clip is None else jnp.arange(0, clip.least, clip.every)[None]
+        times = jnp.broadcast_to(times, (len(index), times.shape[1])).astype(jnp.float32)
+        frames = _draw_frames(model.gan, variables, keys, label, times)
+        return frames if clip else frames[:, 0]
 
     def make() -> Callable:
         apply = extractor.features(wanted)
 
         def run(variables, params, index, label):
-            keys = _keys(model.seed, "metrics/images", index)
-            image = _draw(model.gan, variables, keys, label)[2]
-            broken = jnp.where(jnp.isfinite(image).all(axis=(1, 2, 3)), 0.0, jnp.nan)  # a network may hide it
+            image = draw_all(variables, index, label)
+            whole = jnp.isfinite(image).all(axis=tuple(range(1, image.ndim)))
+            broken = jnp.where(whole, 0.0, jnp.nan)  # a network may hide it
             return apply(params, _rgb(quantize(image))) | {"image": broken[:, None]}
 
         return run
 
-    return _call(extractor, ("fakes", model.gan, model.seed, key_of(wanted)), make, variables)
+    return _call(extractor, ("fakes", model.gan, model.seed, key_of(wanted), clip), make, variables)
 
 
 def make_distances(model: Generator, variables: Variables, extractor: Extractor, chosen: Chosen) -> Compute:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from stylegan_jax.metrics.detectors import FeatureNet
 from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.runtime.mesh import Layout
 
-_THREADS = 4
+THREADS = 4
 
 Wanted = Mapping[str, Sequence[str]]
 """{network: its outputs}."""
@@ -49,7 +50,7 @@ class Images(NamedTuple):
     def pixels(self, index: np.ndarray) -> np.ndarray:
         """Return uint8[m, h, w, 3] for int64[m]; grey is repeated."""
         copy, number = np.divmod(index, self._num_images())
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             found = list(pool.map(lambda i: self.source.pixels(int(i)), number))
         axes = [a for a, on in ((1, self.flips[0]), (0, self.flips[1])) if on]
         for i, c in enumerate(copy):
@@ -82,7 +83,7 @@ class Extractor:
     Args:
         nets: the networks.
         layout: images are split over its devices.
-        chunk: images per call.
+        chunk: images, or frames of clips, per call.
     """
 
     def __init__(self, nets: Mapping[str, FeatureNet], layout: Layout, chunk: int):
@@ -90,8 +91,17 @@ class Extractor:
         self.params = layout.place({name: net.params for name, net in nets.items()})
         self._programs: dict[Any, Callable] = {}
 
+    def of_clips(self, frames: int) -> Extractor:
+        """Return the same for clips of so many frames: as many per call as there is room for, and one per device."""
+        other, shards = copy.copy(self), self.layout.shards
+        other.chunk = max(self.chunk // shards // frames, 1) * shards
+        return other
+
     def features(self, wanted: Wanted) -> Callable[[Any, jax.Array], dict[str, jax.Array]]:
-        """Return the pure (params, float[n, h, w, 3] in [0, 255]) -> {'network/output': float32[n, k]}."""
+        """Return the pure (params, float[n, h, w, 3] in [0, 255]) -> {'network/output': float32[n, k]}.
+
+        Networks that look at clips take float[n, t, h, w, 3].
+        """
 
         def apply(params: Any, image: jax.Array) -> dict[str, jax.Array]:
             out = {}
@@ -117,7 +127,7 @@ class Extractor:
         return self._programs[key]
 
     def of_pixels(self, wanted: Wanted, pixels: np.ndarray) -> dict[str, jax.Array]:
-        """Return features of this process's rows of a chunk, uint8[chunk / processes, h, w, 3]; for all of them."""
+        """Return features of this process's rows of a chunk, uint8[chunk / processes, …, h, w, 3]; for all of them."""
 
         def make() -> Callable:
             apply = self.features(wanted)

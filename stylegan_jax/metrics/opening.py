@@ -17,13 +17,14 @@ _BASE = DataConfig(cache="off", cache_limit_mb=0)  # every image is read once
 KINDS = {".zip": "zip", ".npy": "memory", ".npz": "memory"}
 
 
-def data_config(path: str, run: Mapping[str, Any] | None = None) -> DataConfig:
+def data_config(path: str, run: Mapping[str, Any] | None = None, *, videos: bool = False) -> DataConfig:
     """Return how to read a path: a folder, a zip, an .npy or .npz, 'tfds:NAME' or 'synthetic:COUNT'.
 
     Args:
         path: what was given; '': the data of the run.
         run: `config.data` of the run that made the model; labels, flips and resizing are those of its training, but
             not its subset.
+        videos: folders and zips hold videos; if not, the frames in them are images.
 
     Raises:
         ConfigError: it is none of these.
@@ -44,7 +45,7 @@ def data_config(path: str, run: Mapping[str, Any] | None = None) -> DataConfig:
         raise ConfigError(
             f"{path}: neither a folder that exists nor the name of a zip, npy or npz; pass one of them, or tfds:NAME"
         )
-    return dataclasses.replace(base, source=kind)
+    return dataclasses.replace(base, source="video" if videos and kind in ("folder", "zip") else kind)
 
 
 def _kind_of(path: str) -> str | None:

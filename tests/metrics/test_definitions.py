@@ -40,6 +40,12 @@ def test_published_names_are_kept_by_the_published_definitions():
         ("pr50k3", {"classes": "uniform", "psi": 0.7}, "pr50k3_uniform_classes_psi0.7_precision"),
         ("ppl2_wend,kid1k", {"classes": "uniform"}, "ppl2_wend"),  # labels of the data there too
         ("rfid50k_full", {"num_images": 2000}, "rfid2k_full"),
+        ("fvd2048_16f", {}, "fvd2048_16f"),
+        ("fvd2048_16f", {"num_images": 300}, "fvd300_16f"),
+        ("fvd256_16f", {"psi": 0.7}, "fvd256_16f_psi0.7"),
+        ("fvd2048_128f", {"classes": "uniform"}, "fvd2048_128f_uniform_classes"),
+        ("fvd2048_128f_subsample8f", {"num_images": 1000}, "fvd1k_128f_subsample8f"),
+        ("isv2048_ucf", {}, "isv2048_ucf_mean"),
         ("id_similarity", {}, "id_similarity_face"),  # published figures are those of another network
         ("fid50k,ppl2_wend", {"features": "alexnet_lpips,vgg16"}, "fd50k_vgg16"),
     ],
@@ -51,6 +57,7 @@ def test_everything_else_is_printed_under_another_name(metrics, options, printed
 def test_real_images_follow_the_number_of_evaluated_ones_where_the_definition_says_so():
     of = lambda name, **options: choose([name], **options)[0].real
     assert of("fid50k") == 50_000 and of("fid50k", num_images=300) == 300 and of("kid1k") == 1000
+    assert of("fvd2048_16f") == 2048 and of("fvd2048_16f", num_images=300) == 300
     assert of("pr50k3_full") == of("pr50k3_full", num_images=300) == 200_000 and of("fid50k_full") > 10**9
 
 

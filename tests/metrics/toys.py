@@ -16,6 +16,7 @@ from stylegan_jax.sampling.model import LoadedModel
 
 SHAPE = (16, 16, 3)
 LENGTHS = {"pool": 12, "probs": 7, "spatial": 9, "random": 12, "lpips": 20, "embedding": 6, "attributes": 2}
+LENGTHS |= {"motion": 10, "actions": 6}
 NONE = lambda *_: {}
 
 
@@ -26,6 +27,9 @@ def net(name: str, seed: int = 0) -> FeatureNet:
     params = {key: draw.standard_normal((8 * 8 * 3, k)).astype(np.float32) / 14 for key, k in outputs.items()}
 
     def apply(params, images, wanted):
+        if images.ndim == 5:  # clips: a picture of how they move
+            weights = jnp.sin(1 + jnp.arange(images.shape[1])).reshape(1, -1, 1, 1, 1)
+            images = 127.5 + (weights * (images - 127.5)).mean(axis=1)
         x = jax.image.resize(images / 127.5 - 1, (len(images), 8, 8, 3), "linear").reshape(len(images), -1)
         x = jnp.concatenate([jnp.tanh(3 * x[:, ::2]), x[:, 1::2]], axis=1)
         out = {key: jnp.matmul(x, params[key], precision="highest") for key in wanted}
