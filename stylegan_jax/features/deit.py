@@ -29,18 +29,10 @@ def shapes(
     width: int = 768, depth: int = 12, grid: int = SIZE // PATCH, classes: int = CLASSES
 ) -> dict[str, tuple[int, ...]]:
     """Return the tensors of a published file; the default is DeiT-B distilled."""
-    out: dict[str, tuple[int, ...]] = {
-        "cls_token": (1, 1, width),
-        "dist_token": (1, 1, width),
-        "pos_embed": (1, 2 + grid**2, width),
-        "patch_embed.proj.weight": (width, 3, PATCH, PATCH),
-        "patch_embed.proj.bias": (width,),
-    }
-    for k in range(depth):
-        out |= vit.block_shapes(f"blocks.{k}", width)
+    out = vit.shapes(("cls_token", "dist_token"), width, depth, grid, PATCH)
     for head in HEADS:
         out |= {f"{head}.weight": (classes, width), f"{head}.bias": (classes,)}
-    return out | {"norm.weight": (width,), "norm.bias": (width,)}
+    return out
 
 
 def canonical(tensors: Tensors) -> Tensors:
@@ -60,17 +52,13 @@ def convert(tensors: Tensors, width: int | None = None) -> Params:
         raise FeatureError(f"the width is {found}; this network has {width}, so it is another size of DeiT")
     grid = math.isqrt(max(positions.shape[1] - 2, 0))
     classes = len(tensors.get("head.weight", np.zeros(CLASSES)))
-    depth = max(vit.depth_of(tensors), 1)
-    check(tensors, shapes(found, depth, grid, classes))
+    check(tensors, shapes(found, max(vit.depth_of(tensors), 1), grid, classes))
     tokens = np.concatenate([tensors["cls_token"][0], tensors["dist_token"][0]])
-    params = {
-        "patch": layers.conv_layer(tensors["patch_embed.proj.weight"], tensors["patch_embed.proj.bias"]),
+    params = vit.params_of(tensors) | {
         "tokens": np.float32(tokens + positions[0, :2]),
         "positions": np.float32(positions[0, 2:].reshape(grid, grid, found)),
-        "norm": vit.norm_params(tensors, "norm"),
     }
-    params |= {head: layers.conv_layer(tensors[f"{head}.weight"], tensors[f"{head}.bias"]) for head in HEADS}
-    return params | {f"block{k}": vit.block_params(tensors, f"blocks.{k}") for k in range(depth)}
+    return params | {head: layers.conv_layer(tensors[f"{head}.weight"], tensors[f"{head}.bias"]) for head in HEADS}
 
 
 def _blocks(params: Params, x: jax.Array, head: int) -> list[jax.Array]:
@@ -80,13 +68,7 @@ def _blocks(params: Params, x: jax.Array, head: int) -> list[jax.Array]:
     patches = jnp.einsum("nyaxbc,abcd->nyxd", patches, params["patch"]["kernel"])
     positions = layers.resize_centred(params["positions"][None], (rows, columns))
     patches = patches + positions + params["patch"]["bias"][None, None, None]
-    leading = jnp.broadcast_to(params["tokens"][None], (n, *params["tokens"].shape))
-    x = jnp.concatenate([leading.astype(patches.dtype), patches.reshape(n, rows * columns, -1)], axis=1)
-    out = []
-    for k in range(sum(name.startswith("block") for name in params)):
-        x = vit.block(x, params[f"block{k}"], head)
-        out.append(x)
-    return out
+    return vit.blocks(params, patches.reshape(n, rows * columns, -1), head)
 
 
 def stages(params: Params, x: jax.Array, *, head: int = vit.HEAD) -> list[jax.Array]:

@@ -24,16 +24,8 @@ TRAINED_GRID = 37  # positions of the published files: 518 / 14
 
 def shapes(width: int = 384, depth: int = 12, grid: int = TRAINED_GRID) -> dict[str, tuple[int, ...]]:
     """Return the tensors of a published file; the default is ViT-S/14."""
-    out = {
-        "cls_token": (1, 1, width),
-        "pos_embed": (1, 1 + grid**2, width),
-        "patch_embed.proj.weight": (width, 3, PATCH, PATCH),
-        "patch_embed.proj.bias": (width,),
-    }
-    for k in range(depth):
-        out |= vit.block_shapes(f"blocks.{k}", width)
-        out |= {f"blocks.{k}.{scale}.gamma": (width,) for scale in ("ls1", "ls2")}
-    return out | {"norm.weight": (width,), "norm.bias": (width,)}
+    scales = {f"blocks.{k}.{scale}.gamma": (width,) for k in range(depth) for scale in ("ls1", "ls2")}
+    return vit.shapes(("cls_token",), width, depth, grid, PATCH) | scales
 
 
 def convert(tensors: Tensors) -> Params:
@@ -43,24 +35,18 @@ def convert(tensors: Tensors) -> Params:
         FeatureError: the tensors are not those of a DINOv2 model with patches of 14 and plain MLPs.
     """
     positions = tensors.get("pos_embed", np.zeros((0, 0)))
-    depth = vit.depth_of(tensors)
     grid = math.isqrt(max(positions.shape[1] - 1, 0)) if positions.ndim == 3 else 0
     width = positions.shape[-1]
     registers = tensors.get("register_tokens")
-    expected = shapes(width, max(depth, 1), grid)
+    expected = shapes(width, max(vit.depth_of(tensors), 1), grid)
     check(tensors, expected | ({} if registers is None else {"register_tokens": (1, *registers.shape[1:2], width)}))
     if width % vit.HEAD:
         raise FeatureError(f"the width is {width}; attention heads of {vit.HEAD} do not divide it")
     tokens = tensors["cls_token"][0] + positions[0, :1]
     if registers is not None:
         tokens = np.concatenate([tokens, registers[0]])
-    params = {
-        "patch": layers.conv_layer(tensors["patch_embed.proj.weight"], tensors["patch_embed.proj.bias"]),
-        "tokens": np.float32(tokens),
-        "positions": _interpolated(positions[0, 1:].reshape(grid, grid, width)),
-        "norm": vit.norm_params(tensors, "norm"),
-    }
-    return params | {f"block{k}": vit.block_params(tensors, f"blocks.{k}") for k in range(depth)}
+    positions = _interpolated(positions[0, 1:].reshape(grid, grid, width))
+    return vit.params_of(tensors) | {"tokens": np.float32(tokens), "positions": positions}
 
 
 def _interpolated(positions: np.ndarray) -> np.ndarray:
@@ -102,10 +88,7 @@ def apply(params: Params, images: jax.Array, outputs: tuple[str, ...]) -> dict[s
     x = jax.image.resize(images.astype(jnp.float32), (n, SIZE, SIZE, 3), "cubic", antialias=True)
     x = layers.conv(layers.normalise(x, MEAN, STD), params["patch"], stride=PATCH, padding=layers.NO_PADS)
     patches = x.reshape(n, GRID * GRID, -1) + params["positions"][None]
-    tokens = jnp.broadcast_to(params["tokens"][None], (n, *params["tokens"].shape))
-    x = jnp.concatenate([tokens, patches], axis=1)
-    for k in range(sum(name.startswith("block") for name in params)):
-        x = vit.block(x, params[f"block{k}"])
+    x = vit.blocks(params, patches)[-1]
     out = {"cls": vit.layer_norm(x, params["norm"])[:, 0]}
     return {name: out[name] for name in outputs}
 

@@ -120,15 +120,7 @@ def resize(x: jax.Array, size: tuple[int, int]) -> jax.Array:
 
 
 def resize_centred(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Resize bilinearly with half-pixel centres and without smoothing, whether it grows or shrinks.
-
-    Args:
-        x: float[n, h, w, c].
-        size: (height, width) of the result.
-
-    Returns:
-        float[n, *size, c].
-    """
+    """Resize as `resize` does, but with half-pixel centres: sample i lies at (i + 0.5) * (old / new) - 0.5."""
     if x.shape[1:3] == tuple(size):
         return x
     return jax.image.resize(x, (x.shape[0], *size, x.shape[3]), "linear", antialias=False)

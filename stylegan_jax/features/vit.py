@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,24 @@ HEAD = 64
 def depth_of(tensors: Tensors) -> int:
     """Return the number of blocks in a weights file."""
     return len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
+
+
+def shapes(tokens: Sequence[str], width: int, depth: int, grid: int, patch: int) -> dict[str, tuple[int, ...]]:
+    """Return the tensors that every weights file has.
+
+    Args:
+        tokens: names of the tokens that come before the patches and have positions.
+        width: channels d.
+        depth: number of blocks.
+        grid: patches along a side, of the positions.
+        patch: pixels along a side of a patch.
+    """
+    out: dict[str, tuple[int, ...]] = dict.fromkeys(tokens, (1, 1, width))
+    out |= {"pos_embed": (1, len(tokens) + grid**2, width)}
+    out |= {"patch_embed.proj.weight": (width, 3, patch, patch), "patch_embed.proj.bias": (width,)}
+    for k in range(depth):
+        out |= block_shapes(f"blocks.{k}", width)
+    return out | {"norm.weight": (width,), "norm.bias": (width,)}
 
 
 def block_shapes(name: str, width: int) -> dict[str, tuple[int, ...]]:
@@ -51,6 +70,13 @@ def block_params(tensors: Tensors, name: str) -> Params:
     return params
 
 
+def params_of(tensors: Tensors) -> Params:
+    """Return the layers that all have: patches, the last normalisation and the blocks."""
+    patch = layers.conv_layer(tensors["patch_embed.proj.weight"], tensors["patch_embed.proj.bias"])
+    params = {"patch": patch, "norm": norm_params(tensors, "norm")}
+    return params | {f"block{k}": block_params(tensors, f"blocks.{k}") for k in range(depth_of(tensors))}
+
+
 def layer_norm(x: jax.Array, norm: layers.Layer) -> jax.Array:
     """Bring every token of float[n, t, d] to mean 0 and deviation 1, then scale and shift."""
     mean = x.mean(-1, keepdims=True)
@@ -71,3 +97,13 @@ def block(x: jax.Array, params: Params, head: int = HEAD) -> jax.Array:
     x = x + attention(layer_norm(x, params["norm1"]), params, head)
     y = jax.nn.gelu(layers.dense(layer_norm(x, params["norm2"]), params["mlp.fc1"]), approximate=False)
     return x + layers.dense(y, params["mlp.fc2"])
+
+
+def blocks(params: Params, patches: jax.Array, head: int = HEAD) -> list[jax.Array]:
+    """Return the tokens float[n, t + p, d] after each block, of the t tokens of `params` and patches float[n, p, d]."""
+    leading = jnp.broadcast_to(params["tokens"][None], (len(patches), *params["tokens"].shape))
+    x, out = jnp.concatenate([leading.astype(patches.dtype), patches], axis=1), []
+    for k in range(sum(name.startswith("block") for name in params)):
+        x = block(x, params[f"block{k}"], head)
+        out.append(x)
+    return out

@@ -16,6 +16,7 @@ import numpy as np
 
 from stylegan_jax.config.arch.stylegan3 import LayerPlan
 from stylegan_jax.config.arch.stylegan_xl import make_plan
+from stylegan_jax.convert.arguments import stylegan3
 from stylegan_jax.convert.arguments.shared import check_arguments, clamp_bound, finish
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import OfficialNet
@@ -86,25 +87,10 @@ def official_kwargs(arguments: Mapping[str, Any], net: str, w_avg_beta: float = 
         net: 'g' or 'g_ema'.
         w_avg_beta: decay of the running means of w.
     """
-    a, own, stages = arguments, dict(arguments["stylegan3"]), arguments["stylegan_xl"]
-    del own["magnitude_ema_kimg"]
+    stages = arguments["stylegan_xl"]
     pairs = zip(stages["up_factors"], stages["head_layers"], strict=True)
-    return {
-        "z_dim": a["z_dim"],
-        "c_dim": a["label_dim"],
-        "w_dim": a["w_dim"],
-        "img_resolution": a["resolution"] // math.prod(stages["up_factors"]),
-        "img_channels": a["img_channels"],
-        "num_fp16_res": a["num_lowp_res"],
-        "conv_clamp": a["conv_clamp"] or None,
-        **own,
-        "channel_base": own["channel_base"] or a["channel_base"],
-        "channel_max": own["channel_max"] or a["channel_max"],
-        "mapping_kwargs": {
-            "num_layers": a["mapping_layers"],
-            "lr_multiplier": a["mapping_lr_mult"],
-            "w_avg_beta": w_avg_beta,
-        },
+    return stylegan3.official_kwargs(arguments, net, w_avg_beta) | {
+        "img_resolution": arguments["resolution"] // math.prod(stages["up_factors"]),
         "stages": [{"up_factor": up, "head_layers": layers} for up, layers in pairs],
     }
 
