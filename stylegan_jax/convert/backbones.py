@@ -48,7 +48,7 @@ def split(net: OfficialNet) -> OfficialNet:
     kept, attributes = net.tensors, dict(net.attributes)
     for official, ours in BACKBONES.items():
         prefix = f"feature_networks.{official}.pretrained."
-        names = _names(ours)
+        names = official_names(ours)
         if not any(name.startswith(prefix) for name in kept):
             continue
         arrays = {}
@@ -62,7 +62,7 @@ def split(net: OfficialNet) -> OfficialNet:
     return dataclasses.replace(net, params=kept, buffers={}, attributes=attributes)
 
 
-def _names(backbone: str) -> dict[str, str]:
+def official_names(backbone: str) -> dict[str, str]:
     """Return official name below 'pretrained' -> name in the file that we read; '' for counters."""
     if backbone == "deit_base":
         return {f"model.{name}": name for name in _shapes(backbone)}

@@ -142,7 +142,7 @@ def weights_at_hand(arrays: dict[str, np.ndarray], folder: Path, scale: float = 
     """Write a weights file that holds what a discriminator's frozen network does, all but scaled."""
     prefix = f"feature_networks.{xl.LITE0}.pretrained."
     found = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-    names = backbones._names("efficientnet_lite0")
+    names = backbones.official_names("efficientnet_lite0")
     tensors = {ours: found[theirs] * np.float32(scale) for theirs, ours in names.items() if ours}
     folder.mkdir(exist_ok=True)
     (folder / "efficientnet-lite0-57934424.pth").write_bytes(safetensors.numpy.save(tensors))
@@ -164,7 +164,7 @@ def test_frozen_networks_are_compared_with_the_weights_at_hand(tmp_path, monkeyp
 
 def test_names_of_the_frozen_network_are_those_of_the_file_that_is_read():
     """Every array of EfficientNet-Lite0 but its head has a name in official files, and the shape there."""
-    shapes, names = FEATURES["efficientnet_lite0"].shapes(), backbones._names("efficientnet_lite0")
+    shapes, names = FEATURES["efficientnet_lite0"].shapes(), backbones.official_names("efficientnet_lite0")
     head = {name for name in shapes if name.startswith(("_conv_head", "_bn1.", "_fc"))}
     assert {ours for ours in names.values() if ours} == set(shapes) - head
     table = xl.state_shapes(False)

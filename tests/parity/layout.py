@@ -8,6 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 
+def part(arrays: dict, prefix: str = "state/") -> dict:
+    """Return the arrays whose names begin so, without that beginning."""
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
 def nhwc(x):
     return jnp.transpose(x, (0, 2, 3, 1))
 

@@ -22,16 +22,12 @@ from stylegan_jax.models import projected
 from stylegan_jax.train.gan import objective
 from stylegan_jax.train.gan.views import blur, blur_sigma
 
-from .layout import hwio, nchw, nhwc, probe
+from .layout import hwio, nchw, nhwc, part, probe
 from .model_adapters import BASE
 
 LITE0, DEIT = "tf_efficientnet_lite0", "deit_base_distilled_patch16_224"
 OURS = {LITE0: "efficientnet_lite0", DEIT: "deit_base"}
 STAGES = ("layer0.3", "layer0.4", "layer1.0", "layer2.0", "layer2.1", "layer3.0", "layer3.1")
-
-
-def part(arrays: dict, prefix: str) -> dict:
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
 # Frozen networks

@@ -13,18 +13,17 @@ import numpy as np
 import optax
 
 from stylegan_jax import models
-from stylegan_jax.base.trees import flatten
 from stylegan_jax.config import LossConfig, ModelConfig, ScheduleConfig, model_from_dict
-from stylegan_jax.convert import r3gan as names
-from stylegan_jax.convert.tables import Fixed, Slot, abstract, make_table, paths_of
+from stylegan_jax.convert.tables import abstract
 from stylegan_jax.losses import regularizers
 from stylegan_jax.train import ema, optim
 from stylegan_jax.train.gan import objective
 from stylegan_jax.train.gan.rates import cosine
 from stylegan_jax.train.task import Context, Rates
 
-from .layout import nchw, nhwc, probe
+from .layout import nchw, nhwc, part, probe
 from .model_adapters import BASE
+from .official import check_fixed, to_official, to_ours
 
 STAYS = ScheduleConfig.STAYS
 
@@ -47,46 +46,6 @@ def model_config(c: dict) -> ModelConfig:
     return model_from_dict(BASE | tree | {"r3gan": own})
 
 
-@functools.cache
-def _table(config: ModelConfig, net: str) -> dict:
-    tree = dict(abstract(models.build(config), net))
-    tree.pop("w_avg", None)
-    rules = names.discriminator if net == "d" else names.generator
-    return make_table(tree, rules(config, paths_of(tree)))
-
-
-def to_ours(config: ModelConfig, net: str, state: dict) -> dict:
-    """Return parameters from official ones; every array is accounted for, and kernels must be those of the config."""
-    table, tree = _table(config, net), {}
-    assert set(state) == set(table)
-    for name, entry in table.items():
-        if isinstance(entry, Slot):
-            place = tree
-            for key in entry.where[:-1]:
-                place = place.setdefault(key, {})
-            place[entry.where[-1]] = entry.layout.to_ours(state[name])
-    return tree
-
-
-def check_kernels(config: ModelConfig, net: str, state: dict) -> None:
-    for name, entry in _table(config, net).items():
-        if isinstance(entry, Fixed):
-            np.testing.assert_allclose(state[name], entry.value, rtol=1e-6)
-
-
-def to_official(config: ModelConfig, net: str, params: Any) -> dict:
-    flat = flatten({"params": params})
-    return {
-        name: entry.layout.to_official(flat["/".join(entry.where)])
-        for name, entry in _table(config, net).items()
-        if isinstance(entry, Slot)
-    }
-
-
-def part(arrays: dict, prefix: str = "state/") -> dict:
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-
-
 def cond_of(arrays: dict, n: int) -> Any:
     return arrays["in/c"] if "in/c" in arrays else jnp.zeros((n, 0))
 
@@ -94,7 +53,7 @@ def cond_of(arrays: dict, n: int) -> Any:
 def generator(meta, arrays, constants):
     config = model_config(meta["config"])
     gan, g, z = models.build(config), to_ours(config, "g", part(arrays)), arrays["in/z"]
-    check_kernels(config, "g", part(constants))
+    check_fixed(config, "g", part(constants))
     cond = cond_of(arrays, len(z))
 
     def image(params, z):
@@ -118,7 +77,7 @@ def _stage0(config: ModelConfig, g: dict, z: Any, cond: Any) -> Any:
 def discriminator(meta, arrays, constants):
     config = model_config(meta["config"])
     gan, d = models.build(config), to_ours(config, "d", part(arrays))
-    check_kernels(config, "d", part(constants))
+    check_fixed(config, "d", part(constants))
     image, gamma = nhwc(arrays["in/img"]), 2.0
     cond = cond_of(arrays, len(image))
 

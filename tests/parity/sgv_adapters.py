@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import re
 from typing import Any
@@ -15,15 +14,14 @@ from stylegan_jax import models
 from stylegan_jax.base.trees import flatten
 from stylegan_jax.config import ClipRule, ModelConfig, model_from_dict
 from stylegan_jax.config.clips import distances
-from stylegan_jax.convert import stylegan_v as names
-from stylegan_jax.convert.tables import Fixed, Slot, abstract, make_table, paths_of
 from stylegan_jax.data import clips as clip_rules
 from stylegan_jax.losses import regularizers
 from stylegan_jax.models.stylegan_v.discriminator import Gaps
 from stylegan_jax.models.stylegan_v.motion import Motion, Trajectory, locate, waves
 
-from .layout import nchw, nhwc, probe
+from .layout import nchw, nhwc, part, probe
 from .model_adapters import BASE
+from .official import check_fixed, table, to_official, to_ours
 
 V = {"arch": "stylegan_v", "use_noise": False}
 
@@ -71,49 +69,6 @@ def discriminator_config(c: dict) -> ModelConfig:
     tree |= {"d_mapping_layers": c["mapping_kwargs"]["num_layers"], "cmap_dim": c.get("cmap_dim", 0)}
     tree["mbstd_group"] = c["epilogue_kwargs"]["mbstd_group_size"]
     return model_from_dict(BASE | V | tree | {"stylegan_v": BASE["stylegan_v"] | own})
-
-
-@functools.cache
-def table(config: ModelConfig, net: str) -> dict:
-    """Return the table of a network, of a generator without the mean style, which is no variable."""
-    tree = dict(abstract(models.build(config), net))
-    tree.pop("w_avg", None)
-    rules = names.discriminator if net == "d" else names.generator
-    return make_table(tree, rules(config, paths_of(tree)))
-
-
-def to_ours(config: ModelConfig, net: str, state: dict) -> dict:
-    """Return variables from official arrays, every one of which is accounted for."""
-    entries, tree = table(config, net), {}
-    assert set(state) - {"mapping.w_avg"} == set(entries)
-    for name, entry in entries.items():
-        if isinstance(entry, Slot):
-            place = tree
-            for key in entry.where[:-1]:
-                place = place.setdefault(key, {})
-            place[entry.where[-1]] = entry.layout.to_ours(state[name])
-    return tree
-
-
-def check_fixed(config: ModelConfig, net: str, state: dict) -> None:
-    """Check the arrays that only official files hold."""
-    for name, entry in table(config, net).items():
-        if isinstance(entry, Fixed):
-            np.testing.assert_allclose(state[name], entry.value, rtol=1e-6)
-
-
-def to_official(config: ModelConfig, net: str, params: Any) -> dict:
-    """Return official arrays of parameters, or of their gradients."""
-    flat = flatten({"params": params})
-    return {
-        name: entry.layout.to_official(flat["/".join(entry.where)])
-        for name, entry in table(config, net).items()
-        if isinstance(entry, Slot) and entry.where[0] == "params"
-    }
-
-
-def part(arrays: dict, prefix: str = "state/") -> dict:
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
 def frames(image):

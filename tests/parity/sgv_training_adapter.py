@@ -16,8 +16,9 @@ from stylegan_jax.train.gan import objective
 from stylegan_jax.train.task import Context, Rates
 
 from .augment_adapters import as_given, augment_config
-from .layout import nchw, probe
-from .sgv_adapters import discriminator_config, generator_config, part, to_official, to_ours
+from .layout import nchw, part, probe
+from .official import to_official, to_ours
+from .sgv_adapters import discriminator_config, generator_config
 
 
 def stacked(x, frames: int):

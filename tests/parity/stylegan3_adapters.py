@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ import numpy as np
 
 from stylegan_jax import models
 from stylegan_jax.config import ModelConfig, model_from_dict
-from stylegan_jax.config.arch.stylegan3 import LayerPlan, make_plan
+from stylegan_jax.config.arch.stylegan3 import LayerPlan, Plan, make_plan
 from stylegan_jax.models.stylegan3 import Generator
 from stylegan_jax.ops.lowpass import design_lowpass
 
@@ -67,21 +69,58 @@ def check_layer(plan: LayerPlan, want: dict) -> None:
     assert not set(want) - set(got) - set(numbers) - {"idx", "filters"}
 
 
-def design(meta, arrays, constants):
+def filters_of(plan: LayerPlan) -> dict[str, Any]:
+    """Return the filters of a layer by kind; None is the identity."""
+    return {"up": design_lowpass(*plan.up_design), "down": design_lowpass(*plan.down_design)}
+
+
+def designed(plan: Plan, sub: dict, name: Callable[[LayerPlan], str]) -> dict:
+    """Compare the plan of a full-size network with a subcase; return its filters by the names of its layers."""
+    assert [p.out.channels for p in plan.layers] == sub["channels_per_layer_full_size"]
+    assert [*plan.input.size] == sub["input"]["size"] and plan.input.channels == sub["input"].get(
+        "channels", plan.input.channels
+    )
+    assert (plan.input.rate, plan.input.bandwidth) == (sub["input"]["sampling_rate"], sub["input"]["bandwidth"])
     out = {}
-    for i, sub in enumerate(meta["subcases"]):
-        plan = make_plan(model_config(sub["config"]))
-        assert len(plan.layers) == len(sub["layers"])
-        assert [p.out.channels for p in plan.layers] == sub["channels_per_layer_full_size"]
-        assert [*plan.input.size] == sub["input"]["size"]
-        assert (plan.input.rate, plan.input.bandwidth) == (sub["input"]["sampling_rate"], sub["input"]["bandwidth"])
-        for p, want in zip(plan.layers, sub["layers"], strict=True):
-            check_layer(p, want)
-            for kind, arguments in (("up", p.up_design), ("down", p.down_design)):
-                f = design_lowpass(*arguments)
-                if f is not None:
-                    out[f"out/cfg{i}/L{p.index}_{kind}_filter"] = f
+    for p, want in zip(plan.layers, sub["layers"], strict=True):
+        check_layer(p, want)
+        out |= {f"{name(p)}_{kind}_filter": f for kind, f in filters_of(p).items() if f is not None}
     return out
+
+
+def check_layers(plan: Plan, designs: list, filters: dict) -> None:
+    """Compare the layers of a network with their official numbers, and their filters with official arrays."""
+    for p, want in zip(plan.layers, designs, strict=True):
+        check_layer(p, want)
+        for kind, f in filters_of(p).items():
+            name = f"synthesis.{p.official_name}.{kind}_filter"
+            assert (f is None) == (name not in filters)
+            if f is not None:
+                np.testing.assert_allclose(f, filters[name], rtol=0, atol=1e-7)
+
+
+def layers_seen(plan: Plan, seen: dict) -> dict:
+    """Return what left each layer, and its root mean square, by the names of the cases."""
+    out = {}
+    for p in plan.layers:
+        x = seen[f"x{p.index}"]
+        out |= {
+            f"out/layer/{p.official_name}": x,
+            f"out/layer_rms/{p.official_name}": jnp.sqrt(jnp.mean(jnp.square(x))),
+        }
+    return out
+
+
+def to_official(params: dict, plan: Plan) -> dict:
+    """Flatten a tree of parameters or gradients to official names and layouts."""
+    names = {f"L{p.index}": p.official_name for p in plan.layers}
+    rename = lambda name: re.sub(r"\b(L\d+)\.", lambda m: names[m[1]] + ".", name)
+    return {rename(k): x for k, x in official_names(params).items()}
+
+
+def design(meta, arrays, constants):
+    found = (designed(make_plan(model_config(s["config"])), s, lambda p: f"L{p.index}") for s in meta["subcases"])
+    return {f"out/cfg{i}/{k}": f for i, filters in enumerate(found) for k, f in filters.items()}
 
 
 def generator(meta, arrays, constants):
@@ -90,13 +129,7 @@ def generator(meta, arrays, constants):
     beta = official.get("magnitude_ema_beta", 0.999)
     config = model_config(official, magnitude_ema_kimg=len(z) / 1000 / math.log2(1 / beta))
     plan, gan, state, filters = make_plan(config), models.build(config), state_of(arrays), state_of(constants)
-    for p, want in zip(plan.layers, meta["layer_design"], strict=True):
-        check_layer(p, want)
-        for kind, arguments in (("up", p.up_design), ("down", p.down_design)):
-            f, name = design_lowpass(*arguments), f"synthesis.{p.official_name}.{kind}_filter"
-            assert (f is None) == (name not in filters)
-            if f is not None:
-                np.testing.assert_allclose(f, filters[name], rtol=0, atol=1e-7)
+    check_layers(plan, meta["layer_design"], filters)
     variables = variables_of(state)
     cond = label_of(arrays, "in/c", len(z))
     ws = gan.map_latents(variables, {"z": z}, cond)
@@ -117,10 +150,7 @@ def generator(meta, arrays, constants):
     out["out/img"], out["out/img_trunc"], out["out/input_features"] = images[0], images[1], seen["features"][0]
     for i, key in enumerate(moves, 2):
         out |= {f"out/img_{key}": images[i], f"out/input_features_{key}": seen["features"][i]}
-    for p in plan.layers:
-        x = seen[f"x{p.index}"][0]
-        out[f"out/layer/{p.official_name}"] = x
-        out[f"out/layer_rms/{p.official_name}"] = jnp.sqrt(jnp.mean(jnp.square(x)))
+    out |= layers_seen(plan, {k: x[0] for k, x in seen.items()})
     sample, moved = gan.synthesize(variables, ws, {}, train=True)
     out["out/img_update"] = nchw(sample["image"])
     for p in plan.layers:
@@ -139,9 +169,8 @@ def gradients(gan, plan, variables, ws) -> dict:
 
     y, pull = jax.vjp(image, synthesis, ws)
     by_params, by_ws = pull(probe(y.shape, y.dtype))
-    names = {f"L{p.index}": p.official_name for p in plan.layers}
-    rename = lambda name: re.sub(r"^(L\d+)\.", lambda m: names[m[1]] + ".", name)
-    return {"grad/ws": by_ws} | {f"grad/synthesis.{rename(k)}": v for k, v in official_names(by_params).items()}
+    official = to_official({"synthesis": by_params}, plan)
+    return {"grad/ws": by_ws} | {f"grad/{k}": v for k, v in official.items()}
 
 
 ADAPTERS = {"design/stylegan3 layer design": design, "generator/stylegan3 generator": generator}

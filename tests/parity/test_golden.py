@@ -26,23 +26,29 @@ from .stylegan1_adapter import ADAPTERS as STYLEGAN1
 from .stylegan3_adapters import ADAPTERS as STYLEGAN3
 from .training_adapter import ADAPTERS as TRAINING
 from .xl_adapters import ADAPTERS as XL
+from .xl_training_adapter import ADAPTERS as PHASES
 
 ADAPTERS = OPS | MODELS | STYLEGAN1 | STYLEGAN3 | R3GAN | XL | PROJECTED | STYLEGANV | CLIPS | TRAINING | AUGMENT
-ADAPTERS |= EQUIVARIANCE | METRICS | ELPIPS
+ADAPTERS |= EQUIVARIANCE | METRICS | ELPIPS | PHASES
 
 # Families whose architecture or feature does not exist here yet; the only cases that are not compared.
-NOT_YET = {
-    "design/stylegan-xl state tables": "StyleGAN-XL",
-    "training/training iterations of stylegan-xl": "StyleGAN-XL",
-}
+NOT_YET: dict[str, str] = {}
 
 # Whole networks are mostly compilation. All run in float64; in float32 these do, and the others in the nightly tests.
 NETWORKS = ("generator/", "discriminator/", "training/one-and-a-half")
 NETWORKS += ("video/stylegan-v generator", "video/stylegan-v video discriminator", "video/one-and-a-half")
+# Several programs, which compile themselves: one each for all phases would take minutes to compile.
+PROGRAMS = set(PHASES)
 # Behind ReLU6 a flipped activation moves float32 gradients by per cents, so float64 is the check there. Of whole
 # projected discriminators the one with two frozen networks and labels is in the gate, in parts the other too.
 FLOAT64_ONLY = ("projected/projected discriminator", "projected/vision transformer", "projected/efficientnet")
-NIGHTLY = {"xl_projected_discriminator"}
+FLOAT64_ONLY += ("training/training iterations of stylegan-xl",)
+NIGHTLY = {
+    "xl_projected_discriminator",
+    "xl_training_stem",
+    "xl_training_stem_pl_cond",
+    "xl_training_superres_cond",
+}
 FLOAT32 = {
     "sg2_path_length_skip_8",
     "sg2_discriminator_resnet_16_cond_mb2x2",
@@ -58,19 +64,20 @@ FLOAT32 = {
 
 
 def compute(case: cases.Case, precision: str) -> dict[str, np.ndarray]:
-    """Run the adapter of a case at a precision; filters are constants, everything else is traced."""
+    """Run the adapter of a case at a precision; filters are constants, everything else is traced but of `PROGRAMS`."""
     dtype = np.dtype(precision)
     arrays = {k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in case.arrays.items()}
     given = {k: v for k, v in arrays.items() if k.startswith(("in/", "state/"))}
-    adapter = ADAPTERS[f"{case.meta['family']}/{case.meta['object']}"]
+    kind = f"{case.meta['family']}/{case.meta['object']}"
+    run = lambda traced: ADAPTERS[kind](case.meta, traced, given)
     with jax.enable_x64(precision == "float64"):
-        out = jax.jit(lambda traced: adapter(case.meta, traced, given))(given)
+        out = (run if kind in PROGRAMS else jax.jit(run))(given)
         return jax.device_get(out)
 
 
 def check(case: cases.Case, got: dict[str, np.ndarray], precision: str) -> list[str]:
     """Return one line per array outside its bounds, and one per array that was expected and not computed."""
-    wrong, report = [], []
+    wrong, report, leaping, total = [], [], [], 0
     for key, want in case.expected().items():
         if key not in got:
             wrong.append(f"{key}: not computed")
@@ -84,10 +91,14 @@ def check(case: cases.Case, got: dict[str, np.ndarray], precision: str) -> list[
         excess = float(np.max(error - rtol * np.abs(want), initial=-np.inf))
         largest = float(np.max(error, initial=0.0))
         report.append(f"{key}: max |error| {largest:.3g}, bound {atol:.3g} + {rtol:.3g} |x|")
-        if not excess <= atol:
+        leap = case.leap(key, precision)
+        total += want.size if leap else 0
+        if leap and atol < excess and largest <= leap:
+            leaping += [report[-1]] * int(np.sum(error > atol + rtol * np.abs(want)))
+        elif not excess <= atol:
             wrong.append(report[-1])
     print("\n".join(report))
-    return wrong
+    return wrong + (leaping if len(leaping) > total / 1000 else [])
 
 
 def is_nightly(family: str, name: str, precision: str) -> bool:

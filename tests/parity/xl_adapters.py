@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from typing import Any
 
 import jax
@@ -12,17 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from stylegan_jax import models
-from stylegan_jax.config import ModelConfig, check_model
+from stylegan_jax.config import ModelConfig, ProjectedConfig, check_model, model_from_dict
 from stylegan_jax.config.arch.stylegan_xl import StyleGANXLConfig, make_plan, split_plan
+from stylegan_jax.convert import backbones as frozen_networks
+from stylegan_jax.convert.importer import net_table
+from stylegan_jax.convert.projected import BACKBONES
+from stylegan_jax.convert.tables import Slot
+from stylegan_jax.features import FEATURES
 from stylegan_jax.models.stylegan_xl import Generator
-from stylegan_jax.ops.lowpass import design_lowpass
 from stylegan_jax.sampling import drawing
 from stylegan_jax.train.gan.transfer import take
 
 from . import stylegan3_adapters
-from .layout import nchw, official_names, probe, variables_of
-from .model_adapters import label_of, state_of
-from .stylegan3_adapters import check_layer
+from .layout import nchw, probe, variables_of
+from .model_adapters import BASE, label_of, state_of
+from .stylegan3_adapters import check_layers, designed, layers_seen
 
 
 def model_config(stem: dict, stages: Any = (), **changes) -> ModelConfig:
@@ -52,9 +55,8 @@ def to_ours(state: dict) -> dict:
 
 def to_official(params: dict, plan) -> dict:
     """Flatten a tree of parameters or gradients to official names and layouts; the inverse of `to_ours`."""
-    names = {f"L{p.index}": p.official_name for p in plan.layers}
-    rename = lambda name: re.sub(r"\b(L\d+)\.", lambda m: names[m[1]] + ".", name).replace("embed.proj.", "embed_proj.")
-    flat = {rename(k): x for k, x in official_names(params).items()}
+    flat = stylegan3_adapters.to_official(params, plan)
+    flat = {k.replace("embed.proj.", "embed_proj."): x for k, x in flat.items()}
     return {k: x.T if k == "mapping.embed.weight" else x for k, x in flat.items()}
 
 
@@ -62,16 +64,8 @@ def design(meta, arrays, constants):
     out = {}
     for i, sub in enumerate(meta["subcases"]):
         plan = make_plan(model_config(sub["config"], sub["config"]["stages"], num_lowp_res=4))
-        assert [p.out.channels for p in plan.layers] == sub["channels_per_layer_full_size"]
-        assert [*plan.input.size] == sub["input"]["size"] and plan.input.channels == sub["input"]["channels"]
-        assert (plan.input.rate, plan.input.bandwidth) == (sub["input"]["sampling_rate"], sub["input"]["bandwidth"])
         assert sub["num_ws"] == len(plan.layers) + 1
-        for p, want in zip(plan.layers, sub["layers"], strict=True):
-            check_layer(p, want)
-            for kind, arguments in (("up", p.up_design), ("down", p.down_design)):
-                f = design_lowpass(*arguments)
-                if f is not None:
-                    out[f"out/cfg{i}/{p.official_name}_{kind}_filter"] = f
+        out |= {f"out/cfg{i}/{k}": f for k, f in designed(plan, sub, lambda p: p.official_name).items()}
     return out
 
 
@@ -93,13 +87,7 @@ def generator(meta, arrays, constants):
     plan, gan, state = make_plan(config), models.build(config), state_of(arrays)
     state = {k: x for k, x in state.items() if not k.startswith("stem/")}
     assert gan.spec.num_ws == meta["num_ws"]
-    for p, want in zip(plan.layers, meta["layer_design"], strict=True):
-        check_layer(p, want)
-        for kind, arguments in (("up", p.up_design), ("down", p.down_design)):
-            f, name = design_lowpass(*arguments), f"state/synthesis.{p.official_name}.{kind}_filter"
-            assert (f is None) == (name not in constants)
-            if f is not None:
-                np.testing.assert_allclose(f, constants[name], rtol=0, atol=1e-7)
+    check_layers(plan, meta["layer_design"], state_of(constants))
     if "head_layer_names" in meta:
         check_stages(meta, config, gan)
     variables, z = to_ours(state), arrays["in/z"]
@@ -124,11 +112,8 @@ def generator(meta, arrays, constants):
     styles = jnp.concatenate([ws, truncated])
     images, pull, seen = jax.vjp(image, variables["params"]["synthesis"], styles, has_aux=True)
     out["out/img"], out["out/img_trunc"] = jnp.split(images, 2)
-    out["out/input_features"] = seen["features"][: len(z)]
-    for p in plan.layers:
-        x = seen[f"x{p.index}"][: len(z)]
-        out[f"out/layer/{p.official_name}"] = x
-        out[f"out/layer_rms/{p.official_name}"] = jnp.sqrt(jnp.mean(jnp.square(x)))
+    seen = {k: x[: len(z)] for k, x in seen.items()}
+    out |= {"out/input_features": seen["features"]} | layers_seen(plan, seen)
     shown = out["out/img"]
     by_params, by_ws = pull(jnp.zeros_like(images).at[: len(z)].set(probe(shown.shape, shown.dtype)))
     out["grad/ws"] = by_ws[: len(z)]
@@ -191,7 +176,42 @@ def reload(meta, arrays, constants):
     return {f"out/state_after_reload/{k}": x for k, x in (flat | {"mapping.w_avg": stem["mapping.w_avg"]}).items()}
 
 
+def full_size(kind: str, c: dict) -> ModelConfig:
+    """Return the model of a network at its published size."""
+    if kind == "generator":
+        return model_config(c, c["stages"])
+    own = dataclasses.asdict(
+        ProjectedConfig(tuple(BACKBONES[name] for name in c["backbones"]), projections=c["proj_type"])
+    )
+    label_dim = own["embed_rows"] if c["cond"] else 0
+    return model_from_dict(BASE | {"resolution": 256, "d_arch": "projected", "projected": own, "label_dim": label_dim})
+
+
+def state_tables(meta, arrays, constants):
+    """Names, shapes and kinds of all that official files hold, as `convert` expects them, and what is counted."""
+    counts = []
+    for sub in meta["subcases"]:
+        model, net = full_size(sub["kind"], sub["config"]), {"generator": "g", "discriminator": "d"}[sub["kind"]]
+        table = net_table(dataclasses.asdict(model), net)
+        trained = {k: e.shape for k, e in table.items() if isinstance(e, Slot) and e.where[0] == "params"}
+        fixed = {k: e.shape for k, e in table.items() if net == "d" and isinstance(e, Slot) and e.where[0] == "buffers"}
+        rest = {k: e.shape for k, e in table.items() if k not in trained | fixed}
+        for name in sub["config"].get("backbones", ()):
+            ours, names = BACKBONES[name], frozen_networks.official_names(BACKBONES[name])
+            shapes = FEATURES[ours].shapes() | {"": ()}
+            for inside, there in names.items():
+                is_moving = inside.endswith(("running_mean", "running_var", "num_batches_tracked"))
+                (rest if is_moving else fixed)[f"feature_networks.{name}.pretrained.{inside}"] = shapes[there]
+        official = {part: {k: tuple(x) for k, x in sub[part].items()} for part in ("parameters", "buffers")}
+        assert official == {"parameters": trained | fixed, "buffers": rest}
+        size = lambda shapes: sum(map(math.prod, shapes.values()))
+        assert sub.get("num_trained", size(trained)) == size(trained)
+        counts.append(size(trained) + size(fixed))
+    return {"out/num_parameters": np.array(counts)}
+
+
 ADAPTERS = {
+    "design/stylegan-xl state tables": state_tables,
     "generator/stylegan-xl super-resolution stem reload": reload,
     "mapping/stylegan-xl truncated sampling": truncation,
     "design/stylegan-xl layer design": design,
