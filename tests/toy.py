@@ -311,6 +311,28 @@ JUDGED_KEYS = {
     "loss__d_reg": "none",
     "loss__pl_weight": 0.0,
 }
+STEM_KEYS = JUDGED_KEYS | {
+    "model__arch": "stylegan_xl",
+    "model__stylegan3__num_layers": 3,
+    "model__stylegan3__num_critical": 1,
+    "model__stylegan3__margin_size": 2,
+    "model__stylegan3__filter_size": 2,
+    "model__stylegan_xl__embed_rows": 3,
+    "model__stylegan_xl__embed_dim": 5,
+    "model__projected__heads": 1,
+    "model__projected__augment": "",
+    "model__projected__projections": 1,
+    "data__labels": "file",
+    "data__synthetic_labels": CLASSES,
+}
+"""A stem of StyleGAN-XL with that discriminator."""
+STAGE_KEYS = STEM_KEYS | {
+    "model__resolution": 16,
+    "model__stylegan_xl__up_factors": (2,),
+    "model__stylegan_xl__head_layers": (3,),
+    "train__freeze_g": "stem",
+}
+"""A stage on it; `train.init_from` is missing."""
 
 
 def judged(**changes) -> models.Gan:

@@ -19,6 +19,7 @@ from stylegan_jax import models
 from stylegan_jax.checkpoints.checkpointer import Checkpointer
 from stylegan_jax.checkpoints.restore import FOLDER, absolute, committed_steps
 from stylegan_jax.config import ExperimentConfig, from_dict
+from stylegan_jax.features.backbones import BACKBONES
 from stylegan_jax.metrics import detectors
 from stylegan_jax.train import loop, programs
 from stylegan_jax.train.gan import task as gan_task
@@ -37,6 +38,7 @@ STAGES = {
     "train_grown2": MOMENTS | LEVEL,
     "train_stylegan3": MOMENTS,
     "train_r3gan": MOMENTS,
+    "train_stage": MOMENTS,
 }
 """Where each may be killed: up to which time of a run, and up to how many seconds later."""
 
@@ -103,6 +105,18 @@ def train_projected(directory: pathlib.Path, reached: Reached) -> None:
     gan_task._load = lambda _: toy.load_backbone()
     labels = {"model__label_dim": -1, "data__labels": "file", "data__synthetic_labels": toy.CLASSES}
     run(toy.make_loop_config("auto", loss__adversarial="hinge", **labels), directory, reached)
+
+
+def train_stage(directory: pathlib.Path, reached: Reached) -> None:
+    """A stage of StyleGAN-XL on a trained stem, with the projected discriminator on a frozen network."""
+    import toy  # as above
+
+    BACKBONES["tiny"], gan_task._load = toy.TINY, lambda name: toy.LOADERS[name]()
+    stem = directory.parent / "stem"
+    if not stem.exists():  # in the undisturbed run
+        loop.train(toy.make_loop_config("off", **(toy.STEM_KEYS | {"train__total_kimg": 0.032})), stem)
+    own = toy.STAGE_KEYS | {"train__init_from": str(stem), "train__total_kimg": 0.256, "log__grid_ticks": 1}
+    run(toy.make_loop_config("auto", **own), directory, reached)
 
 
 GROWN = {f"model__{k}": 8 for k in ("channel_max", "z_dim", "w_dim")} | {"model__mapping_layers": 1}

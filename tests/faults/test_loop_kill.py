@@ -13,7 +13,7 @@ from helpers import json_rows, stats_rows
 from stylegan_jax.checkpoints.averages import read_headers
 
 GATE = ("train", "train_projected", "train_grown")
-ALL = ("train", "train_ada", "train_grown", "train_grown2", "train_stylegan3", "train_r3gan")
+ALL = ("train", "train_ada", "train_grown", "train_grown2", "train_stylegan3", "train_r3gan", "train_stage")
 
 
 def records(place: Path) -> tuple:

@@ -23,28 +23,7 @@ from stylegan_jax.train.gan import task as gan_task
 from stylegan_jax.train.gan.task import make_task
 
 TABLE = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
-KEYS = toy.JUDGED_KEYS | {
-    "model__arch": "stylegan_xl",
-    "model__stylegan3__num_layers": 3,
-    "model__stylegan3__num_critical": 1,
-    "model__stylegan3__margin_size": 2,
-    "model__stylegan3__filter_size": 2,
-    "model__stylegan_xl__embed_rows": 3,
-    "model__stylegan_xl__embed_dim": 5,
-    "model__projected__heads": 1,
-    "model__projected__augment": "",
-    "model__projected__projections": 1,
-    "data__labels": "file",
-    "data__synthetic_labels": toy.CLASSES,
-    "train__total_kimg": 0.032,
-    "log__tick_kimg": 0.016,
-}
-STAGE = {
-    "model__resolution": 16,
-    "model__stylegan_xl__up_factors": (2,),
-    "model__stylegan_xl__head_layers": (3,),
-    "train__freeze_g": "stem",
-}
+SHORT = {"train__total_kimg": 0.032, "log__tick_kimg": 0.016}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,7 +36,7 @@ def _backbone():
 
 
 def make_config(**changes):
-    return toy.make_loop_config("auto", **(KEYS | changes))
+    return toy.make_loop_config("auto", **(toy.STEM_KEYS | SHORT | changes))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +59,9 @@ def runs(table, tmp_path_factory):
 
 
 def stage_config(stem, table, **changes):
-    return make_config(**STAGE, train__init_from=str(stem), train__class_table=table, **changes)
+    return make_config(
+        **(toy.STAGE_KEYS | {"train__init_from": str(stem), "train__class_table": table} | SHORT | changes)
+    )
 
 
 def stem_of(tree):
