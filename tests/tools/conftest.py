@@ -59,6 +59,17 @@ def classes_model(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def stage_model(tmp_path_factory):
+    """Return the folder of a StyleGAN-XL at 16x16 with classes: a stem at 8x8 and a stage; of initial values."""
+    folder = tmp_path_factory.mktemp("stage") / "model"
+    small = {"num_layers": 3, "num_critical": 1, "margin_size": 2, "filter_size": 2}
+    stage = {"up_factors": (2,), "head_layers": (3,), "embed_rows": 4, "embed_dim": 5}
+    own = {"arch": "stylegan_xl", "resolution": 16, "stylegan3": small, "stylegan_xl": stage, "z_dim": 6, "w_dim": 8}
+    write_random(folder, initial=True, label_dim=CLASSES, **own)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def real(tmp_path_factory):
     """Return the folder of a random StyleGAN3-T at 16x16."""
     small = {"resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 4, "w_dim": 4, "mapping_layers": 1}
