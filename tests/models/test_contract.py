@@ -125,7 +125,10 @@ def test_low_precision_blocks_stay_near_float32(arch, dtype):
     assert {x.dtype for x in (ws2, image2, logits2)} == {jnp.dtype(jnp.float32)}
     np.testing.assert_allclose(ws2, ws, rtol=1e-5, atol=1e-6)  # the mapping network is never in low precision
     assert np.any(np.asarray(image2) != image)
-    close(image2, image, 0.08 if arch == "stylegan_xl" else 0.02)  # of layers of the stem too, so all of them
+    # Layers of a stem keep their own precision: four of StyleGAN-XL's five are low, one above another. Rounding alone
+    # adds up: float16, which rounds eight times as finely, is eight times as near (0.006 and 0.048).
+    stage = {"bfloat16": 0.06, "float16": 0.01}
+    close(image2, image, stage[dtype] if arch == "stylegan_xl" else 0.02)
     close(logits2, logits, 0.1)  # both networks together
 
 
