@@ -57,7 +57,9 @@ def _maps(gan: models.Gan, config: Any) -> Any:
     """Return the program (variables, ws, inputs) -> {name: float[n, h, w, c]}."""
     from flax import linen as nn
 
-    whole = models.build(dataclasses.replace(config, remat_from=0))  # values cannot leave recomputed layers
+    whole = gan if not config.remat_from else models.build(dataclasses.replace(config, remat_from=0))
+    if whole.spec != gan.spec:
+        raise ValueError(f"remat_from={config.remat_from}: values of a frame's layers cannot leave what is recomputed")
 
     def run(g, ws, inputs):
         found: dict[str, jax.Array] = {}

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import zipfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from stylegan_jax.base import arrays, images
 from stylegan_jax.sampling import projector, tuner
 from stylegan_jax.studio import commands, pictures, wishes
 from stylegan_jax.studio.sessions import Session
-from stylegan_jax.studio.sources import read_label
+from stylegan_jax.studio.sources import find_styles, read_label
 from stylegan_jax.studio.worker import Job
 
 if TYPE_CHECKING:
@@ -114,22 +115,65 @@ def film(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
             before = pictures.sample_command(studio, session, keys[0]._replace(model=model), []).rpartition("\n")[0]
             before, name = before + "\n", commands.TUNED
         command = before + commands.line("video", name, f"--styles={commands.STYLES}", *given)
-        session.files[path.name] = path
-        session.files["film.zip"] = session.folder / "film.zip"
-        latents = io.BytesIO()
-        np.savez(latents, w=ws)
-        with zipfile.ZipFile(session.files["film.zip"], "w") as archive:
-            archive.write(path, path.name)
-            archive.writestr(commands.STYLES, latents.getvalue())
-            archive.writestr("command.txt", command + "\n")
-        return {"file": path.name, "zip": "film.zip", "frames": total, "seconds": total / fps, "command": command}
+        return {**_pack(session, path, ws, command), "frames": total, "seconds": total / fps}
 
     return work
 
 
-KINDS: dict[str, Callable[[Any, Session, Mapping[str, Any]], Work]] = {"project": project, "tune": tune, "film": film}
+def clip(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
+    """Return the job that writes a video of a model of videos, from a time on."""
+    from stylegan_jax.tools import _video_file as video_file
+
+    video, start, motion = pictures.read_moment(studio, wish)
+    ending = wishes.choice(wish, "ending", ENDINGS, "mp4")
+    video_file.check_ending(f".{ending}", f"a video as .{ending}")
+    frames, speed = wishes.whole(wish, "frames", 1, MAX_FRAMES, 64), wishes.real(wish, "speed", 0.05, 20, 1.0)
+    fps = wishes.real(wish, "fps", 1, video_file.MAX_FPS[f".{ending}"], video.fps or 30.0)
+    source = wishes.inner(wish, "source")
+
+    def work(job: Job) -> dict[str, Any]:
+        some = find_styles(studio.model, session, source)
+        label = some.label if len(some.label) else None
+        options: dict[str, Any] = {"start": start, "motion_seeds": motion, "speed": speed, "label": label}
+        drawn = video.video(frames=frames, styles=some.ws[None], chunk=1, **options)
+
+        def each():
+            for i, (pixels,) in enumerate(drawn):
+                job.tick(i + 1, frames, None, lambda pixels=pixels: images.png_bytes(pixels, level=1))
+                yield pixels
+
+        path = session.folder / f"video.{ending}"
+        video_file.write(path, each(), fps)
+        words = [f"--styles={commands.STYLES}", "--path=time", f"--start={start:g}", f"--motion_seeds={motion}"]
+        words += [f"--frames={frames}", f"--speed={speed:g}", f"--fps={fps:g}"]
+        words += read_label(studio.model, source).words
+        command = commands.line("video", studio.words, *words, f"--out=video.{ending}")
+        return {**_pack(session, path, some.ws[None], command), "frames": frames, "seconds": frames / fps}
+
+    return work
+
+
+def _pack(session: Session, path: Path, ws: np.ndarray, command: str) -> dict[str, Any]:
+    """Offer a film, and a zip of it with its styles and command; return what the page is told."""
+    whole = path.with_suffix(".zip")
+    session.files |= {path.name: path, whole.name: whole}
+    latents = io.BytesIO()
+    np.savez(latents, w=ws)
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.write(path, path.name)
+        archive.writestr(commands.STYLES, latents.getvalue())
+        archive.writestr("command.txt", command + "\n")
+    return {"file": path.name, "zip": whole.name, "command": command}
+
+
+KINDS: dict[str, Callable[[Any, Session, Mapping[str, Any]], Work]] = {
+    "project": project,
+    "tune": tune,
+    "film": film,
+    "clip": clip,
+}
 """What can be asked for by name."""
-TITLES = {"project": "a projection", "tune": "tuning", "film": "a film"}
+TITLES = {"project": "a projection", "tune": "tuning", "film": "a film", "clip": "a video"}
 
 
 def found_files(session: Session) -> dict[str, bytes]:

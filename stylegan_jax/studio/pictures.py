@@ -92,6 +92,11 @@ def picture(studio: Studio, session: Session, wish: Mapping[str, Any], check: Ch
     return Picture(pixels[None, None], some.ws[None], exact + sample_command(studio, session, some, words), {})
 
 
+def still_words(studio: Studio) -> list[str]:
+    """Return the words that name the model to `sample`: of one of videos, with the motion that the studio draws."""
+    return [*studio.words, *["--motion_seed=0"] * (studio.video is not None)]
+
+
 def sample_command(studio: Studio, session: Session, some: Styled, words: Sequence[str]) -> str:
     """Return the lines that draw a picture again."""
     name, before = studio.words, ""
@@ -101,6 +106,8 @@ def sample_command(studio: Studio, session: Session, some: Styled, words: Sequen
         before += commands.tune(name, found["tune_steps"]) + "\n"
         name = commands.TUNED
     own = [f"--styles={commands.STYLES}"] if some.words is None or before else some.words
+    if studio.video is not None:
+        own = [*own, "--motion_seed=0"]
     return before + commands.line("sample", name, *own, *words, "--out=picture")
 
 
@@ -116,6 +123,29 @@ def read_move(model: LoadedModel, wish: Mapping[str, Any]) -> tuple[np.ndarray |
     return paths.make_transform(x, y, degrees, width / height), words
 
 
+def moment(studio: Studio, session: Session, wish: Mapping[str, Any], check: Check) -> Picture:
+    """Draw the frame of a video at a time 't', in frames of the training data, with the motion of a seed."""
+    video, t, motion = read_moment(studio, wish)
+    some = find_styles(studio.model, session, wishes.inner(wish, "source"))
+    label = some.label if len(some.label) else None
+    (frame,) = video.video(frames=1, start=t, motion_seeds=motion, label=label, styles=some.ws[None], chunk=1)
+    words = [f"--styles={commands.STYLES}", "--path=time", f"--start={t:g}", f"--motion_seeds={motion}"]
+    words += read_label(studio.model, wish["source"]).words
+    command = commands.line("video", studio.words, *words, "--frames=1", "--out=frame.png")
+    return Picture(frame[None], some.ws[None], command, {"t": t})
+
+
+def read_moment(studio: Studio, wish: Mapping[str, Any]) -> tuple[LoadedModel, float, int]:
+    """Return the model of videos, a time and a seed of motion.
+
+    Raises:
+        BadWish: the model draws pictures, or a number that does not fit.
+    """
+    if studio.video is None:
+        raise wishes.BadWish(studio.reasons()["time"])
+    return studio.video, wishes.real(wish, "t", 0, 1e6, 0.0), wishes.whole(wish, "motion_seed", 0, 2**32 - 1, 0)
+
+
 def gallery(studio: Studio, session: Session, wish: Mapping[str, Any], check: Check) -> Picture:
     """Draw several seeds alike."""
     seeds = wishes.seeds(wish, "seeds", wishes.MAX_PICTURES)
@@ -129,7 +159,12 @@ def gallery(studio: Studio, session: Session, wish: Mapping[str, Any], check: Ch
         pixels = np.concatenate([pixels, np.concatenate([last, blank], axis=1)])
     words = [w for w in some[0].words or [] if not w.startswith("--seeds")]
     command = commands.line(
-        "sample", studio.words, f"--seeds={commands.numbers(seeds)}", *words, f"--columns={columns}", "--out=gallery"
+        "sample",
+        still_words(studio),
+        f"--seeds={commands.numbers(seeds)}",
+        *words,
+        f"--columns={columns}",
+        "--out=gallery",
     )
     return Picture(pixels, np.stack([one.ws for one in some]), command, {"seeds": seeds})
 
@@ -219,13 +254,9 @@ def directions(studio: Studio, session: Session, wish: Mapping[str, Any], check:
     return {"set": name, "method": method, "values": found.values.tolist()}
 
 
-def edited_command(studio: Studio, session: Session) -> str:
-    """Return what a download of an edit says."""
-    return commands.line("sample", studio.words, f"--styles={commands.STYLES}", "--out=picture")
-
-
 KINDS: dict[str, Callable[[Any, Session, Mapping[str, Any], Check], Any]] = {
     "picture": picture,
+    "moment": moment,
     "gallery": gallery,
     "truncation": truncation,
     "mix": mix,

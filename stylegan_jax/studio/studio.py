@@ -35,7 +35,8 @@ class Studio:
     """A model and who works with it.
 
     Attributes:
-        model: what is drawn; replaced by `reload`.
+        model: what draws pictures; of a model of videos the frames at time 0, with motion 0. Replaced by `reload`.
+        video: a model of videos; None for one of images.
         path: of the model, as it was passed.
         step: checkpoint that was asked for; None: the newest.
         features: LPIPS weights for projection, or None for the cache or a package.
@@ -45,11 +46,18 @@ class Studio:
     """
 
     def __init__(self, model: LoadedModel, path: str, step: int | None = None, features: str | None = None):
-        self.model, self.path, self.step, self.features = model, path, step, features
+        self.path, self.step, self.features = path, step, features
+        self.video: LoadedModel | None = None
+        self.model = self._take(model)
         self.sessions, self.worker = Sessions(), Worker(explain)
         self.state = "compiling"
         self._networks: dict[str, Any] = {}
         self.worker.ask("", "warm", 0, lambda check: self._warm_up())
+
+    def _take(self, model: LoadedModel) -> LoadedModel:
+        """Return the model that draws pictures."""
+        self.video = model if model.gan.draw_at is not None else None
+        return model if self.video is None else model.still(0.0, 0)
 
     @property
     def words(self) -> list[str]:
@@ -84,7 +92,7 @@ class Studio:
         """Take the newest checkpoint of the run; in the thread that owns the model."""
         from stylegan_jax.sampling.load import load_model
 
-        self.model = load_model(self.path, self.step)
+        self.model = self._take(load_model(self.path, self.step))
         sources._mapped.cache_clear()
 
     def end(self, session: str) -> bool:
@@ -118,7 +126,8 @@ class Studio:
             "label_kind": model.label_kind or ("classes" if spec.label_dim else "none"),
             "one_class": len(spec.w_avg) == 2,
             "has_noise": model.has_noise,
-            "is_clip": bool(further_inputs(spec)),
+            "is_video": self.video is not None,
+            "fps": model.fps,
             "step": facts.get("step"),
             "nimg": facts.get("nimg"),
             "command": commands.line("sample", self.words),
@@ -146,7 +155,11 @@ class Studio:
         if spec.image_shape[2] not in (1, 3, 4):
             reasons["picture"] = f"The model draws {spec.image_shape[2]} channels; pictures have 1, 3 or 4."
         if further_inputs(spec):
-            reasons["picture"] = "Projection finds pictures, and this model draws clips."
+            reasons["picture"] = (
+                "The motion of this model depends on a label; `project --class=K` finds pictures for one."
+            )
+        if self.video is not None:
+            reasons["film"] = "This model makes videos by itself: see Time."
         else:
-            reasons["time"] = f"{model.config.arch} draws pictures; StyleGAN-V models draw clips."
+            reasons["time"] = f"{model.config.arch} draws pictures; StyleGAN-V models make videos."
         return reasons

@@ -15,6 +15,7 @@ from stylegan_jax import load_model
 from stylegan_jax.base import images
 from stylegan_jax.sampling import directions, paths
 from stylegan_jax.studio.studio import Studio
+from tests import moving
 from tests.studio.conftest import TOKEN, Served
 from tests.tools.conftest import real
 from tests.tools.test_project import NET
@@ -130,6 +131,8 @@ def browser(tmp_path_factory):
 def clean(request, browser):
     """Check at the end that nothing of another host was asked for, and that no script failed."""
     yield
+    if browser.run("return location.href") == "about:blank":
+        return
     asked = browser.run("return performance.getEntriesByType('resource').map((e) => e.name)")
     origin = browser.run("return location.origin")
     assert asked and all(name.startswith((origin, f"blob:{origin}", "data:")) for name in asked)
@@ -243,6 +246,25 @@ def test_every_control_has_a_name(browser, served):
         browser.wait(f"document.querySelector('[data-page={page}]').getAttribute('aria-current') === 'page'")
         assert browser.run(nameless) == []
     assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_time(browser, tmp_path_factory):
+    path = tmp_path_factory.mktemp("clips") / "model"
+    moving.write(path)
+    model = load_model(path)
+    served = Served(model, str(path))
+    browser.open(served, "time")
+    browser.put("motion-seed", 4)
+    browser.put("moment", 6.25)
+    assert browser.shows(next(model.video([0], 1, start=6.25, motion_seeds=4, psi=0.7))[0])
+    browser.drawn(lambda: browser.click("#play-video"), 3)
+    browser.click("#play-video")
+    browser.put("video-frames", 8)
+    browser.put("video-ending", "webp")
+    told = browser.job(lambda: browser.click("#make-video"))
+    assert told["state"] == "done" and told["result"]["frames"] == 8, told
+    browser.driver.get("about:blank")
+    served.close()
 
 
 @pytest.fixture(scope="module")

@@ -236,6 +236,6 @@ def test_lanes_are_few(page):
 
 def test_what_the_model_cannot_do_has_its_reason(served):
     reasons = served.studio.describe()["reasons"]
-    assert "StyleGAN3 models can be moved" in reasons["move"] and "StyleGAN-V models draw clips" in reasons["time"]
+    assert "StyleGAN3 models can be moved" in reasons["move"] and "StyleGAN-V models make videos" in reasons["time"]
     assert "not the workdir of a training run" in reasons["run"]
     assert not reasons["explore"] and not reasons["mix"] and not reasons["edit"] and not reasons["film"]

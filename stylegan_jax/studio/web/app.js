@@ -11,6 +11,7 @@ import * as mix from "./mix.js";
 import * as move from "./move.js";
 import * as picture from "./picture.js";
 import * as run from "./run.js";
+import * as time from "./time.js";
 
 const PAGES = [
   ["explore", "Explore", explore],
@@ -18,6 +19,7 @@ const PAGES = [
   ["edit", "Edit", edit],
   ["picture", "Your picture", picture],
   ["move", "Move", move],
+  ["time", "Time", time],
   ["film", "Film", film],
   ["layers", "Layers", layers],
   ["run", "Run", run],
