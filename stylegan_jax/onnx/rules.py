@@ -226,7 +226,7 @@ def _gather(graph, inputs, outs, *, dimension_numbers, slice_sizes, **params):
     x, index = graph.whole(inputs[0]), inputs[1]
     d = dimension_numbers
     if d.operand_batching_dims or d.start_indices_batching_dims:
-        raise OnnxError("gather with batches of indices")
+        return [_gather_each(graph, x, graph.whole(index), outs[0], d, slice_sizes)]
     if index.data is not None and index.data.ndim == 1:
         starts, ends = [0] * len(x.shape), list(x.shape)
         for axis, at in zip(d.start_index_map, index.data, strict=True):
@@ -244,6 +244,18 @@ def _gather(graph, inputs, outs, *, dimension_numbers, slice_sizes, **params):
     numbers = reshape(graph, index, tuple(index.shape[:-1]))
     (name,) = graph.add("Gather", [x, numbers], axis=axis)
     return [graph.tensor(name, x, outs[0].shape)]
+
+
+def _gather_each(graph, x, index, out, d, slice_sizes):
+    """What lies along the second axis, by numbers of its own for each row of the batch."""
+    rest = tuple(range(len(index.shape) - 1, len(out.shape)))
+    along = (d.operand_batching_dims, d.start_indices_batching_dims, d.start_index_map, d.collapsed_slice_dims)
+    is_rows = along == ((0,), (0,), (1,), (1,)) and d.offset_dims == rest
+    if not is_rows or tuple(slice_sizes[2:]) != tuple(x.shape[2:]):
+        raise OnnxError(f"gather with {d}: of batches, only rows by number")
+    (numbers,) = graph.add("Cast", [index], to=graph.type(np.dtype(np.int64)))
+    (name,) = graph.add("GatherND", [x, dataclasses.replace(index, name=numbers, data=None)], batch_dims=1)
+    return graph.tensor(name, x, out.shape)
 
 
 def _dim_as_value(graph, inputs, outs, *, dim, **params):

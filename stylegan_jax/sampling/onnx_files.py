@@ -39,7 +39,8 @@ def write_onnx(
     """Write FUNCTION.onnx for some functions, and onnx.json, which describes them.
 
     The functions are those of `tools.export`: `map` (z, label, psi -> ws), `synthesize` (ws -> image float32, about
-    [-1, 1]) and `sample` (z, label, psi -> pixels uint8), with a batch of any size, in float32.
+    [-1, 1]) and `sample` (z, label, psi -> pixels uint8), with a batch of any size, in float32. The last two take what
+    a model draws besides z too: of clips, one frame per row, its time in frames and the motion noise of its clip.
 
     Args:
         model: the model, grown to its end.
@@ -87,7 +88,7 @@ def fill_onnx(
     gan, spec = in_full_precision(model), model.gan.spec
     weights: Tree = flatten({programs.NET: {**model.g_ema, "w_avg": model.w_avg}})
     files = {}
-    for key, function in programs.functions(gan, noise).items():
+    for key, function in programs.functions(gan, noise, with_further=True).items():
         if key not in functions:
             continue
         read = {path: x for path, x in weights.items() if function.reads(path)}

@@ -48,43 +48,55 @@ class Function(NamedTuple):
     reads: Callable[[str], bool]
 
 
-def functions(gan: models.Gan, noise: str) -> dict[str, Function]:
+def functions(gan: models.Gan, noise: str, *, with_further: bool = False) -> dict[str, Function]:
     """Return `map`, `synthesize` and `sample` of a model; models without labels lack the input 'label'.
 
+    Args:
+        gan: the bundle.
+        noise: 'const' or 'none'.
+        with_further: let `synthesize` and `sample` take what the model draws besides z, of clips one frame per row:
+            'times' float32[b, 1], and the others as `gan.spec.inputs` says.
+
     Raises:
-        ConfigError: the model draws more than z.
+        ConfigError: the model draws more than z, and that is not to be an input.
     """
-    spec = gan.spec
-    if further := further_inputs(spec):
+    spec, further = gan.spec, further_inputs(gan.spec)
+    if further and not with_further:
         raise ConfigError(
-            f"this model draws {', '.join(further)} besides z, which exported programs, ONNX files and pages do "
-            "not take; export a model folder alone (--platforms=none)"
+            f"this model draws {', '.join(further)} besides z, which exported programs and pages do not take; export "
+            "a model folder alone (--platforms=none), or --to=onnx, whose files take them as inputs"
         )
     tree = lambda weights: unflatten(weights)[NET]
     variables = lambda net: {"buffers": {}} | {name: part for name, part in net.items() if name != "w_avg"}
+    label: dict[str, tuple[int | str, ...]] = {"label": ("b", spec.label_dim)} if spec.label_dim else {}
+    latents = {"z": ("b", spec.z_dim), **label, "psi": (spec.num_ws,)}
+    more = {name: ("b", *((1,) if name == "times" else spec.inputs[name])) for name in further}
+    in_sample = latents | more
 
     def map_(weights, z, *rest):
         net = tree(weights)
         label, psi = rest if spec.label_dim else (jnp.zeros((z.shape[0], 0)), *rest)
         return drawing.map_styles(gan, variables(net), net["w_avg"], z, label, psi[None, :, None])
 
-    def synthesize(weights, ws):
-        return drawing.draw(gan, variables(tree(weights)), ws, noise=noise)
+    def synthesize(weights, ws, *rest):
+        image = drawing.draw(gan, variables(tree(weights)), ws, dict(zip(further, rest, strict=True)), noise=noise)
+        return image[:, 0] if "times" in further else image
 
-    def sample(weights, *inputs):
-        return images.to_pixels(synthesize(weights, map_(weights, *inputs)))
+    def sample(weights, *rest):
+        given = dict(zip(in_sample, rest, strict=True))
+        ws = map_(weights, *(given[name] for name in latents))
+        return images.to_pixels(synthesize(weights, ws, *(given[name] for name in further)))
 
-    label: dict[str, tuple[int | str, ...]] = {"label": ("b", spec.label_dim)} if spec.label_dim else {}
-    latents = {"z": ("b", spec.z_dim), **label, "psi": (spec.num_ws,)}
     size: list[int | str] = ["b", *spec.image_shape]
-    ws = ("b", spec.num_ws, spec.w_dim)
+    ws: tuple[int | str, ...] = ("b", spec.num_ws, spec.w_dim)
     is_of = lambda part: lambda name: name.split("/")[2:3] == [part]  # NET/collection/part/…
-    in_mapping, in_synthesis = is_of("mapping"), is_of("synthesis")
+    in_mapping, in_synthesis, in_motion = map(is_of, ("mapping", "synthesis", "motion"))
+    for_styles = lambda name: not in_synthesis(name) and not in_motion(name)
     for_images = lambda name: name != f"{NET}/w_avg" and not in_mapping(name)
     return {
-        "map": Function(map_, latents, ("ws", "float32", list(ws)), lambda name: not in_synthesis(name)),
-        "synthesize": Function(synthesize, {"ws": ws}, ("image", "float32", size), for_images),
-        "sample": Function(sample, latents, ("pixels", "uint8", size), lambda name: True),
+        "map": Function(map_, latents, ("ws", "float32", list(ws)), for_styles),
+        "synthesize": Function(synthesize, {"ws": ws} | more, ("image", "float32", size), for_images),
+        "sample": Function(sample, in_sample, ("pixels", "uint8", size), lambda name: True),
     }
 
 

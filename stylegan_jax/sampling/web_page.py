@@ -10,7 +10,7 @@ from pathlib import Path
 from stylegan_jax.config import ConfigError
 from stylegan_jax.convert.folder import check_replaceable, new_folder
 from stylegan_jax.sampling import onnx_files
-from stylegan_jax.sampling.model import LoadedModel
+from stylegan_jax.sampling.model import LoadedModel, further_inputs
 
 RUNTIME = "onnxruntime-web"
 FILES = {
@@ -52,10 +52,15 @@ def write_web(
         licence: of the weights; '': not stated.
 
     Raises:
-        ConfigError: no runtime, or as `onnx_files.write_onnx`.
+        ConfigError: no runtime, a model that draws more than z, or as `onnx_files.write_onnx`.
         ValueError: the model is still growing.
         BadCheckpointError: `out` exists, and is not to be replaced.
     """
+    if further := further_inputs(model.gan.spec):
+        raise ConfigError(
+            f"this model draws {', '.join(further)} besides z, and the page draws from z alone; --to=onnx writes files "
+            "that take them as inputs"
+        )
     check_replaceable(out, overwrite, onnx_files.is_ours)
     parts = read_runtime(runtime)
     with new_folder(out, overwrite=overwrite, ours=onnx_files.is_ours) as fresh:

@@ -51,6 +51,9 @@ FUNCTIONS = {
     "numbers": lambda w, x: x * jnp.arange(5)[:, None] + jnp.eye(5, 4),
     "constant_over_the_batch": lambda w, x: jnp.broadcast_to(w["const"], (x.shape[0], 4)) + 0 * x[:, 0, 0],
     "rows_by_number": lambda w, x: w["table"][jnp.argmax(x[:, 0, 0], axis=1)],
+    "rows_of_each_by_number": lambda w, x: jax.vmap(lambda x, i: x.at[i].get(mode="fill", fill_value=0))(
+        x, jnp.argmax(x[:, :, :3], axis=3)
+    ),
     "product": lambda w, x: x @ w["square"] + jnp.einsum("nhwi,hj->nijw", x, jnp.ones((6, 2))).mean(),
     "product_in_front": lambda w, x: jnp.tensordot(w["front"], x, axes=(1, 1)).transpose(1, 0, 2, 3),
     "product_of_batches": lambda w, x: jnp.einsum("nhwi,nhvi->nhwv", x, x),

@@ -72,9 +72,37 @@ def stage_model(tmp_path_factory):
 @pytest.fixture(scope="session")
 def real(tmp_path_factory):
     """Return the folder of a random StyleGAN3-T at 16x16."""
-    small = {"resolution": 16, "channel_base": 128, "channel_max": 8, "z_dim": 4, "w_dim": 4, "mapping_layers": 1}
-    small |= {"arch": "stylegan3", "d_mapping_layers": 1, "label_dim": 2, "compute_dtype": "float32"}
-    tree = common.get_config().model.to_dict() | small
+    folder = tmp_path_factory.mktemp("real") / "model"
+    write_filtered(folder, arch="stylegan3", resolution=16)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def staged(tmp_path_factory):
+    """Return the folder of a random StyleGAN-XL at 32x32, one stage on a stem of 16x16, with a mean style per class."""
+    folder = tmp_path_factory.mktemp("staged") / "model"
+    own = {"up_factors": (2,), "head_layers": (3,), "embed_rows": 4, "embed_dim": 5}
+    write_filtered(folder, arch="stylegan_xl", resolution=32, stylegan_xl=own)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory):
+    """Return the folder of a StyleGAN-V at 16x16 with classes, of initial values."""
+    folder = tmp_path_factory.mktemp("clips") / "model"
+    own = {"max_num_frames": 20, "max_dist": 8, "motion_z_dim": 5, "motion_v_dim": 6, "motion_kernel": 2}
+    own |= {"motion_distance": 4, "time_dim": 4, "min_period": 4, "max_period": 16, "concat_res": 8}
+    small = {"arch": "stylegan_v", "use_noise": False, "resolution": 16, "label_dim": 2, "stylegan_v": own}
+    write_random(folder, initial=True, **small)
+    return folder
+
+
+def write_filtered(folder, **changes) -> None:
+    """Write a random StyleGAN3-T or StyleGAN-XL with two classes."""
+    small = {"channel_base": 128, "channel_max": 8, "z_dim": 4, "w_dim": 4, "mapping_layers": 1}
+    small |= {"d_mapping_layers": 1, "label_dim": 2, "compute_dtype": "float32"}
+    tree = common.get_config().model.to_dict()
+    tree |= small | {key: tree[key] | own if isinstance(own, dict) else own for key, own in changes.items()}
     tree["stylegan3"] = tree["stylegan3"] | {"num_layers": 3, "num_critical": 1, "margin_size": 2, "filter_size": 3}
     tree["base_size"], tree["resample_filter"] = [4, 4], [1, 3, 3, 1]
     gan = models.build(model_from_dict(tree))
@@ -94,10 +122,10 @@ def real(tmp_path_factory):
         return (0 if still else 100 if "fc0" in names else 1) * rng.standard_normal(x.shape).astype(np.float32)
 
     g = jax.tree.map_with_path(drawn, jax.eval_shape(gan.init_g, jax.random.key(0)))
-    g |= {"w_avg": np.zeros(4, np.float32)}
-    folder = tmp_path_factory.mktemp("real") / "model"
-    write_model_folder(folder, tree, {"g_ema": g}, {})
-    return folder
+    centre = np.zeros(gan.spec.w_avg, np.float32)
+    if centre.ndim == 2:
+        centre += np.arange(len(centre), dtype=np.float32)[:, None]
+    write_model_folder(folder, tree, {"g_ema": g | {"w_avg": centre}}, {})
 
 
 @pytest.fixture(scope="session")

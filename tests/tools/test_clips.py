@@ -186,8 +186,9 @@ def test_an_exported_folder_draws_the_same_videos(model, run, tmp_path):
         (sample, ["--motion_seed=-2", "--out=o"], "--motion_seed=-2 must be from 0 to"),
         (sample, ["--translate=0,1", "--out=o"], "--translate, --rotate: arch 'stylegan_v' cannot translate"),
         (noise, ["--out=o"], "has no noise inputs, so there is nothing to compare"),
-        (export, ["--out=o"], "besides z, which exported programs, ONNX files and pages do not take"),
-        (export, ["--out=o", "--to=onnx"], "export a model folder alone (--platforms=none)"),
+        (export, ["--out=o"], "besides z, which exported programs and pages do not take"),
+        (export, ["--out=o"], "export a model folder alone (--platforms=none)"),
+        (export, ["--out=o", "--to=web"], "besides z, and the page draws from z alone"),
     ],
 )
 def test_what_does_not_apply_is_said_in_one_line(run, tmp_path, tool, options, words):

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 
+import jax
 import numpy as np
 import onnxruntime
 import pytest
@@ -16,16 +17,16 @@ from stylegan_jax.sampling import onnx_files
 from stylegan_jax.sampling.model import latents
 from stylegan_jax.tools import export
 
-LABELS = {"classes": 2, "stylegan3": 1}
-NAMES = ("classes", "stylegan3", "grey", "stylegan1", "r3gan")
+LABELS = {"classes": 2, "stylegan3": 1, "stylegan_xl": 1}
+NAMES = ("classes", "stylegan3", "stylegan_xl", "grey", "stylegan1", "r3gan")
 
 
 @pytest.fixture(scope="module")
-def folders(classes_model, zoo, tmp_path_factory):
+def folders(classes_model, staged, zoo, tmp_path_factory):
     """Return {name: (source folder, folder of ONNX files)}."""
     root, found = tmp_path_factory.mktemp("onnx"), {}
     for name in NAMES:
-        source = classes_model if name == "classes" else zoo[name]
+        source = (zoo | {"classes": classes_model, "stylegan_xl": staged})[name]
         assert export.main([f"--model={source}", f"--out={root / name}", "--to=onnx"]) == 0
         found[name] = source, root / name
     return found
@@ -55,6 +56,32 @@ def test_the_files_draw_what_the_model_draws(folders, name):
         pixels = run(folder, "sample", **given)
         assert pixels.dtype == np.uint8 and pixels.shape == (count, *spec.image_shape)
         assert np.abs(pixels.astype(int) - model.sample(z, label=label, psi=0.7)).max() <= 1
+
+
+def test_frames_of_clips_take_their_time_and_motion(clips, tmp_path, capsys):
+    assert export.main([f"--model={clips}", f"--out={tmp_path / 'onnx'}", "--to=onnx"]) == 0
+    model, spec = load_model(clips), load_model(clips).gan.spec
+    draw, run_jax = np.random.default_rng(0), jax.jit(model.gan.synthesize)
+    for count in (1, 3):
+        z, label = latents(np.arange(count), spec.z_dim), np.eye(2, dtype=np.float32)[[1] * count]
+        motion = draw.standard_normal((count, *spec.inputs["motion"]), np.float32)
+        times = np.asarray([[8.0], [4.5], [18.75]], np.float32)[:count]  # at a code, and between codes
+        ws = model.map(z, 1, psi=0.7)
+        given = {"motion": motion, "times": times, "label": label}
+        image = np.asarray(run_jax(model.g_ema, ws, given)[0]["image"])[:, 0]
+        got = run(tmp_path / "onnx", "synthesize", ws=ws, **given)
+        assert got.shape == image.shape == (count, 16, 16, 3) and image.std() > 0.01
+        assert np.abs(got - image).max() < 1e-4 * max(np.abs(image).max(), 1)
+        psi = np.full(spec.num_ws, 0.7, np.float32)
+        np.testing.assert_allclose(run(tmp_path / "onnx", "map", z=z, label=label, psi=psi), ws, rtol=1e-4, atol=1e-5)
+        pixels = run(tmp_path / "onnx", "sample", z=z, psi=psi, **given)
+        assert np.abs(pixels.astype(int) - np.clip(np.round(image * 127.5 + 127.5), 0, 255)).max() <= 1
+    about = json.loads((tmp_path / "onnx" / "onnx.json").read_text())
+    inputs = {x["name"]: x["shape"] for x in about["functions"]["synthesize"]["inputs"]}
+    assert inputs["times"] == ["b", 1] and inputs["motion"] == ["b", *spec.inputs["motion"]]
+    assert about["functions"]["sample"]["output"]["shape"] == ["b", 16, 16, 3]
+    assert export.main([f"--model={clips}", f"--out={tmp_path / 'page'}", "--to=web"]) == 2
+    assert "draws times, motion, label besides z, and the page draws from z alone" in capsys.readouterr().err
 
 
 def test_the_description_says_what_a_caller_needs(folders):
