@@ -8,14 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax.core import FrozenDict
 
 from stylegan_jax import models
 from stylegan_jax.base import images
-from stylegan_jax.base.spec import Array, Inputs
-from stylegan_jax.models.gan import DrawAt
+from stylegan_jax.base.spec import Array
+from stylegan_jax.models import stills
 from stylegan_jax.sampling import drawing
 from stylegan_jax.sampling.labels import Label, as_labels
 from stylegan_jax.sampling.model import (
@@ -128,16 +126,11 @@ def choose_motion(motion_seeds: Any, seeds: np.ndarray | None, n: int) -> np.nda
     return np.broadcast_to(found.astype(np.uint32), (n,))
 
 
-def one_frame(draw_at: DrawAt, key: jax.Array, time: jax.Array, cond: jax.Array) -> Inputs:
-    """Return what a frame starts from, without an axis of examples, by the key of its video, time and label."""
-    return {name: x[0] for name, x in draw_at(key, time[None, None], cond[None]).items()}
-
-
 @functools.lru_cache(maxsize=64)
 def _drawer(gan: models.Gan) -> Any:
     def run(g, ws, seeds, times, cond):  # a row of its own for each frame, so that it depends on no other
         assert gan.draw_at is not None
-        inputs = jax.vmap(functools.partial(one_frame, gan.draw_at))(jax.vmap(seed_key)(seeds), times, cond)
+        inputs = jax.vmap(functools.partial(stills.one_frame, gan.draw_at))(jax.vmap(seed_key)(seeds), times, cond)
         return drawing.draw(gan, g, ws, inputs)[:, 0]
 
     return jax.jit(run)
@@ -157,46 +150,5 @@ def still(model: LoadedModel, time: float, motion_seed: int | None, label: Label
 
 @functools.lru_cache(maxsize=64)
 def _still(gan: models.Gan, time: float, motion_seed: int | None, label: tuple[float, ...]) -> models.Gan:
-    """Return the bundle of images that are the frames of clips at a time."""
-    spec, draw_at = gan.spec, gan.draw_at
-    assert draw_at is not None
     key = None if motion_seed is None else seed_key(motion_seed)
-    at = jnp.float32(time)
-    shapes = jax.eval_shape(lambda k, c: one_frame(draw_at, k, at, c), seed_key(0), jnp.zeros(spec.label_dim))
-    own = {name: x.shape for name, x in shapes.items() if name != "times"}
-    if key is not None and (label or not spec.label_dim):
-        own = {}  # motion and label are the same for all images, so that styles alone say what is drawn
-    here = spec._replace(
-        sample=FrozenDict({"image": spec.image_shape}), inputs=FrozenDict({"z": spec.inputs["z"], **own})
-    )
-
-    def draw_inputs(key_: jax.Array, n: int, cond: jax.Array) -> Inputs:
-        z = gan.draw_inputs(key_, n, cond)["z"]
-        if not own:
-            return {"z": z}
-        if key is not None:
-            drawn = jax.vmap(functools.partial(one_frame, draw_at, key, at))(cond)
-        else:
-            drawn = draw_at(key_, jnp.broadcast_to(at, (n, 1)), cond)
-        return {"z": z} | {name: drawn[name] for name in own}
-
-    def synthesize(g, ws, inputs, **options) -> Any:
-        n = ws.shape[0]
-        if own:
-            rest = {name: inputs[name] for name in own} | {"times": jnp.broadcast_to(at, (n, 1))}
-        else:
-            assert key is not None
-            drawn = one_frame(draw_at, key, at, jnp.asarray(label, jnp.float32))
-            rest = {name: jnp.broadcast_to(x[None], (n, *x.shape)) for name, x in drawn.items()}
-        sample, moved = gan.synthesize(g, ws, rest, **options)
-        return {"image": sample["image"][:, 0]}, moved
-
-    return gan._replace(
-        spec=here, draw_inputs=draw_inputs, synthesize=synthesize, discriminate=_judges_clips, grown=None, draw_at=None
-    )
-
-
-def _judges_clips(d, frozen, sample, cond, *, key=None, train=False) -> Any:
-    raise ValueError(
-        "the discriminator of a model of videos sees clips; take the model that this picture is a frame of"
-    )
+    return stills.still(gan, time, key, label)

@@ -1,0 +1,68 @@
+"""The frames of clips at one time as a bundle of images, for everything that draws images."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax.core import FrozenDict
+
+from stylegan_jax.base.spec import Inputs
+from stylegan_jax.models.gan import DrawAt, Gan
+
+
+def one_frame(draw_at: DrawAt, key: jax.Array, time: jax.Array, cond: jax.Array) -> Inputs:
+    """Return what a frame starts from, without an axis of examples, by the key of its video, time and label."""
+    return {name: x[0] for name, x in draw_at(key, time[None, None], cond[None]).items()}
+
+
+def still(gan: Gan, time: float, key: jax.Array | None = None, label: Sequence[float] = ()) -> Gan:
+    """Return the bundle of images that are the frames of a bundle of clips at a time; it has no discriminator.
+
+    Args:
+        gan: with `draw_at`.
+        time: from 0, in frames of the data.
+        key: of the motion of all images; None: each draws its own.
+        label: of the motion of all images, of length k; (): that of the image. With `key`, and `label` where there are
+            labels, styles alone say what is drawn; else `inputs` has what else a frame starts from.
+    """
+    spec, draw_at, at = gan.spec, gan.draw_at, jnp.float32(time)
+    assert draw_at is not None, "images have no time"
+    shapes = jax.eval_shape(
+        functools.partial(one_frame, draw_at), jax.random.key(0), at, jax.ShapeDtypeStruct((spec.label_dim,), at.dtype)
+    )
+    own = {name: x.shape for name, x in shapes.items() if name != "times"}
+    if key is not None and (label or not spec.label_dim):
+        own = {}
+    sample, inputs = {"image": spec.image_shape}, {"z": spec.inputs["z"], **own}
+    here = spec._replace(sample=FrozenDict(sample), inputs=FrozenDict(inputs))
+
+    def draw_inputs(own_key: jax.Array, n: int, cond: jax.Array) -> Inputs:
+        z = gan.draw_inputs(own_key, n, cond)["z"]
+        if key is not None:
+            drawn = jax.vmap(functools.partial(one_frame, draw_at, key, at))(cond)
+        else:
+            drawn = draw_at(own_key, jnp.broadcast_to(at, (n, 1)), cond)
+        return {"z": z} | {name: drawn[name] for name in own}
+
+    def synthesize(g, ws, inputs, **options) -> Any:
+        n = ws.shape[0]
+        rest = {name: inputs[name] for name in own} | {"times": jnp.broadcast_to(at, (n, 1))}
+        if key is not None and not own:
+            drawn = one_frame(draw_at, key, at, jnp.asarray(label, jnp.float32))
+            rest = {name: jnp.broadcast_to(x[None], (n, *x.shape)) for name, x in drawn.items()}
+        made, moved = gan.synthesize(g, ws, rest, **options)
+        return {"image": made["image"][:, 0]}, moved
+
+    return gan._replace(
+        spec=here, draw_inputs=draw_inputs, synthesize=synthesize, discriminate=_judges_clips, grown=None, draw_at=None
+    )
+
+
+def _judges_clips(d, frozen, sample, cond, *, key=None, train=False) -> Any:
+    raise ValueError(
+        "the discriminator of a model of videos sees clips; take the model that this picture is a frame of"
+    )
