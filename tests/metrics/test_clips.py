@@ -42,8 +42,8 @@ SHORT = r"set: 1 of 5 videos have fewer than the 16 frames that fvd2048_16f need
 
 
 @functools.cache
-def layout():
-    return make_layout(1)
+def layout(devices=1):
+    return make_layout(devices)
 
 
 def png(pixels) -> bytes:
@@ -103,12 +103,12 @@ def tiny_model() -> LoadedModel:
     return LoadedModel(config, gan, g, w_avg, None, None, {"toy": True}, "classes")
 
 
-def evaluate(metrics, subject, reals, count=COUNT, batch=8, store=None, nets=None):
+def evaluate(metrics, subject, reals, count=COUNT, batch=8, store=None, devices=1):
     chosen = choose(metrics.split(","), (), count)
-    nets = nets or toys.nets(chosen)
-    run = Evaluation(chosen, subject, reals, nets, Extractor(nets, layout(), batch), Store(store), progress=False)
+    nets, over = toys.nets(chosen), layout(devices)
+    run = Evaluation(chosen, subject, reals, nets, Extractor(nets, over, batch * devices), Store(store), progress=False)
     model = tiny_model()
-    return {r.name: r for r in run.run(layout().place({**model.g_ema, "w_avg": model.w_avg}))}
+    return {r.name: r for r in run.run(over.place({**model.g_ema, "w_avg": model.w_avg}))}
 
 
 def generator(labels):
@@ -251,14 +251,16 @@ def test_metrics_of_a_model_of_videos_are_those_of_its_clips_one_by_one(reals):
     assert found["fid20_full"].value == pytest.approx(frechet.frechet(*pool), rel=1e-3)
 
 
-def test_clips_go_through_in_any_number_and_reals_are_stored(reals, tmp_path, monkeypatch):
+def test_clips_go_through_in_any_number_on_any_devices_and_reals_are_stored(reals, tmp_path, monkeypatch):
     one = evaluate("fvd2048_16f", generator(reals.source), reals, store=tmp_path)["fvd12_16f"]
     assert len(list(tmp_path.glob("real-*.npz"))) == 1
     from stylegan_jax.metrics.clips import Clips
 
     monkeypatch.setattr(Clips, "pixels", lambda *_: pytest.fail("the reals are looked at again"))
     again = evaluate("fvd2048_16f", generator(reals.source), reals, store=tmp_path, batch=40)["fvd12_16f"]
-    assert again.value == pytest.approx(one.value, rel=1e-5) and again.counts == one.counts
+    eight = evaluate("fvd2048_16f", generator(reals.source), reals, store=tmp_path, devices=8)["fvd12_16f"]
+    for other in (again, eight):
+        assert other.value == pytest.approx(one.value, rel=1e-5) and other.counts == one.counts
 
 
 def test_longer_clips_and_every_eighth_frame_of_a_model_of_short_videos(tmp_path):
