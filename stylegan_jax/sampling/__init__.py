@@ -13,6 +13,7 @@
     frames = list(sampling.paths.loop(model, [3, 4], frames=2))  # a video: uint8 [h, w, c] each
     images.to_picture(images.to_pixels(edited), columns=2)
 
+A model of videos has `model.video`, frames along time, and `model.still`, its frames as a model of images.
 `project` finds the styles of photographs, `tune` trains the generator until it draws one exactly, and `export_model`
 writes a model folder with a card and programs for other platforms. `map_styles`, `draw` and `draw_pixels` are the pure
 functions underneath, of `model.gan` and `model.on_device().g_ema`. Names are imported on first use.
