@@ -21,21 +21,22 @@ from stylegan_jax.sampling import card, programs
 from stylegan_jax.sampling.exported import foreign_calls, load_exported
 from stylegan_jax.tools import export
 
-LABELS = {"classes": 2, "stylegan3": 1}
+LABELS = {"classes": 2, "stage": 2, "stylegan3": 1}
 
 
 @pytest.fixture(scope="module")
-def exported(classes_model, zoo, tmp_path_factory):
+def exported(classes_model, stage_model, zoo, tmp_path_factory):
     """Return {name: (source folder, exported folder)}."""
     root, found = tmp_path_factory.mktemp("exported"), {}
-    for name, source in {"classes": classes_model, "stylegan3": zoo["stylegan3"], "grey": zoo["grey"]}.items():
+    sources = {"classes": classes_model, "stage": stage_model, "stylegan3": zoo["stylegan3"], "grey": zoo["grey"]}
+    for name, source in sources.items():
         wanted = "cpu,cuda,tpu" if name == "classes" else "cpu"
         assert export.main([f"--model={source}", f"--out={root / name}", f"--platforms={wanted}"]) == 0
         found[name] = source, root / name
     return found
 
 
-@pytest.mark.parametrize("name", ["classes", "stylegan3", "grey"])
+@pytest.mark.parametrize("name", ["classes", "stage", "stylegan3", "grey"])
 def test_the_program_draws_what_the_model_draws(exported, name):
     source, folder = exported[name]
     model, program = load_model(source), load_exported(folder, "cpu")
