@@ -106,6 +106,14 @@ class Synthesize(Protocol):
     ) -> tuple[Sample, Variables]: ...
 
 
+class Features(Protocol):
+    """Map styles to examples, and show what the layers on the way make."""
+
+    def __call__(
+        self, g: Variables, ws: jax.Array, inputs: Inputs, *, noise: str = "const"
+    ) -> tuple[Sample, dict[str, jax.Array]]: ...
+
+
 class Discriminate(Protocol):
     """Map examples and labels to logits."""
 
@@ -223,6 +231,9 @@ class Gan(NamedTuple):
         draw_at: (key, times float[n, t], cond) -> what `draw_inputs` draws with this key besides z, for frames of these
             times: any from 0 on, fractional, and beyond those of training, so that shapes need not be those of
             `spec.inputs`. A frame depends on its own time and on no other. None: what it draws has no time.
+        features: (g, ws float[n, l, w], inputs, *, noise) -> (sample, {name: float[n, h, w, c]}), what the blocks or
+            layers of the synthesis network make, from coarse to fine, in the dtype that they compute in. Each map
+            shows the whole picture and nothing beyond it. `noise` is 'const' or 'none'. None: it does not show them.
     """
 
     spec: GanSpec
@@ -238,6 +249,7 @@ class Gan(NamedTuple):
     with_transform: WithTransform | None = None
     grown: Grown | None = None
     draw_at: DrawAt | None = None
+    features: Features | None = None
 
 
 def make_spec(
@@ -258,6 +270,11 @@ def merge(tree: Variables, changes: Variables) -> Variables:
     """Return nested dicts with the leaves of `changes` in place of the tree's own."""
     inner = lambda old, new: merge(old, new) if isinstance(new, dict) else new
     return tree | {key: inner(tree[key], new) for key, new in changes.items()}
+
+
+def shown(seen: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """Return what a synthesis network sowed in a call with mutable 'intermediates', {name: float[n, h, w, c]}."""
+    return {name: x[0] for name, x in seen["intermediates"]["synthesis"].items() if isinstance(x, tuple)}
 
 
 def check_noise(noise: str) -> None:

@@ -11,7 +11,7 @@ from flax import linen as nn
 from flax.core import FrozenDict
 
 from stylegan_jax.config import ModelConfig
-from stylegan_jax.models.gan import Gan, GanSpec, check_noise, draw_z
+from stylegan_jax.models.gan import Gan, GanSpec, check_noise, draw_z, shown
 from stylegan_jax.ops import fir
 
 Alpha = jax.Array | float | None
@@ -108,8 +108,14 @@ def make_gan(config: ModelConfig, spec: GanSpec, generator: Generator, discrimin
         def discriminate(d, frozen, sample, cond, *, key=None, train=False) -> Any:
             return discriminator.apply(d, sample["image"], cond, blocks, alpha), {}
 
-        grow = grown if config.grows else None
-        return Gan(here, init_g, init_d, draw_z(here), map_latents, synthesize, discriminate, grown=grow)
+        def features(g, ws, inputs, *, noise="const") -> Any:
+            image, seen = generator.apply(
+                g, ws, noise, None, blocks, alpha, method="synthesize", mutable=["intermediates"]
+            )
+            return {"image": image}, shown(seen)
+
+        more: Any = {"grown": grown if config.grows else None, "features": features}
+        return Gan(here, init_g, init_d, draw_z(here), map_latents, synthesize, discriminate, **more)
 
     def grown(height: int, alpha: Alpha = None) -> Gan:
         known = heights(config)

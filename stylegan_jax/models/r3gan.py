@@ -28,6 +28,7 @@ from stylegan_jax.models.gan import (
     move_centre_per_class,
     move_one_centre,
     one_centre,
+    shown,
 )
 from stylegan_jax.models.precision import cast, low_dtype
 from stylegan_jax.ops import fir
@@ -272,5 +273,12 @@ def build(config: ModelConfig) -> Gan:
     def discriminate(d, frozen, sample, cond, *, key=None, train=False) -> Any:
         return discriminator.apply(d, sample["image"], cond), {}
 
+    def features(g, ws, inputs, *, noise="const") -> Any:
+        check_noise(noise)
+        image, seen = generator.apply(g, ws, method="synthesize", mutable=["intermediates"])
+        return {"image": image}, shown(seen)
+
     centre, move = (centre_per_class, move_centre_per_class) if spec.label_dim else (one_centre, move_one_centre)
-    return Gan(spec, init_g, init_d, draw_z(spec), map_latents, synthesize, discriminate, centre, move)
+    return Gan(
+        spec, init_g, init_d, draw_z(spec), map_latents, synthesize, discriminate, centre, move, features=features
+    )

@@ -17,7 +17,7 @@ import numpy as np
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.config.arch.stylegan3 import InputPlan, LayerPlan, Plan, make_plan
 from stylegan_jax.layers.dense import Dense, scaled_normal
-from stylegan_jax.models.gan import Gan, GanSpec, check_noise, draw_z, make_spec, merge
+from stylegan_jax.models.gan import Gan, GanSpec, check_noise, draw_z, make_spec, merge, shown
 from stylegan_jax.models.precision import cast, low_dtype
 from stylegan_jax.models.stylegan2 import Discriminator, discriminator_layers, make_mapping
 from stylegan_jax.ops.filtered_lrelu import filtered_lrelu
@@ -169,12 +169,14 @@ def build(config: ModelConfig) -> Gan:
     """Return the StyleGAN3 bundle of a model configuration."""
     groups = {"freeze_d": discriminator_layers(config), "mapping": ("mapping",), "embed": ("mapping/embed",)}
     groups["no_penalty"] = ("b4/out/bias",)
-    slots = num_ws(make_plan(config))
-    spec = make_spec(config.image_shape, config.z_dim, slots, config.w_dim, config.label_dim, groups=groups)
-    return make_gan(spec, Generator(config), Discriminator(config))
+    plan = make_plan(config)
+    spec = make_spec(config.image_shape, config.z_dim, num_ws(plan), config.w_dim, config.label_dim, groups=groups)
+    return make_gan(spec, plan, Generator(config), Discriminator(config))
 
 
-def make_gan(spec: GanSpec, generator: Generator, discriminator: Discriminator, *, moves: bool = True) -> Gan:
+def make_gan(
+    spec: GanSpec, plan: Plan, generator: Generator, discriminator: Discriminator, *, moves: bool = True
+) -> Gan:
     """Return the bundle of two networks; without `moves`, training leaves the averages of input magnitudes alone.
 
     The generator has no noise inputs: `noise` and `key` are accepted and change nothing.
@@ -201,9 +203,24 @@ def make_gan(spec: GanSpec, generator: Generator, discriminator: Discriminator, 
     def discriminate(d, frozen, sample, cond, *, key=None, train=False) -> Any:
         return discriminator.apply(d, sample["image"], cond), {}
 
+    def features(g, ws, inputs, *, noise="const") -> Any:
+        check_noise(noise)
+        image, seen = generator.apply(g, ws, method="synthesize", mutable=["intermediates"])
+        h, w, _ = spec.image_shape
+        rates = {"features": plan.input.rate} | {f"x{layer.index}": layer.out.rate for layer in plan.layers}
+        inner = lambda name, x: without_margin(x, (rates[name], rates[name] * w // h))
+        return {"image": image}, {name: inner(name, x) for name, x in shown(seen).items()}
+
     def with_transform(variables, transform):
         buffers = variables["buffers"]
         transform = jnp.asarray(transform, buffers["synthesis"]["input"]["freqs"].dtype)
         return merge(variables, {"buffers": {"synthesis": {"input": {"transform": transform}}}})
 
-    return Gan(spec, init_g, init_d, draw_z(spec), map_latents, synthesize, discriminate, with_transform=with_transform)
+    more: Any = {"with_transform": with_transform, "features": features}
+    return Gan(spec, init_g, init_d, draw_z(spec), map_latents, synthesize, discriminate, **more)
+
+
+def without_margin(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Return the centre float[n, *size, c] of a feature map, which is what the picture shows of it."""
+    top, left = ((have - want) // 2 for have, want in zip(x.shape[1:3], size, strict=True))
+    return x[:, top : top + size[0], left : left + size[1]]

@@ -86,7 +86,7 @@ def build(config: ModelConfig) -> Gan:
         groups |= {"stem": ("mapping", *names(below)), "input": ("synthesis/input",), "head": names(new)}
     w_avg = (k, config.w_dim) if k else (config.w_dim,)
     spec = make_spec(config.image_shape, config.z_dim, num_ws(plan), config.w_dim, k, groups=groups, w_avg=w_avg)
-    gan = stylegan3.make_gan(spec, Generator(config), Discriminator(config), moves=False)
+    gan = stylegan3.make_gan(spec, plan, Generator(config), Discriminator(config), moves=False)
 
     def init_g(key, frozen=()):
         variables = gan.init_g(key, frozen)

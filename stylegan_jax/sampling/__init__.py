@@ -14,7 +14,8 @@
     images.to_picture(images.to_pixels(edited), columns=2)
 
 A model of videos has `model.video`, frames along time, and `model.still`, its frames as a model of images.
-`project` finds the styles of photographs, `tune` trains the generator until it draws one exactly, and `export_model`
+`project` finds the styles of photographs, `tune` trains the generator until it draws one exactly, `drag_points` moves
+what a picture shows, and `export_model`
 writes a model folder with a card and programs for other platforms. `map_styles`, `draw` and `draw_pixels` are the pure
 functions underneath, of `model.gan` and `model.on_device().g_ema`. Names are imported on first use.
 """
@@ -25,7 +26,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stylegan_jax.sampling import averages, directions, paths, plot, projections, spectra, styles
+    from stylegan_jax.sampling import averages, directions, drag, paths, plot, projections, spectra, styles
+    from stylegan_jax.sampling.drag import drag_points
     from stylegan_jax.sampling.drawing import draw, draw_pixels, map_styles
     from stylegan_jax.sampling.export import export_model
     from stylegan_jax.sampling.exported import load_exported
@@ -38,6 +40,8 @@ __all__ = [
     "LoadedModel",
     "averages",
     "directions",
+    "drag",
+    "drag_points",
     "draw",
     "draw_pixels",
     "export_model",
@@ -55,6 +59,7 @@ __all__ = [
     "with_noise",
 ]
 _HOMES = {
+    "drag": ("drag_points",),
     "drawing": ("draw", "draw_pixels", "map_styles"),
     "export": ("export_model",),
     "exported": ("load_exported",),

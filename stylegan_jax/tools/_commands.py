@@ -32,6 +32,7 @@ COMMANDS = {
     "edit": Command("stylegan_jax.tools.edit", "move along directions: SeFa, GANSpace, boundaries"),
     "project": Command("stylegan_jax.tools.project", "find the styles of photographs of yours"),
     "pti": Command("stylegan_jax.tools.pti", "tune the generator to photographs (pivotal tuning)"),
+    "drag": Command("stylegan_jax.tools.drag", "drag points of a picture to where they are to be (DragGAN)"),
     "video": Command("stylegan_jax.tools.video", "walk through the latent space as MP4, WebP or GIF"),
     "noise": Command("stylegan_jax.tools.noise", "show what the noise inputs change"),
     "centroids": Command("stylegan_jax.tools.centroids", "modes of the styles, to truncate towards"),

@@ -20,7 +20,7 @@ MAX_NUMBERS = 10_000_000
 """That a flag such as --seeds may name in all."""
 
 
-def add_arguments(p: argparse.ArgumentParser, psi: bool = True) -> None:
+def add_arguments(p: argparse.ArgumentParser, psi: bool = True, batch: bool = True) -> None:
     """Add which model to draw from, and how."""
     add_model(p)
     if psi:
@@ -32,7 +32,8 @@ def add_arguments(p: argparse.ArgumentParser, psi: bool = True) -> None:
         help="truncate towards the nearest of these, which `centroids` found, not the mean",
     )
     add_labels(p, "class or classes from 0, as 3, 0-4, 1,7, or all")
-    p.add_argument("--batch", type=int, default=8, help="images per call (default: 8)")
+    if batch:
+        p.add_argument("--batch", type=int, default=8, help="images per call (default: 8)")
 
 
 def add_labels(p: argparse.ArgumentParser, classes: str) -> None:

@@ -14,6 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError
 from stylegan_jax.losses import regularizers
+from stylegan_jax.models.stylegan3 import without_margin
 
 from . import variants
 
@@ -216,6 +217,36 @@ def test_only_training_moves_collections_and_halves_of_a_batch_move_them_as_the_
         moved_paths = ((path, x) for path, x in jax.tree.leaves_with_path(moved) if path[-1].key != "v")
         assert all(np.all(x != before[path]) for path, x in moved_paths)
     assert bool(jax.tree.leaves(whole[:2])) == (arch in variants.MOVING)
+
+
+@each
+def test_feature_maps_show_the_whole_picture_from_coarse_to_fine(arch, variant):
+    b = variants.build(arch, variant)
+    if b.gan.features is None:
+        assert arch in ("stylegan_v", *variants.TOYS)
+        return
+    spec, features = b.gan.spec, b.gan.features
+    ws = jnp.zeros((2, spec.num_ws, spec.w_dim))
+    sample, maps = jax.eval_shape(lambda g: features(g, ws, {}), b.g)
+    h, w, _ = spec.image_shape
+    assert sample["image"].shape == (2, h, w, spec.image_shape[2])
+    sizes = [x.shape[1:3] for x in maps.values()]
+    assert max(sizes) == (h, w) and all(x * h == y * w for y, x in sizes) and len(maps) >= 2
+    assert all(x.shape[0] == 2 and y <= h for x, (y, _) in zip(maps.values(), sizes, strict=True))
+
+
+@pytest.mark.parametrize("arch", ["stylegan2", "stylegan3"])
+def test_feature_maps_are_those_of_the_image(arch):
+    b, (_, (ws, want, _)) = variants.build(arch, variants.MAIN[arch]), results(arch, variants.MAIN[arch])
+    sample, maps = jax.jit(lambda g, ws: b.gan.features(g, ws, b.rest))(b.g, jnp.asarray(ws))
+    close(sample["image"], want)
+    last = np.asarray(maps["x8" if arch == "stylegan2" else "x3"])
+    if arch == "stylegan3":
+        close(last * b.config.stylegan3.output_scale, want)
+        grid = lambda size, rate: (np.arange(size) + 0.5 - size / 2) / rate
+        wide = np.asarray(without_margin(jnp.asarray(np.stack([[grid(12, 8)] * 12] * 2, axis=-1)[None]), (8, 8)))
+        np.testing.assert_allclose(wide[0, 0, :, 0], grid(8, 8))  # the centre stays the centre
+    assert last.shape[0] == len(ws) and np.ptp(last) > 0
 
 
 @each

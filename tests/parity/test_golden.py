@@ -13,6 +13,7 @@ import pytest
 
 from . import cases
 from .augment_adapters import ADAPTERS as AUGMENT
+from .drag_adapter import ADAPTERS as DRAG
 from .elpips_adapters import ADAPTERS as ELPIPS
 from .equivariance_adapter import ADAPTERS as EQUIVARIANCE
 from .metrics_adapters import ADAPTERS as METRICS
@@ -29,7 +30,7 @@ from .xl_adapters import ADAPTERS as XL
 from .xl_training_adapter import ADAPTERS as PHASES
 
 ADAPTERS = OPS | MODELS | STYLEGAN1 | STYLEGAN3 | R3GAN | XL | PROJECTED | STYLEGANV | CLIPS | TRAINING | AUGMENT
-ADAPTERS |= EQUIVARIANCE | METRICS | ELPIPS | PHASES
+ADAPTERS |= EQUIVARIANCE | METRICS | ELPIPS | PHASES | DRAG
 
 # Families whose architecture or feature does not exist here yet; the only cases that are not compared.
 NOT_YET: dict[str, str] = {}

@@ -1,0 +1,221 @@
+"""Dragging: a picture whose motion is known, steps in pieces, what is kept, arguments that do not fit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.core import FrozenDict
+
+from configs import common
+from stylegan_jax import models
+from stylegan_jax.config import model_from_dict
+from stylegan_jax.sampling import drag, supervision
+from stylegan_jax.sampling.model import LoadedModel
+
+SIZE, GAIN = 32, 2.0
+HANDLE, TARGET = (14, 12), (20, 17)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Return a random StyleGAN3 whose first two style numbers move the whole picture, and whose others change it."""
+    small = {"resolution": SIZE, "channel_base": 256, "channel_max": 8, "z_dim": 4, "w_dim": 4, "mapping_layers": 1}
+    small |= {"arch": "stylegan3", "d_mapping_layers": 1, "label_dim": 0, "compute_dtype": "float32"}
+    tree = common.get_config().model.to_dict() | small
+    tree["stylegan3"] = tree["stylegan3"] | {"num_layers": 3, "num_critical": 1, "margin_size": 2, "filter_size": 3}
+    config = model_from_dict(tree)
+    gan, rng = models.build(config), np.random.default_rng(0)
+
+    def drawn(path, x):
+        names = [p.key for p in path]
+        value = rng.standard_normal(x.shape)
+        if names[-1] == "transform":
+            value = np.eye(3)
+        elif names[-2:] == ["affine", "weight"]:
+            value = 0.1 * value
+            if "input" in names:
+                value = np.zeros((4, 4))
+                value[0, 2] = value[1, 3] = GAIN
+        elif names[-1] == "bias":
+            value = np.array([1, 0, 0, 0]) if "input" in names else np.ones(x.shape)
+        elif names[-1] == "magnitude_ema":
+            value = np.ones(x.shape)
+        return value.astype(np.float32)
+
+    g = jax.tree.map_with_path(drawn, jax.eval_shape(gan.init_g, jax.random.key(0)))
+    return LoadedModel(config, gan, g, np.zeros(4, np.float32), None, None, {"path": "random"})
+
+
+@pytest.fixture(scope="module")
+def start(model):
+    return np.zeros((model.gan.spec.num_ws, 4), np.float32)
+
+
+@pytest.fixture(scope="module")
+def begun(model, start):
+    """Return a drag of one point that has not begun."""
+    return drag.begin(model, start, [HANDLE], [TARGET], rate=0.01)
+
+
+def motion(ws, start):
+    """Return how far (x, y) the Fourier input has moved the picture, in pixels."""
+    return (np.asarray(ws)[0, :2] - start[0, :2]) * GAIN / np.sqrt(4) * SIZE
+
+
+def same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(a), jax.device_get(b))
+
+
+def test_the_picture_moves_as_far_as_its_point_is_dragged(model, start):
+    found = drag.drag_points(model, start, [HANDLE], [TARGET], steps=200, every=20)
+    moved = motion(found.ws, start)
+    assert found.is_done and len(found.path) - 1 < 200
+    assert np.linalg.norm(moved - np.subtract(TARGET, HANDLE)) < 2  # what the network did, whatever was tracked
+    assert np.linalg.norm(found.path[-1, 0] - HANDLE - moved) < 1.5
+    assert found.distances[0] <= 1 and found.distances[0] == np.linalg.norm(found.path[-1, 0] - TARGET)
+    assert (found.ws[drag.SLOTS :] == start[drag.SLOTS :]).all()
+    assert found.frame_steps.tolist() == [*range(0, len(found.path) - 1, 20), len(found.path) - 1]
+    np.testing.assert_array_equal(found.frames[0], drag.pictures.to_pixels(model.synthesize(start[None])[0]))
+    np.testing.assert_allclose(found.image, model.synthesize(found.ws[None])[0], atol=1e-5)
+    assert 0 < found.seconds < 60
+
+
+def test_steps_are_the_same_in_pieces_and_an_earlier_state_can_be_gone_on_from(model, begun):
+    before = jax.device_get(begun)
+    whole, seen = drag.advance(model, begun, 12)
+    first, seen1 = drag.advance(model, begun, 5)
+    kept = jax.device_get(first)
+    second, seen2 = drag.advance(model, first, 7)
+    same(second, whole)
+    same(begun, before)
+    same(first, kept)
+    np.testing.assert_array_equal(np.concatenate([seen1.path, seen2.path[1:]]), seen.path)
+    np.testing.assert_array_equal(seen2.image, seen.image)
+    again, _ = drag.advance(model, first, 7)  # undone and taken again
+    same(again, whole)
+    assert int(whole.step) == 12 and np.any(whole.ws != begun.ws)
+
+
+def test_one_program_serves_other_points_numbers_and_steps(model, start, begun):
+    drag.advance(model, begun, 1)
+    program = drag._program(model.gan)
+    count = program._cache_size()
+    three = [(5, 5), (20, 9), (9, 22)], [(6, 8), (20, 12), (9, 22)]
+    state = drag.begin(model, start + 0.1, *three, rate=0.03, stop=0.5, plus=False, slots=[0, 2], radius=1.2, stay=0.1)
+    state, seen = drag.advance(model, state, 40)  # more than a call of the program takes
+    assert program._cache_size() == count
+    assert seen.path.shape == (41, 3, 2) and int(state.step) == 40
+    change = np.asarray(state.ws) - (start + np.float32(0.1))
+    assert (change[[1, *range(3, len(change))]] == 0).all() and np.abs(change[0]).max() > 0.01
+    np.testing.assert_allclose(change[0], change[2], atol=1e-6)  # W: all that move do so alike
+
+
+def test_other_targets_are_gone_to_without_a_new_start(model, start, begun):
+    state, _ = drag.advance(model, begun, 4)
+    back = drag.retarget(state, [HANDLE])
+    same(back.references, state.references)
+    state, _ = drag.advance(model, back, 100)
+    assert bool(state.is_done) and np.linalg.norm(motion(state.ws, start)) < 2
+    with pytest.raises(ValueError, match="2 targets for 1 points; pass one each"):
+        drag.retarget(state, [HANDLE, TARGET])
+
+
+def test_what_the_mask_keeps_holds_the_picture(model, start):
+    mask = np.zeros((SIZE, SIZE), np.float32)
+    mask[8:17, 10:19] = 1
+    far = {}
+    for keep in (0.0, 1000.0):
+        state = drag.begin(model, start, [HANDLE], [TARGET], mask=mask, keep=keep, rate=0.01)
+        state, _ = drag.advance(model, state, 10)
+        far[keep] = np.linalg.norm(motion(state.ws, start))
+    assert far[0.0] > 1.5 > 4 * far[1000.0]
+
+
+def test_what_is_looked_at_is_the_map_resized_to_the_image():
+    rng = np.random.default_rng(0)
+    features, size = rng.standard_normal((8, 6, 3)).astype(np.float32), (16, 24)
+    rules = supervision.Rules("", size, 2, 2, True)
+    whole = np.asarray(jax.image.resize(features, (*size, 3), "linear", antialias=False))
+    points, shift = np.array([[1, 14], [20, 3], [23, 0]], np.float32), np.array([[0.3, -0.6], [-1, 0], [0.5, 0.5]])
+    got = np.asarray(supervision._at(features, points, np.arange(-2, 3), rules, shift.astype(np.float32)))
+    padded = np.pad(whole, ((4, 4), (4, 4), (0, 0)))  # zeros outside
+    for i, ((x, y), (dx, dy)) in enumerate(zip(points, shift, strict=True)):
+        for row in range(-2, 3):
+            for column in range(-2, 3):
+                u, v = x + column + dx + 4, y + row + dy + 4
+                a, b = int(np.floor(u)), int(np.floor(v))
+                p, q = u - a, v - b
+                corners = padded[b : b + 2, a : a + 2]
+                want = (1 - q) * ((1 - p) * corners[0, 0] + p * corners[0, 1])
+                want += q * ((1 - p) * corners[1, 0] + p * corners[1, 1])
+                np.testing.assert_allclose(got[i, row + 2, column + 2], want, atol=1e-5)
+    mask = rng.random(size).astype(np.float32)
+    change = supervision._change(jnp.asarray(features), jnp.asarray(mask), rules)
+    assert float(change) == pytest.approx(np.abs(whole * mask[..., None]).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "radius", "search"), [(32, 2, 2), (64, 2, 2), (256, 2, 6), (512, 3, 12), (1024, 6, 24)]
+)
+def test_radii_follow_the_size(model, start, size, radius, search):
+    gan = model.gan._replace(
+        spec=model.gan.spec._replace(sample=FrozenDict({"image": (size, size, 3)})),
+        features=lambda g, ws, inputs: ({}, {f"x{n}": jnp.zeros((1, n, n, 2)) for n in (4, size // 2, size)}),
+    )
+    begun = drag.begin(model.replace(gan=gan), start, [(1, 1)], [(9, 9)])
+    assert (float(begun.settings.radius), int(begun.settings.search)) == (radius, search)
+    assert begun.rules.reach >= radius and begun.rules.window >= search
+    assert begun.rules.layer == f"x{size // 2}"
+
+
+INSIDE = "outside the picture; x goes from 0 to 31, y to 31"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"handles": [(3, 32)]}, f"handle 0 is at (3, 32), {INSIDE}"),
+        ({"targets": [(-1, 3)]}, f"target 0 is at (-1, 3), {INSIDE}"),
+        ({"targets": [(float("nan"), 3)]}, f"target 0 is at (nan, 3), {INSIDE}"),
+        ({"handles": [], "targets": []}, "no handles; pass at least one (x, y)"),
+        ({"handles": [(1, 2, 3)]}, "handles of shape [1, 3]; pass one (x, y) per point"),
+        ({"handles": ["here"]}, "handles of shape []; pass one (x, y) per point"),
+        ({"targets": [(1, 2), (3, 4)]}, "1 handles and 2 targets; pass as many of both"),
+        ({"targets": [HANDLE]}, "every target is where its handle is, as (14, 12); move at least one of them"),
+        ({"handles": [HANDLE] * 2, "targets": [TARGET] * 2}, "handle 1 is at (14, 12), as another is; leave one of"),
+        ({"mask": np.ones((32, 16))}, "mask of shape [32, 16]; the picture is [32, 32] (height, width)"),
+        ({"mask": np.full((32, 32), 255)}, "the mask has numbers outside 0 to 1; 1 is what may change"),
+        ({"mask": np.zeros((32, 32))}, "handle 0 at (14, 12) is where the mask is 0, which keeps it; let it change"),
+        ({"layer": "x9"}, "layer='x9' is not known; this model has features, x0, x1, x2, x3"),
+        ({"slots": [9]}, "slots=[9]; this model has style slots 0 to 4"),
+        ({"rate": float("inf")}, "rate=inf must be above 0"),
+        ({"stop": -1.0}, "stop=-1.0 must be a number from 0"),
+        ({"radius": 99}, "radius=99 search=2: the picture's shorter side is 32 pixels"),
+        ({"ws": np.zeros((5, 3))}, "styles of shape (1, 5, 3); this model takes [n, 5, 4]"),
+        ({"steps": 0}, "steps=0 every=0: at least 1 step"),
+    ],
+)
+def test_arguments_that_do_not_fit(model, start, change, message):
+    given = {"ws": start, "handles": [HANDLE], "targets": [TARGET]} | change
+    with pytest.raises(ValueError) as error:
+        drag.drag_points(model, **given)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_rate_that_breaks_the_picture_is_an_error(model, start):
+    state = drag.begin(model, start, [HANDLE], [TARGET], rate=3e38)
+    with pytest.raises(ValueError, match=r"not finite after \d steps at rate=3e\+38: lower it"):
+        drag.advance(model, state, 3)
+
+
+def test_a_mask_of_ones_keeps_nothing_and_a_point_may_hold_its_place(model, start):
+    begun = drag.begin(model, start, [HANDLE, (3, 3)], [TARGET, (3, 3)], mask=np.ones((SIZE, SIZE)))
+    assert not begun.rules.is_masked and begun.is_used.tolist() == [True, True, False, False]
+    many = [(i, i) for i in range(6)]
+    begun = drag.begin(model, start, many, [(9, 9)] * 6)
+    assert len(begun.points) == 8 and float(begun.settings.stop) == 2
+    assert dataclasses.replace(begun, step=begun.step + 1).rules == begun.rules
