@@ -8,7 +8,7 @@ Rows:     a StyleGAN2, as configs/quickstart.py; b without styles, noise, mappin
           Also ac: StyleGAN2 whole, with the loss of c. In b and c the networks are those of StyleGAN without styles,
           whose weights are scaled at run time; the paper strips that too.
 Hardware: 2 CPU cores.
-Expected: not measured yet.
+Expected: rows a, ac and e with two seeds each are in docs/story.md; 12 to 25 minutes a row on one core.
 """
 
 from stylegan_jax.configs import quickstart, r3gan, r3gan_quickstart
