@@ -13,7 +13,7 @@ import numpy as np
 
 from stylegan_jax.base import arrays, images
 from stylegan_jax.sampling import projector, tuner
-from stylegan_jax.studio import commands, pictures, wishes
+from stylegan_jax.studio import commands, drags, pictures, wishes
 from stylegan_jax.studio.sessions import Session
 from stylegan_jax.studio.sources import find_styles, read_label
 from stylegan_jax.studio.worker import Job
@@ -109,11 +109,7 @@ def film(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
         path = session.folder / f"film.{ending}"
         video_file.write(path, each(), fps)
         given = [f"--frames={frames}", f"--fps={fps:g}", f"--out=film.{ending}"]
-        name = studio.words
-        before = ""
-        if model is not studio.model:
-            before = pictures.sample_command(studio, session, keys[0]._replace(model=model), []).rpartition("\n")[0]
-            before, name = before + "\n", commands.TUNED
+        name, before = pictures.model_words(studio, session, model)
         command = before + commands.line("video", name, f"--styles={commands.STYLES}", *given)
         return {**_pack(session, path, ws, command), "frames": total, "seconds": total / fps}
 
@@ -171,9 +167,10 @@ KINDS: dict[str, Callable[[Any, Session, Mapping[str, Any]], Work]] = {
     "tune": tune,
     "film": film,
     "clip": clip,
+    "drag": drags.start,
 }
 """What can be asked for by name."""
-TITLES = {"project": "a projection", "tune": "tuning", "film": "a film", "clip": "a video"}
+TITLES = {"project": "a projection", "tune": "tuning", "film": "a film", "clip": "a video", "drag": "dragging"}
 
 
 def found_files(session: Session) -> dict[str, bytes]:

@@ -97,14 +97,20 @@ def still_words(studio: Studio) -> list[str]:
     return [*studio.words, *["--motion_seed=0"] * (studio.video is not None)]
 
 
+def model_words(studio: Studio, session: Session, model: LoadedModel) -> tuple[Sequence[str], str]:
+    """Return the words that name a model, and the lines that make it before, where it was tuned in this session."""
+    name = studio.words
+    if model is studio.model:
+        return name, ""
+    found = session.steps
+    lines = [commands.project(name, found["steps"], found["plus"], found["label_words"])]
+    lines += [commands.tune(name, found["tune_steps"]), ""]
+    return commands.TUNED, "\n".join(lines)
+
+
 def sample_command(studio: Studio, session: Session, some: Styled, words: Sequence[str]) -> str:
     """Return the lines that draw a picture again."""
-    name, before = studio.words, ""
-    if some.model is not studio.model and session.tuned is not None:
-        found = session.steps
-        before = commands.project(name, found["steps"], found["plus"], found["label_words"]) + "\n"
-        before += commands.tune(name, found["tune_steps"]) + "\n"
-        name = commands.TUNED
+    name, before = model_words(studio, session, some.model)
     own = [f"--styles={commands.STYLES}"] if some.words is None or before else some.words
     if studio.video is not None:
         own = [*own, "--motion_seed=0"]

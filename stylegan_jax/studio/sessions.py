@@ -37,6 +37,7 @@ class Session:
         found: its projection, a `projector.Projection` of one image.
         steps: how it was found, for the command line: {'steps', 'plus', 'label'}.
         tuned: the model that was tuned to it, and `pti` arguments.
+        dragged: (styles float32[l, w], the `sources.Styled` that was dragged) of every drag, for undo and for later.
         directions: by name, `directions.Directions`.
         files: what can be downloaded: name for the page -> file in the folder.
     """
@@ -49,6 +50,7 @@ class Session:
     found: Any = None
     steps: dict[str, Any] = dataclasses.field(default_factory=dict)
     tuned: Any = None
+    dragged: list[Any] = dataclasses.field(default_factory=list)
     directions: dict[str, Any] = dataclasses.field(default_factory=dict)
     files: dict[str, Path] = dataclasses.field(default_factory=dict)
 

@@ -5,7 +5,7 @@ A source is one of
     {"kind": "seed", "seed": 3, "toward": 8, "share": 0.25, "psi": 0.7, "cutoff": 4, "class": 2, "numbers": [0.5, 1]}
     {"kind": "mix", "row": SOURCE, "column": SOURCE, "layers": [0, 1]}
     {"kind": "edit", "of": SOURCE, "moves": [{"set": "sefa", "index": 0, "strength": 2, "layers": [0, 1]}]}
-    {"kind": "found"}, {"kind": "tuned"}
+    {"kind": "found"}, {"kind": "tuned"}, {"kind": "dragged", "index": 0}
 
 of which only 'kind' and 'seed' must be there in a seed. The functions run in the thread that owns the model.
 """
@@ -66,11 +66,16 @@ def find_styles(model: LoadedModel, session: Session, source: Mapping[str, Any],
     """
     if depth > MAX_DEPTH:
         raise BadWish(f"a picture made of pictures is nested more than {MAX_DEPTH} deep; start from a simpler one")
-    kind = wishes.choice(source, "kind", ("seed", "mix", "edit", "found", "tuned"))
+    kind = wishes.choice(source, "kind", ("seed", "mix", "edit", "found", "tuned", "dragged"))
     if kind == "seed":
         return _of_seed(model, source)
     if kind in ("found", "tuned"):
         return _of_picture(model, session, kind)
+    if kind == "dragged":
+        if not session.dragged:
+            raise BadWish("nothing has been dragged yet in this page")
+        ws, before = session.dragged[wishes.whole(source, "index", 0, len(session.dragged) - 1)]
+        return before._replace(ws=ws, words=None)
     if kind == "mix":
         row, column = (find_styles(model, session, wishes.inner(source, n), depth + 1) for n in ("row", "column"))
         layers = wishes.layers(source, "layers", model.gan.spec.num_ws)

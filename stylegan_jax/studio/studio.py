@@ -10,6 +10,7 @@ from typing import Any
 from stylegan_jax.base import shortage
 from stylegan_jax.base.errors import StyleganError, visible
 from stylegan_jax.base.trees import named_leaves
+from stylegan_jax.sampling import drag
 from stylegan_jax.sampling.model import LoadedModel, further_inputs
 from stylegan_jax.sampling.styles import slot_groups
 from stylegan_jax.studio import commands, sources
@@ -143,6 +144,10 @@ class Studio:
         model, spec = self.model, self.model.gan.spec
         one_slot = f"{model.config.arch} has one style for the whole picture, so there are no layers to exchange."
         reasons: dict[str, str] = dict.fromkeys(PAGES, "")
+        try:
+            drag.layers(model)
+        except ValueError as error:
+            reasons["drag"] = str(error)
         if spec.num_ws == 1:
             reasons["mix"] = one_slot
         if model.gan.with_transform is None:

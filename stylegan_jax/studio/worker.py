@@ -79,6 +79,7 @@ class Job:
         preview: a PNG of what it has so far.
         version: goes up with every preview.
         error: one sentence, of a failed one.
+        about: what else the page shows of it on the way, JSON-ready.
         result: what `work` returned.
     """
 
@@ -87,6 +88,7 @@ class Job:
         self.state, self.step, self.steps, self.error = "waiting", 0, 0, ""
         self.losses: list[float] = []
         self.preview, self.version, self.result = b"", 0, None
+        self.about: dict[str, Any] = {}
         self.started, self.ended = 0.0, 0.0
         self._cancelled = threading.Event()
         self._shown = 0.0
@@ -129,6 +131,7 @@ class Job:
             "loss": self.losses[-1] if self.losses else None,
             "preview": self.version,
             "error": self.error,
+            "about": self.about,
             "result": self.result if self.state == "done" else None,
         }
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from stylegan_jax import load_model
 from stylegan_jax.base import images
-from stylegan_jax.sampling import directions, paths
+from stylegan_jax.sampling import directions, drag, paths
 from stylegan_jax.studio.studio import Studio
 from tests import moving
 from tests.studio.conftest import TOKEN, Served
@@ -241,11 +241,33 @@ def test_every_control_has_a_name(browser, served):
     named = "e.labels?.length || e.getAttribute('aria-label') || e.textContent.trim()"
     controls = "document.querySelectorAll('#main input, #main select, #main button, #main canvas')"
     nameless = f"return [...{controls}].filter((e) => !({named})).map((e) => e.outerHTML)"
-    for page in ("explore", "mix", "edit", "film", "layers"):
+    for page in ("explore", "mix", "edit", "drag", "film", "layers"):
         browser.page(page, 0)
         browser.wait(f"document.querySelector('[data-page={page}]').getAttribute('aria-current') === 'page'")
         assert browser.run(nameless) == []
     assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_drag(browser, served, model):
+    browser.open(served, "drag")
+    before = browser.picture()
+    frame = "const r = document.querySelector('#main .print canvas').getBoundingClientRect();"
+    pull = """const mat = document.querySelector('#main .mat');
+        mat.setPointerCapture = mat.hasPointerCapture = () => true;
+        const at = (x, y) => ({clientX: r.left + (x + 0.5) * r.width / 8, clientY: r.top + (y + 0.5) * r.height / 8});
+        for (const [kind, x, y] of [['down', 2, 3], ['move', 5, 3], ['up', 5, 3]])
+          mat.dispatchEvent(new PointerEvent(`pointer${kind}`, {...at(x, y), pointerId: 1, bubbles: true}));"""
+    browser.run(frame + pull)
+    assert browser.run("return document.getElementById('points').value") == "2,3 > 5,3"
+    browser.put("rate", 0.02)
+    browser.put("drag-steps", 10)
+    told = browser.job(lambda: browser.click("#start-drag"))
+    assert told["state"] == "done" and told["result"]["steps"] <= 10, told
+    ws = served.studio.model.map([0], 0, psi=0.7)[0]
+    want = drag.drag_points(model, ws, [(2, 3)], [(5, 3)], steps=told["result"]["steps"], rate=0.02, radius=2.0)
+    assert browser.shows(images.to_pixels(want.image)) and not np.array_equal(browser.picture(), before)
+    browser.drawn(lambda: browser.click("#undo"))
+    assert browser.shows(before)
 
 
 def test_time(browser, tmp_path_factory):

@@ -3,6 +3,7 @@
 import { alive, model, open, takeToken } from "./api.js";
 import { showShelf } from "./bench.js";
 import { el, fail, say } from "./kit.js";
+import * as drag from "./drag.js";
 import * as edit from "./edit.js";
 import * as explore from "./explore.js";
 import * as film from "./film.js";
@@ -18,6 +19,7 @@ const PAGES = [
   ["mix", "Mix", mix],
   ["edit", "Edit", edit],
   ["picture", "Your picture", picture],
+  ["drag", "Drag", drag],
   ["move", "Move", move],
   ["time", "Time", time],
   ["film", "Film", film],
