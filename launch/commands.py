@@ -88,7 +88,7 @@ def wait_until(ready: Callable[[], bool], what: str, poll_seconds: float, wait_h
     deadline = time.monotonic() + wait_hours * 3600
     while not ready():
         if time.monotonic() + poll_seconds > deadline:
-            raise LaunchError(f"{what} took longer than --wait_hours={wait_hours:g}; run the same command to go on")
+            raise LaunchError(f"{what} took longer than --wait_hours={wait_hours:g}; run the same command to continue")
         time.sleep(poll_seconds)
 
 

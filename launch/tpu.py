@@ -193,7 +193,7 @@ class Tpu:
                 failures = 0
                 continue
             if code == REFUSED:
-                raise LaunchError("exit code 2: what was given is wrong, and would be the next time; see above")
+                raise LaunchError("exit code 2: the arguments are wrong, and would fail again; see above")
             copy = code in (NOT_COPIED, COPY_FAILED)
             verb = "ensure" if copy or code in (SSH_FAILED, CREATE_FAILED) else "start"
             failures = failures + 1 if time.monotonic() - began < o.fast_minutes * 60 else 1
@@ -204,7 +204,7 @@ class Tpu:
                     f"above, and ~/.stylegan_jax/log on the workers. If the slice {o.name} exists, it costs"
                 )
             time.sleep(o.poll_seconds)
-        raise LaunchError(f"--max_hours={o.max_hours:g} are over; the training goes on; the same command follows it")
+        raise LaunchError(f"--max_hours={o.max_hours:g} are over; training continues; the same command follows it")
 
     def _attempt(self, verb: str, arguments: Sequence[str], copy: bool) -> int:
         """Copy if asked to, start the training or find it running, follow it; return the exit code."""
@@ -235,7 +235,7 @@ class Tpu:
             self.delete()
         elif state != ABSENT:
             raise LaunchError(
-                f"{self.options.name} is {state}, which is no preemption; delete or start it by hand, then watch again"
+                f"{self.options.name} is {state}, which is not a preemption; delete or start it by hand and watch again"
             )
         self.create()
         return True
@@ -305,7 +305,7 @@ def check(o: argparse.Namespace) -> None:
         family(o.type)
     if o.verb == "watch" and not (o.storage or o.prepare):
         raise LaunchError(
-            f"--storage is missing: a new slice has only what {MOUNTED} brings; give gs://BUCKET or HOST:/EXPORT, or "
+            f"--storage is missing: a new slice has only what {MOUNTED} brings; pass gs://BUCKET or HOST:/EXPORT, or "
             f"mount it yourself with --prepare"
         )
     if o.spot and o.reserved:

@@ -89,7 +89,7 @@ RULES = [  # (changes, what the text must name: key, value, fix)
     ({"train__freeze_mapping": "embedding"}, ["config.train.freeze_mapping is 'embedding'", "did you mean 'embed'?"]),
     ({"log__best_mode": "lowest"}, ["config.log.best_mode is 'lowest'", "min, max"]),
     ({"train__posthoc_ema": (0.05, 0.3)}, ["config.train.posthoc_ema is (0.05, 0.3)", "must be in (0, 0.288]", "EDM2"]),
-    ({"train__posthoc_ema": (0.1, 0.1)}, ["config.train.posthoc_ema is (0.1, 0.1)", "leave it out"]),
+    ({"train__posthoc_ema": (0.1, 0.1)}, ["config.train.posthoc_ema is (0.1, 0.1)", "remove it"]),
     ({"log__average_ticks": -1}, ["config.log.average_ticks is -1", "must not be negative"]),
     # model
     ({"model__remat_from": -1}, ["config.model.remat_from is -1", "must not be negative", "0: none"]),
@@ -367,7 +367,10 @@ NAMES = [  # (changes, what the text must name) for keys whose values are the na
     ({"model__activation": "gelu"}, ["config.model.activation is 'gelu'", "lrelu"]),
     ({"data__source": "npz"}, ["config.data.source is 'npz'", "memory"]),
     ({"data__resize_filter": "cubic"}, ["config.data.resize_filter is 'cubic'", "lanczos"]),
-    ({"loss__d_reg": "r1+r3"}, ["config.loss.d_reg is 'r1+r3'; 'r3' is no penalty", "join several by +, as 'r1+r2'"]),
+    (
+        {"loss__d_reg": "r1+r3"},
+        ["config.loss.d_reg is 'r1+r3'; 'r3' is not a penalty", "join several by +, as 'r1+r2'"],
+    ),
     ({"log__trackers": ("tensorboard", "wand")}, ["config.log.trackers is ('tensorboard', 'wand')", "mean 'wandb'"]),
     ({"loss__adversarial": "logistics"}, ["config.loss.adversarial is 'logistics'", "did you mean 'logistic'?"]),
 ]
@@ -476,7 +479,7 @@ R3GAN |= {"model__r3gan": STAGES}
         ({"schedule__end_kimg": 5.0, "schedule__start_kimg": 6.0, "schedule__g_lr": 0.1}, "must end after it starts"),
         ({"schedule__end_kimg": 5.0}, "the ends that are set are none; set end_kimg and at least one of g_lr"),
         ({"schedule__g_lr": 0.1}, r"end_kimg is 0 and the ends that are set are \['g_lr'\]"),
-        ({"schedule__g_lr": 0.0, "schedule__end_kimg": 5.0}, "must be above 0, or -1 for a rate that stays"),
+        ({"schedule__g_lr": 0.0, "schedule__end_kimg": 5.0}, "must be above 0, or -1 for a constant rate"),
         ({"schedule__beta2": -0.5, "schedule__end_kimg": 5.0}, "must be at least 0, or -1"),
         ({"schedule__augment_p": 0.5, "schedule__end_kimg": 5.0}, "only the strength of mode 'fixed' is scheduled"),
         (

@@ -49,7 +49,7 @@ def policies(config: DiffAugmentConfig) -> tuple[str, ...]:
     for name in chosen:
         if name not in POLICIES:
             raise ConfigError(
-                f"config.augment.diffaugment.policy is {config.policy!r}; {name!r} is no policy; "
+                f"config.augment.diffaugment.policy is {config.policy!r}; {name!r} is not a policy; "
                 f"{suggest(name, POLICIES)}; separate several by commas"
             )
     return tuple(name for name in POLICIES if name in chosen)

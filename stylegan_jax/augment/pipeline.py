@@ -51,7 +51,7 @@ def framewise(apply: Callable[[Any, jax.Array], jax.Array]) -> Callable[[Any, ja
 
     def both(params: Any, images: jax.Array) -> jax.Array:
         if images.ndim not in (4, 5):
-            raise ValueError(f"images have shape {images.shape}; give [n, h, w, c], or clips [n, t, h, w, c]")
+            raise ValueError(f"images have shape {images.shape}; pass [n, h, w, c], or clips [n, t, h, w, c]")
         dtype = jnp.promote_types(images.dtype, jnp.float32)
         flat = images.reshape(-1, *images.shape[-3:]).astype(dtype)
         frames = images.shape[1] if images.ndim == 5 else 1

@@ -96,7 +96,7 @@ class _Arrays:
 
     def __init__(self, path: str | Path):
         if not os.path.isfile(path):
-            raise ValueError("it is no regular file" if os.path.exists(path) else "no such file")
+            raise ValueError("it is not a regular file" if os.path.exists(path) else "no such file")
         self._file = open(path, "rb")  # noqa: SIM115, closed by __exit__
         try:
             start = self._file.read(len(_NPY))

@@ -1,4 +1,4 @@
-"""The keys of `config.augment`: what happens to images before the discriminator (`fields` has all others)."""
+"""The keys of `config.augment`: augmentation of images before the discriminator (`fields` has all others)."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ class ApaConfig:
     """Adaptive pseudo augmentation (Jiang et al. 2021): the discriminator is told that some fakes are real."""
 
     mode: str = field(
-        "none", "none; fixed: probability p; apa: p is steered as in mode 'ada'", choices=("none", "fixed", "apa")
+        "none", "none; fixed: probability p; apa: p is adjusted as in mode 'ada'", choices=("none", "fixed", "apa")
     )
     p: float = field(0.0, "probability that a real is replaced by a fake; mode 'apa' starts from it", least=0)
-    p_max: float = field(0.9, "ceiling of p; at 1 there would be no real left to steer by", above=0, below=1)
-    target: float = field(0.6, "of mean(sign(D(real))), over true reals, which p is steered to", above=-1, below=1)
-    interval: int = field(4, "iterations between two moves of p", above=0)
+    p_max: float = field(0.9, "upper limit of p; at 1 there would be no reals left to adjust it by", above=0, below=1)
+    target: float = field(0.6, "of mean(sign(D(real))), over true reals, to which p is adjusted", above=-1, below=1)
+    interval: int = field(4, "iterations between two updates of p", above=0)
     kimg: float = field(500.0, "kimg in which p can go from 0 to 1", above=0)
 
 
@@ -76,15 +76,15 @@ class ApaConfig:
 class AugmentConfig:
     """What happens to reals and fakes before the discriminator (StyleGAN2-ADA)."""
 
-    mode: str = field("none", "none; fixed: strength p; ada: p is steered (ADA §3.3)", choices=("none", "fixed", "ada"))
+    mode: str = field("none", "none; fixed: strength p; ada: adaptive p (ADA §3.3)", choices=("none", "fixed", "ada"))
     method: str = field("ada", "ada: the pipe below; diffaugment", choices=("ada", "diffaugment"))
     pipe: str = field("bgc", "operations of method 'ada', as blit, geom, bg, bgc, bgcfnc: a name in augment.PIPES")
     p: float = field(0.0, "strength, the probability of each operation; mode 'ada' starts from it")
     p_max: float = field(
-        1.0, "ceiling of the steered p, from where all operations act always (official code: none)", above=0
+        1.0, "upper limit of the adaptive p; at 1 all operations are always applied (official code: none)", above=0
     )
-    target: float = field(0.6, "of mean(sign(D(real))), which p is steered to")
-    interval: int = field(4, "iterations between two moves of p", above=0)
+    target: float = field(0.6, "of mean(sign(D(real))), to which p is adjusted")
+    interval: int = field(4, "iterations between two updates of p", above=0)
     kimg: float = field(500.0, "kimg in which p can go from 0 to 1 (100 when fine-tuning)", above=0)
     ops: AugmentOps = field(AugmentOps(), "multiplier of p per operation")
     strength: AugmentStrength = field(AugmentStrength(), "distributions of the operations")

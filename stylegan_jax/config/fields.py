@@ -47,7 +47,7 @@ class ModelConfig:
     mapping_embed_dim: int = field(0, "size of the embedded label; 0: w_dim", least=0)
     mapping_layer_dim: int = field(0, "size of the hidden mapping layers; 0: w_dim", least=0)
     channel_base: int = field(32768, "channels(r) = min(channel_base // r, channel_max)", least=1)
-    channel_max: int = field(512, "most channels of a layer", least=1)
+    channel_max: int = field(512, "largest number of channels of a layer", least=1)
     g_arch: str = field("skip", "generator layout (SG2 fig. 7)", choices=("skip", "resnet", "orig"))
     d_arch: str = field(
         "resnet",
@@ -70,7 +70,7 @@ class ModelConfig:
     )
     num_lowp_res: int = field(4, "how many of the highest resolutions use compute_dtype", least=0)
     remat_from: int = field(
-        0, "heights from this on are computed twice rather than stored, for less memory; 0: none", least=0
+        0, "activations at this height and above are recomputed, not stored, to save memory; 0: none", least=0
     )
     d_mapping_layers: int = field(8, "layers that map the label inside the discriminator", least=0)
     d_mapping_lr_mult: float = field(0.01, "learning-rate multiplier of these layers", above=0)
@@ -129,7 +129,7 @@ class DataConfig:
     xflip: bool = field(False, "add the copy of every image that is mirrored left to right")
     yflip: bool = field(False, "add the copy that is mirrored top to bottom; with xflip also that of both: four in all")
     subset: int = field(
-        0, "train on so many images, chosen at random (a larger subset contains the smaller); 0: all", least=0
+        0, "train on this many images, chosen at random (a larger subset contains the smaller); 0: all", least=0
     )
     subset_seed: int = field(0, "which images data.subset chooses")
     on_bad_image: str = field(
@@ -144,7 +144,7 @@ class DataConfig:
         choices=("auto", "off", "host", "device"),
     )
     cache_limit_mb: int = field(
-        2048, "MiB of decoded images that cache='auto' keeps; as many of pictures that source 'tiles' keeps", least=0
+        2048, "MiB of decoded images that cache='auto' keeps, and of pictures that source 'tiles' keeps", least=0
     )
     workers: int = field(2, "decoding threads of the tf.data pipeline", above=0)
     fps: float = field(25.0, "data.source='video': frames per second, of previews and of what is drawn", above=0)
@@ -156,7 +156,7 @@ class DataConfig:
     tile_step: int = field(1, "data.source='tiles': pixels between the places that tiles are cut from", above=0)
     tile_contrast: float = field(
         0.0,
-        "data.source='tiles': leave out tiles whose brightness has a smaller standard deviation, of 255; 0: none",
+        "data.source='tiles': skip tiles whose brightness has a smaller standard deviation, of 255; 0: none",
         least=0,
     )
     synthetic_images: int = field(1024, "data.source='synthetic': how many", above=0)
@@ -177,7 +177,7 @@ class LossConfig:
         choices=("mean", "sum"),
     )
     adv_batch: int = field(
-        0, "adv_reduction='sum': of so many examples, published those of a device: batch / devices", least=0
+        0, "adv_reduction='sum': number of examples summed; published: those of a device, batch / devices", least=0
     )
     guidance_weight: float = field(0.0, "weight of a frozen classifier's cross entropy in G's loss; 0: none", least=0)
     guidance: str = field(
@@ -207,7 +207,7 @@ class LossConfig:
     g_reg_interval: int = field(4, "iterations between path-length regularisations (lazy)", least=0)
     d_reg_whole: bool = field(
         False,
-        "a lazy penalty's step moves Adam's moments of all parameters, D's last bias included, as published StyleGAN-V",
+        "a lazy penalty's step updates all of Adam's moments, D's last bias included, as published StyleGAN-V",
     )
     pl_start_kimg: float = field(0.0, "path length is off before this many kimg", least=0)
     style_mixing_prob: float = field(0.9, "probability of two latents per batch", least=0, most=1)
@@ -236,7 +236,7 @@ class TrainConfig:
     ema_rampup: float = field(0.0, "half-life is at most this times the images shown so far; 0: no ramp", least=0)
     posthoc_ema: tuple[float, ...] = field(
         (),
-        "relative widths of averages to store, of which tools.average makes one of any width afterwards (EDM2 §3): "
+        "relative widths of averages to store, from which tools.average makes one of any width afterwards (EDM2 §3): "
         "(0.05, 0.1) are recommended; (): none",
         above=0,
         most=0.288,
@@ -246,7 +246,7 @@ class TrainConfig:
     )
     w_avg_phases: str = field(
         "d",
-        "whose fakes move the w average: d, the discriminator's; both, the generator's too (SG2-ADA, StyleGAN-V)",
+        "whose fakes update the w average: d, the discriminator's; both, the generator's too (SG2-ADA, StyleGAN-V)",
         choices=("d", "both"),
     )
     init_from: str = field(
@@ -270,11 +270,11 @@ class TrainConfig:
     max_rollbacks: int = field(3, "on_nan='rollback': halt after this many in one run", least=0)
     early_stop_kimg: float = field(0.0, "stop once log.keep_best has not improved for this many kimg; 0: off", least=0)
     freeze_d: int = field(
-        0, "Freeze-D: first so many discriminator layers, counted from the image, are not trained; 0: none", least=0
+        0, "Freeze-D: how many of the discriminator's first layers, from the image, are not trained; 0: none", least=0
     )
     freeze_mapping: str = field(
         "none",
-        "what of the mapping network is not trained: none, embed (the label embedding), all",
+        "part of the mapping network that is not trained: none, embed (the label embedding), all",
         choices=("none", "embed", "all"),
     )
     freeze_g: str = field(
@@ -286,9 +286,9 @@ class TrainConfig:
     reload_stem: bool = field(
         False,
         "take the stem (without the Fourier input) and w_avg from train.init_from at every resume too, as published, "
-        "so that a stem that was trained on arrives; False: a resume goes on bit for bit",
+        "so that a stem trained further is used; False: a resume continues bit for bit",
     )
-    num_devices: int = field(0, "0: all; else the first so many", least=0)
+    num_devices: int = field(0, "number of devices to use; 0: all", least=0)
     compilation_cache: str = field(
         "auto", "folder of compiled programs; auto: in the user's cache folder; off", is_path=True
     )
@@ -300,8 +300,8 @@ class ScheduleConfig:
 
     STAYS: ClassVar[float] = -1.0
 
-    start_kimg: float = field(0.0, "kimg from which they move", least=0)
-    end_kimg: float = field(0.0, "kimg from which they stay at their ends; 0: no schedule", least=0)
+    start_kimg: float = field(0.0, "kimg at which they start to change", least=0)
+    end_kimg: float = field(0.0, "kimg at which they reach their ends; 0: no schedule", least=0)
     g_lr: float = field(STAYS, "end of train.g_lr")
     d_lr: float = field(STAYS, "end of train.d_lr")
     beta2: float = field(STAYS, "end of train.beta2", below=1)
@@ -314,14 +314,14 @@ class ScheduleConfig:
 class GrowingConfig:
     """Progressive growing (PG §2; values of SG1): needs model.grows."""
 
-    start: int = field(0, "image height to begin with, as 8; 0: no growing")
+    start: int = field(0, "first image height, such as 8; 0: no growing")
     train_kimg: float = field(600.0, "kimg per height before the next is faded in")
-    fade_kimg: float = field(600.0, "kimg over which it is")
+    fade_kimg: float = field(600.0, "kimg over which it is faded in")
     batch_sizes: tuple[int, ...] = field(
-        (), "one for each height below the last, whose is train.batch_size; (): that everywhere", above=0
+        (), "one for each height below the last, which has train.batch_size; (): that everywhere", above=0
     )
     learning_rates: tuple[float, ...] = field((), "the same, of both networks; (): train.g_lr and d_lr", above=0)
-    reset_moments: bool = field(True, "Adam starts anew when a fade begins and when it is over, as in the original")
+    reset_moments: bool = field(True, "reset Adam when a fade begins and when it is over, as in the original")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -349,7 +349,7 @@ class DistributedConfig:
     num_processes: int = field(0, "elsewhere: how many processes")
     process_id: int = field(-1, "elsewhere: number of this process, from 0")
     start_timeout_s: int = field(300, "seconds to wait for all processes at the start", above=0)
-    heartbeat_s: int = field(100, "a process silent for so many seconds ends the run on all", above=0)
+    heartbeat_s: int = field(100, "a process that is silent for this many seconds ends the run on all", above=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -360,7 +360,7 @@ class LogConfig:
     grid_ticks: int = field(50, "ticks between image grids", above=0)
     checkpoint_ticks: int = field(50, "ticks between checkpoints", above=0)
     average_ticks: int = field(
-        0, "ticks between snapshots of train.posthoc_ema, which all stay; 0: such that a run has about 64", least=0
+        0, "ticks between snapshots of train.posthoc_ema, all of which are kept; 0: about 64 in a run", least=0
     )
     keep_latest: int = field(2, "newest checkpoints kept", above=0)
     keep_every_kimg: float = field(0.0, "also keep one checkpoint per this many kimg; 0: no", least=0)
@@ -388,7 +388,7 @@ class EvalConfig:
     ticks: int = field(50, "ticks between evaluations", above=0)
     num_images: int = field(
         0,
-        "evaluate so many images or clips instead of the metric's number, under another name; 0: the metric's",
+        "evaluate this many images or clips instead of the metric's number, under another name; 0: the metric's",
         least=0,
     )
     features: str = field("", "other feature networks, separated by commas, under another name; '': the definitions'")
@@ -409,9 +409,9 @@ class ExperimentConfig:
     model: ModelConfig = field(ModelConfig(), "architecture of both networks")
     data: DataConfig = field(DataConfig(), "where images come from")
     loss: LossConfig = field(LossConfig(), "adversarial loss and regularisers")
-    augment: AugmentConfig = field(AugmentConfig(), "what happens to images before the discriminator")
+    augment: AugmentConfig = field(AugmentConfig(), "augmentation of images before the discriminator")
     train: TrainConfig = field(TrainConfig(), "length, optimisers and averages")
-    schedule: ScheduleConfig = field(ScheduleConfig(), "where rates end that move")
+    schedule: ScheduleConfig = field(ScheduleConfig(), "end values of scheduled rates")
     growing: GrowingConfig = field(GrowingConfig(), "progressive growing")
     mesh: MeshConfig = field(MeshConfig(), "how devices share the work")
     distributed: DistributedConfig = field(DistributedConfig(), "the processes of a run on many hosts")

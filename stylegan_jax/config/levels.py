@@ -137,7 +137,7 @@ def check_growing(config: ExperimentConfig) -> None:
     if g.start not in known:
         raise ConfigError(
             f"config.growing.start is {g.start}; the way to height {height} (config.model.resolution) begins at one of "
-            f"{known}; 0 is no growing"
+            f"{known}; 0: no growing"
         )
     if not config.model.grows:
         raise ConfigError(
@@ -163,7 +163,7 @@ def check_growing(config: ExperimentConfig) -> None:
         table = getattr(g, key)
         if table and len(table) != len(below):
             raise ConfigError(
-                f"config.growing.{key} is {table}, {len(table)} entries; give one for each height below {height}: "
+                f"config.growing.{key} is {table}, {len(table)} entries; set one for each height below {height}: "
                 f"{below}; () is config.train's everywhere"
             )
     needed = len(below) * (g.train_kimg + g.fade_kimg)

@@ -138,7 +138,7 @@ def _check_options(config: ExperimentConfig) -> None:
             "both (StyleGAN3-R: 10 pixels over 200 kimg), or both to 0"
         )
     if len(set(t.posthoc_ema)) < len(t.posthoc_ema):
-        raise ConfigError(f"config.train.posthoc_ema is {t.posthoc_ema}; a width twice tells nothing new: leave it out")
+        raise ConfigError(f"config.train.posthoc_ema is {t.posthoc_ema}; a repeated width is of no use: remove it")
     if t.early_stop_kimg and not config.log.keep_best:
         raise ConfigError(
             f"config.train.early_stop_kimg is {t.early_stop_kimg} without config.log.keep_best; name the value that "
@@ -172,7 +172,7 @@ def _check_schedule(config: ExperimentConfig) -> None:
         if not ends[key] >= 0 or (key in ("g_lr", "d_lr") and ends[key] == 0):
             raise ConfigError(
                 f"config.schedule.{key} is {ends[key]}; it must be {'above' if key.endswith('lr') else 'at least'} 0, "
-                "or -1 for a rate that stays"
+                "or -1 for a constant rate"
             )
     if bool(schedule.end_kimg) != bool(moving):
         raise ConfigError(

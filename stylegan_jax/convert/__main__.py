@@ -115,7 +115,7 @@ def _summary(
     width = max(len(key) for key, _ in rows)
     notes = [f"note: {provenance['note']}"] if provenance.get("note") else []
     if provenance.get("dropped"):
-        notes += [f"note: left out beside the networks: {', '.join(map(printable, provenance['dropped']))}"]
+        notes += [f"note: dropped besides the networks: {', '.join(map(printable, provenance['dropped']))}"]
     return [visible(line) for line in [f"{key:<{width}}  {value}" for key, value in rows] + notes] + ["", LICENCE_NOTE]
 
 

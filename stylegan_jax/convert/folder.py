@@ -223,7 +223,7 @@ def check_replaceable(
     """
     target = Path(os.path.abspath(path))
     if target.exists() and not _replaceable(target, overwrite, ours):
-        hint = " and is no folder that this tool wrote;" if overwrite else "; pass --overwrite (overwrite=True), or"
+        hint = " and is not a folder that this tool wrote;" if overwrite else "; pass --overwrite (overwrite=True), or"
         raise BadCheckpointError(path, f"exists already{hint} choose another name")
 
 

@@ -222,7 +222,7 @@ def _renamed(name: str, net: OfficialNet, kind: str, arch: str) -> OfficialNet:
     elif name != "D" and rosinality.is_generator(net.tensors):
         net = rosinality.generator(net)
     elif name == "D" and not any(key.startswith("b4.") for key in net.tensors):
-        raise BadCheckpointError("", f"it is no discriminator of {arch}")
+        raise BadCheckpointError("", f"it is not a discriminator of {arch}")
     elif kind == "state" and arch != "stylegan_v":
         net = rosinality.official_state(net)
     return dataclasses.replace(net, is_renamed=True)

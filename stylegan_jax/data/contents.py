@@ -74,9 +74,9 @@ class Contents:
         """Return a line for each kind of thing that was left out."""
         lines = []
         if self.hidden:
-            lines.append(f"left out: {_count(self.hidden)} below hidden and system folders ({_most(self.hidden)})")
+            lines.append(f"skipped: {_count(self.hidden)} below hidden and system folders ({_most(self.hidden)})")
         if self.others:
-            lines.append(f"left out: {_count(self.others)} of other kinds than images ({_most(self.others)})")
+            lines.append(f"skipped: {_count(self.others)} of other kinds than images ({_most(self.others)})")
         if self.repeated:
             names = ", ".join(printable(name) for name in self.repeated[:_SHOWN])
             more = f" and {len(self.repeated) - _SHOWN} more" if len(self.repeated) > _SHOWN else ""

@@ -53,7 +53,7 @@ def bad_images_error(
     return DataError(
         f"{where}: {len(bad)} of {total} images cannot be used:\n" + "\n".join(lines) + "\n"
         f"{rule}. Repair or remove these, convert them with python -m "
-        "stylegan_jax.data.prepare, or leave them out with --config.data.on_bad_image=skip"
+        "stylegan_jax.data.prepare, or skip them with --config.data.on_bad_image=skip"
     )
 
 
@@ -67,9 +67,9 @@ def wrong_kind(path: str) -> str:
 def missing_path_error(path: str, kind: str, option: str = "config.data.path") -> DataError:
     """Return the error for a path that does not exist, with the nearest existing name beside it."""
     if not path:
-        return DataError(f"{option} is empty; give the {kind}")
+        return DataError(f"{option} is empty; pass the {kind}")
     if ordinary.is_url(path):
-        return DataError(f"{option} is {path!r}, a web address; download the data, and give the path of the {kind}")
+        return DataError(f"{option} is {path!r}, a web address; download the data, and pass the path of the {kind}")
     folder, name = os.path.split(os.path.abspath(path))
     while folder and not os.path.isdir(folder):
         folder, name = os.path.split(folder)
@@ -88,7 +88,7 @@ _OPTIONS = {
     r"set --config\.model\.img_channels=\d+ or convert": "convert",
     r", or set config\.model\.base_size and config\.model\.resolution to theirs": "",
     r", or (train without labels|leave them out with): (?=--labels)": ", or use ",
-    r", or leave them out with --config\.data\.on_bad_image=skip": "",
+    r", or skip them with --config\.data\.on_bad_image=skip": "",
 }
 """What errors of the data say to someone who trains, and what stands for it in a command without a configuration."""
 

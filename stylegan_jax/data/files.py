@@ -187,7 +187,7 @@ class FileSource:
         self._skipped = sorted(self._skipped + bad)
         name, why = bad[0]
         where = printable(self._files.where)
-        log.warning("%s: %d bad images left out, such as %s: %s", where, len(bad), printable(name), why)
+        log.warning("%s: %d bad images skipped, such as %s: %s", where, len(bad), printable(name), why)
 
     def drop(self, bad: Sequence[tuple[int, BadImage]]) -> np.ndarray:
         """Leave out images by index, by policy; returns the indices that stay, int64[m]."""

@@ -198,7 +198,7 @@ def read_image(data: bytes, *, depth: int = 16, max_pixels: int = MAX_PIXELS) ->
         if bare == data:
             raise
         image, data = _load(bare, max_pixels), bare
-        aside.append("unreadable text or profile left aside")
+        aside.append("unreadable text or profile ignored")
     return _finish(image, data, aside, depth, max_pixels)
 
 
@@ -225,7 +225,7 @@ def _finish(image: ImageFile.ImageFile, data: bytes, changes: list[str], depth: 
         made, brightest = _eight_bits(image, data, depth, max_pixels, changes)
     turn = _orientation(image)
     if turn is None:
-        changes.append("damaged EXIF left aside")
+        changes.append("damaged EXIF ignored")
     elif turn in _TURNS:
         changes.append("turned upright by EXIF")
         made = made.transpose(_TURNS[turn])

@@ -93,7 +93,7 @@ def _of_subfolders(files: Labelled) -> LabelTable:
     beside = {name[len(folder) :].split("/")[0] for name in files.contents.folders if name.startswith(folder)}
     if empty := sorted(beside - {"", *classes}):
         shown = ", ".join(map(printable, empty[:SHOWN])) + " …" * (len(empty) > SHOWN)
-        lines.append(f"folders without an image are no classes: {shown}")
+        lines.append(f"folders without an image are not classes: {shown}")
     return LabelTable(dict(numbers), tuple(classes), files.where, tuple(lines))
 
 
@@ -115,7 +115,7 @@ def _of_file(files: Labelled, wanted: str) -> LabelTable:
         if not _is_null(content) or not nested:
             if wanted == "auto" and _is_null(content):
                 return LabelTable()
-            left = tuple(f"{printable(folder)}{JSON_NAME} is left aside" for folder, _ in nested[:_MOST_FILES])
+            left = tuple(f"{printable(folder)}{JSON_NAME} is ignored" for folder, _ in nested[:_MOST_FILES])
             return _read(files, "", content, left)
     having = [(folder, content) for folder, content in _contents(files, nested) if _may_have_labels(content)]
     if len(having) == 1:
@@ -150,7 +150,7 @@ def _read(files: Labelled, folder: str, content: bytes, notes: tuple[str, ...]) 
     if len(unused) == len(table) and images:
         raise missing_labels_error(where, files.contents.names, len(images), next(iter(table), ""))
     if unused:
-        notes += (f"{len(unused)} labels are of no image of the set, such as {printable(unused[0])}",)
+        notes += (f"{len(unused)} labels belong to no image of the set, such as {printable(unused[0])}",)
     return LabelTable({n: table[n] for n in files.contents.names if n in table}, tuple(names), where, notes)
 
 

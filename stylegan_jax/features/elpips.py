@@ -245,6 +245,6 @@ def convert(convolutions: Params, heads: Tensors) -> Params:
     for name, shape in head_shapes().items():
         weight = np.asarray(heads[name], np.float32).reshape(math.prod(shape))
         if (weight < 0).any():
-            raise FeatureError(f"{name} has negative weights, so these are no weights of E-LPIPS")
+            raise FeatureError(f"{name} has negative weights, so these are not weights of E-LPIPS")
         params[name.partition(".")[0]] = {"weight": weight}
     return params

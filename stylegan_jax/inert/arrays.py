@@ -97,7 +97,7 @@ def array_shape(shape: Any) -> tuple[int, ...]:
     if type(shape) not in (tuple, list) or len(shape) > 8:
         raise RefusedError("an array shape that is not a short tuple")
     if not all(type(s) is int and 0 <= s < 1 << 40 for s in shape):
-        raise RefusedError("an array shape with a size that is no count")
+        raise RefusedError("an array shape with a size that is not a count")
     return tuple(shape)
 
 

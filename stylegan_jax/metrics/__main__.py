@@ -73,7 +73,7 @@ def add_options(p: argparse._ActionsContainer) -> None:
     )
     p.add_argument("--seed", type=int, default=0, help="of latents, labels and subsets (default: 0)")
     p.add_argument("--batch", type=int, default=16, help="images, or frames of clips, per device (default: 16)")
-    p.add_argument("--num_devices", type=int, default=0, help="use the first so many devices (default: all)")
+    p.add_argument("--num_devices", type=int, default=0, help="use only the first N devices (default: all)")
     text = (
         "folder of real statistics and unfinished passes, or 'off' (default: $STYLEGAN_JAX_METRICS_CACHE or ~/.cache)"
     )
@@ -214,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if out is not None:
                     print(json.dumps(row, allow_nan=False), file=out, flush=True)
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from where its pass was stored", file=sys.stderr)
+        print("interrupted: the same command continues from the stored pass", file=sys.stderr)
         return 130
     except Exception as error:
         told = shortage.explain(error, f"lower --batch={args.batch} or --num_images", args.out)

@@ -119,12 +119,14 @@ def make_generator(
         raise MetricError(f"the model has labels of length {dim}, which are drawn from a data set; pass --data")
     if dim and labels is not None and labels.info().label_dim != dim:
         raise MetricError(
-            f"the model has labels of length {dim}, {labels.info().name} of length {labels.info().label_dim}; give the "
+            f"the model has labels of length {dim}, {labels.info().name} of length {labels.info().label_dim}; pass the "
             "data set it was trained on, and --labels=file or subfolders if its labels were not read"
         )
     if classes == UNIFORM and (labels is None or labels.info().label_kind != "classes"):
         kind = "no labels" if labels is None else f"{labels.info().label_kind} as labels"
-        raise MetricError(f"--classes={classes} and the model has {kind}; it is for models of classes: leave it out")
+        raise MetricError(
+            f"--classes={classes} and the model has {kind}; it needs a class-conditional model: leave it out"
+        )
     is_lowp = precision.low_dtype(config) is not None
     exact = models.build(dataclasses.replace(config, compute_dtype="float32")) if is_lowp else gan
     videos = None if labels is None or gan.draw_at is None else videos_of(labels)

@@ -310,7 +310,7 @@ def compose(gan: Gan, model: ModelConfig, backbones: Mapping[str, Backbone] = BA
     for name in own.backbones:
         if name not in backbones:
             raise ConfigError(
-                f"config.model.projected.backbones is {own.backbones}; {name!r} is no such network; known: "
+                f"config.model.projected.backbones is {own.backbones}; {name!r} is not one of them; known: "
                 f"{', '.join(backbones)}"
             )
     if len(gan.spec.sample["image"]) != 3:

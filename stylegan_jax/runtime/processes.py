@@ -26,7 +26,7 @@ T = TypeVar("T")
 _LOST = ("gloo", "connection", "heartbeat", "coordination service", "unavailable", "deadline")
 """Words of the errors that collectives end with when a process is gone."""
 _GONE = "another process of this run is gone or cannot be reached"
-_RESUME = "the last checkpoint is kept: run the same command on every host to go on from it"
+_RESUME = "the last checkpoint is kept: run the same command on every host to continue from it"
 
 
 class LostProcessError(StyleganError):

@@ -119,7 +119,7 @@ def load_exported(path: str | os.PathLike[str], platform: str = "") -> ExportedM
             programs[name] = export.deserialize(bytearray(data))
             unsafe = foreign_calls(programs[name].mlir_module())
         except Exception as error:  # whatever its parsers raise
-            raise ConfigError(f"{where}: {name}.{platform}.bin is no program that JAX reads ({error})") from error
+            raise ConfigError(f"{where}: {name}.{platform}.bin is not a program that JAX can read ({error})") from error
         if unsafe:
             raise ConfigError(
                 f"{where}: {name}.{platform}.bin calls what no program of ours calls, and was not compiled: "

@@ -360,7 +360,7 @@ def check_styles_draw(spec: models.GanSpec) -> None:
     """Raise ValueError where styles alone do not say what is drawn, as for a model of videos."""
     if further := further_inputs(spec):
         raise ValueError(
-            f"this model draws {', '.join(further)} besides styles; of a model of videos pass "
+            f"this model draws {', '.join(further)} besides styles; for a video model pass "
             "model.still(time, motion_seed, label), whose images are its frames"
         )
 
@@ -397,7 +397,7 @@ def synthesis_inputs(inputs: Inputs | None, spec: models.GanSpec, n: int) -> Inp
             what = f"inputs have {name} of shape {found[name].shape}" if name in found else f"inputs lack {name}"
             raise ValueError(f"{what}, which {n} images need as {[n, *spec.inputs[name]]}; see LoadedModel.draw_inputs")
     if "times" in found and not (found["times"] >= 0).all():
-        raise ValueError(f"inputs have the time {found['times'].min():g}; times are frames from 0 on")
+        raise ValueError(f"inputs have the time {found['times'].min():g}; times are frames, starting at 0")
     return {name: found[name] for name in spec.inputs if name in found}
 
 

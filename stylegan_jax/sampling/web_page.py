@@ -97,5 +97,5 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
     info = archive.getmember(name)
     file = archive.extractfile(info)
     if file is None or info.size > MAX_BYTES:
-        raise KeyError(f"{name} is no file of at most {MAX_BYTES} bytes")
+        raise KeyError(f"{name} is not a file of at most {MAX_BYTES} bytes")
     return file.read(info.size)

@@ -182,7 +182,7 @@ class Api:
         def draw(check: Check) -> bytes:
             found = work(check)
             if not isinstance(found, Picture):
-                raise BadWish(f"{asked['kind']} is no picture; there is nothing to download")
+                raise BadWish(f"{asked['kind']} is not a picture; there is nothing to download")
             return pictures.as_zip(found, jobs.found_files(session), {"kind": asked["kind"], "wish": asked["wish"]})
 
         count = wishes.whole(asked, "number", 0, 2**53, 0)
@@ -323,5 +323,5 @@ async def read_json(request: Request) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise BadWish("the body of the request is no JSON object")
+        raise BadWish("the body of the request is not a JSON object")
     return found

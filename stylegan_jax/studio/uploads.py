@@ -86,7 +86,7 @@ def read_directions(session: Session, data: bytes, w_dim: int) -> directions.Dir
         BadWish: it has none for this model.
     """
     if not data.startswith((b"PK", b"\x93NUMPY")):
-        raise BadWish("the file is no .npz or .npy file; pass directions.npz, as the command edit writes it")
+        raise BadWish("the file is not an .npz or .npy file; pass directions.npz, as the command edit writes it")
     path = session.folder / ("directions.npz" if data.startswith(b"PK") else "directions.npy")
     path.write_bytes(data)
     try:

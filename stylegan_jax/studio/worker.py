@@ -20,12 +20,12 @@ from stylegan_jax.base.errors import StyleganError
 
 PREVIEW_SECONDS = 0.7
 """Between two previews of a job: drawing one costs time, too."""
-NEWER = "a newer wish has come"
+NEWER = "a newer request has arrived"
 KEPT_JOBS = 64
 """Finished jobs that can still be asked about."""
 
 Check = Callable[[], None]
-"""Raises `Stale` once a newer wish has come."""
+"""Raises `Stale` once a newer request has arrived."""
 
 
 class Stale(StyleganError):

@@ -51,7 +51,7 @@ def missing_recipe(argv: list[str]) -> str:
     from stylegan_jax.config import suggest
 
     stem = os.path.basename(named[-1]).removesuffix(".py")
-    return f"there is no recipe {named[-1]}; {suggest(stem, bundled.recipes())}, or pass the path of a file of yours"
+    return f"there is no recipe {named[-1]}; {suggest(stem, bundled.recipes())}, or pass the path of your own file"
 
 
 def keep_freed_memory() -> None:

@@ -30,7 +30,7 @@ COMMANDS = {
     "sample": Command("stylegan_jax.tools.sample", "draw images, or a whole data set"),
     "mix": Command("stylegan_jax.tools.style_mix", "coarse styles of one image, fine ones of another"),
     "edit": Command("stylegan_jax.tools.edit", "move along directions: SeFa, GANSpace, boundaries"),
-    "project": Command("stylegan_jax.tools.project", "find the styles of photographs of yours"),
+    "project": Command("stylegan_jax.tools.project", "find the styles of your own photographs"),
     "pti": Command("stylegan_jax.tools.pti", "tune the generator to photographs (pivotal tuning)"),
     "drag": Command("stylegan_jax.tools.drag", "drag points of a picture to where they are to be (DragGAN)"),
     "video": Command("stylegan_jax.tools.video", "walk through the latent space as MP4, WebP or GIF"),
@@ -40,10 +40,8 @@ COMMANDS = {
     "metrics": Command("stylegan_jax.metrics.__main__", "FID, KID, precision and recall, path length and others"),
     "spectrum": Command("stylegan_jax.tools.spectrum", "compare power spectra of images"),
     "average": Command("stylegan_jax.tools.average", "choose the length of the average after training"),
-    "blend": Command("stylegan_jax.tools.blend", "layers of one model, and layers of another"),
-    "convert": Command(
-        "stylegan_jax.convert.__main__", "official .pkl files and those of others in, official names out"
-    ),
+    "blend": Command("stylegan_jax.tools.blend", "combine layers of two models"),
+    "convert": Command("stylegan_jax.convert.__main__", "import official and third-party files, export official names"),
     "export": Command("stylegan_jax.tools.export", "model folder with card and programs; upload to the Hub"),
     "benchmark": Command("stylegan_jax.tools.benchmark.__main__", "time and memory of a recipe on this machine"),
     "models": Command("stylegan_jax.tools.models", "published models, and where to get them"),

@@ -12,9 +12,7 @@ from stylegan_jax.base.flags import number
 
 _FLAGS = {"classes": "class"}
 """Names of arguments: how they are written, where that differs."""
-STYLES = (
-    "styles in place of seeds: .npz or .npy of [n, w] or [n, slots, w], folders of projections; several with commas"
-)
+STYLES = "styles instead of seeds: .npz or .npy of [n, w] or [n, slots, w], folders of projections; several with commas"
 """Help of --styles."""
 MAX_NUMBERS = 10_000_000
 """That a flag such as --seeds may name in all."""
@@ -25,7 +23,7 @@ def add_arguments(p: argparse.ArgumentParser, psi: bool = True, batch: bool = Tr
     add_model(p)
     if psi:
         p.add_argument("--psi", type=float, default=1.0, help="truncation: 1 none, 0 the average image (default: 1)")
-    p.add_argument("--cutoff", type=int, default=None, help="truncate only the first so many style slots")
+    p.add_argument("--cutoff", type=int, default=None, help="truncate only this many style slots, the first ones")
     p.add_argument(
         "--centroids",
         metavar="FILE",
@@ -50,9 +48,9 @@ def add_model(p: argparse.ArgumentParser) -> None:
 
 def add_still(p: argparse.ArgumentParser, motion: str = "0") -> None:
     """Add which frames of a model of videos are its pictures; `motion` is the default of --motion_seed."""
-    p.add_argument("--time", type=float, default=None, help="of a model of videos: the time of its frames (default: 0)")
+    p.add_argument("--time", type=float, default=None, help="for a video model: the time of its frames (default: 0)")
     p.add_argument(
-        "--motion_seed", type=int, default=None, help=f"of a model of videos: how they move (default: {motion})"
+        "--motion_seed", type=int, default=None, help=f"for a video model: the motion of its frames (default: {motion})"
     )
 
 
@@ -75,7 +73,7 @@ def load(args: argparse.Namespace) -> Any:
 def add_output(p: argparse.ArgumentParser, what: str) -> None:
     """Add where the pictures go."""
     p.add_argument("--out", required=True, help=f"{what}; created if absent")
-    p.add_argument("--overwrite", action="store_true", help="also where --out was made with other arguments")
+    p.add_argument("--overwrite", action="store_true", help="replace an --out that was made with other arguments")
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -31,7 +31,7 @@ def claim(folder: Path, name: str, args: argparse.Namespace) -> Path:
     """Create the folder of a tool's pictures with a record of the arguments, and return where the record is.
 
     Raises:
-        ValueError: it holds what was made with other arguments.
+        ValueError: it holds results made with other arguments.
     """
     path = folder / name
     if folder.exists() and not folder.is_dir():
@@ -51,7 +51,7 @@ def claim(folder: Path, name: str, args: argparse.Namespace) -> Path:
         changed = [f"{k}: {before.get(k)!r} -> {now.get(k)!r}" for k in keys if before.get(k) != now.get(k)]
         if changed:
             raise ValueError(
-                f"--out={folder} holds what was made with other arguments ({'; '.join(changed)}); choose another "
+                f"--out={folder} holds results made with other arguments ({'; '.join(changed)}); choose another "
                 "--out, or add --overwrite"
             )
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,5 +114,5 @@ def less_memory(args: argparse.Namespace) -> str:
     """Return which of a tool's arguments need less memory, as `shortage.explain` takes it."""
     given = vars(args)
     sizes = [f"--{name}" for name in SIZES if given.get(name) is not None]
-    fewer = f"ask for less at a time ({', '.join(sizes)})" if sizes else "close other programs, or use a larger machine"
+    fewer = f"request less at a time ({', '.join(sizes)})" if sizes else "close other programs, or use a larger machine"
     return f"lower --batch={args.batch}, or {fewer}" if given.get("batch", 1) > 1 else fewer

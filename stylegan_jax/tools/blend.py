@@ -58,7 +58,7 @@ def read_amounts(args: argparse.Namespace, known: Sequence[str]) -> dict[str, fl
         try:
             found[name] = float(share)
         except ValueError:
-            raise ValueError(f"--amounts={args.amounts}: {text!r} is no PART:SHARE, such as b16:0.5") from None
+            raise ValueError(f"--amounts={args.amounts}: {text!r} is not PART:SHARE, such as b16:0.5") from None
     return found
 
 

@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
     p = Parser(prog="python -m stylegan_jax.tools.completion", description=head, epilog=rest, formatter_class=formatter)
     p.add_argument("shell", nargs="?", choices=sorted(SCRIPTS), help="print the script for this shell")
-    p.add_argument("--words", action="store_true", help="print how the line in COMP_LINE can go on; for the scripts")
+    p.add_argument("--words", action="store_true", help="print completions of the line in COMP_LINE; for the scripts")
     p.add_argument("--whole", action="store_true", help="with --words, print whole words, for shells that keep a=b one")
     return p
 

@@ -61,7 +61,7 @@ OPTIONAL = {
     "tensorflow": Optional(
         ("tensorflow", "tensorflow_datasets"),
         "tensorflow-cpu tensorflow-datasets",
-        "data of tensorflow_datasets; decoding as it goes is faster with it",
+        "data of tensorflow_datasets; on-the-fly decoding is faster with it",
     ),
 }
 """Extra of setup.py, or 'tensorflow' -> what it brings."""
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     head, _, rest = (__doc__ or "").partition("\n\n")
     p = Parser(prog="python -m stylegan_jax.tools.doctor", description=head, epilog=rest)
-    p.add_argument("--no_step", action="store_true", help="leave out the training step, which takes about a minute")
+    p.add_argument("--no_step", action="store_true", help="skip the training step, which takes about a minute")
     return p
 
 

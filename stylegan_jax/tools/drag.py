@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, default=200, help="at most (default: %(default)s)")
     p.add_argument("--space", choices=("w+", "w"), default="w+", help="w+: each slot moves by its own (default)")
     p.add_argument(
-        "--layers", metavar="SLOTS", help="style slots that move: coarse, middle, fine, all, or 0-3,7 (default: 0-5)"
+        "--layers", metavar="SLOTS", help="style slots to edit: coarse, middle, fine, all, or 0-3,7 (default: 0-5)"
     )
     p.add_argument("--feature_layer", metavar="NAME", help="whose features are compared (default: see docs/tools.md)")
     p.add_argument("--rate", type=float, default=0.002, help="learning rate (default: %(default)s)")

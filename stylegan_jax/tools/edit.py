@@ -40,15 +40,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--positive",
         metavar="FILES",
-        help="styles as .npz or .npy, [n, w] or [n, slots, w], or folders of projections; several with commas",
+        help="styles as .npz or .npy, [n, w] or [n, slots, w], or folders of projections; separate several by commas",
     )
     p.add_argument("--negative", metavar="FILES", help="styles of the other group")
     p.add_argument(
-        "--directions", metavar="FILE", help="directions.npz of an earlier call, or .npy or .npz of [k, w] by others"
+        "--directions", metavar="FILE", help="directions.npz of an earlier call, or .npy or .npz of [k, w] of others"
     )
-    p.add_argument(
-        "--layers", default="all", help="slots that move: coarse, middle, fine, all, or 0-3,7 (default: all)"
-    )
+    p.add_argument("--layers", default="all", help="slots to edit: coarse, middle, fine, all, or 0-3,7 (default: all)")
     p.add_argument("--strengths", default="-3,-1.5,0,1.5,3", help="numbers with commas (default: %(default)s)")
     p.add_argument("--seeds", default="0-3", help="to edit, such as 0-15 or 1,5,8-10 (default: %(default)s)")
     p.add_argument("--styles", metavar="FILES", help=inputs.STYLES)

@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         "--precision",
         choices=("model", "float32"),
         default="model",
-        help="of the programs. model: what the model is drawn with on that platform (default)",
+        help="of the programs. model: as the model is drawn on that platform (default)",
     )
     p.add_argument("--half", action="store_true", help="store weights in float16 (onnx, web)")
     p.add_argument(
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="of web: the npm package onnxruntime-web, a folder or the archive of `npm pack` (default: node_modules)",
     )
-    p.add_argument("--whole", action="store_true", help="also G and D, to train on from it")
+    p.add_argument("--whole", action="store_true", help="include G and D, to continue training from it")
     p.add_argument("--name", default="", help="title of the card (default: the name of --push or of the folder)")
     p.add_argument("--license", default="", help="of the weights, as the Hub writes it, such as apache-2.0")
     p.add_argument("--push", default="", metavar="USER/NAME", help="upload to the Hugging Face Hub")

@@ -83,7 +83,7 @@ def check(path: Path) -> str:
     alike = next((m for m in PUBLISHED if m.name == path.name), None)
     if alike and alike.sha256:
         return f"warning: {path} is not the published {alike.name}\nsha256 {digest}\n  not  {alike.sha256}"
-    return f"{path}: no published checksum is its own; most owners publish none\nsha256 {digest}"
+    return f"{path}: it matches no published checksum; most owners publish none\nsha256 {digest}"
 
 
 def act(args: argparse.Namespace) -> str:

@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     inputs.add_output(p, "folder for grid.png and noise.json")
     p.add_argument("--seeds", default="0-3", help="such as 0-15 or 1,5,8-10 (default: %(default)s)")
     p.add_argument("--count", type=int, default=64, help="random draws per seed (default: %(default)s)")
-    p.add_argument("--show", type=int, default=3, help="of which so many are shown (default: %(default)s)")
+    p.add_argument("--show", type=int, default=3, help="how many of them are shown (default: %(default)s)")
     return p
 
 

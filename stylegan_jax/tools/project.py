@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         "--noise",
         choices=("fit", "const"),
         default="fit",
-        help="fit: noise maps from random ones, optimised too, as published (default); const: hold the model's own",
+        help="fit: noise maps from random ones, optimised too, as published (default); const: keep the model's own",
     )
     p.add_argument("--seed", type=int, default=303, help="of noise and random moves (default: %(default)s)")
     p.add_argument("--features", metavar="FILE", help="VGG16 LPIPS weights (default: the cache, or a package)")

@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--projected", required=True, metavar="DIR", help="what `project` made: its --out, or one image's")
     p.add_argument("--steps", type=int, default=350, help="of Adam, at most (default: %(default)s)")
     p.add_argument("--rate", type=float, default=3e-4, help="learning rate (default: %(default)s)")
-    p.add_argument("--enough", type=float, default=0.0, help="LPIPS at which it ends before (default: 0, never)")
+    p.add_argument("--enough", type=float, default=0.0, help="LPIPS at which to stop early (default: 0, never)")
     p.add_argument(
         "--locality",
         type=float,
@@ -102,8 +102,8 @@ def as_projected(model: Any, folder: Path) -> Any:
         return model.still(float(taken["time"]), int(taken["motion_seed"]), label)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"--projected: {folder} lies beside no project.json that says which time and motion of this model of "
-            f"videos it is ({type(error).__name__}); project again"
+            f"--projected: no project.json next to {folder} says which time and motion of this video model "
+            f"it has ({type(error).__name__}); project again"
         ) from None
 
 

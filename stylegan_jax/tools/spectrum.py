@@ -91,7 +91,7 @@ def check(args: argparse.Namespace) -> None:
         ValueError: a value that breaks a rule.
     """
     if not args.model and not args.data:
-        raise ValueError("nothing to look at; pass --model=DIR, --data=PATH, or several of them")
+        raise ValueError("nothing to compare; pass --model=DIR, --data=PATH, or several of them")
     if "run" in args.data and not args.model:
         raise ValueError("--data=run means the data of --model; add --model=DIR, or pass a path")
     if not args.model:

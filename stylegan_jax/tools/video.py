@@ -86,7 +86,7 @@ def check(args: argparse.Namespace, seeds: Sequence[int] | None) -> None:
     if args.frames < 1:
         raise ValueError(f"--frames={args.frames} must be at least 1")
     if args.styles is not None and args.space == "z":
-        raise ValueError("--styles are no latents; leave --space=z out")
+        raise ValueError("--styles are not latents; leave --space=z out")
     if args.styles is not None:
         inputs.check_unused(parser(), args, ("seeds", "psi", "cutoff"), "with --styles")
     if not np.isfinite(args.radius):
@@ -128,7 +128,7 @@ def keyframes(args: argparse.Namespace, seeds: Sequence[int]) -> tuple[int, int,
     columns, rows = read_grid(args.grid or "1x1")
     count, rest = divmod(len(seeds), columns * rows)
     if rest or not count:
-        raise ValueError(f"--grid={args.grid} has {columns * rows} cells; {len(seeds)} seeds are no multiple of it")
+        raise ValueError(f"--grid={args.grid} has {columns * rows} cells; {len(seeds)} seeds are not a multiple of it")
     if args.path == "latent" and count < 2 and args.styles is not None:
         raise ValueError(f"--styles={args.styles} has one style per cell; --path=latent goes from one to the next")
     if args.path == "latent" and count < 2:

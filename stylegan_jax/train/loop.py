@@ -231,7 +231,7 @@ class Run:
         self.ahead.start(number + 1)
         self.ahead.drop_below(number)
         if len(self.levels) > 1:
-            self.bar.line(f"images of height {level.height} from step {first} on, in batches of {level.batch_size}")
+            self.bar.line(f"images of height {level.height} starting at step {first}, in batches of {level.batch_size}")
         return open_batches(
             source,
             config.data,
@@ -279,7 +279,7 @@ class Run:
                 self._save(state, step + 1)
             if stopped:
                 self.checkpoints.wait()
-                self.bar.line(f"{stop.reason()}: saved step {step + 1}; run again to go on")
+                self.bar.line(f"{stop.reason()}: saved step {step + 1}; run again to continue")
                 return state, True
             if due.checkpoint and self._is_stale(step + 1):
                 self.bar.line(f"stopped at step {step + 1}: {self._stale_line()}")
@@ -309,7 +309,7 @@ class Run:
         self.rollbacks, self.bad_streak = used, {}
         self.log(
             f"rollback {used} of {self.config.train.max_rollbacks}: {problem}\n"
-            f"going on from step {first} with other random numbers"
+            f"continuing from step {first} with other random numbers"
         )
         return state, first
 

@@ -37,7 +37,7 @@ def check_config(config: ExperimentConfig) -> None:
     for name in named:
         if name not in regularizers.PENALTIES:
             raise ConfigError(
-                f"config.loss.d_reg is {config.loss.d_reg!r}; {name!r} is no penalty; "
+                f"config.loss.d_reg is {config.loss.d_reg!r}; {name!r} is not a penalty; "
                 f"{suggest(name, ['none', *regularizers.PENALTIES])}; join several by +, as 'r1+r2'"
             )
     loss, apa = config.loss, config.augment.apa.mode

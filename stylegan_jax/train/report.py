@@ -133,7 +133,7 @@ class TensorBoard:
             self._writer.flush()
         except Exception as error:  # a full disk, say: the events are not worth the run
             self._failed = True
-            _log.warning("no more TensorBoard events: %r", error)
+            _log.warning("TensorBoard events stopped: %r", error)
         self._waiting.clear()
 
     def close(self) -> None:

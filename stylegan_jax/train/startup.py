@@ -111,7 +111,7 @@ def refuse(folder: Path, differences: list[str]) -> None:
     if differences:
         raise ConfigError(
             f"{folder} holds a run made with another configuration:\n  " + "\n  ".join(differences) + "\nUse the same "
-            "values to resume it, or another --workdir to start anew"
+            "values to resume it, or another --workdir to start over"
         )
 
 

@@ -114,7 +114,7 @@ class WeightsAndBiases:
             run.finish()
         except Exception as error:  # no network, a full disk: the curves are not worth the run
             self._failed = True
-            _log.warning("no more Weights & Biases: %r; stats.jsonl has all scalars, grids/ all pictures", error)
+            _log.warning("Weights & Biases stopped: %r; stats.jsonl has all scalars, grids/ all pictures", error)
 
 
 def _shown(wandb: Any, value: Any) -> Any:

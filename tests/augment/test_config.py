@@ -37,10 +37,10 @@ RULES = [
     ({"apa": {"mode": "fixed"}}, ["config.augment.apa.p is 0 with mode='fixed'"]),
     ({"apa": {"p": 0.2}}, ["config.augment.apa.p is 0.2 with mode='none'", "mode='fixed' or 'apa'"]),
     ({"apa": {"mode": "apa", "p": 0.95}}, ["config.augment.apa.p is 0.95", "[0, config.augment.apa.p_max=0.9]"]),
-    ({"apa": {"p_max": 1.0}}, ["config.augment.apa.p_max is 1.0", "(0, 1)", "no real left"]),
+    ({"apa": {"p_max": 1.0}}, ["config.augment.apa.p_max is 1.0", "(0, 1)", "no reals left"]),
     ({"apa": {"target": -1.0}}, ["config.augment.apa.target is -1.0", "(-1, 1)"]),
     ({"diffaugment": {"translation": 2.0}}, ["config.augment.diffaugment.translation is 2.0", "in [0, 1]"]),
-    ({"diffaugment": {"policy": "colour"}}, ["'colour' is no policy", "did you mean 'color'?", "commas"]),
+    ({"diffaugment": {"policy": "colour"}}, ["'colour' is not a policy", "did you mean 'color'?", "commas"]),
     ({"diffaugment": {"policy": ""}}, ["policy is ''", "known: color, translation, cutout"]),
 ]
 

@@ -75,7 +75,7 @@ def test_overwriting_needs_permission(tmp_path, pickle_file, folder):
     other = tmp_path / "precious"
     other.mkdir()
     (other / "thesis.txt").write_text("x")
-    with pytest.raises(BadCheckpointError, match="no folder that this tool wrote"):
+    with pytest.raises(BadCheckpointError, match="not a folder that this tool wrote"):
         write_model_folder(other, *content, overwrite=True)
     assert (other / "thesis.txt").exists()
 

@@ -167,7 +167,9 @@ def test_training_from_a_file_says_why_its_discriminator_starts_anew(tmp_path):
         stats=empty,
     )
     _, lines = transfer(config, state, Source(model, "x.pkl"))
-    assert any("D: not in the source" in line and "pg_modules" in line and "anew" in line for line in lines)
+    assert any(
+        "D: not in the source" in line and "pg_modules" in line and "newly initialised" in line for line in lines
+    )
 
 
 def test_a_generator_that_was_not_averaged_is_said_and_recorded(tmp_path, caplog):

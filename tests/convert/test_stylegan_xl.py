@@ -90,7 +90,7 @@ HEAD = "synthesis.L10_52_8"
         ({"mapping.w_avg": np.ones((9, xl.W), np.float32)}, {}, "label_dim is 9; the table of embeddings has 7 rows"),
         ({"mapping.w_avg": np.ones(xl.W, np.float32)}, {}, "not part of this network: mapping.embed_proj"),
         ({}, {"synthesis": {"layer_names": None}}, "has no layer_names.*pass the whole network"),
-        ({}, {"synthesis": {"layer_names": ["L0_36_8", "L9", "x"]}}, "has 'L9', which is no layer of it"),
+        ({}, {"synthesis": {"layer_names": ["L0_36_8", "L9", "x"]}}, "has 'L9', which is not one of its layers"),
         ({}, {"synthesis": {"num_fp16_res": 1}}, r"has use_fp16=.*; its stages need"),
         ({}, {"synthesis": {"margin_size": 9}}, "lead to the layers L0_34_8, .*it has L0_36_8 instead"),
         ({}, {"synthesis": {"output_scale": "x"}}, "damaged, or hostile"),

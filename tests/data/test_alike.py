@@ -160,7 +160,7 @@ def test_long_texts_and_profiles_do_not_make_a_picture_bad(upright, encode, alik
     assert (alike(members) == upright).all()
     report = prepare(Options(write(tmp_path, "zip", members), str(tmp_path / "x.zip")))
     assert len(report.written) == len(members) and not report.skipped
-    assert report.changes["unreadable text or profile left aside"] >= 8
+    assert report.changes["unreadable text or profile ignored"] >= 8
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

@@ -251,7 +251,7 @@ def test_folders_without_an_image_are_no_classes_and_named(pets, write, config, 
                 archive.writestr("cow\\", b"")
         source = open_source(config(source=kind, path=path, labels="subfolders"), SHAPE)
         lines = describe_contents(source.info())
-        assert source.info().label_names == PETS and "folders without an image are no classes: ant, cow, emu" in lines
+        assert source.info().label_names == PETS and "folders without an image are not classes: ant, cow, emu" in lines
         source.close()
 
 
@@ -275,7 +275,7 @@ def test_labels_in_other_files_than_dataset_json_are_named(pets, write, config, 
 def test_labels_of_other_images_are_counted(see, pets):
     tree = {"labels": [[name, i % 3] for i, name in enumerate([*pets, "fox/1.png", "fox/2.png"])]}
     for seen in see(pets, "file", tree):
-        assert any("2 labels are of no image of the set, such as fox/1.png" in line for line in seen[3])
+        assert any("2 labels belong to no image of the set, such as fox/1.png" in line for line in seen[3])
 
 
 def test_without_a_label_an_image_is_bad(pets, write, config, tmp_path):

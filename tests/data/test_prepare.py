@@ -374,7 +374,7 @@ def test_the_command_reports_what_it_did(photos, encode, smooth, tmp_path, capsy
     for words in (
         f"{dest}: 11 images of 8x8, 3 channels, labels: classes of length 2",
         "changed: 1 x grey to RGB",
-        "left out: 1 (meta.json lists all)",
+        "skipped: 1 (meta.json lists all)",
         r"  1 x empty file (0 bytes): 'cats/odd\x1b[31m.png'",
         f"configs/auto.py:8 --workdir=runs/mine --config.data.source=zip --config.data.path={dest}",
         "--config.data.labels=file",

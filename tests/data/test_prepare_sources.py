@@ -184,7 +184,7 @@ def test_mnist_is_padded_to_32(packed, read, tmp_path):
     pack, suffix = (gzip.compress, ".gz") if packed else (bytes, "")
     path = tmp_path / f"train-images-idx3-ubyte{suffix}"
     path.write_bytes(pack(idx(pixels)))
-    refused(path, "--labels=file needs the labels beside it", tmp_path, labels="file")
+    refused(path, "--labels=file needs the labels next to it", tmp_path, labels="file")
     assert read(path)[0].labels == [None] * 5
     (tmp_path / f"train-labels-idx1-ubyte{suffix}").write_bytes(pack(idx(values)))
     report, found = read(path)
@@ -421,7 +421,7 @@ def test_a_zip_that_unpacks_itself_is_one(smooth, encode, read, tmp_path):
 def test_what_is_no_source(tmp_path):
     (tmp_path / "photos").mkdir()
     refused(tmp_path / "fotos", r"--source is .*no such file or folder.*did you mean .*photos", tmp_path)
-    refused("", r"--source is empty; give the file or folder", tmp_path)
+    refused("", r"--source is empty; pass the file or folder", tmp_path)
     refused(tmp_path / "photos", r"no image in it that can be read", tmp_path)
     refused("https://example.org/a.zip", "a web address; download the data", tmp_path)
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"

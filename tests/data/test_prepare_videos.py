@@ -89,11 +89,11 @@ def test_videos_of_every_kind_become_folders_of_frames_that_training_reads(shelf
             videos = videos_of(source, RULE, "error")
             assert list(videos.lengths) == [8, 6, 5, 4, 3, 7] and source.info().label_names == ("cats", "dogs")
             assert list(source.label_rows(videos.heads)) == [0, 0, 0, 1, 1, 1]
-            assert not any("left out" in note for note in source.info().notes), "not even meta.json"
+            assert not any("skipped" in note for note in source.info().notes), "not even meta.json"
             with open_batches(source, data, (16, 16, 3), batch_size=6, seed=0, rule=RULE) as batches:
                 batch = next(batches)
             np.testing.assert_array_equal(batch.sample["image"][:, :, 9, 9, 1], batch.sample["times"])
-        assert report.notes == ["left out: 1 file of other kinds than images (1 .txt)"]
+        assert report.notes == ["skipped: 1 file of other kinds than images (1 .txt)"]
 
 
 def test_the_zip_is_what_the_official_reader_asks_for_and_says_how_it_was_made(shelf, tmp_path):
@@ -124,7 +124,7 @@ def test_a_file_can_be_cut_into_chunks(tmp_path):
     report, found = made(tmp_path, long, chunk_frames=16, skip_frames=1)
     assert frames_of(found) == [list(range(1 + 16 * i, 17 + 16 * i)) for i in range(3)]
     assert [name for _, name, _ in report.written] == ["long.mp4[1:17]", "long.mp4[17:33]", "long.mp4[33:49]"]
-    assert report.rest == 1 and "left out: 1 frames at the end of videos, too few for a chunk" in report.warnings(16)
+    assert report.rest == 1 and "skipped: 1 frames at the end of videos, too few for a chunk" in report.warnings(16)
     assert frames_of(made(tmp_path, long, skip_frames=40)[1]) == [list(range(40, 50))]
     assert frames_of(made(tmp_path, long, skip_frames=2, max_frames=5)[1]) == [[2, 3, 4, 5, 6]]
     assert frames_of(made(tmp_path, long, chunk_frames=4, max_images=2)[1]) == [[0, 1, 2, 3], [4, 5, 6, 7]]
@@ -353,7 +353,7 @@ def test_what_a_folder_holds_is_found_out(shelf, tmp_path, encode):
     (mixed / "b.mp4.part").write_bytes(b"half")
     report, found = made(tmp_path, mixed)
     assert [name for _, name, _ in report.written] == ["a.bin"] and report.skipped == []
-    assert "left out: 1 pictures that are no animations" in report.notes
+    assert "skipped: 1 pictures that are not animations" in report.notes
     assert made(tmp_path, mixed, content="images")[0].unit == "image"
     photos = tmp_path / "photos"
     for i in range(5):
@@ -365,7 +365,7 @@ def test_what_a_folder_holds_is_found_out(shelf, tmp_path, encode):
     assert report.unit == "image" and len(report.written) == 6 and len(report.skipped) == 5
     report, found = made(tmp_path, photos, content="videos")
     assert len(found) == 5 and report.skipped == []
-    assert "left out: 6 pictures that are no animations" in report.notes
+    assert "skipped: 6 pictures that are not animations" in report.notes
     zipped = tmp_path / "zipped.zip"
     with zipfile.ZipFile(zipped, "w") as archive:
         archive.write(shelf / "cats" / "a.gif", "a.gif")
@@ -476,5 +476,5 @@ def test_files_with_random_damage_decode_or_raise_one_kind_of_error(tmp_path):
 
 def test_frames_of_a_damaged_clock_are_refused():
     frames = [Frame(lambda: b"", 0.0, 0.04), Frame(lambda: b"", 1e6, 0.04)]
-    with pytest.raises(images.BadImage, match="its times leap by 1000000 s"):
+    with pytest.raises(images.BadImage, match="its timestamps jump by 1000000 s"):
         list(at_rate(frames, 25.0))

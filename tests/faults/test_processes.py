@@ -111,7 +111,7 @@ def test_a_signal_to_one_process_stops_and_saves_all(tmp_path):
         command.wait_for("first step done")
         processes[1].send_signal(signal.SIGUSR1)
         assert command.finish(processes, 60) == [0, 0]
-    saved = re.search(r"saved step (\d+); run again to go on", command.output())
+    saved = re.search(r"saved step (\d+); run again to continue", command.output())
     steps = [int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit()]
     assert saved and max(steps) == int(saved[1])  # one of a full tick may lie before it
 

@@ -168,7 +168,7 @@ def test_watch_does_not_repeat_a_wrong_configuration(stubs):
 
 def test_watch_leaves_a_stopped_slice_alone(stubs):
     stubs.reply(describe=state("STOPPED"))
-    with pytest.raises(LaunchError, match="STOPPED, which is no preemption"):
+    with pytest.raises(LaunchError, match="STOPPED, which is not a preemption"):
         watch()
     assert steps(stubs) == []
 
@@ -183,9 +183,9 @@ def test_ctrl_c_says_what_goes_on(capsys):
         raise KeyboardInterrupt
 
     with pytest.raises(SystemExit) as end:
-        commands.command_line(interrupted, "the training goes on")
+        commands.command_line(interrupted, "training continues")
     assert end.value.code == 130
-    assert capsys.readouterr().err == "interrupted; the training goes on\n"
+    assert capsys.readouterr().err == "interrupted; training continues\n"
 
 
 def test_the_checkout_is_packed_without_what_is_not_needed(stubs, tmp_path, monkeypatch):

@@ -128,8 +128,8 @@ def test_a_sum_is_over_the_critics_and_a_mean_over_them_too():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model__projected__input_size": 100}, "multiple of 32 from 128 on, as 128"),
-        ({"model__projected__input_size": 96}, "from 128 on"),
+        ({"model__projected__input_size": 100}, "multiple of 32 of at least 128, such as 128"),
+        ({"model__projected__input_size": 96}, "of at least 128"),
         (
             {
                 "model__projected__input_size": 0,
@@ -155,7 +155,7 @@ def test_what_cannot_be_built_is_named(changes, words):
 
 
 def test_unknown_networks_and_missing_weights_are_named(monkeypatch, tmp_path):
-    with pytest.raises(ConfigError, match="'tiny' is no such network; known: efficientnet_lite0, deit_base"):
+    with pytest.raises(ConfigError, match="'tiny' is not one of them; known: efficientnet_lite0, deit_base"):
         models.build(model())
     with pytest.raises(ConfigError, match="labels that are its classes"):
         guided(toy.PLAIN, "deit_small", 8.0)

@@ -162,7 +162,7 @@ def test_other_models_and_negative_times(model, folder):
         with pytest.raises(ValueError, match="arch 'stylegan2' draws images, which have no time; use a model that was"):
             call()
     inputs = model.draw_inputs([3])
-    with pytest.raises(ValueError, match="inputs have the time -3; times are frames from 0 on"):
+    with pytest.raises(ValueError, match="inputs have the time -3; times are frames, starting at 0"):
         model.synthesize(model.map([3]), inputs | {"times": np.array([[0, 1, -3]])})
     with pytest.raises(ValueError, match="time=-1 must be a number from 0"):
         model.still(-1)
@@ -171,7 +171,7 @@ def test_other_models_and_negative_times(model, folder):
         lambda: projector.project(model, np.zeros((1, 16, 16, 3), np.uint8)),
         lambda: tuner.tune(model, np.zeros((16, 16, 3), np.uint8), model.map([1])[0]),
     ):
-        with pytest.raises(ValueError, match=r"besides styles; of a model of videos pass model.still\(time, motion_se"):
+        with pytest.raises(ValueError, match=r"besides styles; for a video model pass model.still\(time, motion_se"):
             call()
     unknown = model.replace(provenance={})
     assert (model.fps, unknown.fps) == (moving.FPS, None)

@@ -166,7 +166,7 @@ def test_a_program_that_is_none_and_nets_that_no_function_reads(programs, tmp_pa
     (out / "stablehlo/map.cpu.bin").write_bytes(b"no program")
     about["functions"]["map"]["files"]["cpu"]["sha256"] = hashlib.sha256(b"no program").hexdigest()
     (out / "stablehlo/export.json").write_text(json.dumps(about))
-    with pytest.raises(ConfigError, match=r"map\.cpu\.bin is no program that JAX reads"):
+    with pytest.raises(ConfigError, match=r"map\.cpu\.bin is not a program that JAX can read"):
         load_exported(out, "cpu")
 
 

@@ -113,7 +113,7 @@ def test_directions_of_a_file(page, model, tmp_path):
     move = {"set": "saved", "index": 2, "strength": 1, "layers": list(range(model.gan.spec.num_ws))}
     _, _, body = page.ask("picture", source={"kind": "edit", "of": seed(0), "moves": [move]})
     assert near(pixels(body), images.to_pixels(model.synthesize(model.map([0], 1, psi=0.7) + 2 * unit[2]))[0])
-    assert "no .npz or .npy file" in page.json("POST", "/api/directions", b"hello")[1]["error"]
+    assert "not an .npz or .npy file" in page.json("POST", "/api/directions", b"hello")[1]["error"]
     data = io.BytesIO()
     np.save(data, np.ones((2, 5)))
     assert (
@@ -225,7 +225,7 @@ def test_what_is_nested_too_deep_is_refused(page):
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b"[" * 100_000])
 def test_a_body_that_is_no_json(page, body):
     status, told = page.json("POST", "/api/ask", body)
-    assert status == 400 and told["error"] == "the body of the request is no JSON object"
+    assert status == 400 and told["error"] == "the body of the request is not a JSON object"
 
 
 def test_lanes_are_few(page):

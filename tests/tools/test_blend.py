@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_an_error(two, zoo, tmp_path, capsys):
         (): "pass exactly one of --amount",
         ("--amount=0.5", "--swap_from=b8"): "pass exactly one of --amount",
         ("--swap_from=b9",): "no such layer",
-        ("--amounts=b8",): "'b8' is no PART:SHARE",
+        ("--amounts=b8",): "'b8' is not PART:SHARE",
         ("--amounts=b8:nan",): "the share of 'b8' is nan",
     }.items():
         assert tool.main([*base, *more]) == 2

@@ -242,4 +242,4 @@ def test_projections_and_tuning_of_a_frame(model, run, monkeypatch, tmp_path):
     for broken in (record | {"still": None}, record | {"still": {"time": -1, "motion_seed": 0, "label": None}}):
         (tmp_path / "found" / "project.json").write_text(json.dumps(broken))
         told = run(pti, "--projected=found", "--out=other", code=2)
-        assert "project.json that says which time and motion of this model of videos it is" in told
+        assert "says which time and motion of this video model it has" in told

@@ -54,7 +54,7 @@ def test_too_little_memory_names_the_amount_and_what_helps(classes_model, tmp_pa
     out = tmp_path / "out.gif"
     assert tool.main([f"--model={classes_model}", "--class=0", *ALL[tool], f"--out={out}"]) == 2
     line = one_line(capsys)
-    assert line.startswith("out of memory (3.0 GiB asked for); lower --batch=8, or ask for less at a time (--")
+    assert line.startswith("out of memory (3.0 GiB asked for); lower --batch=8, or request less at a time (--")
     assert not out.exists()  # so that a smaller --batch finds it free
 
 
@@ -164,7 +164,7 @@ def test_a_call_that_failed_does_not_claim_the_folder(classes_model, tmp_path, c
     assert sample.main([*options, "--psi=nan"]) == 2
     assert sample.main([*options, "--psi=0.5"]) == 0
     assert sample.main([*options, "--psi=0.7"]) == 2
-    assert "holds what was made with other arguments" in capsys.readouterr().err
+    assert "holds results made with other arguments" in capsys.readouterr().err
     assert json.loads((tmp_path / "x" / "sample.json").read_text())["arguments"]["psi"] == 0.5
 
 

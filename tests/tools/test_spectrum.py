@@ -141,7 +141,7 @@ def test_channels_other_than_three(zoo, tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ([], "nothing to look at"),
+        ([], "nothing to compare"),
         (["--data=run"], "--data=run means the data of --model"),
         (["--data=synthetic:4", "--mean=1"], "--mean and --std belong together"),
         (["--data=synthetic:4", "--mean=1", "--std=0"], "the second above 0"),

@@ -152,5 +152,5 @@ def test_a_page_is_replaced_only_by_a_page(classes_model, tmp_path, capsys):
     assert export.main([*command, "--overwrite"]) == 0
     (out / "notes.txt").write_text("mine")
     assert export.main([*command, "--overwrite"]) == 2
-    assert "is no folder that this tool wrote" in capsys.readouterr().err
+    assert "is not a folder that this tool wrote" in capsys.readouterr().err
     assert (out / "notes.txt").read_text() == "mine"

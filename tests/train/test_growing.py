@@ -90,7 +90,7 @@ GROW |= {"train__total_kimg": 0.32, "model__channel_max": 4, "model__z_dim": 4, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"growing__start": 6}, r"growing.start is 6; the way to height 8 .* begins at one of \[4\]; 0 is no growing"),
+        ({"growing__start": 6}, r"growing.start is 6; the way to height 8 .* begins at one of \[4\]; 0: no growing"),
         ({"growing__start": 8}, "growing.start is 8"),
         ({"mesh__spatial": 8}, "start is 4 and config.mesh.spatial is 8, which must divide it"),
         ({"model__grows": False}, "model.grows is False: the model lacks the RGB layers"),

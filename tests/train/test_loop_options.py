@@ -69,7 +69,7 @@ def test_rollback_goes_on_from_the_last_checkpoint_with_other_numbers(cache, tmp
     state = loop.train(config, tmp_path / "a")
     text = capsys.readouterr().out
     assert "rollback 1 of 1: loss/d_adversarial is not finite at step 20" in text
-    assert "going on from step 16 with other random numbers" in text
+    assert "continuing from step 16 with other random numbers" in text
     assert int(state.step) == 64
     told = rows(tmp_path / "a")
     assert [row["step"] for row in told] == list(range(4, 65, 4))

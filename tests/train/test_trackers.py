@@ -94,7 +94,7 @@ def test_weights_and_biases_offline_has_the_scalars_and_grids_and_resumes_its_ru
     command = [sys.executable, "-c", OFFLINE, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0 and done.stdout.endswith("[]\n"), done.stderr
-    assert "no more Weights" not in done.stderr
+    assert "Weights & Biases stopped" not in done.stderr
     files = sorted((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
     (identity,) = {path.stem.removeprefix("run-") for path in files}
     assert len(files) == 2 and (tmp_path / "wandb_id").read_text() == f"{identity}\n"
@@ -180,7 +180,7 @@ def test_a_failure_is_one_warning_and_the_run_goes_on(tmp_path, monkeypatch, cap
         assert run._waiting.qsize() == 1  # what came later is not kept
         run.close()
     (warning,) = [r.getMessage() for r in caplog.records if r.name == trackers.__name__]
-    assert "no more Weights & Biases: OSError('no network')" in warning and "stats.jsonl" in warning
+    assert "Weights & Biases stopped: OSError('no network')" in warning and "stats.jsonl" in warning
 
 
 def test_an_upload_that_hangs_does_not_hold_the_end_of_a_run(tmp_path, monkeypatch, caplog):

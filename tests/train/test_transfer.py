@@ -118,7 +118,7 @@ def test_a_source_without_discriminator_says_so(source, tmp_path):
     write_model_folder(folder, dataclasses.asdict(config.model), {"g_ema": g_ema}, {"from": "test"})
     before = fresh_state(config)
     state, lines = copy_from(folder, before, config)
-    assert "  D: not in the source; starts anew" in lines
+    assert "  D: not in the source; newly initialised" in lines
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.nets["d"]), jax.device_get(before.nets["d"]))
     where = "mapping/fc0/weight"
     np.testing.assert_array_equal(g_leaf(state, where), leaf(g_ema["params"], where))
@@ -230,7 +230,7 @@ def test_a_stage_takes_the_average_of_the_stage_before_and_a_reload_takes_less()
     report = "\n".join(lines)
     assert "  stem: 13 arrays loaded (" in report and "numbers), frozen (config.train.freeze_g)\n" in report
     assert "  input: 3 arrays loaded (" in report and "  head: 16 arrays new (" in report
-    assert "    dropped: synthesis/L2/weight\n" in report and report.endswith("  D: starts anew")
+    assert "    dropped: synthesis/L2/weight\n" in report and report.endswith("  D: newly initialised")
 
     later = drawn_state(stage, 3)
     again, lines = reload(stage, later, as_source(stem, before))

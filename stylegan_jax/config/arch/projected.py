@@ -25,12 +25,12 @@ class ProjectedConfig:
 
     backbones: tuple[str, ...] = field(
         ("efficientnet_lite0",),
-        "frozen networks whose features are judged, names in features.BACKBONES; published: ('deit_base', "
+        "frozen networks whose features D judges, names in features.BACKBONES; published: ('deit_base', "
         "'efficientnet_lite0'), of which the first needs a file",
     )
     input_size: int = field(
         0,
-        "height and width of what they see: a multiple of 32 from 128 on, of which 128 costs a third of 224; 0: as "
+        "height and width of what they see: a multiple of 32, at least 128, which costs a third of 224; 0: as "
         "published, 224 for images below 224 and for transformers, else as the images are",
         least=0,
     )
@@ -92,12 +92,12 @@ def check(model: ModelConfig) -> None:
         near = max(LEAST, round(own.input_size / STRIDE) * STRIDE)
         raise ConfigError(
             f"config.model.projected.input_size is {own.input_size}; feature maps go down to 1/{STRIDE}, so it must be "
-            f"a multiple of {STRIDE} from {LEAST} on, as {near}, or 0 for the published rule"
+            f"a multiple of {STRIDE} of at least {LEAST}, such as {near}, or 0 for the published rule"
         )
     if not own.input_size and h >= TRAINED_AT and (h % STRIDE or w % STRIDE or w < LEAST):
         raise ConfigError(
             f"config.model.projected.input_size is 0, so the frozen networks see images of {h}x{w} as they are; both "
-            f"sides must be multiples of {STRIDE} from {LEAST} on: set it to {TRAINED_AT}"
+            f"sides must be multiples of {STRIDE} of at least {LEAST}: set it to {TRAINED_AT}"
         )
 
 

@@ -21,7 +21,7 @@ class R3GANConfig:
         (96, 96, 96, 96, 48, 24, 12), "channel groups of the 3x3 convolutions (the paper's cardinality)", least=1
     )
     blocks: tuple[int, ...] = field((2, 2, 2, 2, 2, 2, 2), "residual blocks", least=1)
-    expansion: int = field(2, "the 3x3 convolutions have so many times the channels", least=1)
+    expansion: int = field(2, "factor by which the 3x3 convolutions widen the channels", least=1)
     embed_dim: int = field(64, "size of the embedded label behind the generator's latent", least=1)
 
 
@@ -35,7 +35,7 @@ def check(model: ModelConfig) -> None:
             heights = ", ".join(str(base * 2**i) for i in range(stages))
             raise ConfigError(
                 f"config.model.r3gan.{key} has {len(values)} entries, {values}; resolution {model.resolution} has "
-                f"{stages} stages, of heights {heights}: give one entry for each"
+                f"{stages} stages, of heights {heights}: set one entry for each"
             )
     for width, groups in zip(own.widths, own.groups, strict=True):
         if (inner := own.expansion * width) % groups:

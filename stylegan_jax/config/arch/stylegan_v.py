@@ -36,7 +36,7 @@ class StyleGANVConfig:
     fractional_starts: bool = field(True, "generated clips begin between two frames; the data's never do")
     cond_type: str = field(
         "concat_const",
-        "where the motion code enters: beside the learned constant, beside every style, or added to every style",
+        "where the motion code enters: joined to the learned constant or to every style, or added to every style",
         choices=("concat_const", "concat_w", "sum_w"),
     )
     motion_z_dim: int = field(512, "size of a row of motion noise", least=1)
@@ -47,7 +47,7 @@ class StyleGANVConfig:
     min_period: int = field(16, "frames of its fastest wave; the knob for the speed of motion", least=1)
     max_period: int = field(1024, "frames of its slowest wave", least=1)
     concat_res: int = field(16, "D: the frames are joined from this resolution down", least=8)
-    frames_divisor: int = field(2, "D: the block before has so many times fewer channels", least=1)
+    frames_divisor: int = field(2, "D: factor by which the block before has fewer channels", least=1)
     dummy_cond: bool = field(False, "D: the label and the gaps between frames are multiplied by 0, an ablation")
 
 
@@ -99,7 +99,7 @@ def check(model: ModelConfig) -> None:
     if least_frames(clip_rule(model)) > own.max_num_frames:
         raise ConfigError(
             f"{group}.frames is {own.frames}; no distance in total_dists={own.total_dists} up to max_dist="
-            f"{own.max_dist} has room for so many frames: allow a longer one, of at least {own.frames - 1}"
+            f"{own.max_dist} has room for that many frames: allow a longer one, of at least {own.frames - 1}"
         )
     if own.frames > 1:
         _check_joining(model)

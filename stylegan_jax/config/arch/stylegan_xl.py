@@ -38,7 +38,7 @@ class StyleGANXLConfig:
 
     up_factors: tuple[int, ...] = field(
         (),
-        "by how much each super-resolution stage enlarges the image: 2, 4, 8 or 16; the stem ends at "
+        "upsampling factor of each super-resolution stage: 2, 4, 8 or 16; the stem ends at "
         "model.resolution / their product; (): the stem alone",
     )
     head_layers: tuple[int, ...] = field(

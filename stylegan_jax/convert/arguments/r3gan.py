@@ -44,7 +44,7 @@ def discriminator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str,
     """Return (model configuration keys, notes) of an official discriminator; as `generator_arguments`."""
     bases = [name for name in net.tensors if re.fullmatch(r"Model\.MainLayers\.\d+\.Layers\.\d+\.Basis\.weight", name)]
     if len(bases) != 1:
-        raise BadCheckpointError("", "it is no discriminator of r3gan")
+        raise BadCheckpointError("", "it is not a discriminator of r3gan")
     embed, classes = _labels(net)
     out = _stages(net, first_block=0, base=_shape(net, bases[0], 4)[2:], embed_dim=64)
     out |= {
@@ -111,7 +111,7 @@ def _stages(net: OfficialNet, first_block: int, base: tuple[int, ...], embed_dim
     for stage, _ in found:
         blocks[int(stage)] = blocks.get(int(stage), 0) + 1
     if sorted(blocks) != list(range(len(blocks))) or not 2 <= len(blocks) <= 12:
-        raise BadCheckpointError("", f"its stages are numbered {sorted(blocks)}, not from 0 on")
+        raise BadCheckpointError("", f"its stages are numbered {sorted(blocks)}, not starting at 0")
     widths, groups, factors = [], [], set()
     for stage in range(len(blocks)):
         place = f"Model.MainLayers.{stage}.Layers.{first_block}"

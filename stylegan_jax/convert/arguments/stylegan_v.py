@@ -67,7 +67,7 @@ class Settings:
             value = value.get(key) if isinstance(value, dict) else None
         value = told if value is None or refers(value) else value
         if value is None:
-            raise BadCheckpointError("", f"cfg.{path} is missing, and no array tells it")
+            raise BadCheckpointError("", f"cfg.{path} is missing, and no array determines it")
         return value
 
     def whole(self, path: str, told: Any = None) -> int:

@@ -108,7 +108,7 @@ def _layers(net: OfficialNet) -> list[Layer]:
     for name in names:
         found = _NAME.fullmatch(name) if isinstance(name, str) else None
         if found is None or f"synthesis.{name}" not in net.attributes:
-            raise BadCheckpointError("", f"synthesis.layer_names has {name!r:.80}, which is no layer of it")
+            raise BadCheckpointError("", f"synthesis.layer_names has {name!r:.80}, which is not one of its layers")
         layers.append(Layer(int(found[1]), name, net.attributes[f"synthesis.{name}"]))
     return layers
 

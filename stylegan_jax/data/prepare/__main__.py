@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--transform",
         default="none",
-        help="none: other aspect ratios are left out (default); stretch: they are distorted; center-crop; "
+        help="none: other aspect ratios are skipped (default); stretch: they are distorted; center-crop; "
         "center-crop-wide or center-crop-tall: crop to WxH and fill up to a square with black",
     )
     p.add_argument("--resize_filter", default="lanczos", help="lanczos or box (default: %(default)s)")
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         "--depth", type=int, default=16, metavar="BITS", help="that 16-bit images use; 12: 4095 is white (default: 16)"
     )
     p.add_argument(
-        "--max_megapixels", type=int, default=64, metavar="N", help="larger images are left out (default: %(default)s)"
+        "--max_megapixels", type=int, default=64, metavar="N", help="larger images are skipped (default: %(default)s)"
     )
     p.add_argument(
         "--content",
@@ -67,9 +67,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--fps", type=float, help="of videos: frames per second to write (default: the frames that there are)"
     )
-    p.add_argument("--skip_frames", type=int, default=0, metavar="N", help="of each video, leave out the first N")
+    p.add_argument("--skip_frames", type=int, default=0, metavar="N", help="skip the first N frames of each video")
     p.add_argument(
-        "--max_frames", type=int, default=0, metavar="N", help="then take N of each video at most (default: all)"
+        "--max_frames", type=int, default=0, metavar="N", help="then take at most N frames of each video (default: all)"
     )
     p.add_argument(
         "--chunk_frames",
@@ -83,13 +83,11 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=3,
         metavar="N",
-        help="videos that are shorter are left out (default: %(default)s)",
+        help="skip shorter videos (default: %(default)s)",
     )
     p.add_argument("--split", default="train", help="of CIFAR and tfds sources (default: train)")
-    p.add_argument(
-        "--max_images", type=int, default=0, help="write only the first so many images or videos (default: all)"
-    )
-    p.add_argument("--duplicates", default="keep", help="keep or drop images of the same pixels (default: keep)")
+    p.add_argument("--max_images", type=int, default=0, help="write only the first N images or videos (default: all)")
+    p.add_argument("--duplicates", default="keep", help="keep or drop images with the same pixels (default: keep)")
     p.add_argument("--workers", type=int, default=os.cpu_count() or 2, help="threads (default: %(default)s)")
     p.add_argument("--strict", action="store_true", help="write nothing if any image cannot be used")
     p.add_argument("--overwrite", action="store_true", help="replace an existing zip, or a folder made by this tool")

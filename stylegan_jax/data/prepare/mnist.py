@@ -44,10 +44,10 @@ def open_mnist(path: str, wanted: str) -> Examples:
         if beside:
             values = _read(beside, _LABELS)
             if len(values) != len(pixels):
-                raise DataError(f"{beside}: {len(values)} labels for {len(pixels)} images; is it of the same set?")
+                raise DataError(f"{beside}: {len(values)} labels for {len(pixels)} images; are they of the same set?")
         elif wanted == "file":
             raise DataError(
-                f"{path}: --labels=file needs the labels beside it, named alike with 'labels' for 'images' and 'idx1' "
+                f"{path}: --labels=file needs the labels next to it, named alike with 'labels' for 'images' and 'idx1' "
                 "for 'idx3'; use --labels=none"
             )
     return from_arrays(pixels[..., None], values, os.path.basename(path), "mnist", [])

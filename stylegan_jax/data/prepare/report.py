@@ -101,7 +101,7 @@ class Report:
         """Return lines about frame rates and what chunks leave over; `fps` is the option."""
         lines = []
         if self.rest:
-            lines.append(f"left out: {self.rest} frames at the end of videos, too few for a chunk")
+            lines.append(f"skipped: {self.rest} frames at the end of videos, too few for a chunk")
         if fps is None and self.variable:
             shown = ", ".join(map(printable, self.variable[:_NAMES])) + " …" * (len(self.variable) > _NAMES)
             lines.append(
@@ -212,7 +212,7 @@ def summary(options: Options, report: Report, seconds: float) -> list[str]:
     lines += report.warnings(options.depth, options.fps)
     lines += left_out(report.skipped)
     if report.duplicates:
-        did = "left out" if options.duplicates == "drop" else "kept; --duplicates=drop leaves them out"
+        did = "dropped" if options.duplicates == "drop" else "kept; --duplicates=drop removes them"
         name, first = (printable(n) for n in report.duplicates[0])
         lines.append(
             f"same pixels as an earlier {report.unit}: {len(report.duplicates)} ({did}), such as {name} = {first}"
@@ -227,7 +227,7 @@ def left_out(skipped: list[tuple[str, str]]) -> list[str]:
     by_reason = collections.defaultdict(list)
     for name, reason in skipped:
         by_reason[reason].append(printable(name))
-    lines = [f"left out: {len(skipped)} ({META_NAME} lists all)"]
+    lines = [f"skipped: {len(skipped)} ({META_NAME} lists all)"]
     for reason, names in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))[:_REASONS]:
         more = f" … and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
         lines.append(f"  {len(names)} x {reason}: {', '.join(names[:_NAMES])}{more}")

@@ -43,7 +43,7 @@ def open_tfrecords(path: str, wanted: str) -> Examples:
         if found:
             values = _read_labels(found[0], len(records.spans))
         elif wanted == "file":
-            raise DataError(f"{file}: --labels=file needs a *-rxx.labels file beside it; use --labels=none")
+            raise DataError(f"{file}: --labels=file needs a *-rxx.labels file next to it; use --labels=none")
 
     def examples() -> Iterator[Example]:
         for i in range(len(records.spans)):
@@ -231,7 +231,7 @@ def _read_labels(path: str, count: int) -> list[Label]:
     if values.ndim not in (1, 2):
         raise DataError(f"{path}: not an array of numbers with one row per image; use --labels=none")
     if len(values) != count:
-        raise DataError(f"{path}: {len(values)} labels for {count} images; is it of the same set?")
+        raise DataError(f"{path}: {len(values)} labels for {count} images; are they of the same set?")
     if values.ndim == 1:
         if not np.isfinite(values).all() or (values % 1).any():
             raise DataError(f"{path}: one number per image, but not whole numbers, as classes are; use --labels=none")

@@ -136,7 +136,7 @@ def _of_files(files: Files, options: Options) -> tuple[Decoders, list[tuple[str,
             stills += 1
         else:
             bad.append((name, what))
-    notes = [f"left out: {stills} pictures that are no animations"] if stills else []
+    notes = [f"skipped: {stills} pictures that are not animations"] if stills else []
     return {name: found[name] for name in sorted(found, key=natural)}, [*files.bad, *bad], notes
 
 

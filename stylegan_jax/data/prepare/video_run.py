@@ -237,7 +237,7 @@ def at_rate(frames: Iterable[Frame], fps: float | None) -> Iterator[tuple[Frame,
     for frame in frames:
         if held is not None:
             if frame.time - held.time > _MOST_SECONDS:
-                raise BadImage(f"damaged: its times leap by {frame.time - held.time:.0f} s")
+                raise BadImage(f"damaged: its timestamps jump by {frame.time - held.time:.0f} s")
             count = max(0, until(frame.time) - written)
             if count:
                 yield held, count

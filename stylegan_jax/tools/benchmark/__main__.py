@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--noise", choices=("const", "random", "none"), default="const", help="of sample (default: const)")
     p.add_argument("--device", default="", help="cpu, gpu, tpu, or one of them as gpu:1 (default: what JAX finds)")
-    p.add_argument("--force", action="store_true", help="go on although a program seems too large for the memory")
+    p.add_argument("--force", action="store_true", help="run even if a program seems too large for the memory")
     return p
 
 

@@ -64,7 +64,7 @@ def transfer(config: ExperimentConfig, state: TrainState, source: Source) -> tup
     if model.d is None:
         left = model.provenance.get("left_out")
         why = f" ({left['d']})" if isinstance(left, dict) and "d" in left else ""
-        lines.append(visible(f"  D: not in the source{why}; starts anew"))
+        lines.append(visible(f"  D: not in the source{why}; newly initialised"))
     else:
         d = _merge_network("D", d, model.d, lines, problems)
     have = state.moving["w_avg"]
@@ -94,7 +94,7 @@ def _begin_stage(config: ExperimentConfig, state: TrainState, source: Source) ->
     below = (*groups["stem"], *groups["input"])
     state = _take(state, model, below, lines, problems)
     left = [path for path in flatten(model.g_ema["params"]) if not _is_below(path, below)]
-    lines += [f"    dropped: {path}" for path in left] + ["  D: starts anew"]
+    lines += [f"    dropped: {path}" for path in left] + ["  D: newly initialised"]
     return _unless(problems, config, source, state), lines
 
 
@@ -183,7 +183,7 @@ def _merge_network(title: str, target: Any, source: Any, lines: list[str], probl
     for collection, tree in target.items():
         name = names.get(collection, f"{title} {collection}")
         if tree and not source.get(collection):
-            lines.append(f"  {name}: not in the source; start anew")
+            lines.append(f"  {name}: not in the source; newly initialised")
             out[collection] = tree
         else:
             out[collection] = _merge(name, tree, source.get(collection, {}), lines, problems)
