@@ -1,9 +1,9 @@
 """Reasonable settings for any data set, from its resolution and the number of devices (StyleGAN2-ADA's `auto`).
 
-The augmentation is steered, as there; `--config.augment.mode=none` may do better with 100,000 images or more.
+The augmentation is adaptive, as there; `--config.augment.mode=none` may do better with 100,000 images or more.
 
 Command:  python -m stylegan_jax.main --config=configs/auto.py:256 --workdir=runs/mine --config.data.path=mine.zip
-          after the colon: resolution, or resolution,devices (default: as many as there are)
+          after the colon: resolution, or resolution,devices (default: all there are)
 Hardware: any; batch = max(min(devices * min(4096 // resolution, 32), 64), devices), in multiples of two per device.
 Expected: a good start; tune `config.loss.r1_gamma` first, by factors of two.
 Sources: train.py of NVlabs/stylegan2-ada-pytorch; on large data sets docs/configs.md of NVlabs/stylegan3.

@@ -1,4 +1,4 @@
-"""The `paper1024` settings of StyleGAN2-ADA: small data sets at 1024x1024, augmentation steered (Karras et al. 2020b).
+"""The `paper1024` settings of StyleGAN2-ADA: small data sets at 1024x1024, adaptive augmentation (Karras et al. 2020b).
 
 Command:
   python -m stylegan_jax.main --config=configs/paper1024.py --workdir=runs/paper1024 \

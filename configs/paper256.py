@@ -1,4 +1,4 @@
-"""The `paper256` settings of StyleGAN2-ADA: FFHQ and LSUN Cat at 256x256, augmentation steered (Karras et al. 2020b).
+"""The `paper256` settings of StyleGAN2-ADA: FFHQ and LSUN Cat at 256x256, adaptive augmentation (Karras et al. 2020b).
 
 Command:
   python -m stylegan_jax.main --config=configs/paper256.py --workdir=runs/paper256 --config.data.path=ffhq-256x256.zip

@@ -1,4 +1,4 @@
-"""The `paper512` settings of StyleGAN2-ADA: small data sets at 512x512, augmentation steered (Karras et al. 2020b).
+"""The `paper512` settings of StyleGAN2-ADA: small data sets at 512x512, adaptive augmentation (Karras et al. 2020b).
 
 Command:
   python -m stylegan_jax.main --config=configs/paper512.py --workdir=runs/paper512 --config.data.path=mine-512x512.zip

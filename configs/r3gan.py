@@ -1,4 +1,4 @@
-"""R3GAN (Huang et al. 2024) with its published settings, which move over the run: rates, average, augmentation.
+"""R3GAN (Huang et al. 2024) with its published settings, which change during the run: rates, average, augmentation.
 
 Command:  python -m stylegan_jax.main --config=configs/r3gan.py:ffhq256 --workdir=runs/r3gan \
               --config.data.path=ffhq256.zip

@@ -5,8 +5,8 @@ Command:  for row in a b c d e; do
 Rows:     a StyleGAN2, as configs/quickstart.py; b without styles, noise, mapping network, path length, mixing and
           minibatch statistics; c with the relativistic loss and R1 + R2; d with residual networks, without groups; e
           R3GAN.
-          Also ac: StyleGAN2 whole, with the loss of c. In b and c the networks are those of StyleGAN without styles,
-          whose weights are scaled at run time; the paper strips that too.
+          Also ac: all of StyleGAN2, with the loss of c. In b and c the networks are those of StyleGAN without styles,
+          whose weights are scaled at run time; the paper removes that too.
 Hardware: 2 CPU cores.
 Expected: rows a, ac and e with two seeds each are in docs/story.md; 12 to 25 minutes a row on one core.
 """

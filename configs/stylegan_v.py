@@ -1,9 +1,9 @@
-"""StyleGAN-V (Skorokhodov et al. 2022) with its published settings, of a data set or for any resolution.
+"""StyleGAN-V (Skorokhodov et al. 2022) with its published settings, for a data set or for any resolution.
 
 Command:  python -m stylegan_jax.main --config=configs/stylegan_v.py:256 --workdir=runs/videos \
               --config.data.path=videos.zip
           Others: faceforensics, skytimelapse, ucf101, rainbowjelly (256x256), mead (1024x1024 with 77 classes), or a
-          resolution from 32 up. The data are folders of frames (docs/data.md).
+          resolution of at least 32. The data are folders of frames (docs/data.md).
 Hardware: 4 V100 for two days in the source, at 256x256; ours: not measured.
 Parameters, generator and discriminator: 64x64 31,158,031 and 24,739,840; 128x128 31,863,698 and 25,214,848; 256x256
           32,105,941 and 25,333,568; mead 38,444,283 and 28,932,384.

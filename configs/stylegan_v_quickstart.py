@@ -2,7 +2,7 @@
 
 Command:  python -m stylegan_jax.main --config=configs/stylegan_v_quickstart.py --workdir=runs/stylegan_v_quickstart
 Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download.
-Expected: previews move: grids/fakes_*.webp shows clips, the PNG beside it their frames. How good the clips are has not
+Expected: previews move: grids/fakes_*.webp shows clips, the PNGs their frames. How good the clips are has not
           been measured. kimg count frames: 12 kimg are 4,000 clips of 3 frames.
 """
 
