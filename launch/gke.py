@@ -3,7 +3,7 @@
   apply    make a JobSet from launch/gke/jobset.yaml:   ... apply ... -- --config=... --workdir=/mnt/shared/...
   xpk      the same through xpk, on a cluster that xpk made:   ... xpk --cluster=... -- --config=...
   status, logs
-  delete   the JobSet (needs --yes); what is on the storage stays
+  delete   the JobSet (needs --yes); the storage is kept
 
 kubectl's current context is the cluster. The image is made with `python -m launch.docker build --on=tpu`. The cluster
 starts a preempted slice or a failed training again, --max_restarts times in all, and it resumes.

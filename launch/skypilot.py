@@ -3,7 +3,7 @@
 launch   a managed job from launch/skypilot/train.yaml, which starts again after preemptions:
          ... launch --name=ffhq --accelerators=tpu-v5litepod-8 --bucket=BUCKET -- --config=... --workdir=/mnt/shared/...
 status, logs
-delete   the job and its machines (needs --yes); the bucket stays
+delete   the job and its machines (needs --yes); the bucket is kept
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Train on a Slurm cluster of GPUs: python -m launch.slurm [options] -- --config=... --workdir=/shared/...
 
-Submits launch/slurm/train.sbatch from this checkout, which must lie on a file system of all nodes. The Python is
-$PYTHON or that of the active environment or of ~/venv. The job is queued again before its time limit and after a
-preemption, and resumes.
+Submits launch/slurm/train.sbatch from this checkout, which must lie on a file system of all nodes. Python is $PYTHON,
+or that of the active environment or of ~/venv. The job is queued again before its time limit and after a preemption,
+and resumes.
 """
 
 from __future__ import annotations

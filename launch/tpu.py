@@ -8,7 +8,7 @@
   follow, stop, status   the training that runs
   delete   the slice (needs --yes)
 
-Training goes on when this command or its connection ends.
+Training continues when this command or its connection ends.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Train: `stylegan-jax train --config=quickstart --workdir=runs/quickstart`.
 
-Running the same command again resumes. Any key can be overridden: `--config.train.batch_size=16`.
+Running the same command again resumes the run. Any key can be overridden: `--config.train.batch_size=16`.
 The same, from a checkout: `python -m stylegan_jax.main --config=configs/quickstart.py --workdir=runs/quickstart`.
 """
 

@@ -17,7 +17,7 @@ from stylegan_jax.config.rules import check_model, validate
 
 
 def from_dict(tree: Any) -> ExperimentConfig:
-    """Build and check an `ExperimentConfig` from a ConfigDict or nested dict; keys that it lacks have their defaults.
+    """Build and check an `ExperimentConfig` from a ConfigDict or nested dict; missing keys take their defaults.
 
     Raises:
         ConfigError: unknown key, wrong type, or a value that breaks a rule.

@@ -1,6 +1,6 @@
 """Compute metrics: `python -m stylegan_jax.metrics --model=PATH --data=PATH --metrics=fid50k_full,pr50k3_full`.
 
-Each result is a line of JSON. `--data2` in place of `--model` evaluates a second set of images. docs/metrics.md defines
+Each result is a line of JSON. `--data2` instead of `--model` evaluates a second set of images. docs/metrics.md defines
 every metric.
 """
 

@@ -27,7 +27,7 @@ def build(model: ModelConfig) -> Gan:
     Programs are cached by the bundle that they are compiled for, so a model that is loaded twice compiles nothing.
 
     Raises:
-        ConfigError: unknown architecture, or a label length that is still left to the data.
+        ConfigError: unknown architecture, or a label length that still depends on the data.
     """
     check_choice("model.arch", model.arch, ARCHS)
     if model.label_dim < 0:

@@ -56,7 +56,7 @@ def export_model(
         platforms: of the programs, some of `programs.PLATFORMS`; empty: no programs.
         noise: of the programs, 'const' or 'none'.
         precision: of the programs: 'model', or 'float32'.
-        whole: write G and D too, to train on from them.
+        whole: write G and D too, to continue training from them.
         overwrite: replace a folder that this function wrote.
         name: title of the card; '': the name of the folder.
         address: what the card passes to `load_model`; '': the name of the folder.
@@ -65,7 +65,7 @@ def export_model(
 
     Raises:
         ValueError: the model is still growing, or lacks networks of the whole.
-        BadCheckpointError: `out` exists, and is not to be replaced.
+        BadCheckpointError: `out` exists and may not be replaced.
     """
     if not model.is_grown:
         raise ValueError(

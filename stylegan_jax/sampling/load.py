@@ -31,16 +31,16 @@ def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: 
 
     Args:
         path: a workdir of `train`, a model folder (`model.json`), the address of one on the Hugging Face Hub
-            ('hf://user/name', 'hf://user/name@revision'), or a network file of others, such as an official `.pkl`,
+            ('hf://user/name', 'hf://user/name@revision'), or a third-party network file, such as an official `.pkl`,
             which is read without running anything in it.
         step: which checkpoint of a workdir; None: the newest.
-        whole: read G and D as well as the averaged generator. A file's G or D of another kind is left out, and
+        whole: read G and D as well as the averaged generator. A file's G or D of another kind is skipped, and
             `provenance['left_out']` says why.
 
     Raises:
-        ConfigError: nothing of these is at `path`.
+        ConfigError: none of these is at `path`.
         BadCheckpointError: the file or folder is damaged, hostile, of an architecture that does not exist here, or has
-            numbers that are not finite.
+            non-finite numbers.
         CheckpointError: the workdir's checkpoint is damaged.
     """
     if not os.fspath(path):

@@ -30,18 +30,18 @@ class LoadedModel:
     """A trained model.
 
     Images are generated in fixed-size chunks, of which the last is padded, so that any number of images runs the same
-    program. An image depends on its latent, label, truncation and noise only, not on the others of its chunk. The first
-    call puts the weights on the default device, where they stay as long as the model.
+    program. An image depends only on its latent, label, truncation and noise, not on the other images of its chunk. The
+    first call puts the weights on the default device, where they stay as long as the model lives.
 
     Attributes:
         config: its architecture.
-        gan: its functions; of a run that grows, at the height and fade of the checkpoint.
+        gan: its functions; for a growing run, at the height and fade of the checkpoint.
         g_ema: averaged generator variables {'params', 'buffers', …}, all collections.
         w_avg: float32[w], centre of truncation, or float32[k, w] with one per class.
         g: generator that was being trained, or None (a workdir's sampling checkpoint and many files lack it).
         d: discriminator variables, or None.
-        provenance: where it comes from, as text to print or store.
-        label_kind: what labels a workdir's data has: 'none', 'classes', 'multi-hot', 'vectors'; '' when unknown.
+        provenance: where the model comes from, as text to print or store.
+        label_kind: the kind of labels in a workdir's data: 'none', 'classes', 'multi-hot', 'vectors'; '' if unknown.
         centroids: float32[m, w]: truncation pulls towards the nearest of them, whatever the class; None: to `w_avg`.
         is_grown: False for a checkpoint whose last layers are missing or fading in (progressive growing).
     """
@@ -69,10 +69,10 @@ class LoadedModel:
         return jax.device_put((self.g_ema, self.w_avg, self.centroids))
 
     def draw_inputs(self, seeds: Latents, label: Label = None, *, chunk: int = CHUNK) -> dict[str, np.ndarray]:
-        """Return what the generator starts from, as `gan.spec.inputs` says, one row per seed.
+        """Return the generator's inputs, as in `gan.spec.inputs`, one row per seed.
 
-        The latent 'z' is that of `latents`. What else an architecture draws, such as the motion and the times of a
-        clip, comes from a key that the seed decides.
+        The latent 'z' is that of `latents`. Other inputs, such as the motion and the times of a clip, come from a key
+        that is derived from the seed.
 
         Args:
             seeds: integers from 0.
@@ -148,7 +148,7 @@ class LoadedModel:
 
         Args:
             ws: float[n, l, w], or float[n, w] for the same style in every slot.
-            inputs: of an architecture that draws more than z, what `draw_inputs` returns; others leave it unread.
+            inputs: for an architecture that draws more than z, what `draw_inputs` returns; others ignore it.
             noise: 'const' (the model's own maps), 'random' (fresh per image) or 'none'.
             seeds: of random noise, one per image; None: 0, 1, …
             transform: float[3, 3], or float[n, 3, 3] for one per image, of an architecture that can translate and
@@ -156,11 +156,12 @@ class LoadedModel:
             chunk: images per call.
 
         Returns:
-            float32[n, h, w, c], of clips float32[n, t, h, w, c], about [-1, 1]; `images.to_pixels` makes uint8 of it.
+            float32[n, h, w, c], for clips float32[n, t, h, w, c], about [-1, 1]; `images.to_pixels` converts it to
+            uint8.
 
         Raises:
             ValueError: a shape or a kind of noise that does not fit, inputs that are missing, a transform that the
-                architecture cannot take, or images that are not finite, which pixels would show in black.
+                architecture cannot take, or images that are not finite, whose pixels would be black.
         """
         return np.concatenate(list(self.stream(ws, inputs, noise=noise, seeds=seeds, transform=transform, chunk=chunk)))
 
@@ -202,10 +203,10 @@ class LoadedModel:
     ) -> np.ndarray:
         """Return pictures uint8[n, h, w, c], or clips uint8[n, t, h, w, c], of seeds.
 
-        Latents float[n, z], or what `draw_inputs` returns, can be in their place; see `map` and `synthesize`.
+        Latents float[n, z], or what `draw_inputs` returns, can be passed instead; see `map` and `synthesize`.
 
         The latent of a seed is `numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so that official
-        weights give the known pictures.
+        weights produce the known images.
         """
         given = seeds if isinstance(seeds, dict) else to_array(seeds)
         inputs = self._as_inputs(given, label, chunk)
@@ -229,12 +230,12 @@ class LoadedModel:
         cutoff: int | None = None,
         chunk: int = CHUNK,
     ) -> Iterator[np.ndarray]:
-        """Return the frames of videos, of a model that was trained on videos; any number in the same memory.
+        """Return the frames of videos, for a model that was trained on videos; any number in constant memory.
 
         Frame i is at time start + i * step, where a time of 1 is a frame of the training data and step is `speed`, or
-        with `fps` speed * self.fps / fps. A frame depends on its seeds, label, truncation and time alone: in videos
-        of other lengths, and in chunks of one size, it has the same pixels; of another size, up to 1 of 255 because
-        the compiler rounds otherwise.
+        with `fps` speed * self.fps / fps. A frame depends only on its seeds, label, truncation and time: it has the
+        same pixels in videos of other lengths and in chunks of the same size; in chunks of another size they differ by
+        up to 1 of 255, because the compiler rounds differently.
 
         Args:
             seeds: of n videos: what they show. Seeds (integers from 0), or latents float[n, z].
@@ -255,8 +256,8 @@ class LoadedModel:
             uint8[n, t, h, w, c].
 
         Raises:
-            ValueError: a model of images, a negative time, or a number, seed or label that does not fit; before the
-                first frame is drawn.
+            ValueError: an image model, a negative time, or a number, seed or label that does not fit; before the first
+                frame is drawn.
         """
         from stylegan_jax.sampling import videos
 
@@ -264,7 +265,7 @@ class LoadedModel:
         return videos.video(self, seeds, frames, fps, start, motion_seeds, **options)
 
     def still(self, time: float = 0.0, motion_seed: int | None = None, label: Label = None) -> LoadedModel:
-        """Return a model of videos as one of images, the frames at a time, for everything that draws images.
+        """Return a video model as an image model that draws the frames at a time, for everything that draws images.
 
         Args:
             time: of the frame, from 0, in frames of the training data.
@@ -273,7 +274,7 @@ class LoadedModel:
             label: of the motion of all images; None: a model with labels draws it with the image, as for `None` above.
 
         Raises:
-            ValueError: a model of images, a negative time, or a seed or label that does not fit.
+            ValueError: an image model, a negative time, or a seed or label that does not fit.
         """
         from stylegan_jax.sampling import videos
 
@@ -281,7 +282,7 @@ class LoadedModel:
 
     @property
     def fps(self) -> float | None:
-        """Frames per second of the videos that it was trained on; None: images, or not known."""
+        """Frames per second of the videos that the model was trained on; None: images, or unknown."""
         found = self.provenance.get("fps")
         if not isinstance(found, int | float) or isinstance(found, bool) or not 0 < found < 1e6:
             return None

@@ -39,8 +39,8 @@ def write_onnx(
     """Write FUNCTION.onnx for some functions, and onnx.json, which describes them.
 
     The functions are those of `tools.export`: `map` (z, label, psi -> ws), `synthesize` (ws -> image float32, about
-    [-1, 1]) and `sample` (z, label, psi -> pixels uint8), with a batch of any size, in float32. The last two take what
-    a model draws besides z too: of clips, one frame per row, its time in frames and the motion noise of its clip.
+    [-1, 1]) and `sample` (z, label, psi -> pixels uint8), with a batch of any size, in float32. The last two also take
+    what a model draws besides z: for clips, one frame per row, its time in frames and the motion noise of its clip.
 
     Args:
         model: the model, grown to its end.
@@ -56,7 +56,7 @@ def write_onnx(
         ConfigError: the package `onnx` is missing, or a file would be larger than the format allows.
         ValueError: the model is still growing.
         OnnxError: an operation that ONNX, or the exporter, does not have.
-        BadCheckpointError: `out` exists, and is not to be replaced.
+        BadCheckpointError: `out` exists and may not be replaced.
     """
     check_replaceable(out, overwrite, is_ours)
     with new_folder(out, overwrite=overwrite, ours=is_ours) as fresh:

@@ -110,7 +110,7 @@ def project(
     batch: int = 8,
     watch: Watch | None = None,
 ) -> Projection:
-    """Find styles and noise whose images resemble those passed.
+    """Find styles and noise whose images resemble `images`.
 
     Adam with the published schedules on the squared distance of LPIPS features, and on noise that is not to carry the
     picture. Images do not influence each other: their losses are summed, and each has its own random stream.
@@ -121,14 +121,14 @@ def project(
         masks: float[n, h, w] in [0, 1], what counts; None: everything.
         label: a class or label for all images, or one per image, as in `LoadedModel.map`; None for a model without.
         steps: of Adam; 1000 as published.
-        plus: a style per slot (W+) rather than one for all (W, as published).
+        plus: one style per slot (W+) instead of one for all (W, as published).
         noise: 'fit' starts from random constant noise maps and optimises them too, as published; 'const' holds the
             model's own.
         seed: of the noise and of the random moves.
         net: LPIPS features; None: `load_features('vgg16_lpips')`.
         frames: how many images to keep on the way, at even steps from the first to the last.
-        batch: at most so many images at once; more take turns.
-        watch: called after every step, for who wants to see it; what it raises ends the projection.
+        batch: the largest number of images at once; more are processed in turn.
+        watch: called after every step, to observe it; what it raises ends the projection.
 
     Raises:
         ValueError: an image, mask, label or number that does not fit; FeatureError, one of them, where weights lack.
@@ -444,8 +444,8 @@ def read_images(files: Iterable[str | Path], shape: tuple[int, int, int]) -> np.
     Transparency is composited over white unless c is 4; colours become grey where c is 1, grey colours where it is 3.
 
     Raises:
-        ValueError: a file that is no image.
-        OSError: a file that is not there.
+        ValueError: a file that is not an image.
+        OSError: a file that does not exist.
     """
     from stylegan_jax.data.images import decode
     from stylegan_jax.data.prepare.convert import BadImage, Recipe, make

@@ -37,8 +37,8 @@ def write_web(
 ) -> None:
     """Write a page with the model: seed, truncation, label, style mixing, a random walk, saving.
 
-    Any static host serves it, and it asks no other host for anything. `python -m http.server --directory=OUT` shows it
-    here; browsers load no modules from file:// addresses.
+    Any static host can serve it, and it loads nothing from other hosts. `python -m http.server --directory=OUT` shows
+    it here; browsers load no modules from file:// addresses.
 
     Args:
         model: the model, grown to its end.
@@ -54,7 +54,7 @@ def write_web(
     Raises:
         ConfigError: no runtime, a model that draws more than z, or as `onnx_files.write_onnx`.
         ValueError: the model is still growing.
-        BadCheckpointError: `out` exists, and is not to be replaced.
+        BadCheckpointError: `out` exists and may not be replaced.
     """
     if further := further_inputs(model.gan.spec):
         raise ConfigError(

@@ -1,7 +1,7 @@
 """Open a model in the browser: `python -m stylegan_jax.studio --model=RUN_OR_FILE`, then visit the printed address.
 
-Explore, mix, edit, find a picture of yours, film, look into layers, follow a run: docs/studio.md. It listens on this
-machine only, loads nothing from other hosts, and forgets a page's files when the page is closed.
+Explore, mix, edit, project your own pictures, make films, look into layers, follow a run (docs/studio.md). It listens
+only on this machine, loads nothing from other hosts, and deletes a page's files when the page is closed.
 """
 
 from __future__ import annotations

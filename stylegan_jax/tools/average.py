@@ -1,6 +1,6 @@
 """Choose an average's length after training: `python -m stylegan_jax.tools.average --model=RUN --width=0.08 --out=DIR`.
 
-Of a run with `config.train.posthoc_ema`. `--width` writes an ordinary model folder. `--widths=0.02,0.05,0.1,0.2
+For a run with `config.train.posthoc_ema`. `--width` writes an ordinary model folder. `--widths=0.02,0.05,0.1,0.2
 --metric=fid5k` evaluates an average of each width and draws the curve.
 """
 

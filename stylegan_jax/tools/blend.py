@@ -1,7 +1,8 @@
 """Blend two generators: `python -m stylegan_jax.tools.blend --model=A --other=B --swap_from=b16 --out=DIR`.
 
-For models that were fine-tuned from one another: coarse layers of one and fine layers of the other (`--swap_from`), or
-weights in between (`--amount=0.5`), or a share per part (`--amounts=b4:0,b8:0.5,b16:1`). Writes a model folder.
+For models that were fine-tuned from one another. Combines coarse layers of one with fine layers of the other
+(`--swap_from`), interpolates all weights (`--amount=0.5`) or each part (`--amounts=b4:0,b8:0.5,b16:1`), and writes a
+model folder.
 """
 
 from __future__ import annotations

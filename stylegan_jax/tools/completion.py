@@ -3,7 +3,8 @@
 bash: eval "$(stylegan-jax completion bash)" in ~/.bashrc; zsh: the same with zsh in ~/.zshrc;
 fish: stylegan-jax completion fish > ~/.config/fish/completions/stylegan-jax.fish
 
-Subcommands, their flags and choices, recipes, and the keys of a configuration are completed, everything else as a file.
+It completes subcommands, their flags and choices, recipes and configuration keys; everything else is completed as a
+file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Look at this machine: `stylegan-jax doctor`.
+"""Check this machine: `stylegan-jax doctor`.
 
-Versions, the devices that JAX finds, what is not installed and which command lacks it, the folders of caches with their
-sizes, and whether one training step of the recipe `tiny` works, each of the last two in a process of its own.
+Prints versions, the devices that JAX finds, what is not installed and which command needs it, the cache folders with
+their sizes, and whether one training step of the recipe `tiny` works, each of the last two in its own process.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Drag points of a picture: `python -m stylegan_jax.tools.drag --model=DIR --seed=3 --points=points.json --out=DIR`.
 
-DragGAN (Pan et al. 2023) for every architecture of images. The JSON has a handle and a target for each point, as (x, y)
-in pixels from the first one: `[{"handle": [12, 20], "target": [16, 20]}]`, or `[[[12, 20], [16, 20]]]`. The folder gets
-start.png, dragged.png, points.png with the ways of the points, a video, drag.json with their positions at every step,
+DragGAN (Pan et al. 2023) for every image architecture. The JSON has a handle and a target for each point, as (x, y) in
+pixels from the first one: `[{"handle": [12, 20], "target": [16, 20]}]`, or `[[[12, 20], [16, 20]]]`. The folder gets
+start.png, dragged.png, points.png with the paths of the points, a video, drag.json with their positions at every step,
 and projected_w.npz ('w' [1, slots, w]), which `--styles` of `edit`, `video`, `style_mix` and this tool take.
 """
 

@@ -1,7 +1,7 @@
 """Edit styles: `python -m stylegan_jax.tools.edit --model=DIR --method=sefa --layers=0-3 --seeds=0-3 --out=DIR`.
 
-Finds directions in W (`--method`), or takes those of a file, and draws one grid per direction: a row per seed (or
-style of `--styles`), a column per strength. docs/tools.md has the methods and their sources.
+Finds directions in W (`--method`), or reads them from a file, and draws one grid per direction, with a row per seed (or
+style of `--styles`) and a column per strength. docs/tools.md has the methods and their sources.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""List published models and where to get them: `stylegan-jax models [WORD ...]`. Nothing is fetched.
+"""List published models and where to get them: `stylegan-jax models [WORD ...]`. Nothing is downloaded.
 
-Words choose the models whose name, architecture, size or data contain all of them, as `models stylegan3 256`. With
---addresses each one's address, licence and checksum are printed too; --check=FILE says which one a file is, by its
-checksum where the owner publishes one. --features lists the feature networks of the metrics instead.
+Words select the models whose name, architecture, size or data contain all of them, as in `models stylegan3 256`.
+--addresses also prints each model's address, licence and checksum; --check=FILE identifies a file by its checksum, if
+the owner publishes one. --features lists the feature networks of the metrics instead.
 """
 
 from __future__ import annotations

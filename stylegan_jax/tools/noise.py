@@ -1,4 +1,4 @@
-"""What noise changes: `python -m stylegan_jax.tools.noise --model=DIR --seeds=0-3 --count=64 --out=DIR`.
+"""Show what noise changes: `python -m stylegan_jax.tools.noise --model=DIR --seeds=0-3 --count=64 --out=DIR`.
 
 One row per seed: the picture with constant noise, without noise, with some random draws, and the standard deviation of
 each pixel over all draws, in grey, white where it is largest (StyleGAN, section 3.2 and figures 4 and 5).

@@ -1,8 +1,8 @@
 """Find the styles of images: `python -m stylegan_jax.tools.project --model=DIR --targets=face.png,other.jpg --out=DIR`.
 
 The projector of StyleGAN2 (section 5.2, appendix D): LPIPS on VGG16, published schedules; W, or W+ with `--plus`.
-Images are cropped at the centre to the model's aspect ratio and resized by Lanczos; transparency becomes white. Each
-gets a folder with target.png, proj.png, a video of the way and projected_w.npz ('w' [1, slots, w], and the noise maps
+Images are centre-cropped to the model's aspect ratio and resized with Lanczos; transparency becomes white. Each gets a
+folder with target.png, proj.png, a video of the optimisation and projected_w.npz ('w' [1, slots, w], and the noise maps
 by path), which `edit --styles` and `pti` take.
 """
 

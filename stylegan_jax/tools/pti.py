@@ -1,9 +1,9 @@
 """Tune a generator to an image: `python -m stylegan_jax.tools.pti --model=DIR --projected=projected/face --out=tuned`.
 
-Pivotal tuning (Roich et al. 2021): the projected style is held, and the synthesis network is trained until its image
-there is the target. `--projected` is the folder of one image that `project` made, or of several. Each gets a model
-folder of its own, which every tool and `load_model` open, and a PNG with target, projection and tuned image beside
-each other; the projected style, drawn with constant noise, gives the last.
+Pivotal tuning (Roich et al. 2021): the projected style is fixed, and the synthesis network is trained until its image
+for that style is the target. `--projected` is the folder of one image that `project` made, or of several. Each gets its
+own model folder, which every tool and `load_model` can open, and a PNG with target, projection and tuned image side by
+side; the last is the projected style drawn with constant noise.
 """
 
 from __future__ import annotations

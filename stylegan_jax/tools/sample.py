@@ -1,8 +1,8 @@
 """Draw images: `python -m stylegan_jax.tools.sample --model=DIR --seeds=0-15 --psi=0.7 --out=DIR`.
 
-An image depends only on its seed (and label, psi, noise), not on the other seeds, the batch or the devices. Latents
-are `numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so that official weights give the known
-pictures. With several classes every seed is drawn in each, and `--by_class` makes a sheet with a row per class.
+An image depends only on its seed (and label, psi, noise), not on the other seeds, the batch or the devices. Latents are
+`numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so that official weights produce the known
+images. With several classes every seed is drawn in each, and `--by_class` makes a sheet with a row per class.
 `--out=FILE.zip` writes a data set in the training layout, with labels.
 """
 

@@ -1,7 +1,8 @@
-"""Average power spectra: `python -m stylegan_jax.tools.spectrum --model=DIR --data=run --out=DIR`.
+"""Compare power spectra: `python -m stylegan_jax.tools.spectrum --model=DIR --data=run --out=DIR`.
 
-Compares what models draw with real images, and with each other (StyleGAN3, section 4): heat maps, slices at 0° and 45°,
-and the numbers. Peaks of a model that its data lacks are traces of its grids; a fall too early is missing detail.
+Compares average power spectra of generated images with those of real images and of other models (StyleGAN3, section 4):
+heat maps, slices at 0° and 45°, and the numbers. Peaks that the data lack are traces of a model's sampling grids; a
+spectrum that falls too early means missing detail.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What truncation does: `python -m stylegan_jax.tools.truncation --model=DIR --seeds=0-3 --psis=-1,0,0.5,1 --out=DIR`.
+"""Show what truncation does: `python -m stylegan_jax.tools.truncation --model=DIR --seeds=0-3 --psis=-1,0,0.5,1
+--out=DIR`.
 
-One row per seed, one column per psi (StyleGAN, appendix B; negative values give the opposite of a picture, figure 8).
+One row per seed, one column per psi (StyleGAN, appendix B; negative values draw the opposite of an image, figure 8).
 """
 
 from __future__ import annotations

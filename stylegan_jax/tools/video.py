@@ -1,7 +1,7 @@
 """Make a video: `python -m stylegan_jax.tools.video --model=DIR --path=rotate --seeds=3 --out=rotate.mp4`.
 
-`--path=time` shows the videos of a model that was trained on videos, of any length. Every other path is a loop, so that
-it can be played round and round. Frames are drawn in chunks of one size, by one compiled program.
+`--path=time` draws videos of any length with a model that was trained on videos. Every other path is a loop, which can
+be repeated seamlessly. Frames are drawn in fixed-size chunks by one compiled program.
 """
 
 from __future__ import annotations

@@ -71,14 +71,14 @@ def train(
     source: FittedSource | None = None,
     make_evaluator: Callable[[ExperimentConfig, FittedSource, Layout, Path], Evaluator] = default_evaluator,
 ) -> TrainState:
-    """Train until `config.train.total_kimg`, resuming from `workdir` when it holds a checkpoint.
+    """Train until `config.train.total_kimg`, resuming from `workdir` if it holds a checkpoint.
 
     SIGTERM, SIGINT and SIGUSR1 finish the step, save and return.
 
     Args:
         config: the whole experiment.
         workdir: folder of the run; created if absent.
-        source: images to train on, in place of `config.data` (see `data.fit_source`); the caller closes it.
+        source: images to train on, instead of `config.data` (see `data.fit_source`); the caller closes it.
         make_evaluator: (config, source, layout, folder) -> what computes `config.eval.metrics`; called where there are
             any.
 
@@ -86,7 +86,7 @@ def train(
         The last state, on the devices.
 
     Raises:
-        ConfigError, DataError: something does not fit; nothing has been compiled or written over.
+        ConfigError, DataError: something does not fit; nothing has been compiled or overwritten.
         WorkdirBusyError, WorkdirMovedError: another live process trains in `workdir`; it was moved during the run.
         DivergedError: a loss is NaN or infinite.
         CheckpointError: a checkpoint could not be written or none can be read.

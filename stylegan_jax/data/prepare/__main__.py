@@ -4,8 +4,8 @@
 
 The source is a folder (with its subfolders) or a zip of images, an LSUN *_lmdb, a CIFAR tar.gz, MNIST
 *-images-idx3-ubyte.gz, *.tfrecords of the TensorFlow-era StyleGAN tools, or tfds:NAME. The result is a zip or folder in
-the layout of NVIDIA's tools, with a record of what was done (meta.json). Images that cannot be used are named and left
-out. Of a folder of videos (MP4, WebM, MOV, GIF, animated WebP), or of one, each becomes a folder of frames.
+the layout of NVIDIA's tools, with a record of what was done (meta.json). Images that cannot be used are skipped and
+listed. Each video (MP4, WebM, MOV, GIF, animated WebP) becomes a folder of frames.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Measure a recipe: `python -m stylegan_jax.tools.benchmark --config=configs/quickstart.py --json=FILE`.
 
 Synthetic images on the device: no data set is needed, except for --what=data. Any key of the recipe can be overridden,
-such as --config.train.batch_size=16. Progress goes to the error output, the table to the output.
+such as --config.train.batch_size=16. Progress goes to standard error, the table to standard output.
 """
 
 from __future__ import annotations
