@@ -32,8 +32,8 @@ def keys() -> str:
     """Return the page of all configuration keys, from their fields."""
     parts = [
         "# Configuration keys",
-        "Set any of them on the command line, as `--config.train.batch_size=16`, or in a recipe. "
-        "Defaults are those of `configs/common.py`; a recipe changes some.",
+        "Set any of them on the command line, such as `--config.train.batch_size=16`, or in a recipe. "
+        "The defaults are those of `configs/common.py`; a recipe changes some of them.",
     ]
 
     def section(config: Any, prefix: str, about: str) -> None:
@@ -76,7 +76,7 @@ def commands() -> str:
     """Return the page of all commands, from their parsers."""
     tools = importlib.import_module("stylegan_jax.tools")
     names = [f"stylegan_jax.tools.{m.name}" for m in pkgutil.iter_modules(tools.__path__) if m.name[0] != "_"]
-    parts = ["# Commands", "`python -m stylegan_jax.main --config=RECIPE --workdir=DIR` trains; the others:"]
+    parts = ["# Commands", "`python -m stylegan_jax.main --config=RECIPE --workdir=DIR` trains. The other commands:"]
     for name in (*COMMANDS, *sorted(names)):
         parser = parser_of(importlib.import_module(name))
         if parser is None:
@@ -109,7 +109,7 @@ def row(action: argparse.Action) -> str:
 
 def recipes(folder: Path) -> str:
     """Return the page of all recipes, from their docstrings."""
-    parts = ["# Recipes", "Each is one file in `configs/`; `--config=configs/NAME.py` takes it."]
+    parts = ["# Recipes", "Each recipe is one file in `configs/`; select it with `--config=configs/NAME.py`."]
     for path in sorted(folder.glob("*.py")):
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         if path.stem in ("common", "__init__") or not text:

@@ -28,7 +28,7 @@ export function build() {
   const steps = slider("Steps at most", { id: "drag-steps", min: 10, max: 500, step: 10, value: 200 });
   const rate = slider("Strength of a step", { id: "rate", min: 0.0005, max: 0.02, step: 0.0005, value: 0.002, hint: "0.002 as published; more for small models" });
   const radius = slider("Radius", { id: "radius", min: 1, max: Math.max(4, Math.round(model.height / 16)), step: 0.5, value: Math.max(2, (3 * Math.min(model.height, model.width)) / 512), hint: "of what is pulled along, in pixels" });
-  const plus = box("Each layer by its own (W+)", true, () => {}, "drag-plus");
+  const plus = box("Each layer separately (W+)", true, () => {}, "drag-plus");
   const brush = slider("Brush", { id: "brush", min: 1, max: Math.max(4, Math.round(model.height / 4)), step: 0.5, value: Math.max(2, model.height / 10) });
 
   const place = (event) => {
@@ -145,7 +145,7 @@ export function build() {
     tools.forEach((other) => other.setAttribute("aria-pressed", String(other.id === `tool-${name}`)));
   }, { class: "tab", id: `tool-${name}`, "aria-pressed": String(name === tool) }));
 
-  const node = page("Drag", "Press on a point of the picture and pull it to where it should be. Red is where a point is, blue where it goes. Without a brush everything may change.", [el("div", { class: "row" }, ...tools), one.node], [
+  const node = page("Drag", "Press on a point of the picture and pull it to where it should be. Red is where a point is, blue where it goes. Without the brush, everything may change.", [el("div", { class: "row" }, ...tools), one.node], [
     group("Picture", start.node),
     group("Points", list.node, el("div", { class: "row" }, clear)),
     group("Drag", steps.node, rate.node, radius.node, plus.node, el("div", { class: "row" }, go, undo), dragging.node),

@@ -16,7 +16,7 @@ export function build() {
   const toward = number("Towards seed", { id: "toward", value: 1 }, changed);
   const share = slider("How far", { id: "share", min: 0, max: 1, step: 0.01, value: 0 }, changed);
   const psi = slider("Truncation ψ", { id: "psi", min: -1, max: 1.5, step: 0.05, value: 0.7, hint: "0 is the average picture, 1 the full variety." }, changed);
-  const cutoff = slider("Layers it holds for", { id: "cutoff", min: 0, max: model.num_ws, step: 1, value: model.num_ws }, changed);
+  const cutoff = slider("Layers it applies to", { id: "cutoff", min: 0, max: model.num_ws, step: 1, value: model.num_ws }, changed);
   const noise = choice("Noise", [["const", "the model's own"], ["random", "fresh"], ["none", "none"]], "const", changed, "noise");
   const noiseSeed = number("Noise seed", { id: "noise-seed", value: 0 }, changed);
   const byClass = model.label_dim > 0 && model.label_kind === "classes";
@@ -163,7 +163,7 @@ export function build() {
     group("Truncation", psi.node, model.num_ws > 1 ? cutoff.node : null),
     model.label_dim ? group(byClass ? "Class" : "Label", label.node) : null,
     model.has_noise ? group("Noise", noise.node, noiseSeed.node) : null,
-    group("Walk", el("div", { class: "row" }, go), speed.node, el("p", { class: "hint" }, "Or drag across the picture, or put the focus on it and use the arrow keys.")),
+    group("Walk", el("div", { class: "row" }, go), speed.node, el("p", { class: "hint" }, "Or drag across the picture, or focus it and use the arrow keys.")),
   ].filter(Boolean));
 
   /** Show what the address or another page asks for. */

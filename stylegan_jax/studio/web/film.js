@@ -96,7 +96,7 @@ export function build() {
   const addAll = button("Add all favourites", () => bench.favourites.forEach((one) => add(one.source, one.words, one.thumb)), { class: "quiet small", id: "add-favourites" });
   watch(() => { addAll.disabled = !bench.favourites.length; });
   addAll.disabled = !bench.favourites.length;
-  const node = page("Film", "A film that can be played round and round: a smooth path through the styles of the keyframes.", [strip, empty, screen, one.node, at.node], [
+  const node = page("Film", "A film that loops: a smooth path through the styles of the keyframes.", [strip, empty, screen, one.node, at.node], [
     group("Keyframes", el("div", { class: "row" },
       button("Add the picture of Explore", () => add(bench.source, bench.words, bench.thumb), { class: "small", id: "add-current" }),
       button("Add a random one", () => { const source = random(); add(source, `seed ${source.seed}`, ""); }, { class: "small", id: "add-random" }), addAll)),

@@ -32,7 +32,7 @@ export function build() {
   const node = page("Layers", "From coarse to fine, what the network has drawn after each layer. Every channel is stretched from black to white.", [one.node, power.node], [
     group("Picture", start.node),
     group("Layer", layer.node, view.node, el("div", { class: "row" }, button("← Channels before", () => turn(-1), { class: "quiet small" }), button("Channels after →", () => turn(1), { class: "quiet small", id: "channels-after" }))),
-    el("p", { class: "hint" }, "The first look compiles the network once more, which takes as long as the start."),
+    el("p", { class: "hint" }, "The first time, the network is compiled once more, which takes as long as the start."),
   ]);
   function enter() {
     if (known) return draw();

@@ -10,7 +10,7 @@ export function build() {
   let bitmap = null, turn = 0;
   const crop = { x: slider("Left to right", { id: "crop-x", min: 0, max: 1, step: 0.01, value: 0.5 }, cut), y: slider("Top to bottom", { id: "crop-y", min: 0, max: 1, step: 0.01, value: 0.5 }, cut), size: slider("Size", { id: "crop-size", min: 0.1, max: 1, step: 0.01, value: 1 }, cut) };
   const steps = choice("Steps", [[100, "100: a first look"], [300, "300"], [1000, "1000, as published"]], 300, () => {}, "steps", true);
-  const plus = box("A style per layer (W+): closer, worse to edit", false, () => {}, "plus");
+  const plus = box("A style per layer (W+): closer, harder to edit", false, () => {}, "plus");
   const byClass = model.label_dim > 0 && model.label_kind === "classes";
   const label = byClass ? choice("Class", Array.from({ length: model.label_dim }, (_, i) => [i, String(i)]), 0, () => {}, "picture-class") : text("Label", { value: Array(model.label_dim).fill(0).join(",") });
   const tuneSteps = choice("Steps", [[100, "100"], [350, "350, as published"]], 100, () => {}, "tune-steps", true);
@@ -117,7 +117,7 @@ export function build() {
     if (event.dataTransfer.files[0]) upload(event.dataTransfer.files[0]);
   });
 
-  const node = page("Your picture", "Find the styles that draw it, then edit them. What the model has never seen it finds badly; tuning changes the model until it draws this picture exactly.", [one.node, part.node], [
+  const node = page("Your picture", "Find the styles that draw it, then edit them. What the model has never seen is reproduced badly; tuning changes the model until it draws this picture exactly.", [one.node, part.node], [
     group("1 · Picture", drop, crop.x.node, crop.y.node, crop.size.node),
     group("2 · Find its styles", steps.node, model.num_ws > 1 ? plus.node : null, model.label_dim ? label.node : null, el("div", { class: "row" }, find), finding.node),
     group("3 · Tune the model (optional)", tuneSteps.node, el("div", { class: "row" }, tune, weights), tuning.node),

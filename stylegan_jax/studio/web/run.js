@@ -75,7 +75,7 @@ export function build() {
     }
   }
   const node = page("Run", null, [el("figure", { class: "stage" }, el("div", { class: "mat" }, picture), el("div", { class: "under" }, words)), place.node, curves], [
-    group("Progress", progress, el("div", { class: "row" }, newest), el("p", { class: "hint" }, "Curves and grids are read again every five seconds.")),
+    group("Progress", progress, el("div", { class: "row" }, newest), el("p", { class: "hint" }, "Curves and grids are refreshed every five seconds.")),
   ]);
   return { node, enter: () => { follow = true; look(); timer = setInterval(look, 5000); }, leave: () => clearInterval(timer) };
 }

@@ -52,7 +52,7 @@ export function build() {
     },
   });
   const write = button("Make the video", () => { stop(); made.start({ source: start.source, t: at.value, motion_seed: motion.value, frames: frames.value, speed: speed.value, fps: rate, ending: ending.value }); }, { class: "primary", id: "make-video" });
-  const node = page("Time", "What a video shows comes from the picture, how it moves from a seed of its own. Any time can be drawn, however late.", [screen, one.node, at.node], [
+  const node = page("Time", "What a video shows comes from the picture, how it moves from its own seed. Any time can be drawn, however late.", [screen, one.node, at.node], [
     group("Picture", start.node),
     group("Motion", motion.node, speed.node, el("div", { class: "row" }, play)),
     group("File", frames.node, ending.node, el("div", { class: "row" }, write), made.node),
