@@ -340,11 +340,9 @@ class Run:
 
     def _transfer_source(self) -> Any:
         """Load the model to start from and check that it fits, before anything is compiled."""
-        path = self.config.train.init_from
-        if not path:
-            return None
-        source = self.task.open_source(path)
-        self.task.transfer(self.state_shapes, source)
+        source = self.task.open_source(self.config.train.init_from)
+        if source is not None:
+            self.task.transfer(self.state_shapes, source)
         return source
 
     def _create(self, source: Any) -> TrainState:

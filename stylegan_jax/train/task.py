@@ -174,7 +174,8 @@ class Task(NamedTuple):
         export: state -> nested dicts that sampling reads, saved beside the state.
         averages: state -> nested dicts of the averages of `config.train.posthoc_ema`, stored as snapshots
             (`checkpoints.averages`).
-        open_source: path -> what `transfer` copies from, checked against abstract shapes of the state.
+        open_source: path -> what `transfer` copies from, checked against abstract shapes of the state; of '' None, or
+            an error where the run needs something to start from.
         transfer: (fresh state, source) -> (state, lines of a report).
         reload: the same of a state that has been restored, before training goes on; None: it stays as it is.
         advice: what to change where training diverges, for an error message.

@@ -115,6 +115,12 @@ def test_a_stage_resumes_to_the_bit_and_takes_a_newer_stem_if_told_to(runs, tabl
         assert not same_bits(params["synthesis"]["input"], newer["synthesis"]["input"])
 
 
+def test_a_stage_that_would_freeze_a_random_stem_is_refused(table, tmp_path):
+    with pytest.raises(ConfigError, match="init_from is empty with freeze_g='stem', which would leave the layers of"):
+        loop.train(stage_config("", table), tmp_path)
+    assert not (tmp_path / "config.json").exists()
+
+
 def test_a_table_that_does_not_fit_is_named(table, tmp_path):
     missing, wide = str(tmp_path / "none.pkl"), {"model__stylegan_xl__embed_dim": 6, "model__projected__embed_dim": 6}
     four = {"model__label_dim": 4, "model__stylegan_xl__embed_rows": 4, "model__projected__embed_rows": 4}

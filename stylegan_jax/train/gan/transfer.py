@@ -25,12 +25,21 @@ class Source(NamedTuple):
     path: str
 
 
-def open_source(config: ExperimentConfig, path: str) -> Source:
-    """Load the model to start from.
+def open_source(config: ExperimentConfig, path: str) -> Source | None:
+    """Load the model to start from; None where there is none, the path ''.
 
     Raises:
+        ConfigError: none, and layers of the stages before are frozen, which would stay random.
         ConfigError, BadCheckpointError, CheckpointError: as `load_model`.
     """
+    if not path:
+        if config.train.freeze_g != "none":
+            raise ConfigError(
+                f"config.train.init_from is empty with freeze_g={config.train.freeze_g!r}, which would leave the "
+                "layers of the stages before random for ever; pass the run of the stage before, or freeze_g='none' to "
+                "train all of them"
+            )
+        return None
     return Source(load_model(path, whole=True), path)
 
 
