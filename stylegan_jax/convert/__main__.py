@@ -84,6 +84,9 @@ def import_pickle(source: str, out: str, wanted: Sequence[str], *, overwrite: bo
 
 def export_folder(source: str, out: str, wanted: Sequence[str], *, overwrite: bool) -> list[str]:
     """Write official state dicts into `out` from the model folder `source`; returns the lines of a summary."""
+    if (Path(source) / "checkpoints").is_dir():
+        advice = f"python -m stylegan_jax.tools.export --model={printable(source)} --out=FOLDER --platforms=none"
+        raise BadCheckpointError(source, f"is a run; make a model folder of it first: {advice}")
     model, nets = read_model_folder(source)
     config = model_config(model)
     nets = {name: tree for name, tree in nets.items() if name in wanted}

@@ -22,6 +22,7 @@ from films import animation, film, picture
 from PIL import Image
 
 from stylegan_jax.config import ClipRule
+from stylegan_jax.configs import stylegan_v
 from stylegan_jax.data import DataError, images, open_batches, open_source
 from stylegan_jax.data.prepare import Options, prepare, video_files
 from stylegan_jax.data.prepare.__main__ import main
@@ -421,6 +422,19 @@ def test_the_command_says_how_to_train(shelf, tmp_path, capsys):
         "--config.data.labels=file",
     ):
         assert words in out, out
+
+
+def test_videos_too_small_for_the_recipe_are_not_sent_to_it(tmp_path, capsys):
+    clip = animation(tmp_path / "a.gif", 4, 1)
+    for height in (16, 32):
+        assert main([f"--source={clip}", f"--dest={tmp_path / str(height)}.zip", f"--resolution={height}"]) == 0
+        out = capsys.readouterr().out
+        try:
+            stylegan_v.get_config(str(height))
+        except ValueError:
+            assert height == 16 and "note: 16x16 is below 32x32" in out and "train:" not in out, out
+        else:
+            assert height == 32 and "--config=configs/stylegan_v.py:32 " in out, out
 
 
 def test_training_on_a_folder_of_video_files_names_the_tool(shelf, tmp_path, config):

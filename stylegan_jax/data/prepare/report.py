@@ -24,6 +24,7 @@ from stylegan_jax.data.prepare.examples import Label
 from stylegan_jax.data.prepare.options import OF_VIDEOS, Options
 
 _REASONS, _NAMES = 20, 5  # how many the summary shows
+_LEAST_VIDEO = 32  # height from which on the recipe of videos has settings
 
 
 @dataclasses.dataclass
@@ -258,6 +259,11 @@ def _next_step(options: Options, report: Report, labels: Labels | None) -> str:
     quoted = shlex.quote(dest) if dest.isprintable() else "$" + repr(os.fsencode(dest))[1:]
     recipe, flags = f"auto.py:{height}", f"--config.data.source={kind} --config.data.path={quoted}"
     if report.unit == "video":
+        if height < _LEAST_VIDEO:
+            return (
+                f"note: {width}x{height} is below {_LEAST_VIDEO}x{_LEAST_VIDEO}, the smallest for which "
+                f"configs/stylegan_v.py has settings; use --resolution={_LEAST_VIDEO} or more"
+            )
         recipe, flags = f"stylegan_v.py:{height}", f"--config.data.path={quoted}"
         if rate := report.rate(options.fps):
             flags += f" --config.data.fps={rate:g}"
