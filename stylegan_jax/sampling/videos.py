@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import numbers
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -84,7 +85,7 @@ def check_time(model: LoadedModel) -> None:
 
 def check_at(name: str, time: float) -> None:
     """Raise ValueError for a time that is negative or no number; `name` is the argument's."""
-    if not 0 <= time < float(np.finfo(np.float32).max):
+    if not isinstance(time, numbers.Real) or not 0 <= time < float(np.finfo(np.float32).max):
         raise ValueError(f"{name}={time} must be a number from 0, the time of a video's first frame")
 
 
@@ -95,11 +96,11 @@ def time_step(model: LoadedModel, frames: int, fps: float | None, start: float, 
         ValueError: a number that does not fit, a frame rate although that of the data is not known, or frames so late
             that float32 does not tell them apart.
     """
-    if frames < 1 or frames % 1:
+    if not isinstance(frames, numbers.Real) or frames < 1 or frames % 1:
         raise ValueError(f"frames={frames} must be a whole number from 1")
     check_at("start", start)
     for name, value in (("speed", speed), ("fps", fps)):
-        if value is not None and not 0 < value < math.inf:
+        if value is not None and not (isinstance(value, numbers.Real) and 0 < value < math.inf):
             raise ValueError(f"{name}={value} must be a number above 0")
     if fps is not None and model.fps is None:
         raise ValueError(
@@ -122,7 +123,9 @@ def choose_motion(motion_seeds: Any, seeds: np.ndarray | None, n: int) -> np.nda
         return (seeds if seeds is not None and is_seeds(seeds) else np.zeros(n)).astype(np.uint32)
     found = np.atleast_1d(to_array(motion_seeds) if not np.isscalar(motion_seeds) else np.asarray(motion_seeds))
     if not is_seeds(found) or len(found) not in (1, n):
-        raise ValueError(f"motion_seeds={motion_seeds}: pass an integer from 0 for all {n} videos, or one each")
+        raise ValueError(
+            f"motion_seeds={motion_seeds}: pass an integer from 0 to {2**32 - 1} for all {n} videos, or one each"
+        )
     return np.broadcast_to(found.astype(np.uint32), (n,))
 
 

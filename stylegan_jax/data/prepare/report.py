@@ -206,7 +206,7 @@ def summary(options: Options, report: Report, seconds: float) -> list[str]:
         of = f"{len(report.written)} videos of {ends} frames, together {sum(report.frames)} of {width}x{height}"
     lines = [
         f"{printable(options.dest)}: {of}, {report.channels} channels, {what}",
-        f"{report.looked_at} {report.unit}s looked at in {seconds:.1f} s "
+        f"{report.looked_at} {report.unit}{'s' * (report.looked_at != 1)} looked at in {seconds:.1f} s "
         f"({(sum(report.frames) or report.looked_at) / seconds:.0f} {'frames ' * bool(report.frames)}per second)",
     ]
     lines += [f"changed: {n} x {change}" for change, n in report.changes.most_common()]
