@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 import logging
 import math
 import os
@@ -36,10 +35,12 @@ from stylegan_jax.checkpoints.restore import (
     PathLike,
     absolute,
     as_target,
+    best_of,
     committed_steps,
     damage_error,
     is_step,
     read_meta,
+    read_scores,
     read_step,
     reason,
     require_step,
@@ -154,7 +155,7 @@ class Checkpointer:
 
         The values lie in the checkpoints' manifests, and the best one stays, so that they survive a restart.
         """
-        step = _best(self._scores, self._sign)
+        step = best_of(self._scores, self._sign)
         return None if step is None else (step, self._scores[step])
 
     def restore(
@@ -249,7 +250,7 @@ class Checkpointer:
         if jax.process_index() == 0:
             self._root.mkdir(parents=True, exist_ok=True)
             _sweep(self._root)
-        self._scores = _read_scores(self._root, self._keep_best)
+        self._scores = read_scores(self._root, self._keep_best)
         policies: list[Any] = [checkpoint_managers.LatestN(self._keep_latest), _KeepBest(self._scores, self._sign)]
         if self._keep_every is not None:
             policies.append(_KeepEvery(self._keep_every))
@@ -364,13 +365,8 @@ class _KeepBest:
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         del context
-        best = _best({c.step: self.scores[c.step] for c in checkpoints if c.step in self.scores}, self.sign)
+        best = best_of({c.step: self.scores[c.step] for c in checkpoints if c.step in self.scores}, self.sign)
         return [checkpoint.step == best for checkpoint in checkpoints]
-
-
-def _best(scores: Mapping[int, float], sign: int) -> int | None:
-    """Return the step with the smallest sign * score, the first of equals."""
-    return min(sorted(scores), key=lambda step: sign * scores[step], default=None)
 
 
 def _sweep(root: epath.Path) -> None:
@@ -380,17 +376,6 @@ def _sweep(root: epath.Path) -> None:
         if unfinished and path.is_dir():
             _log.info("removing the unfinished checkpoint %s", path)
             path.rmtree()
-
-
-def _read_scores(root: epath.Path, metric: str | None) -> dict[int, float]:
-    """Return the metric of every step that has it; a damaged manifest counts as none."""
-    scores = {}
-    for step in committed_steps(root) if metric is not None else []:
-        with contextlib.suppress(Exception):
-            scores[step] = float(
-                json.loads((root / str(step) / "manifest" / "metadata").read_bytes())["metrics"][metric]
-            )
-    return scores
 
 
 def _check_nested_dicts(g_ema: PyTree) -> None:

@@ -256,6 +256,31 @@ def committed_steps(root: epath.Path | pathlib.Path) -> list[int]:
     return sorted(int(name) for name in names if is_step(name) and (root / name / COMMITTED).exists())
 
 
+def best_of(scores: Mapping[int, float], sign: int) -> int | None:
+    """Return the step with the smallest sign * score, the first of equals."""
+    return min(sorted(scores), key=lambda step: sign * scores[step], default=None)
+
+
+def read_scores(root: epath.Path, metric: str | None) -> dict[int, float]:
+    """Return the metric of every step that has it; a damaged manifest counts as none."""
+    scores = {}
+    for step in committed_steps(root) if metric is not None else []:
+        with contextlib.suppress(Exception):
+            scores[step] = float(
+                json.loads((root / str(step) / "manifest" / "metadata").read_bytes())["metrics"][metric]
+            )
+    return scores
+
+
+def best_step(workdir: PathLike) -> tuple[int, str] | None:
+    """Return a run's best checkpoint by its own `log.keep_best`, and that name; None if no checkpoint has a value."""
+    log = read_meta(workdir)["config"].get("log", {})
+    name = log.get("keep_best", "")
+    scores = read_scores(absolute(workdir) / "checkpoints", name or None)
+    step = best_of(scores, 1 if log.get("best_mode", "min") == "min" else -1)
+    return None if step is None else (step, name)
+
+
 def is_step(name: str) -> bool:
     """Return whether a directory name is a step number as we write it."""
     return name.isascii() and name.isdigit() and name == str(int(name))

@@ -252,6 +252,9 @@ class TrainConfig:
     init_from: str = field(
         "", "start from these weights: a workdir, a model folder or an official .pkl (G, D and average)", is_path=True
     )
+    init_step: int = field(
+        0, "checkpoint of the run at init_from; 0: its best by its own log.keep_best, otherwise its newest", least=0
+    )
     class_table: str = field(
         "",
         "file with a table of class embeddings, from which those of arch 'stylegan_xl' and of a projected "

@@ -14,6 +14,7 @@ RESUMABLE_KEYS = (
     "name",
     "train.total_kimg",
     "train.init_from",
+    "train.init_step",
     "train.class_table",
     "train.reload_stem",
     "train.num_devices",

@@ -15,11 +15,13 @@ from configs import tiny
 from stylegan_jax import load_model
 from stylegan_jax.base import rng
 from stylegan_jax.base.trees import flatten
+from stylegan_jax.checkpoints.checkpointer import Checkpointer
 from stylegan_jax.config import ConfigError, from_dict, levels
 from stylegan_jax.convert import write_model_folder
 from stylegan_jax.runtime.mesh import make_layout
 from stylegan_jax.sampling.model import LoadedModel
 from stylegan_jax.train import programs
+from stylegan_jax.train.gan import transfer as transfer_lib
 from stylegan_jax.train.gan.transfer import Source, open_source, reload, transfer
 from stylegan_jax.train.tasks import make_task
 
@@ -267,3 +269,23 @@ def test_what_no_stage_can_start_from_is_an_error():
         make_task(make_config(**{"train.freeze_g": "stem"}), make_layout(1))
     with pytest.raises(ConfigError, match="reload_stem is True with init_from=''; it needs a super-resolution stage"):
         make_task(xl_config(**STAGE, **{"model.resolution": 16, "train.reload_stem": True}), make_layout(1))
+
+
+def test_a_run_is_taken_from_its_best_checkpoint(tmp_path, monkeypatch):
+    """Two saved checkpoints, of which the first has the better metric; what is loaded is seen by its step."""
+    tree = {"w": np.ones(3, np.float32)}
+    log = {"keep_best": "metric/fid5k", "best_mode": "min"}
+    with Checkpointer(tmp_path / "run", keep_best="metric/fid5k") as checkpointer:
+        for step, value in ((1, 5.0), (2, 9.0)):
+            checkpointer.save(step, tree, tree, {"config": {"log": log}}, metrics={"metric/fid5k": value})
+    with Checkpointer(tmp_path / "other") as checkpointer:
+        checkpointer.save(4, tree, tree, {"config": {"log": {"keep_best": ""}}}, metrics={"metric/fid5k": 1.0})
+    taken = []
+    monkeypatch.setattr(transfer_lib, "load_model", lambda path, step, whole: taken.append((path, step)))
+    which = []
+    for folder, step in (("run", 0), ("run", 2), ("other", 0)):
+        config = tiny.get_config()
+        config.train.init_step = step
+        which.append(open_source(from_dict(config), str(tmp_path / folder)).which)
+    assert [step for _, step in taken] == [1, 2, None]
+    assert which == [", checkpoint 1, the best by metric/fid5k", ", checkpoint 2", ""]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from stylegan_jax import models
 from stylegan_jax.base.errors import visible
 from stylegan_jax.base.trees import flatten, unflatten
+from stylegan_jax.checkpoints.restore import best_step, committed_steps
 from stylegan_jax.config import ARCH_RULES, ConfigError, ExperimentConfig, ModelConfig
 from stylegan_jax.sampling.load import load_model
 from stylegan_jax.sampling.model import LoadedModel
@@ -19,10 +21,11 @@ LABEL_LAYERS = ("mapping/embed/weight",)
 
 
 class Source(NamedTuple):
-    """A model to copy from, and where it comes from, for messages."""
+    """A model to copy from, and where it comes from, for messages: its path, and which checkpoint it is of."""
 
     model: LoadedModel
     path: str
+    which: str = ""
 
 
 def open_source(config: ExperimentConfig, path: str) -> Source | None:
@@ -40,7 +43,16 @@ def open_source(config: ExperimentConfig, path: str) -> Source | None:
                 "train all of them"
             )
         return None
-    return Source(load_model(path, whole=True), path)
+    step, which = config.train.init_step or None, ""
+    if step is None and (found := _best_step(path)):
+        step, which = found[0], f", checkpoint {found[0]}, the best by {found[1]}"
+    return Source(load_model(path, step, whole=True), path, which or (f", checkpoint {step}" if step else ""))
+
+
+def _best_step(path: str) -> tuple[int, str] | None:
+    """Return the best checkpoint of a run and what it is the best by; None for anything else."""
+    folder = Path(path).expanduser()
+    return best_step(folder) if committed_steps(folder / "checkpoints") else None
 
 
 def transfer(config: ExperimentConfig, state: TrainState, source: Source) -> tuple[TrainState, list[str]]:
@@ -61,12 +73,12 @@ def transfer(config: ExperimentConfig, state: TrainState, source: Source) -> tup
     Raises:
         ConfigError: an array has another shape here, or nothing fits; the text lists them.
     """
-    model, path = source
+    model, path, which = source
     _check_same(config.model, model, path)
     if ARCH_RULES[config.model.arch].starts_stage(config.model, model.config, path):
         return _begin_stage(config, state, source)
     problems: list[str] = []
-    lines = [f"initialised from {path}"]
+    lines = [f"initialised from {path}{which}"]
     g = _merge_network("G", state.nets["g"], model.g or model.g_ema, lines, problems)
     average = _merge("G average", state.ema["g"], model.g_ema["params"], lines, problems)
     d = state.nets["d"]
@@ -88,10 +100,10 @@ def _begin_stage(config: ExperimentConfig, state: TrainState, source: Source) ->
 
     Everything of it is taken as it was, the Fourier input too; the head and D start anew.
     """
-    model, path = source
+    model, path, which = source
     groups, problems = models.build(config.model).spec.groups, []
     frozen = {"none": (), "stem": ("stem",), "stem_input": ("stem", "input")}[config.train.freeze_g]
-    lines = [f"initialised from {path}, the average of the stage before"]
+    lines = [f"initialised from {path}{which}, the average of the stage before"]
     want = flatten(state.ema["g"])
     for name in ("stem", "input", "head"):
         paths = [path for path in want if _is_below(path, groups[name])]
@@ -115,7 +127,7 @@ def reload(config: ExperimentConfig, state: TrainState, source: Source) -> tuple
     groups, problems = models.build(config.model).spec.groups, []
     _check_same(config.model, source.model, source.path)
     ARCH_RULES[config.model.arch].starts_stage(config.model, source.model.config, source.path)
-    lines = [f"stem loaded again from {source.path} (config.train.reload_stem)"]
+    lines = [f"stem loaded again from {source.path}{source.which} (config.train.reload_stem)"]
     state = _take(state, source.model, groups["stem"], lines, problems)
     return _unless(problems, config, source, state), lines
 
