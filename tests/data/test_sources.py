@@ -168,7 +168,7 @@ def test_auto_caches_what_fits(config):
 def test_unknown_source_suggests(config):
     with pytest.raises(ConfigError, match=r"'flder'; did you mean 'folder'"):
         open_source(config(source="flder"), SHAPE)
-    assert set(SOURCES) == {"zip", "folder", "tfds", "memory", "synthetic", "video"}
+    assert set(SOURCES) == {"zip", "folder", "tfds", "memory", "synthetic", "video", "tiles"}
 
 
 @pytest.mark.parametrize("source", ["zip", "folder", "memory"])
