@@ -7,7 +7,7 @@ Hardware: 2 CPU cores, 4 GB of memory; no GPU. Weights of EfficientNet-Lite0: pi
 Networks: 64 channels, margins of 4; Lite0 alone at 128x128, a quarter of the published projected channels and heads.
 Settings: those of configs/stylegan_xl.py on one device, without path length, which begins after a million images; the
           blur fades over 1500 images. With the published class embeddings: --config.train.class_table=FILE.
-Expected: seven and eight minutes, on one core of a 2-core AMD EPYC; 3.5 GiB. What the pictures show: docs/stylegan_xl.md.
+Expected: seven and eight minutes on one core of a 2-core AMD EPYC, 3.5 GiB; docs/stylegan_xl.md says what came out.
 """
 
 from stylegan_jax.configs import projected_quickstart, stylegan_xl
