@@ -23,6 +23,7 @@ def get_config(argument: str = "16"):
     own = c.model.projected.to_dict()
     stylegan_xl.set_networks(c, EMOJI, int(argument))
     c.model.projected.update(own)
+    c.model.projected.stats_group = EMOJI.batch_size
     c.model.stylegan3.margin_size = 4
     c.model.label_dim, c.data.labels = EMOJI.classes, "file"
     t, loss, average = c.train, c.loss, c.train.ema_kimg
