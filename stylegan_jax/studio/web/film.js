@@ -1,8 +1,8 @@
 // Film: keyframes on a strip, a preview, and a file to keep.
 
-import { Lane, send } from "./api.js";
+import { Lane } from "./api.js";
 import { bench, watch } from "./bench.js";
-import { button, choice, el, fail, group, job, keep as keepFile, page, say, slider, stage, thumbnail } from "./kit.js";
+import { button, choice, el, fail, group, job, page, player, showFile, slider, stage, thumbnail } from "./kit.js";
 
 export function build() {
   const lane = new Lane("film"), drawer = new Lane("keyframe");
@@ -15,7 +15,6 @@ export function build() {
   const at = slider("Place in the film", { id: "time", min: 0, max: 1, step: 0.005, value: 0 }, () => ask());
   const one = stage("A frame of the film", { name: () => "frame" });
   const screen = el("div", { class: "screen", id: "screen" });
-  let playing = 0;
 
   function ask() {
     if (keys.length < 2) return;
@@ -50,7 +49,7 @@ export function build() {
         button("‹", () => shift(i, -1), { class: "square", "aria-label": `move keyframe ${i + 1} earlier`, disabled: i === 0 }),
         button("×", () => { keys.splice(i, 1); show(); ask(); }, { class: "square", "aria-label": `remove keyframe ${i + 1}` }),
         button("›", () => shift(i, 1), { class: "square", "aria-label": `move keyframe ${i + 1} later`, disabled: i === keys.length - 1 })))));
-    write.disabled = play.disabled = keys.length < 2;
+    write.disabled = play.node.disabled = keys.length < 2;
     ask();
   }
   function shift(i, by) {
@@ -58,39 +57,19 @@ export function build() {
     show();
   }
 
-  const play = button("Play the preview", () => (playing ? stop() : go()), { id: "play", "aria-pressed": "false", disabled: true });
-  function go() {
-    play.setAttribute("aria-pressed", "true");
-    let before = performance.now();
-    const step = (now) => {
-      const seconds = (keys.length * frames.value) / fps.value;
-      at.value = (at.value + (now - before) / 1000 / seconds) % 1;
-      before = now;
-      if (!lane.busy) ask();
-      playing = requestAnimationFrame(step);
-    };
-    playing = requestAnimationFrame(step);
-  }
-  function stop() {
-    cancelAnimationFrame(playing);
-    playing = 0;
-    play.setAttribute("aria-pressed", "false");
-  }
+  const play = player("Play the preview", { id: "play", disabled: true }, (seconds) => {
+    at.value = (at.value + (seconds * fps.value) / (keys.length * frames.value)) % 1;
+    if (!lane.busy) ask();
+  });
 
   const made = job("film", {
     preview: (bitmap, told) => one.show(bitmap, {}, `frame ${told.step} of ${told.steps}`),
     done: async (result) => {
-      const blob = await (await send(`/api/file/${result.file}`)).blob();
-      const address = URL.createObjectURL(blob);
-      const shown = result.file.endsWith("mp4") ? el("video", { src: address, controls: true, loop: true, muted: true, "aria-label": "the film" }) : el("img", { src: address, alt: "the film" });
-      screen.replaceChildren(shown, el("div", { class: "row" },
-        button(`Save ${result.file}`, () => keepFile(result.file).catch(fail), { class: "primary", id: "save-film" }),
-        button("Save with latents and command", () => keepFile(result.zip).catch(fail), { class: "quiet", id: "save-film-zip" })));
+      await showFile(screen, result, "the film", "save-film");
       screen.scrollIntoView({ block: "center" });
-      say(`${result.frames} frames, ${result.seconds.toFixed(1)} s`);
     },
   });
-  const write = button("Make the film", () => { stop(); made.start({ keys: keys.map((key) => key.source), frames: frames.value, fps: fps.value, ending: ending.value }); }, { class: "primary", id: "make-film", disabled: true });
+  const write = button("Make the film", () => { play.stop(); made.start({ keys: keys.map((key) => key.source), frames: frames.value, fps: fps.value, ending: ending.value }); }, { class: "primary", id: "make-film", disabled: true });
 
   const random = () => ({ kind: "seed", seed: Math.floor(Math.random() * 4294967296), psi: bench.source.psi ?? 0.7, ...(bench.source.class === undefined ? {} : { class: bench.source.class }) });
   const addAll = button("Add all favourites", () => bench.favourites.forEach((one) => add(one.source, one.words, one.thumb)), { class: "quiet small", id: "add-favourites" });
@@ -100,8 +79,8 @@ export function build() {
     group("Keyframes", el("div", { class: "row" },
       button("Add the picture of Explore", () => add(bench.source, bench.words, bench.thumb), { class: "small", id: "add-current" }),
       button("Add a random one", () => { const source = random(); add(source, `seed ${source.seed}`, ""); }, { class: "small", id: "add-random" }), addAll)),
-    group("Speed", frames.node, fps.node, el("div", { class: "row" }, play)),
+    group("Speed", frames.node, fps.node, el("div", { class: "row" }, play.node)),
     group("File", ending.node, el("div", { class: "row" }, write), made.node),
   ]);
-  return { node, enter: show, leave: stop };
+  return { node, enter: show, leave: play.stop };
 }

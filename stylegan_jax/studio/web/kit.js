@@ -222,3 +222,37 @@ export async function keep(file) {
 export function page(title, lead, left, right) {
   return el("section", { class: "page" }, el("div", { class: "look" }, el("h1", {}, title), lead ? el("p", { class: "lead" }, lead) : null, ...left), el("form", { class: "controls", onsubmit: (event) => event.preventDefault(), "aria-label": `${title}: controls` }, ...right));
 }
+
+/** A button that plays: `advance` gets the seconds since the screen's last frame; `begin` is called before the first. */
+export function player(label, props, advance, begin = () => {}) {
+  let playing = 0;
+  const node = button(label, () => (playing ? stop() : go()), { "aria-pressed": "false", ...props });
+  function go() {
+    node.setAttribute("aria-pressed", "true");
+    begin();
+    let before = performance.now();
+    const step = (now) => {
+      advance((now - before) / 1000);
+      before = now;
+      playing = requestAnimationFrame(step);
+    };
+    playing = requestAnimationFrame(step);
+  }
+  function stop() {
+    cancelAnimationFrame(playing);
+    playing = 0;
+    node.setAttribute("aria-pressed", "false");
+  }
+  return { node, stop };
+}
+
+/** Show the film that a job has made, with buttons that save it alone, and with its latents and command. */
+export async function showFile(screen, result, words, id) {
+  const blob = await (await send(`/api/file/${result.file}`)).blob();
+  const address = URL.createObjectURL(blob);
+  const shown = result.file.endsWith("mp4") ? el("video", { src: address, controls: true, loop: true, muted: true, "aria-label": words }) : el("img", { src: address, alt: words });
+  screen.replaceChildren(shown, el("div", { class: "row" },
+    button(`Save ${result.file}`, () => keep(result.file).catch(fail), { class: "primary", id }),
+    button("Save with latents and command", () => keep(result.zip).catch(fail), { class: "quiet", id: `${id}-zip` })));
+  say(`${result.frames} frames, ${result.seconds.toFixed(1)} s`);
+}

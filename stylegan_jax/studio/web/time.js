@@ -1,8 +1,8 @@
 // Time: the videos of a model that was trained on videos; what they show, and how they move, apart.
 
-import { Lane, model, send } from "./api.js";
+import { Lane, model } from "./api.js";
 import { starter } from "./bench.js";
-import { button, choice, el, fail, group, job, keep as keepFile, number, page, say, slider, stage } from "./kit.js";
+import { button, choice, el, fail, group, job, number, page, player, showFile, slider, stage } from "./kit.js";
 
 export function build() {
   const lane = new Lane("time");
@@ -15,47 +15,26 @@ export function build() {
   const ending = choice("File", [["mp4", "MP4 (H.264)"], ["webp", "WebP"], ["gif", "GIF"]], "mp4", () => {}, "video-ending");
   const one = stage("A frame of the video", { name: () => "frame" });
   const screen = el("div", { class: "screen" });
-  let playing = 0;
 
   function ask() {
     const wish = { source: start.source, t: at.value, motion_seed: motion.value };
     lane.ask("moment", wish, (bitmap, about, ms) => one.show(bitmap, about, `time ${about.t.toFixed(2)}, motion ${wish.motion_seed} · ${Math.round(ms)} ms`, { kind: "moment", wish }), fail);
   }
-  const play = button("Play", () => (playing ? stop() : go()), { id: "play-video", "aria-pressed": "false" });
-  function go() {
-    play.setAttribute("aria-pressed", "true");
-    let before = performance.now(), t = at.value;
-    const step = (now) => {
-      t = (t + ((now - before) / 1000) * rate * speed.value) % 128;
-      before = now;
-      at.value = t;
-      if (!lane.busy) ask();
-      playing = requestAnimationFrame(step);
-    };
-    playing = requestAnimationFrame(step);
-  }
-  function stop() {
-    cancelAnimationFrame(playing);
-    playing = 0;
-    play.setAttribute("aria-pressed", "false");
-  }
+  let t = 0;
+  const play = player("Play", { id: "play-video" }, (seconds) => {
+    t = (t + seconds * rate * speed.value) % 128;
+    at.value = t;
+    if (!lane.busy) ask();
+  }, () => { t = at.value; });
   const made = job("clip", {
     preview: (bitmap, told) => one.show(bitmap, {}, `frame ${told.step} of ${told.steps}`),
-    done: async (result) => {
-      const blob = await (await send(`/api/file/${result.file}`)).blob();
-      const address = URL.createObjectURL(blob);
-      const shown = result.file.endsWith("mp4") ? el("video", { src: address, controls: true, loop: true, muted: true, "aria-label": "the video" }) : el("img", { src: address, alt: "the video" });
-      screen.replaceChildren(shown, el("div", { class: "row" },
-        button(`Save ${result.file}`, () => keepFile(result.file).catch(fail), { class: "primary", id: "save-video" }),
-        button("Save with latents and command", () => keepFile(result.zip).catch(fail), { class: "quiet" })));
-      say(`${result.frames} frames, ${result.seconds.toFixed(1)} s`);
-    },
+    done: (result) => showFile(screen, result, "the video", "save-video"),
   });
-  const write = button("Make the video", () => { stop(); made.start({ source: start.source, t: at.value, motion_seed: motion.value, frames: frames.value, speed: speed.value, fps: rate, ending: ending.value }); }, { class: "primary", id: "make-video" });
+  const write = button("Make the video", () => { play.stop(); made.start({ source: start.source, t: at.value, motion_seed: motion.value, frames: frames.value, speed: speed.value, fps: rate, ending: ending.value }); }, { class: "primary", id: "make-video" });
   const node = page("Time", "What a video shows comes from the picture, how it moves from its own seed. Any time can be drawn, however late.", [screen, one.node, at.node], [
     group("Picture", start.node),
-    group("Motion", motion.node, speed.node, el("div", { class: "row" }, play)),
+    group("Motion", motion.node, speed.node, el("div", { class: "row" }, play.node)),
     group("File", frames.node, ending.node, el("div", { class: "row" }, write), made.node),
   ]);
-  return { node, enter: ask, leave: stop };
+  return { node, enter: ask, leave: play.stop };
 }
