@@ -129,3 +129,13 @@ def clips_model(tmp_path_factory):
     path = tmp_path_factory.mktemp("clips") / "model"
     moving.write(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def labelled_clips_model(tmp_path_factory):
+    """Return the folder of the same with classes."""
+    import moving
+
+    path = tmp_path_factory.mktemp("labelled_clips") / "model"
+    moving.write(path, moving.CLASSES)
+    return path

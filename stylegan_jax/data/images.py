@@ -171,7 +171,7 @@ def _check_kind(image: Image.Image, channels: int, is_deep: bool = False) -> Non
 
 def _check_frames(image: Image.Image) -> None:
     if getattr(image, "is_animated", False) and image.format != "MPO":
-        raise BadImage("several frames or pages; keep one")
+        raise BadImage("several frames or pages, not one image")
 
 
 def read_image(data: bytes, *, depth: int = 16, max_pixels: int = MAX_PIXELS) -> Read:

@@ -159,7 +159,7 @@ def evaluate(
             source = opening.open_images(data, shape, args.channels)
             stack.callback(source.close)
             for line in source.info().notes:
-                log.warning("%s: %s", option, line)
+                print(f"{option}: {line}", file=sys.stderr)
             flips = {None: (data.xflip, data.yflip), True: (True, data.yflip), False: (False, False)}[args.mirror]
             return make_images(source, flips)
         except (ConfigError, DataError) as error:

@@ -252,7 +252,10 @@ def _has_own_classes(metric: Metric) -> bool:
 
 def _printed(metric: Metric, net: str, count: int, psi: float, classes: str) -> str:
     template = metric.template if net == metric.net else metric.other or metric.template
-    name = template.format(n=short(count))
+    number = short(count)
+    if number[-1].isdigit():  # 'pr120_3', in which the 3 is not a digit of the number
+        template = re.sub(r"(?<=})(?=\d)", "_", template)
+    name = template.format(n=number)
     if "{n}" not in template and count != metric.count:
         name += f"_{short(count)}"
     if net != metric.net:

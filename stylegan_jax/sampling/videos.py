@@ -14,6 +14,7 @@ import numpy as np
 from stylegan_jax import models
 from stylegan_jax.base import images
 from stylegan_jax.base.spec import Array
+from stylegan_jax.config.arch import clips_of
 from stylegan_jax.models import stills
 from stylegan_jax.sampling import drawing
 from stylegan_jax.sampling.labels import Label, as_labels
@@ -75,7 +76,11 @@ def video(
 
 
 def check_time(model: LoadedModel) -> None:
-    """Raise ValueError unless what the architecture draws has a time."""
+    """Raise ValueError unless what the model draws has a time."""
+    if model.gan.draw_at is None and clips_of(model.config) is not None:
+        raise ValueError(
+            "this model draws the frames of one time, chosen by model.still(); use the model that still() was called on"
+        )
     if model.gan.draw_at is None:
         raise ValueError(
             f"arch {model.config.arch!r} draws images, which have no time; use a model that was trained on videos, "

@@ -52,7 +52,7 @@ def bad(smooth, encode):
         "raw of a camera": ("x.dng", encode(rgb, "TIFF"), "not read"),
         "animated png": ("x.png", encode(frames[0], "PNG", **several), "several frames"),
         "animated webp": ("x.webp", encode(frames[0], "WEBP", **several), "several frames"),
-        "pages": ("x.tiff", encode(frames[0], "TIFF", **several), "several frames or pages"),
+        "pages": ("x.tiff", encode(frames[0], "TIFF", **several), "several frames or pages, not one image"),
         "cmyk": ("x.jpg", encode(rgb.convert("CMYK"), "JPEG"), "CMYK, not RGB"),
         "16-bit grey": ("x.png", _raw_png(16, 16, 16, 0, (b"\0" + bytes(32)) * 16), "8-bit grey, not RGB"),
         "4-bit grey": ("x.png", _raw_png(16, 16, 4, 0, (b"\0" + bytes(8)) * 16), "8-bit grey, not RGB"),

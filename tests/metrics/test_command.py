@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from configs import common
 from stylegan_jax import models
@@ -127,6 +128,16 @@ def test_mirrored_copies_as_the_run_has_them_or_as_told(flips, flag, counts, run
     monkeypatch.setattr(opening, "run_data", lambda path: own)
     code, rows, err = run("--model=x", "--metrics=fid50k_full,fid50k", "--num_images=100", *flag)
     assert code == 0 and {r["counts"]["real"] for r in rows} == counts, err
+
+
+def test_what_a_set_leaves_out_is_a_note_on_the_error_stream_and_no_warning(run, tmp_path, caplog):
+    for i, pixels in enumerate(toys.pixels(30)):
+        (tmp_path / "set").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / f"set/{i}.png")
+    (tmp_path / "set/readme.txt").write_text("x")
+    code, rows, err = run("--data=DIR/set", "--data2=DIR/reals.npy", "--metrics=kid1k")
+    assert code == 0 and rows[0]["value"] < 0.1 and not caplog.text
+    assert err == "--data: skipped: 1 file of other kinds than images (1 .txt)\n"
 
 
 def test_sets_of_different_sizes_are_compared_with_a_warning(run, tmp_path, caplog):

@@ -31,6 +31,8 @@ def test_published_names_are_kept_by_the_published_definitions():
         ("ppl2_wend", {"features": "alexnet_lpips"}, "ppl2_wend_alexnet"),
         ("fid5k", {"features": "vgg16_lpips"}, "fd5k_vgg16_lpips"),  # not of vgg16's last layer
         ("fid50k", {"num_images": 1234}, "fid1234"),
+        ("pr50k3", {"num_images": 120}, "pr120_3_precision"),
+        ("dc50k5_full", {"num_images": 2000}, "dc2k5_full_density"),
         ("fid50k_full", {"num_images": 10_000}, "fid10k_full"),
         ("ppl_zfull", {"num_images": 500}, "ppl_zfull_500"),
         ("eqt50k_int", {"num_images": 64}, "eqt64_int"),

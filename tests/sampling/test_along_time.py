@@ -27,10 +27,8 @@ def model(clips_model):
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("labelled") / "model"
-    moving.write(folder, moving.CLASSES)
-    return load_model(folder)
+def labelled(labelled_clips_model):
+    return load_model(labelled_clips_model)
 
 
 def draw(model: LoadedModel, *args, **options) -> np.ndarray:
@@ -163,6 +161,8 @@ def test_other_models_and_negative_times(model, folder):
     for call in (lambda: still.video([1]), lambda: still.still(0)):
         with pytest.raises(ValueError, match="arch 'stylegan2' draws images, which have no time; use a model that was"):
             call()
+    with pytest.raises(ValueError, match=r"draws the frames of one time.*use the model that still\(\) was called on"):
+        model.still(1).video([1])
     inputs = model.draw_inputs([3])
     with pytest.raises(ValueError, match="inputs have the time -3; times are frames, starting at 0"):
         model.synthesize(model.map([3]), inputs | {"times": np.array([[0, 1, -3]])})

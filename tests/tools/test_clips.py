@@ -25,13 +25,6 @@ def model(clips_model):
     return load_model(clips_model)
 
 
-@pytest.fixture(scope="module")
-def labelled(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("labelled") / "model"
-    moving.write(folder, moving.CLASSES)
-    return folder
-
-
 @pytest.fixture
 def run(clips_model, tmp_path, monkeypatch, capsys):
     """Return a function that runs a tool on the model, in a folder of its own, and returns what it printed."""
@@ -111,10 +104,10 @@ def test_a_grid_of_content_and_motion(model, run, tmp_path):
         assert film.size == (3 * SIZE, SIZE)
 
 
-def test_classes_take_turns_over_the_seeds(labelled, run):
-    run(video, "--path=time", "--seeds=3-5", "--class=0,1", "--frames=3", "--out=strip.png", model=labelled)
-    near(cells("strip.png", 3, 3), drawn(load_model(labelled), [3, 4, 5], 3, label=[0, 1, 0]))
-    told = run(video, "--path=time", "--seeds=3", "--class=0,1", "--out=x.webp", model=labelled, code=2)
+def test_classes_take_turns_over_the_seeds(labelled_clips_model, run):
+    run(video, "--path=time", "--seeds=3-5", "--class=0,1", "--frames=3", "--out=strip.png", model=labelled_clips_model)
+    near(cells("strip.png", 3, 3), drawn(load_model(labelled_clips_model), [3, 4, 5], 3, label=[0, 1, 0]))
+    told = run(video, "--path=time", "--seeds=3", "--class=0,1", "--out=x.webp", model=labelled_clips_model, code=2)
     assert "--class=0,1: 2 classes for 1 seeds; use more seeds" in told
 
 
@@ -144,9 +137,9 @@ def test_pictures_are_frames(model, run):
     assert "spectra of model (3)" in run(spectrum, "--num=3", "--out=f")
 
 
-def test_a_direction_of_sefa_reads_the_styles_alone(labelled, tmp_path):
+def test_a_direction_of_sefa_reads_the_styles_alone(labelled_clips_model, tmp_path):
     moving.write(tmp_path / "wide", cond_type="concat_w")
-    for folder in (labelled, tmp_path / "wide"):
+    for folder in (labelled_clips_model, tmp_path / "wide"):
         model = load_model(folder)
         slots = directions.affine_slots(model)
         own = {name.rsplit("/", 1)[0] for name in named_leaves(model.g_ema["params"]["synthesis"]) if "affine" in name}
@@ -207,14 +200,14 @@ def test_images_have_no_time(classes_model, run):
         assert "--time=0.0: arch 'stylegan2' draws images, without time; leave it out" in told
 
 
-def test_styles_of_a_model_with_classes_need_the_class_of_the_motion(labelled, run):
-    model = load_model(labelled)
+def test_styles_of_a_model_with_classes_need_the_class_of_the_motion(labelled_clips_model, run):
+    model = load_model(labelled_clips_model)
     np.savez("w.npz", w=model.map([3, 4], [0, 1]))
-    run(sample, "--styles=w.npz", "--class=1", "--motion_seed=4", "--columns=2", "--out=s", model=labelled)
+    run(sample, "--styles=w.npz", "--class=1", "--motion_seed=4", "--columns=2", "--out=s", model=labelled_clips_model)
     near(cells("s/grid.png", 1, 2)[0, 1], drawn(model, [4], 1, label=1)[0, 0])
-    told = run(sample, "--styles=w.npz", "--out=o", model=labelled, code=2)
+    told = run(sample, "--styles=w.npz", "--out=o", model=labelled_clips_model, code=2)
     assert "this model is class-conditional; pass --class" in told
-    told = run(truncation, "--class=0,1", "--out=o", model=labelled, code=2)
+    told = run(truncation, "--class=0,1", "--out=o", model=labelled_clips_model, code=2)
     assert "--class=0,1: this tool draws one class at a time" in told
 
 
