@@ -107,16 +107,22 @@ setup(
     long_description=whole_links((HERE / "README.md").read_text(encoding="utf-8"), REPOSITORY, VERSION),
     long_description_content_type="text/markdown",
     project_urls=URLS if REPOSITORY else {},
-    # The recipes and the bundled data are folders of the checkout, and inside the package once it is installed.
+    # Recipes, bundled data and models are folders of the checkout, and inside the package once it is installed.
     packages=[
         *find_packages(include=["stylegan_jax", "stylegan_jax.*"]),
         "stylegan_jax.configs",
         "stylegan_jax.datasets",
+        "stylegan_jax.pretrained",
     ],
-    package_dir={"stylegan_jax.configs": "configs", "stylegan_jax.datasets": "datasets"},
+    package_dir={
+        "stylegan_jax.configs": "configs",
+        "stylegan_jax.datasets": "datasets",
+        "stylegan_jax.pretrained": "models",  # stylegan_jax.models are the architectures
+    },
     package_data={
         "stylegan_jax": ["py.typed", "sampling/web/*", "studio/web/*"],
         "stylegan_jax.datasets": ["*.zip", "*.jpg", "NOTICE", "README.md"],
+        "stylegan_jax.pretrained": ["README.md", "*/*"],
     },
     zip_safe=False,
     install_requires=INSTALL,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import time
 from typing import TYPE_CHECKING, Any
 
 from stylegan_jax import _moved
 
 __version__ = "0.2.0"
+STARTED = time.monotonic()
+"""When Python began to run this package, which commands import first."""
 
 if TYPE_CHECKING:
     from stylegan_jax.base.errors import StyleganError

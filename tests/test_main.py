@@ -90,6 +90,13 @@ def test_a_workdir_whose_name_is_not_utf_8_ends_the_run_before_it_starts(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+def test_a_model_folder_is_no_workdir(tmp_path):
+    (tmp_path / "model.json").touch()
+    line = refused("--config=configs/tiny.py", f"--workdir={tmp_path}")
+    assert "is a model folder" in line and f"config.train.init_from={tmp_path}" in line
+    assert [p.name for p in tmp_path.iterdir()] == ["model.json"]
+
+
 FULL = """
 import errno, sys
 import jax

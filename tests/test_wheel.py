@@ -19,6 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = "import sys; from setuptools import build_meta as b; to = sys.argv[1]; b.build_wheel(to); b.build_sdist(to)"
 NOT_SHIPPED = {"setup.cfg", "PKG-INFO"}  # setuptools adds them
+FORGED = "models/forged/model.json"
 
 
 def tracked() -> list[str]:
@@ -37,6 +38,8 @@ def built(tmp_path_factory):
     for name in tracked():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tree / name)
+    (tree / FORGED).parent.mkdir()
+    (tree / FORGED).write_text("{}")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", BUILD, str(out)], cwd=tree, capture_output=True, text=True
     )
@@ -56,7 +59,7 @@ def test_the_source_distribution_is_the_repository(built):
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames() if archive.getmember(name).isfile()}
     names = {name for name in names if ".egg-info/" not in name} - NOT_SHIPPED
-    assert names == set(tracked())
+    assert names == {*tracked(), FORGED}
 
 
 def test_the_wheel_holds_the_recipes_and_the_data_and_no_tests(wheel):
@@ -67,6 +70,8 @@ def test_the_wheel_holds_the_recipes_and_the_data_and_no_tests(wheel):
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
     shipped = {f"stylegan_jax/configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
     assert shipped <= names and {"stylegan_jax/datasets/NOTICE", "stylegan_jax/sampling/web/page.js"} <= names
+    models = [name for name in [*tracked(), FORGED] if name.startswith("models/")]
+    assert {name.replace("models", "stylegan_jax/pretrained", 1) for name in models} <= names
     assert "stylegan_jax/py.typed" in names
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"stylegan_jax"}
     assert "License-Expression: Apache-2.0" in metadata

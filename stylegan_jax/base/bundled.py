@@ -1,20 +1,27 @@
-"""Recipes and data that come with the package: `configs/` and `datasets/` of a checkout, inside the wheel."""
+"""What comes with the package, in a checkout and in the wheel: recipes, data, models; and the commit of a checkout."""
 
 from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
+
+from stylegan_jax.base.errors import ConfigError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 NOT_RECIPES = ("__init__", "common")
 _RECIPE = re.compile(r"(?:\./)?(?:configs/)?(\w+)(?:\.py)?")
 _DATA = re.compile(r"(?:\./)?datasets/([\w.-]+)")
+INSTALLED = {"models": "pretrained"}
+"""Folders of a checkout: their names inside the package, where they differ."""
+MODELS = {"demo": "emoji"}
+"""Models that come with the package, by the name that `--model` and `load_model` know: their folder in `models/`."""
 
 
 def folder(name: str) -> Path:
-    """Return where 'configs' or 'datasets' is: inside the package where it is installed, beside it in a checkout."""
-    inside = PACKAGE / name
+    """Return where 'configs', 'datasets' or 'models' is: in the package if installed, beside it in a checkout."""
+    inside = PACKAGE / INSTALLED.get(name, name)
     return inside if inside.is_dir() else PACKAGE.parent / name
 
 
@@ -40,3 +47,34 @@ def find_data(path: str) -> str:
     found = None if os.path.exists(path) else _DATA.fullmatch(path)
     own = folder("datasets") / found[1] if found else None
     return str(own) if own and own.is_file() else path
+
+
+def find_model(path: str | os.PathLike[str]) -> str:
+    """Return a path; 'demo', where there is no such file or folder, is the model folder that comes with the package.
+
+    Raises:
+        ConfigError: it does not come with this copy of the package; the text has the commands that train one.
+    """
+    name = os.fspath(path)
+    if name not in MODELS or os.path.exists(name):
+        return name
+    own = folder("models") / MODELS[name]
+    if not (own / "model.json").is_file():
+        raise ConfigError(
+            f"the model {name!r} is missing from this installation ({own} has no model.json); copy models/"
+            f"{MODELS[name]} from the repository to there, or train it and pass its workdir: stylegan-jax train "
+            f"--config={MODELS[name]} --workdir=runs/{MODELS[name]}, then --model=runs/{MODELS[name]}"
+        )
+    return str(own)
+
+
+def commit() -> str:
+    """Return the commit that a checkout is at, with '-dirty' if its files differ; '' if installed or without git."""
+    if not (PACKAGE.parent / ".git").exists():
+        return ""
+    command = ["git", "-C", str(PACKAGE.parent), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stylegan_jax.base import shortage
+from stylegan_jax.base import bundled, shortage
 from stylegan_jax.base.errors import StyleganError, printable, visible
 from stylegan_jax.base.flags import Parser
 from stylegan_jax.convert.errors import BadCheckpointError
@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if not source or not args.out:
             raise BadCheckpointError("", f"--{'out' if source else 'model'} is empty; write a path after the =")
+        source = bundled.find_model(source)
         if os.path.realpath(source) == os.path.realpath(args.out):
             raise BadCheckpointError("", f"--out={args.out} is the model itself; choose another folder")
         if args.to == "official":

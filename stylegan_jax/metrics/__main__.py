@@ -39,7 +39,9 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"metrics: {', '.join(METRICS)}",
     )
     p.add_argument("--metrics", required=True, metavar="NAME,…", help="which; see the list below and docs/metrics.md")
-    p.add_argument("--model", metavar="PATH", help="workdir of a run, model folder, hf://user/name, or official .pkl")
+    p.add_argument(
+        "--model", metavar="PATH", help="workdir of a run, model folder, demo, hf://user/name, or official .pkl"
+    )
     p.add_argument("--data2", default="", metavar="PATH", help="images to evaluate in place of a model's, or the pairs")
     p.add_argument("--out", metavar="FILE", help="append the lines of JSON to this file too")
     p.add_argument("--channels", type=int, choices=(1, 3), default=3, help="of the images, without a model")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stylegan_jax.base import bundled
 from stylegan_jax.config import ConfigError, DataConfig, suggest
 from stylegan_jax.data import SOURCES, FittedSource, errors, fit_source
 from stylegan_jax.metrics.errors import MetricError
@@ -63,9 +64,9 @@ def whole(source: FittedSource) -> FittedSource:
 
 
 def run_data(model: str) -> dict[str, Any] | None:
-    """Return `config.data` of the run in a folder; None when it is no run."""
+    """Return `config.data` of the run in a folder, or of the run whose records a model folder has; None for others."""
     try:
-        return json.loads((Path(model) / "config.json").read_text())["data"]
+        return json.loads((Path(bundled.find_model(model)) / "config.json").read_text())["data"]
     except (OSError, ValueError, KeyError):
         return None
 

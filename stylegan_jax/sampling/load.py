@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from stylegan_jax import models
+from stylegan_jax.base import bundled
 from stylegan_jax.base.errors import visible
 from stylegan_jax.base.trees import named_leaves
 from stylegan_jax.checkpoints.restore import committed_steps, restore_g_ema, restore_nets
@@ -30,15 +31,15 @@ def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: 
     """Load a model.
 
     Args:
-        path: a workdir of `train`, a model folder (`model.json`), the address of one on the Hugging Face Hub
-            ('hf://user/name', 'hf://user/name@revision'), or a third-party network file, such as an official `.pkl`,
-            which is read without running anything in it.
+        path: a workdir of `train`, a model folder (`model.json`), 'demo' for the one that comes with the package, the
+            address of one on the Hugging Face Hub ('hf://user/name', 'hf://user/name@revision'), or a third-party
+            network file, such as an official `.pkl`, which is read without running anything in it.
         step: which checkpoint of a workdir; None: the newest.
         whole: read G and D as well as the averaged generator. A file's G or D of another kind is skipped, and
             `provenance['left_out']` says why.
 
     Raises:
-        ConfigError: none of these is at `path`.
+        ConfigError: none of these is at `path`, or 'demo' is missing from the installation.
         BadCheckpointError: the file or folder is damaged, hostile, of an architecture that does not exist here, or has
             non-finite numbers.
         CheckpointError: the workdir's checkpoint is damaged.
@@ -47,7 +48,7 @@ def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: 
         raise ConfigError("the path of the model is empty; pass a run's workdir, a model folder, or a network file")
     if is_url(path):
         raise ConfigError(url_advice(path))
-    path = os.path.expanduser(path)
+    path = os.path.expanduser(bundled.find_model(path))
     given, path = os.fspath(path), hub.pull(path) if step is None and hub.is_address(path) else Path(path)
     if step is not None and not (path / "checkpoints").is_dir():
         raise ConfigError(f"step {step} of {path}: only a run's workdir has steps; leave it out")

@@ -42,7 +42,9 @@ def add_labels(p: argparse.ArgumentParser, classes: str) -> None:
 
 def add_model(p: argparse.ArgumentParser) -> None:
     """Add which model it is."""
-    p.add_argument("--model", required=True, help="workdir of a run, model folder, hf://user/name, or official .pkl")
+    p.add_argument(
+        "--model", required=True, help="workdir of a run, model folder, demo, hf://user/name, or official .pkl"
+    )
     p.add_argument("--step", type=int, default=None, help="checkpoint of a run (default: the newest)")
 
 

@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         "--model",
         action="append",
         default=[],
-        help="workdir of a run, model folder, hf://user/name, or official .pkl; may be repeated",
+        help="workdir of a run, model folder, demo, hf://user/name, or official .pkl; may be repeated",
     )
     p.add_argument(
         "--data",

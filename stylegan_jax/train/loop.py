@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from stylegan_jax import __version__
+from stylegan_jax.base import bundled
 from stylegan_jax.base.errors import printable
 from stylegan_jax.checkpoints import averages
 from stylegan_jax.checkpoints.checkpointer import Checkpointer, NonFiniteError
@@ -153,6 +154,8 @@ class Run:
         self.root_key = layout.root_key(config.train.seed)
         self.is_chief = jax.process_index() == 0
         self.images = quick_fingerprint(source)
+        commit = bundled.commit()
+        self.versions = {"stylegan_jax": __version__, "jax": jax.__version__} | ({"commit": commit} if commit else {})
         self.levels = levels(config)
         self.previews = [task.preview(level) for level in self.levels]
         self.restart = programs.jit_restart(task, config, layout)
@@ -263,7 +266,7 @@ class Run:
                 state = programs.run_step(compiled, due_phases, state, self.frozen, batch, root_key)
             if step == self.first:
                 jax.block_until_ready(state.step)
-                self.bar.line(f"first step done {report.process_seconds():.1f} s after the start of the process")
+                self.bar.line(f"first step done {report.seconds_since_start():.1f} s after the start of the program")
                 self.trackers.start()
             self.bar.update(level.batch_size / 1000)
             due = schedule.due(self.config, step + 1)
@@ -478,5 +481,5 @@ class Run:
             "rollbacks": self.rollbacks,
             "frozen": self.digests,
             "terms": self.task.terms,
-            "versions": {"stylegan_jax": __version__, "jax": jax.__version__},
+            "versions": self.versions,
         }

@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from stylegan_jax import STARTED
 from stylegan_jax.base import images
 from stylegan_jax.data.prepare.crc32c import crc32c
 from stylegan_jax.runtime import records
@@ -266,13 +267,10 @@ def save_grid(folder: Path, name: str, pixels: np.ndarray, columns: int, fps: fl
     return grid[None]
 
 
-def process_seconds() -> float:
-    """Return the seconds since this process started (since import, where the system does not tell)."""
-    try:
-        started = float(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
-        return float(Path("/proc/uptime").read_text().split()[0]) - started
-    except (OSError, ValueError, IndexError):
-        return time.monotonic() - _IMPORTED
+def seconds_since_start() -> float:
+    """Return the seconds since Python began to run this package.
 
-
-_IMPORTED = time.monotonic()
+    The start of the process may be earlier: a shell replaces itself by its last command, as in
+    `sh -c 'pip install … && stylegan-jax train …'`, and the process is then as old as the shell.
+    """
+    return time.monotonic() - STARTED

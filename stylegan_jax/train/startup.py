@@ -38,8 +38,14 @@ def make_folder(folder: Path) -> None:
     """Create the run's folder.
 
     Raises:
-        ConfigError: it cannot be created or written to, or checkpoints cannot be written below such a name.
+        ConfigError: it is a model folder, it cannot be created or written to, or checkpoints cannot be written below
+            such a name.
     """
+    if (folder / "model.json").exists():
+        raise ConfigError(
+            f"--workdir={printable(str(folder))} is a model folder (it has a model.json), which training would mix "
+            f"with a run; choose another folder, and to start from its weights pass config.train.init_from={folder}"
+        )
     try:
         str(folder.absolute()).encode()
     except UnicodeEncodeError:

@@ -56,6 +56,21 @@ def test_stats_are_cut_to_the_restored_step_and_go_on(tmp_path, before, restored
     assert [p.name for p in tmp_path.iterdir()] == ["stats.jsonl"]
 
 
+AGE = """
+import time
+began = time.monotonic()
+from stylegan_jax.train import report
+print(0 <= report.seconds_since_start() <= time.monotonic() - began)
+"""
+
+
+def test_the_time_to_the_first_step_leaves_out_what_the_shell_did_before():
+    """A shell becomes its last command, which is then as old as the shell: `pip install … && stylegan-jax train …`."""
+    words = ["sh", "-c", 'sleep 0.2; exec "$0" -c "$1"', sys.executable, AGE]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2])
+    assert done.stdout.split() == ["True"], done.stderr
+
+
 def test_a_second_restart_doubles_nothing(tmp_path):
     path = tmp_path / "stats.jsonl"
     for restored in (0, 8, 8, 16):
