@@ -24,6 +24,7 @@ RANKS = {
     "stylegan_jax.features": 3,
     "stylegan_jax.augment": 3,
     "stylegan_jax.models": 4,
+    "stylegan_jax.encoders": 4,
     "stylegan_jax.losses": 5,
     "stylegan_jax.data": 5,
     "stylegan_jax.convert": 5,
@@ -58,7 +59,7 @@ CONFINED = {
     "absl": (("stylegan_jax.main", "stylegan_jax.config", "stylegan_jax.tools", "stylegan_jax.configs"), False),
     "torch": ((), False),
 }
-PURE = ("ops", "layers", "losses", "augment", "models")
+PURE = ("ops", "layers", "losses", "augment", "models", "encoders.encoder", "encoders.restyle", "encoders.bodies")
 MAX_FILE, MAX_FUNCTION = 500, 90
 
 Imports = list[tuple[str, int, bool]]

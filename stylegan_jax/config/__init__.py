@@ -17,6 +17,7 @@ from stylegan_jax.config.augmentation import (
 from stylegan_jax.config.build import from_dict, model_from_dict
 from stylegan_jax.config.clips import ClipRule
 from stylegan_jax.config.documented import check_choice, check_names
+from stylegan_jax.config.encoder import EncoderConfig, check_encoder
 from stylegan_jax.config.fields import (
     DataConfig,
     DistributedConfig,
@@ -50,6 +51,7 @@ __all__ = [
     "DataConfig",
     "DiffAugmentConfig",
     "DistributedConfig",
+    "EncoderConfig",
     "EvalConfig",
     "ExperimentConfig",
     "GrowingConfig",
@@ -67,6 +69,7 @@ __all__ = [
     "at_level",
     "check_choice",
     "check_devices",
+    "check_encoder",
     "check_model",
     "check_names",
     "clips_of",

@@ -25,6 +25,7 @@ from stylegan_jax.config.arch.stylegan_v import StyleGANVConfig
 from stylegan_jax.config.arch.stylegan_xl import StyleGANXLConfig
 from stylegan_jax.config.augmentation import AugmentConfig
 from stylegan_jax.config.documented import field
+from stylegan_jax.config.encoder import EncoderConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -409,6 +410,9 @@ class ExperimentConfig:
     """Everything a run depends on."""
 
     name: str = field("stylegan2", "used in logs and figure titles")
+    task: str = field(
+        "gan", "what is trained: gan, or encoder, which inverts a trained generator: a name in train.tasks.TASKS"
+    )
     model: ModelConfig = field(ModelConfig(), "architecture of both networks")
     data: DataConfig = field(DataConfig(), "where images come from")
     loss: LossConfig = field(LossConfig(), "adversarial loss and regularisers")
@@ -420,6 +424,7 @@ class ExperimentConfig:
     distributed: DistributedConfig = field(DistributedConfig(), "the processes of a run on many hosts")
     log: LogConfig = field(LogConfig(), "reports, grids and checkpoints")
     eval: EvalConfig = field(EvalConfig(), "metrics while training")
+    encoder: EncoderConfig = field(EncoderConfig(), "of task 'encoder' only")
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain dicts, ready for JSON."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -69,10 +68,3 @@ def prepare(backbone: Backbone, image: jax.Array, size: int | None) -> jax.Array
     mean, std = (np.asarray(v).reshape(1, 1, 1, 3) for v in (backbone.mean, backbone.std))
     x = x * (0.5 / std).astype(x.dtype) + ((0.5 - mean) / std).astype(x.dtype)
     return x if size is None else layers.resize_centred(x, (size, size))
-
-
-@functools.cache
-def doubling(size: int) -> np.ndarray:
-    """Return float64[2 * size, size], which interpolates linearly so that both ends stay where they are."""
-    at = np.arange(2 * size) * (size - 1) / (2 * size - 1)
-    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(size)[None]))

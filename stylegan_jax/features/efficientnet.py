@@ -7,7 +7,7 @@ of the other detectors: the release crops photographs first, which a metric must
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -20,6 +20,7 @@ SIZE, EPS, STEM, HEAD, CLASSES = 224, 1e-3, 32, 1280, 1000
 TAPS = (1, 2, 4, 6)
 """Stages whose output `stages` returns."""
 TAP_CHANNELS = (24, 40, 112, 320)
+Convolve = Callable[[jax.Array, str, int, int], jax.Array]
 OUTPUTS = {"pool": HEAD, "probs": CLASSES}
 STAGES = (  # repeats, kernel, stride of the first, expansion, channels
     (1, 3, 1, 1, 16),
@@ -61,7 +62,8 @@ def _parts(block: Block) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     yield f"{block.name}._project_conv", f"{block.name}._bn2", (block.outside, wide, 1, 1)
 
 
-def _plan() -> list[tuple[str, str, tuple[int, ...]]]:
+def plan() -> list[tuple[str, str, tuple[int, ...]]]:
+    """Return (convolution, batch normalisation, kernel shape in PyTorch's order) of every layer but the last."""
     inner = [part for block in _blocks() for part in _parts(block)]
     return [
         ("_conv_stem", "_bn0", (STEM, 3, 3, 3)),
@@ -73,7 +75,7 @@ def _plan() -> list[tuple[str, str, tuple[int, ...]]]:
 def shapes() -> dict[str, tuple[int, ...]]:
     """Return the tensors of the weights file."""
     out = {}
-    for conv, norm, shape in _plan():
+    for conv, norm, shape in plan():
         out[f"{conv}.weight"] = shape
         out |= layers.norm_shapes(norm, shape[0])
     return out | {"_fc.weight": (CLASSES, HEAD), "_fc.bias": (CLASSES,)}
@@ -82,7 +84,7 @@ def shapes() -> dict[str, tuple[int, ...]]:
 def convert(tensors: Tensors) -> Params:
     """Return the parameters from tensors as in `shapes`."""
     check(tensors, shapes())
-    params = {conv: layers.folded(tensors, conv, norm, EPS) for conv, norm, _ in _plan()}
+    params = {conv: layers.folded(tensors, conv, norm, EPS) for conv, norm, _ in plan()}
     return params | {"_fc": layers.conv_layer(tensors["_fc.weight"], tensors["_fc.bias"])}
 
 
@@ -91,12 +93,12 @@ def _conv(x: jax.Array, layer: layers.Layer, stride: int = 1, groups: int = 1) -
     return layers.conv(x, layer, stride=stride, padding=padding, groups=groups)
 
 
-def _apply_block(x: jax.Array, params: Params, block: Block) -> jax.Array:
+def _apply_block(x: jax.Array, block: Block, convolve: Convolve) -> jax.Array:
     y = x
     if block.expansion > 1:
-        y = jax.nn.relu6(_conv(y, params[f"{block.name}._expand_conv"]))
-    y = jax.nn.relu6(_conv(y, params[f"{block.name}._depthwise_conv"], block.stride, groups=y.shape[-1]))
-    y = _conv(y, params[f"{block.name}._project_conv"])
+        y = jax.nn.relu6(convolve(y, f"{block.name}._expand_conv", 1, 1))
+    y = jax.nn.relu6(convolve(y, f"{block.name}._depthwise_conv", block.stride, y.shape[-1]))
+    y = convolve(y, f"{block.name}._project_conv", 1, 1)
     return x + y if block.stride == 1 and x.shape == y.shape else y
 
 
@@ -110,10 +112,20 @@ def stages(params: Params, x: jax.Array) -> list[jax.Array]:
     Returns:
         Four float[n, h / s, w / s, c], rounded up, with s = 4, 8, 16, 32 and the channels `TAP_CHANNELS`.
     """
+    return trunk(x, lambda x, name, stride, groups: _conv(x, params[name], stride, groups))
+
+
+def trunk(x: jax.Array, convolve: Convolve) -> list[jax.Array]:
+    """Return what `stages` does, with other convolutions.
+
+    Args:
+        x: float[n, h, w, 3] in [-1, 1].
+        convolve: (x, name of a layer in `plan`, stride, groups) -> x, padded as `layers.same` and normalised.
+    """
     out: dict[int, jax.Array] = {}
-    x = jax.nn.relu6(_conv(x, params["_conv_stem"], 2))
+    x = jax.nn.relu6(convolve(x, "_conv_stem", 2, 1))
     for block in _blocks():
-        x = _apply_block(x, params, block)
+        x = _apply_block(x, block, convolve)
         out[block.stage] = x
     return [out[k] for k in TAPS]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +21,16 @@ from stylegan_jax.base import rng
 from stylegan_jax.base.spec import Variables
 from stylegan_jax.config import ConfigError, DiffAugmentConfig, ModelConfig
 from stylegan_jax.config.arch.projected import STRIDE, seen_size
-from stylegan_jax.features.backbones import BACKBONES, Backbone, doubling, prepare
+from stylegan_jax.features.backbones import BACKBONES, Backbone, prepare
+from stylegan_jax.layers.initial import Initial, draw, layer, uniform
 from stylegan_jax.models.gan import Gan
 from stylegan_jax.models.precision import low_dtype
 from stylegan_jax.ops.bias_act import bias_act
 from stylegan_jax.ops.conv import conv2d, conv2d_transposed
+from stylegan_jax.ops.norm import batch_norm
+from stylegan_jax.ops.resize import resize_aligned
 
-MOMENTUM, EPS_BATCH, EPS_SPECTRAL = 0.1, 1e-5, 1e-12
+EPS_SPECTRAL = 1e-12
 SLOPE = 0.2
 CMAP = 64
 """Size of the mapped label where `model.cmap_dim` leaves it open."""
@@ -73,51 +76,6 @@ def logit_count(model: ModelConfig, backbone: Backbone) -> int:
     return model.projected.heads * math.prod(side // STRIDE - 3 for side in sides)
 
 
-# Initialisation
-
-
-class Initial(NamedTuple):
-    """An array to be drawn.
-
-    Attributes:
-        shape: of the array.
-        kind: uniform in [-1, 1], or normal.
-        scale: factor.
-    """
-
-    shape: tuple[int, ...]
-    kind: str = "normal"
-    scale: float = 1.0
-
-
-def draw(key: jax.Array, tree: Any) -> Any:
-    """Return nested dicts with `Initial` leaves drawn, others as they are.
-
-    All of one distribution are cut from one draw: a program of a hundred small draws takes long to compile.
-    """
-    leaves, structure = jax.tree.flatten(tree, is_leaf=lambda leaf: isinstance(leaf, Initial))
-    out = list(leaves)
-    for name in ("uniform", "normal"):
-        places = [i for i, x in enumerate(leaves) if isinstance(x, Initial) and x.kind == name]
-        ends = list(itertools.accumulate(math.prod(leaves[i].shape) for i in places))
-        own, total = rng.stream(key, name), ends[-1] if ends else 0
-        drawn = jax.random.uniform(own, (total,), minval=-1) if name == "uniform" else jax.random.normal(own, (total,))
-        for i, end in zip(places, ends, strict=True):
-            shape, _, scale = leaves[i]
-            x = jax.lax.slice(drawn, (end - math.prod(shape),), (end,)).reshape(shape)
-            out[i] = scale * x
-    return jax.tree.unflatten(structure, out)
-
-
-def _uniform(shape: tuple[int, ...], fan_in: int) -> Initial:
-    """Return an array as PyTorch's layers draw it by default, uniformly in ±1 / sqrt(fan_in)."""
-    return Initial(shape, "uniform", 1 / math.sqrt(fan_in))
-
-
-def _layer(shape: tuple[int, ...], fan_in: int) -> dict[str, Initial]:
-    return {"weight": _uniform(shape, fan_in), "bias": _uniform(shape[-1:], fan_in)}
-
-
 # Random projections
 
 
@@ -126,16 +84,16 @@ def init_projections(model: ModelConfig, backbone: Backbone) -> dict[str, Any]:
     own, read, out = model.projected, _pyramid_widths(backbone), {}
     if backbone.reads_out:
         for k, (wide, c, up) in enumerate(zip(backbone.channels, read, READ_OUT, strict=True)):
-            out[f"readout{k}"] = _layer((1, 1, wide, c), wide)
+            out[f"readout{k}"] = layer((1, 1, wide, c), wide)
             if up != 1:
                 size = up if up > 0 else 3
-                out[f"resize{k}"] = _layer((size, size, c, c), c * size**2)
+                out[f"resize{k}"] = layer((size, size, c, c), c * size**2)
     mixed = [own.channels * (2**k if own.expand else 1) for k in range(4)]
     if own.projections:
-        out |= {f"ccm{k}": _layer((1, 1, read[k], mixed[k]), read[k]) for k in range(4)}
+        out |= {f"ccm{k}": layer((1, 1, read[k], mixed[k]), read[k]) for k in range(4)}
     if own.projections == 2:
         for k in range(4):
-            out[f"csm{k}"] = _layer((1, 1, mixed[k], _narrowed(model, k)), mixed[k])
+            out[f"csm{k}"] = layer((1, 1, mixed[k], _narrowed(model, k)), mixed[k])
     return out
 
 
@@ -181,8 +139,7 @@ def project(buffers: Mapping[str, Any], maps: list[jax.Array]) -> list[jax.Array
 
 
 def _doubled(x: jax.Array) -> jax.Array:
-    rows, columns = (jnp.asarray(doubling(size), x.dtype) for size in x.shape[1:3])
-    return jnp.einsum("ah,nhwc,bw->nabc", rows, x, columns, precision="highest", optimize="optimal")
+    return resize_aligned(x, (2 * x.shape[1], 2 * x.shape[2]))
 
 
 # Small discriminators
@@ -211,25 +168,6 @@ def _spectral(weight: jax.Array, stats: Mapping[str, jax.Array], train: bool) ->
     return weight / sigma, {"u": u, "v": v}
 
 
-def _batch_norm(
-    x: jax.Array, params: Mapping[str, jax.Array], stats: Mapping[str, jax.Array], group: int, train: bool
-) -> tuple[jax.Array, Variables]:
-    """Normalise channels, in training over groups of images n / group apart, whole in a micro-batch on any devices."""
-    shape = x.shape
-    if train:
-        members = min(group, shape[0])
-        x = x.reshape(members, shape[0] // members, *shape[1:])
-        mean = x.mean(axis=(0, 2, 3), keepdims=True)
-        var = jnp.square(x - mean).mean(axis=(0, 2, 3), keepdims=True)
-        count = members * shape[1] * shape[2]
-        move = lambda old, new: old + MOMENTUM * (jax.lax.stop_gradient(new).mean(axis=(0, 1, 2, 3)) - old)
-        moved = {"mean": move(stats["mean"], mean), "var": move(stats["var"], var * (count / max(count - 1, 1)))}
-    else:
-        mean, var, moved = stats["mean"][None, None, None], stats["var"][None, None, None], dict(stats)
-    x = ((x - mean) * jax.lax.rsqrt(var + EPS_BATCH)).reshape(shape)
-    return x * params["weight"][None, None, None] + params["bias"][None, None, None], moved
-
-
 def init_head(model: ModelConfig, widths: Widths) -> tuple[Variables, Variables]:
     """Return a small discriminator, for `draw` and `started`: (parameters, running statistics, singular vectors)."""
     params: dict[str, Any] = {}
@@ -238,11 +176,11 @@ def init_head(model: ModelConfig, widths: Widths) -> tuple[Variables, Variables]
     for i, (inside, outside) in enumerate(itertools.pairwise(widths)):
         name, shape = f"block{i}", (4, 4, inside, outside)
         norm = {"weight": jnp.ones(outside), "bias": jnp.zeros(outside)}
-        params[name] = {"conv": _layer(shape, 16 * inside), "norm": norm}
+        params[name] = {"conv": layer(shape, 16 * inside), "norm": norm}
         stats[name] = {"u": Initial((outside,)), "mean": jnp.zeros(outside), "var": jnp.ones(outside)}
     cmap = (model.cmap_dim or CMAP) if model.label_dim else 1
     shape = (4, 4, widths[-1], cmap)
-    params["out"] = {"weight": _uniform(shape, 16 * widths[-1])}
+    params["out"] = {"weight": uniform(shape, 16 * widths[-1])}
     stats["out"] = {"u": Initial((cmap,))}
     if model.label_dim:
         rows, dim = model.projected.embed_rows, model.projected.embed_dim
@@ -280,7 +218,7 @@ def head(
         own, name = params[f"block{i}"], f"block{i}"
         weight, vectors = _spectral(own["conv"]["weight"], stats[name], train)
         x = _conv(x, {"weight": weight, "bias": own["conv"]["bias"]}, 2, 1)
-        x, means = _batch_norm(x, own["norm"], {k: stats[name][k] for k in ("mean", "var")}, group, train)
+        x, means = batch_norm(x, own["norm"], {k: stats[name][k] for k in ("mean", "var")}, group, train)
         x, moved[name] = jax.nn.leaky_relu(x, SLOPE), vectors | means
     weight, moved["out"] = _spectral(params["out"]["weight"], stats["out"], train)
     x = conv2d(x, weight)

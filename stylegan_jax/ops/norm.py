@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
+
+MOMENTUM, EPS_BATCH = 0.1, 1e-5
+"""PyTorch's defaults of batch normalisation."""
 
 
 def minibatch_std(x: jax.Array, group_size: int | None, num_channels: int = 1) -> jax.Array:
@@ -54,3 +59,44 @@ def instance_norm(x: jax.Array, eps: float = 1e-8) -> jax.Array:
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     wide = wide - wide.mean(axis=(1, 2), keepdims=True)
     return (wide * jax.lax.rsqrt(jnp.square(wide).mean(axis=(1, 2), keepdims=True) + eps)).astype(x.dtype)
+
+
+def batch_norm(
+    x: jax.Array,
+    params: Mapping[str, jax.Array],
+    stats: Mapping[str, jax.Array],
+    group: int,
+    train: bool,
+    eps: float = EPS_BATCH,
+    momentum: float = MOMENTUM,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Normalise channels by the statistics of a batch, or by running ones (Ioffe and Szegedy 2015, arXiv:1502.03167).
+
+    In training over groups of images n / group apart, which are whole in a micro-batch on any devices. Running means
+    move towards the groups' mean, with the unbiased variance, as PyTorch's do.
+
+    Args:
+        x: float[n, h, w, c].
+        params: 'weight' and 'bias', float[c].
+        stats: running 'mean' and 'var', float[c].
+        group: images that share statistics, at most n; it must divide n.
+        train: use the statistics of the batch, and move the running ones.
+        eps: added to the variance.
+        momentum: of the way to the batch's statistics.
+
+    Returns:
+        (float[n, h, w, c], running statistics).
+    """
+    shape = x.shape
+    if train:
+        members = min(group, shape[0])
+        x = x.reshape(members, shape[0] // members, *shape[1:])
+        mean = x.mean(axis=(0, 2, 3), keepdims=True)
+        var = jnp.square(x - mean).mean(axis=(0, 2, 3), keepdims=True)
+        count = members * shape[1] * shape[2]
+        move = lambda old, new: old + momentum * (jax.lax.stop_gradient(new).mean(axis=(0, 1, 2, 3)) - old)
+        moved = {"mean": move(stats["mean"], mean), "var": move(stats["var"], var * (count / max(count - 1, 1)))}
+    else:
+        mean, var, moved = stats["mean"][None, None, None], stats["var"][None, None, None], dict(stats)
+    x = ((x - mean) * jax.lax.rsqrt(var + eps)).reshape(shape)
+    return x * params["weight"][None, None, None] + params["bias"][None, None, None], moved

@@ -26,6 +26,7 @@ from stylegan_jax.base import images as pictures, rng
 from stylegan_jax.base.spec import Array, Variables
 from stylegan_jax.base.trees import digest_of, named_leaves
 from stylegan_jax.features import FeatureNet, load_features
+from stylegan_jax.ops.resize import resize_area
 from stylegan_jax.runtime import records
 from stylegan_jax.sampling import drawing, model as trained
 from stylegan_jax.sampling.labels import Label, as_labels
@@ -326,21 +327,13 @@ def shown(image: jax.Array, masks: jax.Array) -> jax.Array:
     image = image[..., :3] * masks[..., None]
     shorter = min(image.shape[1:3])
     if shorter > MAX_SIZE:
-        for axis in (1, 2):
-            matrix = area_matrix(image.shape[axis], round(image.shape[axis] * MAX_SIZE / shorter))
-            image = jnp.moveaxis(jnp.tensordot(image, matrix, (axis, 1), precision="highest"), -1, axis)
+        height, width = (round(size * MAX_SIZE / shorter) for size in image.shape[1:3])
+        image = resize_area(image, (height, width))
     times = -(-MIN_SIZE // shorter)
     if times > 1:
         image = jnp.repeat(jnp.repeat(image, times, axis=1), times, axis=2)
     image = jnp.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
     return image * 127.5 + 127.5
-
-
-def area_matrix(old: int, new: int) -> np.ndarray:
-    """Return float32[new, old]: row i is the mean of the samples that [i, i + 1) * old / new touches."""
-    i, j = np.arange(new)[:, None], np.arange(old)[None]
-    touched = (j >= i * old // new) & (j < -(-(i + 1) * old // new))
-    return (touched / touched.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def spread(model: LoadedModel, label: Label = None, chunk: int = 256) -> Spread:

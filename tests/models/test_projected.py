@@ -16,9 +16,11 @@ from helpers import same_bits
 from stylegan_jax import models
 from stylegan_jax.checkpoints.restore import committed_steps
 from stylegan_jax.config import ConfigError
-from stylegan_jax.features.backbones import BACKBONES, doubling
+from stylegan_jax.features.backbones import BACKBONES
+from stylegan_jax.layers.initial import draw
 from stylegan_jax.models import projected
 from stylegan_jax.models.guidance import guided
+from stylegan_jax.ops.norm import batch_norm
 from stylegan_jax.train import loop
 from stylegan_jax.train.gan import objective, task as gan_task
 from stylegan_jax.train.gan.task import make_task
@@ -58,7 +60,7 @@ def test_images_from_224_on_are_seen_as_they_are(height, places):
 def test_every_kind_of_projection_gives_the_logits_of_the_spec(kind, backbone):
     net = toy.TINY if backbone == "tiny" else BACKBONES["deit_small"]._replace(channels=(16,) * 4)
     config = model(model__projected__projections=kind, model__projected__heads=4)
-    buffers = jax.eval_shape(lambda: projected.draw(toy.KEY, projected.init_projections(config, net)))
+    buffers = jax.eval_shape(lambda: draw(toy.KEY, projected.init_projections(config, net)))
     sides = (8, 8, 8, 8) if net.reads_out else (32, 16, 8, 4)
     maps = [jnp.zeros((2, side, side, c)) for side, c in zip(sides, net.channels, strict=True)]
     seen = jax.eval_shape(lambda b: projected.project(b, list(maps)), buffers)
@@ -66,7 +68,7 @@ def test_every_kind_of_projection_gives_the_logits_of_the_spec(kind, backbone):
     total = 0
     for k, x in enumerate(seen):
         widths = projected.head_widths(config, net, k)
-        params, stats = projected.draw(toy.KEY, projected.init_head(config, widths))
+        params, stats = draw(toy.KEY, projected.init_head(config, widths))
         stats = projected.started(params, stats)
         judge = functools.partial(projected.head, params, stats, cond=jnp.zeros((2, 2)), group=2, train=True)
         out, _ = jax.eval_shape(judge, x)
@@ -77,7 +79,7 @@ def test_every_kind_of_projection_gives_the_logits_of_the_spec(kind, backbone):
 def test_statistics_are_those_of_groups_of_images():
     x = jax.random.normal(toy.KEY, (8, 3, 3, 2)) * 3 + 1
     params, stats = {"weight": jnp.ones(2), "bias": jnp.zeros(2)}, {"mean": jnp.zeros(2), "var": jnp.ones(2)}
-    y, moved = projected._batch_norm(x, params, stats, 4, True)
+    y, moved = batch_norm(x, params, stats, 4, True)
     for first in (0, 1):  # groups of images two apart
         part = np.asarray(x[first::2], np.float64)
         want = (part - part.mean((0, 1, 2))) / np.sqrt(part.var((0, 1, 2)) + 1e-5)
@@ -96,11 +98,6 @@ def test_spectral_norm_converges_to_the_largest_singular_value():
     still, same = projected._spectral(weight, stats, False)
     jax.tree.map(np.testing.assert_array_equal, same, stats)
     np.testing.assert_allclose(still, divided, rtol=1e-5)
-
-
-def test_doubling_keeps_both_ends_and_every_straight_line():
-    line = np.linspace(2, 5, 7)
-    np.testing.assert_allclose(doubling(7) @ line, np.linspace(2, 5, 14))
 
 
 def test_a_row_and_a_network_have_draws_of_their_own():

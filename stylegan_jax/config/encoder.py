@@ -1,0 +1,72 @@
+"""The keys of `config.encoder`: networks that invert a generator, from images to styles."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from stylegan_jax.base.errors import ConfigError
+from stylegan_jax.config.documented import check_choice, check_fields, field
+
+KINDS = ("e4e", "psp", "w")
+PUBLISHED = "published"
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """An encoder; values of encoder4editing (Tov et al. 2021) unless said otherwise."""
+
+    model: str = field("", "the generator that it inverts: a run's folder, a model folder or a .pkl", is_path=True)
+    kind: str = field(
+        "e4e",
+        "e4e: one style for all slots and a change of it for each; psp: a style for each; w: one style",
+        choices=KINDS,
+    )
+    body: str = field(
+        "ir_se50", "network that looks at the image: ir_se50, efficientnet_lite0, …: a name in encoders.BODIES"
+    )
+    weights: str = field(
+        "",
+        "what the body starts from: '' fresh; 'published': its published file, where features.weights finds it; or a "
+        "path",
+        is_path=True,
+    )
+    body_units: tuple[int, ...] = field((), "IR-SE: residual units of its four groups; (): as published", above=0)
+    body_widths: tuple[int, ...] = field(
+        (), "IR-SE: channels of its four groups; (): as published, 64, 128, 256, 512", above=0
+    )
+    body_squeeze: int = field(16, "IR-SE: squeeze ratio of the excitation; 0: none", least=0)
+    image_size: tuple[int, int] = field(
+        (256, 256), "(h, w) that the body sees; images are resized to it by area", above=0
+    )
+    width: int = field(0, "channels of the style blocks, most of the parameters; 0: the generator's w_dim", least=0)
+    pyramid: bool = field(True, "finer slots read finer feature maps; False: all read the coarsest, as in ReStyle")
+    residual: bool = field(
+        False, "ReStyle: sees the image and its current reconstruction, and returns a change of the styles"
+    )
+    iterations: int = field(1, "of a residual encoder, in training and use; published: 5", least=1)
+    start_from_average: bool = field(True, "the average style is added to what the network returns")
+
+
+def check_encoder(config: EncoderConfig) -> None:
+    """Check the keys of an encoder's networks.
+
+    Raises:
+        ConfigError: the first rule broken.
+    """
+    check_fields(config, "encoder.")
+    check_choice("encoder.kind", config.kind, KINDS)
+    for key in ("body_units", "body_widths"):
+        entries = getattr(config, key)
+        if entries and len(entries) != 4:
+            raise ConfigError(f"config.encoder.{key} is {entries}; it must have 4 entries, or none: ()")
+    squeeze = config.body_squeeze
+    if squeeze and any(width % squeeze for width in config.body_widths):
+        raise ConfigError(
+            f"config.encoder.body_squeeze is {squeeze} and body_widths {config.body_widths}; each width must be a "
+            "multiple of it; 0: no excitation"
+        )
+    if config.iterations > 1 and not config.residual:
+        raise ConfigError(
+            f"config.encoder.iterations is {config.iterations}; only a residual encoder repeats: set "
+            "config.encoder.residual=True, or iterations=1"
+        )
