@@ -46,6 +46,8 @@ FEATURES = [  # only their weights are read; 130 MB
 PEERS = ["torch>=2.6", "torchvision>=0.21", "torch-fidelity>=0.4", "lpips>=0.1.4", "efficientnet-lite-pytorch>=0.1"]
 METRICS = ["scikit-learn>=1.6"]  # for linear separability only
 WANDB = ["wandb>=0.31"]
+# The TPU's compiler of jax[tpu], without JAX's parts for a TPU that is here; its version has to fit JAX's.
+ROOFLINE = ["libtpu>=0.0.42,<0.0.43; platform_system == 'Linux' and platform_machine == 'x86_64'"]
 STUDIO = ["starlette>=0.46", "uvicorn>=0.34"]  # 6 MB
 HUB = ["huggingface_hub>=0.30"]
 TEST = [
@@ -131,6 +133,7 @@ setup(
         "dev": [*TEST, "pre-commit>=4.0"],
         "cuda": ["jax[cuda12]>=0.10.0"],
         "tpu": ["jax[tpu]>=0.10.0"],
+        "roofline": ROOFLINE,
         "lsun": LSUN,
         "video": VIDEO,
         "features": FEATURES,

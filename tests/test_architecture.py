@@ -18,6 +18,7 @@ RANKS = {
     "stylegan_jax.inert": 1,
     "stylegan_jax.config": 1,
     "stylegan_jax.onnx": 1,
+    "stylegan_jax.roofline": 1,
     "stylegan_jax.configs": 2,  # the folder configs/
     "stylegan_jax.ops": 2,
     "stylegan_jax.layers": 3,

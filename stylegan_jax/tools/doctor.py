@@ -56,6 +56,7 @@ OPTIONAL = {
     ),
     "metrics": Optional(("sklearn",), "stylegan-jax[metrics]", "metrics --metrics=ls (linear separability)"),
     "onnx": Optional(("onnx",), "stylegan-jax[onnx]", "export --to=onnx, export --to=web"),
+    "roofline": Optional(("libtpu",), "stylegan-jax[roofline]", "benchmark --target=v5e, v6e or v5p, without a TPU"),
     "wandb": Optional(("wandb",), "stylegan-jax[wandb]", "train --config.log.trackers=\"('wandb',)\""),
     "lsun": Optional(("lmdb",), "stylegan-jax[lsun]", "prepare --source=NAME_lmdb"),
     "tensorflow": Optional(

@@ -9,10 +9,12 @@ import pytest
 from configs import common, ffhq
 from launch.commands import ROOT
 from launch.slices import gke_slice
+from stylegan_jax.roofline import CHIPS
 
 TEXT = (ROOT / "docs" / "scaling.md").read_text()
 G, D, FLOP = 30_370_060, 29_012_513, 2037.46e9
-CHIP = {"v5e": (197e12, 16e9, 50e9), "v5p": (459e12, 95 * 2**30, 100e9), "8xH100": (989.4e12, 80e9, 450e9)}
+CHIP = {name: (chip.flops, chip.memory, chip.link) for name, chip in CHIPS.items()}
+CHIP["8xH100"] = (989.4e12, 80e9, 450e9)
 GIB = 2**30
 ROWS = [line.strip("| ").split(" | ") for line in TEXT.splitlines() if re.match(r"\| (v5\w-\d+|8xH100) \|", line)]
 

@@ -2,6 +2,9 @@
 
 Synthetic images on the device: no data set is needed, except for --what=data. Any key of the recipe can be overridden,
 such as --config.train.batch_size=16. Progress goes to standard error, the table to standard output.
+
+With --target=v5e the programs are compiled for that TPU, which need not be here, and nothing is run: the table is their
+roofline, computed.
 """
 
 from __future__ import annotations
@@ -37,6 +40,10 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--noise", choices=("const", "random", "none"), default="const", help="of sample (default: const)")
     p.add_argument("--device", default="", help="cpu, gpu, tpu, or one of them as gpu:1 (default: what JAX finds)")
+    p.add_argument(
+        "--target", help="v5e, v6e or v5p: compile for this TPU without one, and print the roofline of every program"
+    )
+    p.add_argument("--devices", type=int, help="chips of the target: 1, 2, 4, ... (default: 1)")
     p.add_argument("--force", action="store_true", help="run even if a program seems too large for the memory")
     return p
 
@@ -63,6 +70,10 @@ def read_options(args: argparse.Namespace) -> Any:
             raise ConfigError(f"--{name}={getattr(args, name)} must be at least 1")
     if args.json and not Path(args.json).absolute().parent.is_dir():
         raise ConfigError(f"--json={args.json}: there is no folder {Path(args.json).absolute().parent}")
+    if args.target is None and args.devices is not None:
+        raise ConfigError(f"--devices={args.devices} is for --target, such as --target=v5e; here it is --device")
+    if args.target is not None and (args.device or "data" in what):
+        raise ConfigError(f"--target={args.target} compiles and runs nothing: leave out --device and --what=data")
     return Options(what, args.repeats, args.steps, [int(n) for n in batches], args.noise, args.force)
 
 
@@ -84,15 +95,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     from stylegan_jax.base import shortage
     from stylegan_jax.base.errors import StyleganError, visible
     from stylegan_jax.config import ExperimentConfig, from_dict
-    from stylegan_jax.tools.benchmark import machine, report, run
+    from stylegan_jax.tools.benchmark import machine, report, roofline, roofline_report, run
 
     try:
         options = read_options(args)
         config = from_dict(values["config"].value)
-        devices = machine.find_devices(args.device)
-        record = run.benchmark(config, options, devices, run.progress())
+        devices = machine.find_devices("cpu" if args.target is not None else args.device)
+        if args.target is not None:
+            record = roofline.examine(config, options, args.target, args.devices or 1, run.progress())
+        else:
+            record = run.benchmark(config, options, devices, run.progress())
         record["config_diff"] = run.config_diff(record["config"], ExperimentConfig().to_dict())
-        print(report.table(record))
+        print(report.table(record) if args.target is None else roofline_report.text(record))
         if args.json:
             Path(args.json).write_text(json.dumps(record, indent=2) + "\n")
     except Exception as error:

@@ -71,12 +71,14 @@ def describe(device: Any, count: int) -> dict[str, Any]:
         "cores": cores,
         "memory_free_bytes": free_bytes(device),
         "system": f"{platform.system()} {platform.machine()}",
-        "versions": {
-            "stylegan_jax": __version__,
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "numpy")},
-        },
+        "versions": versions("jax", "jaxlib", "flax", "numpy"),
     }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of this package, of Python and of installed packages."""
+    own = {"stylegan_jax": __version__, "python": platform.python_version()}
+    return own | {name: metadata.version(name) for name in packages}
 
 
 class OtherWork:

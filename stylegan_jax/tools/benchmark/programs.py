@@ -151,7 +151,7 @@ def compile_one(job: Job, traced: Traced, cold: bool) -> tuple[Any, dict[str, An
     start = time.perf_counter()
     compiled = lowered.compile()
     compiling = time.perf_counter() - start
-    cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
+    cost = compiled.cost_analysis() or {}
     record = {
         "kind": job.kind,
         "images": job.images,
@@ -164,13 +164,19 @@ def compile_one(job: Job, traced: Traced, cold: bool) -> tuple[Any, dict[str, An
         "bytes_accessed": float(cost.get("bytes accessed", 0.0)),
         "memory_estimate": traced.estimate,
     }
-    if memory is not None:
-        sizes = {
-            kind: getattr(memory, f"{kind}_size_in_bytes")
-            for kind in ("argument", "output", "alias", "temp", "generated_code")
-        }
-        record["memory"] = sizes | {"peak": sizes["argument"] + sizes["output"] - sizes["alias"] + sizes["temp"]}
+    if memory := memory_of(compiled):
+        record["memory"] = memory
     return compiled, record
+
+
+def memory_of(compiled: Any) -> dict[str, int]:
+    """Return the bytes that a compiled program takes on each device, by purpose, and their 'peak'; {}: unknown."""
+    memory = compiled.memory_analysis()
+    if memory is None:
+        return {}
+    kinds = ("argument", "output", "alias", "temp", "generated_code")
+    sizes = {kind: getattr(memory, f"{kind}_size_in_bytes") for kind in kinds}
+    return sizes | {"peak": sizes["argument"] + sizes["output"] - sizes["alias"] + sizes["temp"]}
 
 
 def synthetic(shapes: Any, key: jax.Array) -> Any:

@@ -1,0 +1,114 @@
+"""`--target`: the programs of a recipe compiled for a TPU that is not here, and what they cost by their text."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from stylegan_jax import models, roofline
+from stylegan_jax.base import backend
+from stylegan_jax.base.errors import ConfigError
+from stylegan_jax.config import ExperimentConfig, check_devices
+from stylegan_jax.runtime.mesh import Layout, layout_of
+from stylegan_jax.tools.benchmark import machine, programs
+from stylegan_jax.tools.benchmark.measure import Options, compute_dtype
+from stylegan_jax.train import estimate
+from stylegan_jax.train.names import check_config
+from stylegan_jax.train.tasks import make_task
+
+
+def examine(
+    config: ExperimentConfig, options: Options, target: str, count: int, say: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """Compile what training and sampling run for `count` chips of a target; nothing is executed.
+
+    Args:
+        config: the whole experiment; its batch is split over the chips.
+        options: of which `what`, `batches` and `noise` count.
+        target: a key of `roofline.CHIPS`.
+        count: chips.
+        say: called with a line of progress.
+
+    Returns:
+        A record of plain values, as `--json` writes it; `roofline_report.text` prints it. Everything in it is computed.
+
+    Raises:
+        ConfigError: an unknown target, a missing package, a batch that does not divide, or a program that does not fit.
+    """
+    devices = roofline.compile_devices(target, count)
+    layout = layout_of(config, devices)
+    check_config(config)
+    check_devices(config, layout.shards)
+    config = estimate.without_data(config, "a roofline")
+    with backend.tracing_for("tpu"), programs.no_compilation_cache():
+        jobs = _jobs(config, options, layout)
+        record: dict[str, Any] = {
+            "computed": True,
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "target": target,
+            "devices": count,
+            "chip": roofline.CHIPS[target]._asdict(),
+            "versions": machine.versions("jax", "jaxlib", roofline.PACKAGE),
+            "config": config.to_dict(),
+            "compute_dtype": compute_dtype(config).name,
+            "programs": {},
+        }
+        for name, job in jobs.items():
+            say(f"compiling {name} for {count} x {target}")
+            record["programs"][name] = _program(name, job, roofline.CHIPS[target])
+    training = {name: cost for name, cost in record["programs"].items() if cost["kind"] == "train"}
+    if training:
+        shares = {name: cost["runs_per_step"] for name, cost in training.items()}
+        record["train"] = roofline.iteration(training, shares, config.train.batch_size)
+    return record
+
+
+def _jobs(config: ExperimentConfig, options: Options, layout: Layout) -> dict[str, programs.Job]:
+    task = make_task(config, layout)
+    frozen = {name: load().tree for name, load in task.frozen.items()}
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), frozen)
+    jobs: dict[str, programs.Job] = {}
+    if "train" in options.what:
+        jobs |= programs.training_jobs(task, config, layout, shapes)
+    if "sample" in options.what:
+        batches = options.batches or [config.train.batch_size]
+        jobs |= programs.sampling_jobs(models.build(config.model), layout, shapes, batches, options.noise)
+    return jobs
+
+
+def _program(name: str, job: programs.Job, chip: roofline.Chip) -> dict[str, Any]:
+    start = time.perf_counter()
+    lowered = job.jitted.trace(*job.arguments).lower()
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        raise ConfigError(too_large(name, str(error))) from error
+    cost, memory = compiled.cost_analysis() or {}, programs.memory_of(compiled)
+    return {
+        "kind": job.kind,
+        "images": job.images,
+        "runs_per_step": job.per_step,
+        "seconds_to_compile": time.perf_counter() - start,
+        "memory": memory,
+        "cost_analysis": {key: float(cost.get(key, 0.0)) for key in ("flops", "bytes accessed")},
+        **roofline.program(roofline.parse(compiled.as_text()), chip),
+    }
+
+
+def too_large(name: str, error: str) -> str:
+    """Return what to do about a compiler's error: of memory, by how much and which key helps; else the error."""
+    used = re.search(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm", error)
+    if used is None:
+        return f"{name} could not be compiled: {error.strip().splitlines()[0]}"
+    gib = lambda number, unit: float(number) * 2.0 ** (10 * "KMGT".index(unit) - 20)
+    needs, has = gib(used[1], used[2]), gib(used[3], used[4])
+    return (
+        f"{name} needs {needs:.2f} GiB of the chip's {has:.2f} GiB: {needs - has:.2f} GiB too much (computed). Lower "
+        "config.train.batch_size or use more --devices, set config.train.grad_accum=2 (half the images at a time) or "
+        "config.model.remat_from=64 (activations are recomputed), or split images with config.mesh.spatial=2"
+    )
