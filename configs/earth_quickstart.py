@@ -7,11 +7,11 @@ Expected: land, coasts, ice and sea from above. A tile is 64x64 pixels of the pi
           network and the speed are those of configs/quickstart.py. It has been run for its first images only.
 """
 
-from stylegan_jax.configs import quickstart
+from stylegan_jax.configs import common
 
 
 def get_config():
-    c = quickstart.get_config()
+    c = common.get_small_config()
     c.name = "earth_quickstart"
     c.data.source = "tiles"
     c.data.path = "datasets/earth.jpg"

@@ -6,11 +6,11 @@ Expected: 24 thousand images, seven minutes at the speeds in docs/story.md, plus
 this short shows a generator that learns, not a good one.
 """
 
-from stylegan_jax.configs import quickstart
+from stylegan_jax.configs import common
 
 
 def get_config():
-    c = quickstart.get_config()
+    c = common.get_small_config()
     c.name = "progressive-quickstart"
     c.model.arch = "stylegan1"
     c.model.grows = True

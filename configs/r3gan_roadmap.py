@@ -2,7 +2,7 @@
 
 Command:  for row in a b c d e; do
               python -m stylegan_jax.main --config=configs/r3gan_roadmap.py:$row --workdir=runs/$row; done
-Rows:     a StyleGAN2, as configs/quickstart.py; b without styles, noise, mapping network, path length, mixing and
+Rows:     a StyleGAN2, as configs/common.get_small_config; b without styles, noise, mapping network, path length, mixing and
           minibatch statistics; c with the relativistic loss and R1 + R2; d with residual networks, without groups; e
           R3GAN.
           Also ac: all of StyleGAN2, with the loss of c. In b and c the networks are those of StyleGAN without styles,
@@ -11,7 +11,7 @@ Hardware: 2 CPU cores.
 Expected: rows a, ac and e with two seeds each are in docs/story.md; 12 to 25 minutes a row on one core.
 """
 
-from stylegan_jax.configs import quickstart, r3gan, r3gan_quickstart
+from stylegan_jax.configs import common, r3gan, r3gan_quickstart
 
 ROWS = ("a", "ac", "b", "c", "d", "e")
 
@@ -24,7 +24,7 @@ def get_config(argument: str = "e"):
         if argument == "d":
             c.model.r3gan.groups, c.model.r3gan.expansion = (1,) * len(c.model.r3gan.widths), 1
     else:
-        c = quickstart.get_config()
+        c = common.get_small_config()
         if argument in ("b", "c"):
             strip(c)
         if argument in ("ac", "c"):

@@ -5,11 +5,11 @@ Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download.
 Expected: figures in docs/performance.md. A run this short shows a generator that learns, not a good one.
 """
 
-from stylegan_jax.configs import quickstart
+from stylegan_jax.configs import common
 
 
 def get_config():
-    c = quickstart.get_config()
+    c = common.get_small_config()
     c.name = "stylegan3-quickstart"
     c.model.arch = "stylegan3"
     c.model.stylegan3.num_layers = 6
