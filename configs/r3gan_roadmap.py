@@ -2,7 +2,7 @@
 
 Command:  for row in a b c d e; do
               python -m stylegan_jax.main --config=configs/r3gan_roadmap.py:$row --workdir=runs/$row; done
-Rows:     a StyleGAN2, as configs/common.get_small_config; b without styles, noise, mapping network, path length, mixing and
+Rows:     a StyleGAN2, as common.get_small_config; b without styles, noise, mapping network, path length, mixing and
           minibatch statistics; c with the relativistic loss and R1 + R2; d with residual networks, without groups; e
           R3GAN.
           Also ac: all of StyleGAN2, with the loss of c. In b and c the networks are those of StyleGAN without styles,
