@@ -23,13 +23,21 @@ INSTALL = [
     "scipy>=1.14",
     "safetensors>=0.5",
     "tqdm>=4.66",
-    "tensorflow-datasets>=4.9.8; python_version < '3.14'",
 ]
 # The CPU build keeps TensorFlow away from the accelerators and is smaller; it is not made for every platform. Its files
 # have the names of the whole one's, so that where that is installed, STYLEGAN_JAX_TENSORFLOW=own leaves both alone.
-# Nothing needs it; where it has no wheel yet, a Python without it is better than none.
+# Only data sets of tensorflow_datasets need it, so 'none' is for everyone else, and so is a Python that it has no
+# wheel for yet.
+_TENSORFLOW = os.environ.get("STYLEGAN_JAX_TENSORFLOW", "")
 _HAS_WHEEL = "python_version < '3.14'"
-if os.environ.get("STYLEGAN_JAX_TENSORFLOW") != "own":
+if _TENSORFLOW not in ("", "own", "none"):
+    raise SystemExit(
+        f"STYLEGAN_JAX_TENSORFLOW is {_TENSORFLOW!r}; use 'own' to keep the TensorFlow that is installed, 'none' to "
+        "install neither it nor tensorflow_datasets, or leave it unset"
+    )
+if _TENSORFLOW != "none":
+    INSTALL += [f"tensorflow-datasets>=4.9.8; {_HAS_WHEEL}"]
+if not _TENSORFLOW:
     INSTALL += [
         f"tensorflow-cpu>=2.19; {_HAS_WHEEL} and platform_system == 'Linux' and platform_machine == 'x86_64'",
         f"tensorflow>=2.19; {_HAS_WHEEL} and (platform_system != 'Linux' or platform_machine != 'x86_64')",

@@ -1,1 +1,1 @@
-"""The ground floor: shared types, keys, platform, images, trees, files, errors."""
+"""The foundations: shared types, keys, platform, images, trees, files, errors."""

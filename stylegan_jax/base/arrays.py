@@ -1,4 +1,4 @@
-"""Arrays in .npz and .npy files of anybody: headers are read, and sizes checked, before any array is."""
+"""Arrays in untrusted .npz and .npy files: headers are read and sizes checked before any array is."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ import numpy as np
 from stylegan_jax.base.files import replacing
 
 MAX_BYTES = 1 << 30
-"""Of all arrays that are read from one file."""
+"""Limit for all arrays that are read from one file."""
 MAX_ARRAYS = 10_000
 NUMBERS = "fiu"
-"""Kinds of dtypes that are numbers: floating point, integers, unsigned integers."""
+"""Kinds of numeric dtypes: floating point, integers, unsigned integers."""
 _ZIP, _NPY = b"PK", b"\x93NUMPY"
 _BAD = (OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What zipfile raises on damaged or hostile bytes, besides ValueError."""
 
 
 class Header(NamedTuple):
-    """What a file says of an array before its values: shape, dtype, order of the axes in the file."""
+    """The header of an array in a file: shape, dtype, and the order of its axes there."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -38,7 +38,7 @@ class Header(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Size of the values."""
+        """Size of the values in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
@@ -46,23 +46,22 @@ def read_headers(path: str | Path) -> dict[str, Header]:
     """Return the headers of an .npz file by name, or that of an .npy file as ''. The content decides, not the name.
 
     Raises:
-        ValueError: no such file, none of these kinds, or a damaged one.
+        ValueError: the file is missing, of another kind, or damaged.
     """
     with _refusing(), _Arrays(path) as found:
         return {name: found.header(name) for name in found.names}
 
 
 def load(path: str | Path, names: tuple[str, ...] | None = None, most: int = MAX_BYTES) -> dict[str, np.ndarray]:
-    """Return arrays of numbers of an .npz file by name, or that of an .npy file as ''.
+    """Return the numeric arrays of an .npz file by name, or that of an .npy file as ''.
 
     Args:
         path: the file.
         names: of the arrays; None: all.
-        most: bytes of all of them together.
+        most: the bytes that all of them together may have.
 
     Raises:
-        ValueError: no such file, none of these kinds, a damaged one, an array that is missing, too large or not of
-            numbers.
+        ValueError: the file is missing, of another kind or damaged, or an array is missing, too large or not numeric.
     """
     with _refusing(), _Arrays(path) as found:
         names = tuple(found.names) if names is None else names
@@ -82,7 +81,7 @@ def load(path: str | Path, names: tuple[str, ...] | None = None, most: int = MAX
 
 @contextlib.contextmanager
 def _refusing() -> Iterator[None]:
-    """Turn what damaged bytes raise into ValueError."""
+    """Turn the errors that damaged bytes cause into ValueError."""
     try:
         yield
     except zipfile.BadZipFile as error:
@@ -133,7 +132,7 @@ class _Arrays:
             return _read_header(file, name)
 
     def values(self, name: str, header: Header) -> np.ndarray:
-        """Read an array's values, of the size that its header said."""
+        """Read an array's values, as many as its header states."""
         with self._opened(name) as file:
             _read_header(file, name)
             raw = file.read(header.nbytes)
@@ -143,7 +142,7 @@ class _Arrays:
 
     @contextlib.contextmanager
     def _opened(self, name: str) -> Iterator[BinaryIO]:
-        """Close a member of a zip at the end; the only array of an .npy file is put back to its start."""
+        """Close a member of a zip at the end; an .npy file is rewound to its start."""
         file = self.names[name]()
         try:
             yield file
@@ -177,7 +176,7 @@ def _called(name: str) -> str:
 
 
 def listed(found: Sequence[str]) -> str:
-    """Return the first names of a list, escaped, and how many there are besides; for errors."""
+    """Return the first names of a list, escaped, and how many more there are; for error messages."""
     more = f" and {len(found) - 8} more" if len(found) > 8 else ""
     return ", ".join(map(repr, found[:8])) + more if found else "nothing"
 
@@ -187,6 +186,6 @@ def _what(start: bytes) -> str:
 
 
 def write_npz(path: Path, **arrays: Any) -> None:
-    """Write arrays as .npz; a reader never sees a part of it."""
+    """Write arrays as .npz; a reader never sees a partial file."""
     with replacing(path) as part, part.open("wb") as file:
         np.savez(file, **arrays)

@@ -6,21 +6,23 @@ import jax
 import jax.numpy as jnp
 
 tracing_for = jax.make_user_context(None)
-"""`with tracing_for('gpu'):` traces with the lowerings and precision of 'cpu', 'gpu' or 'tpu', which need not be here.
+"""`with tracing_for('gpu'):` traces with the lowerings and precision of 'cpu', 'gpu' or 'tpu', which need not be
+present.
 
-'onnx' is no platform of JAX; what is traced for it is written as an ONNX graph.
+'onnx' is not one of JAX's platforms; what is traced for it is written as an ONNX graph.
 
 It is part of the key of JAX's caches, so that nothing traced for one platform is used for another.
 """
 
 
 def platform() -> str:
-    """Return 'cpu', 'gpu', 'tpu' or 'onnx': whose lowerings and precision a trace takes where no caller names them."""
+    """Return 'cpu', 'gpu', 'tpu' or 'onnx': the platform whose lowerings and precision a trace uses unless the caller
+    names one."""
     return tracing_for.value or jax.default_backend()
 
 
 def stored(x: jax.Array, certain: jax.Array) -> jax.Array:
-    """Return x, computed once whatever reads it.
+    """Return x, computed once no matter how many fusions read it.
 
     XLA may compute an array anew in each fusion that reads it, and round products before a sum in one and not in
     another. So floor(x) in one and x - floor(x) in another may belong to different whole numbers. On CPU a barrier is
@@ -28,7 +30,7 @@ def stored(x: jax.Array, certain: jax.Array) -> jax.Array:
 
     Args:
         x: any shape.
-        certain: bool[], true, but not so that the compiler knows.
+        certain: bool[], true, in a way that the compiler cannot know.
     """
     if platform() != "cpu":
         return jax.lax.optimization_barrier(x)

@@ -14,13 +14,13 @@ NOT_RECIPES = ("__init__", "common")
 _RECIPE = re.compile(r"(?:\./)?(?:configs/)?(\w+)(?:\.py)?")
 _DATA = re.compile(r"(?:\./)?datasets/([\w.-]+)")
 INSTALLED = {"models": "pretrained"}
-"""Folders of a checkout: their names inside the package, where they differ."""
+"""Folders of a checkout -> their names inside the package, if they differ."""
 MODELS = {"demo": "emoji"}
-"""Models that come with the package, by the name that `--model` and `load_model` know: their folder in `models/`."""
+"""Models that come with the package, by their name for `--model` and `load_model` -> their folder in `models/`."""
 
 
 def folder(name: str) -> Path:
-    """Return where 'configs', 'datasets' or 'models' is: in the package if installed, beside it in a checkout."""
+    """Return where 'configs', 'datasets' or 'models' is: in the package if installed, next to it in a checkout."""
     inside = PACKAGE / INSTALLED.get(name, name)
     return inside if inside.is_dir() else PACKAGE.parent / name
 
@@ -31,9 +31,9 @@ def recipes() -> list[str]:
 
 
 def find_recipe(text: str) -> str:
-    """Return the file of a recipe that is given as NAME, NAME.py or configs/NAME.py, each perhaps with :ARGUMENT.
+    """Return the file of a recipe, named as NAME, NAME.py or configs/NAME.py, optionally with :ARGUMENT.
 
-    A file that exists takes precedence, for users' own recipes. What is neither stays as it is.
+    A file that exists takes precedence, for users' own recipes. Anything else is returned unchanged.
     """
     name, colon, argument = text.partition(":")
     found = None if os.path.isfile(name) else _RECIPE.fullmatch(name)
@@ -43,17 +43,17 @@ def find_recipe(text: str) -> str:
 
 
 def find_data(path: str) -> str:
-    """Return a path; 'datasets/NAME', where there is no such file, is the package's own, if it has one."""
+    """Return the path; 'datasets/NAME' becomes the package's own file if no such file exists here."""
     found = None if os.path.exists(path) else _DATA.fullmatch(path)
     own = folder("datasets") / found[1] if found else None
     return str(own) if own and own.is_file() else path
 
 
 def find_model(path: str | os.PathLike[str]) -> str:
-    """Return a path; 'demo', where there is no such file or folder, is the model folder that comes with the package.
+    """Return the path; 'demo' becomes the model folder that comes with the package if nothing here has that name.
 
     Raises:
-        ConfigError: it does not come with this copy of the package; the text has the commands that train one.
+        ConfigError: this copy of the package lacks it; the message has the commands that train one.
     """
     name = os.fspath(path)
     if name not in MODELS or os.path.exists(name):

@@ -10,7 +10,7 @@ class StyleganError(Exception):
     """Base of every error that the package raises on purpose: the text says what was found, the rule and the fix.
 
     The classes below it lie at most two levels deep. One that describes a bad argument is a ValueError as well.
-    Names in the text may come out of anybody's file: what a terminal would obey is shown as an escape sequence.
+    Names in the text may come from untrusted files, so control characters are shown as escape sequences.
     """
 
     def __str__(self) -> str:
@@ -18,22 +18,22 @@ class StyleganError(Exception):
 
 
 class ConfigError(StyleganError, ValueError):
-    """A configuration value breaks a rule; the text says which, why and what to write instead."""
+    """A configuration value breaks a rule; the message says which, why, and what to write instead."""
 
 
 def suggest(name: str, known: typing.Iterable[str]) -> str:
-    """Return 'did you mean …' when a known name is near, else the list of known names."""
+    """Return 'did you mean …' if a known name is close, otherwise the list of known names."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return (f"did you mean {near[0]!r}? " if near else "") + "known: " + ", ".join(known)
 
 
 def printable(name: str) -> str:
-    """Return a name out of a file or folder as it can be printed: control characters and odd bytes are escaped."""
+    """Return a name from a file or folder in printable form: control characters and odd bytes are escaped."""
     return name if name.isprintable() else ascii(name)
 
 
 def visible(text: object) -> str:
-    """Return a text of several lines, such as an error's, with every other control character and odd byte escaped."""
+    """Return a text with all control characters but newlines, and all odd bytes, escaped."""
     show = lambda c: c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode()
     return "".join(map(show, str(text)))

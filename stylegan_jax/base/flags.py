@@ -1,6 +1,6 @@
-"""Command lines with one spelling of each flag and of numbers, which also accept the spellings of version 0.1.
+"""Command lines with one spelling of flags and numbers; the spellings of version 0.1 are accepted too.
 
-What all commands do before they read their arguments: `prepare_words`.
+`prepare_words` is what every command does before it reads its arguments.
 """
 
 from __future__ import annotations
@@ -21,35 +21,36 @@ _HOME = re.compile(r"(?:^|(?<=[=,]))~[^/,=]*(?=[/,]|$)")
 
 
 def expand_home(text: str) -> str:
-    """Return a path, or `--flag=path`, or paths with commas between, with the home folder in place of each `~`.
+    """Return a path, `--flag=path`, or several paths separated by commas, with each `~` expanded.
 
-    A shell replaces `~` at the beginning of a word only, so that `--out=~/x` would make a folder called `~`.
+    A shell expands `~` only at the beginning of a word, so `--out=~/x` would create a folder called `~`.
     """
     return _HOME.sub(lambda found: os.path.expanduser(found[0]), text)
 
 
 def escape_output() -> None:
-    """Let both standard streams escape what their encoding lacks: a file name must not end a command."""
+    """Let both standard streams escape characters that their encoding lacks: a file name must not crash a command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def prepare_words(words: Sequence[str]) -> list[str]:
-    """Return the words of a command line as a command reads them; its output can print every name from then on."""
+    """Return the normalised words of a command line; from then on, every name can be printed."""
     escape_output()
     return [expand_home(word) for word in words]
 
 
 MOST = 2**63 - 1
-"""The largest whole number that a flag takes: what NumPy's and JAX's integers hold."""
+"""The largest integer that a flag accepts, which is what NumPy's and JAX's integers can hold."""
 
 
 def whole_number(text: str) -> int:
     """Return the integer of ASCII digits, with or without a sign.
 
     Raises:
-        ArgumentTypeError: it is none, or beyond `MOST`. `int` takes other alphabets and underscores, too.
+        ArgumentTypeError: it is not an integer, or exceeds `MOST`. `int` would also accept other alphabets and
+            underscores.
     """
     if not re.fullmatch(r"\s*[+-]?[0-9]+\s*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number; write digits, such as 8")
@@ -62,7 +63,7 @@ def number(text: str) -> float:
     """Return the float of ASCII digits, which may be infinite or NaN.
 
     Raises:
-        ArgumentTypeError: it is none.
+        ArgumentTypeError: it is not a number.
     """
     try:
         if text.isascii() and "_" not in text:
@@ -73,10 +74,10 @@ def number(text: str) -> float:
 
 
 def split_paths(text: str) -> list[str]:
-    """Return the paths of a list with commas between, where a path may itself have commas.
+    """Return the paths of a list separated by commas; a path may itself contain commas.
 
-    What exists decides: the whole text, if there is such a path; else each name is the shortest that there is, and
-    where there is none, what stands before the next comma.
+    What exists decides. The whole text is one path if that exists; otherwise each path is the shortest one that exists,
+    or, if none does, the text before the next comma.
     """
     if os.path.exists(text):
         return [text]
@@ -90,9 +91,9 @@ def split_paths(text: str) -> list[str]:
 
 
 class Parser(argparse.ArgumentParser):
-    """Accepts hyphens for underscores in flags, and old names of flags; the help lists neither.
+    """A parser that also accepts hyphens for underscores in flags, and old names of flags; the help lists neither.
 
-    Calls itself what the user called it, where that was a subcommand: `stylegan-jax sample`. Arguments of the types
+    Its name is the one that the user typed, if that was a subcommand: `stylegan-jax sample`. Arguments of the types
     `int` and `float` are read by `whole_number` and `number`.
     """
 
@@ -103,7 +104,7 @@ class Parser(argparse.ArgumentParser):
         self.register("type", float, number)
 
     def error(self, message: str) -> Any:
-        """End the command with one line and exit code 2, without the usage, which --help shows."""
+        """End the command with one line and exit code 2; the usage is left to --help."""
         self.exit(2, f"error: {message}; --help lists all arguments\n")
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
@@ -113,7 +114,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args([*map(self._respell, words[:end]), *words[end:]], namespace)
 
     def _respell(self, word: str) -> str:
-        """Return `--flag` or `--flag=value` with the spelling that this parser knows, other words as they are."""
+        """Return `--flag` or `--flag=value` in this parser's spelling, and other words unchanged."""
         flag, equals, value = word.partition("=")
         if not flag.startswith("--") or flag in self._option_string_actions:
             return word

@@ -29,7 +29,7 @@ def to_pixels(image: Any) -> Any:
 
 
 def to_levels(image: Any) -> Any:
-    """Return what `to_pixels` truncates: float32 in [0, 255]. NaN stays NaN, which uint8 cannot say."""
+    """Return what `to_pixels` truncates: float32 in [0, 255]. NaN stays NaN, which uint8 cannot represent."""
     return (image.astype(np.float32) * 127.5 + 128).clip(0, 255)
 
 
@@ -53,7 +53,7 @@ def to_picture(pixels: np.ndarray, columns: int = 1, height: int = 128) -> Image
     Args:
         pixels: images with 1, 3 or 4 channels.
         columns: of the grid.
-        height: of each image, at most, where they are enlarged.
+        height: the largest height to which images are enlarged.
     """
     from PIL import Image
 

@@ -35,7 +35,7 @@ def stream(root_key: jax.Array, name: str, *steps: int | jax.Array) -> jax.Array
 def per_example(key: jax.Array, index: jax.Array) -> jax.Array:
     """Return one key per example, [n], from a key and int32 example numbers [n].
 
-    Because the example's own number decides its key, an example's draw does not depend on the batch it sits in.
+    An example's number decides its key, so what it draws does not depend on its batch.
     """
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
 
@@ -43,8 +43,8 @@ def per_example(key: jax.Array, index: jax.Array) -> jax.Array:
 def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Return unit normals float32[shape] from one key, or from [shape[0]] keys so that each row is its own.
 
-    XLA on CPU would otherwise repeat the long formula of the inverse error function in every reader of the array: a
-    third of the compile time of a program with noise.
+    Otherwise XLA on CPU would repeat the long formula of the inverse error function wherever the array is read, which
+    is a third of the compile time of a program with noise.
     """
     draw = jax.vmap(lambda k: jax.random.normal(k, shape[1:])) if key.ndim else lambda k: jax.random.normal(k, shape)
     x = draw(key)

@@ -1,4 +1,4 @@
-"""A machine that is full, told in one sentence: no memory on the host or the device, no room on a disk."""
+"""One-sentence explanations of a full machine: no memory left on the host or the device, no room on a disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 _MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory|OUT_OF_MEMORY|ALLOC_FAILED|bad_alloc", re.IGNORECASE)
 _HUGE = re.compile(r"array is too big|Maximum allowed (size|dimension) exceeded")
-"""What NumPy raises where a size is beyond any machine's memory."""
+"""What NumPy raises for a size beyond any machine's memory."""
 _AMOUNT = re.compile(r"(?:allocat\w+|Used)\s+(\d+(?:\.\d+)?)\s*((?:[KMGTP]i?)?B|bytes?|[KMGTP])\b", re.IGNORECASE)
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _DISK = {
@@ -30,19 +30,19 @@ GPU_HINT = (
 
 
 def explain(error: BaseException, less: str, place: object = None, choice: str = "--out") -> str:
-    """Return the sentence about an error of a machine that is full; '' for any other error.
+    """Return a sentence that explains an out-of-memory or full-disk error; '' for any other error.
 
     Args:
-        error: of Python, NumPy, JAX, Pillow, safetensors or TensorFlow.
-        less: ends the sentence about memory: what needs less of it, such as 'lower --batch=64'.
-        place: file or folder that was being written, where the error itself does not name one; None: not known.
+        error: from Python, NumPy, JAX, Pillow, safetensors or TensorFlow.
+        less: the end of the sentence about memory: how to need less, such as 'lower --batch=64'.
+        place: the file or folder that was being written, in case the error does not name one; None: unknown.
         choice: the flag or key that names another place.
     """
     return _explain_memory(error, less) or _explain_disk(error, place, choice)
 
 
 def is_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory ran out, that of the machine or of a device."""
+    """Return whether an error says that the memory of the machine or of a device ran out."""
     if isinstance(error, OverflowError) or (isinstance(error, ValueError) and _HUGE.search(str(error))):
         return True
     of_device = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError", "ResourceExhaustedError")
@@ -58,7 +58,7 @@ def _explain_memory(error: BaseException, less: str) -> str:
 
 
 def _readable(number: str, unit: str) -> str:
-    """Return '12.3 GiB' of an amount in any unit, read as powers of 1024."""
+    """Return an amount in any unit, read as powers of 1024, as '12.3 GiB'."""
     size = float(number) * 1024 ** _UNITS.get(unit[:1].lower() if unit[:1].lower() != "b" else "", 0)
     for name in ("bytes", "KiB", "MiB", "GiB"):
         if size < 1024:
@@ -75,7 +75,7 @@ def _has_gpu() -> bool:
 
 
 def _disk_code(error: BaseException) -> int | None:
-    """Return ENOSPC, EDQUOT or EROFS, of an OSError or of what other libraries write into their errors' text."""
+    """Return ENOSPC, EDQUOT or EROFS from an OSError or from the text of other libraries' errors."""
     if isinstance(error, OSError) and error.errno in _DISK:
         return error.errno
     text = str(error)
@@ -96,7 +96,7 @@ def _explain_disk(error: BaseException, place: object, choice: str) -> str:
 
 
 def _free(path: Path) -> str:
-    """Return how much the disk of a path has left, or ''."""
+    """Return how much room is left on the disk of a path, or ''."""
     for folder in (path, *path.absolute().parents):
         with contextlib.suppress(OSError):
             return f" ({shutil.disk_usage(folder).free / 2**20:.1f} MiB free)"

@@ -23,7 +23,7 @@ Sample = dict[str, Any]
 """A batch of what a GAN generates: {'image': float[n, h, w, c]}; clips {'image': float[n, t, h, w, c], 'times': …}."""
 
 Inputs = dict[str, Any]
-"""A batch of what a generator draws from: {'z': float[n, z]}, and whatever else an architecture asks for."""
+"""A batch of what a generator draws from: {'z': float[n, z]}, and whatever else an architecture needs."""
 
 
 class Batch(NamedTuple):
@@ -36,9 +36,9 @@ class Batch(NamedTuple):
             float32[n, k]; k = 0 without conditioning.
         gen_label: labels drawn from the data set for the latents of each phase: int32[draws, n] or
             float32[draws, n, k].
-        second: (sample, label) of other reals, for the generator's phases where their loss compares with reals; None
-            where it does not.
-        given: of the latents of each phase, the inputs that the data decide, in place of what `Gan.draw_inputs` draws:
+        second: (sample, label) of other reals, for generator phases whose loss compares with reals; None for other
+            losses.
+        given: inputs of each phase's latents that the data decide, in place of what `Gan.draw_inputs` draws:
             {'times': float32[draws, n, t]} of the videos whose labels are in `gen_label`; None for images.
     """
 
@@ -55,20 +55,20 @@ class Batch(NamedTuple):
 
 
 class SourceInfo(NamedTuple):
-    """What a data source says of itself without decoding every image.
+    """What a data source knows without decoding every image.
 
     Attributes:
         name: short name for logs and run folders.
-        num_images: images that can be read, bad ones already left out.
+        num_images: usable images; bad ones are not counted.
         image_shape: (h, w, c) as stored, before any resize.
         label_dim: length k of a label vector; 0 when there are no labels.
         label_names: class names, empty when unknown.
         skipped: names and reasons of the images left out by `on_bad_image='skip'`.
         label_kind: 'none', 'classes', 'multi-hot' or 'vectors'; those of 'classes' travel as class numbers.
-        label_digest: changes when any label does.
+        label_digest: a digest that changes when any label does.
         label_counts: images of each class or of each entry of multi-hot labels; () for other labels.
-        notes: lines about what was left out and what is doubtful.
-        subset_of: size of the whole set when `num_images` of them were chosen at random; else 0.
+        notes: lines about what was skipped and what looks doubtful.
+        subset_of: size of the whole set if `num_images` of it were chosen at random, otherwise 0.
     """
 
     name: str

@@ -25,7 +25,7 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested dicts from 'a/b/c' keys; the inverse of `flatten`.
 
     Raises:
-        ValueError: one name is a leaf and a branch at once.
+        ValueError: a name is both a leaf and a branch.
     """
     tree: dict[str, Any] = {}
     for path, value in flat.items():
@@ -69,10 +69,10 @@ def digest_of(tree: Any, config: Mapping[str, Any]) -> str:
 
 
 def array_bytes(array: Any) -> memoryview:
-    """Return the bytes of an array of numbers in C order, also of types that NumPy's buffers lack (bfloat16)."""
+    """Return the bytes of an array of numbers in C order, including types that NumPy's buffers lack (bfloat16)."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def json_bytes(value: Any) -> bytes:
-    """Return plain data as JSON with sorted keys, which is what digests are made of."""
+    """Return plain data as JSON with sorted keys, the input of digests."""
     return json.dumps(value, sort_keys=True).encode()

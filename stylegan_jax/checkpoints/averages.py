@@ -1,8 +1,9 @@
 """Snapshots of a run's power-function averages: `<workdir>/averages/<images shown>.safetensors`, one per moment.
 
-A file holds every average of `config.train.posthoc_ema`, and what else sampling needs of that moment. Its header holds
-the meta data of a checkpoint of that step and a SHA-256 of everything. Files are written whole or not at all, by
-whoever holds the workdir's lock; reading needs none.
+A file holds every average of `config.train.posthoc_ema`, and whatever else sampling needs from that moment. Its header
+holds
+the meta data of a checkpoint of that step and a SHA-256 of everything. Files are written whole or not at all, by the
+holder of the workdir's lock; reading needs no lock.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ from stylegan_jax.checkpoints.restore import PathLike, reason
 FOLDER = "averages"
 ENDING = ".safetensors"
 AVERAGE = "power"
-"""With a number, what an average is called in states and snapshots."""
+"""With a number appended, the name of an average in states and snapshots."""
 REST = "rest"
-"""Name of the collections that are not averaged, among the averages of a snapshot."""
+"""The entry of a snapshot that holds the collections that are not averaged."""
 _FORMAT = "stylegan_jax averages"
 _VERSION = "1"
 
 
 class Snapshot(NamedTuple):
-    """What the header of a snapshot says.
+    """The header of a snapshot.
 
     Attributes:
         path: of the file.
@@ -62,12 +63,12 @@ class Snapshot(NamedTuple):
 
 
 def average_name(number: int) -> str:
-    """Return what the average of a number in `config.train.posthoc_ema` is called in states and snapshots."""
+    """Return the name in states and snapshots of the average of a number in `config.train.posthoc_ema`."""
     return f"{AVERAGE}{number}"
 
 
 def write_snapshot(workdir: PathLike, step: int, tree: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
-    """Write a snapshot; every process of a run calls this, and it is on the disk when it returns.
+    """Write a snapshot; every process of a run calls this, and the file is on disk when it returns.
 
     Args:
         workdir: the run's directory.
@@ -97,7 +98,7 @@ def write_snapshot(workdir: PathLike, step: int, tree: Mapping[str, Any], meta: 
 
 
 def read_headers(workdir: PathLike) -> list[Snapshot]:
-    """Return the snapshots of a run by images shown, rising; none without the folder.
+    """Return the snapshots of a run in order of images shown; none if the folder does not exist.
 
     Raises:
         CheckpointError: a file is damaged, or of a newer version.
@@ -107,7 +108,7 @@ def read_headers(workdir: PathLike) -> list[Snapshot]:
 
 
 def read_snapshot(snapshot: Snapshot) -> dict[str, Any]:
-    """Return the nested dicts of float arrays by average, and `REST`, which lacks what is empty.
+    """Return the nested dicts of float arrays by average, and `REST`, without empty collections.
 
     Raises:
         CheckpointError: the content is not what was saved.

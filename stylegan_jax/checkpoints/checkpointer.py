@@ -59,8 +59,8 @@ _PATIENCE_S = 2_000_000_000
 class Checkpointer:
     """Writes and restores a run's checkpoints; the caller holds the workdir's lock.
 
-    Saving copies the arrays to the host, hashes them, and returns; files are written behind the training. An error
-    there is raised by the next `save`, `wait` or `close`. After such an error the object can be used again.
+    Saving copies the arrays to the host, hashes them, and returns; files are written behind the training. An error in
+    that is raised by the next `save`, `wait` or `close`. After such an error the object can be used again.
     """
 
     def __init__(
@@ -76,10 +76,10 @@ class Checkpointer:
 
         Args:
             workdir: the run's directory; created if missing.
-            keep_latest: how many of the newest checkpoints stay; 2 leaves one to fall back on.
-            keep_every: step -> number of its period, not falling; the first checkpoint of each but period 0 stays for
-                ever.
-            keep_best: name of the metric whose best value marks one more checkpoint that stays.
+            keep_latest: how many of the newest checkpoints are kept; 2 leaves one to fall back on.
+            keep_every: step -> number of its period, never decreasing; the first checkpoint of each period but 0 is
+                kept for ever.
+            keep_best: name of a metric; the checkpoint with its best value is kept too.
             best_mode: 'min' or 'max': which values are better.
 
         Raises:
@@ -116,7 +116,7 @@ class Checkpointer:
             state: pytree of arrays, restored by `restore`.
             g_ema: nested dicts of arrays, restored by `restore_g_ema`.
             meta: plain JSON: config, images shown, …
-            metrics: numbers by name, stored for `keep_best`; those that are not finite are left out.
+            metrics: numbers by name, stored for `keep_best`; values that are not finite are dropped.
 
         Raises:
             CheckpointError: the previous save failed (this one is then not made), the step is not new, or the
@@ -147,7 +147,7 @@ class Checkpointer:
         self._start(step, items, plain_meta, manifest)
 
     def steps(self) -> list[int]:
-        """Return the committed steps in rising order."""
+        """Return the committed steps in ascending order."""
         return committed_steps(self._root)
 
     def best(self) -> tuple[int, float] | None:
@@ -168,7 +168,7 @@ class Checkpointer:
     ) -> tuple[PyTree, dict[str, Any], int] | None:
         """Restore the newest good checkpoint, every byte verified.
 
-        A damaged checkpoint is named in a warning and the next older one is used. Checkpoints newer than the
+        A warning names a damaged checkpoint, and the next older one is used. Checkpoints newer than the
         restored one are moved to `<workdir>/checkpoints_aside`, so that the run can save those steps again.
 
         Args:
@@ -176,7 +176,7 @@ class Checkpointer:
                 go to the first local device, NumPy leaves stay NumPy.
             step: restore this one and no other.
             strict: raise an error on a damaged newest checkpoint instead of falling back.
-            check: called with the meta data before anything is moved; what it raises ends the restore.
+            check: called with the meta data before anything is moved; an error that it raises ends the restore.
 
         Returns:
             (state, meta, step), or None if there is no checkpoint yet.
@@ -246,7 +246,7 @@ class Checkpointer:
             _log.error("the last checkpoint failed too: %s", error)  # and must not hide the error that ends the run
 
     def _open(self) -> None:
-        """Sweep leftovers and start a fresh manager, which lists the directory anew."""
+        """Remove leftovers and start a fresh manager, which lists the directory again."""
         if jax.process_index() == 0:
             self._root.mkdir(parents=True, exist_ok=True)
             _sweep(self._root)
@@ -321,7 +321,7 @@ class Checkpointer:
 
 @functools.cache
 def _silence() -> None:
-    """Keep from the terminal how Orbax and TensorStore report a failed save, which we raise as `CheckpointError`.
+    """Keep off the terminal what Orbax and TensorStore print about a failed save, which we raise as `CheckpointError`.
 
     Orbax logs pages of traceback. TensorStore's threads print one for each write that ends after Orbax has given up,
     and asyncio logs one for each that nobody waits for any more.
@@ -379,7 +379,7 @@ def _sweep(root: epath.Path) -> None:
 
 
 def _check_nested_dicts(g_ema: PyTree) -> None:
-    """Refuse other trees than nested dicts: sampling restores g_ema from its leaf names alone."""
+    """Raise an error unless a tree is nested dicts: sampling restores g_ema from its leaf names alone."""
     for path, _ in jax.tree_util.tree_flatten_with_path(g_ema)[0]:
         keys = [entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey) and isinstance(entry.key, str)]
         if not path or len(keys) != len(path) or any("/" in key or not key for key in keys):

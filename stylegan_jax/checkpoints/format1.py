@@ -1,7 +1,7 @@
 """Checkpoints of format 1, which version 0.1 wrote: the names of their leaves, and how a state is read from them.
 
-Format 2 keeps networks, optimisers, averages and what else moves in dicts of their own; the leaves are the same, bit
-for bit.
+Format 2 keeps networks, optimisers, averages and what else moves in dicts of their own; the leaves are the same bit for
+bit.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _FIELDS = {
     "pl_mean": "moving/pl_mean",
     "augment": "moving/augment",
 }
-"""First names in format 1 -> what they begin with in format 2; others are the same."""
+"""First part of names in format 1 -> the beginning in format 2; other names are the same."""
 
 
 def renamed(name: str) -> str:
-    """Return the name in format 2 of a leaf of the state of format 1."""
+    """Return the format 2 name of a leaf of a format 1 state."""
     first, slash, rest = name.partition("/")
     return _FIELDS.get(first, first) + slash + rest
 

@@ -26,7 +26,7 @@ PyTree = Any
 
 FORMAT = 2
 READER = "0.2"
-"""The first version of stylegan_jax that reads `FORMAT`; manifests say it, so that older versions can."""
+"""The first version of stylegan_jax that reads `FORMAT`; manifests record it, so that older versions can name it."""
 _LIBRARIES = ("stylegan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 _SHOWN = 3  # leaves named in one message
 
@@ -77,7 +77,7 @@ def build_manifest(
 
 
 def check_manifest(manifest: Any, step: int, meta: Any) -> None:
-    """Check a manifest against itself, the directory's step number and the meta data.
+    """Check that a manifest agrees with itself, the directory's step number and the metadata.
 
     Raises:
         DamagedError: one of them does not match.
@@ -183,7 +183,7 @@ def host_copy(leaf: jax.Array | np.ndarray) -> np.ndarray:
 
 
 def plain_json(value: Any, what: str) -> Any:
-    """Return `value` as JSON gives it back (tuples as lists, string keys).
+    """Return `value` as it comes back from JSON (lists for tuples, string keys).
 
     Raises:
         CheckpointError: it is not JSON, or holds NaN or infinity.
@@ -198,7 +198,8 @@ def plain_json(value: Any, what: str) -> Any:
 
 
 def _check_tree(item: str, tree: PyTree) -> None:
-    """Raise CheckpointError for what Orbax rejects only after minutes of waiting, or stores under a shared name."""
+    """Raise CheckpointError for trees that Orbax rejects only after minutes, or whose leaves it would store under one
+    name."""
     leaves = named_leaves(tree)
     count = len(jax.tree_util.tree_leaves(tree))
     if not count:

@@ -51,7 +51,7 @@ def restore_g_ema(
 
 
 def restore_state(workdir: PathLike, target: PyTree, step: int | None = None) -> tuple[PyTree, dict[str, Any], int]:
-    """Read the whole train state beside a running training, verified; for transfer, not for resuming.
+    """Read the whole train state, verified, even while training runs; for transfer, not for resuming.
 
     Args:
         workdir: the run's directory.
@@ -70,7 +70,7 @@ def restore_state(workdir: PathLike, target: PyTree, step: int | None = None) ->
 def restore_nets(
     workdir: PathLike, parts: Sequence[str], step: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Any], int]:
-    """Read some parts of the train state, verified, and no more than these; safe while training writes.
+    """Read only some parts of the train state, verified; safe while training writes.
 
     Args:
         workdir: the run's directory.
@@ -98,7 +98,7 @@ def read_meta(workdir: PathLike, step: int | None = None) -> dict[str, Any]:
 def _read_latest(
     root: epath.Path, item: str | None, target: PyTree | None, step: int | None, parts: tuple[str, ...] = ()
 ) -> tuple[PyTree, dict[str, Any], int]:
-    """Read beside a training that adds and deletes steps: start over when the list has changed."""
+    """Read while training may add and delete steps: start over if the list has changed."""
     steps: list[int] = []
     damaged: dict[int, str] = {}
     for attempt in range(_PASSES):
@@ -140,8 +140,8 @@ def read_step(
         step: which one.
         item: 'state' or 'g_ema'; None reads only the meta data.
         target: tree of `jax.ShapeDtypeStruct` with shardings; None restores nested dicts of NumPy arrays.
-        on_all_processes: all processes call this for the same step, and all of them get it or none does.
-        parts: first names of the leaves to read, where there is no target; none: all.
+        on_all_processes: all processes call this for the same step, and either all of them get it or none does.
+        parts: first parts of the names of the leaves to read, without a target; empty: all.
 
     Returns:
         (tree, meta).
@@ -181,7 +181,7 @@ def read_step(
 
 @contextlib.contextmanager
 def _damage(on_all_processes: bool) -> Iterator[None]:
-    """Turn any error that the files may have caused into DamagedError, on all processes if it is on one."""
+    """Turn any error that the files may have caused into DamagedError, on all processes if it occurs on one."""
     problem: DamagedError | None = None
     try:
         yield
@@ -230,7 +230,7 @@ def as_target(leaf: Any) -> jax.ShapeDtypeStruct | np.ndarray:
 
 
 def _numpy_target(recorded: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Build the nested dicts that the leaf names describe."""
+    """Build the nested dicts described by the leaf names."""
     tree: dict[str, Any] = {}
     for name, leaf in recorded.items():
         *parents, last = name.split("/")
@@ -287,7 +287,7 @@ def is_step(name: str) -> bool:
 
 
 def require_step(root: epath.Path, steps: Sequence[int], step: int | None) -> None:
-    """Raise CheckpointError if a step was asked for that is not there."""
+    """Raise CheckpointError if the requested step does not exist."""
     if step is not None and step not in steps:
         raise CheckpointError(f"no checkpoint of step {step} in {root}; there are: {list(steps)}. Choose one of them")
 
@@ -301,7 +301,7 @@ def damage_error(root: epath.Path, steps: Sequence[int], damaged: Mapping[int, s
 
 
 def reason(error: BaseException) -> str:
-    """Return the type and first line of an error's first cause."""
+    """Return the type and the first line of an error's root cause."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = str(error).strip().splitlines()

@@ -1,4 +1,4 @@
-"""What a level of a run needs, made before it is needed: that of the next level while one trains."""
+"""What the next level of a run needs, prepared in the background while the current level trains."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Made = TypeVar("Made")
 
 
 class Ahead(Generic[Made]):
-    """Makes numbered things once each, in a thread of its own; a context manager that waits for the one being made.
+    """Makes numbered things, each once, in a thread of its own; a context manager that waits for an unfinished one.
 
     Args:
         make: number -> thing.
@@ -23,17 +23,17 @@ class Ahead(Generic[Made]):
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
 
     def start(self, number: int) -> None:
-        """Begin with a number, unless it has been begun or does not exist."""
+        """Begin to make a number's thing, unless that has begun or the number does not exist."""
         if number < self._count and number not in self._made:
             self._made[number] = self._pool.submit(self._make, number)
 
     def get(self, number: int) -> Made:
-        """Return what a number stands for; wait for it, and raise what making it raised."""
+        """Return a number's thing; wait for it, and raise the error that making it raised."""
         self.start(number)
         return self._made[number].result()
 
     def drop_below(self, number: int) -> None:
-        """Forget what smaller numbers stand for; it is made again where it is wanted again."""
+        """Forget the things of smaller numbers; they are made again if they are needed again."""
         for done in [n for n in self._made if n < number]:
             del self._made[done]
 

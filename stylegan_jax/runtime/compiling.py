@@ -1,4 +1,4 @@
-"""How a run's programs are traced and compiled: traced one at a time, compiled several at once."""
+"""Tracing and compiling a run's programs: they are traced one at a time and compiled several at once."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 @contextlib.contextmanager
 def tracing() -> Iterator[None]:
-    """Let nobody else trace meanwhile, and collect no garbage.
+    """Let no other thread trace meanwhile, and collect no garbage.
 
-    Tracing is all Python: threads that trace side by side wait for each other's interpreter lock and take longer than
-    one after the other, and it makes so many objects that live on that collecting garbage is a fifth of the time.
+    Tracing is pure Python. Threads that trace at the same time wait for the interpreter lock and take longer than one
+    after the other, and tracing creates so many long-lived objects that collecting garbage takes a fifth of the time.
     """
     with _tracing:
         collected = gc.isenabled()
@@ -43,7 +43,7 @@ def tracing() -> Iterator[None]:
 
 
 def lower(jitted: Any, *args: Any) -> jax.stages.Lowered:
-    """Trace and lower a function under `jax.jit`, from arrays or their abstract shapes; for use in any thread."""
+    """Trace and lower a function under `jax.jit`, from arrays or their abstract shapes; safe in any thread."""
     with tracing():
         return jitted.lower(*args)
 
@@ -64,10 +64,10 @@ def quick_options() -> dict[str, Any] | None:
 
 
 def drop_damaged(folder: Path) -> None:
-    """Delete the compiled programs that are not whole, of those written since this was last done in the folder.
+    """Delete incomplete compiled programs among those written since the last check of the folder.
 
-    A process that is killed while it writes one leaves a part; JAX would warn of it at every start, compile the program
-    again, and never replace the part.
+    A process that is killed while it writes one leaves a partial file. JAX would warn about it at every start, compile
+    the program again, and never replace the file.
     """
     stamp, now = folder / _CHECKED, time.time()
     with contextlib.suppress(OSError):  # no such folder yet, or one that cannot be written
@@ -100,7 +100,7 @@ def _is_whole(entry: bytes) -> bool:
 
 
 def use_compilation_cache(where: str) -> None:
-    """Keep compiled programs on disk: 'auto' in the user's cache folder, 'off' not at all, else in that folder.
+    """Keep compiled programs in a folder; 'auto': in the user's cache, 'off': nowhere.
 
     `JAX_COMPILATION_CACHE_DIR` takes precedence over the folder of 'auto', and
     `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` over our half second.

@@ -26,7 +26,7 @@ _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, e
 
 
 class WorkdirBusyError(StyleganError):
-    """Another live run holds the workdir; the message names it and says what to do."""
+    """Another live run is using the workdir; the message names it and says what to do."""
 
 
 class WorkdirMovedError(StyleganError):
@@ -38,8 +38,8 @@ class WorkdirLock:
 
     The kernel drops the lock when the holder ends, however it ends, so a killed run leaves nothing to clean up. The
     file itself stays: deleting it would let two processes lock two files of the same name. With several processes
-    per run, only the first takes the lock. Where the file system has no locks (some network mounts, gs://), a
-    warning is logged and the run goes on without.
+    per run, only the first takes the lock. If the file system has no locks (some network mounts, gs://), a warning is
+    logged and the run continues without one.
     """
 
     def __init__(self, workdir: str | os.PathLike[str]):
@@ -87,12 +87,12 @@ class WorkdirLock:
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Check, before writing below the workdir and after an error there, that it is still the one that was locked.
+        """Check before writing below the workdir, and after an error there, that it is still the locked one.
 
         All processes of the run enter it.
 
         Raises:
-            WorkdirMovedError: it was moved, deleted, or replaced by that of another run.
+            WorkdirMovedError: it was moved, deleted, or replaced by another run's.
         """
         moved = WorkdirMovedError(
             f"{self._workdir} is no longer the folder that this run began in: it was moved, deleted or replaced. "
@@ -151,7 +151,7 @@ def _describe_holder(fd: int) -> str:
 
 
 def _write(fd: int, content: bytes) -> bool:
-    """Return whether it was written."""
+    """Return whether writing succeeded."""
     try:
         os.ftruncate(fd, 0)
         return os.pwrite(fd, content, 0) == len(content)

@@ -1,4 +1,4 @@
-"""The rules of who holds what: devices = data x fsdp x spatial.
+"""Which device holds what: devices = data x fsdp x spatial.
 
 The batch is split over `data` and `fsdp`. Parameters, optimiser moments and averages are whole on every device, or with
 `fsdp` > 1 split over it, gathered where they are used (ZeRO; Rajbhandari et al. 2020). With `spatial` > 1 the height of
@@ -21,9 +21,9 @@ from stylegan_jax.config import ConfigError, ExperimentConfig
 
 AXES = ("data", "fsdp", "spatial")
 ROWS = ("data", "fsdp")
-"""The axes that the batch is split over."""
+"""The axes over which the batch is split."""
 WHOLE_BELOW = 1 << 12
-"""Arrays with fewer entries are not split over `fsdp`: biases, statistics, counters."""
+"""Smaller arrays are not split over `fsdp`: biases, statistics, counters."""
 
 
 class Layout(NamedTuple):
@@ -33,7 +33,7 @@ class Layout(NamedTuple):
         mesh: axes `AXES`.
         replicated: every device holds the whole array.
         batch: axis 0 split over the batch's axes.
-        phases: axis 1 split so (for `Batch.gen_label`).
+        phases: the same for axis 1 (for `Batch.gen_label`).
     """
 
     mesh: Mesh
@@ -47,7 +47,7 @@ class Layout(NamedTuple):
         return self.mesh.size // self.mesh.shape["spatial"]
 
     def batch_shardings(self) -> Batch:
-        """Return the shardings of a `Batch`; one of a sample is for every array in it."""
+        """Return the shardings of a `Batch`; a sample's sharding applies to every array in it."""
         return Batch(self.batch, self.batch, self.phases, self.batch, self.phases)  # pyright: ignore[reportArgumentType]
 
     def split(self, x: jax.Array) -> jax.Array:
@@ -70,7 +70,7 @@ class Layout(NamedTuple):
         return jax.tree.map(self._of, tree)
 
     def place(self, tree: Any, shardings: Any = None) -> Any:
-        """Return arrays as global ones, whole everywhere or by a tree of shardings; every process gives the same."""
+        """Return global arrays, replicated or by a tree of shardings; every process passes the same values."""
 
         def put(x: Any, sharding: NamedSharding) -> jax.Array:
             if isinstance(x, jax.Array) and x.sharding == sharding:
@@ -85,7 +85,7 @@ class Layout(NamedTuple):
         return jax.jit(lambda: rng.root(seed), out_shardings=self.replicated)()
 
     def hold(self, tree: Any) -> Any:
-        """Ask inside jit for a state to lie as `state` says."""
+        """Ask inside jit for a state to be sharded as `state` says."""
         return jax.lax.with_sharding_constraint(tree, self.state(tree)) if self.mesh.shape["fsdp"] > 1 else tree
 
     def _of(self, x: Any) -> NamedSharding:
@@ -101,8 +101,8 @@ def make_layout(num_devices: int = 0, among: Sequence[Any] | None = None, *, fsd
     """Return the layout over all devices (or those of `among`), or over the first `num_devices`.
 
     Raises:
-        ConfigError: more devices asked for than there are, or with several processes fewer; `fsdp` x `spatial` does not
-            divide them; or the devices that share an image belong to several processes.
+        ConfigError: there are fewer devices than requested, or more with several processes; `fsdp` x `spatial` does not
+            divide their number; or the devices that share an image belong to several processes.
     """
     devices = jax.devices() if among is None else among
     if num_devices > len(devices):
@@ -132,7 +132,7 @@ def make_layout(num_devices: int = 0, among: Sequence[Any] | None = None, *, fsd
 
 
 def layout_of(config: ExperimentConfig, among: Sequence[Any] | None = None) -> Layout:
-    """Return the layout that an experiment asks for.
+    """Return the layout of an experiment.
 
     Raises:
         ConfigError: as `make_layout`, or an image height that `spatial` does not divide.

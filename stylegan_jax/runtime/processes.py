@@ -24,7 +24,7 @@ from stylegan_jax.config import ConfigError, DistributedConfig, ExperimentConfig
 T = TypeVar("T")
 
 _LOST = ("gloo", "connection", "heartbeat", "coordination service", "unavailable", "deadline")
-"""Words of the errors that collectives end with when a process is gone."""
+"""Words in the errors of collectives when a process is gone."""
 _GONE = "another process of this run is gone or cannot be reached"
 _RESUME = "the last checkpoint is kept: run the same command on every host to continue from it"
 
@@ -35,14 +35,14 @@ class LostProcessError(StyleganError):
 
 @contextlib.contextmanager
 def join_processes(config: DistributedConfig) -> Iterator[None]:
-    """Join the other processes of the run, to be called before JAX touches a device, and part at the end.
+    """Join the other processes of the run, before JAX touches a device, and leave them at the end.
 
-    With `mode='auto'` and no address, JAX finds the processes of a TPU slice, SLURM, Open MPI or GKE job; where it
-    finds none, or the job has one process, this process is alone and has all devices of its machine.
+    With `mode='auto'` and no address, JAX finds the processes of a TPU slice, SLURM, Open MPI or GKE job; if it finds
+    none, or the job has one process, this process is alone and uses all devices of its machine.
 
     Raises:
-        ConfigError: the others were not there in time.
-        LostProcessError: one of them is gone. Leave without Python's exit hooks, which would wait for it.
+        ConfigError: the others did not join in time.
+        LostProcessError: one of them is gone. Exit without Python's exit hooks, which would wait for it.
     """
     if config.mode == "off" or _is_single_task(config) or not _join(config):
         yield
@@ -90,7 +90,7 @@ def _join(config: DistributedConfig) -> bool:
 
 @contextlib.contextmanager
 def _last_words() -> Iterator[None]:
-    """Have a small process say what to do if this one ends without leaving the block.
+    """Let a small process say what to do if this one ends without leaving the block.
 
     When a process of the run is silent for too long, JAX aborts all others from a thread of its own, past Python.
     """
@@ -111,7 +111,7 @@ def _first_line(error: Exception) -> str:
 
 
 def run_on_all_processes(action: Callable[[], T]) -> T:
-    """Run an action on every process; where it fails on one, fail on all.
+    """Run an action on every process; if it fails on one, fail on all.
 
     Raises:
         Exception: what the action raised here.
@@ -133,14 +133,14 @@ def run_on_all_processes(action: Callable[[], T]) -> T:
 
 
 def check_agreement(config: ExperimentConfig, facts: dict[str, Any]) -> None:
-    """Refuse to go on when processes differ in what decides the computation.
+    """Check that all processes agree on everything that determines the computation.
 
     Args:
-        config: the experiment; where files lie and which process this is may differ.
-        facts: what else has to be equal, by the name to show.
+        config: the experiment; the places of files and the number of this process may differ.
+        facts: other values that must be equal, by the name to show.
 
     Raises:
-        ConfigError: on every process; where it differs from process 0, the text names the fields.
+        ConfigError: on every process; on those that differ from process 0, the message names the fields.
     """
     if jax.process_count() == 1:
         return
@@ -166,7 +166,7 @@ def check_agreement(config: ExperimentConfig, facts: dict[str, Any]) -> None:
 
 
 def check_shared(folder: Path) -> None:
-    """Refuse a folder that is not one and the same for all processes: each would keep its part of a checkpoint.
+    """Check that all processes see the same folder: otherwise each would keep its own part of a checkpoint.
 
     Raises:
         ConfigError: on every process.

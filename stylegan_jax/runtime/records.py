@@ -1,4 +1,4 @@
-"""What a process tells while it runs: rows of stats.jsonl, TensorBoard's events cut back, a progress bar, durations."""
+"""What a process reports while it runs: rows of stats.jsonl, truncated TensorBoard events, progress, durations."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 
 class StatsFile:
-    """stats.jsonl: one JSON row per tick, without gaps or doubles after a crash.
+    """stats.jsonl: one JSON row per tick, without gaps or duplicates after a crash.
 
-    On opening, rows past the restored step, a half-written last line and damaged ones are left out.
+    On opening, rows past the restored step, a half-written last line and damaged lines are removed.
     """
 
     def __init__(self, path: Path, restored_step: int):
@@ -28,7 +28,7 @@ class StatsFile:
         self._file = path.open("ab")
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append a row in one write and hand it to the operating system; NaN and infinity are null."""
+        """Append a row in one write and flush it; NaN and infinity become null."""
         self._file.write(json.dumps(_known(row), allow_nan=False).encode() + b"\n")
         self._file.flush()
 
@@ -37,7 +37,7 @@ class StatsFile:
 
 
 def _is_whole(row: bytes, last: int) -> bool:
-    """Say whether a line of stats.jsonl is a whole row of step `last` or an earlier one."""
+    """Return whether a line of stats.jsonl is a complete row of step `last` or an earlier one."""
     try:
         return row.endswith(b"\n") and json.loads(row)["step"] <= last
     except (ValueError, KeyError, TypeError):
@@ -45,9 +45,9 @@ def _is_whole(row: bytes, last: int) -> bool:
 
 
 def cut_events(folder: Path, step: int) -> None:
-    """Cut TensorBoard's event files off before their first event of a later step, or one that is half written.
+    """Truncate TensorBoard's event files before their first event of a later step or half-written event.
 
-    Else a run that was killed and resumed would show the steps since its checkpoint twice.
+    Otherwise a run that was killed and resumed would show the steps since its checkpoint twice.
     """
     for path in folder.glob("events.out.tfevents.*"):
         with contextlib.suppress(OSError), path.open("r+b") as file:
@@ -90,7 +90,7 @@ def duration(seconds: float) -> str:
 
 
 def progress(items: Iterable[T], total: int, unit: str) -> Iterable[T]:
-    """Pass items on behind a progress bar with the time left, where the error output is a terminal."""
+    """Yield items, with a progress bar and the time left if the error output is a terminal."""
     from tqdm import tqdm
 
     return tqdm(items, total=total, unit=unit, dynamic_ncols=True, disable=None)

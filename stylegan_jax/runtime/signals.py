@@ -18,15 +18,16 @@ _NAMES = ("SIGTERM", "SIGINT", "SIGUSR1")  # a scheduler's preemption, Ctrl-C, S
 class StopSignal:
     """Context manager that turns SIGTERM, SIGINT and SIGUSR1 into a request to stop.
 
-    A second SIGINT raises KeyboardInterrupt at once. The former handlers come back on exit. Outside the main thread
+    A second SIGINT raises KeyboardInterrupt at once. The previous handlers are restored on exit. Outside the main
+    thread
     (where Python takes no handlers) nothing is installed and nothing is ever requested.
 
-    With several processes, a signal to one of them stops all at the same step. JAX's coordination service sees to
-    that, without waiting for a device; it watches SIGTERM itself, so that the other signals become one.
+    With several processes, a signal to one of them stops all at the same step. JAX's coordination service ensures that
+    without waiting for a device. It watches SIGTERM itself, so the other signals are turned into SIGTERM.
     """
 
     def __init__(self) -> None:
-        """Install nothing yet; JAX has been told of the other processes."""
+        """Install nothing yet; JAX already knows the other processes."""
         self._requested: str | None = None
         self._interrupted = False
         self._steps = 0
@@ -35,7 +36,7 @@ class StopSignal:
 
     @property
     def requested(self) -> str | None:
-        """The name of the first signal that this process got, or None."""
+        """The name of the first signal that this process received, or None."""
         return self._requested
 
     def agreed(self) -> bool:
@@ -46,7 +47,7 @@ class StopSignal:
         return multihost_utils.reached_preemption_sync_point(self._steps)
 
     def reason(self) -> str:
-        """Return what asked for the stop."""
+        """Return what requested the stop."""
         return self._requested or "a signal to a process of the run"
 
     def __enter__(self) -> StopSignal:
