@@ -1,17 +1,17 @@
 """Augmentation of what the discriminator sees, for training with limited data (Karras et al. 2020, "ADA").
 
-`make_augment(config.augment, image_shape, shards)` gives an `Augment`: `draw(key, n, p)` and `apply(params, images)`,
+`make_augment(config.augment, image_shape, shards)` returns an `Augment`: `draw(key, n, p)` and `apply(params, images)`,
 or both at once as `augment(key, p, images)`. Everything is pure, differentiable in the images to any order, and
 compiled once for all p. How a training step uses it:
 
-- Reals and fakes pass it on their way into the discriminator, wherever they do, each with draws of their own:
+- Reals and fakes pass through it on every way into the discriminator, each with draws of their own:
   `{"image": augment(key_fake, p, fake)}` is the sample of `gan.discriminate`. The gradient of the generator's loss
   passes through it.
 - R1 is taken with respect to the image before augmentation (`regularizers.squared_norm` of a critic that calls
   `augment.apply(params, x)`, with `params` drawn outside it).
 - Two keys per phase, from `rng.stream(root, f"{phase}/augment/real", step)` and `.../fake`.
-- `p` is `control.p` of the training state. `controller.observe(control, logits)` takes the logits of augmented reals
-  wherever there are any (`d_main`, and those of R1); `controller.update(config.augment, control, step, batch_size)`
+- `p` is `control.p` of the training state. `controller.observe(control, logits)` takes the logits of augmented reals in
+  every phase that has them (`d_main` and R1's); `controller.update(config.augment, control, step, batch_size)`
   moves p at the end of an iteration.
 - In mode 'none' all of this leaves images, and the compiled program, as they are.
 

@@ -1,10 +1,10 @@
-"""One axis of the geometric resampling: reflect, cut off at the margins, upsample by two; where samples then lie.
+"""One axis of the geometric resampling: reflect, cut off at the margins, upsample by two, and look up samples.
 
-The published pipe pads the image by reflection, by margins that depend on the drawn transformations, and upsamples what
-it padded (ADA App. B). Here nothing is padded by the margins. Upsampled, an endlessly reflected axis repeats itself:
-positions 0 … 4 (size - 1) in twice the resolution hold all there is, and any other position is found in them. (One
-half is not the mirror image of the other, as the filter is not symmetric.) Only near the two ends of the padded image
-does the margin count, because the filter sees zeros there: STRIP positions at each end have rows of their own. The
+The published pipe pads the image by reflection, by margins that depend on the drawn transformations, and upsamples the
+result (ADA App. B). Here nothing is padded by the margins. Upsampled, an endlessly reflected axis repeats itself:
+positions 0 … 4 (size - 1) in twice the resolution hold all there is, and any other position maps to one of them. (One
+half is not the mirror image of the other, as the filter is not symmetric.) The margin matters only near the two ends of
+the padded image, where the filter sees zeros: STRIP positions at each end have rows of their own. The
 upsampled axis is therefore stored as three segments,
 
     low end [STRIP] | one period [4 * (size - 1) + 1] | high end [STRIP]
@@ -54,7 +54,7 @@ def up_length(size: int) -> int:
 
 
 def reflect(at: Any, size: int, xp: Any = jnp) -> Any:
-    """Return the pixel that an axis of `size` pixels, reflected at its ends without repeating them, shows at `at`."""
+    """Return the pixel at position `at` of an axis of `size` pixels that is reflected without repeating its ends."""
     at = xp.abs(at) % (2 * (size - 1))
     return xp.where(at < size, at, 2 * (size - 1) - at)
 

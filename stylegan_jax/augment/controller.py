@@ -1,8 +1,7 @@
-"""How strong the augmentation is, or APA: fixed, or steered by how often the discriminator is sure of reals (ADA §3.3).
+"""The strength of the augmentation or of APA: fixed, or adjusted by how well the discriminator knows reals (ADA §3.3).
 
 The heuristic is r_t = mean(sign(D(real))): 0 when the discriminator cannot tell a real from a fake, 1 when it overfits.
-Every `interval` iterations p moves by a constant step towards more augmentation where r_t is above the target, and
-towards less where it is below.
+Every `interval` iterations p changes by a constant step: up if r_t is above the target, down if it is below.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 from stylegan_jax.config import ApaConfig, AugmentConfig
 
 STEERED = ("ada", "apa")
-"""Modes in which p moves."""
+"""Modes in which p changes."""
 
 
 class Control(NamedTuple):
@@ -42,7 +41,7 @@ def init(config: AugmentConfig | ApaConfig) -> Control:
 def observe(control: Control, logits: jax.Array, pseudo: jax.Array | None = None) -> Control:
     """Add the discriminator's logits of augmented reals, float[n, k], to the statistic.
 
-    Rows where `pseudo`, bool[n], says that a fake took the place of a real are not counted.
+    Rows in which a fake replaced a real, according to `pseudo` bool[n], are not counted.
     """
     signs = jnp.sign(jax.lax.stop_gradient(logits)).astype(jnp.float32)
     if pseudo is None:
@@ -60,7 +59,7 @@ def adjust(
     Args:
         p: float[].
         sign_sum: float[], sum of sign(D(real)) over some images.
-        count: float[], how many; 0 leaves p.
+        count: float[], their number; 0 leaves p unchanged.
         target: of r_t = sign_sum / count, 0.6 in the paper.
         step: how far p moves: images shown between two moves / images to go from 0 to 1.
         p_max: ceiling; the official code has none.
@@ -81,11 +80,11 @@ def _neighbours(value: float, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def update(config: AugmentConfig | ApaConfig, control: Control, step: jax.Array | int, batch_size: int) -> Control:
-    """Move p where it is due, at the end of an iteration; call it once per iteration.
+    """Move p when it is due, at the end of an iteration; call it once per iteration.
 
     Args:
         config: mode, target, interval, kimg and p_max.
-        control: with this iteration's logits observed.
+        control: the state, with this iteration's logits observed.
         step: int32[], iterations done, this one included.
         batch_size: images per iteration.
     """

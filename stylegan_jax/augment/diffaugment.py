@@ -1,7 +1,7 @@
 """DiffAugment (Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training", §3.2 and App. A).
 
-Each policy acts on every sample, with draws of its own. Here it acts with the probability p, so that p = 1 is as
-published and the ADA controller can drive it.
+Each policy acts on every sample, with draws of its own. Here it acts with probability p, so that p = 1 is as published
+and the ADA controller can adjust it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Params(NamedTuple):
 
     Attributes:
         brightness: float[n], added to all colours.
-        saturation: float[n], factor of a pixel's distance to its grey.
-        contrast: float[n], factor of the distance to the image's mean.
+        saturation: float[n], factor of a pixel's distance from its grey.
+        contrast: float[n], factor of a pixel's distance from the image's mean.
         shift: int32[n, 2], pixels (down, right).
         corner: int32[n, 2], first row and column that are blanked.
         extent: int32[n, 2], rows and columns that are blanked.
@@ -43,7 +43,7 @@ def policies(config: DiffAugmentConfig) -> tuple[str, ...]:
     """Return the names in `policy`, in the order of execution.
 
     Raises:
-        ConfigError: one of them is no policy.
+        ConfigError: one of them is not a policy.
     """
     chosen = [name.strip() for name in config.policy.split(",")]
     for name in chosen:

@@ -1,6 +1,6 @@
-"""Random numbers of the ADA operations: unit draws first, then the parameters that a strength p makes of them.
+"""Random numbers of the ADA operations: unit draws first, then the parameters that follow from them and a strength p.
 
-The two steps are apart so that a test can fix the draws, and so that p may be traced.
+The two steps are separate so that a test can fix the draws and p can be traced.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Unit(NamedTuple):
 
     Attributes:
         value: uniform in [0, 1) or unit normal, as `SHAPES` says.
-        gate: uniform in [0, 1); the operation acts where it is below its probability.
+        gate: uniform in [0, 1); the operation acts if it is below its probability.
     """
 
     value: jax.Array
@@ -115,7 +115,7 @@ def to_params(
     Args:
         units: of `draw_units`.
         pixels: float[n, h, w, c], unit normal, if 'noise' is on.
-        p: float[], overall strength; 0 and below does nothing, 1 and above gives full probability.
+        p: float[], overall strength; 0 and below has no effect, 1 and above means full probability.
         ops: {operation: multiplier of p}.
         strength: standard deviations and ranges.
         image_shape: (h, w, c).

@@ -18,15 +18,15 @@ class Augment(NamedTuple):
     Attributes:
         draw: (key, n, p) -> parameters of n samples, a tuple of arrays with n rows. n is static, p may be traced.
         apply: (parameters, images) -> images of the same shape and dtype. Images are float[n, h, w, c] or clips
-            float[n, t, h, w, c], whose frames all get what was drawn for their clip; additive noise has one strength
-            per clip and fresh values per frame, where it was drawn for clips.
+            float[n, t, h, w, c], whose frames are all changed as drawn for their clip; additive noise has one strength
+            per clip and, if drawn for clips, fresh values per frame.
     """
 
     draw: Callable[[jax.Array, int, jax.Array | float], Any]
     apply: Callable[[Any, jax.Array], jax.Array]
 
     def __call__(self, key: jax.Array, p: jax.Array | float, images: jax.Array) -> jax.Array:
-        """Draw for each of images and apply."""
+        """Draw for each image and apply."""
         return self.apply(self.draw(key, images.shape[0], p), images)
 
 
@@ -71,12 +71,12 @@ def make_augment(config: AugmentConfig, image_shape: tuple[int, ...], shards: in
     """Build the augmentation of a configuration; it does not depend on `config.p` or the controller's keys.
 
     Args:
-        config: the group `config.augment`. In mode 'none' images pass unchanged and nothing is drawn.
+        config: the group `config.augment`. In mode 'none' images are unchanged and nothing is drawn.
         image_shape: (h, w, c) of an image, or (t, h, w, c) of a clip.
         shards: devices that axis 0 of the images is split over; results do not depend on it.
 
     Raises:
-        ConfigError: no operation is on, or the colours of two-channel images are to be changed.
+        ConfigError: no operation is on, or one changes the colours of two-channel images.
     """
     if config.mode == "none":
         return Augment(lambda key, n, p: (), lambda params, images: images)

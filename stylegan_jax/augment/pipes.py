@@ -1,4 +1,4 @@
-"""Which operations a pipe holds, and how often and how strongly each acts (ADA App. B)."""
+"""The operations of a pipe, and how often and how strongly each acts (ADA App. B)."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ RGB_ONLY = ("hue", "saturation")
 def multipliers(config: AugmentConfig, channels: int) -> dict[str, float]:
     """Return {operation: multiplier of p} of the operations that are on, in the order of execution.
 
-    A key of `config.augment.ops` that is not negative replaces what the pipe says. Images of one channel have no hue
+    A key of `config.augment.ops` that is not negative replaces the pipe's value. Images of one channel have no hue
     and no saturation.
 
     Raises:
-        ConfigError: nothing is on, or colours are to change in images of two channels.
+        ConfigError: no operation is on, or one changes the colours of two-channel images.
     """
     of_pipe = {op for group in PIPES[config.pipe] for op in GROUPS[group]}
     chosen = {k: float(k in of_pipe) if v < 0 else v for k, v in dataclasses.asdict(config.ops).items()}

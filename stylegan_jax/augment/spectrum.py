@@ -36,7 +36,7 @@ def band_gains(amplified: jax.Array) -> jax.Array:
     """Return float[n, 4], the gain of each band after the power is restored band by band.
 
     Args:
-        amplified: float[n, 4], the gain drawn for each band; 1 leaves it.
+        amplified: float[n, 4], the gain drawn for each band; 1 leaves it unchanged.
     """
     others = jnp.ones_like(amplified)
     total = others

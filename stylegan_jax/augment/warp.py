@@ -1,12 +1,12 @@
 """Resample images by one affine map each, at twice the resolution and without aliasing (ADA App. B).
 
-What is computed: reflect the image over the margins that the batch's transformations need, upsample by two with the
-sym6 low-pass filter, interpolate linearly at the mapped positions (zeros outside), downsample by two with the reversed
-filter. How: see `axis` for the reflection. The margins are those of the whole batch, as published, so that a sample
+The image is reflected over the margins that the batch's transformations need, upsampled by two with the sym6 low-pass
+filter, interpolated linearly at the mapped positions (zeros outside), and downsampled by two with the reversed filter;
+`axis` explains the reflection. The margins are those of the whole batch, as published, so that a sample
 depends on the other samples' transformations, but only by the filter's tails at the margin (about 1e-5).
 
-The map is linear in the image, and its transpose is written out: that serves every order of reverse-mode derivative
-and stores nothing but the matrices. Matrices get no gradient.
+The map is linear in the image, and its transpose is written out, which gives every order of reverse-mode derivative and
+stores only the matrices. Matrices have no gradient.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from stylegan_jax.ops import fir
 LOWERINGS = ("matrix", "filter")
 MATRIX_SIZE = 256
 """Up to this many pixels an axis is upsampled by a product with a matrix: fewer and smaller temporary arrays. Longer
-axes are filtered, whose cost per pixel does not grow with the size."""
+axes are filtered, at a cost per pixel that does not grow with the size."""
 SCRATCH = {"cpu": 2**18, "other": 2**28}
-"""Bytes of upsampled image that may exist at a time even if the images are fewer bytes. Small on CPU, where caches
-count; large elsewhere, where few large programs are fastest."""
+"""Bytes of upsampled images that may exist at a time, even if the images have fewer. Small on CPU, where caches matter;
+large elsewhere, where few large programs are fastest."""
 
 HIGHEST = jax.lax.Precision.HIGHEST
 Planes = Callable[[jax.Array, jax.Array], jax.Array]
@@ -46,7 +46,7 @@ class Margins(NamedTuple):
 
 
 def margins(g_inv: jax.Array, h: int, w: int) -> Margins:
-    """Return the reflection that the corners of all samples need, with room for the filters, at most a whole image."""
+    """Return the margins that the corners of all samples need, with room for the filters, at most a whole image."""
     cx, cy = (w - 1) / 2, (h - 1) / 2
     corners = jnp.asarray([[-cx, cx, cx, -cx], [-cy, -cy, cy, cy], [1, 1, 1, 1]], g_inv.dtype)
     seen = jnp.matmul(g_inv[:, :2], corners[None], precision=HIGHEST)  # [n, xy, corner]
@@ -146,7 +146,7 @@ def _resampler(h: int, w: int, margin: Margins, dtype: Any, lowering: str) -> tu
 def block_size(n: int, h: int, w: int, c: int, itemsize: int) -> tuple[int, int]:
     """Return (samples, channels) that are resampled at a time, of n samples with c channels each.
 
-    As many as keep the upsampled planes within the bytes of the images, or within SCRATCH, but at least one plane.
+    As many as fit if the upsampled planes may have the bytes of the images, or SCRATCH, but at least one plane.
     """
     floor = SCRATCH["cpu" if backend.platform() == "cpu" else "other"]
     planes = max(n * h * w * c * itemsize, floor) // (axis.up_length(h) * axis.up_length(w) * itemsize)
@@ -156,7 +156,7 @@ def block_size(n: int, h: int, w: int, c: int, itemsize: int) -> tuple[int, int]
 
 
 def _by_blocks(images: jax.Array, g_inv: jax.Array, shards: int, each: Planes) -> jax.Array:
-    """Apply `each` to blocks of planes, one after the other; of every shard a part of each block."""
+    """Apply `each` to blocks of planes, one after the other; each block has a part of every shard."""
     total, h, w, c = images.shape
     n = total // shards
     b, k = block_size(n, h, w, c, images.dtype.itemsize)
@@ -195,8 +195,8 @@ def warp(images: jax.Array, g_inv: jax.Array, *, shards: int = 1, lowering: str 
     Args:
         images: float[n, h, w, c], h and w at least 2.
         g_inv: float[n, 3, 3], from centred output pixel coordinates (x, y, 1) to input ones; no gradient.
-        shards: over how many devices axis 0 is split; must divide n. It decides what is computed one after the other,
-            so that no device waits for another's images; results do not depend on it.
+        shards: the number of devices over which axis 0 is split; must divide n. Blocks are chosen by it so that no
+            device waits for another's images; results do not depend on it.
         lowering: how an axis is upsampled, 'matrix' or 'filter'; None chooses by size.
 
     Returns:

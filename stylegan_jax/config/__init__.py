@@ -1,8 +1,8 @@
 """ConfigDict in, frozen dataclasses out: once, at start-up, with every cross-field check.
 
 `fields` has every key with its type, default, unit, meaning and limits (`augmentation` those of its group), `arch` what
-each architecture adds, `rules` the rules across keys. An error names the value, the rule and the fix, before anything
-is compiled.
+each architecture adds, `rules` the rules across keys. An error names the value, the rule and the fix, and comes before
+anything is compiled.
 """
 
 from stylegan_jax.base.errors import ConfigError, suggest

@@ -9,7 +9,7 @@ from stylegan_jax.config.documented import field
 
 @dataclasses.dataclass(frozen=True)
 class AugmentOps:
-    """Multiplier of p per operation; 0: off, -1: as the pipe says (0 or 1)."""
+    """Multiplier of p per operation; 0: off, -1: the pipe's value (0 or 1)."""
 
     xflip: float = field(-1.0, "mirroring left to right")
     rotate90: float = field(-1.0, "rotation by a multiple of 90 degrees")
@@ -60,7 +60,7 @@ class DiffAugmentConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ApaConfig:
-    """Adaptive pseudo augmentation (Jiang et al. 2021): the discriminator is told that some fakes are real."""
+    """Adaptive pseudo augmentation (Jiang et al. 2021): some fakes are presented to the discriminator as real."""
 
     mode: str = field(
         "none", "none; fixed: probability p; apa: p is adjusted as in mode 'ada'", choices=("none", "fixed", "apa")

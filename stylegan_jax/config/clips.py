@@ -9,12 +9,12 @@ class ClipRule(NamedTuple):
     """Which frames of a video make a clip (Skorokhodov et al. 2022, §3.2).
 
     Attributes:
-        frames: of a clip.
-        max_num_frames: longer videos are cut to a window of so many frames first.
-        sampling: 'random': first and last frame are so far apart as is drawn, the others are any between them;
-            'uniform': neighbours are all as far apart as is drawn.
+        frames: frames of a clip.
+        max_num_frames: longer videos are first cut to a window of this many frames.
+        sampling: 'random': the distance between the first and last frame is drawn, and the others are any frames
+            between them; 'uniform': one distance is drawn for all neighbours.
         max_dist: largest distance.
-        total_dists: of 'random', the distances to draw from; (): all, but for the largest, as published.
+        total_dists: the distances that 'random' draws from; (): all except the largest, as published.
         fractional_starts: generated clips begin between two frames.
     """
 
@@ -27,7 +27,7 @@ class ClipRule(NamedTuple):
 
 
 def distances(rule: ClipRule, length: int) -> tuple[int, ...]:
-    """Return the distances, ascending, that are drawn from for a video of `length` frames; (): it is too short."""
+    """Return the distances, ascending, to draw from for a video of `length` frames; () if it is too short."""
     if rule.sampling == "uniform":
         return tuple(range(1, min(rule.max_dist, length // rule.frames) + 1))
     most = min(rule.max_dist, length - 1)
@@ -37,5 +37,5 @@ def distances(rule: ClipRule, length: int) -> tuple[int, ...]:
 
 
 def least_frames(rule: ClipRule) -> int:
-    """Return the frames that a video needs at least; more than max_num_frames when nothing fits."""
+    """Return the minimum number of frames of a video; more than max_num_frames if nothing fits."""
     return next((n for n in range(1, rule.max_num_frames + 1) if distances(rule, n)), rule.max_num_frames + 1)

@@ -1,4 +1,4 @@
-"""Dataclass fields that carry their meaning and their rule, and the check of these rules."""
+"""Dataclass fields that carry their meaning and their rule, and the function that checks these rules."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def field(
     """Return a dataclass field.
 
     Args:
-        default: its value when nothing else is said, in recipes and in what was stored before the key existed.
+        default: its value in recipes that do not set it, and in files stored before the key existed.
         doc: unit and meaning.
-        choices: the values that it may have; a key whose values are the names of a registry has none here.
+        choices: its allowed values; a key whose values are names in a registry has none here.
         above, least, below, most: limits of a number, or of every entry of a tuple.
         is_path: a file or folder, in which `~` stands for the home folder.
     """
@@ -68,7 +68,7 @@ def check_fields(values: Any, prefix: str = "") -> None:
 
     Args:
         values: an instance.
-        prefix: where it stands in the configuration, as 'model.'.
+        prefix: its place in the configuration, such as 'model.'.
 
     Raises:
         ConfigError: the first value that breaks its rule.
@@ -97,10 +97,10 @@ def check_names(config: Any, registries: Mapping[str, Collection[str]]) -> None:
 
     Args:
         config: an `ExperimentConfig`.
-        registries: key, as 'loss.adversarial' -> the registry.
+        registries: key, such as 'loss.adversarial' -> its registry.
 
     Raises:
-        ConfigError: a name that its registry lacks; the text lists those that it has.
+        ConfigError: a name is not in its registry; the message lists those that are.
     """
     for key, known in registries.items():
         check_choice(key, functools.reduce(getattr, key.split("."), config), known)

@@ -2,7 +2,7 @@
 
 `configs/common.py` makes the ConfigDict that recipes change from these classes; any key can be set on the command line,
 as `--config.train.batch_size=16`. A stored configuration that lacks a key gets its default, so the default of a new key
-must be the value that leaves older runs as they were. The keys of one architecture are in `config/arch/`, the rules
+must be the value that keeps the behaviour of older runs. The keys of one architecture are in `config/arch/`, the rules
 that involve several keys in `rules`. Values that are names of a registry are checked against it at the start of a run,
 by `train.names`.
 
@@ -92,14 +92,14 @@ class ModelConfig:
 
     @property
     def stats_group(self) -> tuple[str, int]:
-        """Key and number of the images that share statistics in the discriminator; 1 where none do."""
+        """Key and number of the images that share statistics in the discriminator; 1 if none do."""
         if self.d_arch == projected.NAME:
             return "projected.stats_group", self.projected.stats_group
         return "mbstd_group", self.mbstd_group if self.mbstd_channels else 1
 
     @property
     def class_tables(self) -> dict[str, tuple[int, int]]:
-        """(rows, size) of the tables of class embeddings by network, 'g' and 'd'; only those that there are."""
+        """(rows, size) of the tables of class embeddings by network, 'g' and 'd'; only tables that exist."""
         out, g, d = {}, self.stylegan_xl, self.projected
         if self.arch == stylegan_xl.NAME:
             out["g"] = g.embed_rows, g.embed_dim
@@ -300,7 +300,8 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleConfig:
-    """Where rates end that move along half a cosine, as all do in R3GAN (Huang et al. 2024); -1: this one stays."""
+    """Final values of rates that follow half a cosine, as all do in R3GAN (Huang et al. 2024); -1: the rate is
+    constant."""
 
     STAYS: ClassVar[float] = -1.0
 
@@ -330,7 +331,7 @@ class GrowingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """How devices share the work: devices = data x fsdp x spatial, data being what is left."""
+    """How devices share the work: devices = data x fsdp x spatial, where data follows from the others."""
 
     fsdp: int = field(
         1, "share of devices over which parameters, optimiser moments and averages are split, the batch too", above=0

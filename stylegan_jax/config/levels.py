@@ -29,8 +29,8 @@ class Level(NamedTuple):
         d_lr: learning rate of the discriminator.
         fade_start: images shown when its fade begins.
         fade_length: images until its layers are fully in; 0: no fade.
-        restarts: steps before which the optimisers start anew.
-        frames: images of an example: those of a clip, for which images shown count frames.
+        restarts: steps before which the optimisers are reset.
+        frames: images per example: those of a clip, because images shown count frames.
     """
 
     height: int
@@ -58,7 +58,7 @@ class Level(NamedTuple):
 def levels(config: ExperimentConfig) -> tuple[Level, ...]:
     """Return the levels of a run in order.
 
-    Level k of a run that grows is faded in over `growing.fade_kimg` (not the first) and trained over
+    Each level of a run that grows, except the first, is faded in over `growing.fade_kimg` and then trained for
     `growing.train_kimg`; the last is trained to the end. A level begins with the first batch after that many images.
     """
     t, g = config.train, config.growing
@@ -107,7 +107,7 @@ def at_level(config: ExperimentConfig, level: Level) -> ExperimentConfig:
 
 
 def is_grown(config: ExperimentConfig, step: int) -> bool:
-    """Return whether all layers are fully in after a step, so that the model is what `config.model` says."""
+    """Return whether all layers are fully in after a step, so that the model is that of `config.model`."""
     last = levels(config)[-1]
     return step > last.first and images_shown(config, step) >= last.fade_start + last.fade_length
 
@@ -125,10 +125,10 @@ def describe_levels(config: ExperimentConfig) -> list[str]:
 
 
 def check_growing(config: ExperimentConfig) -> None:
-    """Check that the levels lead from the first to the model's height.
+    """Check that the levels lead from the first height to the model's.
 
     Raises:
-        ConfigError: a first height off the way, tables with levels missing, or a run too short to get there.
+        ConfigError: the first height does not lead there, a table lacks levels, or the run is too short.
     """
     g, height, base = config.growing, config.model.image_shape[0], config.model.base_size[0]
     if g.start == 0:

@@ -1,4 +1,4 @@
-"""Keys that have been replaced: what recipes and stored configurations of older versions say, in the keys of today."""
+"""Keys that have been replaced: recipes and stored configurations of older versions in today's keys."""
 
 from __future__ import annotations
 

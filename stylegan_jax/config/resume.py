@@ -9,7 +9,7 @@ from stylegan_jax.base.trees import flatten
 from stylegan_jax.config.fields import ExperimentConfig
 from stylegan_jax.config.older import renewed
 
-# Keys that may differ between a checkpoint and the command that resumes it; all others decide what is computed.
+# Keys that may differ between a checkpoint and the command that resumes it; all others determine what is computed.
 RESUMABLE_KEYS = (
     "name",
     "train.total_kimg",
@@ -36,7 +36,7 @@ RESUMABLE_KEYS = (
 
 
 def completed(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stored `to_dict` tree in which keys that did not exist when it was written have their defaults."""
+    """Return a stored `to_dict` tree with defaults for the keys that did not exist when it was written."""
     return _overlay(ExperimentConfig().to_dict(), renewed(saved))
 
 

@@ -25,7 +25,7 @@ def validate(config: ExperimentConfig) -> None:
     """Check the rules that involve one or more keys.
 
     Raises:
-        ConfigError: the first rule broken.
+        ConfigError: the first rule that is broken.
     """
     check_model(config.model)
     check_fields(config)
@@ -45,7 +45,7 @@ def validate(config: ExperimentConfig) -> None:
 
 
 def _at_each_level(config: ExperimentConfig, check: Callable[[ExperimentConfig], None]) -> None:
-    """Check the configuration of every level; name the height where a smaller one fails."""
+    """Check the configuration of every level; name the height if a smaller one fails."""
     *below, last = levels(config)
     for level in below:
         try:
@@ -164,7 +164,7 @@ def _check_data(data: DataConfig) -> None:
 
 
 def _check_schedule(config: ExperimentConfig) -> None:
-    """Check that a schedule moves something, forwards, to values that are allowed."""
+    """Check that a schedule changes something, ends after it starts, and ends at allowed values."""
     schedule = config.schedule
     ends = {key: getattr(schedule, key) for key in ("g_lr", "d_lr", "beta2", "r1_gamma", "ema_kimg", "augment_p")}
     moving = [key for key, value in ends.items() if value != schedule.STAYS]
@@ -222,7 +222,7 @@ def _check_augment(augment: AugmentConfig, schedule: ScheduleConfig) -> None:
 
 
 def _check_distributed(d: DistributedConfig) -> None:
-    """Check that processes are given whole or not at all."""
+    """Check that either all keys of the processes are set or none."""
     if not (d.coordinator or d.num_processes or d.process_id != -1):
         return
     if d.mode == "off":

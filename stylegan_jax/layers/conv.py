@@ -16,7 +16,7 @@ from stylegan_jax.ops.modconv import modulated_conv2d
 
 
 def resample_filter(taps: tuple[float, ...]) -> fir.Filter:
-    """Return the FIR filter of a block from its taps, normalised; 1-D wherever that is exactly the same filter."""
+    """Return the FIR filter of a block from its taps, normalised; 1-D if that is exactly the same filter."""
     full, line = fir.setup_filter(taps), fir.setup_filter(taps, separable=True)
     return line if full.ndim == 2 and np.array_equal(np.outer(line, line), full) else full
 

@@ -24,7 +24,7 @@ class Dense(nn.Module):
         activation: name in `ops.bias_act.ACTIVATIONS`; its default gain applies.
         lr_mult: learning-rate multiplier; the stored weight is N(0, weight_std^2) / lr_mult.
         weight_std: 1, or 0 for a layer that starts as its bias.
-        bias_init: initial value of the bias as it is added, for all features or one each.
+        bias_init: initial value of the bias as added to the output, for all features or one each.
         use_bias: whether there is a bias.
     """
 

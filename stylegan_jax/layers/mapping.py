@@ -25,7 +25,7 @@ class Mapping(nn.Module):
         layer_dim: size of the hidden layers; 0: `w_dim`.
         lr_mult: learning-rate multiplier of the fully connected layers (the embedding has 1).
         activation: of the fully connected layers.
-        embedding: makes the layer that embeds labels, under the name that it is given; None: a dense one.
+        embedding: makes the layer that embeds labels, given its name; None: a dense layer.
     """
 
     w_dim: int

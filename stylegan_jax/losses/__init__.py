@@ -1,1 +1,1 @@
-"""Losses and regularisers: callables in, per-example arrays out; nothing here knows an architecture."""
+"""Losses and regularisers: callables in, per-example arrays out; nothing here depends on an architecture."""

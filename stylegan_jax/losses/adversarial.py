@@ -1,7 +1,7 @@
 """Adversarial losses on the logits of fakes and reals, one value per example.
 
-Logits are float[n, k]; a loss reduces the k heads itself, by their mean, as each of the papers here does with its one
-head. Relativistic losses compare the logits of row i of the fakes with those of row i of the reals.
+Logits are float[n, k]; a loss averages over the k heads itself. Relativistic losses compare the logits of row i of the
+fakes with those of row i of the reals.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import jax.numpy as jnp
 
 
 class AdversarialLoss(NamedTuple):
-    """What both networks minimise.
+    """The losses of both networks.
 
     Attributes:
         generator: (fake float[n, k], real float[n, k] or None) -> float[n].
         discriminator: (fake float[n, k], real float[n, k]) -> float[n].
-        needs_real: the generator's loss reads the logits of reals too.
+        needs_real: whether the generator's loss also reads the logits of reals.
     """
 
     generator: Callable[[jax.Array, jax.Array | None], jax.Array]
@@ -61,5 +61,5 @@ LOSSES: dict[str, AdversarialLoss] = {
 
 
 def drift(real: jax.Array) -> jax.Array:
-    """Return float[n], the squared logits of reals float[n, k], which keep a critic near 0 (PG App. A.1)."""
+    """Return float[n], the squared logits of reals float[n, k], a penalty that keeps a critic near 0 (PG App. A.1)."""
     return jnp.square(real).mean(axis=1)

@@ -23,7 +23,7 @@ class Anchors(NamedTuple):
 
 
 def init(heads: int) -> Anchors:
-    """Return the state before the first step, of a discriminator with so many logits per example."""
+    """Return the state before the first step, for a discriminator with this many logits per example."""
     return Anchors(jnp.zeros(heads), jnp.zeros(heads), jnp.zeros([]))
 
 
@@ -36,10 +36,10 @@ def means(anchors: Anchors) -> tuple[jax.Array, jax.Array]:
 def penalty(anchors: Anchors, fake: jax.Array, real: jax.Array) -> jax.Array:
     """Return how far logits are from the averages of the other side (Tseng et al. 2021, §3.2).
 
-    The paper's R_LC = E[(D(x) - alpha_F)^2] + E[(D(G(z)) - alpha_R)^2]; its code has 0 in place of differences below 0.
+    The paper's R_LC = E[(D(x) - alpha_F)^2] + E[(D(G(z)) - alpha_R)^2]; its code replaces differences below 0 by 0.
 
     Args:
-        anchors: of the steps before; constants.
+        anchors: averages over the previous steps; treated as constants.
         fake: float[n, k], logits of fakes.
         real: float[n, k], of reals.
 
@@ -52,7 +52,7 @@ def penalty(anchors: Anchors, fake: jax.Array, real: jax.Array) -> jax.Array:
 
 
 def move(anchors: Anchors, fake: jax.Array, real: jax.Array, decay: float) -> Anchors:
-    """Return the averages with the logits float[n, k] of a step; `decay` is gamma of the paper, 0.99 there."""
+    """Return the averages updated with a step's logits float[n, k]; `decay` is the paper's gamma, 0.99 there."""
     add = lambda old, new: old * decay + (1 - decay) * jax.lax.stop_gradient(new)
     return Anchors(
         add(anchors.real, real.mean(axis=0)), add(anchors.fake, fake.mean(axis=0)), add(anchors.weight, jnp.ones([]))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 def mix_styles(key: jax.Array, ws: jax.Array, other: jax.Array, prob: float) -> jax.Array:
-    """With a probability, take the styles from a random slot on from another latent.
+    """With a probability, take the styles of another latent, starting at a random slot.
 
     One cutoff serves the whole batch, uniform over the slots 1 … l-1, as in the official code.
 

@@ -13,12 +13,12 @@ Critic = Callable[[jax.Array], tuple[jax.Array, Any]]
 
 
 class Penalty(NamedTuple):
-    """A penalty on the discriminator's gradient by its images.
+    """A penalty on the discriminator's gradient with respect to its images.
 
     Attributes:
         kind: 'gradient', the squared norm; or 'deviation', the norm's squared deviation from 1.
-        where: at which images: 'real', 'fake', or 'mix', between the two.
-        weight: the key of `config.loss` that weighs it.
+        where: the images at which it is computed: 'real', 'fake', or 'mix', between the two.
+        weight: the key of `config.loss` with its weight.
         scale: constant factor of its weight.
     """
 
@@ -49,7 +49,8 @@ def squared_norm(critic: Critic, image: jax.Array) -> tuple[jax.Array, jax.Array
     """Return the squared norm of the discriminator's gradient at images (Mescheder et al. 2018, eq. 9).
 
     Args:
-        critic: image -> (logits float[n, k], more); augmentation belongs inside, so that the gradient passes it.
+        critic: image -> (logits float[n, k], more); augmentation belongs inside, so that the gradient passes through
+            it.
         image: float[n, h, w, c] or clips float[n, t, h, w, c], before augmentation.
 
     Returns:
@@ -70,7 +71,7 @@ def deviation(squared: jax.Array, *, target: float = 1.0) -> jax.Array:
 
     Args:
         squared: float[n], squared norms.
-        target: gradient norm asked for.
+        target: the desired gradient norm.
 
     Returns:
         float[n] = (norm - target)^2 / target^2.
@@ -93,7 +94,8 @@ def path_lengths(synthesize: Callable[[jax.Array], jax.Array], ws: jax.Array, no
         noise: of the shape of the images, unit normal; divided here by sqrt(h * w).
 
     Returns:
-        float[n] = sqrt(mean over l of the sum over w of the squared gradient of sum(image * noise) by `ws`).
+        float[n] = sqrt(mean over l of the sum over w of the squared gradient of sum(image * noise) with respect to
+        `ws`).
     """
     scaled = noise / jnp.sqrt(jnp.asarray(noise.shape[-3] * noise.shape[-2], noise.dtype))
     grads = jax.grad(lambda w: jnp.sum(synthesize(w) * scaled))(ws)

@@ -1,9 +1,11 @@
-"""The one door to convolution; its lowering may differ by platform (design decision 8).
+"""The only entry to convolutions; their lowering may differ by platform (design decision 8).
 
 Images are [n, h, w, c], kernels [kh, kw, c_in, c_out]. On CPU the library's convolution is fast forward and slow in its
-gradients, so there a convolution carries rules of its own. Three functions are each other's derivatives: correlating an
-image with a kernel, spreading an image through a kernel, and the kernel gradient of both. Forward they are library
-convolutions without inserted zeros and one or two matrix products. Their rules are again these functions, so every
+gradients, so there a convolution has derivative rules of its own. Three functions are each other's derivatives:
+correlating an
+image with a kernel, spreading an image through a kernel, and the kernel gradient of both. Their forward passes are
+library convolutions without inserted zeros, and one or two matrix products. Their rules are again these functions, so
+every
 order of reverse-mode derivative works; only forward mode needs `lowering='library'`.
 """
 
@@ -21,7 +23,7 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 NO_PADS: Pads = ((0, 0), (0, 0))
 LOWERINGS = ("library", "products")
 DEFAULT: str | None = None
-"""Lowering where a call names none; None: 'products' on CPU, 'library' elsewhere."""
+"""Lowering of calls that name none; None: 'products' on CPU, 'library' elsewhere."""
 
 
 def conv2d(
@@ -59,7 +61,7 @@ def conv2d(
 def conv2d_transposed(x: jax.Array, w: jax.Array, stride: int, *, lowering: str | None = None) -> jax.Array:
     """Scatter every input sample through the kernel: out[stride*i + a] += x[i] w[a] in both axes.
 
-    It equals inserting stride - 1 zeros after each sample and convolving (true convolution, full size).
+    This is the same as inserting stride - 1 zeros after each sample and convolving (true convolution, full size).
 
     Args:
         x: float[n, h, w, c_in].
@@ -150,7 +152,7 @@ def _kernel_grad(x: jax.Array, g: jax.Array, padding: Pads, stride: int, kernel:
     """w[a] = sum over r of x[stride*r + a - before] g[r]: the transpose of `_correlate` in w.
 
     One matrix product over images and positions for every `stride`-th row of taps. Its left operand holds the kw
-    horizontal shifts of x beside each other as channels, its right operand the vertical shifts of g: block (b, q) of
+    horizontal shifts of x next to each other as channels, its right operand the vertical shifts of g: block (b, q) of
     the product is the tap (stride*q + row, b). A product per tap would copy a shifted image each time and, at 64
     channels, be too narrow to run well.
     """
@@ -218,7 +220,7 @@ def conv2d_resample(
     flip_weight: bool = True,
     flip_filter: bool = False,
 ) -> jax.Array:
-    """Upsample, convolve and downsample, in the cheapest equal order (SG2 App. B).
+    """Upsample, convolve and downsample, in the cheapest equivalent order (SG2 App. B).
 
     Args:
         x: float[n, h, w, c_in].

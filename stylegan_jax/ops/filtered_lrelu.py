@@ -1,8 +1,9 @@
 """Leaky ReLU between an upsampling and a downsampling, so that it creates little aliasing (SG3 App. D).
 
-Two lowerings compute the same. 'plain' is the reference: one operation after the other, the enlarged image in memory,
-and again for its gradient. 'lean' works through the channels in parts and keeps only the input for the gradient, which
-makes the enlarged image of a part again. The function is piecewise linear between linear maps: with m(x) the slope
+Two lowerings compute the same function. 'plain' is the reference: one operation after the other, with the enlarged
+image in memory, and kept for the gradient. 'lean' works through the channels in parts and keeps only the input for the
+gradient, which recomputes the enlarged image of a part. The function is piecewise linear between linear maps: with m(x)
+the slope
 everywhere, its derivative in direction u is D(m(x) U u) and its gradient U'(m(x) D' g). Each of the two is the
 transpose of the other, and neither has a derivative in x, so that with both every order of reverse-mode derivative is
 lean.
@@ -24,11 +25,11 @@ from stylegan_jax.ops.bias_act import bias_act, spread_bias
 
 LOWERINGS = ("lean", "plain")
 DEFAULT: str | None = None
-"""Lowering where a call names none; None: 'lean' where the enlarged images have `LEAN_BYTES` or more, else 'plain'."""
+"""Lowering of calls that name none; None: 'lean' if the enlarged images have `LEAN_BYTES` or more, else 'plain'."""
 LEAN_BYTES = 64 << 20
 """See `DEFAULT`."""
 PARTS = 8
-"""Of the channels in the lean lowering, if that leaves each at least `MIN_CHANNELS`, so that inner loops stay long."""
+"""Parts of the channels in the lean lowering, if each has at least `MIN_CHANNELS`, so that inner loops stay long."""
 MIN_CHANNELS = 16
 
 Taps = tuple[float, ...] | tuple[tuple[float, ...], ...] | None
@@ -58,7 +59,7 @@ def filtered_lrelu(
         b: float[c] or None; added before upsampling, so the padding stays zero.
         fu: upsampling filter of `fir.setup_filter`, or None for the identity.
         fd: downsampling filter, likewise.
-        up: integer enlargement; the inserted zeros are made up for by the gain up^2.
+        up: integer enlargement; the gain up^2 compensates for the inserted zeros.
         down: integer reduction.
         padding: as in `fir.upfirdn2d`; refers to the upsampled image.
         gain: multiplies the activation.
@@ -91,7 +92,7 @@ def filtered_lrelu(
 
 
 class _How(NamedTuple):
-    """Everything but the image and the bias; hashable once the filters are taps."""
+    """All arguments except the image and the bias; hashable once the filters are tuples of taps."""
 
     fu: fir.Filter | Taps
     fd: fir.Filter | Taps

@@ -21,11 +21,12 @@ from stylegan_jax.base import backend
 
 LOWERINGS = ("shifted", "banded", "depthwise")
 DEFAULT: str | None = None
-"""Lowering where a call names none; None: 'depthwise' for ONNX, 'shifted' elsewhere."""
+"""Lowering of calls that name none; None: 'depthwise' for ONNX, 'shifted' elsewhere."""
 ONE_PASS_TAPS = 16
 ONE_PASS_SAMPLES = 16
 """A 1-D filter whose outer product has no more taps than this is applied in one pass over both axes, to images of at
-least so many samples; on smaller ones it saves no time, and two sums of four round less than one of sixteen."""
+least so many samples; on smaller ones that saves no time, and two sums of four terms have less rounding error than one
+of sixteen."""
 
 Filter = jax.Array | np.ndarray | None
 Scale = int | Sequence[int]
@@ -106,7 +107,7 @@ def upfirdn2d(
         x: float[n, h, w, c].
         f: filter of `setup_filter`, or None for the identity.
         up: zeros are inserted after each sample, so that sizes grow by this factor.
-        down: every `down`-th sample is kept, from the first on.
+        down: every `down`-th sample is kept, starting with the first.
         padding: zeros around the upsampled image; negative values crop.
         flip_filter: correlate rather than convolve.
         gain: multiplies the output.
@@ -255,7 +256,7 @@ def _settle(x: jax.Array) -> jax.Array:
 
 
 def _depthwise(x: jax.Array, g: np.ndarray, rows: _Axis, columns: _Axis) -> jax.Array:
-    """The resampling as one convolution with a group per channel; zeros stand between samples that are enlarged."""
+    """The resampling as one convolution with a group per channel; zeros are inserted between upsampled samples."""
     pads = []
     for axis, taps in ((rows, g.shape[0]), (columns, g.shape[1])):
         stuffed = (axis.size - 1) * axis.up + 1
@@ -306,7 +307,7 @@ def filter2d(x: jax.Array, f: Filter, *, padding: Scale = 0, flip_filter: bool =
 def upsample2d(
     x: jax.Array, f: Filter, *, up: Scale = 2, padding: Scale = 0, flip_filter: bool = False, gain: float = 1.0
 ) -> jax.Array:
-    """Enlarge by `up`; the inserted zeros are made up for by the gain up_x * up_y."""
+    """Enlarge by `up`; the gain up_x * up_y compensates for the inserted zeros."""
     x0, x1, y0, y1 = padding4(padding)
     (ux, uy), (fw, fh) = pair(up), filter_size(f)
     pads = (x0 + (fw + ux - 1) // 2, x1 + (fw - ux) // 2, y0 + (fh + uy - 1) // 2, y1 + (fh - uy) // 2)

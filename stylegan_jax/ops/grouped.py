@@ -1,9 +1,9 @@
-"""Convolution in channel groups, with fast gradients on CPU; `ops.conv.conv2d` is its door.
+"""Convolution in channel groups, with fast gradients on CPU; call it through `ops.conv.conv2d`.
 
-On CPU the library's gradients of a convolution in groups are slow beyond use: for 12 groups of 16 channels the gradient
+On CPU the library's gradients of a grouped convolution are too slow to use: for 12 groups of 16 channels the gradient
 takes 80 times as long as the image itself (docs/performance.md). As in `ops.conv`, two functions are each other's
 derivatives here, so that every order of reverse-mode derivative works: correlating an image with a kernel, whose
-derivative by the image is the same with the kernel turned, and the kernel gradient. Stride 1 only.
+derivative with respect to the image is the same with a turned kernel, and the kernel gradient. Stride 1 only.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import jax.numpy as jnp
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 WIDTH = 32
-"""Groups are joined into blocks of about so many channels, whose kernels are zero between groups: twice the products of
-groups of 16, on matrices that are wide enough to run well."""
+"""Groups are joined into blocks of about this many channels, whose kernels are zero between groups. For groups of 16
+that doubles the products, but their matrices are wide enough to run well."""
 MOST_BLOCKS = 8
 """More blocks than this cost more to compile than they save."""
 
@@ -30,7 +30,7 @@ def correlate(x: jax.Array, w: jax.Array, padding: Pads, groups: int) -> jax.Arr
         x: float[n, h, w, c_in].
         w: float[kh, kw, c_in / groups, c_out], same dtype as `x`.
         padding: ((top, bottom), (left, right)) zeros; negative crops.
-        groups: channel groups; the outputs of a group lie beside each other.
+        groups: channel groups; the outputs of a group are adjacent.
 
     Returns:
         float[n, h + pads - kh + 1, w + pads - kw + 1, c_out].
@@ -47,7 +47,7 @@ def correlate(x: jax.Array, w: jax.Array, padding: Pads, groups: int) -> jax.Arr
 def kernel_grad(x: jax.Array, g: jax.Array, padding: Pads, groups: int, size: tuple[int, int]) -> jax.Array:
     """Return float[kh, kw, c_in / groups, c_out]: w[a] = sum over r of x[r + a - before] g[r], group by group.
 
-    One product in batches of groups for every tap.
+    One product per tap, batched over the groups.
     """
     (top, _), (left, _) = padding
     n, gh, gw, c_out = g.shape
@@ -81,14 +81,15 @@ def _block_diagonal(w: jax.Array, groups: int, joined: int) -> jax.Array:
 
 
 def _turned(w: jax.Array, groups: int) -> jax.Array:
-    """Return the kernel of the derivative by the image: mirrored, inputs and outputs of a group exchanged."""
+    """Return the kernel of the derivative with respect to the image: mirrored, with a group's inputs and outputs
+    exchanged."""
     kh, kw, c_in, c_out = w.shape
     w = w[::-1, ::-1].reshape(kh, kw, c_in, groups, c_out // groups)
     return w.transpose(0, 1, 4, 3, 2).reshape(kh, kw, c_out // groups, groups * c_in)
 
 
 def _backward_pads(padding: Pads, kernel: tuple[int, ...], image: tuple[int, ...], out: tuple[int, ...]) -> Pads:
-    """Return the padding with which the derivative by the image has the size of the image."""
+    """Return the padding that gives the derivative with respect to the image the size of the image."""
     rows, columns = (
         (k - 1 - before, size + before - o) for (before, _), k, size, o in zip(padding, kernel, image, out, strict=True)
     )

@@ -16,7 +16,7 @@ def design_lowpass(taps: int, cutoff: float, width: float, rate: float, radial: 
         cutoff: cutoff frequency f_c, in the unit of `rate`.
         width: width of the transition band, 2 f_h.
         rate: sampling rate.
-        radial: a filter of the distance from the centre, so that it treats all directions alike; not separable.
+        radial: a function of the distance from the centre, so that all directions are treated alike; not separable.
 
     Returns:
         float32[taps], or float32[taps, taps] when radial; None for the identity. Not to be written to.

@@ -92,7 +92,7 @@ def modulated_conv2d_prenorm(
         s: float[n, c_in], styles.
         demodulate: normalise weights and styles, then each output map to unit expected variance.
         padding: as in `fir.upfirdn2d`: one integer, (x, y) or four.
-        input_gain: float[], [c_in] or [n, c_in]; scales the input channels and is left out of demodulation.
+        input_gain: float[], [c_in] or [n, c_in]; scales the input channels and is not part of demodulation.
 
     Returns:
         float[n, h + pad_y - kh + 1, w + pad_x - kw + 1, c_out], dtype of `x`.

@@ -1,4 +1,4 @@
-"""What each architecture adds to the configuration: one file each, and the dict that names them."""
+"""What each architecture adds to the configuration: one file per architecture, and the dict that names them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ if TYPE_CHECKING:
 
 
 class ArchRules(NamedTuple):
-    """What an architecture says of a configuration.
+    """What an architecture contributes to the configuration.
 
     Attributes:
         title: its name in prose.
         check: raise ConfigError for a model that it cannot build.
         describe: the lines that it adds to a dry run, or ''.
         check_run: raise ConfigError for keys outside `model` that do not fit it.
-        same: keys of `model` that no shape tells of, and that must be equal to start from other weights.
-        starts_stage: (ours, the source's, its path) -> whether to start from it is to begin a super-resolution stage on
-            it, which takes the source's layers for what is below; raise ConfigError if it is neither that nor the same.
-        clips: how clips are taken from videos; None: it is trained on images.
+        same: keys of `model` that change no shape but must be equal to start from other weights.
+        starts_stage: (ours, the source's, its path) -> whether starting from it begins a super-resolution stage on top
+            of it, which takes the source's layers for the part below; raise ConfigError if it is neither that nor the
+            same model.
+        clips: how clips are taken from videos; None: the model is trained on images.
     """
 
     title: str

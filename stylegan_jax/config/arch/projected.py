@@ -1,4 +1,4 @@
-"""The projected discriminator (Sauer et al. 2021; 2022), which every generator can be trained with."""
+"""The projected discriminator (Sauer et al. 2021; 2022), which can train every generator."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 NAME = "projected"
 """`model.d_arch` of it."""
 TRAINED_AT = 224
-"""Height and width that the frozen networks were trained at."""
+"""Height and width at which the frozen networks were trained."""
 STRIDE, LEAST = 32, 128
-"""Feature maps go down to 1/32, and below 128 pixels the last convolution, 4x4 without padding, has nothing to see."""
+"""Feature maps go down to 1/32; below 128 pixels, the last convolution (4x4, no padding) would have no input."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ProjectedConfig:
-    """Keys of d_arch 'projected' only; StyleGAN-XL's values but for the frozen networks."""
+    """Keys of d_arch 'projected' only; StyleGAN-XL's values except for the frozen networks."""
 
     backbones: tuple[str, ...] = field(
         ("efficientnet_lite0",),
@@ -61,7 +61,7 @@ class ProjectedConfig:
 
 
 def check(model: ModelConfig) -> None:
-    """Check what the projected discriminator needs of a model."""
+    """Check that a model has what the projected discriminator needs."""
     own, (h, w, c) = model.projected, model.image_shape
     if not own.backbones or len(set(own.backbones)) < len(own.backbones):
         raise ConfigError(
@@ -102,7 +102,7 @@ def check(model: ModelConfig) -> None:
 
 
 def seen_size(model: ModelConfig, is_transformer: bool) -> int | None:
-    """Return the height and width that images are resized to for a frozen network; None: they stay as they are."""
+    """Return the height and width to which images are resized for a frozen network; None: they keep their size."""
     if size := model.projected.input_size:
         return size
     return TRAINED_AT if is_transformer or model.resolution < TRAINED_AT else None

@@ -1,4 +1,4 @@
-"""R3GAN: the widths of its stages, and the rules of what it does not have."""
+"""R3GAN: the widths of its stages, and the rules against features that it does not have."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def check(model: ModelConfig) -> None:
 
 
 def check_run(config: ExperimentConfig) -> None:
-    """Check that nothing is asked for that needs several style slots."""
+    """Check that no key needs several style slots."""
     if config.loss.style_mixing_prob:
         raise ConfigError(
             f"config.loss.style_mixing_prob is {config.loss.style_mixing_prob}; r3gan has one style slot, so there is "

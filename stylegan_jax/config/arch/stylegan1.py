@@ -1,4 +1,4 @@
-"""StyleGAN: the switches of SG1 table 1 and their rules. `model.g_arch` and `d_arch` mean nothing here."""
+"""StyleGAN: the switches of SG1 table 1 and their rules. `model.g_arch` and `d_arch` have no effect here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StyleGAN1Config:
 
 
 def check(model: ModelConfig) -> None:
-    """Check a mapping network without layers, and the first blur."""
+    """Check the depth of the mapping network, and the first blur."""
     if model.mapping_layers == 0 and model.label_dim != -1:
         width = model.z_dim * (2 if model.label_dim else 1)
         if model.w_dim != width:
@@ -40,7 +40,7 @@ def check(model: ModelConfig) -> None:
 
 
 def check_run(config: ExperimentConfig) -> None:
-    """Check that styles are only mixed where there are some."""
+    """Check that styles are mixed only if there are styles."""
     if config.loss.style_mixing_prob and not config.model.stylegan1.use_styles:
         raise ConfigError(
             f"config.loss.style_mixing_prob is {config.loss.style_mixing_prob} with model.stylegan1.use_styles=False, "

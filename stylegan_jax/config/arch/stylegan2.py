@@ -1,4 +1,4 @@
-"""StyleGAN2: the rules of its networks. All of its keys are in `ModelConfig`, for others share them."""
+"""StyleGAN2: the rules of its networks. All of its keys are in `ModelConfig`, because others share them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """StyleGAN3: its keys, their rules, and the plan that they imply: rates, cutoffs, sizes, padding (SG3 §3.2, App. C).
 
-`model.g_arch` and `use_noise` mean nothing here. Pure arithmetic, without JAX. Frequencies and sampling rates count per
-image height: an image of height 256 has 256 samples per unit and spans [-1/2, 1/2] vertically, and as much of the
-horizontal axis as its width asks for.
+`model.g_arch` and `use_noise` have no effect here. Pure arithmetic, without JAX. Frequencies and sampling rates count
+per
+image height: an image of height 256 has 256 samples per unit and spans [-1/2, 1/2] vertically; the horizontal span
+follows from its width.
 """
 
 from __future__ import annotations
@@ -89,8 +90,8 @@ class LayerPlan(NamedTuple):
 
     Attributes:
         index: 0 for the first after the Fourier features.
-        source: what it reads.
-        out: what it makes.
+        source: its input.
+        out: its output.
         kernel: height and width of the convolution.
         tmp_rate: sampling rate around the leaky ReLU.
         up: tmp_rate / source.rate.
@@ -121,12 +122,12 @@ class LayerPlan(NamedTuple):
 
     @property
     def up_design(self) -> tuple[int, float, float, float]:
-        """Arguments of `ops.lowpass.design_lowpass` for the upsampling filter: it limits what the layer reads."""
+        """Arguments of `ops.lowpass.design_lowpass` for the upsampling filter, which limits the layer's input."""
         return self.up_taps, self.source.cutoff, 2 * self.source.half_width, self.tmp_rate
 
     @property
     def down_design(self) -> tuple[int, float, float, float, bool]:
-        """Arguments of `ops.lowpass.design_lowpass` for the downsampling filter: it limits what the layer makes."""
+        """Arguments of `ops.lowpass.design_lowpass` for the downsampling filter, which limits the layer's output."""
         return self.down_taps, self.out.cutoff, 2 * self.out.half_width, self.tmp_rate, self.radial
 
     @property
@@ -136,7 +137,7 @@ class LayerPlan(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All of a generator: the Fourier features and the layers, the RGB one last."""
+    """A whole generator: the Fourier features and the layers, the RGB layer last."""
 
     input: InputPlan
     layers: tuple[LayerPlan, ...]
@@ -164,14 +165,14 @@ def make_plan(config: ModelConfig) -> Plan:
 def make_signals(
     config: ModelConfig, count: int, cutoff: float, stopband: float, source: Signal | None = None
 ) -> list[Signal]:
-    """Return what `count` layers and the RGB one make, up to half the image height.
+    """Return the outputs of `count` layers and the RGB layer, up to half the image height.
 
     Args:
-        config: the model; its resolution is where they end.
+        config: the model; they end at its resolution.
         count: layers before the RGB one.
         cutoff: of the first.
         stopband: of the first.
-        source: the first has its rate and channels; None: those that follow from its stopband and cutoff.
+        source: the first output has its rate and channels; None: those that follow from the stopband and cutoff.
 
     Raises:
         ConfigError: a layer has no channels.
@@ -245,7 +246,8 @@ def _check_bands(config: ModelConfig) -> None:
 
 
 def _rates(stopbands: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return int[l]: per stopband the smallest height / 2^j above twice of it, with whole sizes on both axes."""
+    """Return int[l]: for each stopband, the smallest height / 2^j above twice the stopband that gives whole sizes on
+    both axes."""
     twos = lambda n: (n & -n).bit_length() - 1  # how often 2 divides n
     odd, top = height >> twos(height), twos(height)
     wanted = np.ceil(np.log2(np.minimum(stopbands * 2, height) / odd)).astype(int)

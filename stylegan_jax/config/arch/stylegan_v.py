@@ -75,7 +75,7 @@ def gap_frequencies(own: StyleGANVConfig) -> tuple[float, ...]:
 
 
 def check(model: ModelConfig) -> None:
-    """Check what the networks share with StyleGAN2, the rules between times, and where the frames are joined."""
+    """Check the rules shared with StyleGAN2, those between times, and where the frames are joined."""
     own, group = model.stylegan_v, "config.model.stylegan_v"
     check_mapping(model)
     fixed = {"use_noise": (model.use_noise, False), "grows": (model.grows, False), "d_arch": (model.d_arch, "resnet")}
@@ -131,7 +131,7 @@ def check_run(config: ExperimentConfig) -> None:
 
 
 def describe(model: ModelConfig) -> str:
-    """Return what a clip is, for a dry run."""
+    """Return the description of a clip for a dry run."""
     own = model.stylegan_v
     rule = clip_rule(model)
     known = distances(rule, own.max_num_frames)

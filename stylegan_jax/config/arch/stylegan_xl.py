@@ -1,8 +1,9 @@
-"""StyleGAN-XL (Sauer et al. 2022): its keys, their rules, and the plan of a stem with stages of super-resolution on it.
+"""StyleGAN-XL (Sauer et al. 2022): its keys, their rules, and the plan of a stem with super-resolution stages on top.
 
-The stem is a StyleGAN3 generator, of the keys `model.stylegan3`. A stage cuts off the critically sampled layers of what
-is below and puts a head there, which ends at a larger image. The whole generator follows from the configuration alone:
-`model.resolution` is where the last stage ends.
+The stem is a StyleGAN3 generator, described by the keys `model.stylegan3`. A stage replaces the critically sampled
+layers of the network below by a head, which ends at a larger image. The whole generator follows from the configuration
+alone:
+the last stage ends at `model.resolution`.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ NAME = "stylegan_xl"
 """`model.arch` of it."""
 UP_FACTORS = (2, 4, 8, 16)
 MOST_VALUES = 2**31
-"""Values of a feature map of one image that a 32-bit index cannot count."""
+"""Number of values in one image's feature map from which a 32-bit index is too small."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StyleGANXLConfig:
-    """Keys of arch 'stylegan_xl' only, beside those of `model.stylegan3`.
+    """Keys of arch 'stylegan_xl' only, besides those of `model.stylegan3`.
 
-    There, `channel_base` and `channel_max` are what the layers have: published commands double them (T) or multiply
-    them by four (R).
+    Its `channel_base` and `channel_max` are the final values: published commands double them (T) or multiply them by
+    four (R).
     """
 
     up_factors: tuple[int, ...] = field(
@@ -51,7 +52,7 @@ class StyleGANXLConfig:
 
 
 def stem_of(model: ModelConfig, stages: int = 0) -> ModelConfig:
-    """Return the model with its first so many stages only."""
+    """Return the model with only its first stages."""
     own = model.stylegan_xl
     resolution = model.resolution // math.prod(own.up_factors[stages:])
     fewer = dataclasses.replace(own, up_factors=own.up_factors[:stages], head_layers=own.head_layers[:stages])
@@ -62,8 +63,8 @@ def stem_of(model: ModelConfig, stages: int = 0) -> ModelConfig:
 def make_plan(model: ModelConfig) -> Plan:
     """Return the layer plan of a StyleGAN-XL configuration (XL §3.2).
 
-    A head starts from what the last layer below makes: its first layer keeps the rate, the cutoff and the channels.
-    Numbers of layers skip one, once, where the first head begins, as in official files.
+    A head starts from the output of the last layer below: its first layer keeps the rate, cutoff and channels.
+    The numbering of layers skips one number where the first head begins, as in official files.
 
     Raises:
         ConfigError: a value does not permit a plan.
@@ -80,7 +81,7 @@ def make_plan(model: ModelConfig) -> Plan:
 
 
 def split_plan(model: ModelConfig) -> tuple[tuple[LayerPlan, ...], tuple[LayerPlan, ...]]:
-    """Return (layers of the stages before, layers of the last stage); of a stem alone, none and all."""
+    """Return (layers of the earlier stages, layers of the last stage); for a stem alone, none and all."""
     layers, heads = make_plan(model).layers, model.stylegan_xl.head_layers
     count = len(layers) - heads[-1] - 1 if heads else 0
     return layers[:count], layers[count:]
@@ -150,10 +151,10 @@ def _check_stages(model: ModelConfig) -> None:
 
 
 def starts_stage(ours: ModelConfig, theirs: ModelConfig, path: str) -> bool:
-    """Return whether `theirs`, of the weights at `path`, is the stage before ours rather than the same one.
+    """Return whether `theirs`, the model of the weights at `path`, is the stage before ours rather than the same one.
 
     Raises:
-        ConfigError: it is neither, or its layers differ from those that ours has below.
+        ConfigError: it is neither, or its layers differ from ours below.
     """
     own = ours.stylegan_xl
     if not own.up_factors:
