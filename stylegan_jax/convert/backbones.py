@@ -1,7 +1,7 @@
-"""The frozen networks inside official discriminators: named as timm names them, and compared with the weights at hand.
+"""The frozen networks inside official discriminators: under timm's names, and compared with the weights available here.
 
-Ours are read from files of their own and never written. A discriminator only means something on the features that it
-was trained on, so a file whose frozen network is another one raises an error; rounding is noted.
+Ours are read from files of their own and never written. A discriminator is only meaningful on the features that it was
+trained on, so a file with another frozen network raises an error; rounding is noted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stylegan_jax.convert.pickles import OfficialNet, listing
 from stylegan_jax.convert.projected import BACKBONES
 
 TOLERANCE = 1e-3
-"""Of the largest value of an array: how far a frozen network may be from the weights at hand."""
+"""How far a frozen network may differ from the weights here, as a share of an array's largest value."""
 STAGES = {
     "layer0.3": 1,
     "layer0.4": 2,
@@ -36,14 +36,13 @@ NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def split(net: OfficialNet) -> OfficialNet:
-    """Return a discriminator without its frozen networks; the attribute 'pretrained' of each says how it compares.
+    """Return a discriminator without its frozen networks; the attribute 'pretrained' of each records how it compares.
 
     Args:
         net: a projected discriminator, as `projected.renamed` returns it.
 
     Raises:
-        BadCheckpointError: a frozen network has arrays missing, left over or of another shape, or is not the one at
-            hand.
+        BadCheckpointError: a frozen network has missing or extra arrays or other shapes, or differs from the one here.
     """
     kept, attributes = net.tensors, dict(net.attributes)
     for official, ours in BACKBONES.items():
@@ -102,7 +101,7 @@ def _check(official: str, arrays: Mapping[str, np.ndarray], names: Mapping[str, 
 
 
 def _compared(official: str, arrays: Mapping[str, np.ndarray], backbone: str) -> str:
-    """Return how arrays, under the names of a weights file, compare with the weights at hand.
+    """Return how arrays, under the names of a weights file, compare with the weights available here.
 
     Raises:
         BadCheckpointError: they are those of another network.

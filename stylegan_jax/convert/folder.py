@@ -1,4 +1,4 @@
-"""Model folders: `model.json` says what the networks are and where they come from, `weights.safetensors` has arrays.
+"""Model folders: `model.json` describes the networks and their origin, `weights.safetensors` has the arrays.
 
 Nothing in a model folder can run code. The weights file is tied to its description by a SHA-256 checksum.
 """
@@ -53,10 +53,10 @@ def write_model_folder(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write a model folder; either all of it appears or nothing.
+    """Write a model folder; either all of it appears or none.
 
     Args:
-        path: the folder to make.
+        path: the folder to create.
         model_config: every model configuration key, `arch` included.
         nets: {'g_ema' | 'g' | 'd': nested dicts of arrays}.
         provenance: JSON-ready description of where the weights come from.
@@ -109,10 +109,10 @@ def read_model_folder(
 
     Args:
         path: the folder.
-        first_of: read only the first of these networks that it has; (): read all.
+        first_of: read only the first of these networks that exists; (): read all.
 
     Returns:
-        (content of model.json, {net: nested dicts of arrays}); networks of ours in float32, whatever the file has.
+        (content of model.json, {net: nested dicts of arrays}); our networks in float32, whatever the file has.
 
     Raises:
         BadCheckpointError: a file is missing or damaged, or the arrays are not those of the architecture.
@@ -152,12 +152,12 @@ def model_config(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def count_parameters(tree: Mapping[str, Any]) -> int:
-    """Return how many numbers the `params` of one network hold."""
+    """Return the number of parameters in `params` of one network."""
     return sum(int(np.size(value)) for value in flatten(tree.get("params", {})).values())
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays as a safetensors file that is on the disk when this returns."""
+    """Write arrays as a safetensors file, which is on disk when this returns."""
     safetensors.numpy.save_file({k: np.require(v, requirements=["C", "A"]) for k, v in arrays.items()}, path)
     path.chmod(0o644)
     with open(path, "rb+") as file:
@@ -165,7 +165,7 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def save_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write JSON that is on the disk when this returns."""
+    """Write JSON, which is on disk when this returns."""
     with open(path, "w", encoding="utf-8") as file:
         file.write(json.dumps(data, indent=2, allow_nan=False) + "\n")
         file.flush()
@@ -176,15 +176,15 @@ def save_json(path: Path, data: Mapping[str, Any]) -> None:
 def new_folder(
     path: str | os.PathLike[str], *, overwrite: bool = False, ours: Callable[[set[str]], bool] | None = None
 ) -> Iterator[Path]:
-    """Yield a hidden sibling folder that takes the name `path` when the block ends well, and vanishes otherwise.
+    """Yield a hidden sibling folder that is renamed to `path` if the block succeeds, and deleted otherwise.
 
     Args:
         path: the folder.
-        overwrite: replace one that the caller's kind of writer made.
-        ours: tells that from the names in it; None: a model folder.
+        overwrite: replace one that the same kind of writer made.
+        ours: decides that from the names in it; None: a model folder.
 
     Raises:
-        BadCheckpointError: `path` exists and may not be replaced, or the disk refuses.
+        BadCheckpointError: `path` exists and may not be replaced, or writing fails.
     """
     target = Path(os.path.abspath(path))
     check_replaceable(path, overwrite, ours or is_model_folder)
@@ -216,7 +216,7 @@ def is_model_folder(names: set[str]) -> bool:
 def check_replaceable(
     path: str | os.PathLike[str], overwrite: bool, ours: Callable[[set[str]], bool] = is_model_folder
 ) -> None:
-    """Check that `new_folder` may make `path`.
+    """Check that `new_folder` may create `path`.
 
     Raises:
         BadCheckpointError: it exists and may not be replaced.
@@ -228,7 +228,7 @@ def check_replaceable(
 
 
 def _replaceable(target: Path, overwrite: bool, ours: Callable[[set[str]], bool]) -> bool:
-    """Only an empty folder, or one of ours when asked, may be replaced."""
+    """Only an empty folder, or one of ours if requested, may be replaced."""
     if not target.is_dir():
         return False
     names = {entry.name for entry in target.iterdir()}
@@ -237,7 +237,7 @@ def _replaceable(target: Path, overwrite: bool, ours: Callable[[set[str]], bool]
 
 @contextlib.contextmanager
 def _located(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Add `path` to errors that do not know it."""
+    """Add `path` to errors that lack it."""
     try:
         yield
     except BadCheckpointError as error:
@@ -285,9 +285,9 @@ def _check_arrays(flat: Mapping[str, np.ndarray]) -> None:
 
 
 def _check_nets(config: Mapping[str, Any], nets: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the networks in their own types, after a check against those of the configuration.
+    """Return the networks in their own types after a check against the configuration.
 
-    Names, shapes and values are checked where the architecture is one of ours; others are returned as they are.
+    Names, shapes and values are checked if the architecture is one of ours; others are returned unchanged.
     """
     if not nets:
         raise BadCheckpointError("", "holds no networks")

@@ -49,7 +49,7 @@ NAMES = {
     "r3gan": r3gan,
     "stylegan_v": stylegan_v,
 }
-"""What the official files of an architecture call its arrays."""
+"""The names of an architecture's arrays in official files."""
 ARGUMENTS = {
     "stylegan1": arguments1,
     "stylegan2": arguments2,
@@ -58,7 +58,7 @@ ARGUMENTS = {
     "r3gan": arguments_r3gan,
     "stylegan_v": arguments_v,
 }
-"""With which arguments its official networks were built."""
+"""The constructor arguments of its official networks."""
 EXPORTABLE = ("stylegan2", "stylegan3", "stylegan_xl", "r3gan", "stylegan_v")
 """Architectures with official networks in PyTorch."""
 
@@ -75,10 +75,10 @@ def net_table(config: Mapping[str, Any], net: str, *, with_fixed: bool = True) -
     Args:
         config: a full model configuration.
         net: 'g', 'g_ema' or 'd'.
-        with_fixed: list the official arrays that follow from the configuration too.
+        with_fixed: also list the official arrays that follow from the configuration.
 
     Raises:
-        BadCheckpointError: unknown network, or a configuration of none.
+        BadCheckpointError: the network is unknown, or the configuration fits none.
     """
     check_net_name(net)
     model, names = check_arguments(config), NAMES[config["arch"]]
@@ -99,7 +99,7 @@ def net_kwargs(config: Mapping[str, Any], net: str, w_avg_beta: float = 0.998) -
 def detect_architecture(official: OfficialPickle) -> str:
     """Return an architecture, 'stylegan_xl' and 'stylegan_v' included, or 'unknown', from the array names.
 
-    Those of the generators decide, where there is one: forks put discriminators of their own beside them.
+    The generator's names decide if there is one, because forks add discriminators of their own.
     """
     if official.kind == "tf":
         return "stylegan1" if any(net.version < 4 for net in official.nets.values()) else "stylegan2"
@@ -128,21 +128,21 @@ def convert_pickle(
     first: bool = False,
     optional: Sequence[str] = (),
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Convert a network file of others to our parameter trees, without running anything in it.
+    """Convert another code base's network file to our parameter trees, without running anything in it.
 
     Args:
         path: the file, as `read_official_pickle` reads it.
-        nets: which of 'G', 'D', 'G_ema' to convert; those that the file lacks are left out.
+        nets: which of 'G', 'D', 'G_ema' to convert; those that the file lacks are skipped.
         first: convert only the first of `nets` that the file has.
-        optional: those of `nets` to leave out, and to name in the provenance, where they are of another kind.
+        optional: those of `nets` to skip, and to name in the provenance, if they are of another kind.
 
     Returns:
         (model configuration, {'g_ema' | 'g' | 'd': tree}, provenance). A generator tree is
         {'params', 'buffers', 'w_avg'} ('buffers' only with noise), a discriminator tree {'params'}; all float32.
 
     Raises:
-        BadCheckpointError: unreadable, of an architecture that is not available, not what its arguments say, or with
-            numbers that are not finite.
+        BadCheckpointError: the file is unreadable, its architecture is not available, or its arrays do not match its
+            arguments or are not finite.
     """
     official = read_official_pickle(path, nets, first=first)
     if not official.nets:
@@ -182,10 +182,11 @@ class _Unfit(BadCheckpointError):
 
 
 def _fit(official: OfficialPickle, arch: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]], dict[str, Table]]:
-    """Return (model configuration, notes and tables of the networks), all checked; renames networks of others in place.
+    """Return (model configuration, notes and tables of the networks), all checked; renames other code bases' networks
+    in place.
 
     Raises:
-        _Unfit: naming the network that is of another kind.
+        _Unfit: a network, which it names, is of another kind.
     """
     parts: dict[str, dict[str, Any]] = {}
     notes: dict[str, dict[str, Any]] = {}
@@ -210,7 +211,7 @@ def _fit(official: OfficialPickle, arch: str) -> tuple[dict[str, Any], dict[str,
 
 
 def _renamed(name: str, net: OfficialNet, kind: str, arch: str) -> OfficialNet:
-    """Return a network as if the official code in PyTorch had written it, or in TensorFlow where only that exists."""
+    """Return a network as the official PyTorch code would have written it, or TensorFlow's if only that exists."""
     if net.is_renamed:
         return net
     if kind == "tf":
@@ -230,7 +231,7 @@ def _renamed(name: str, net: OfficialNet, kind: str, arch: str) -> OfficialNet:
 
 @contextlib.contextmanager
 def _naming(net: str) -> Iterator[None]:
-    """Say of an error which network it is about."""
+    """Add to an error which network it is about."""
     try:
         yield
     except BadCheckpointError as error:

@@ -1,8 +1,8 @@
 """Read the network files of the StyleGAN family as data: no code in them runs, no PyTorch or TensorFlow is needed.
 
 Official files are plain pickles. PyTorch era: a dict of modules 'G', 'D', 'G_ema' plus extras. TensorFlow era: a tuple
-of three `Network` states in the order G, D, G_ema. Official files also carry Python source; it is dropped unread. What
-others write is read as well: a network alone, state dicts ('g_ema', or a decoder below 'state_dict'), and all of it in
+of three `Network` states in the order G, D, G_ema. Official files also carry Python source; it is dropped unread. Files
+of others are read as well: a network alone, state dicts ('g_ema', or a decoder below 'state_dict'), and all of these in
 either form of torch.save.
 """
 
@@ -34,9 +34,9 @@ _ROLES: dict[Any, str] = dict.fromkeys(
     ("G_ema", "g_ema", "ema", "params_ema", "generator_ema", "netG_ema", "Gs"), "G_ema"
 )
 _ROLES |= dict.fromkeys(("G", "g", "generator", "netG"), "G")
-"""What other code bases call a generator in a dict of networks or state dicts, or before the names of its arrays."""
+"""Other code bases' names for a generator in a dict of networks or state dicts, or as a prefix of its arrays."""
 _WRAPPERS = ("state_dict", "model", "checkpoint", "models", "networks")
-"""Keys of dicts that hold others."""
+"""Keys of dicts that contain others."""
 _MAX_MODULES, _MAX_EXTRAS, _MAX_CLASS = 20_000, 1000, 200
 
 _DAMAGE = (*DAMAGE, zipfile.BadZipFile)
@@ -47,7 +47,7 @@ class OfficialNet:
     """One network of an official file.
 
     Attributes:
-        class_name: class (PyTorch) or build function (TensorFlow) that made it.
+        class_name: class (PyTorch) or build function (TensorFlow) that created it.
         version: format version: 6 for PyTorch, 3 to 5 for TensorFlow.
         init_args: positional constructor arguments.
         init_kwargs: keyword constructor arguments (PyTorch) or static_kwargs (TensorFlow), as plain data.
@@ -55,7 +55,7 @@ class OfficialNet:
         buffers: the same for PyTorch buffers; frozen layers are here.
         attributes: module path ('' is the network itself) -> its public plain attributes.
         has_filters: the arrays include those that follow from the arguments.
-        is_renamed: names and arguments are the official ones.
+        is_renamed: names and arguments have been changed to the official ones.
     """
 
     class_name: str
@@ -76,14 +76,14 @@ class OfficialNet:
 
 @dataclasses.dataclass
 class OfficialPickle:
-    """What an official file holds.
+    """The content of an official file.
 
     Attributes:
         kind: 'torch' or 'tf' (networks with their arguments), or 'state' (arrays alone).
-        nets: those of 'G', 'D', 'G_ema' that are present and were asked for.
-        extras: everything else as plain data; `augment_pipe` is an OfficialNet where it is a network.
-        dropped: what else is in the file and is no plain data, and why; nothing that draws needs it.
-        note: how the file was taken, where that is not evident; '' else.
+        nets: those of 'G', 'D', 'G_ema' that are present and were requested.
+        extras: everything else as plain data; `augment_pipe` is an OfficialNet if it is a network.
+        dropped: other content that is not plain data, and why; sampling does not need it.
+        note: how the file was interpreted if that is not evident, otherwise ''.
     """
 
     kind: str
@@ -100,14 +100,14 @@ def read_official_pickle(
 
     Args:
         path: the file.
-        nets: which networks to read; those that the file lacks are left out.
+        nets: which networks to read; those that the file lacks are skipped.
         first: read only the first of `nets` that the file has.
 
     Returns:
         Plain data and NumPy arrays (dtypes as stored; bfloat16 as float32).
 
     Raises:
-        BadCheckpointError: missing, damaged, hostile, or of another kind.
+        BadCheckpointError: the file is missing, damaged, hostile, or of another kind.
     """
     return _guarded(path, lambda top, reader: _official(top, reader, nets, first))
 
@@ -122,13 +122,13 @@ def read_plain_pickle(path: str | os.PathLike[str]) -> Any:
         dicts, lists, tuples, scalars and arrays; instances become {'class', 'args', 'state'}.
 
     Raises:
-        BadCheckpointError: missing, damaged or hostile.
+        BadCheckpointError: the file is missing, damaged or hostile.
     """
     return _guarded(path, lambda top, reader: reader.plain(top))
 
 
 def _guarded(path: str | os.PathLike[str], work: Callable[[Any, _Reader], Any]) -> Any:
-    """Open `path`, run its opcodes, hand the result to `work`, and turn every failure into BadCheckpointError."""
+    """Open `path`, run its opcodes, pass the result to `work`, and turn every failure into BadCheckpointError."""
     try:
         with open(path, "rb") as file:
             try:
@@ -160,7 +160,7 @@ def _load(file: BinaryIO) -> tuple[Any, _Reader]:
 
 
 def _official(top: Any, reader: _Reader, nets: Sequence[str], first: bool) -> OfficialPickle:
-    """Tell the layout of a file, and read the networks that are asked for."""
+    """Identify the layout of a file, and read the requested networks."""
     kind, found, note = _networks(top)
     chosen = [name for name in nets if found.get(name) is not None]
     read = {"torch": reader.torch_net, "tf": reader.tf_net, "state": reader.state_net}[kind]
@@ -175,10 +175,10 @@ def _official(top: Any, reader: _Reader, nets: Sequence[str], first: bool) -> Of
 
 
 def _networks(top: Any) -> tuple[str, dict[str, Any], str]:
-    """Return (kind, networks by name, note) of what the machine left.
+    """Return (kind, networks by name, note) of the machine's result.
 
     Raises:
-        RefusedError: no network is in it.
+        RefusedError: it contains no network.
     """
     if type(top) in (tuple, list) and len(top) == 3 and all(map(_is_net, top)):
         return ("tf" if _is_tf(top[0]) else "torch"), dict(zip(NET_NAMES, top, strict=True)), ""
@@ -230,7 +230,7 @@ def _states(top: dict[Any, Any]) -> tuple[str, dict[str, Any], str]:
 
 
 def _unwrapped(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a state dict without the prefix that training on several devices gives all of its names."""
+    """Return a state dict without the prefix that training on several devices adds to all names."""
     is_wrapped = all(name.startswith("module.") for name in state)
     return {name.removeprefix("module."): value for name, value in state.items()} if is_wrapped else state
 
@@ -261,7 +261,7 @@ def _refuse(top: Any) -> NoReturn:
 
 
 def listing(names: Iterable[Any]) -> str:
-    """Return names out of a file for a message: not all, none of them long."""
+    """Return some names from a file for a message, none of them long."""
     shown = sorted(name[:80] if isinstance(name, str) else show(name) for name in names)
     return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")
 
@@ -313,7 +313,7 @@ class _Reader(Reader):
         return value.cls if shallow else {"class": value.cls, "args": inner(value.args), "state": inner(value.state)}
 
     def extra(self, name: str, value: Any, result: OfficialPickle) -> None:
-        """Put what is beside the networks into `extras` of a result, or its name into `dropped`."""
+        """Put content besides the networks into `extras` of a result, or its name into `dropped`."""
         is_net = name == "augment_pipe" and isinstance(value, Record) and type(value.state) is dict
         try:
             result.extras[name] = self.torch_net(value) if is_net else self.plain(value)
@@ -321,7 +321,7 @@ class _Reader(Reader):
             result.dropped[name[:80]] = str(error)[:200]
 
     def state_net(self, found: tuple[dict[str, Any], Any]) -> OfficialNet:
-        """Return the arrays of a state dict, and the mean style beside it, as an OfficialNet without arguments."""
+        """Return the arrays of a state dict, and the mean style next to it, as an OfficialNet without arguments."""
         tensors, mean = found
         arrays = {_name("", name): self._tensor(name, tensor) for name, tensor in tensors.items()}
         if mean is not None:

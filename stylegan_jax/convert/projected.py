@@ -1,7 +1,7 @@
 """The names of the projected discriminator in StyleGAN-XL's files: one group of arrays per frozen network.
 
-The frozen networks themselves are in those files too, and not in our trees: see `backbones`. The random projections
-behind them are state. Counters of batches exist only in official files, and nothing depends on them.
+The frozen networks themselves are in those files too, but not in our trees: see `backbones`. The random projections
+after them are state. Counters of batches exist only in official files, and nothing depends on them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ TRANSPOSED = Layout(
 
 
 def is_projected(net: OfficialNet) -> bool:
-    """Return whether a discriminator of a file is a projected one."""
+    """Return whether a discriminator in a file is a projected one."""
     return any(name.startswith("feature_networks.") for name in net.tensors)
 
 
@@ -62,10 +62,10 @@ def is_split(net: OfficialNet) -> bool:
 
 
 def renamed(net: OfficialNet) -> OfficialNet:
-    """Return a discriminator without the suffixes _0, _1 that early files have behind the names of frozen networks.
+    """Return a discriminator without the suffixes _0, _1 that early files append to the names of frozen networks.
 
     Raises:
-        BadCheckpointError: a frozen network is none of `BACKBONES`.
+        BadCheckpointError: a frozen network is not one of `BACKBONES`.
     """
 
     def rename(name: str) -> str:

@@ -1,6 +1,6 @@
 """Published models that `convert` and `load_model` read: where their owners offer them, and under which licence.
 
-A table for people and for messages: nothing here opens a connection. A checksum is there where the owner publishes one.
+A table for people and for messages: nothing here opens a connection. Models have a checksum if the owner publishes one.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ LICENCES = {
 
 
 class Published(NamedTuple):
-    """A model of somebody.
+    """A published model.
 
     Attributes:
-        name: of the file, or of what holds it.
+        name: of the file, or of the archive that contains it.
         arch: our name of its architecture.
         size: of its images, WIDTHxHEIGHT.
         data: what it was trained on.
         licence: a key of `LICENCES`.
         address: where the owner offers it.
-        sha256: of the file, '' where the owner publishes none.
-        classes: of its labels; 0 without.
-        note: what else tells it from others, in a few words.
-        fid: that the owner states, of 50,000 images against the whole training set; 0: not kept here.
+        sha256: of the file; '' if the owner publishes none.
+        classes: number of its labels' classes; 0 without labels.
+        note: a few words that distinguish it from similar models.
+        fid: as stated by the owner, of 50,000 images against the whole training set; 0: not recorded here.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Published(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """The data, with what else tells the model from others."""
+        """The data, with the note that distinguishes the model from similar ones."""
         return self.data + ", with classes" * (self.classes > 0) + f", {self.note}" * bool(self.note)
 
 
@@ -185,7 +185,7 @@ PUBLISHED: tuple[Published, ...] = (
 
 
 def advice(path: str | os.PathLike[str]) -> str:
-    """Return where to get a file that is not there, after a semicolon; '' unless models are published by its name."""
+    """Return where to get a missing file, after a semicolon; '' unless models are published under its name."""
     name = PurePath(path).name
     name = name if name.endswith(".pkl") else f"{name}.pkl"
     found = [f"{m.data} at {m.size} is published at {m.address}" for m in PUBLISHED if m.name == name]

@@ -1,7 +1,7 @@
 """The names of R3GAN's official files: stages and layers are numbered in the order in which a network runs them.
 
-Layer 0 of a stage of the generator is what leads into it, and the residual blocks follow; in the discriminator the
-blocks come first. Resampling kernels exist only in official files.
+Layer 0 of a generator's stage leads into it, and the residual blocks follow; in the discriminator the blocks come
+first. Resampling kernels exist only in official files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ENDS: dict[Path, str] = {
 }
 """Arrays outside the stages."""
 W_AVG = "w_avg"
-"""No official array: the mean input is zero, and the embedding of each label behind it."""
+"""Not an official array: the mean input is zeros followed by the embedding of each label."""
 
 
 def generator(config: ModelConfig, paths: Iterable[Path]) -> Names:
@@ -71,7 +71,7 @@ def discriminator(config: ModelConfig, paths: Iterable[Path]) -> Names:
 
 
 def _stage(name: str) -> int:
-    """Return the number of the stage of 'b8' or 'b8_width', from the base size up."""
+    """Return the number of the stage of 'b8' or 'b8_width', counted from the base size."""
     return int(name.removeprefix("b").removesuffix("_width")).bit_length() - 3
 
 

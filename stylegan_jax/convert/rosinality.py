@@ -1,9 +1,9 @@
 """StyleGAN2 generators without their arguments: state dicts, above all with the names of rosinality/stylegan2-pytorch.
 
-Those names are what most editing work has (pSp, e4e, ReStyle, HyperStyle: the same below 'decoder.'). Theirs: style.N
-is the mapping network, convs.N the two layers of each resolution in turn, noises.noise_N the noise maps in the same
+Those names are what most editing work has (pSp, e4e, ReStyle, HyperStyle: the same below 'decoder.'). There, style.N is
+the mapping network, convs.N the two layers of each resolution in turn, noises.noise_N the noise maps in the same
 order, to_rgbs.N the RGB layers; weights of modulated convolutions have an axis of length 1 before the others. The mean
-style, latent_avg, lies beside the state dict, or is missing. Written from what is publicly known of the format.
+style, latent_avg, is next to the state dict, or is missing. Written from public knowledge of the format.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import OfficialNet, listing
 
 LR_MULT = 0.01
-"""Learning-rate multiplier of the mapping network, which no array tells of."""
+"""Learning-rate multiplier of the mapping network, which arrays do not show."""
 CLAMP = 256
-"""Clamp of official networks in PyTorch, which no array tells of."""
+"""Clamp of official networks in PyTorch, which arrays do not show."""
 SAMPLES = 10_000
-"""Latents for the mean style of a file that lacks it."""
+"""Number of latents for the mean style of a file that lacks it."""
 _FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
 
 _LEAVES = {
@@ -42,10 +42,10 @@ def is_generator(names: Mapping[str, Any]) -> bool:
 
 
 def generator(net: OfficialNet) -> OfficialNet:
-    """Return rosinality's generator under the official names, with the arguments that its shapes tell of.
+    """Return rosinality's generator under the official names, with the arguments inferred from its shapes.
 
     Raises:
-        BadCheckpointError: an array of another network, or of an impossible shape.
+        BadCheckpointError: an array belongs to another network, or has an impossible shape.
     """
     tensors, out, left = net.tensors, {}, []
     mean = tensors.pop("latent_avg", None)
@@ -66,10 +66,10 @@ def generator(net: OfficialNet) -> OfficialNet:
 
 
 def official_state(net: OfficialNet) -> OfficialNet:
-    """Return a StyleGAN2 generator under the official names with the arguments that its shapes tell of.
+    """Return a StyleGAN2 generator under the official names, with the arguments inferred from its shapes.
 
     Raises:
-        BadCheckpointError: it is of StyleGAN3, whose shapes do not tell them, or not a generator.
+        BadCheckpointError: it is not a generator, or StyleGAN3's, whose shapes do not suffice.
     """
     tensors = net.tensors
     tensors.pop("latent_avg", None)
@@ -149,7 +149,7 @@ def _sampled_mean(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _described(net: OfficialNet, arrays: dict[str, np.ndarray], clamp: float | None) -> OfficialNet:
-    """Return a network of arrays under the official names, with the arguments that their shapes tell of."""
+    """Return a network of arrays under the official names, with the arguments inferred from their shapes."""
     shape = lambda name: _shape(arrays, name)
     found = [re.fullmatch(r"synthesis\.b(\d{1,5})\.conv1\.weight", name) for name in arrays]
     sizes = sorted(int(m[1]) for m in found if m)

@@ -1,8 +1,8 @@
 """The names of StyleGAN's official files in TensorFlow.
 
-Theirs: constant [1, c, 4, 4], noise maps [1, 1, h, w], features flattened as c·h·w; dense and convolution layouts are
-ours. A style is stored as [scale, shift] with the scales less their 1, as here. Where the enlargement was part of the
-convolution ('fused', from 128x128 on by default), the kernel is stored the other way round.
+There, the constant is [1, c, 4, 4], noise maps are [1, 1, h, w], and features are flattened as c·h·w; dense and
+convolution layouts are ours. A style is stored as [scale, shift] with the scales minus 1, as here. If the enlargement
+was part of the convolution ('fused', by default starting at 128x128), the kernel is stored the other way round.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def from_tensorflow(net: OfficialNet, name: str) -> OfficialNet:
     """Return a network without the counter of its level of detail, and with every kernel the same way round.
 
     Raises:
-        BadCheckpointError: an argument for fusing that has no meaning.
+        BadCheckpointError: the argument for fusing has no meaning.
     """
     fused = net.init_kwargs.get("fused_scale", "auto")
     if fused not in (True, False, "auto"):

@@ -26,12 +26,12 @@ def fir(taps: tuple[float, ...]) -> np.ndarray:
 
 
 def dotted(path: Path) -> str:
-    """Return the PyTorch name of an array of ours, without the collection that holds it."""
+    """Return the PyTorch name of one of our arrays, without its collection."""
     return "mapping.w_avg" if path == ("w_avg",) else ".".join(path[1:])
 
 
 def from_tensorflow(net: OfficialNet, name: str) -> OfficialNet:
-    """Return a network of TensorFlow, 'D' or a generator, as if PyTorch had written it."""
+    """Return a TensorFlow network, 'D' or a generator, as PyTorch would have written it."""
     return tf_discriminator(net) if name == "D" else tf_generator(net)
 
 

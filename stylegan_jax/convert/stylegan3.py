@@ -17,7 +17,7 @@ __all__ = ["discriminator", "generator"]
 
 
 def generator(config: ModelConfig, paths: Iterable[Path]) -> Names:
-    """Return the names of a generator; they follow from the plan alone."""
+    """Return the names of a generator, which follow from the plan alone."""
     return names_of(make_plan(config))
 
 

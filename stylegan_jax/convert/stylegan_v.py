@@ -13,7 +13,7 @@ from stylegan_jax.convert.stylegan2 import dotted
 from stylegan_jax.convert.tables import LAYOUTS, Fixed, Layout, Names, Path
 
 ROW = Layout(lambda x: x[0], lambda x: x[None], lambda s: (1, *s))
-"""A vector that official files hold as a matrix of one row."""
+"""A vector that official files store as a matrix of one row."""
 ROWS = Layout(lambda x: x.transpose(2, 1, 0), lambda x: x.transpose(2, 1, 0), lambda s: s[::-1])
 """A convolution over rows."""
 MOTION: dict[Path, str] = {

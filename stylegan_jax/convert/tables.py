@@ -2,7 +2,8 @@
 
 Which arrays a network has, and their shapes, follows from its abstract tree (`jax.eval_shape` of its init). An
 architecture adds the names of its official files (`Names`), and how an array is stored there follows from its name and
-rank. Ours: dense [in, out], convolution HWIO without any flip, constant [4, 4, c], features flattened as h·w·c.
+rank. Our layouts are dense [in, out], convolution HWIO without any flip, constant [4, 4, c], and features flattened as
+h·w·c.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def _flat_to_official(x: np.ndarray, h: int = 4, w: int = 4) -> np.ndarray:
 
 
 def flat(h: int, w: int) -> Layout:
-    """Return the layout of a dense layer that reads feature maps [h, w] of a file of PyTorch."""
+    """Return the layout of a dense layer that reads feature maps [h, w] in a PyTorch file."""
     to = lambda change: lambda x: change(x, h, w)
     return Layout(to(_flat_to_ours), to(_flat_to_official), lambda s: s[::-1])
 
@@ -70,7 +71,7 @@ LAYOUTS = {
     "tf_unflat": Layout(lambda x: _flat_to_ours(x).T, lambda x: _flat_to_official(x.T), lambda s: s),
 }
 TORCH = {("weight", 2): "dense", ("weight", 4): "conv", ("const", 3): "const"}
-"""(last key, rank) -> layout in files of PyTorch; 'same' where nothing is listed."""
+"""(last key, rank) -> layout in PyTorch files; 'same' if not listed."""
 TENSORFLOW = {("const", 3): "tf_const", ("noise_const", 2): "tf_map"}
 """The same for TensorFlow."""
 
@@ -89,14 +90,14 @@ class Slot(NamedTuple):
 
     @property
     def dtype(self) -> np.dtype:
-        """Of both arrays: float32, and integers as they are."""
+        """Dtype of both arrays: float32, or an integer type."""
         return np.dtype(self.leaf.dtype if self.leaf.dtype.kind in "iub" else np.float32)
 
 
 class Fixed(NamedTuple):
     """One official array that follows from the configuration; `described` completes 'it is not …' in an error.
 
-    One that is `is_free` may have any value in a file.
+    With `is_free`, it may have any value in a file.
     """
 
     value: np.ndarray
@@ -113,17 +114,17 @@ class Fixed(NamedTuple):
 
 
 Table = dict[str, Slot | Fixed]
-"""Official name -> what it is."""
+"""Official name -> its description."""
 
 
 class Names(NamedTuple):
-    """What an architecture says about the official file of one network.
+    """An architecture's description of the official file of one network.
 
     Attributes:
         official: path in our tree -> official name.
         layouts: `TORCH` or `TENSORFLOW`.
-        exceptions: path in our tree -> layout, where (last key, rank) does not decide it.
-        fixed: official name -> array that only official files hold; compared on import, made again on export.
+        exceptions: path in our tree -> layout, if (last key, rank) does not determine it.
+        fixed: official name -> array that only official files have; compared on import, computed on export.
     """
 
     official: Callable[[Path], str]
@@ -133,15 +134,15 @@ class Names(NamedTuple):
 
 
 def abstract(gan: Any, net: str, frozen: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-    """Return the tree of a network without its values.
+    """Return the tree of a network with shapes in place of values.
 
     Args:
         gan: `models.Gan`.
         net: 'g', 'g_ema' or 'd'.
-        frozen: trees of those pretrained networks of `gan.spec.frozen` that the arrays depend on; abstract shapes do.
+        frozen: trees of those pretrained networks of `gan.spec.frozen` on which the arrays depend; shapes suffice.
 
     Returns:
-        Nested dicts of all collections, of a generator also 'w_avg'; leaves have a shape and a dtype.
+        Nested dicts of all collections, for a generator also 'w_avg'; leaves have a shape and a dtype.
 
     Raises:
         BadCheckpointError: a frozen network that they depend on is missing.
@@ -164,7 +165,7 @@ def abstract(gan: Any, net: str, frozen: Mapping[str, Any] = MappingProxyType({}
 
 
 def network_tree(model: ModelConfig, net: str) -> Mapping[str, Any]:
-    """Return the `abstract` tree of a network of a configuration; not to be changed, since it is traced only once."""
+    """Return the `abstract` tree of a network of a configuration; do not change it, since it is traced only once."""
     return _network_tree(model, "d" if net == "d" else "g")
 
 
@@ -186,8 +187,8 @@ def make_table(tree: Mapping[str, Any], names: Names, *, with_fixed: bool = True
 
     Args:
         tree: its abstract tree.
-        names: what its official file calls the leaves.
-        with_fixed: list the arrays that follow from the configuration too.
+        names: the leaves' names in its official file.
+        with_fixed: also list the arrays that follow from the configuration.
 
     Raises:
         ValueError: two arrays have the same name, which is a mistake in `names`.
@@ -213,7 +214,7 @@ def check_net(tensors: Mapping[str, np.ndarray], table: Table) -> None:
     """Check that official arrays are those of a table.
 
     Raises:
-        BadCheckpointError: a name is missing or left over, a shape or a type is wrong, a number is not finite, or a
+        BadCheckpointError: a name is missing or unexpected, a shape or a type is wrong, a number is not finite, or a
             filter differs from the arguments.
     """
     _check_names(set(tensors), set(table))
@@ -228,7 +229,7 @@ def import_net(tensors: dict[str, np.ndarray], table: Table) -> dict[str, Any]:
     """Rearrange official arrays into our tree.
 
     Args:
-        tensors: official name -> array; emptied on the way, so that memory is held only once.
+        tensors: official name -> array; emptied meanwhile, so that memory is used only once.
         table: see `make_table`.
 
     Returns:
@@ -260,7 +261,7 @@ def export_net(tree: Mapping[str, Any], table: Table) -> dict[str, np.ndarray]:
         them.
 
     Raises:
-        BadCheckpointError: a name is missing or left over, or a shape is wrong.
+        BadCheckpointError: a name is missing or unexpected, or a shape is wrong.
     """
     flat = flatten(tree)
     _check_leaves(flat, {"/".join(e.where): e.leaf for e in table.values() if isinstance(e, Slot)})
@@ -278,7 +279,8 @@ def check_tree(tree: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Check that `tree` has exactly the arrays of an abstract tree, with finite numbers of the same kind.
 
     Raises:
-        BadCheckpointError: listing what is missing, left over, of the wrong shape or type, or not finite.
+        BadCheckpointError: it has not; the message lists arrays that are missing, unexpected, of the wrong shape or
+            type, or not finite.
     """
     have, want = flatten(tree), flatten(expected)
     _check_leaves(have, want)
@@ -286,10 +288,10 @@ def check_tree(tree: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
 
 
 def check_values(arrays: Mapping[str, np.ndarray], dtypes: Mapping[str, Any]) -> None:
-    """Check that arrays are floating where their network's are, and finite; their precision may be another.
+    """Check that arrays are floating if their network's are, and finite; their precision may differ.
 
     Raises:
-        BadCheckpointError: naming those that are not.
+        BadCheckpointError: some are not; the message names them.
     """
     is_float = {name: np.issubdtype(np.dtype(dtypes[name]), np.floating) for name in arrays}
     wrong = [f"{k} has the type {x.dtype}" for k, x in arrays.items() if (x.dtype.kind == "f") != is_float[k]]

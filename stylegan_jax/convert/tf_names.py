@@ -1,7 +1,7 @@
 """TensorFlow-era StyleGAN2 and StyleGAN2-ADA networks, renamed to the PyTorch names and layouts.
 
-Differences in meaning, not only in name: style biases are stored without their 1; the up-sampling convolutions are
-stored the other way round; width arguments count half (`fmap_base`).
+Some differences are not only in names: style biases are stored without their 1, up-sampling convolutions are stored the
+other way round, and width arguments count half (`fmap_base`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BUILD_FUNCTIONS = {
     "mapping_func": ("G_mapping",),
     "synthesis_func": ("G_synthesis", "G_synthesis_stylegan2", "G_synthesis_stylegan_revised"),
 }
-"""Names of the functions that built the parts of a generator; what they built is told from the arrays."""
+"""Names of the functions that built the parts of a generator; the parts are inferred from the arrays."""
 _NEUTRAL = {"fmap_decay": 1.0, "fmap_min": 1, "dtype": "float32", "normalize_latents": True}
 
 _Change = Callable[[np.ndarray], np.ndarray]
@@ -51,7 +51,7 @@ def _plus_one(x: np.ndarray) -> np.ndarray:
 
 
 def _noise_owner(index: int) -> str:
-    """Noise maps are numbered through: 0 at 4x4, then two per resolution."""
+    """Noise maps are numbered consecutively: 0 at 4x4, then two per resolution."""
     return f"b{2 ** ((index + 5) // 2)}.conv{(index + 1) % 2}" if index else "b4.conv1"
 
 
@@ -122,10 +122,10 @@ def _rename(
 
 
 def settle(left: dict[str, Any], label: str) -> None:
-    """Take out of static arguments what forks add beside arguments of the same meaning.
+    """Remove static arguments that forks add next to others with the same meaning.
 
     Raises:
-        BadCheckpointError: it does not mean the same.
+        BadCheckpointError: they do not have the same meaning.
     """
     sizes = {key: left.pop(key) for key in ("resolution_w", "resolution_h") if key in left}
     if sizes:
@@ -173,7 +173,7 @@ class _Kwargs:
 
 
 def tf_generator(net: OfficialNet) -> OfficialNet:
-    """Return a TensorFlow generator (formats 4 and 5) as if PyTorch had written it.
+    """Return a TensorFlow generator (formats 4 and 5) as PyTorch would have written it.
 
     Args:
         net: variables under slashed names.
@@ -182,7 +182,7 @@ def tf_generator(net: OfficialNet) -> OfficialNet:
         PyTorch names, layouts and constructor arguments; no FIR buffers.
 
     Raises:
-        BadCheckpointError: unknown argument or variable.
+        BadCheckpointError: an argument or variable is unknown.
     """
     kw = _Kwargs(net)
     kwargs: dict[str, Any] = {
@@ -217,7 +217,7 @@ def tf_generator(net: OfficialNet) -> OfficialNet:
 
 
 def tf_discriminator(net: OfficialNet) -> OfficialNet:
-    """Return a TensorFlow discriminator (formats 4 and 5) as if PyTorch had written it; see `tf_generator`."""
+    """Return a TensorFlow discriminator (formats 4 and 5) as PyTorch would have written it; see `tf_generator`."""
     kw = _Kwargs(net)
     act, cmap = kw("nonlinearity", "lrelu"), kw("mapping_fmaps", None)
     kwargs: dict[str, Any] = {

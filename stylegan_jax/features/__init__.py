@@ -1,4 +1,4 @@
-"""Frozen feature networks that metrics look at images with: one file each, and the dict that names them."""
+"""Frozen feature networks through which metrics see images: one file each, and the dict that names them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def load_features(name: str, path: str | os.PathLike[str] | None = None) -> Feat
         path: its weights file, an archive or folder with it; None: the cache folder, then installed packages.
 
     Raises:
-        FeatureError: unknown name; no weights (the text says which file, from where, and where to put it); a known file
-            with another checksum; a file that does not fit the network.
+        FeatureError: the name is unknown, the weights are missing (the message says which file, from where, and where
+            to put it), a known file has another checksum, or a file does not fit the network.
     """
     if name == "elpips":
         convolutions = load_features("vgg16_lpips")

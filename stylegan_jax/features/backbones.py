@@ -1,4 +1,4 @@
-"""Classifiers whose feature maps a projected discriminator looks at, and whose classes can guide a generator."""
+"""Classifiers whose feature maps a projected discriminator sees, and whose classes can guide a generator."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from stylegan_jax.features import deit, efficientnet, layers
 from stylegan_jax.features.network import Params
 
 SIZE = 224
-"""Height and width that all of them were trained at."""
+"""Height and width at which all of them were trained."""
 HALVES = (0.5, 0.5, 0.5)
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Backbone(NamedTuple):
-    """A frozen classifier, seen as a source of feature maps. Functions are pure.
+    """A frozen classifier as a source of feature maps. Functions are pure.
 
     Attributes:
         stages: (params, x float[n, h, w, 3] normalised) -> four maps, from fine to coarse.
         classify: (params, x) -> logits float[n, classes].
         channels: of the four maps.
-        mean: of images in [0, 1], per colour.
-        std: the same.
+        mean: mean of images in [0, 1], per colour.
+        std: their standard deviation.
         reads_out: all maps have one size, as those of a transformer, and need convolutions to make a pyramid of them.
-        classes: number of them.
+        classes: number of classes.
     """
 
     stages: Callable[[Params, jax.Array], list[jax.Array]]
@@ -54,12 +54,12 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def prepare(backbone: Backbone, image: jax.Array, size: int | None) -> jax.Array:
-    """Return what a backbone reads of images.
+    """Return images as a backbone reads them.
 
     Args:
-        backbone: whose mean and deviation to use.
+        backbone: provides mean and standard deviation.
         image: float[n, h, w, c] in [-1, 1]; one channel counts as grey.
-        size: height and width to resize to, bilinearly and without smoothing; None: as they are.
+        size: height and width to resize to, bilinearly and without smoothing; None: unchanged.
 
     Returns:
         float[n, h', w', 3], normalised.

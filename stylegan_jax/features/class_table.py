@@ -21,19 +21,20 @@ def read_class_table(
     """Read a table of class embeddings (XL §3.1).
 
     The published one holds spatial means of EfficientNet-Lite0's last stage, averaged over the images of each ImageNet
-    class, in the usual order of classes. Any file of one table will do: a pickle (dill's too), torch.save, safetensors.
+    class, in the usual order of classes. Any file with one table works: a pickle (also dill's), torch.save,
+    safetensors.
 
     Args:
         path: a file or a folder with the published one; None: `weights.cache_folder`.
-        rows: classes that the network has.
-        dim: size of an embedding that it has.
-        classes: of the labels, which use the first rows.
+        rows: number of the network's classes.
+        dim: size of the network's embeddings.
+        classes: number of the labels' classes, which use the first rows.
 
     Returns:
         float32[rows, dim], and where it came from: place and SHA-256.
 
     Raises:
-        FeatureError: no file, an unreadable one, or one of another table.
+        FeatureError: the file is missing, unreadable, or holds another table.
     """
     tensors, source = read_weights(NAME, path)
     if len(tensors) != 1:

@@ -1,9 +1,9 @@
-"""Convolutions on CPU where XLA's own is slow there: without padding, with a stride, by channel, of very small images.
+"""Convolutions that XLA computes slowly on CPU: without padding, with a stride, by channel, of very small images.
 
-Without padding or with a stride, the taps of a band of rows lie side by side in a matrix that fits the cache, and each
+Without padding or with a stride, the taps of a band of rows form a matrix that fits the cache, and each
 band is one product; the stem of Inception runs about twice as fast. The loop goes over rows, never over the batch,
 which may be split over devices. A filter per channel is a sum of shifted copies, about forty times as fast. Images of
-at most 4x4 are one product with all taps side by side: 3x3 with 512 channels, one image, forward and input gradient
+at most 4x4 are one product over all taps: 3x3 with 512 channels, one image, forward and input gradient
 together 2.3 instead of 6.9 ms at 4x4 and 1.1 instead of 40 ms at 2x2, where XLA takes its naive loop (2 x86-64 cores).
 3x3 filters of many channels take half the products (Winograd's short filters, Lavin and Gray 2015, arXiv:1509.09308,
 section 4, along the rows): in VGG16 1.2 to 1.7 times as fast (over sizes, 0.9 to 1.9), and up to 5e-6 of the largest
@@ -22,13 +22,14 @@ from stylegan_jax.base import backend
 from stylegan_jax.ops.conv import NO_PADS, Pads, conv2d
 
 MIN_ROWS = 64
-"""Images with fewer output rows are left to the library, unless there is a stride."""
+"""The library computes images with fewer output rows, unless there is a stride."""
 BAND_BYTES = 4 << 20
 FEW_POSITIONS = 16
-"""Images with at most so many output positions are one product."""
+"""Images with at most this many output positions are one product."""
 MIN_CHANNELS, WORK_PER_IMAGE, INPUT_SIZE = 128, 1 << 25, 1 << 19
-"""3x3 filters take half the products from so many channels on, where an image's positions times its squared channels
-are at least WORK_PER_IMAGE and the batch has more than INPUT_SIZE numbers; below that the sums cost as much."""
+"""3x3 filters take half the products if there are at least this many channels, an image's positions times its squared
+channels are at least WORK_PER_IMAGE, and the batch has more than INPUT_SIZE numbers; below that the sums cost as much
+as they save."""
 
 OF_ROWS = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
            (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1))  # fmt: skip
@@ -41,7 +42,7 @@ Way = Callable[[jax.Array, jax.Array, int, Pads], jax.Array]
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Pads, groups: int) -> jax.Array:
-    """Correlate an image with a kernel as `ops.conv.conv2d` does, in the way that is fastest on this platform.
+    """Correlate an image with a kernel as `ops.conv.conv2d` does, in the fastest way on this platform.
 
     Args:
         x: float[n, h, w, c_in].
@@ -101,10 +102,11 @@ by_channel.defvjp(_by_channel_forward, _by_channel_backward)
 
 
 def _spread_by_channel(g: jax.Array, kernel: jax.Array, stride: int, padding: Pads, size: tuple[int, int]) -> jax.Array:
-    """Return the gradient by the image of `by_channel`: every stride-th row and column is a sum over some of the taps.
+    """Return the gradient of `by_channel` with respect to the image: every stride-th row and column sums some of the
+    taps.
 
     The rule that JAX derives adds padded copies: of 5x5 filters with stride 2 on eight 32x32 images of 144 channels
-    it took 24 ms of CPU time, and this takes 2 (3x3 filters: as long as before).
+    it took 24 ms of CPU time, and this takes 2 (for 3x3 filters both take as long).
     """
     before = tuple(pads[0] for pads in padding)
     rows, columns = (-(-(first + length) // stride) for first, length in zip(before, size, strict=True))
@@ -141,7 +143,7 @@ def banded(x: jax.Array, kernel: jax.Array, stride: int, padding: Pads) -> jax.A
 def by_four_rows(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Correlate 3x3 filters with float[n, h, w, c], a zero around it; gradients are those of `ops.conv.conv2d`.
 
-    Four rows of the result come from six rows of the image, by six products in place of twelve.
+    Four rows of the result come from six rows of the image, by six products instead of twelve.
     """
     return _forward_by(_by_four_rows, x, kernel, 1, ((1, 1), (1, 1)))
 

@@ -1,7 +1,7 @@
 """DeiT, distilled vision transformers with patches of 16 (Touvron et al. 2021, arXiv:2012.12877): base and small.
 
-They have a distillation token beside the class token; a class's score is the mean of both heads. Images are resized to
-224x224 bilinearly, with half-pixel centres and without smoothing, as StyleGAN-XL does.
+They have a distillation token besides the class token; a class's score is the mean of both heads. Images are resized to
+224x224 bilinearly, with half-pixel centres and without smoothing, as in StyleGAN-XL.
 """
 
 from __future__ import annotations

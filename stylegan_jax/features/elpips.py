@@ -1,6 +1,6 @@
 """E-LPIPS (Kettunen, Harkonen and Lehtinen 2019, arXiv:1906.03973): LPIPS averaged over random transformations.
 
-Both images of a pair are transformed alike, and seen by VGG16 with average pooling and dropout. Its layers are the
+Both images of a pair are transformed alike and passed to VGG16 with average pooling and dropout. Its layers are the
 normalised image and the outputs of all 13 convolutions; their weights were trained for this ensemble.
 """
 
@@ -27,7 +27,7 @@ MEAN, STD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 EPS = 1e-10
 CONVOLUTIONS = [step for step in vgg.VGG16 if isinstance(step, vgg.Conv)]
 POOLED = (2, 4, 7, 10)
-"""Convolutions that see 2x2 averages of what comes before."""
+"""Convolutions whose input is averaged over 2x2 pixels."""
 PERMUTATIONS = np.array([(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
 
 
@@ -39,8 +39,8 @@ class Draw(NamedTuple):
         scale_offset: int[2], down and right, in [0, level).
         offsets: int[n, 2] in [0, 7].
         flips: int[n]: 0 left and right, 1 up and down, 2 both, 3 none.
-        transposed: of all images; a Python bool.
-        permutations: int[n, 3]: the channel that each comes from.
+        transposed: whether all images are transposed; a Python bool.
+        permutations: int[n, 3]: the channel that each channel comes from.
         colours: float[n, 3], factors in [0.2, 1].
     """
 
@@ -78,12 +78,12 @@ def spread_colours(u: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def spread(choices: np.ndarray, n: int, order: np.ndarray) -> np.ndarray:
-    """Return n entries: all choices equally often, as an order int[m] of the next multiple m of their number says."""
+    """Return n choices, all equally often, in the order int[m] of the next multiple m of their number."""
     return choices[order % len(choices)][:n]
 
 
 def draw_shared(rng: np.random.Generator, levels: int) -> tuple[int, np.ndarray, bool]:
-    """Draw what all images of a batch share: `level`, `scale_offset` and `transposed` of a `Draw`."""
+    """Draw the fields of a `Draw` that all images of a batch share: `level`, `scale_offset` and `transposed`."""
     level = int(level_of(rng.random(), levels))
     return level, rng.integers(0, level, 2), bool(rng.integers(2))
 
@@ -106,7 +106,7 @@ def transform(x: jax.Array, drawn: Draw, crop: bool = False) -> jax.Array:
     Args:
         x: float[n, h, w, 3] in [0, 1].
         drawn: the transformation.
-        crop: cut off what the authors' slower way reflects (their `fast_and_approximate`).
+        crop: cut off the border that the authors' slower way fills by reflection (their `fast_and_approximate`).
 
     Returns:
         float[n, h', w', 3] in [0, 1]; without `crop`, 7 pixels larger than the downscaled image.
@@ -199,7 +199,7 @@ def _convolved(params: Params, x: jax.Array, number: int, index: int, keep: jax.
 
 
 def _unit(x: jax.Array) -> jax.Array:
-    """Divide by the norm over channels; where all are 0, so is the gradient."""
+    """Divide by the norm over channels; if all are 0, so is the gradient."""
     squares = jnp.square(x).sum(axis=-1, keepdims=True)
     norm = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
     return x / (norm + EPS)

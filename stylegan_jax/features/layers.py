@@ -1,4 +1,4 @@
-"""What the feature networks share: convolution with bias, pooling, resizing, and batch normalisation folded away."""
+"""The common parts of feature networks: convolution with bias, pooling, resizing, and folded batch normalisation."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def same(size: Sequence[int], kernel: int, stride: int) -> Pads:
 
 
 def max_pool(x: jax.Array, size: int, stride: int, padding: Pads = NO_PADS) -> jax.Array:
-    """Return the maxima of windows of float[n, h, w, c]; a last window that does not fit is left out.
+    """Return the maxima of windows of float[n, h, w, c]; a last window that does not fit is dropped.
 
     On CPU these are maxima of shifted images: XLA merges a window's reduction with the products before and after it
-    into one program of its library, where VGG16's last pool and dense layers took 1.4 s together and 0.09 s apart.
+    into one program of its library, where VGG16's last pool and dense layers took 1.4 s together and 0.09 s separately.
     """
     if backend.platform() == "cpu":
         x = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-jnp.inf)
@@ -76,7 +76,7 @@ def max_pool(x: jax.Array, size: int, stride: int, padding: Pads = NO_PADS) -> j
 
 
 def average_pool(x: jax.Array) -> jax.Array:
-    """Return the 3x3 means of float[n, h, w, c]; at the border only over what lies inside (TensorFlow's SAME)."""
+    """Return the 3x3 means of float[n, h, w, c]; at the border only over pixels inside (TensorFlow's SAME)."""
     rows, columns = (jnp.asarray(_window_sums(size)) for size in x.shape[1:3])
     x = sum_of_three(sum_of_three(x, 1), 2)
     return x / (rows[None, :, None, None] * columns[None, None, :, None])
@@ -141,13 +141,13 @@ def conv_layer(weight: np.ndarray, bias: np.ndarray | None = None) -> dict[str, 
 
 
 def folded(tensors: Tensors, conv: str, norm: str, eps: float) -> dict[str, np.ndarray]:
-    """Return the layer of a PyTorch convolution without bias and the batch normalisation behind it, at inference.
+    """Return the layer of a PyTorch convolution without bias and the batch normalisation after it, at inference.
 
     Args:
         tensors: '<conv>.weight', '<norm>.weight', '.bias', '.running_mean', '.running_var'.
         conv: name of the convolution.
         norm: name of the batch normalisation.
-        eps: what it adds to the variance.
+        eps: the batch normalisation's addend to the variance.
     """
     gamma, beta, mean, var = (
         np.float64(tensors[f"{norm}.{part}"]) for part in ("weight", "bias", "running_mean", "running_var")

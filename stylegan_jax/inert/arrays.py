@@ -1,4 +1,4 @@
-"""Stand-ins for names and for NumPy arrays in a pickle: recorded, and read as bytes when asked for."""
+"""Stand-ins for names and for NumPy arrays in a pickle: recorded, and read as bytes when needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NUMPY_DTYPE = re.compile(r"(b1|[iu][1248]|f[248])")
 
 
 class HasBudget(Protocol):
-    """What the calls below need to know of a world."""
+    """The part of a world that the calls below need."""
 
     budget: Budget
 
@@ -27,7 +27,7 @@ class Global:
     is_stand_in = True
 
     def __init__(self, module: str, name: str, is_known: bool = True):
-        """Remember the name, and whether official files have it."""
+        """Store the name, and whether official files have it."""
         self.qualified, self.is_known = f"{module}.{name}", is_known
 
 
@@ -40,7 +40,7 @@ class DtypeRecord:
 
     @property
     def dtype(self) -> np.dtype:
-        """The dtype itself, if it is one of numbers: 'O' arrays hold pickles of their own."""
+        """The dtype itself, if it is numeric: 'O' arrays hold pickles of their own."""
         code = "b1" if self.code in ("?", "bool") else self.code
         if not isinstance(code, str) or not _NUMPY_DTYPE.fullmatch(code):
             raise RefusedError(f"the NumPy dtype {show(self.code)}")
@@ -49,7 +49,7 @@ class DtypeRecord:
 
 @dataclasses.dataclass(eq=False)
 class ArrayRecord:
-    """A NumPy array that is still in the file; `shape` is None before BUILD, `fault` says why it cannot be read."""
+    """A NumPy array that is still in the file. `shape` is None before BUILD; `fault` says why it cannot be read."""
 
     shape: tuple[int, ...] | None = None
     dtype: DtypeRecord | None = None
@@ -58,10 +58,10 @@ class ArrayRecord:
     fault: str = ""
 
     def fill(self, state: Any) -> None:
-        """Take the state that NumPy pickles: (version, shape, dtype, is_fortran, raw bytes).
+        """Store the state that NumPy pickles: (version, shape, dtype, is_fortran, raw bytes).
 
         Raises:
-            RefusedError: another state.
+            RefusedError: the state is of another kind.
         """
         if self.fault:
             return
@@ -109,7 +109,7 @@ def expect(value: Any, kind: Any) -> Any:
 
 
 def _codecs_encode(world: HasBudget, text: Any, encoding: Any = "latin1") -> bytes:
-    """The way protocol 2 writes bytes."""
+    """How protocol 2 writes bytes."""
     if encoding not in ("latin1", "latin-1"):
         raise RefusedError(f"the text encoding {show(encoding)}")
     world.budget.charge(len(expect(text, str)))
@@ -117,7 +117,7 @@ def _codecs_encode(world: HasBudget, text: Any, encoding: Any = "latin1") -> byt
 
 
 def _numpy_dtype(world: HasBudget, code: Any, *rest: Any) -> DtypeRecord:
-    """Record the dtype; whether it can be read is asked when an array is."""
+    """Record the dtype; whether it can be read is checked when an array is read."""
     return DtypeRecord(code)
 
 

@@ -1,8 +1,8 @@
 """A pickle machine that builds plain data and never calls, imports or looks up anything.
 
-Python's own unpicklers call whatever a file names. Here every opcode is written out below, containers are plain, and
+Python's own unpicklers call whatever a file names. Here every opcode is implemented below, containers are plain, and
 the opcodes that could run code (GLOBAL, REDUCE, NEWOBJ, BUILD) ask a `World`, which answers with records.
-Input from anywhere is safe in time and memory: the number of opcodes (those of nested pickles included), of items that
+Untrusted input is safe in time and memory: the number of opcodes (those of nested pickles included), of items that
 calls copy, string sizes and total bytes are bounded, keys of dicts and sets are short scalars (hashing nested tuples
 can take exponential time), and nothing recurses.
 """
@@ -28,7 +28,7 @@ _SCALARS = (str, int, float, bool, type(None), bytes)
 
 
 class World(Protocol):
-    """What the machine asks about the names in a file; every answer is inert data."""
+    """Answers the machine's questions about the names in a file; every answer is inert data."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Return a stand-in for `module.name`, or raise RefusedError."""
@@ -47,7 +47,7 @@ class World(Protocol):
 
 
 def check_key(key: Any, budget: Budget) -> Any:
-    """Return `key` if it may index a dict or be in a set.
+    """Return `key` if it may be a key of a dict or a member of a set.
 
     Raises:
         RefusedError: hashing or comparing it could be slow.
@@ -71,7 +71,7 @@ class Machine:
     """Runs one pickle after another from a window.
 
     Args:
-        window: where the opcodes come from.
+        window: source of the opcodes.
         world: answers for names, calls and persistent ids.
         budget: charged with opcodes and with the bytes of strings.
     """
@@ -91,7 +91,7 @@ class Machine:
         """Run up to the next STOP and return the object left on the stack.
 
         Raises:
-            RefusedError: the input asks for something that official files do not need, or passes a limit.
+            RefusedError: the input needs something that official files do not need, or exceeds a limit.
             EOFError, ValueError, IndexError, KeyError, struct.error: the input is damaged.
         """
         self._reset()
@@ -112,7 +112,7 @@ class Machine:
         return result
 
     def pop_mark(self) -> list[Any]:
-        """Return what was pushed since the last MARK."""
+        """Return the items pushed since the last MARK."""
         items, self.stack = self.stack, self.marks.pop()
         return items
 
@@ -138,7 +138,7 @@ def _push(value: Callable[[Machine], Any]) -> Callable[[Machine], None]:
 
 
 def _refuse(why: str) -> Callable[[Machine], None]:
-    """Return the handler that refuses."""
+    """Return the handler that raises RefusedError."""
 
     def handler(m: Machine) -> None:
         raise RefusedError(why)

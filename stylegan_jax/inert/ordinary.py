@@ -1,4 +1,4 @@
-"""What a file is that was taken for a network or a data set by mistake: told from its first bytes, with what to do."""
+"""Files mistaken for a network or a data set: what they are, from their first bytes, and what to do."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ _MAX_DIRECTORY = 1 << 20
 
 
 def is_pointer(head: bytes) -> bool:
-    """Return whether a file begins like what Git leaves in the place of a large file."""
+    """Return whether a file begins like the pointer that Git leaves in place of a large file."""
     return head.startswith(b"version https://git-lfs.github.com")
 
 
 def wrong_file(file: BinaryIO, wanted: str = "a network") -> str:
-    """Return what a file is, and what to do, if it is one of the usual ones that hold nothing of what is wanted.
+    """Return what a file is, and what to do, if it is a common file that cannot contain what is wanted.
 
     Args:
         file: seekable; read from its start.
@@ -89,7 +89,7 @@ def wrong_file(file: BinaryIO, wanted: str = "a network") -> str:
 
 
 def _zipped(file: BinaryIO) -> str:
-    """Return what a zip archive holds that torch.save did not write."""
+    """Return what a zip archive contains if torch.save did not write it."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - (1 << 16) - 22))
     tail = file.read()
@@ -111,7 +111,7 @@ def _zipped(file: BinaryIO) -> str:
 
 
 def foreign_folder(folder: Path) -> str:
-    """Return what a folder is that another library wrote a model into; '' for anything else."""
+    """Return what a folder is if another library wrote a model into it; '' for anything else."""
     with contextlib.suppress(OSError):
         for pattern, kind in _FOREIGN.items():
             if next((path for path in folder.glob(pattern) if path.is_file()), None):
@@ -122,7 +122,7 @@ def foreign_folder(folder: Path) -> str:
 
 
 def _beside(file: BinaryIO, what: str) -> str:
-    """Return `what`, with the folder to pass in place of a file of it."""
+    """Return `what`, with the folder to pass instead of one of its files."""
     folder = os.path.dirname(os.path.abspath(getattr(file, "name", "") or "."))
     names = ("model.json", "weights.safetensors", "checkpoints")
     has_model = any(os.path.exists(os.path.join(folder, name)) for name in names)
@@ -130,9 +130,10 @@ def _beside(file: BinaryIO, what: str) -> str:
 
 
 def newest_file(folder: Path) -> str:
-    """Return the newest network file of others in a folder, or in one of its folders, relative to it; '' without.
+    """Return the newest network file of another library in a folder or its subfolders, relative to it; '' if there is
+    none.
 
-    Newest is the highest number in names such as network-snapshot-000123.pkl, else the latest time.
+    The newest has the highest number in a name such as network-snapshot-000123.pkl, or else the latest time.
     """
     found: list[Path] = []
     with contextlib.suppress(OSError):
@@ -149,12 +150,12 @@ def newest_file(folder: Path) -> str:
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is an address on the web, of which `Path` may have dropped a slash."""
+    """Return whether a path is a web address, from which `Path` may have dropped a slash."""
     return _URL.match(os.fspath(path)) is not None
 
 
 def url_advice(path: str | os.PathLike[str]) -> str:
-    """Return what to do with an address on the web; see `is_url`."""
+    """Return what to do with a web address; see `is_url`."""
     found = _URL.match(os.fspath(path))
     assert found is not None
     address = f"{found['scheme']}://{found['rest']}"

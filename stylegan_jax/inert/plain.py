@@ -22,19 +22,19 @@ DAMAGE = (
     ValueError,
     struct.error,
 )
-"""What running a damaged pickle can raise besides RefusedError."""
+"""Errors that running a damaged pickle can raise besides RefusedError."""
 
 MAX_DEPTH = 40
 _MAX_NODES = 1_000_000
 ARRAY_NODES = 20
-"""Nodes that an array counts for: making one takes about so much longer."""
+"""An array counts as this many nodes, because making one takes about that much longer."""
 
 
 class PlainWorld:
-    """Answers the machine for pickles that need no classes but NumPy's arrays.
+    """Answers the machine for pickles that need no classes except NumPy's arrays.
 
     Args:
-        budget: charged with everything that is read.
+        budget: charged for everything that is read.
     """
 
     def __init__(self, budget: Budget):
@@ -52,11 +52,11 @@ class PlainWorld:
         return Global(module, name)
 
     def persistent_load(self, pid: Any) -> Any:
-        """Refuse: plain data has no persistent ids."""
+        """Raise RefusedError: plain data has no persistent ids."""
         raise RefusedError("a persistent id")
 
     def reduce(self, function: Any, args: tuple[Any, ...]) -> Any:
-        """Return what stands for `function(*args)`."""
+        """Return a stand-in for `function(*args)`."""
         name = expect(function, Global).qualified
         self.budget.step(len(args))
         if name not in ARRAY_CALLS:
@@ -64,7 +64,7 @@ class PlainWorld:
         return ARRAY_CALLS[name](self, *args)
 
     def new(self, cls: Any, args: Any, kwargs: Any) -> Any:
-        """Refuse: plain data has no instances."""
+        """Raise RefusedError: plain data has no instances."""
         raise RefusedError("an instance of a class")
 
     def build(self, obj: Any, state: Any) -> Any:
@@ -79,10 +79,10 @@ class PlainWorld:
 
 
 class Reader:
-    """Turns what the machine left into plain data, within limits on depth, number and bytes.
+    """Turns the machine's result into plain data, within limits on depth, number and bytes.
 
     Args:
-        budget: charged with the arrays.
+        budget: charged for the arrays.
     """
 
     def __init__(self, budget: Budget):
@@ -120,10 +120,10 @@ class Reader:
         return self.record(value, inner, shallow)
 
     def spend(self, nodes: int) -> None:
-        """Count what is looked at.
+        """Count the nodes that are visited.
 
         Raises:
-            RefusedError: it is more than any honest file has, such as one list that is named a million times.
+            RefusedError: there are more than any honest file has, such as one list that occurs a million times.
         """
         self.nodes -= nodes
         if self.nodes < 0:
@@ -149,7 +149,7 @@ def load_plain(file: BinaryIO) -> Any:
         dicts, lists, tuples, scalars, strings (those of Python 2 as latin-1), bytes and read-only arrays.
 
     Raises:
-        RefusedError: damaged, hostile, or it holds anything else.
+        RefusedError: the file is damaged, hostile, or holds anything else.
     """
     size = file.seek(0, os.SEEK_END)
     budget = file_budget(size)

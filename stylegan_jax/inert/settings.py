@@ -1,8 +1,8 @@
 """OmegaConf's trees of settings in a pickle, read as the values that they hold; the package itself is not needed.
 
 A node holds a value, or a list or dict of nodes, and the node above it, so that one branch carries its whole tree. A
-value may refer to another key (`${model.generator.w_dim}`). What it names is looked up in that tree; where nothing has
-that name it stays a text.
+value may refer to another key (`${model.generator.w_dim}`). The reference is looked up in that tree; if nothing has
+that name, it remains text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from stylegan_jax.inert.standins import Record
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
 _MAX_STEPS = 40
-"""Of a look-up: nodes above one, keys on the way, and references met there."""
+"""Limit of a look-up: nodes above one, keys on the way, and references met there."""
 
 
 def is_node(value: Any) -> bool:
@@ -24,7 +24,7 @@ def is_node(value: Any) -> bool:
 
 
 def held(node: Record) -> Any:
-    """Return what a node holds: a value, or a dict or list of nodes; of a reference, what it leads to."""
+    """Return what a node holds: a value, or a dict or list of nodes; for a reference, its target."""
     value = _own(node)
     return _look_up(node, value) if refers(value) else value
 
@@ -41,7 +41,7 @@ def _own(value: Any) -> Any:
 
 
 def _look_up(node: Record, reference: str) -> Any:
-    """Return what a reference leads to; itself where that is nothing, a circle, or farther than any."""
+    """Return the target of a reference; the reference itself if it has none, is circular, or is too long."""
     top = node
     for _ in range(_MAX_STEPS):
         above = top.state.get("_parent")

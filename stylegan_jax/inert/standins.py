@@ -1,9 +1,9 @@
 """Stand-ins for every name that an official pickle may mention, and the allow-list of those names.
 
 Nothing here imports, looks up or calls what a file asks for: a name becomes a `Global`, an instance a `Record`, a
-tensor a `TensorRecord` that still has to be read. What calls a name off the list is a `Record` too, marked as unknown:
-it stays where it is beside the networks, and nothing that reads a network takes it for data. So is what dill
-writes in the place of functions, cells, classes and bound methods.
+tensor a `TensorRecord` that still has to be read. Calls of a name that is not on the list are a `Record` too, marked as
+unknown: it may stay next to the networks, and nothing that reads a network takes it for data. The same holds for dill's
+encodings of functions, cells, classes and bound methods.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ RECORDED_NAMES = frozenset(
 
 
 STREAM_STEPS = 300
-"""Steps that opening a nested stream counts for, besides its opcodes."""
+"""Number of steps for which opening a nested stream counts, besides its opcodes."""
 
 
 class Record:
-    """An instance or the result of a call that was written down instead of made.
+    """An instance or the result of a call, recorded instead of created.
 
     Attributes:
         cls: qualified name of its class, or of the called function.
         args: positional arguments.
-        state: what BUILD gave, usually the instance dict.
+        state: what BUILD set, usually the instance dict.
         version: `torch_utils.persistence` version of a persistent object, else 0.
         is_known: official files have this name.
     """
@@ -70,7 +70,7 @@ class Record:
 
     @property
     def refusal(self) -> str:
-        """What an error says of an instance that is not data."""
+        """The text of an error about an instance that is not data."""
         return f"it asks for {show(self.cls)}, which no official network file needs; it was not run"
 
 
@@ -78,11 +78,11 @@ class OfficialWorld(PlainWorld):
     """Answers the machine for the files of the StyleGAN family.
 
     Args:
-        budget: charged with everything that is read.
+        budget: charged for everything that is read.
     """
 
     def __init__(self, budget: Budget):
-        """Start without any known name."""
+        """Start with no known names."""
         super().__init__(budget)
         self.names: dict[str, Global] = {}
 
@@ -90,7 +90,7 @@ class OfficialWorld(PlainWorld):
         """Return the stand-in of a name, which remembers whether official files have it.
 
         Raises:
-            RefusedError: the name is longer than any.
+            RefusedError: the name is too long.
         """
         qualified = f"{module}.{name}"
         if len(qualified) > 512:
@@ -99,11 +99,11 @@ class OfficialWorld(PlainWorld):
         return self.names.setdefault(qualified, Global(module, name, is_known and "." not in name))
 
     def persistent_load(self, pid: Any) -> Any:
-        """Refuse: only tensor streams inside a file have persistent ids."""
+        """Raise RefusedError: only tensor streams inside a file have persistent ids."""
         raise RefusedError("a persistent id outside a tensor")
 
     def reduce(self, function: Any, args: tuple[Any, ...]) -> Any:
-        """Return what stands for `function(*args)`; the result of a call may itself be called, as dill writes it."""
+        """Return a stand-in for `function(*args)`; the result of a call may itself be called, as dill writes it."""
         self.budget.step(len(args))
         if isinstance(function, Record):
             return Record(function.cls, args, is_known=False)
@@ -112,7 +112,7 @@ class OfficialWorld(PlainWorld):
         return handler(self, *args) if handler else Record(name, args, is_known=function.is_known)
 
     def new(self, cls: Any, args: Any, kwargs: Any) -> Any:
-        """Return what stands for `cls.__new__(cls, *args, **kwargs)`; dill makes classes by calls."""
+        """Return a stand-in for `cls.__new__(cls, *args, **kwargs)`; dill creates classes by calls."""
         if isinstance(cls, Record):
             return Record(cls.cls, tuple(expect(args, tuple)), is_known=False)
         name = expect(cls, Global).qualified
@@ -175,7 +175,7 @@ def _rebuild_parameter(world: OfficialWorld, data: Any, *rest: Any) -> TensorRec
 
 
 def _rebuild_from_type(world: OfficialWorld, function: Any, kind: Any, args: Any, *rest: Any) -> TensorRecord:
-    """How a tensor of a class of its own is pickled, or one with attributes: as what made it, and its arguments."""
+    """How a tensor of a subclass or with attributes is pickled: as the function that made it, and its arguments."""
     handler = CALLS.get(expect(function, Global).qualified)
     if handler is None or handler not in (_rebuild_tensor, _rebuild_parameter):
         raise RefusedError(f"a tensor made by {show(function.qualified)}")
@@ -192,7 +192,7 @@ def _device(world: OfficialWorld, *args: Any) -> str:
 
 
 def _attribute(world: OfficialWorld, owner: Any, name: Any, *default: Any) -> Record:
-    """`getattr(owner, name)`, how methods of modules and functions of dill are pickled: written down, not looked up."""
+    """`getattr(owner, name)`, how methods of modules and functions of dill are pickled: recorded, not looked up."""
     of = owner.cls if isinstance(owner, Record) else expect(owner, Global).qualified
     return Record("method", (of, expect(name, str)), is_known=isinstance(owner, Record) and owner.is_known)
 

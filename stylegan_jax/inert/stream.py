@@ -1,4 +1,4 @@
-"""Bounded access to the bytes of a file that nobody vouches for."""
+"""Bounded access to the bytes of an untrusted file."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MAX_STEPS = 2_000_000
 
 
 class RefusedError(StyleganError):
-    """The input asks for something outside the allow-list or beyond a limit."""
+    """The input needs something outside the allow-list or beyond a limit."""
 
 
 class Budget:
-    """Counts the bytes that reading allocates and its steps, so that a small file can fill neither memory nor time.
+    """Counts the bytes that reading allocates and its steps, so that a small file cannot exhaust memory or time.
 
     Args:
         limit: bytes that may be allocated in total.
@@ -42,7 +42,7 @@ class Budget:
             raise RefusedError("the file expands to far more data than its size can hold")
 
     def step(self, count: int) -> None:
-        """Spend steps: one per opcode, and per item that a call looks at or copies.
+        """Spend steps: one per opcode, and one per item that a call visits or copies.
 
         Raises:
             RefusedError: the limit is passed.
@@ -62,7 +62,7 @@ class Window:
     """
 
     def __init__(self, file: BinaryIO, start: int, stop: int):
-        """Place the position at `start`."""
+        """Set the position to `start`."""
         self._file = file
         self._next = start  # file offset of the first byte that is not in _buffer
         self._stop = stop
@@ -127,7 +127,7 @@ class Window:
         return int.from_bytes(self.read(width), "little")
 
     def split(self, count: int) -> Window:
-        """Return a window on the next `count` bytes and move past them without reading.
+        """Return a window on the next `count` bytes and skip them without reading.
 
         Raises:
             EOFError: fewer bytes are left.
@@ -140,7 +140,7 @@ class Window:
         return Window(self._file, position, position + count)
 
     def copy(self) -> Window:
-        """Return an independent window on the bytes that are left."""
+        """Return an independent window on the remaining bytes."""
         return Window(self._file, self._stop - self.remaining, self._stop)
 
     def array(self, dtype: np.dtype, count: int, budget: Budget) -> np.ndarray:
@@ -149,7 +149,7 @@ class Window:
         Args:
             dtype: item type, native or little-endian.
             count: number of items.
-            budget: charged with the bytes of the array.
+            budget: charged for the bytes of the array.
 
         Returns:
             dtype[count], read-only.

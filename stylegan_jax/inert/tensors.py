@@ -41,7 +41,7 @@ STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
 
 
 class StorageRecord:
-    """The items of one or more tensors, read from the file when first asked for.
+    """The items of one or more tensors, read from the file when first needed.
 
     Attributes:
         kind: PyTorch's class name, such as 'FloatStorage'.
@@ -49,7 +49,7 @@ class StorageRecord:
     """
 
     def __init__(self, kind: str, count: int, source: Window | None = None):
-        """Remember where the items are."""
+        """Store the place of the items."""
         self.kind, self.count, self.source = kind, count, source
         self._array: np.ndarray | None = None
 
@@ -101,7 +101,7 @@ def tensor_record(storage: StorageRecord, offset: Any, size: tuple[int, ...], st
     """Return the tensor after checking that it stays inside its storage.
 
     Raises:
-        RefusedError: it reaches outside, or shows more items than the storage has.
+        RefusedError: it reaches outside, or has more items than the storage.
     """
     if type(offset) is not int or offset < 0 or len(size) != len(stride):
         raise RefusedError("a tensor with an impossible offset or stride")
@@ -164,7 +164,7 @@ def check_legacy_head(machine: Machine) -> None:
     """Read what follows the magic number of the legacy form: protocol and system information.
 
     Raises:
-        RefusedError: another protocol, or a big-endian machine.
+        RefusedError: the protocol is another one, or the machine was big-endian.
     """
     if machine.load() != _PROTOCOL:
         raise RefusedError("a tensor stream of an unknown protocol")
@@ -178,13 +178,13 @@ def load_storage(window: Window, budget: Budget) -> StorageRecord:
 
     Args:
         window: the nested bytes.
-        budget: charged with what is read.
+        budget: charged for what is read.
 
     Returns:
-        The storage; its items stay in the file until they are asked for.
+        The storage; its items stay in the file until they are needed.
 
     Raises:
-        RefusedError: not a stream with exactly one storage, or sizes that contradict each other.
+        RefusedError: the stream does not have exactly one storage, or sizes contradict each other.
     """
     if window.copy().read(2) == b"PK":
         return _load_zip(window, budget)

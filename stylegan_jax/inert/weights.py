@@ -1,8 +1,8 @@
 """Tensors by name from the files that networks are published in, read as data; no PyTorch, nothing executed.
 
-Known: what torch.save writes, in its legacy form (five streams, then the storages) and as a zip archive; TorchScript
-archives, which are such zips with classes of their own; pickled modules; pickles of containers and arrays, also inside
-.npy files; safetensors.
+The known files are those of torch.save, in its legacy form (five streams, then the storages) and as a zip archive;
+TorchScript archives, which are such zips with classes of their own; pickled modules; pickles of containers and arrays,
+also inside .npy files; and safetensors.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from stylegan_jax.inert.stream import Budget, RefusedError, Window, signed
 _NPY = b"\x93NUMPY"
 _MAX_MEMBERS, _MAX_NODES = 20_000, 200_000
 MAX_PATH = 1024
-"""Characters of the dotted name of an array."""
+"""Most characters of an array's dotted name."""
 _TRANSPARENT = ("_parameters", "_buffers", "_modules", "state_dict", "params")
-"""Keys that only hold others: those of a pickled module, and wrappers around a state dict."""
+"""Keys that only contain others: those of a pickled module, and wrappers around a state dict."""
 _SCRIPT_CLASSES = ("__torch__.", "torch.jit._pickle.")
 
 
@@ -39,10 +39,10 @@ def read_tensors(file: BinaryIO) -> dict[str, np.ndarray]:
         file: seekable; read from its start.
 
     Returns:
-        dotted name -> read-only array, dtypes as stored (bfloat16 as float32); anything else in the file is left out.
+        dotted name -> read-only array, dtypes as stored (bfloat16 as float32); anything else in the file is ignored.
 
     Raises:
-        RefusedError: damaged, hostile, or of another kind.
+        RefusedError: the file is damaged, hostile, or of another kind.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -90,7 +90,7 @@ def _from_npy(pickle: Window, budget: Budget) -> Any:
 
 
 class _FileWorld(OfficialWorld):
-    """Answers the machine for whole files, whose storages lie beside the pickle and are named by persistent ids.
+    """Answers the machine for whole files, whose storages lie next to the pickle and are named by persistent ids.
 
     Args:
         budget: charged with everything that is read.
@@ -119,7 +119,7 @@ class _FileWorld(OfficialWorld):
 
 
 def _from_streams(window: Window, budget: Budget) -> Any:
-    """Return the top of a plain pickle or of the legacy form, with the sources of its storages filled in."""
+    """Return the top of a plain pickle or of the legacy form, with the places of its storages filled in."""
     world = _FileWorld(budget)
     machine = Machine(window, world, budget)
     top = machine.load()
@@ -162,7 +162,7 @@ def _from_zip(file: BinaryIO, budget: Budget) -> Any:
 
 
 def _check_directory(file: BinaryIO) -> None:
-    """Raise RefusedError for a list of members that is longer than any; it is read whole."""
+    """Raise RefusedError for a list of members that is too long; it is read whole."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - (1 << 16) - 22))
     tail = file.read()

@@ -24,7 +24,7 @@ ARCHS: dict[str, Callable[[ModelConfig], Gan]] = {
 def build(model: ModelConfig) -> Gan:
     """Return the `Gan` bundle of a model configuration; the same one for an equal configuration.
 
-    Programs are cached by the bundle that they are compiled for, so a model that is loaded twice compiles nothing.
+    Programs are cached by their bundle, so loading a model a second time compiles nothing.
 
     Raises:
         ConfigError: unknown architecture, or a label length that still depends on the data.

@@ -1,4 +1,4 @@
-"""The `Gan` bundle: what an architecture is to the rest of the project."""
+"""The `Gan` bundle: an architecture as the rest of the project sees it."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from stylegan_jax.base import rng
 from stylegan_jax.base.spec import Inputs, Sample, Tree, Variables
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""Names to the shape of one example."""
+"""Names and the shape of one example."""
 
 
 class GanSpec(NamedTuple):
     """Static facts of a model.
 
     Attributes:
-        sample: what one example of the data, and of the generator, consists of: {'image': (h, w, c)}, or of clips
+        sample: the parts of one example of the data and of the generator: {'image': (h, w, c)}, or for clips
             {'image': (t, h, w, c), 'times': (t,)}.
-        inputs: what `draw_inputs` draws for one example: {'z': (z,)}, and more where an architecture needs it.
+        inputs: what `draw_inputs` draws for one example: {'z': (z,)}, and more if an architecture needs it.
         num_ws: style slots l.
         w_dim: style size.
         label_dim: length k of a label; 0 without conditioning.
         heads: logits per example.
-        critics: of them, those of each of several discriminators, in order; () where there is one.
+        critics: how many of them belong to each of several discriminators, in order; () for a single one.
         w_avg: shape of the mean style: (w,), or (k, w) with one per class.
-        slots: nominal resolution of the layers of each style slot, 4 in the first block; () where layers do not double
-            the resolution block by block.
+        slots: nominal resolution of the layers of each style slot, 4 in the first block; () if layers do not double the
+            resolution block by block.
         frozen: names of the pretrained networks, read only, of `init_g`, `init_d`, `discriminate` and `guide`.
-        is_d_random: the discriminator draws random numbers in training, so that it needs keys.
+        is_d_random: the discriminator draws random numbers in training and therefore needs keys.
         groups: paths of parameters by purpose. 'freeze_d': the discriminator's layers that Freeze-D can freeze, in
             order from the input. 'mapping' and 'embed': the generator's mapping network and label embedding.
-            'no_path_length' and 'no_penalty': parameters that path length or gradient penalties do not depend on, whose
-            optimiser state those phases leave alone. Of a generator that grows by stages: 'stem', what comes from the
-            stage before and `train.freeze_g` keeps; 'input', what comes from there and trains all the same; 'head',
-            what is new.
+            'no_path_length' and 'no_penalty': parameters on which path length or gradient penalties do not depend, and
+            whose optimiser state those phases leave alone. For a generator with stages: 'stem', the parts of the
+            previous stage that `train.freeze_g` keeps; 'input', the part of it that is trained all the same; 'head',
+            the new part.
     """
 
     sample: Shapes
@@ -107,7 +107,7 @@ class Synthesize(Protocol):
 
 
 class Features(Protocol):
-    """Map styles to examples, and show what the layers on the way make."""
+    """Map styles to examples, and return the feature maps of the layers on the way."""
 
     def __call__(
         self, g: Variables, ws: jax.Array, inputs: Inputs, *, noise: str = "const"
@@ -142,7 +142,7 @@ class MoveCentre(Protocol):
 
 
 class Guide(Protocol):
-    """Return what else the generator minimises on its fakes, one value per example."""
+    """Return a further loss of the generator on its fakes, one value per example."""
 
     def __call__(self, frozen: Mapping[str, Tree], sample: Sample, cond: jax.Array) -> jax.Array: ...
 
@@ -187,8 +187,8 @@ def centre_per_class(w_avg: jax.Array, cond: jax.Array) -> jax.Array:
 def move_centre_per_class(w_avg: jax.Array, w: jax.Array, cond: jax.Array, beta: float) -> jax.Array:
     """Move the classes of a table w_avg float[k, w] towards their rows of w float[n, w], one row after another.
 
-    A class that occurs m times moves m times, so the order of its rows counts; others stay. Classes are those of
-    one-hot labels cond float[n, k]. As StyleGAN-XL's code does it, but over the global batch.
+    A class that occurs m times moves m times, so the order of its rows matters; other classes do not move. Classes are
+    those of one-hot labels cond float[n, k]. This is what StyleGAN-XL's code does, but over the global batch.
     """
     count = cond.sum(axis=0, keepdims=True)
     later = (cond * (count - jnp.cumsum(cond, axis=0))).sum(axis=1)  # rows of its class that follow a row
@@ -198,12 +198,12 @@ def move_centre_per_class(w_avg: jax.Array, w: jax.Array, cond: jax.Array, beta:
 
 
 class Gan(NamedTuple):
-    """Pure functions and a static spec; what `GradientTransformation` is to optimisers.
+    """Pure functions and a static spec: the counterpart of optax's `GradientTransformation` for networks.
 
     `g` and `d` are all variables of a network, `cond` is float[n, k], and `moved` is a subtree of the variables without
-    'params': the collections that this call moves one step further, as means over its examples, so that the mean over
-    the parts of a batch is the batch's. `train` is static: the call is part of training, statistics are those of the
-    batch, and they move.
+    'params': the collections that this call updates by one step, as means over its examples, so that the mean over the
+    parts of a batch is that of the batch. `train` is static: the call is part of training, uses the statistics of the
+    batch, and updates the averages.
 
     Attributes:
         spec: static facts.
@@ -216,24 +216,24 @@ class Gan(NamedTuple):
             `inputs` may lack what the synthesis network does not read, such as 'z'. With `train`, `ws` may be a part
             of a batch of `batch` examples (None: all of it).
         discriminate: (d, frozen, sample, cond, *, key, train) -> (logits float32[n, heads], moved). `key` is [n], one
-            per example, or None where nothing is drawn.
+            per example, or None if nothing is drawn.
         centre: (w_avg, cond) -> float[n, w], the mean styles of labels.
-        move_centre: (w_avg, w float[n, w], cond, beta) -> w_avg, `beta` of the way back from the batch's means, or
-            from one row of its class after another.
+        move_centre: (w_avg, w float[n, w], cond, beta) -> w_avg, keeping the share `beta` of w_avg with the batch's
+            means, or with one row of its class after another.
         guide: (frozen, sample, cond) -> float[n], added to the generator's adversarial loss and already weighted, such
-            as the loss of a frozen classifier. None: nothing.
+            as the loss of a frozen classifier. None: no such loss.
         with_transform: (variables, transform float[3, 3], or float[n, 3, 3] for one per image) -> generator variables
             that sample the image plane at transform @ (x, y, 1), in units of the image height from the centre, x to the
-            right and y down: the inverse of how the picture moves. None: the architecture draws on a fixed grid.
+            right and y down: the inverse of the picture's movement. None: the architecture draws on a fixed grid.
         grown: (height, alpha) -> the bundle whose networks end at this image height, on the same variables. With
             `alpha` float[] in [0, 1], traced or not, its layers of this height are being faded in: 0 shows and sees
             images of half the height, each pixel repeated, 1 is the bundle without alpha. None: it cannot grow.
         draw_at: (key, times float[n, t], cond) -> what `draw_inputs` draws with this key besides z, for frames of these
-            times: any from 0 on, fractional, and beyond those of training, so that shapes need not be those of
-            `spec.inputs`. A frame depends on its own time and on no other. None: what it draws has no time.
-        features: (g, ws float[n, l, w], inputs, *, noise) -> (sample, {name: float[n, h, w, c]}), what the blocks or
-            layers of the synthesis network make, from coarse to fine, in the dtype that they compute in. Each map
-            shows the whole picture and nothing beyond it. `noise` is 'const' or 'none'. None: it does not show them.
+            times: any times starting at 0, also fractional and beyond those of training, so shapes may differ from
+                those of `spec.inputs`. A frame depends only on its own time. None: samples have no time.
+        features: (g, ws float[n, l, w], inputs, *, noise) -> (sample, {name: float[n, h, w, c]}), the outputs of the
+            synthesis network's blocks or layers, from coarse to fine, in their own dtype. Each map shows the whole
+            picture and nothing beyond it. `noise` is 'const' or 'none'. None: not supported.
     """
 
     spec: GanSpec
@@ -260,25 +260,25 @@ def make_spec(
     label_dim: int = 0,
     **more: Any,
 ) -> GanSpec:
-    """Return the spec of a GAN of images (h, w, c) from latents z, with one mean style; `more` are other fields."""
+    """Return the spec of a GAN of images (h, w, c) from latents z with one mean style; `more` sets other fields."""
     own = {"heads": 1, "w_avg": (w_dim,), "groups": FrozenDict(more.pop("groups", {}))}
     sample, inputs = FrozenDict({"image": image_shape}), FrozenDict({"z": (z_dim,)})
     return GanSpec(sample, inputs, num_ws, w_dim, label_dim, **(own | more))
 
 
 def merge(tree: Variables, changes: Variables) -> Variables:
-    """Return nested dicts with the leaves of `changes` in place of the tree's own."""
+    """Return nested dicts in which the leaves of `changes` replace the tree's own."""
     inner = lambda old, new: merge(old, new) if isinstance(new, dict) else new
     return tree | {key: inner(tree[key], new) for key, new in changes.items()}
 
 
 def shown(seen: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """Return what a synthesis network sowed in a call with mutable 'intermediates', {name: float[n, h, w, c]}."""
+    """Return the intermediates that a synthesis network sowed in a call, {name: float[n, h, w, c]}."""
     return {name: x[0] for name, x in seen["intermediates"]["synthesis"].items() if isinstance(x, tuple)}
 
 
 def check_noise(noise: str) -> None:
-    """Raise ValueError unless `noise` is a way of drawing noise."""
+    """Raise ValueError unless `noise` is a known kind of noise."""
     if noise not in ("random", "const", "none"):
         raise ValueError(f"noise is {noise!r}; known: random, const, none")
 
@@ -289,8 +289,8 @@ def truncate(ws: jax.Array, centre: jax.Array, psi: jax.Array | float, cutoff: i
     Args:
         ws: float[n, l, w].
         centre: float[n, w], as `Gan.centre` returns it.
-        psi: 1 leaves `ws`, 0 gives the average; any real number, traced or not.
-        cutoff: only the first so many slots; None: all.
+        psi: 1 leaves `ws` unchanged, 0 gives the average; any real number, traced or not.
+        cutoff: truncate only this many first slots; None: all.
     """
     if centre.ndim != 2 or centre.shape[0] != ws.shape[0]:
         raise ValueError(f"centre has shape {centre.shape}; truncation needs one mean style per row of ws {ws.shape}")

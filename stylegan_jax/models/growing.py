@@ -1,4 +1,4 @@
-"""What networks that grow share (PG §2): the fade between a level and the one below, the generator, the bundle."""
+"""The common parts of networks that grow (PG §2): the fade between two levels, the generator, the bundle."""
 
 from __future__ import annotations
 
@@ -29,23 +29,24 @@ def halve(image: jax.Array) -> jax.Array:
 
 
 def fade(low: jax.Array, high: jax.Array, alpha: jax.Array | float) -> jax.Array:
-    """Return low at alpha = 0, high at 1, exactly; a blend between them."""
+    """Return exactly low at alpha = 0, exactly high at 1, and a blend in between."""
     alpha = jnp.asarray(alpha).astype(high.dtype)
     return low.astype(high.dtype) * (1 - alpha) + high * alpha
 
 
 def fade_image(image: jax.Array, alpha: jax.Array | float) -> jax.Array:
-    """Blend images float[n, h, w, c] with what half their resolution leaves of them (PG fig. 2)."""
+    """Blend images float[n, h, w, c] with their own versions at half the resolution (PG fig. 2)."""
     return fade(double(halve(image)), image, alpha)
 
 
 def heights(config: ModelConfig) -> list[int]:
-    """Return the image heights that a model grows through, the base height first."""
+    """Return the image heights through which a model grows, the base height first."""
     return [config.base_size[0] * 2**i for i in range(config.num_blocks)]
 
 
 def rgb_resolutions(config: ModelConfig, blocks: int, is_fading: bool, is_new: bool) -> list[int]:
-    """Return the nominal resolutions whose RGB layer is used: the last, that below it in a fade, all to initialise."""
+    """Return the nominal resolutions whose RGB layer is used: the last, the one below it in a fade, all for
+    initialisation."""
     last = 4 * 2 ** (blocks - 1)
     if config.grows and is_new:
         return [4 * 2**i for i in range(blocks)]
@@ -53,13 +54,13 @@ def rgb_resolutions(config: ModelConfig, blocks: int, is_fading: bool, is_new: b
 
 
 def fades(config: ModelConfig, blocks: int, alpha: Alpha, is_new: bool) -> dict[int, jax.Array | float]:
-    """Return how far the discriminator's blocks below the last fade in what is above them, by nominal resolution."""
+    """Return how far the blocks above each of the discriminator's lower blocks are faded in, by nominal resolution."""
     used = rgb_resolutions(config, blocks, alpha is not None, is_new)[:-1]
     return dict.fromkeys(used, 1.0 if alpha is None else alpha)
 
 
 class Generator(nn.Module):
-    """Mapping and synthesis networks under one tree; an architecture's `setup` makes `mapping` and `synthesis`."""
+    """Mapping and synthesis networks under one tree; an architecture's `setup` creates `mapping` and `synthesis`."""
 
     config: ModelConfig
 
@@ -71,7 +72,7 @@ class Generator(nn.Module):
     def synthesize(
         self, ws: jax.Array, noise: str = "const", key: jax.Array | None = None, blocks: int = 0, alpha: Alpha = None
     ) -> jax.Array:
-        """Map ws float[n, l, w] to images float32[n, h, w, c], after so many blocks (0: all)."""
+        """Map ws float[n, l, w] to images float32[n, h, w, c], after this many blocks (0: all)."""
         check_noise(noise)
         return self.synthesis(ws, noise, key, blocks or self.config.num_blocks, alpha)
 

@@ -1,4 +1,4 @@
-"""The model of a level of a run that grows: which layers it has, and how far the newest are faded in (PG §2)."""
+"""The model at a level of a run that grows: its layers, and how far the newest are faded in (PG §2)."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def faded(gan: Gan, level: Level, fade: jax.Array | float | None) -> Gan:
 
 
 def fade_reals(image: jax.Array, fade: jax.Array | None) -> jax.Array:
-    """Fade reals float[n, h, w, c] as the generator fades its images; None: as they are."""
+    """Fade reals float[n, h, w, c] as the generator fades its images; None: leave them unchanged."""
     return image if fade is None else fade_image(image, fade)
 
 
 def after(gan: Gan, config: ExperimentConfig, step: int) -> Gan:
-    """Return the bundle that a run's checkpoint of a step is for; the same one when called again."""
+    """Return the bundle of a run's checkpoint at a step; equal calls return the same object."""
     level = levels(config)[level_at(config, step - 1)]
     fade = fade_at(level, images_shown(config, step))
     return faded(gan, level, None if fade is None else float(fade))

@@ -1,4 +1,4 @@
-"""Guidance: the generator also minimises what a frozen classifier says of its images (StyleGAN-XL §3.3)."""
+"""Guidance: the generator also minimises the loss of a frozen classifier on its images (StyleGAN-XL §3.3)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from stylegan_jax.models.gan import Gan
 def guided(gan: Gan, name: str, weight: float, classifiers: Mapping[str, Backbone] = BACKBONES) -> Gan:
     """Return a bundle whose generator is guided: `guide` is the cross entropy of a fake's class, times `weight`.
 
-    The classifier sees images at the size that it was trained at, as the generator makes them: neither blurred nor
-    augmented. Labels are its first classes, in its order.
+    The classifier sees the generator's images at the size on which it was trained, neither blurred nor augmented.
+    Labels are its first classes, in its order.
 
     Args:
-        gan: the bundle; what guides it already stays.
-        name: of the classifier, in `classifiers`.
-        weight: of the cross entropy, which is in nats.
+        gan: the bundle; guidance that it already has is kept.
+        name: the classifier's name in `classifiers`.
+        weight: weight of the cross entropy, which is in nats.
         classifiers: the frozen networks by name.
 
     Raises:

@@ -1,8 +1,8 @@
 """The projected discriminator (Sauer et al. 2021, arXiv:2111.01007; StyleGAN-XL, arXiv:2202.00273, §3.1).
 
 A frozen classifier turns images into four feature maps. Random, fixed convolutions mix their channels, then their
-scales, and a small discriminator looks at each of the four results: spectral and batch normalisation, a stack of
-halving convolutions, and one logit per place. `compose` gives this discriminator to the bundle of any generator.
+scales, and a small discriminator sees each of the four results: a stack of halving convolutions with spectral and batch
+normalisation, and one logit per position. `compose` puts this discriminator into the bundle of any generator.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from stylegan_jax.ops.resize import resize_aligned
 EPS_SPECTRAL = 1e-12
 SLOPE = 0.2
 CMAP = 64
-"""Size of the mapped label where `model.cmap_dim` leaves it open."""
+"""Size of the mapped label if `model.cmap_dim` does not set it."""
 READ_OUT = (4, 2, 1, -2)
-"""By how much the maps of a transformer, all of one size, grow (or shrink) to make a pyramid."""
+"""Factors by which the maps of a transformer, all of one size, are enlarged (or reduced) to make a pyramid."""
 FINEST = 64
 """Nominal size of the finest feature map, that of a 256x256 image."""
 
@@ -43,7 +43,7 @@ Widths = tuple[int, ...]
 
 
 def map_widths(model: ModelConfig, backbone: Backbone) -> Widths:
-    """Return the channels of the four maps that the small discriminators see."""
+    """Return the channels of the four maps seen by the small discriminators."""
     own, read = model.projected, _pyramid_widths(backbone)
     mixed = tuple(own.channels * (2**k if own.expand else 1) for k in range(4))
     return (read, mixed, tuple(_narrowed(model, k) for k in range(4)))[own.projections]
@@ -56,13 +56,13 @@ def _pyramid_widths(backbone: Backbone) -> Widths:
 
 
 def _narrowed(model: ModelConfig, k: int) -> int:
-    """Return the channels of map k behind the mixing of scales, which halves them but in the finest map."""
+    """Return the channels of map k after the mixing of scales, which halves them except in the finest map."""
     own = model.projected
     return own.channels * 2 ** max(k - 1, 0) if own.expand else own.channels
 
 
 def head_widths(model: ModelConfig, backbone: Backbone, k: int) -> Widths:
-    """Return the channels of the small discriminator k: of what it sees, then of its blocks, down to nominal size 8."""
+    """Return the channels of small discriminator k: those of its input, then of its blocks, down to nominal size 8."""
     own = model.projected
     start = FINEST // 2**k * (2 if own.projections == 2 else 1)
     sizes = [start // 2**i for i in range(1, int(math.log2(start // 8)) + 1)]
@@ -117,13 +117,13 @@ def _read_out(buffers: Mapping[str, Any], maps: list[jax.Array]) -> list[jax.Arr
 
 
 def project(buffers: Mapping[str, Any], maps: list[jax.Array]) -> list[jax.Array]:
-    """Return what the small discriminators see of the feature maps of a frozen network (Projected GAN §3.2).
+    """Return the inputs of the small discriminators from a frozen network's feature maps (Projected GAN §3.2).
 
     Mixing scales goes from coarse to fine: add the finer map, double bilinearly with both ends in place, convolve. Here
-    the 1x1 convolution comes first, which is the same and costs a quarter.
+    the 1x1 convolution comes first, which gives the same result at a quarter of the cost.
 
     Args:
-        buffers: of `init_projections`; what it lacks is not done.
+        buffers: of `init_projections`; steps whose buffers are missing are skipped.
         maps: four float[n, h, w, c].
     """
     if "readout0" in buffers:
@@ -157,7 +157,7 @@ def _right(weight: jax.Array, u: jax.Array) -> jax.Array:
 def _spectral(weight: jax.Array, stats: Mapping[str, jax.Array], train: bool) -> tuple[jax.Array, Variables]:
     """Divide a kernel float[h, w, i, o] by its largest singular value, as estimated (Miyato et al. 2018, alg. 1).
 
-    In training the estimate is improved by one step before it is used; the vectors pass no gradient.
+    In training the estimate is improved by one step before it is used; no gradient passes through the vectors.
     """
     u, v = stats["u"], stats["v"]
     if train:
@@ -193,7 +193,7 @@ def init_head(model: ModelConfig, widths: Widths) -> tuple[Variables, Variables]
 
 
 def started(params: Mapping[str, Any], stats: Mapping[str, Any]) -> Variables:
-    """Return drawn statistics with both singular vectors; the right one, which training makes anew, follows."""
+    """Return drawn statistics with both singular vectors; the right one follows from the left, as in training."""
     out: Variables = {}
     for name, own in stats.items():
         weight, u = params[name]["weight"] if name == "out" else params[name]["conv"]["weight"], _unit(own["u"])
@@ -209,7 +209,7 @@ def head(
     group: int,
     train: bool,
 ) -> tuple[jax.Array, Variables]:
-    """Return (logits float[n, h, w] of a feature map float[n, h', w', c], what moved).
+    """Return (logits float[n, h, w] of a feature map float[n, h', w', c], the updated statistics).
 
     With labels, the last map is projected onto the embedded label (Miyato & Koyama 2018); no other term.
     """
@@ -238,7 +238,7 @@ def compose(gan: Gan, model: ModelConfig, backbones: Mapping[str, Backbone] = BA
 
     Args:
         gan: the bundle of an architecture.
-        model: its configuration, whose group `projected` says how.
+        model: its configuration, with the discriminator's settings in `projected`.
         backbones: the frozen networks by name.
 
     Raises:
@@ -297,7 +297,8 @@ def compose(gan: Gan, model: ModelConfig, backbones: Mapping[str, Backbone] = BA
 
 
 def augmented(key: jax.Array, name: str, config: DiffAugmentConfig, image: jax.Array) -> jax.Array:
-    """Return images float[n, h, w, c] with the draws of one frozen network: keys[n], so that a row decides its own."""
+    """Return images float[n, h, w, c] with the draws of one frozen network: keys[n], so that a row's draws are its
+    own."""
     _, h, w, c = image.shape
     drawn = jax.vmap(lambda k: diffaugment.draw(rng.stream(k, name), 1, 1.0, config, (h, w, c)))(key)
     return diffaugment.apply(jax.tree.map(lambda x: x[:, 0], drawn), image)

@@ -1,9 +1,9 @@
 """R3GAN (Huang et al. 2024): residual networks of grouped convolutions, without styles, noise or normalisation.
 
-Both networks are stages of residual blocks, one per resolution, and the discriminator mirrors the generator. They start
-linear: the last convolution of every block is zero and the others are scaled by the depth, as in fix-up (Zhang et al.
-2019), so that nothing needs normalising (paper section 3). What the rest of the project calls the style is the
-generator's input: the latent, with the embedded label behind it; there is one slot.
+Both networks are stages of residual blocks, one per resolution, and the discriminator mirrors the generator. They are
+linear at the start: the last convolution of every block is zero and the others are scaled by the depth, as in fix-up
+(Zhang et al. 2019), so no normalisation is needed (paper section 3). What the rest of the project calls the style is
+the generator's input: the latent followed by the embedded label. There is one slot.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Stage(nn.Module):
 
     Attributes:
         config: the model.
-        index: which stage, 0 at the base size.
+        index: number of the stage, 0 at the base size.
     """
 
     config: ModelConfig
@@ -59,11 +59,11 @@ class Stage(nn.Module):
 
 
 class Block(nn.Module):
-    """x + conv1x1(act(conv3x3(act(conv1x1(x))))), the convolution in the middle wider and in groups.
+    """x + conv1x1(act(conv3x3(act(conv1x1(x))))), with the middle convolution wider and grouped.
 
     Attributes:
         width: channels inside.
-        groups: of the convolution in the middle.
+        groups: groups of the middle convolution.
         depth: blocks of the whole network, which scale the initial weights (fix-up: depth ** (-1 / 4)).
     """
 
@@ -81,7 +81,7 @@ class Block(nn.Module):
 
 
 class Conv(nn.Module):
-    """Convolution with weights as they are stored, then bias and leaky ReLU without gain where it `is_active`.
+    """Convolution with the stored weights, then bias and leaky ReLU without gain if it `is_active`.
 
     Attributes:
         features: output channels.
@@ -129,20 +129,20 @@ class Linear(nn.Module):
 
 
 class Mapping(nn.Module):
-    """Latent and label to the generator's input; there is nothing to learn without labels."""
+    """Map latent and label to the generator's input; without labels it has no parameters."""
 
     config: ModelConfig
 
     @nn.compact
     def __call__(self, z: jax.Array, cond: jax.Array) -> jax.Array:
-        """Map z float[n, z] and cond float[n, k] to float[n, w]: z as it is, and the embedded label behind it."""
+        """Map z float[n, z] and cond float[n, k] to float[n, w]: z itself, followed by the embedded label."""
         if not self.config.label_dim:
             return z
         return jnp.concatenate([z, Linear(self.config.r3gan.embed_dim, name="embed")(cond)], axis=1)
 
 
 class Synthesis(nn.Module):
-    """The generator's stages, from the base size up."""
+    """The generator's stages, starting at the base size."""
 
     config: ModelConfig
 
@@ -224,13 +224,13 @@ def stage_dtype(config: ModelConfig, index: int) -> jnp.dtype | None:
 
 
 def stage(config: ModelConfig, index: int) -> Any:
-    """Return `Stage`; from `remat_from` on one that keeps its input only and computes the rest again."""
+    """Return `Stage`; starting at `remat_from`, one that keeps only its input and recomputes the rest."""
     height = config.base_size[0] * 2**index
     return nn.remat(Stage) if 0 < config.remat_from <= height else Stage
 
 
 def discriminator_layers(config: ModelConfig) -> tuple[str, ...]:
-    """Return the paths of the discriminator's layers above the base size, from the image on."""
+    """Return the paths of the discriminator's layers above the base size, starting at the image."""
     names, widths = ["fromrgb"], config.r3gan.widths
     for i, res in reversed(list(enumerate(resolutions(config)))[1:]):
         names += [f"b{res}/block{k}" for k in range(config.r3gan.blocks[i])]

@@ -15,7 +15,7 @@ from stylegan_jax.models.gan import DrawAt, Gan
 
 
 def one_frame(draw_at: DrawAt, key: jax.Array, time: jax.Array, cond: jax.Array) -> Inputs:
-    """Return what a frame starts from, without an axis of examples, by the key of its video, time and label."""
+    """Return the inputs of a frame, without an axis of examples, from its video's key, its time and label."""
     return {name: x[0] for name, x in draw_at(key, time[None, None], cond[None]).items()}
 
 
@@ -24,10 +24,10 @@ def still(gan: Gan, time: float, key: jax.Array | None = None, label: Sequence[f
 
     Args:
         gan: with `draw_at`.
-        time: from 0, in frames of the data.
-        key: of the motion of all images; None: each draws its own.
-        label: of the motion of all images, of length k; (): that of the image. With `key`, and `label` where there are
-            labels, styles alone say what is drawn; else `inputs` has what else a frame starts from.
+        time: in frames of the data, starting at 0.
+        key: the key of the motion of all images; None: each draws its own.
+        label: the label of the motion of all images, of length k; (): each image's own. With `key`, and `label` if
+            there are labels, styles alone determine the image; otherwise `inputs` has the other inputs of a frame.
     """
     spec, draw_at, at = gan.spec, gan.draw_at, jnp.float32(time)
     assert draw_at is not None, "images have no time"

@@ -1,7 +1,7 @@
 """StyleGAN (Karras et al. 2019): the generator with AdaIN, and the discriminator of Progressive GAN.
 
 `config.stylegan1` has the switches of its table 1, from Progressive GAN (A) to StyleGAN (F). The gain sqrt(2) of a
-layer is part of its weights, not of its activation as from StyleGAN2 on: biases and noise are not scaled by it.
+layer is part of its weights, not of its activation as in StyleGAN2 and later: it does not scale biases and noise.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ def convolve(x: jax.Array, weight: jax.Array, blur: tuple[float, ...] = (1.0,), 
 
 
 def filtered(x: jax.Array, taps: tuple[float, ...]) -> jax.Array:
-    """Blur images float[n, h, w, c], zeros outside; one tap is none."""
+    """Blur images float[n, h, w, c], with zeros outside; one tap means no blur."""
     return x if len(taps) == 1 else fir.filter2d(x, resample_filter(taps))
 
 
 def modulate(x: jax.Array, style: jax.Array) -> jax.Array:
-    """Scale, then shift float[n, h, w, c] by a style float[n, 2c]: scales less their 1, and shifts (SG1 eq. 1)."""
+    """Scale, then shift float[n, h, w, c] by a style float[n, 2c]: scales minus 1, and shifts (SG1 eq. 1)."""
     scale, shift = jnp.split(style[:, None, None], 2, axis=-1)
     return x * (scale + 1).astype(x.dtype) + shift.astype(x.dtype)
 
@@ -76,7 +76,7 @@ class StyledLayer(nn.Module):
     Attributes:
         config: the model.
         res: nominal resolution of the output.
-        kind: what the input goes through first: 'const', 'dense', 'conv', or 'up', a convolution that doubles the size.
+        kind: the first operation: 'const', 'dense', 'conv', or 'up', a convolution that doubles the size.
     """
 
     config: ModelConfig
@@ -89,7 +89,7 @@ class StyledLayer(nn.Module):
 
         Args:
             x: float[n, h, w, c_in]; not used by the kinds 'const' and 'dense', which start from w.
-            w: float[n, w], the style; without styles the input of 'dense' only.
+            w: float[n, w], the style; without styles, only the input of 'dense'.
             noise: 'const' (the stored map), 'none', or noise float[n, h, w, 1].
         """
         s, out = self.config.stylegan1, channels(self.config, self.res)
@@ -110,7 +110,7 @@ class StyledLayer(nn.Module):
         return modulate(x, Dense(2 * out, name="affine")(w)) if s.use_styles else x
 
     def _features(self, x: jax.Array, w: jax.Array, out: int) -> jax.Array:
-        """Return what the noise is added to, float[n, h, w, c]."""
+        """Return the features to which the noise is added, float[n, h, w, c]."""
         config, dtype = self.config, lowp_dtype(self.config, self.res)
         size = config.base_size
         if self.kind == "const":
@@ -127,7 +127,7 @@ class StyledLayer(nn.Module):
 
 
 class SynthesisBlock(nn.Module):
-    """One resolution of the generator: two layers, and ToRGB where it is used."""
+    """One resolution of the generator: two layers, and ToRGB if it is used."""
 
     config: ModelConfig
     res: int
@@ -186,7 +186,7 @@ class Synthesis(nn.Module):
 
     @nn.compact
     def __call__(self, ws: jax.Array, noise: str, key: jax.Array | None, blocks: int, alpha: growing.Alpha):
-        """Map ws float[n, l, w] to float32[n, h, w, c], after so many blocks; with `alpha` the last is faded in."""
+        """Map ws float[n, l, w] to float32[n, h, w, c], after this many blocks; with `alpha` the last is faded in."""
         config, x, images = self.config, ws[:, 0], []
         resolutions = block_resolutions(config)[:blocks]
         with_rgb = growing.rgb_resolutions(config, blocks, alpha is not None, self.is_initializing())
@@ -243,7 +243,8 @@ class DiscriminatorBlock(nn.Module):
     def __call__(self, x: jax.Array | None, image: jax.Array, alpha: growing.Alpha = None) -> jax.Array:
         """Map features float[n, h, w, c] of larger images, or None, to features, or to logits float32[n, k].
 
-        `image` float[n, h, w, c] is seen where there are no features, or with `alpha`, from which on they fade in.
+        `image` float[n, h, w, c] is used if there are no features, or with `alpha`, the share to which they are faded
+        in.
         """
         config, dtype = self.config, lowp_dtype(self.config, self.res)
         size, out = channels(config, self.res), channels(config, max(self.res // 2, 4))
@@ -269,7 +270,8 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, cond: jax.Array, blocks: int = 0, alpha: growing.Alpha = None) -> jax.Array:
-        """Map images float[n, h, w, c] and labels float[n, k] to logits float32[n, 1], by the last blocks (0: all)."""
+        """Map images float[n, h, w, c] and labels float[n, k] to logits float32[n, 1], by this many last blocks (0:
+        all)."""
         config, x = self.config, None
         blocks = blocks or config.num_blocks
         fades = growing.fades(config, blocks, alpha, self.is_initializing())
@@ -281,12 +283,12 @@ class Discriminator(nn.Module):
 
 
 def num_ws(config: ModelConfig) -> int:
-    """Return the number of style slots: one per layer (18 at 1024); 1 where w is an input and no style."""
+    """Return the number of style slots: one per layer (18 at 1024); 1 if w is an input and not a style."""
     return 2 * config.num_blocks if config.stylegan1.use_styles else 1
 
 
 def discriminator_layers(config: ModelConfig) -> tuple[str, ...]:
-    """Return the paths of the discriminator's convolutions above the base size, from the image on."""
+    """Return the paths of the discriminator's convolutions above the base size, starting at the image."""
     names = []
     for res in reversed(block_resolutions(config)[1:]):
         rgb = [f"b{res}/fromrgb"] if config.grows or res == 4 * 2 ** (config.num_blocks - 1) else []

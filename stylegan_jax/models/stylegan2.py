@@ -44,23 +44,23 @@ def lowp_dtype(config: ModelConfig, res: int) -> jnp.dtype | None:
 
 
 def synthesis_layer(config: ModelConfig, res: int, noise: jax.Array | str) -> Any:
-    """Return `ModulatedConv`; from `remat_from` on one that keeps its input only and computes the rest again."""
+    """Return `ModulatedConv`; starting at `remat_from`, one that keeps only its input and recomputes the rest."""
     static = (3, 4) if isinstance(noise, str) else (4,)
     return nn.remat(ModulatedConv, static_argnums=static) if recomputed(config, res) else ModulatedConv
 
 
 def plain_layer(config: ModelConfig, res: int) -> Any:
-    """Return `Conv`; from `remat_from` on one that keeps its input only and computes the rest again."""
+    """Return `Conv`; starting at `remat_from`, one that keeps only its input and recomputes the rest."""
     return nn.remat(Conv, static_argnums=(2,)) if recomputed(config, res) else Conv
 
 
 def recomputed(config: ModelConfig, res: int) -> bool:
-    """Return whether the layers of a nominal resolution are computed again for their gradient."""
+    """Return whether the layers of a nominal resolution are recomputed for their gradient."""
     return 0 < config.remat_from <= config.base_size[0] * res // 4
 
 
 class SynthesisBlock(nn.Module):
-    """One resolution of the generator: convolutions, and ToRGB where the layout has one."""
+    """One resolution of the generator: convolutions, and ToRGB if the layout has one."""
 
     config: ModelConfig
     res: int
@@ -270,7 +270,8 @@ class Discriminator(nn.Module):
     def __call__(
         self, image: jax.Array, cond: jax.Array, blocks: int = 0, alpha: jax.Array | float | None = None
     ) -> jax.Array:
-        """Map images float[n, h, w, c] and labels float[n, k] to logits float32[n, 1], by the last blocks (0: all)."""
+        """Map images float[n, h, w, c] and labels float[n, k] to logits float32[n, 1], by this many last blocks (0:
+        all)."""
         config, x = self.config, None
         conditional = config.label_dim > 0
         out_dim = (config.cmap_dim or channels(config, 4)) if conditional else 1
@@ -292,9 +293,9 @@ def num_ws(config: ModelConfig) -> int:
 
 
 def discriminator_layers(config: ModelConfig) -> tuple[str, ...]:
-    """Return the paths of the discriminator's convolutions above the base size, from the image on.
+    """Return the paths of the discriminator's convolutions above the base size, starting at the image.
 
-    The order is that of the official Freeze-D: in each block FromRGB (where it has one), conv0, conv1, skip.
+    The order is that of the official Freeze-D: in each block FromRGB (if it has one), conv0, conv1, skip.
     """
     resolutions, names = block_resolutions(config), []
     for res in reversed(resolutions[1:]):
@@ -318,7 +319,7 @@ def block_spec(config: ModelConfig, slots: int, freeze_d: tuple[str, ...], has_r
         config: the model.
         slots: style slots.
         freeze_d: paths of the discriminator's layers that can be frozen, in order from the input.
-        has_rgb_everywhere: every block of the generator has a ToRGB layer, not the last alone.
+        has_rgb_everywhere: every block of the generator has a ToRGB layer, not only the last.
     """
     groups = {
         "freeze_d": freeze_d,

@@ -1,6 +1,7 @@
 """StyleGAN3 (Karras et al. 2021), configurations T and R; the discriminator is StyleGAN2's.
 
-Every feature map is a sampled, band-limited signal, so that details move with what they belong to. The rates, cutoffs
+Every feature map is a sampled, band-limited signal, so that details move with the surfaces they belong to. The rates,
+cutoffs
 and sizes come from `config.stylegan3.make_plan`.
 """
 
@@ -26,10 +27,10 @@ from stylegan_jax.ops.modconv import modulated_conv2d_prenorm
 
 
 class FourierFeatures(nn.Module):
-    """The input of the synthesis network: plane waves under a transform that w chooses (SG3 §3.2, App. F).
+    """The input of the synthesis network: plane waves under a transform that depends on w (SG3 §3.2, App. F).
 
-    Buffers: `freqs` float[c, 2] and `phases` float[c], drawn once; `transform` float[3, 3], the user's own, applied
-    after the learned one (see `Gan.with_transform`).
+    Buffers: `freqs` float[c, 2] and `phases` float[c], drawn once; `transform` float[3, 3], the user's, applied after
+        the learned one (see `Gan.with_transform`).
     """
 
     plan: InputPlan
@@ -86,7 +87,7 @@ class SynthesisLayer(nn.Module):
     def __call__(self, x: jax.Array, w: jax.Array, batch: int = 0) -> jax.Array:
         """Map features float[n, h, w, c] and styles float[n, w] to the plan's output.
 
-        With `batch`, the average moves first, as far as a batch of so many images moves it.
+        With `batch`, the average is updated first, as a batch of this many images would update it.
         """
         p, config = self.plan, self.config
         magnitude = self.variable("buffers", "magnitude_ema", jnp.ones, ())
@@ -153,7 +154,7 @@ class Generator(nn.Module):
         return jnp.broadcast_to(w[:, None], (w.shape[0], num_ws(self.synthesis.plan), w.shape[1]))
 
     def synthesize(self, ws: jax.Array, batch: int = 0) -> jax.Array:
-        """Map ws float[n, l, w] to images float32[n, h, w, c]; with `batch`, statistics move."""
+        """Map ws float[n, l, w] to images float32[n, h, w, c]; with `batch`, statistics are updated."""
         return self.synthesis(ws, batch)
 
     def __call__(self, z: jax.Array, cond: jax.Array) -> jax.Array:
@@ -161,7 +162,7 @@ class Generator(nn.Module):
 
 
 def num_ws(plan: Plan) -> int:
-    """Return the number of style slots: the Fourier features, the layers and the RGB one (16 with 14 layers)."""
+    """Return the number of style slots: Fourier features, layers and the RGB layer (16 with 14 layers)."""
     return len(plan.layers) + 1
 
 
@@ -179,7 +180,7 @@ def make_gan(
 ) -> Gan:
     """Return the bundle of two networks; without `moves`, training leaves the averages of input magnitudes alone.
 
-    The generator has no noise inputs: `noise` and `key` are accepted and change nothing.
+    The generator has no noise inputs: `noise` and `key` are accepted and ignored.
     """
     label_dim = spec.label_dim
 
@@ -221,6 +222,6 @@ def make_gan(
 
 
 def without_margin(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Return the centre float[n, *size, c] of a feature map, which is what the picture shows of it."""
+    """Return the centre float[n, *size, c] of a feature map, the part that the picture shows."""
     top, left = ((have - want) // 2 for have, want in zip(x.shape[1:3], size, strict=True))
     return x[:, top : top + size[0], left : left + size[1]]

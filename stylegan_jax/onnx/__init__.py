@@ -1,4 +1,4 @@
-"""JAX programs as ONNX graphs, with a batch of any size; knows arrays and primitives, and nothing of networks."""
+"""JAX programs as ONNX graphs, with a batch of any size. It deals with arrays and primitives, not with networks."""
 
 from stylegan_jax.onnx.convert import OnnxError, to_onnx
 

@@ -1,4 +1,4 @@
-"""From a JAX function to an ONNX model: its equations one by one, what is known at export computed there."""
+"""From a JAX function to an ONNX model: its equations one by one; what is known at export is computed there."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NUMPY: dict[str, Callable[..., np.ndarray]] = {
     "rev": lambda x, *, dimensions, **_: np.flip(x, dimensions),
     "concatenate": lambda *parts, dimension, **_: np.concatenate(parts, dimension),
 }
-"""How constants are computed without JAX, which compiles a program for each shape."""
+"""NumPy versions for constants, because JAX would compile a program for each shape."""
 
 
 def to_onnx(
@@ -53,11 +53,11 @@ def to_onnx(
         weights: {name: array}; they become constants of the model under their names.
         inputs: name -> shape of a float32 array; the size 'b' is the batch, any number from 1.
         output: name of the result.
-        half: store the larger weights in float16; they are widened when the model is loaded.
-        about: what the model's metadata say.
+        half: store the larger weights in float16; loading the model widens them.
+        about: the model's metadata.
 
     Raises:
-        OnnxError: an operation that ONNX, or this exporter, does not have; the text names it.
+        OnnxError: ONNX or this exporter lacks an operation; the message names it.
     """
     import onnx
     from onnx import helper
@@ -144,7 +144,7 @@ def _iota(out: Any, axis: int) -> Value:
 
 
 def _fold(equation: Any, given: list[Value], outs: list[Any]) -> list[Value] | None:
-    """Return constants where all inputs are, else None. Broadcasts of constants stay to be carried out."""
+    """Return constants if all inputs are constants, otherwise None. Broadcasts of constants are still pending."""
     name = equation.primitive.name
     if name in ("broadcast_in_dim", "transpose") or not given:
         return None

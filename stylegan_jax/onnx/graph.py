@@ -1,4 +1,4 @@
-"""The graph that is being written, and what its tensors are while it is."""
+"""The graph that is being written, and its tensors during writing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Shape = tuple[Dim, ...]
 
 
 class OnnxError(StyleganError, ValueError):
-    """A program that ONNX, or this exporter, cannot express; the text says which operation."""
+    """ONNX or this exporter cannot express a program; the message names the operation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Value:
 
     Attributes:
         shape: as the program has it.
-        held: that of the tensor or constant: the same, or 1 along axes that are yet to be broadcast.
+        held: shape of the tensor or constant: the same, or 1 along axes that are yet to be broadcast.
         dtype: NumPy's.
-        name: of the tensor; '' of a constant.
-        data: the constant, of shape `held`; None of a tensor.
+        name: name of the tensor; '' for a constant.
+        data: the constant, of shape `held`; None for a tensor.
         origin: the weight that a constant was computed from, for its name in the file.
     """
 
@@ -54,7 +54,7 @@ def constant(data: Any, origin: str = "") -> Value:
 
 
 def is_symbolic(dim: Dim) -> bool:
-    """Return whether a dimension is known at run time only."""
+    """Return whether a dimension is known only at run time."""
     return not isinstance(dim, (int, np.integer))
 
 
@@ -84,7 +84,7 @@ class Graph:
         self._batch = ""
 
     def fresh(self, label: str) -> str:
-        """Return a name that nothing has yet."""
+        """Return an unused name."""
         count = self._names.get(label, 0)
         self._names[label] = count + 1
         return f"{label}.{count}" if count else label
@@ -96,7 +96,7 @@ class Graph:
         return names
 
     def name(self, value: Value | str) -> str:
-        """Return the name of a tensor or constant as it is held; a constant is stored."""
+        """Return the name of a tensor or constant before its broadcasts; a constant is stored."""
         if isinstance(value, str):
             return value
         if value.data is None:
@@ -104,7 +104,7 @@ class Graph:
         return self.store(value.data, value.origin or "constant")
 
     def store(self, data: np.ndarray, label: str) -> str:
-        """Return the name of a stored constant; equal ones are stored once."""
+        """Store a constant and return its name; equal ones are stored once."""
         data = np.ascontiguousarray(data) if data.ndim else data
         key = (data.dtype.str, data.shape, data.tobytes())
         if key not in self._constants:
@@ -130,7 +130,7 @@ class Graph:
         return self._helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
     def bind_batch(self, name: str, axis: int, factor: int) -> None:
-        """Say which axis of which input the batch is read from."""
+        """Set the input and the axis from which the batch is read."""
         self._source = (name, axis, factor)
 
     def multiple(self, dim: Dim) -> int:
@@ -161,7 +161,7 @@ class Graph:
         return parts[0] if len(parts) == 1 else self.add("Concat", parts, axis=0)[0]
 
     def tensor(self, name: str, like: Value, shape: Shape, held: Shape | None = None) -> Value:
-        """Return the value of a tensor that was just made."""
+        """Return the value of a new tensor."""
         return Value(tuple(shape), tuple(shape if held is None else held), like.dtype, name)
 
     def whole(self, value: Value) -> Value:

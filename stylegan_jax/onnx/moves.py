@@ -1,4 +1,4 @@
-"""Operations that move elements: what several rules are made of."""
+"""Operations that move elements, used by several rules."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def transpose(graph: Graph, x: Value, order: Sequence[int]) -> Value:
 
 
 def cut(graph: Graph, x: Value, starts, ends, steps, shape: Shape) -> Value:
-    """Return x[starts:ends:steps] along every axis; axes that are broadcast later, and whole ones, are left alone.
+    """Return x[starts:ends:steps] along every axis; axes that are broadcast later, and whole ones, are left unchanged.
 
     Raises:
         OnnxError: part of a symbolic axis.
@@ -54,7 +54,7 @@ def cut(graph: Graph, x: Value, starts, ends, steps, shape: Shape) -> Value:
 
 
 def pad(graph: Graph, x: Value, pads: Sequence[tuple[int, int]], value: Value) -> Value:
-    """Return a value with so many elements more, or less, before and after each axis."""
+    """Return a value with elements added or removed before and after each axis."""
     grown = tuple(size + low + high if low or high else size for size, (low, high) in zip(x.shape, pads, strict=True))
     if any(low < 0 or high < 0 for low, high in pads):
         starts = [max(-low, 0) for low, _ in pads]

@@ -45,7 +45,7 @@ def convolution(
     batch_group_count,
     **params: Any,
 ) -> list[Value]:
-    """Write a convolution; one with zeros between the samples of its input as a transposed one.
+    """Write a convolution; one with zeros between the samples of its input becomes a transposed one.
 
     Raises:
         OnnxError: groups of the batch; zeros between samples with a kernel that is computed at run time.

@@ -53,7 +53,7 @@ SAME = ("copy", "copy_p", "stop_gradient", "optimization_barrier", "sharding_con
 
 
 def broadcast_held(inputs: Sequence[Value]) -> Shape:
-    """Return the shape that ONNX gives an element-wise operation on tensors as they are held."""
+    """Return the shape that ONNX gives an element-wise operation on tensors before their broadcasts."""
     rank = max(len(x.held) for x in inputs)
     padded = [(1,) * (rank - len(x.held)) + x.held for x in inputs]
     return tuple(next((d for d in dims if is_symbolic(d) or d != 1), 1) for dims in zip(*padded, strict=True))
@@ -69,7 +69,7 @@ def elementwise(op: str) -> Rule:
 
 
 def combine(graph: Graph, op: str, inputs: Sequence[Value], out: Any, **attributes: Any) -> Value:
-    """Return an element-wise operation on values as they are held."""
+    """Return an element-wise operation on values before their broadcasts."""
     (name,) = graph.add(op, inputs, **attributes)
     return Value(tuple(out.shape), broadcast_held(inputs), np.dtype(out.dtype), name)
 
@@ -222,7 +222,7 @@ def _cumsum(graph, inputs, outs, *, axis, reverse, **params):
 
 
 def _gather(graph, inputs, outs, *, dimension_numbers, slice_sizes, **params):
-    """What lies along one axis, by number, as the rows of an embedding; or a slice whose place is known."""
+    """Elements along one axis by number, such as the rows of an embedding; or a slice at a known place."""
     x, index = graph.whole(inputs[0]), inputs[1]
     d = dimension_numbers
     if d.operand_batching_dims or d.start_indices_batching_dims:
@@ -247,7 +247,7 @@ def _gather(graph, inputs, outs, *, dimension_numbers, slice_sizes, **params):
 
 
 def _gather_each(graph, x, index, out, d, slice_sizes):
-    """What lies along the second axis, by numbers of its own for each row of the batch."""
+    """Elements along the second axis, by separate numbers for each row of the batch."""
     rest = tuple(range(len(index.shape) - 1, len(out.shape)))
     along = (d.operand_batching_dims, d.start_indices_batching_dims, d.start_index_map, d.collapsed_slice_dims)
     is_rows = along == ((0,), (0,), (1,), (1,)) and d.offset_dims == rest
@@ -295,4 +295,4 @@ RULES: dict[str, Rule] = {
 }
 ELEMENTWISE = {*UNARY, *BINARY, "square", "rsqrt", "integer_pow", "ne", "rem", "round", "select_n", "clamp"}
 ELEMENTWISE |= {"convert_element_type", *SAME}
-"""Primitives that are evaluated on constants as they are held, without their broadcasts."""
+"""Primitives that are evaluated on constants before their broadcasts."""

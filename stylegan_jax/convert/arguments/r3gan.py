@@ -1,4 +1,4 @@
-"""Arguments of official R3GAN networks, which their arrays tell of, in both directions."""
+"""Arguments of official R3GAN networks, inferred from their arrays, in both directions."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
     """Return (model configuration keys, notes) of an official generator.
 
     Args:
-        net: modules that were pickled by the names of their classes; only the arrays' names and shapes, and the data
-            types of the stages, are read.
+        net: modules pickled by the names of their classes; only names and shapes of arrays and the dtypes of stages are
+            read.
 
     Returns:
-        The keys that a generator decides, and no notes.
+        The keys that a generator determines, and no notes.
 
     Raises:
-        BadCheckpointError: arrays of another network.
+        BadCheckpointError: the arrays are those of another network.
     """
     basis = _shape(net, "Model.MainLayers.0.Layers.0.Basis", 3)
     inputs = _shape(net, "Model.MainLayers.0.Layers.0.LinearLayer.weight", 2)[1]
@@ -61,7 +61,7 @@ def official_kwargs(arguments: Mapping[str, Any], net: str, w_avg_beta: float = 
     Args:
         arguments: a full model configuration.
         net: 'g', 'g_ema' or 'd'.
-        w_avg_beta: means nothing here.
+        w_avg_beta: unused.
     """
     own, turn = arguments["r3gan"], -1 if net == "d" else 1
     out = {
@@ -81,7 +81,7 @@ def official_kwargs(arguments: Mapping[str, Any], net: str, w_avg_beta: float = 
 
 
 def with_mean(net: OfficialNet) -> OfficialNet:
-    """Return a generator with the mean input under the name 'w_avg': zeros, and the embedding of each label behind.
+    """Return a generator with the mean input under the name 'w_avg': zeros followed by the embedding of each label.
 
     Raises:
         BadCheckpointError: as `generator_arguments`.
@@ -104,7 +104,7 @@ def _labels(net: OfficialNet) -> tuple[int, int]:
 
 
 def _stages(net: OfficialNet, first_block: int, base: tuple[int, ...], embed_dim: int) -> dict[str, Any]:
-    """Return what the stages tell of; a discriminator's are numbered from the image on."""
+    """Return the keys inferred from the stages; a discriminator's are numbered starting at the image."""
     pattern = re.compile(r"Model\.MainLayers\.(\d+)\.Layers\.(\d+)\.LinearLayer1\.Layer\.weight")
     found = [match.groups() for name in net.tensors if (match := pattern.fullmatch(name))]
     blocks: dict[int, int] = {}

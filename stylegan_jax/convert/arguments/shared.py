@@ -1,7 +1,8 @@
 """Architecture arguments: from the constructor arguments of official networks to model configuration keys.
 
-This file has what architectures share; each adds one. Three sources must agree: the constructor arguments (which leave
-defaults out), the attributes stored on the modules (which do not), and the array shapes (checked on import).
+This file has the parts that architectures share; each adds a file of its own. Three sources must agree: the constructor
+arguments (without defaults), the attributes stored on the modules (with them), and the array shapes (checked on
+import).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ ACTIVATIONS = ("lrelu", "relu", "linear", "tanh", "sigmoid", "elu", "selu", "sof
 WHOLE_BATCH = 1 << 20  # a minibatch-stddev group larger than any batch: the official None
 
 DEFAULTS: dict[str, Any] = ExperimentConfig().to_dict()["model"] | {"resolution": 0, "label_dim": 0}
-"""What a model configuration holds when the arguments say nothing else; a file names its resolution and its labels."""
+"""The model configuration unless the arguments differ; a file names its resolution and its labels."""
 SHARED = (
     "resolution",
     "base_size",
@@ -48,22 +49,22 @@ LIMITS = {
         "time_dim": 1 << 14,
     },
 }
-"""Largest values of an architecture's own keys that a file may ask for."""
+"""Largest values that a file may set for an architecture's own keys."""
 MAX_SIZE = 1 << 14
-"""Largest height and width of images that a file may ask for."""
+"""Largest height and width of images that a file may set."""
 MAX_TAPS = 64
-"""Largest number of taps of a resampling filter that a file may ask for."""
+"""Largest number of taps of a resampling filter that a file may set."""
 FILTER_TAPS: dict[str, Callable[[ModelConfig], int]] = {
     "stylegan3": lambda model: count_taps(make_plan(model)),
     "stylegan_xl": lambda model: count_taps(stylegan_xl.make_plan(model)),
 }
-"""Taps of the filters that an architecture designs by its configuration."""
+"""Taps of the filters that an architecture designs from its configuration."""
 MAX_FILTER_TAPS = 1 << 13
 """Largest number of them; StyleGAN3 at 1024x1024 has 410 (T) and 1994 (R)."""
 HARMLESS = ("class_name", "fp16_channels_last", "fused_modconv_default", "freeze_layers", "num_ws", "use_fp16")
 HARMLESS += ("freeze_embed", "verbose")  # what stylegan3-fun froze in training is in the arrays like the rest
 MAX_FLOAT = 1e38
-"""Largest number that a file may ask for; float32 holds three times as much."""
+"""Largest number that a file may set; float32 can hold three times as much."""
 _MISSING = object()
 
 
@@ -72,7 +73,7 @@ STAGES = ("widths", "groups", "blocks", "expansion")
 CLIPS = ("frames", "max_num_frames", "sampling", "max_dist", "total_dists")
 """Keys of StyleGAN-V's clips, which both networks share."""
 JOINING = ("concat_res", "frames_divisor", "dummy_cond")
-"""StyleGAN-V's keys of the discriminator alone."""
+"""StyleGAN-V's keys that only the discriminator has."""
 
 
 def channels(arguments: Mapping[str, Any], resolution: int) -> int:
@@ -97,7 +98,7 @@ def merge_arguments(g: Mapping[str, Any] | None, d: Mapping[str, Any] | None) ->
         Every key of a model configuration, JSON-ready.
 
     Raises:
-        BadCheckpointError: the two describe images or blocks that one configuration cannot hold.
+        BadCheckpointError: the two describe images or blocks that do not fit into one configuration.
     """
     if d and d.get("d_arch") == PROJECTED:
         return _merge_projected(g, d)
@@ -140,8 +141,7 @@ class Arguments:
 
     Args:
         net: the official network.
-        names: of its positional arguments.
-        nested: arguments that are dicts of further arguments.
+        names: names of its positional arguments. nested: arguments that are dicts of further arguments.
     """
 
     def __init__(self, net: OfficialNet, names: tuple[str, ...], nested: tuple[str, ...] = ()):
@@ -168,11 +168,11 @@ class Arguments:
         self.left.update(more)
 
     def part(self, key: str, label: str) -> Arguments:
-        """Return the arguments of a sub-network that has a dict of its own."""
+        """Return the arguments of a sub-network that have a dict of their own."""
         return Arguments(OfficialNet(f"{self.label}.{label}", 0, (), self._dict(key), {}, {}, self.attributes), ())
 
     def get(self, name: str, default: Any, module: str | None = None, attribute: str = "") -> Any:
-        """Return an argument; `module` names where the built network repeats it."""
+        """Return an argument; `module` is the module of the built network that repeats it."""
         given = self.left.pop(name, _MISSING)
         stored = self.attributes.get(module, {}).get(attribute or name, _MISSING) if module is not None else _MISSING
         if given is not _MISSING and stored is not _MISSING and given != stored:
@@ -182,7 +182,7 @@ class Arguments:
         return next((v for v in (given, stored) if v is not _MISSING), default)
 
     def whole(self, name: str, default: int, module: str | None = None, attribute: str = "") -> int:
-        """Return an argument that counts something."""
+        """Return an argument that is a count."""
         value = self.get(name, default, module, attribute)
         if type(value) is not int or not 0 <= value < 1 << 31:
             raise BadCheckpointError("", f"{self.label}: {name} is {value!r:.80}, not a count")
@@ -232,17 +232,17 @@ def fir_taps(value: Any) -> list[float]:
 
 
 def clamp_bound(value: Any) -> float:
-    """Return the clamp, checked; 0 for None."""
+    """Return the clamp after a check; 0 for None."""
     if value is not None and (not isinstance(value, int | float) or not value > 0):
         raise BadCheckpointError("", f"conv_clamp is {value!r:.80}; it must be a positive number or None")
     return float(value or 0)
 
 
 def canvas(kwargs: Arguments) -> dict[str, Any]:
-    """Return the keys of the size of the images, which forks draw on another base than 4x4.
+    """Return the keys for the size of the images; forks use other base sizes than 4x4.
 
-    eps696's stylegan2ada says `init_res`, (h, w); StyleGAN-Human says `square`, without which w is h / 2. Both name
-    their blocks by `img_resolution`, as if the base were 4x4.
+    eps696's stylegan2ada has `init_res`, (h, w); StyleGAN-Human has `square`, without which w is h / 2. Both name their
+    blocks by `img_resolution`, as if the base were 4x4.
     """
     nominal, is_square = kwargs.whole("img_resolution", 0, ""), kwargs.get("square", True)
     base = kwargs.get("init_res", [4, 4] if is_square else [4, 2])
@@ -272,10 +272,10 @@ def finish(out: dict[str, Any], *parts: Arguments) -> dict[str, Any]:
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> ModelConfig:
-    """Return the model configuration of its keys; those that are missing have their defaults.
+    """Return the model configuration of these keys; missing ones have their defaults.
 
     Raises:
-        BadCheckpointError: naming the key that no network can have, or none of a sane size.
+        BadCheckpointError: a key, which the message names, has a value that no network of a sane size can have.
     """
     _check_types(arguments, DEFAULTS, "")
     full = {**DEFAULTS, **arguments}

@@ -21,7 +21,7 @@ _SWITCHES = {"use_styles": True, "const_input_layer": True, "use_pixel_norm": Fa
 
 
 class _Arguments:
-    """The static arguments of a network, each used once; `rgb` names the layers that tell whether it grows."""
+    """The static arguments of a network, each used once; `rgb` names the layers that show whether it grows."""
 
     def __init__(self, net: OfficialNet, rgb: str):
         self.label, self.left = net.class_name, {k: v for k, v in net.init_kwargs.items() if k not in _USAGE}
@@ -44,7 +44,7 @@ class _Arguments:
         return bool(value)
 
     def shared(self) -> dict[str, Any]:
-        """Return what both networks have, and check that no argument is left."""
+        """Return the keys that both networks have, and check that no argument is left."""
         blur = self.left.pop("blur_filter", [1, 2, 1])
         out: dict[str, Any] = {
             "arch": "stylegan1",
@@ -68,7 +68,7 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
     """Return (model configuration keys, notes) of a generator.
 
     Raises:
-        BadCheckpointError: an unknown argument, or one of another type.
+        BadCheckpointError: an argument is unknown or has another type.
     """
     kw = _Arguments(net, "ToRGB")
     switches = {key.removesuffix("_layer"): kw.switch(key, default) for key, default in _SWITCHES.items()}

@@ -29,10 +29,10 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
         net: PyTorch-era generator; constructor arguments flat, or nested in `synthesis_kwargs` and `mapping_kwargs`.
 
     Returns:
-        The keys that a generator decides, and what does not change the network but is worth keeping.
+        The keys that a generator determines, and facts that do not change the network but are worth keeping.
 
     Raises:
-        BadCheckpointError: an unknown argument, or sources that contradict each other.
+        BadCheckpointError: an argument is unknown, or sources contradict each other.
     """
     names = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
     era_ada = "synthesis_kwargs" in net.init_kwargs

@@ -20,10 +20,10 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
         net: PyTorch-era generator.
 
     Returns:
-        The keys that a generator decides, and what does not change the network but is worth keeping.
+        The keys that a generator determines, and facts that do not change the network but are worth keeping.
 
     Raises:
-        BadCheckpointError: an unknown argument, or sources that contradict each other.
+        BadCheckpointError: an argument is unknown, or sources contradict each other.
     """
     names = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
     kwargs = Arguments(net, names, nested=("synthesis_kwargs", "layer_kwargs"))

@@ -1,7 +1,7 @@
 """Arguments of official StyleGAN-V networks, in both directions: those of StyleGAN2, and a tree of settings, `cfg`.
 
-Settings may name others that the file lacks. What arrays tell is then told from them, and the distance of motion codes
-is the shortest period, to which the published settings tie it.
+Settings may refer to others that the file lacks. They are then inferred from arrays where possible, and the distance of
+motion codes is the shortest period, to which the published settings tie it.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ KNOWN = {
     "motion": ("z_dim", "v_dim", "motion_z_distance", "gen_strategy", "kernel_size", "use_fractional_t", "fourier"),
     "time_enc": ("cond_type", "dim", "min_period_len", "max_period_len", "phase_dropout_std"),
 }
-"""Settings of the branches that decide how a frame is drawn; the official code reads `phase_dropout_std` nowhere."""
+"""Settings of the branches that determine how a frame is drawn; the official code never reads `phase_dropout_std`."""
 CONDITIONS = ("concat_const", "concat_w", "sum_w")
 MOTION = "synthesis.motion_encoder"
 LEAST_JOINED = 16
-"""Smallest images for which a discriminator joins frames."""
+"""The smallest image size at which a discriminator joins frames."""
 
 
 class Settings:
-    """The tree of settings of a network, and what its arrays tell in its place.
+    """The tree of settings of a network, and the values inferred from its arrays.
 
     Args:
         net: the network.
@@ -61,7 +61,7 @@ class Settings:
             self.tree = {**tree, "sampling": sampling}  # what the generator keeps of it without references
 
     def get(self, path: str, told: Any = None) -> Any:
-        """Return a setting, or what arrays told where it is missing or names one that the file lacks."""
+        """Return a setting, or the value inferred from arrays if it is missing or refers to one that is."""
         value: Any = self.tree
         for key in path.split("."):
             value = value.get(key) if isinstance(value, dict) else None
@@ -71,7 +71,7 @@ class Settings:
         return value
 
     def whole(self, path: str, told: Any = None) -> int:
-        """Return a setting that counts something."""
+        """Return a setting that is a count."""
         value = self.get(path, told)
         if type(value) is not int or not 0 <= value < 1 << 31:
             raise BadCheckpointError("", f"cfg.{path} is {value!r:.80}, not a count")
@@ -92,7 +92,7 @@ class Settings:
         return value
 
     def shape(self, name: str, rank: int) -> tuple[int, ...]:
-        """Return the shape of an array that must be there."""
+        """Return the shape of a required array."""
         shape = self.shapes.get(name)
         if shape is None:
             raise BadCheckpointError("", f"missing: {name}")
@@ -101,7 +101,7 @@ class Settings:
         return shape
 
     def part(self, name: str) -> dict[str, Any]:
-        """Return a dict of further arguments, without the settings, of which official mapping networks get a copy."""
+        """Return a dict of further arguments without the settings, which official mapping networks get a copy of."""
         value = self.kwargs.get(name) or {}
         if not isinstance(value, dict):
             raise BadCheckpointError("", f"{name} is a {type(value).__name__}, not a dict")
@@ -109,7 +109,7 @@ class Settings:
 
 
 def is_discriminator(net: OfficialNet) -> bool:
-    """Return whether a network has the settings of a discriminator; of single frames its arrays are StyleGAN2's."""
+    """Return whether a network has a discriminator's settings; for single frames its arrays are StyleGAN2's."""
     tree = net.init_kwargs.get("cfg")
     return isinstance(tree, dict) and "concat_res" in tree
 
@@ -121,10 +121,10 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
         net: a whole module, with its constructor arguments.
 
     Returns:
-        The keys that a generator decides, and what does not change the network but is worth keeping.
+        The keys that a generator determines, and facts that do not change the network but are worth keeping.
 
     Raises:
-        BadCheckpointError: an unknown argument or setting, or one of a network that is none of ours, such as MoCoGAN's.
+        BadCheckpointError: an argument or setting is unknown, or belongs to another network, such as MoCoGAN's.
     """
     settings = Settings(net, G_NAMES)
     _check_known(settings)
@@ -219,7 +219,7 @@ def _check_known(settings: Settings) -> None:
 
 
 def _clips(settings: Settings, frames: int) -> dict[str, Any]:
-    """Return the keys of how clips are taken; `frames`: of a clip, where no setting says it."""
+    """Return the keys of how clips are taken; `frames` of a clip if no setting has them."""
     table = settings.shapes.get("time_encoder.const_embed.weight", (None,))
     longest = settings.whole("sampling.max_num_frames", table[0] or OWN["max_num_frames"])
     kind = settings.choice("sampling.type", ("random", "uniform"), OWN["sampling"])
@@ -273,7 +273,7 @@ def _motion(settings: Settings, net: OfficialNet) -> dict[str, Any]:
 
 
 def _condition(settings: Settings) -> str:
-    """Return where the motion code enters, as the arrays show it."""
+    """Return where the motion code enters, inferred from the arrays."""
     if "synthesis.b4.input.input.const" in settings.shapes:
         return "concat_const"
     styles = settings.shape("synthesis.b4.conv1.affine.weight", 2)[1]
@@ -281,14 +281,15 @@ def _condition(settings: Settings) -> str:
 
 
 def _joining(resolution: int, base: int, most: int) -> dict[str, Any]:
-    """Return keys of the discriminator that a generator alone fits: as published, or at the half of a small image."""
+    """Return keys of a discriminator that fits a generator without one: as published, or at half the height of a small
+    image."""
     joined = max(8, min(OWN["concat_res"], resolution // 2))
     divisor = OWN["frames_divisor"]
     return {"concat_res": joined, "frames_divisor": 1 if min(base // joined, most) % divisor else divisor}
 
 
 def _frames(settings: Settings, joined: int) -> int:
-    """Return how many frames the discriminator joins at a resolution, as its arrays show it."""
+    """Return how many frames the discriminator joins at a resolution, inferred from its arrays."""
     before, after = (settings.shapes.get(f"b{joined * k}.conv{k - 1}.weight") for k in (2, 1))
     if not before or not after or len(before) != 4 or len(after) != 4 or not before[0] or after[1] % before[0]:
         return 1
@@ -299,7 +300,7 @@ def _check_waves(net: OfficialNet, model: ModelConfig) -> None:
     """Check that the frequencies of a file are those of its settings.
 
     Raises:
-        BadCheckpointError: they are others.
+        BadCheckpointError: they differ.
     """
     from stylegan_jax.models.stylegan_v.motion import waves  # imports JAX
 

@@ -1,7 +1,7 @@
-"""What official StyleGAN-XL networks were built with, told from their layers, in both directions.
+"""The arguments of official StyleGAN-XL networks, inferred from their layers, in both directions.
 
-Constructor arguments do not say it: those of a super-resolution file are still its stem's. Each layer carries its own
-numbers, though, and the order of execution is `synthesis.layer_names`.
+The constructor arguments do not suffice: those of a super-resolution file are still its stem's. But each layer carries
+its own numbers, and the order of execution is `synthesis.layer_names`.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import OfficialNet
 
 BASE_PER_CHANNEL = 64
-"""Published channel_base / channel_max, where no layer tells: 65536 and 1024, 32768 and 512."""
+"""Published channel_base / channel_max, if no layer shows them: 65536 and 1024, 32768 and 512."""
 DEFAULTS = {"first_stopband": 2**2.1, "last_stopband_rel": 2**0.3}
 _NAME = re.compile(r"L(\d{1,4})_(\d{1,5})_(\d{1,6})")
 _MAX_LAYERS = 500
 
 
 class Layer(NamedTuple):
-    """A layer of a file: its number, its official name, and what it carries."""
+    """A layer of a file: its number, its official name, and its attributes."""
 
     index: int
     name: str
     numbers: Mapping[str, Any]
 
     def number(self, key: str) -> float:
-        """Return a number that must be there, positive."""
+        """Return a required positive number."""
         value = self.numbers.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1 << 31:
             raise BadCheckpointError(
@@ -55,13 +55,13 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
     """Return (model configuration keys, notes) of an official generator: a stem, or any number of stages on one.
 
     Args:
-        net: whole modules; only their arrays' shapes and what layers carry are read.
+        net: whole modules; only the shapes of arrays and the attributes of layers are read.
 
     Returns:
-        The keys that a generator decides, and what does not change the network but is worth keeping.
+        The keys that a generator determines, and facts that do not change the network but are worth keeping.
 
     Raises:
-        BadCheckpointError: layers without their numbers, or with numbers that no stages lead to.
+        BadCheckpointError: layers lack their numbers, or have numbers that no stages lead to.
     """
     layers = _layers(net)
     shapes = {name: value.shape for name, value in net.tensors.items()}
@@ -80,7 +80,7 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
 
 
 def official_kwargs(arguments: Mapping[str, Any], net: str, w_avg_beta: float = 0.998) -> dict[str, Any]:
-    """Return what the official network is built with: the arguments of the stem, and the stages put on it in turn.
+    """Return the official network's arguments: those of the stem, and the stages added to it in turn.
 
     Args:
         arguments: a full model configuration.
@@ -96,7 +96,7 @@ def official_kwargs(arguments: Mapping[str, Any], net: str, w_avg_beta: float = 
 
 
 def _layers(net: OfficialNet) -> list[Layer]:
-    """Return the layers in the order of execution, which is not that of their names as texts."""
+    """Return the layers in the order of execution, which is not the alphabetical order of their names."""
     names = net.attributes.get("synthesis", {}).get("layer_names")
     if not isinstance(names, list | tuple) or not 3 <= len(names) <= _MAX_LAYERS:
         raise BadCheckpointError(
@@ -114,7 +114,7 @@ def _layers(net: OfficialNet) -> list[Layer]:
 
 
 def _mapping(net: OfficialNet, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Return the keys of the mapping network, without its table of embeddings, which is there without labels too."""
+    """Return the keys of the mapping network, without its table of embeddings, which exists even without labels."""
     w_avg = shapes.get("mapping.w_avg", ())
     label_dim = w_avg[0] if len(w_avg) == 2 else 0
     width, inputs = _shape(shapes, "mapping.fc0.weight", 2)
@@ -181,7 +181,7 @@ def _synthesis(net: OfficialNet, layers: list[Layer]) -> dict[str, Any]:
 
 
 def _parts(layers: list[Layer]) -> list[list[Layer]]:
-    """Return the layers of the stem and of each stage: what is left of it, and all of the last one.
+    """Return the layers of the stem and of each stage: those that are left, and all of the last one.
 
     A stage begins with a layer that keeps the cutoff; the layers sampled critically do so too, at the end.
     """
@@ -219,7 +219,7 @@ def _height(part: list[Layer], critical: int, *, is_last: bool) -> int:
 
 
 def _channels(net: OfficialNet, wide: list[Layer]) -> dict[str, int]:
-    """Return channel_base and channel_max: what layers show, and where none shows the base, what was published."""
+    """Return channel_base and channel_max from the layers, or the published base if no layer shows it."""
     most = max(int(layer.number("out_channels")) for layer in wide)
     low, high = 1.0, math.inf
     for layer in wide:
@@ -236,10 +236,11 @@ def _channels(net: OfficialNet, wide: list[Layer]) -> dict[str, int]:
 
 
 def _common(layers: list[Layer], key: str, default: Any) -> Any:
-    """Return what all layers carry.
+    """Return the attributes that all layers share.
 
     Raises:
-        BadCheckpointError: they differ, as in a head on a stem of an older configuration; a configuration has one.
+        BadCheckpointError: they differ, as in a head on a stem with an older configuration; a configuration has one
+            value.
     """
     found = [layer.numbers.get(key, default) for layer in layers]
     other = next((i for i, value in enumerate(found) if value != found[0]), None)
@@ -251,7 +252,7 @@ def _common(layers: list[Layer], key: str, default: Any) -> Any:
 
 
 def _snapped(value: float, usual: float) -> float:
-    """Return the usual number where a value is that but for rounding."""
+    """Return the usual number if a value equals it up to rounding."""
     return usual if math.isclose(value, usual, rel_tol=1e-6) else value
 
 
@@ -259,7 +260,7 @@ def _check_layers(arguments: Mapping[str, Any], layers: list[Layer]) -> None:
     """Check that the plan of a configuration is that of a file, number for number.
 
     Raises:
-        BadCheckpointError: naming the first number that differs.
+        BadCheckpointError: they differ; the message names the first number.
     """
     planned = make_plan(check_arguments(arguments)).layers
     names = [p.official_name for p in planned]
@@ -279,12 +280,12 @@ def _check_layers(arguments: Mapping[str, Any], layers: list[Layer]) -> None:
 
 
 def _is_close(value: np.ndarray, wanted: np.ndarray) -> bool:
-    """Return whether numbers are equal but for rounding; one size may stand for both of a square."""
+    """Return whether numbers are equal up to rounding; one size may stand for both of a square."""
     return value.shape in ((), wanted.shape) and bool(np.allclose(value, wanted, rtol=1e-6, atol=0))
 
 
 def _carried(p: LayerPlan) -> dict[str, Any]:
-    """Return what a layer carries in official files."""
+    """Return a layer's attributes in official files."""
     sides = {"in": p.source, "out": p.out}
     numbers: dict[str, Any] = {}
     for side, signal in sides.items():
@@ -311,7 +312,7 @@ def _carried(p: LayerPlan) -> dict[str, Any]:
 
 
 def _shape(shapes: Mapping[str, tuple[int, ...]], name: str, rank: int) -> tuple[int, ...]:
-    """Return the shape of an array that must be there.
+    """Return the shape of a required array.
 
     Raises:
         BadCheckpointError: it is missing, of another rank, or empty.

@@ -81,7 +81,7 @@ def spec_of(config: ModelConfig) -> GanSpec:
 def draw_motion(key: jax.Array, rows: jax.Array, size: int) -> jax.Array:
     """Return motion noise float32[rows, size] of one clip for rows of these numbers int32[rows].
 
-    A row depends on the key and its own number alone, so that a video is the same in any chunks and of any length.
+    A row depends only on the key and its own number, so a video is the same in any chunks and at any length.
     """
     return jax.vmap(lambda k: jax.random.normal(k, (size,)))(rng.per_example(key, rows))
 

@@ -37,7 +37,8 @@ class Gaps(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Frames, their times, and a label to one logit: frames pass one by one down to `concat_res`, then as channels."""
+    """Frames, their times, and a label to one logit: frames are separate down to `concat_res`, then joined as
+    channels."""
 
     config: ModelConfig
 
@@ -66,7 +67,7 @@ class Discriminator(nn.Module):
 
 
 def join_frames(x: jax.Array, frames: int) -> jax.Array:
-    """Make channels of the frames of a clip, the first frame's first: float[n*t, h, w, c] to float[n, h, w, t*c]."""
+    """Turn the frames of a clip into channels, in order: float[n*t, h, w, c] to float[n, h, w, t*c]."""
     rows, h, w, c = x.shape
     x = x.reshape(rows // frames, frames, h, w, c)
     return jnp.moveaxis(x, 1, 3).reshape(rows // frames, h, w, frames * c)

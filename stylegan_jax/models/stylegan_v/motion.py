@@ -1,8 +1,9 @@
 """Motion of StyleGAN-V (Skorokhodov et al. 2022, §3.1): from noise and time to one code per frame.
 
 Noise rows become codes, one every `motion_distance` frames, by two convolutions without padding; a code depends on the
-rows from its own on and on no others. A frame between two codes gets an acyclic encoding of its time: waves whose
-periods and phases the code on its left predicts, minus what they are at both codes, plus what both codes say.
+rows starting at its own, and on no earlier ones. A frame between two codes gets an acyclic encoding of its time: waves
+whose periods and phases follow from the code on its left, minus their values at both codes, plus values predicted by
+both codes.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ LR_MULT = 0.01
 
 
 class Place(NamedTuple):
-    """Where times lie between codes.
+    """The position of times between codes.
 
     Attributes:
         index: int32[n, t], number of the code on the left; a time right at a code belongs to that code.
         left: float[n, t], time of that code.
-        alpha: float[n, t] in [0, 1), how far the time is on the way to the next.
+        alpha: float[n, t] in [0, 1), the share of the way to the next code.
     """
 
     index: jax.Array
@@ -55,7 +56,7 @@ class RowConv(nn.Module):
 
     Attributes:
         features: output size.
-        kernel: rows that it joins.
+        kernel: number of rows that it joins.
     """
 
     features: int
@@ -83,8 +84,8 @@ class Trajectory(nn.Module):
         """Return two codes float[n, t, v].
 
         Args:
-            noise: float[n, rows, z], where rows that lie beyond its end make the codes NaN; or the rows that each frame
-                depends on, float[n, t, 2 * motion_kernel, z].
+            noise: float[n, rows, z] (codes that need rows beyond its end are NaN), or the rows that each frame depends
+                on, float[n, t, 2 * motion_kernel, z].
             label: float[n, k], appended to every row, or None.
             index: int32[n, t], numbers of the codes on the left.
         """
@@ -148,9 +149,9 @@ class Motion(nn.Module):
     def __call__(self, noise: jax.Array, label: jax.Array | None, times: jax.Array) -> jax.Array:
         """Map noise, labels float[n, k] or None and times float[n, t] to float[n, t, 2 * time_dim].
 
-        The noise is float[n, rows, z] from the start of the video on, or the rows of each frame, as `Trajectory` says.
+        The noise is float[n, rows, z] from the start of the video, or the rows of each frame, as in `Trajectory`.
         Times are in frames of the data, not negative, and may be fractional and beyond those of training. Angles reach
-        hundreds of radians, so that float32 leaves an error of about 1e-5 at frame 700.
+        hundreds of radians, so float32 has an error of about 1e-5 at frame 700.
         """
         place = locate(times, self.config.stylegan_v.motion_distance)
         left, right = self.trajectory(noise, label, place.index)

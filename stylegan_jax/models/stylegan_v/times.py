@@ -1,4 +1,4 @@
-"""Times of the frames of generated clips, drawn as those of the data are (paper §3.2, `data.clips`)."""
+"""Times of the frames of generated clips, drawn in the same way as those of the data (paper §3.2, `data.clips`)."""
 
 from __future__ import annotations
 
