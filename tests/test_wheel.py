@@ -101,6 +101,21 @@ def test_the_page_on_pypi_has_whole_links(monkeypatch):
     assert not re.search(r"\]\((?!https?:|#)", given["long_description"]) and not given["project_urls"]
 
 
+@pytest.mark.parametrize(
+    ("value", "left"), [("", {"tensorflow", "-cpu", "-datasets"}), ("own", {"-datasets"}), ("none", set())]
+)
+def test_tensorflow_can_be_left_out(value, left, monkeypatch):
+    given = {}
+    monkeypatch.setattr("setuptools.setup", lambda **options: given.update(options))
+    monkeypatch.setenv("STYLEGAN_JAX_TENSORFLOW", value)
+    runpy.run_path(str(ROOT / "setup.py"))
+    found = re.findall(r"^tensorflow(-\w+)?>", "\n".join(given["install_requires"]), re.M)
+    assert {name or "tensorflow" for name in found} == left
+    monkeypatch.setenv("STYLEGAN_JAX_TENSORFLOW", "no")
+    with pytest.raises(SystemExit, match="STYLEGAN_JAX_TENSORFLOW is 'no'; use 'own' to keep"):
+        runpy.run_path(str(ROOT / "setup.py"))
+
+
 def test_the_extras_are_those_that_the_doctor_knows(monkeypatch):
     from stylegan_jax.tools import doctor
 
