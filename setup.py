@@ -14,6 +14,7 @@ INSTALL = [
     "optax>=0.2.5",
     "orbax-checkpoint>=0.12.3,<1",  # AtomicityMode.COMMIT_FILE; 1.0 changes what the names of the top level mean
     "etils[epath]>=1.9",
+    "flatbuffers>=24.3",  # jax.export's; TensorFlow brings it too
     "numpy>=2.0",
     "clu>=0.0.12",
     "tensorboard>=2.19",  # its messages; the events are written without TensorFlow

@@ -67,6 +67,7 @@ def train_recipe(argv: list[str]) -> int:
     keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs pages of traceback before the error that we print
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # else: no TPU here
     from stylegan_jax.base import shortage
     from stylegan_jax.base.errors import StyleganError, visible
     from stylegan_jax.checkpoints.checkpointer import CheckpointError

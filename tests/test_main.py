@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stylegan_jax.config import ConfigError
+from stylegan_jax.tools._command_line import unknown_key
 from stylegan_jax.train.startup import make_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,8 +68,21 @@ def test_missing_data(tmp_path):
 
 def test_misspelt_key(tmp_path):
     line = refused("--config=configs/tiny.py", f"--workdir={tmp_path / 'run'}", "--config.train.batch_sise=3")
-    assert "batch_sise" in line and "batch_size" in line
+    assert "config.train.batch_sise does not exist; did you mean 'batch_size'?" in line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("trian.batch_size=3", "config.trian does not exist; did you mean 'train'?"),
+        ("train.batchsize=3", "config.train.batchsize does not exist; did you mean 'batch_size'?"),
+        ("log.foo=3", "config.log.foo does not exist; known: "),
+        ("log.tensorboard=True", "config.log.tensorboard does not exist; use --config.log.trackers="),
+    ],
+)
+def test_a_key_that_does_not_exist_is_named_whole(flag, told):
+    assert told in unknown_key(["train", "--config=tiny", "--config.train.batch_size=3", f"--config.{flag}"])
 
 
 def test_missing_recipe(tmp_path):

@@ -22,7 +22,7 @@ class ConfigError(StyleganError, ValueError):
 
 
 def suggest(name: str, known: typing.Iterable[str]) -> str:
-    """Return 'did you mean …' if a known name is close, otherwise the list of known names."""
+    """Return the list of known names, after 'did you mean …?' if one is close."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return (f"did you mean {near[0]!r}? " if near else "") + "known: " + ", ".join(known)

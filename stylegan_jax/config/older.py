@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+REPLACED = {
+    "config.log.tensorboard": 'use --config.log.trackers="(\'tensorboard\',)", or "()" for none',
+}
+"""Keys that the command line no longer takes -> what to write instead."""
+
 
 def renewed(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return nested dicts of a configuration with today's keys; the given ones are not changed.

@@ -1,4 +1,4 @@
-"""Data: sources of images, their order, and batches. Meets the rest of the project only through `spec.Batch`."""
+"""Data: sources of images, their order, and batches. It exchanges only `spec.Batch` with the rest of the project."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what makes batches on first use: it needs JAX, and the data set tool does not."""
+    """Import the modules that make batches on first use: they need JAX, and the data set tool does not."""
     if name in ("Batches", "open_batches"):
         from stylegan_jax.data import batches
 

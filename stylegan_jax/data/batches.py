@@ -1,7 +1,7 @@
-"""From a source to an endless stream of global batches, in an order that depends on (seed, position) alone.
+"""From a source to an endless stream of global batches, in an order that depends only on (seed, position).
 
 Three ways make the same batches bit for bit: a NumPy gather from decoded images in RAM, a jitted gather from decoded
-images on the device, and decoding as it goes: by tf.data where TensorFlow is installed, else by a pool of threads.
+images on the device, and decoding on the fly, by tf.data if TensorFlow is installed and by a pool of threads if not.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _AHEAD = 2  # batches made before they are asked for
 
 
 class Schedule:
-    """Which images, flips and labels make this host's part of batch b: pure functions of b.
+    """The images, flips and labels of this host's part of batch b, as pure functions of b.
 
     Args:
-        source: for its size and labels.
-        flips: (xflip, yflip); an epoch shows every image as stored and mirrored each way, see `order.order`.
+        source: provides its size and labels.
+        flips: (xflip, yflip); an epoch shows every image as stored and mirrored in each way, see `order.order`.
         seed: the run's seed.
         start: images shown before batch 0.
         batch_size: images per batch, over all hosts.
         shard: (index, count) of hosts; the host's rows are contiguous.
         draws: numbers of the draws of labels for latents.
-        videos: the source's, with the rule by which clips are taken from them; None: its images are the examples.
+        videos: the source's videos, with the rule for taking clips from them; None: its images are the examples.
     """
 
     def __init__(
@@ -114,8 +114,8 @@ class Schedule:
 class Batches(Iterator[Batch]):
     """An endless iterator of `Batch` with `close()`; also a context manager.
 
-    Batches are made ahead in a thread and already on their way to the devices. An error while making one is raised by
-    the `next` that would have returned it, and ends the iterator.
+    A thread makes batches ahead and sends them to the devices. An error while making one is raised by the `next` that
+    would have returned it, and ends the iterator.
     """
 
     def __init__(self, made: Generator[Batch], ahead: int):
@@ -195,20 +195,20 @@ def open_batches(
         data: the data group of the config: xflip, yflip, subset, cache, workers, resize_filter.
         image_shape: the model's (h, w, c).
         batch_size: examples per batch, over all hosts.
-        seed: decides the order and the drawn labels; any integer.
+        seed: determines the order and the drawn labels; any integer.
         start: position in examples, batch_size * step to resume before that step.
-        sharding: of the sample and `label`, such as NamedSharding(mesh, P('data')); arrays come out global with it.
-            None: NumPy arrays of this shard's rows (with cache='device': on the default device).
+        sharding: of the sample and `label`, such as NamedSharding(mesh, P('data')), which makes arrays global. None:
+            NumPy arrays of this shard's rows (with cache='device': on the default device).
         shard_index: this host's number, `jax.process_index()`.
         shard_count: number of hosts, `jax.process_count()`; each makes rows [i n/H, (i+1) n/H) of every batch.
         draws: numbers of the draws of labels in `Batch.gen_label`, one for each phase that draws latents; a draw
-            depends on its own number and not on which others are asked for.
-        has_second: batches bring a second set of reals, in an order of its own; `Batch.second`.
+            depends on its own number, not on which others are requested.
+        has_second: batches have a second set of reals, `Batch.second`, in an order of its own.
         rule: how clips are taken from the videos of the source; None: examples are images. An epoch shows one clip of
             every video, and mirrored copies count as further videos.
 
     Raises:
-        ConfigError: a batch that does not divide, or cache='device' without an array.
+        ConfigError: the batch does not divide, or cache='device' without an array.
         DataError: the source does not fit the model.
     """
     if batch_size < 1 or shard_count < 1 or batch_size % shard_count:
@@ -277,7 +277,7 @@ def _pooled_pixels(
 
 
 def _mirror(pixels: np.ndarray, flip: np.ndarray) -> np.ndarray:
-    """Mirror images uint8[n, h, w, c] in place where flip bool[n, 2] says (left to right, top to bottom)."""
+    """Mirror images uint8[n, h, w, c] in place as flip bool[n, 2] says (left to right, top to bottom)."""
     for axis, mirrored in ((2, flip[:, 0]), (1, flip[:, 1])):
         pixels[mirrored] = np.flip(pixels[mirrored], axis)
     return pixels
@@ -320,7 +320,7 @@ def _device_batches(source: FittedSource, schedule: Schedule, sharding: NamedSha
 
 
 def _gather(images: jax.Array, index: jax.Array, flip: jax.Array, frames: int = 0) -> jax.Array:
-    """Return images[index] uint8[n, h, w, c], mirrored where flip[n, 2] says (left to right, top to bottom).
+    """Return images[index] uint8[n, h, w, c], mirrored as flip[n, 2] says (left to right, top to bottom).
 
     With `frames`, index is [n, t], flip [n, t, 2] and the result clips [n, t, h, w, c].
     """

@@ -16,7 +16,7 @@ def clip_times(rule: ClipRule, length: int, u: np.ndarray, *, is_fractional: boo
 
     Args:
         rule: how clips are taken.
-        length: frames of the video, of which there is a clip.
+        length: frames of the video, enough for a clip.
         u: float64[frames] in [0, 1) and more: the distance, the start, then the frames between.
         is_fractional: the start lies between two frames.
 
@@ -40,7 +40,7 @@ def clip_times(rule: ClipRule, length: int, u: np.ndarray, *, is_fractional: boo
 def real_clip(rule: ClipRule, length: int, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (frame numbers int64[frames], times float64[frames]) of a clip of the data.
 
-    Of a video longer than max_num_frames a window is chosen first, to which the times are relative.
+    In a video longer than max_num_frames, a window is chosen first; times are relative to it.
 
     Args:
         rule: how clips are taken.
@@ -64,7 +64,7 @@ def consecutive(length: int, count: int, every: int, u: float) -> np.ndarray:
 def real_clips(rule: ClipRule, seed: int, positions: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (frame numbers int64[m, t], times float32[m, t]) of the data's clips at positions int64[m].
 
-    They depend on the seed, a clip's position and the length of its video alone.
+    They depend only on the seed, a clip's position and the length of its video.
     """
     u = order.numbers(seed, order.CLIP, positions, rule.frames + 1)
     made = [real_clip(rule, int(length), row) for length, row in zip(lengths, u, strict=True)]

@@ -1,11 +1,11 @@
 """What a folder or zip contains as a data set: one rule for training, metrics and the data set tool.
 
 - Names are relative, with `/`: backslashes count as `/`, `./` as nothing, accents in their composed form.
-- What lies below a hidden folder (any part begins with a dot) or below one that a system makes is left out.
-- A picture is what begins like one, and what has the suffix of one. Leftovers of editors and downloads are none.
-- Video files are no pictures: the data set tool makes frames of them.
-- Of several zip members with one name, equal ones count once; else the last is taken, as unzip does.
-- Everything that is left out is counted.
+- Files below a hidden folder (any part begins with a dot) or a folder that a system makes are skipped.
+- A file is a picture if it begins like one or has the suffix of one. Leftovers of editors and downloads are not.
+- Video files are not pictures: the data set tool turns them into frames.
+- Of several zip members with one name, equal ones count once; otherwise the last one is used, as by unzip.
+- Everything that is skipped is counted.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ SYSTEM_FOLDERS = (
 LEFTOVERS = (
     "~", ".bak", ".orig", ".old", ".tmp", ".part", ".partial", ".crdownload", ".download", ".swp",
 )  # fmt: skip
-"""Ends of the names of copies that editors and of halves that downloads leave."""
+"""Endings of the names of copies left by editors and of partial files left by downloads."""
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv", ".flv", ".ogv", ".3gp",
     ".mxf", ".y4m", ".ivf",
 )  # fmt: skip
-"""Of files that hold videos; of files with another suffix, the first bytes decide."""
+"""Suffixes of video files; for files with other suffixes, the first bytes decide."""
 _SHOWN = 5
 _STILL_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis", b"crx ", b"M4A ", b"M4B ")
 _PLAIN = re.compile(r"[A-Za-z0-9_][\w.-]*(?:/[A-Za-z0-9_][\w.-]*)*", re.ASCII)
@@ -44,19 +44,19 @@ _PLAIN = re.compile(r"[A-Za-z0-9_][\w.-]*(?:/[A-Za-z0-9_][\w.-]*)*", re.ASCII)
 
 @dataclasses.dataclass
 class Contents:
-    """What is used of a folder or zip, and what is not.
+    """The files of a folder or zip that are used, and those that are not.
 
     Attributes:
-        names: of the pictures, as the rule of the module writes them, sorted.
+        names: of the pictures, by the module's rule, sorted.
         numbers: of each of them, its place in the list that was read.
         bad: (name, reason) of pictures that are not read.
-        folders: names of all folders, the hidden ones left out.
+        folders: names of all folders that are not hidden.
         linked: names of links to folders, which are not followed; they are in `bad`, too.
         jsons: (folder with '/' at its end, '' at the root; place in the list) of each dataset.json, the root's first.
-        hidden: what lies below hidden and system folders, by that folder.
+        hidden: number of files below hidden and system folders, by folder.
         videos: (name, place in the list) of each video file, sorted; they are in `others`, too.
-        others: what is no picture, by suffix.
-        repeated: names of which the last of several members is taken.
+        others: number of files that are not pictures, by suffix.
+        repeated: names of several members, of which the last is used.
     """
 
     names: list[str] = dataclasses.field(default_factory=list)
@@ -71,7 +71,7 @@ class Contents:
     repeated: list[str] = dataclasses.field(default_factory=list)
 
     def notes(self) -> list[str]:
-        """Return a line for each kind of thing that was left out."""
+        """Return a line for each kind of file that was skipped."""
         lines = []
         if self.hidden:
             lines.append(f"skipped: {_count(self.hidden)} below hidden and system folders ({_most(self.hidden)})")
@@ -95,7 +95,7 @@ def _most(found: collections.Counter[str]) -> str:
 
 
 def clean_name(name: str) -> str:
-    """Return a name as the rule of the module writes it; '' for one that leads outside or is of nothing."""
+    """Return a name by the module's rule; '' for one that is empty or leads outside."""
     if _PLAIN.fullmatch(name):
         return name
     parts = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
@@ -111,15 +111,15 @@ def list_contents(
     folders: Sequence[str] = (),
     identity: Callable[[int], Hashable] | None = None,
 ) -> Contents:
-    """Sort the files of a folder or the members of a zip by the rule of the module.
+    """Classify the files of a folder or the members of a zip by the module's rule.
 
     Args:
-        found: their names as they are stored, relative to the folder or zip.
-        head: place in `found` -> the first bytes of that file, b'' where they cannot be read.
+        found: their stored names, relative to the folder or zip.
+        head: place in `found` -> the first bytes of that file, b'' if they cannot be read.
         linked: names of links to folders.
-        folders: names of folders, at least of the empty ones.
-        identity: place in `found` -> what is equal for members of equal content; None: of a folder, where names are
-            the same only when they are written in different ways.
+        folders: names of folders, at least those of the empty ones.
+        identity: place in `found` -> a value that is equal for members of equal content; None: for a folder, in which
+            names are the same only if they are spelt differently.
     """
     out = Contents()
     pictures: dict[str, int] = {}
@@ -164,7 +164,7 @@ def list_contents(
 
 
 def pictures_in(folder: str) -> list[str]:
-    """Return the names of the pictures right in a folder, by the rule of the module but as they are stored, sorted."""
+    """Return the stored names of the pictures directly in a folder, by the module's rule, sorted."""
     found = [entry.name for entry in os.scandir(folder) if entry.is_file()]
 
     def head(i: int) -> bytes:
@@ -179,7 +179,7 @@ def pictures_in(folder: str) -> list[str]:
 def _add(
     out: Contents, pictures: dict[str, int], name: str, i: int, identity: Callable[[int], Hashable] | None
 ) -> None:
-    """Note a picture; of several with one name, one."""
+    """Record a picture; of several with one name, only one."""
     known = pictures.get(name)
     if known is None:
         pictures[name] = i
@@ -192,7 +192,7 @@ def _add(
 
 
 def hidden_part(name: str) -> str:
-    """Return the first part of a name that begins with a dot or is a folder of the system's; '' when there is none."""
+    """Return the first part of a name that begins with a dot or is a system's folder; '' if there is none."""
     parts = name.split("/")
     return next((part for part in parts if part.startswith(".") or part.lower() in SYSTEM_FOLDERS), "")
 
@@ -219,7 +219,7 @@ def _suffix(last: str) -> str:
 
 
 def begins_like_video(head: bytes) -> bool:
-    """Say whether a file that begins with these bytes (16 are enough) is MP4, MOV, WebM, Matroska or AVI."""
+    """Return whether a file that begins with these bytes (16 are enough) is MP4, MOV, WebM, Matroska or AVI."""
     is_iso = head[4:8] == b"ftyp" and head[8:12] not in _STILL_BRANDS
     is_avi = head.startswith(b"RIFF") and head[8:12] == b"AVI "
     return is_iso or is_avi or head.startswith(b"\x1a\x45\xdf\xa3")
@@ -228,8 +228,8 @@ def begins_like_video(head: bytes) -> bool:
 def by_subfolder(contents: Contents) -> tuple[dict[str, int], list[str], str]:
     """Return ({name: class number}, class names, the folder whose subfolders they are, with '/' at its end, or '').
 
-    A class is a folder at the top; where a single folder holds nothing but folders, one in there. Folders without a
-    readable picture count as well, so that numbers do not depend on what is damaged. Loose pictures are left out.
+    A class is a folder at the top; if that is a single folder with nothing but folders, one inside it. Folders without
+    a readable picture count too, so that numbers do not depend on damaged files. Loose pictures are skipped.
     """
     prefix, bad = "", [name for name, _ in contents.bad if clean_name(name)]
     while True:

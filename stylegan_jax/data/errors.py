@@ -1,4 +1,4 @@
-"""The errors of the data package: each names the place, the reason and the fix."""
+"""The errors of the data package: each gives the place, the reason and the fix."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from stylegan_jax.base.errors import StyleganError, printable
 from stylegan_jax.inert import ordinary
 
 SHOWN = 10
-"""How many bad images an error lists by name; the rest is counted."""
+"""The number of bad images that an error lists by name; the rest are counted."""
 
 
 class DataError(StyleganError, ValueError):
-    """The data set cannot be used as configured; the text says what was found, the rule and what to do."""
+    """The data set cannot be used as configured; the message says what was found, the rule and what to do."""
 
 
 class BadImage(DataError):
@@ -44,8 +44,8 @@ def bad_images_error(
     Args:
         where: the folder or zip.
         bad: (name, reason) of each bad image.
-        total: how many images were looked at.
-        rule: what all must be.
+        total: how many images were checked.
+        rule: the rule for all images.
     """
     lines = [f"  {printable(name)}: {reason}" for name, reason in bad[:SHOWN]]
     if len(bad) > SHOWN:
@@ -58,14 +58,14 @@ def bad_images_error(
 
 
 def wrong_kind(path: str) -> str:
-    """Return what a file is that holds no data set, such as a web page, and what to do; '' for others."""
+    """Return what a file is if it cannot be a data set, such as a web page, and what to do; '' for others."""
     with contextlib.suppress(OSError), open(path, "rb") as file:
         return ordinary.wrong_file(file, "a data set")
     return ""
 
 
 def missing_path_error(path: str, kind: str, option: str = "config.data.path") -> DataError:
-    """Return the error for a path that does not exist, with the nearest existing name beside it."""
+    """Return the error for a path that does not exist, with the nearest existing name."""
     if not path:
         return DataError(f"{option} is empty; pass the {kind}")
     if ordinary.is_url(path):
@@ -90,13 +90,13 @@ _OPTIONS = {
     r", or (train without labels|leave them out with): (?=--labels)": ", or use ",
     r", or skip them with --config\.data\.on_bad_image=skip": "",
 }
-"""What errors of the data say to someone who trains, and what stands for it in a command without a configuration."""
+"""Wording for training -> wording for commands without a configuration."""
 
 
 def explain(error: Exception, option: str, path: str) -> str:
-    """Return the text of an error of the data for a command whose flag `option` names the data.
+    """Return the text of a data error for a command whose flag `option` names the data.
 
-    It begins with the flag and names no keys of a configuration.
+    It begins with the flag and mentions no configuration keys.
     """
     text = str(error)
     if path:

@@ -1,7 +1,7 @@
-"""Encoded images with names: what the zip and folder sources share.
+"""Encoded images with names: the common part of the zip and folder sources.
 
-All bad images are found before the first step. `FileSource` looks at every header and end mark; when the set is going
-to be cached, `fitted.decode_all` decodes every image anyway and reports here what the quick look cannot see.
+All bad images are found before the first step. `FileSource` checks every header and end mark; if the set will be
+cached, `fitted.decode_all` decodes every image anyway and reports here the faults that the quick check cannot see.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Files(Protocol):
         ...
 
     def digest(self, index: int) -> bytes:
-        """Return what changes when the content of one file does; raises BadImage or OSError."""
+        """Return a digest that changes with the content of one file; raises BadImage or OSError."""
         ...
 
     def read_json(self, number: int) -> bytes:
@@ -55,12 +55,12 @@ class Files(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what is open."""
+        """Close all open files."""
         ...
 
 
 def no_image_error(files: Files) -> DataError:
-    """Return the error of a folder or zip without a picture; it says what there is instead."""
+    """Return the error for a folder or zip without a picture; it says what was found instead."""
     lines = "".join(f"\n  {printable(name)}: {reason}" for name, reason in files.bad[:SHOWN])
     lines += "".join(f"\n  {line}" for line in files.contents.notes())
     if files.contents.videos:
@@ -69,7 +69,7 @@ def no_image_error(files: Files) -> DataError:
 
 
 def run_parallel(work: Callable[[int], None], count: int, workers: int, what: str) -> None:
-    """Call work(i) for i in range(count) in threads, in chunks; log progress when it takes long."""
+    """Call work(i) for i in range(count) in threads, in chunks; log progress if it takes long."""
     began = said = time.monotonic()
 
     def chunk(first: int) -> int:
@@ -93,7 +93,7 @@ def run_parallel(work: Callable[[int], None], count: int, workers: int, what: st
 
 
 class FileSource:
-    """A `Source` over encoded images of one size; bad ones raise an error or are left out.
+    """A `Source` over encoded images of one size; bad ones raise an error or are skipped.
 
     Args:
         name: short name for logs.
@@ -105,7 +105,7 @@ class FileSource:
         find_labels: (files, labels) -> their table.
 
     Raises:
-        DataError: no image, bad images with 'error', or labels missing.
+        DataError: there is no image, an image is bad with 'error', or labels are missing.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class FileSource:
         self._notes = (*files.contents.notes(), *table.notes, *self._dark(sorted(headers), headers, workers))
 
     def _scan(self, workers: int) -> tuple[dict[int, images.Header], dict[int, str]]:
-        """Return the headers of the usable images and the reasons against the others, by file number."""
+        """Return the headers of the usable images and the faults of the others, by file number."""
         headers: dict[int, images.Header] = {}
         bad: dict[int, str] = {}
 
@@ -166,7 +166,7 @@ class FileSource:
         return headers, bad
 
     def _dark(self, order: list[int], headers: dict[int, images.Header], workers: int) -> list[str]:
-        """Return a warning if the images with 16 bits per channel are nearly black, judged by some of them."""
+        """Return a warning if a sample of the images with 16 bits per channel is nearly black."""
         deep = [i for i in order if headers[i].is_deep]
         some = deep[:: max(1, len(deep) // _DEEP_LOOKED_AT)]
         brightest = [0] * len(some)
@@ -179,7 +179,7 @@ class FileSource:
         return images.dark_warning(max(brightest)) if any(brightest) else []
 
     def _refuse(self, bad: list[tuple[str, str]]) -> None:
-        """Raise, or note the bad images as skipped, by policy."""
+        """Raise an error, or record the bad images as skipped, by policy."""
         if not bad:
             return
         if self._on_bad == "error" or len(self._skipped) + len(bad) >= self._total:
@@ -190,14 +190,14 @@ class FileSource:
         log.warning("%s: %d bad images skipped, such as %s: %s", where, len(bad), printable(name), why)
 
     def drop(self, bad: Sequence[tuple[int, BadImage]]) -> np.ndarray:
-        """Leave out images by index, by policy; returns the indices that stay, int64[m]."""
+        """Drop images by index, by policy; return the indices that stay, int64[m]."""
         self._refuse([(error.name, error.reason) for _, error in bad])
         stay = np.delete(np.arange(len(self._keep)), [i for i, _ in bad])
         self._keep, self._labels = self._keep[stay], self._labels.take(stay)
         return stay
 
     def add_note(self, line: str) -> None:
-        """Add a line to what `info` says of the set."""
+        """Add a line to the notes of `info`."""
         self._notes = (line, *self._notes)
 
     def info(self) -> SourceInfo:
@@ -227,14 +227,14 @@ class FileSource:
         return self._files.has_checksums
 
     def digest(self, index: int) -> bytes:
-        """Return what changes when the stored bytes of one image do."""
+        """Return a digest that changes with the stored bytes of one image."""
         return self._files.digest(int(self._keep[index]))
 
     def pixels(self, index: int) -> np.ndarray:
         """Decode one image: uint8[h, w, c].
 
         Raises:
-            BadImage: naming it, when it is damaged or is not what the check at start-up saw.
+            BadImage: it is damaged, or has changed since the check at start-up; the error names it.
         """
         name = self._files.names[int(self._keep[index])]
         try:

@@ -1,4 +1,4 @@
-"""A digest of the images of a source, cheap where the storage has checksums."""
+"""A digest of the images of a source, which is cheap if the storage has checksums."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from stylegan_jax.data.memory_source import MemorySource
 from stylegan_jax.data.tiles_source import TilesSource
 
 _SLICE = 1024
-"""Images of an array that are hashed at a time."""
+"""Number of an array's images that are hashed at a time."""
 
 
 _LOOKED_AT = 256
-"""Images that a quick digest is made of, at least, where there are so many."""
+"""Minimum number of images that a quick digest covers, if there are that many."""
 
 
 def fingerprint(source: FittedSource, workers: int = 2) -> str:
-    """Return 32 hexadecimal digits that change when an image, its order or the chosen subset does.
+    """Return 32 hexadecimal digits that change with any image, their order or the chosen subset.
 
-    Of a zip the checksums in its directory are taken, of a folder or the pictures of tiles the files' bytes, else the
-    pixels. Neither the size that images are brought to nor their labels count.
+    For a zip, they cover the checksums in its directory; for a folder or the pictures of tiles, the files' bytes;
+    otherwise the pixels. The size to which images are resized and their labels do not matter.
     """
     inner, digest = source.inner, hashlib.sha256()
     count = inner.info().num_images
@@ -49,9 +49,9 @@ def fingerprint(source: FittedSource, workers: int = 2) -> str:
 
 
 def quick_fingerprint(source: FittedSource) -> str:
-    """Return 32 hexadecimal digits that change when the images are others; cheap enough for every start of a run.
+    """Return 32 hexadecimal digits that change with the images; cheap enough for every start of a run.
 
-    Of a zip all checksums count, else the content of some hundred images, evenly spread. '' where they cannot be read.
+    For a zip, they cover all checksums, otherwise some hundred images, evenly spread. '' if those cannot be read.
     """
     inner, count = source.inner, source.info().num_images
     is_free = isinstance(inner, FileSource) and inner.has_checksums

@@ -98,9 +98,8 @@ class FittedSource:
         return np.argmax(vectors, axis=-1).astype(np.int32) if self.inner.info().label_kind == "classes" else vectors
 
     def at(self, image_shape: tuple[int, int, int], data: DataConfig) -> FittedSource:
-        """Return the same images at another (h, w, c), resized from what is stored, in memory where they fit.
-
-        Closing this source closes it too. With data.on_bad_image='skip', call `leave_out_bad` before.
+        """Return the same images at another (h, w, c), resized from what is stored, in memory if they fit. Closing this
+        source closes it too. With data.on_bad_image='skip', call `leave_out_bad` first.
 
         Raises:
             DataError: an image cannot be decoded.
@@ -121,13 +120,14 @@ class FittedSource:
         return FittedSource(self.inner, size, self.resize_filter, array, cache, self.keep)
 
     def leave_out_bad(self, image_shape: tuple[int, int, int], data: DataConfig) -> None:
-        """Leave out images that cannot be decoded before any are shown, so that all sizes have the same ones.
+        """Skip images that cannot be decoded before any are shown, so that all sizes have the same images.
 
-        With data.on_bad_image='skip' and images of the smallest size held in memory, all are decoded here. Where they
-        are at the model's size, that has been done; where at no size, a bad image ends the run when it is shown.
+        With data.on_bad_image='skip', all images are decoded here if those of the smallest size fit into memory. If
+        those of the model's size fit, that has already been done; if none fit, a bad image ends the run when it is
+        shown.
 
         Args:
-            image_shape: the smallest (h, w, c) that `at` will be asked for, which is kept for it.
+            image_shape: the smallest (h, w, c) that will be requested from `at`; its images are kept.
             data: the data group of the config.
 
         Raises:
@@ -149,10 +149,11 @@ class FittedSource:
 
 
 def fit_source(source: Source, data: DataConfig, image_shape: tuple[int, int, int]) -> FittedSource:
-    """Check a source against the model's (h, w, c), choose `data.subset`, and decode into memory as `data.cache` says.
+    """Check a source against the model's (h, w, c), choose `data.subset`, and decode into memory according to
+    `data.cache`.
 
     Raises:
-        DataError: other channels, another aspect ratio, fewer images than the subset, or one that cannot be decoded.
+        DataError: channels or aspect ratio differ, there are fewer images than the subset, or one cannot be decoded.
     """
     if isinstance(source, FittedSource):
         if (*source.size, source.info().image_shape[2]) != image_shape:
@@ -173,7 +174,7 @@ def fit_source(source: Source, data: DataConfig, image_shape: tuple[int, int, in
 
 
 def _choose_cache(data: DataConfig, num_images: int, image_shape: tuple[int, int, int]) -> str:
-    """Return where batches come from: 'off', 'host' or 'device'; 'auto' is decided by the size."""
+    """Return where batches come from: 'off', 'host' or 'device'; the size decides 'auto'."""
     needed_mb = num_images * int(np.prod(image_shape)) / 2**20
     cache = data.cache
     if cache == "auto":
@@ -184,7 +185,7 @@ def _choose_cache(data: DataConfig, num_images: int, image_shape: tuple[int, int
 
 
 def _choose(source: Source, info: SourceInfo, data: DataConfig) -> np.ndarray | None:
-    """Return which images `data.subset` asks for, ascending; None: all. A source of videos counts videos."""
+    """Return the images that `data.subset` selects, ascending; None: all. A source of videos counts videos."""
     if data.subset and (choose := getattr(source, "choose", None)):
         return choose(data.subset, data.subset_seed)
     if data.subset > info.num_images:
@@ -220,20 +221,20 @@ def _check_shape(info: SourceInfo, image_shape: tuple[int, int, int]) -> None:
 def decode_all(
     source: Source, size: tuple[int, int], resize_filter: str, workers: int, keep: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Decode images; bad ones raise an error or are left out.
+    """Decode images; bad ones raise an error or are skipped.
 
     Args:
         source: whose images.
         size: (height, width) to resize to.
         resize_filter: 'box' or 'lanczos'.
         workers: threads.
-        keep: int64[N], ascending, which images; None: all.
+        keep: int64[N], ascending: which images; None: all.
 
     Returns:
-        (uint8[N, h, w, c], keep without what was left out, in the numbers that the source has now).
+        (uint8[N, h, w, c], keep without the skipped images, in the source's new numbers).
 
     Raises:
-        DataError: bad images, and the source refuses them, or nothing else is left.
+        DataError: images are bad and the source raises an error for them, or no others are left.
     """
     info = source.info()
     chosen = np.arange(info.num_images) if keep is None else keep

@@ -18,15 +18,14 @@ from stylegan_jax.data.labels import MAX_JSON_BYTES
 class FolderFiles:
     """`files.Files` over a folder, by the rule of `contents`.
 
-    Linked files are read wherever they lie; linked folders are not entered but refused by name, so that a link cannot
+    Linked files are read wherever they are; linked folders are reported as bad and not entered, so that a link cannot
     lead in circles.
 
     Args:
         path: the folder.
 
     Raises:
-        DataError: no such folder.
-    """
+        DataError: there is no such folder."""
 
     has_checksums = False
 
@@ -60,7 +59,7 @@ class FolderFiles:
         return open(path, "rb")
 
     def _head(self, number: int) -> bytes:
-        """Return the first bytes of a file; none where it cannot be read."""
+        """Return the first bytes of a file; b'' if it cannot be read."""
         path = self.path(number)
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):
@@ -118,7 +117,7 @@ def open_folder(data: DataConfig, image_shape: tuple[int, int, int]) -> FileSour
     """Open `data.path` as a folder of images with `image_shape[2]` channels.
 
     Raises:
-        DataError: no such folder, no image, bad images, or labels missing.
+        DataError: there is no such folder or no image, images are bad, or labels are missing.
     """
     return FileSource(
         os.path.basename(os.path.abspath(data.path)),

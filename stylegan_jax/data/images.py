@@ -1,10 +1,10 @@
 """Encoded bytes to pixels, by Pillow: which images are usable, decoding, turning upright, resizing.
 
-`open_image` is the only place where files of others reach Pillow, and `read_image` the only one where they are decoded:
+`open_image` is the only place where untrusted files reach Pillow, and `read_image` the only one where they are decoded:
 training, metrics and the data set tool see the same pixels. The content decides the format, not the name. EXIF
-orientation is applied. 16 bits become 8 by the high byte, or by a depth that is stated. Metadata that nobody can read
-does not make a picture bad. Everything else about the kind of pixels is the caller's: training takes exactly the
-channels that the model wants, the data set tool converts.
+orientation is applied. 16 bits become 8 by the high byte, or by a stated depth. Unreadable metadata does not make a
+picture bad. Everything else about the kind of pixels is up to the caller: training accepts exactly the model's
+channels, the data set tool converts.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ SUFFIXES = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff",
     ".ppm", ".pgm", ".pbm", ".pnm", ".pfm",
 )  # fmt: skip
-"""All that Pillow knows of these formats; of files with another suffix, the first bytes decide."""
+"""All suffixes that Pillow has for these formats; for files with other suffixes, the first bytes decide."""
 RAW_SUFFIXES = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".raf", ".rw2")
-"""Of cameras' raw files: they begin like TIFF, and what is readable in them is a small preview."""
+"""Suffixes of cameras' raw files: they begin like TIFF, and only a small preview in them is readable."""
 OTHER_SUFFIXES = (
     ".tga", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".exr", ".hdr", ".psd", ".svg", ".ico", ".eps", *RAW_SUFFIXES,
 )  # fmt: skip
-"""Images that this project does not read: refused by name instead of being overlooked."""
+"""Suffixes of images that this project does not read: they are reported as bad instead of being overlooked."""
 
 MAX_PIXELS = 1 << 26  # 8192 x 8192; larger headers are taken for decompression bombs
 MAX_BYTES = 1 << 28
@@ -70,11 +70,11 @@ _SIGNATURES = (_PNG_SIGNATURE, b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", 
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 _PPM = re.compile(rb"P[1-6fF]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s")
 _OTHER_HALF = {"16L": "16B", "16B": "16L", "16N": "16B" if sys.byteorder == "little" else "16L"}
-"""How Pillow unpacks the high bytes of 16 bits per channel -> how it unpacks the low ones."""
+"""Pillow's mode for unpacking the high bytes of 16 bits per channel -> its mode for the low ones."""
 
 
 class Header(NamedTuple):
-    """What the header of a usable image says.
+    """The header of a usable image.
 
     Attributes:
         size: (height, width), upright.
@@ -93,7 +93,7 @@ class Read(NamedTuple):
     """A decoded image.
 
     Attributes:
-        image: Pillow's, upright, with 8 bits per channel where that is possible; a transparent colour is in its `info`.
+        image: Pillow's, upright, with 8 bits per channel where that is possible; its `info` has a transparent colour.
         format: Pillow's name.
         changes: what was changed, for a report.
         brightest: the largest value of an image with 16 bits per channel; None with 8.
@@ -106,7 +106,7 @@ class Read(NamedTuple):
 
 
 def begins_like_image(head: bytes) -> bool:
-    """Say whether a file that begins with these bytes (32 are enough) is of one of FORMATS."""
+    """Return whether a file that begins with these bytes (32 are enough) is in one of FORMATS."""
     if head.startswith(b"BM"):
         return head[6:10] == bytes(4) and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
     is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
@@ -116,8 +116,7 @@ def begins_like_image(head: bytes) -> bool:
 def inspect(file: BinaryIO, channels: int) -> Header:
     """Check an image without decoding it, as far as that is possible.
 
-    PNG and JPEG are checked by header and end mark; the other formats, and files with something behind the pixels, are
-    decoded.
+    PNG and JPEG are checked by header and end mark; other formats, and files with data after the pixels, are decoded.
 
     Args:
         file: seekable, at 0.
@@ -153,7 +152,7 @@ def decode(data: bytes, channels: int) -> np.ndarray:
         uint8[h, w, c] with c = channels, upright.
 
     Raises:
-        BadImage: damaged, truncated, too large, or without the wanted channels.
+        BadImage: it is damaged, truncated, too large, or has other channels.
     """
     image = read_image(data).image
     _check_kind(image, channels)
@@ -161,7 +160,7 @@ def decode(data: bytes, channels: int) -> np.ndarray:
 
 
 def _check_kind(image: Image.Image, channels: int, is_deep: bool = False) -> None:
-    """Refuse pixels of another kind than the model's; deep ones will have 8 bits."""
+    """Raise BadImage for pixels of another kind than the model's; deep ones will have 8 bits."""
     mode = "L" if is_deep and image.mode.startswith("I") else image.mode
     if mode != MODES[channels]:
         raise BadImage(f"{_NAMES.get(mode, mode)}, not {_NAMES[MODES[channels]]}")
@@ -183,8 +182,8 @@ def read_image(data: bytes, *, depth: int = 16, max_pixels: int = MAX_PIXELS) ->
         max_pixels: width times height at most.
 
     Raises:
-        BadImage: not an image, damaged, too large, or with several frames.
-        MemoryError: it says nothing about the image.
+        BadImage: it is not an image, is damaged or too large, or has several frames.
+        MemoryError: memory ran out, which says nothing about the image.
     """
     if data[:256].lstrip()[:1] == b"<":
         raise BadImage("text such as HTML or SVG, not an image")
@@ -217,7 +216,7 @@ def _load(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
 
 
 def _finish(image: ImageFile.ImageFile, data: bytes, changes: list[str], depth: int, max_pixels: int) -> Read:
-    """Bring a decoded image to 8 bits and turn it."""
+    """Convert a decoded image to 8 bits and turn it upright."""
     name, made, brightest = image.format or "", image, None
     if getattr(image, "n_frames", 1) > 1:
         changes.append("first of several pictures (MPO)")
@@ -233,7 +232,7 @@ def _finish(image: ImageFile.ImageFile, data: bytes, changes: list[str], depth: 
 
 
 def _orientation(image: ImageFile.ImageFile) -> int | None:
-    """Return the EXIF orientation, 1 where there is none; None: the metadata cannot be read."""
+    """Return the EXIF orientation, 1 if there is none; None if the metadata cannot be read."""
     try:
         return image.getexif().get(_ORIENTATION, 1)
     except MemoryError:
@@ -243,7 +242,7 @@ def _orientation(image: ImageFile.ImageFile) -> int | None:
 
 
 def _is_deep(image: ImageFile.ImageFile, file: BinaryIO) -> bool:
-    """Say whether an image has 16 bits per channel; moves the file's position."""
+    """Return whether an image has 16 bits per channel; moves the file's position."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # PPM is scaled to 16 bits
         return True
     if image.format == "PNG":
@@ -283,7 +282,7 @@ def _eight_bits(
 
 
 def _low_bytes(data: bytes, max_pixels: int) -> np.ndarray | None:
-    """Return the low bytes of an image of which Pillow decodes the high ones; None where it cannot."""
+    """Return the low bytes of an image whose high bytes Pillow decodes; None if it cannot."""
     image = open_image(io.BytesIO(data), max_pixels=max_pixels)
     tiles = []
     for tile in image.tile:
@@ -314,7 +313,7 @@ def dark_warning(brightest: int) -> list[str]:
 
 
 def fit(pixels: np.ndarray, size: tuple[int, int], resize_filter: str) -> np.ndarray:
-    """Return the image at (height, width) `size`, resized by 'box' or 'lanczos' when it differs; uint8[h, w, c]."""
+    """Return the image at (height, width) `size`, resized by 'box' or 'lanczos' if needed; uint8[h, w, c]."""
     height, width, channels = pixels.shape
     if (height, width) == size:
         return pixels
@@ -328,14 +327,14 @@ def open_image(file: BinaryIO, formats: tuple[str, ...] = FORMATS, max_pixels: i
 
     Args:
         file: seekable, at 0.
-        formats: which of Pillow's formats may be tried; the content decides, not the name.
+        formats: Pillow's formats to try; the content decides, not the name.
         max_pixels: width times height at most. Pillow has a limit of its own, `PIL.Image.MAX_IMAGE_PIXELS`.
 
     Returns:
         Pillow's image, its pixels still undecoded.
 
     Raises:
-        BadImage: empty, of another format, damaged, or too large.
+        BadImage: the file is empty, of another format, damaged, or too large.
     """
     if not file.read(1):
         raise BadImage("empty file (0 bytes)")
@@ -363,7 +362,7 @@ def png_bits(file: BinaryIO) -> int:
 
 
 def _ends_well(file: BinaryIO, image_format: str) -> bool:
-    """Say whether the end mark of the format stands at the end of the file and right behind the pixels."""
+    """Return whether the format's end mark is at the end of the file and directly after the pixels."""
     end = file.seek(0, io.SEEK_END)
     if image_format == "PNG":
         return _png_ends_with_pixels(file, end)
@@ -372,7 +371,7 @@ def _ends_well(file: BinaryIO, image_format: str) -> bool:
 
 
 def _png_ends_with_pixels(file: BinaryIO, end: int) -> bool:
-    """Say whether the last chunk before the end mark is one of pixels: metadata behind them may turn the picture."""
+    """Return whether the last chunk before the end mark has pixels: metadata after them may turn the picture."""
     file.seek(max(0, end - 8500))  # the chunks of most writers have up to 8 KiB
     tail = file.read(8500)
     if not tail.endswith(b"\0\0\0\0IEND\xaeB`\x82"):
@@ -389,17 +388,17 @@ def _png_ends_with_pixels(file: BinaryIO, end: int) -> bool:
 
 
 def check_png_chunks(data: bytes) -> None:
-    """Compare every checksum; Pillow leaves out those of the pixel data, so a flipped bit would pass.
+    """Compare every checksum; Pillow skips those of the pixel data, so a flipped bit would go unnoticed.
 
     Raises:
-        BadImage: one is wrong, or the end mark is missing.
+        BadImage: a checksum is wrong, or the end mark is missing.
     """
     for _ in _chunks(data):
         pass
 
 
 def _chunks(data: bytes):
-    """Yield (kind, start, end) of the chunks of a PNG, their checksums compared."""
+    """Yield (kind, start, end) of the chunks of a PNG, after comparing their checksums."""
     at = len(_PNG_SIGNATURE)
     while True:
         if at + 12 > len(data):
@@ -417,7 +416,7 @@ def _chunks(data: bytes):
 
 
 def _without_metadata(data: bytes) -> bytes:
-    """Return a PNG without texts and colour profile, which Pillow unpacks and may refuse; other files as they are."""
+    """Return a PNG without texts and colour profile, which Pillow unpacks and may reject; other files unchanged."""
     if not data.startswith(_PNG_SIGNATURE):
         return data
     try:

@@ -1,4 +1,4 @@
-"""The labels of a folder or zip of images: its dataset.json wherever that lies, or its subfolders."""
+"""The labels of a folder or zip of images: its dataset.json, wherever that is, or its subfolders."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from stylegan_jax.data.labels import Labels, label_table, labels_of, missing_lab
 
 _LIKE_LABELS = (".csv", ".tsv", ".json", ".jsonl")
 _MOST_FILES = 20
-"""Of a set's dataset.json files, how many are looked into for labels."""
+"""How many of a set's dataset.json files are searched for labels."""
 
 
 class Labelled(Protocol):
-    """A folder or zip, as far as its labels need it."""
+    """The part of a folder or zip that reading labels needs."""
 
     where: str
     contents: Contents
@@ -27,12 +27,12 @@ class Labelled(Protocol):
 
 
 class LabelTable(NamedTuple):
-    """Labels by name, as they stand.
+    """Labels by name, as stored.
 
     Attributes:
         table: label of each image that has one; None: the set has none.
-        names: of the classes, () when unknown.
-        where: the file or folder that says so.
+        names: of the classes, () if unknown.
+        where: the file or folder that they come from.
         notes: lines for a report.
     """
 
@@ -42,11 +42,11 @@ class LabelTable(NamedTuple):
     notes: tuple[str, ...] = ()
 
     def missing(self, names: Sequence[str]) -> list[str]:
-        """Return which of the images have no label although others do."""
+        """Return the images that have no label although others do."""
         return [] if self.table is None else [name for name in names if name not in self.table]
 
     def missing_error(self, missing: Sequence[str], total: int) -> DataError:
-        """Return the error that names images without a label."""
+        """Return an error that names images without a label."""
         if self.where.endswith(JSON_NAME):
             return missing_labels_error(self.where, missing, total, next(iter(self.table or {}), ""))
         shown = ", ".join(printable(name) for name in missing[:SHOWN]) + " …" * (len(missing) > SHOWN)
@@ -56,7 +56,7 @@ class LabelTable(NamedTuple):
         )
 
     def classes(self, names: Sequence[str]) -> int:
-        """Return how many classes the labels of images are of, 0 for other labels; raises DataError as `labels`."""
+        """Return the number of classes of images' labels, 0 for other labels; raises DataError as `labels` does."""
         labels = self.labels([name for name in names if self.table is not None and name in self.table])
         return labels.dim if labels.kind == "classes" else 0
 
@@ -70,10 +70,10 @@ def read_labels(files: Labelled, wanted: str) -> LabelTable:
 
     Args:
         files: which.
-        wanted: 'none', 'file' (there must be a dataset.json with labels), 'auto' (where there is one) or 'subfolders'.
+        wanted: 'none', 'file' (a dataset.json with labels is required), 'auto' (if there is one) or 'subfolders'.
 
     Raises:
-        DataError: there are none, several dataset.json have some, or they cannot be read.
+        DataError: there are no labels, several dataset.json have some, or they cannot be read.
     """
     if wanted == "none":
         return LabelTable()
@@ -139,7 +139,7 @@ def _contents(files: Labelled, places: Sequence[tuple[str, int]]) -> list[tuple[
 
 
 def _read(files: Labelled, folder: str, content: bytes, notes: tuple[str, ...]) -> LabelTable:
-    """Return the labels of the images of a set that are in a dataset.json."""
+    """Return the labels in a dataset.json of a set's images."""
     where = f"{files.where}/{folder}{JSON_NAME}"
     stored, names = label_table(content, where)
     images = set(files.contents.names)
@@ -155,13 +155,13 @@ def _read(files: Labelled, folder: str, content: bytes, notes: tuple[str, ...]) 
 
 
 def _may_have_labels(content: bytes) -> bool:
-    """Say whether there are labels in a file, or nobody can tell, which is then an error."""
+    """Return whether a file has labels, or cannot be checked, which is an error later."""
     tree = _parsed(content)
     return tree is None or (isinstance(tree, dict) and isinstance(tree.get("labels"), list))
 
 
 def _is_null(content: bytes) -> bool:
-    """Say whether the file states that there are no labels, as the official tools write it."""
+    """Return whether the file states that there are no labels, as the official tools write it."""
     tree = _parsed(content)
     return isinstance(tree, dict) and tree.get("labels", 0) is None
 

@@ -21,7 +21,7 @@ from stylegan_jax.data.errors import SHOWN, DataError, printable
 
 MAX_CLASS = 1_000_000
 MAX_JSON_BYTES = 1 << 26
-"""Of a dataset.json: ImageNet's has 42 MB. Parsing takes 20 times the memory."""
+"""Largest size of a dataset.json: ImageNet's has 42 MB. Parsing takes 20 times the memory."""
 _CLASSES_SHOWN = 20
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
 
@@ -32,8 +32,8 @@ class Labels:
 
     Attributes:
         values: int32[N] class numbers, or float32[N, k] vectors (k = 0: no labels).
-        dim: length k of a label vector; of class numbers at least one for each name.
-        names: class names, empty when unknown.
+        dim: length k of a label vector; for class numbers at least one for each name.
+        names: class names, empty if unknown.
     """
 
     values: np.ndarray
@@ -68,7 +68,7 @@ class Labels:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Lines about what is doubtful."""
+        """Warnings about doubtful labels."""
         if self.values.ndim != 2 or self.dim != 1 or not len(self.values) or (self.values % 1).any():
             return ()
         ends = f"{self.values.min():.0f} to {self.values.max():.0f}"
@@ -79,7 +79,7 @@ class Labels:
 
     @functools.cached_property
     def counts(self) -> tuple[int, ...]:
-        """How many images each class has; of multi-hot labels, each entry. () for the other kinds."""
+        """The number of images of each class, or of each entry of multi-hot labels; () for the other kinds."""
         return count(self.values, self.kind, self.dim)
 
     def vectors(self, index: np.ndarray) -> np.ndarray:
@@ -142,14 +142,14 @@ def from_array(values: np.ndarray, count: int, where: str, names: Sequence[str] 
 
 
 def describe(kind: str, counts: Sequence[int], names: Sequence[str], total: int, unit: str = "image") -> list[str]:
-    """Return lines about the classes of a data set, with a warning for what is doubtful.
+    """Return lines about the classes of a data set, with a warning if something is doubtful.
 
     Args:
         kind: `Labels.kind`.
         counts: `Labels.counts`.
         names: of the classes, or ().
         total: number of examples.
-        unit: what an example is.
+        unit: the word for an example.
     """
     if not counts:
         return []
@@ -186,7 +186,7 @@ def parse_json(data: bytes, names: Sequence[str], where: str) -> Labels:
     """Read dataset.json for the images `names`.
 
     Raises:
-        DataError: not JSON, no labels, images without one (they are named), or labels of mixed kinds.
+        DataError: the text is not JSON, has no labels, lacks images (they are named), or mixes kinds of labels.
     """
     table, label_names = label_table(data, where)
     return labels_of(table, names, where, label_names)
@@ -196,13 +196,13 @@ def labels_of(table: Mapping[str, Any], names: Sequence[str], where: str, label_
     """Return the labels of the images `names`.
 
     Args:
-        table: label by name, as they stand in the file.
+        table: label by name, as stored in the file.
         names: of the images.
         where: the file, for errors.
         label_names: of the classes.
 
     Raises:
-        DataError: images without a label (they are named), or labels of mixed kinds.
+        DataError: images have no label (they are named), or labels are of mixed kinds.
     """
     missing = [n for n in names if n not in table]
     if missing:
@@ -225,13 +225,13 @@ def labels_of(table: Mapping[str, Any], names: Sequence[str], where: str, label_
 
 
 def missing_labels_error(where: str, missing: Sequence[str], total: int, known: str = "") -> DataError:
-    """Return the error of images without a label.
+    """Return the error about images without a label.
 
     Args:
         where: the file.
         missing: their names.
         total: number of images.
-        known: a name that has one, to compare.
+        known: a name that has one, for comparison.
     """
     shown = ", ".join(printable(n) for n in missing[:SHOWN])
     hint = f" (its names are such as {printable(known)})" if known and len(missing) == total else ""
@@ -242,10 +242,10 @@ def missing_labels_error(where: str, missing: Sequence[str], total: int, known: 
 
 
 def label_table(data: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
-    """Return ({name: label as it stands}, class names) of a dataset.json; the labels are not checked.
+    """Return ({name: stored label}, class names) of a dataset.json; the labels are not checked.
 
     Raises:
-        DataError: not JSON, or not of the form that the module describes.
+        DataError: the text is not JSON, or does not have the form that the module describes.
     """
     if len(data) > MAX_JSON_BYTES:
         raise DataError(f"{where}: {len(data)} bytes; the limit is {MAX_JSON_BYTES}; use an .npz of images and labels")
@@ -272,7 +272,7 @@ def label_table(data: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def _json_fault(error: Exception) -> str:
-    """Return what is wrong with a text that `json.loads` raised an error on."""
+    """Return what is wrong with a text on which `json.loads` raised an error."""
     if isinstance(error, json.JSONDecodeError):
         return str(error)[:120]
     if isinstance(error, UnicodeDecodeError):
@@ -281,7 +281,7 @@ def _json_fault(error: Exception) -> str:
 
 
 def _is_vector(value: Any, length: int) -> bool:
-    """Say whether value is a list of `length` numbers within float32 (NaN is not, bool is not either)."""
+    """Return whether value is a list of `length` numbers within float32; NaN and bool do not count."""
     if not isinstance(value, list) or len(value) != length or not length:
         return False
     return all(type(v) in (int, float) and abs(v) < 3e38 for v in value)

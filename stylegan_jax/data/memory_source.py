@@ -1,4 +1,4 @@
-"""Decoded images in one array: from a .npy or .npz file, or handed over in Python."""
+"""Decoded images in one array: from a .npy or .npz file, or passed in Python."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stylegan_jax.data.errors import DataError, missing_path_error
 from stylegan_jax.data.labels import Labels, from_array, no_labels
 
 _MAX_RATIO = 100
-"""Of the bytes that a .npz unpacks to, to its own, beyond 1 GiB: as in zips of images."""
+"""Largest ratio of unpacked to packed bytes of a .npz, beyond 1 GiB: as in zips of images."""
 
 
 class MemorySource:
@@ -26,7 +26,7 @@ class MemorySource:
         name: short name for logs and errors.
 
     Raises:
-        DataError: wrong shape or type, or no image.
+        DataError: the shape or type is wrong, or there is no image.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class MemorySource:
         return self._labels.rows(index)
 
     def close(self) -> None:
-        """Do nothing: the array belongs to whoever holds it."""
+        """Do nothing: the array belongs to its owner."""
 
 
 def open_memory(data: DataConfig, image_shape: tuple[int, int, int]) -> MemorySource:
     """Open a .npy (mapped, not loaded) or a .npz with 'images' and, optionally, 'labels'.
 
     Raises:
-        DataError: missing, damaged, pickled or wrong arrays.
+        DataError: arrays are missing, damaged, pickled or wrong.
     """
     del image_shape
     path = data.path

@@ -35,7 +35,7 @@ def counter_hash(*parts: int | np.integer | np.ndarray) -> np.ndarray:
 
 
 def permute(index: np.ndarray, size: int, key: np.ndarray) -> np.ndarray:
-    """Map each index through the permutation of range(size) that its key names.
+    """Map each index through the permutation of range(size) that its key determines.
 
     Args:
         index: int64[m], in [0, size).
@@ -69,11 +69,11 @@ def _feistel(x: np.ndarray, rows: int, columns: int, round_keys: np.ndarray) -> 
 def order(
     seed: int | np.integer, positions: np.ndarray, num_images: int, xflip: bool = False, yflip: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which image is shown at each position, and how it is mirrored.
+    """Return the image shown at each position, and how it is mirrored.
 
     Args:
         seed: the run's seed, any integer.
-        positions: int64[m], not negative: images shown before this one.
+        positions: int64[m], not negative: the number of images shown before each.
         num_images: size of the data set.
         xflip: an epoch shows every image as stored and mirrored left to right.
         yflip: an epoch shows every image as stored and upside down; with xflip, all four copies.
@@ -97,7 +97,7 @@ def second_seed(seed: int) -> int:
 def subset(seed: int, count: int, num_images: int) -> np.ndarray:
     """Return `count` of range(num_images), drawn without replacement, int64[count], ascending.
 
-    Of one seed, a smaller subset is part of every larger one.
+    For one seed, a smaller subset is part of every larger one.
     """
     key = np.repeat(counter_hash(seed, _SUBSET), count)
     return np.sort(permute(np.arange(count), num_images, key))
@@ -106,14 +106,14 @@ def subset(seed: int, count: int, num_images: int) -> np.ndarray:
 def label_index(seed: int, positions: np.ndarray, draws: np.ndarray, num_images: int) -> np.ndarray:
     """Return whose label each latent gets: i.i.d. uniform over images, int64[draws, m] for positions int64[m].
 
-    `draws` int64[draws] are numbers: what a draw gives does not depend on which others are asked for.
+    `draws` int64[draws] are numbers: a draw's result does not depend on which others are requested.
     """
     drawn = counter_hash(seed, _LABEL, np.asarray(draws)[:, None], np.asarray(positions, np.int64)[None, :])
     return (drawn % np.uint64(num_images)).astype(np.int64)
 
 
 def uniform(count: int, *parts: int) -> np.ndarray:
-    """Return float64[count] in [0, 1), decided by the integers `parts` alone."""
+    """Return float64[count] in [0, 1), determined by the integers `parts` alone."""
     drawn = counter_hash(_UNIFORM, *parts, np.arange(count))
     return (drawn >> np.uint64(11)).astype(np.float64) * 2.0**-53
 

@@ -1,8 +1,8 @@
-"""Decoding as it goes, by tf.data: for sets that do not fit in memory. The only module that imports TensorFlow.
+"""Decoding on the fly by tf.data, for sets that do not fit in memory. The only module that imports TensorFlow.
 
 Without TensorFlow, `data.batches` decodes the same pixels in a pool of threads.
 
-Positions go in, decoded images come out, always in order. PNG and JPEG are decoded by TensorFlow's own code, which
+It turns positions into decoded images, always in order. PNG and JPEG are decoded by TensorFlow's own code, which
 gives the same pixels as Pillow (JPEG: with the accurate integer transform, Pillow's default); the rest by Pillow.
 """
 
@@ -31,7 +31,7 @@ def has_tensorflow() -> bool:
 
 
 def import_tensorflow() -> Any:
-    """Import TensorFlow, quiet and away from the accelerators, which belong to JAX.
+    """Import TensorFlow, silenced and without access to the accelerators, which belong to JAX.
 
     Raises:
         DataError: it is not installed.
@@ -66,7 +66,7 @@ def pixel_batches(
         workers: decoding threads, private to the pipeline.
 
     Raises:
-        DataError: an image cannot be read or decoded any more; it is named.
+        DataError: an image can no longer be read or decoded; the error names it.
     """
     tf = import_tensorflow()
     decode = _decoder(tf, source, files)

@@ -32,18 +32,18 @@ SOURCES: dict[str, Callable[[DataConfig, tuple[int, int, int]], Source]] = {
 
 
 def open_source(data: DataConfig, image_shape: tuple[int, int, int]) -> FittedSource:
-    """Open the configured data set with every check that can be made before the first step.
+    """Open the configured data set, with every check that is possible before the first step.
 
     Args:
         data: the data group of the config.
         image_shape: the model's (h, w, c).
 
     Returns:
-        A source whose `pixels` have the model's shape; decoded into memory when `data.cache` asks for it.
+        A source whose `pixels` have the model's shape; decoded into memory according to `data.cache`.
 
     Raises:
-        ConfigError: unknown source, or a key that does not fit it.
-        DataError: missing or damaged data, bad images with on_bad_image='error', labels that are not there.
+        ConfigError: the source is unknown, or a key does not fit it.
+        DataError: data are missing or damaged, images are bad with on_bad_image='error', or labels are missing.
     """
     check_choice("data.source", data.source, SOURCES)
     if data.labels == "subfolders" and data.source not in ("folder", "zip", "video"):
@@ -69,7 +69,7 @@ _LABELS = {
 
 
 def describe_data(data: DataConfig, info: SourceInfo) -> str:
-    """Return the line about the data at the start of a run: how many images, which part and copies, which labels."""
+    """Return the line about the data at the start of a run: number of images, subset, copies, labels."""
     parts = [printable(info.name), f"{info.num_images} images of {'x'.join(map(str, info.image_shape))}"]
     if info.subset_of:
         parts[1] += f" (random subset of {info.subset_of}, config.data.subset_seed={data.subset_seed})"
@@ -84,6 +84,6 @@ def describe_data(data: DataConfig, info: SourceInfo) -> str:
 
 
 def describe_contents(info: SourceInfo) -> list[str]:
-    """Return the lines below it: images of each class, what was left out, and warnings of what is doubtful."""
+    """Return the lines below it: images of each class, skipped files, and warnings."""
     lines = labels.describe(info.label_kind, info.label_counts, info.label_names, info.num_images)
     return [*lines, *info.notes]

@@ -18,11 +18,11 @@ SHAPES = ("disc", "square", "triangle", "ring", "cross")
 class SyntheticSource:
     """A `Source` whose image i is a pure function of i: one shape, anti-aliased, before a two-colour gradient.
 
-    With `num_labels` > 0 the class decides kind and hue of the shape, so that the labels can be learnt.
+    With `num_labels` > 0 the class determines the kind and hue of the shape, so that labels can be learnt.
 
     Args:
-        num_images: how many.
-        num_labels: classes; 0: none.
+        num_images: number of images.
+        num_labels: number of classes; 0: no labels.
         image_shape: (h, w, c) with c 1, 3 or 4 (the alpha channel is the shape's mask).
     """
 
@@ -95,7 +95,7 @@ def open_synthetic(data: DataConfig, image_shape: tuple[int, int, int]) -> Synth
     """Make `data.synthetic_images` shapes of the model's size.
 
     Raises:
-        ConfigError: no image, or labels asked for but none configured.
+        ConfigError: there is no image, or labels are requested but none are configured.
     """
     if data.synthetic_images < 1 or data.synthetic_labels < 0:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Prepared TensorFlow Datasets: any with one image feature. Nothing is ever downloaded here.
+"""Prepared TensorFlow Datasets with one image feature. Nothing is ever downloaded here.
 
 Random access needs either the whole set in memory (TFRecord files, tfds' default) or array_record files, which are read
 one example at a time and need no TensorFlow.
@@ -46,7 +46,7 @@ class ArrayRecordSource:
         """Return one image, uint8[h, w, c].
 
         Raises:
-            DataError: it cannot be read, or differs from the first in shape.
+            DataError: it cannot be read, or its shape differs from the first.
         """
         try:
             with self._lock:
@@ -64,7 +64,7 @@ class ArrayRecordSource:
         return self._labels.rows(index)
 
     def close(self) -> None:
-        """Forget the reader."""
+        """Drop the reader."""
         self._examples = ()
 
 
@@ -116,7 +116,7 @@ def _image_key(tfds: Any, features: Any, path: str) -> str:
 
 
 def _label_key(tfds: Any, features: Any, path: str, wanted: str) -> str:
-    """Return the name of the class feature; '' when there is none to use and 'file' did not ask for it."""
+    """Return the name of the class feature; '' if there is none to use and 'file' did not request it."""
     keys = [k for k, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
     if wanted == "none":
         return ""
@@ -156,7 +156,8 @@ def open_split(path: str, split: str, labels: str) -> Split:
         labels: 'file' (it must have a class feature), 'auto' (if it has one) or 'none'.
 
     Raises:
-        DataError: tfds missing, unknown or unprepared set, unknown split, no image, or no label.
+        DataError: tfds is missing, the set is unknown or not prepared, the split is unknown, or it lacks images or
+            labels.
     """
     try:
         import tensorflow_datasets as tfds
@@ -179,7 +180,8 @@ def open_tfds(data: DataConfig, image_shape: tuple[int, int, int]) -> Source:
     """Open a prepared tfds data set, by name or by the folder with dataset_info.json.
 
     Raises:
-        DataError: tfds missing, unknown or unprepared set, unknown split, no image, or too large for memory.
+        DataError: tfds is missing, the set is unknown, not prepared or too large for memory, the split is unknown, or
+            it has no images.
     """
     del image_shape
     builder, name, count, image_key, label_key, names = open_split(data.path, data.split, data.labels)

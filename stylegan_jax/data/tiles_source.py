@@ -1,8 +1,8 @@
 """Random crops of large pictures, cut as they are needed: every place of every picture is an image of the set.
 
 Nothing is written. Image i is a place, found by arithmetic, so the order of the images is that of every source: a pure
-function of (seed, position). Neighbouring numbers lie far apart, and any first so many of them are spread evenly over
-all pictures (a Kronecker sequence), as grids and metrics want them.
+function of (seed, position). Neighbouring numbers are far apart, and any number of first images is spread evenly over
+all pictures (a Kronecker sequence), as grids and metrics need.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from stylegan_jax.data.labels import no_labels
 from stylegan_jax.data.zip_source import ZipFiles
 
 MAX_LISTED = 1 << 27
-"""Places that `data.tile_contrast` chooses from, of 8 bytes each where they stay."""
+"""Most places that `data.tile_contrast` may choose from; each one kept takes 8 bytes."""
 _SPREAD = math.sqrt(2) - 1
-"""Rather than the golden section, with which images 8 apart, as in grids of 8 columns, would lie near each other."""
+"""Used instead of the golden section, with which images 8 apart, as in grids of 8 columns, would be close together."""
 
 
 class OnePicture:
     """`files.Files` of a single picture.
 
     Raises:
-        DataError: it is no regular file.
+        DataError: it is not a regular file.
     """
 
     has_checksums = False
@@ -64,7 +64,7 @@ class OnePicture:
         return hashlib.sha256(self.read(index)).digest()
 
     def read_json(self, number: int) -> bytes:
-        """Raise: beside a single picture there is no dataset.json."""
+        """Raise DataError: a single picture has no dataset.json."""
         raise DataError(f"{self.where}: a picture has no labels")
 
     def close(self) -> None:
@@ -72,12 +72,12 @@ class OnePicture:
 
 
 class Pictures:
-    """Decoded pictures by number, the ones used last up to a number of bytes; safe from any thread.
+    """A cache of the most recently used decoded pictures, up to a number of bytes; safe from any thread.
 
     Args:
         files: where they are.
         channels: 1, 3 or 4.
-        limit: bytes that are kept; beyond it, one picture per thread that decodes.
+        limit: bytes that are kept; in addition, one picture per thread that decodes.
     """
 
     def __init__(self, files: Files, channels: int, limit: int):
@@ -113,10 +113,10 @@ class Pictures:
 
 
 class TilesSource:
-    """A `Source` whose images are all tiles of some pictures at a step; see the module.
+    """A `Source` whose images are all tiles of some pictures, a step apart; see the module.
 
     Attributes:
-        representative: metrics take at most so many of the first tiles, which are spread evenly.
+        representative: metrics use at most this many of the first tiles, which are spread evenly.
 
     Args:
         name: short name for logs.
@@ -127,10 +127,11 @@ class TilesSource:
         channels: 1, 3 or 4.
         limit: bytes of decoded pictures that are kept.
         on_bad_image: 'error' or 'skip'.
-        workers: threads that look at the pictures.
+        workers: threads that check the pictures.
 
     Raises:
-        DataError: no picture, bad or small ones with 'error', no tile with that contrast, or too many to choose from.
+        DataError: there is no picture, one is bad or too small with 'error', no tile has that contrast, or there are
+            too many to choose from.
     """
 
     representative = 50_000
@@ -215,7 +216,7 @@ class TilesSource:
         """Cut one tile: uint8[h, w, c].
 
         Raises:
-            DataError: its picture cannot be read any more, or has changed; it is named.
+            DataError: its picture can no longer be read, or has changed; the error names it.
         """
         number, top, left = self.place(index)
         where = f"{self._files.where}/{printable(self._files.names[number])}"
@@ -233,7 +234,7 @@ class TilesSource:
         return tile.copy()
 
     def fingerprint(self, most: int = 0) -> bytes:
-        """Return what changes when a tile does: of all pictures, or of at most so many, evenly spread."""
+        """Return a digest that changes with the tiles: of all pictures, or of at most this many, evenly spread."""
         digest = hashlib.sha256(repr((self._tile, self._step, self._count, self._columns.tolist())).encode())
         if self._places is not None:
             digest.update(self._places.tobytes())
@@ -286,7 +287,7 @@ def _check_listed(where: str, total: int, step: int) -> None:
     """Check that places can be listed.
 
     Raises:
-        DataError: there are too many.
+        DataError: there are too many of them.
     """
     if total > MAX_LISTED:
         enough = step * math.ceil(math.sqrt(total / MAX_LISTED))
@@ -329,11 +330,11 @@ def _decode(
 def deviations(pixels: np.ndarray, tile: tuple[int, int], step: int) -> Iterator[np.ndarray]:
     """Yield the standard deviations of the brightness of the tiles of a picture, row by row, of 255.
 
-    Sums over the rows of a tile slide down the picture, so that it takes two numbers per column and no more; they
-    are integers, so that nothing adds up.
+    Sums over the rows of a tile slide down the picture, which takes only two numbers per column. They are integers, so
+    rounding errors cannot add up.
 
     Args:
-        pixels: uint8[h, w, c]; brightness is the mean of the colours, an alpha channel is left out.
+        pixels: uint8[h, w, c]; brightness is the mean of the colours without alpha.
         tile: (height, width).
         step: pixels between two tiles, both ways.
 
@@ -369,8 +370,8 @@ def open_tiles(data: DataConfig, image_shape: tuple[int, int, int]) -> TilesSour
     """Open `data.path`, a picture, a folder or a zip, as tiles with `image_shape[2]` channels.
 
     Raises:
-        ConfigError: labels are asked for, or the tile's width would not be whole.
-        DataError: no picture, bad ones, or none with enough contrast.
+        ConfigError: labels are requested, or the tile's width would not be whole.
+        DataError: there is no picture, one is bad, or none has enough contrast.
     """
     height, width, channels = image_shape
     if data.labels != "none":
@@ -403,7 +404,7 @@ def open_tiles(data: DataConfig, image_shape: tuple[int, int, int]) -> TilesSour
 
 
 def _is_zip(path: str) -> bool:
-    """Say whether a file is a zip by its name or its first bytes."""
+    """Return whether a file is a zip by its name or its first bytes."""
     if path.lower().endswith(".zip"):
         return True
     try:

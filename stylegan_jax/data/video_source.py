@@ -1,7 +1,7 @@
-"""Videos as folders of frames, in a zip or a folder: a video is a folder that holds pictures itself, at any depth.
+"""Videos as folders of frames, in a zip or a folder: a video is a folder that directly contains pictures, at any depth.
 
 Frames are in the order of the numbers in their names (2 before 10). A label belongs to a video: in dataset.json those
-of its frames must agree, and one frame is enough; of subfolders, a class is a folder that holds videos.
+of its frames must agree, and one frame is enough; with subfolders, a class is a folder that contains videos.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ class VideoSource(FileSource):
     """A `FileSource` of the frames of videos; images of it are frames."""
 
     def videos(self, keep: np.ndarray | None = None) -> Videos:
-        """Return the videos all of whose frames are there, in the order of their names.
+        """Return the videos that have all of their frames, in the order of their names.
 
         Args:
-            keep: int64[N], ascending, the images that there are; None: all. Numbers of frames are places in it.
+            keep: int64[N], ascending, the available images; None: all. Numbers of frames are places in it.
         """
         number = np.arange(len(self._keep)) if keep is None else keep
         by_video: dict[str, list[tuple[Any, int]]] = {}
@@ -73,10 +73,10 @@ class VideoSource(FileSource):
         return Videos(names, np.array(frames, np.int64), np.cumsum(lengths) - lengths, lengths)
 
     def choose(self, count: int, seed: int) -> np.ndarray:
-        """Return the images int64[m], ascending, of `count` videos that are drawn at random.
+        """Return the images int64[m], ascending, of `count` videos drawn at random.
 
         Raises:
-            DataError: there are not so many.
+            DataError: there are fewer videos.
         """
         videos = self.videos()
         if count > len(videos.names):
@@ -93,7 +93,7 @@ class VideoSource(FileSource):
         return self._files.names[int(self._keep[index])]
 
     def _count_frames(self) -> dict[str, int]:
-        """Return how many frames each video has, those that cannot be used included."""
+        """Return how many frames each video has, including unusable ones."""
         counts: dict[str, int] = {}
         for name in [*self._files.names, *(name for name, _ in self._files.bad)]:
             counts[folder_of(name)] = counts.get(folder_of(name), 0) + 1
@@ -104,7 +104,7 @@ def videos_of(source: FittedSource, rule: ClipRule, on_bad_image: str) -> Videos
     """Return the videos of a source that are long enough for a clip.
 
     Raises:
-        DataError: the source holds images, or some videos are too short and none may be skipped; they are named.
+        DataError: the source has images, or some videos, which are named, are too short and may not be skipped.
     """
     if not isinstance(source.inner, VideoSource):
         raise DataError(
@@ -128,7 +128,7 @@ def videos_of(source: FittedSource, rule: ClipRule, on_bad_image: str) -> Videos
 
 
 def check_examples(source: FittedSource, data: DataConfig, rule: ClipRule | None) -> None:
-    """Check that a source has what a model is trained on: videos that are long enough, where there is a rule for clips.
+    """Check that a source has a model's kind of examples: with a rule for clips, videos that are long enough.
 
     Raises:
         DataError: as `videos_of`.
@@ -141,7 +141,7 @@ def read_video_labels(files: Labelled, wanted: str) -> LabelTable:
     """Find the labels of videos; as `label_files.read_labels`, with one label for all frames of a video.
 
     Raises:
-        DataError: as there, and frames of one video with different labels.
+        DataError: as there, or if frames of one video have different labels.
     """
     names = files.contents.names
     if wanted == "subfolders":
@@ -172,7 +172,7 @@ def open_video(data: DataConfig, image_shape: tuple[int, int, int]) -> VideoSour
     """Open `data.path`, a zip or a folder, as videos whose frames have `image_shape[2]` channels.
 
     Raises:
-        DataError: neither, no frame, bad frames, or labels missing or different within a video.
+        DataError: it is neither, has no or bad frames, or labels are missing or differ within a video.
     """
     files: Files = FolderFiles(data.path) if os.path.isdir(data.path) else ZipFiles(bundled.find_data(data.path))
     try:

@@ -36,7 +36,7 @@ class ZipFiles:
         path: the zip.
 
     Raises:
-        DataError: not a readable zip.
+        DataError: it is not a readable zip.
     """
 
     has_checksums = True
@@ -70,7 +70,7 @@ class ZipFiles:
         self.contents.names = self.names
 
     def read(self, index: int) -> bytes:
-        """Return the unpacked bytes of one member, checksum compared."""
+        """Return the unpacked bytes of one member after comparing its checksum."""
         return self._unpack(self._infos[index])
 
     def open(self, index: int) -> BinaryIO:
@@ -81,12 +81,12 @@ class ZipFiles:
         return io.BufferedReader(_Slice(self._fd, self._data_offset(offset), packed), 4096)  # type: ignore[return-value]
 
     def digest(self, index: int) -> bytes:
-        """Return checksum and size of one member, as the directory has them."""
+        """Return checksum and size of one member, from the directory."""
         _, _, size, _, crc = self._infos[index]
         return struct.pack("<QI", size, crc)
 
     def _head(self, number: int) -> bytes:
-        """Return the first bytes of a member; none where it cannot be read."""
+        """Return the first bytes of a member; b'' if it cannot be read."""
         info = self._members[number]
         if _refusal(info, self._size):
             return b""
@@ -115,7 +115,7 @@ class ZipFiles:
             raise DataError(f"{self.where}/{printable(info.filename)}: {error}") from error
 
     def close(self) -> None:
-        """Close the file; reading afterwards raises."""
+        """Close the file; reading afterwards raises an error."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -197,7 +197,7 @@ def _identity(info: zipfile.ZipInfo) -> tuple[int, int]:
 
 
 def _refusal(info: zipfile.ZipInfo, zip_size: int) -> str:
-    """Return why a member is not read; empty when it is fine."""
+    """Return why a member is not read; '' if it is fine."""
     if info.flag_bits & _ENCRYPTED:
         return "encrypted; unpack and pack it again without a password"
     if info.create_system == _UNIX and stat.S_ISLNK(info.external_attr >> 16):
@@ -219,7 +219,7 @@ def open_zip(data: DataConfig, image_shape: tuple[int, int, int]) -> FileSource:
     """Open `data.path` as a zip of images with `image_shape[2]` channels; the bundled ones are found from any folder.
 
     Raises:
-        DataError: not a zip, no image, bad images, or labels missing.
+        DataError: it is not a zip, has no images or bad ones, or labels are missing.
     """
     files = ZipFiles(bundled.find_data(data.path))
     try:

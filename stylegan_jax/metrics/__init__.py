@@ -1,1 +1,1 @@
-"""Measures of generators; each adds up statistics over batches."""
+"""Metrics of generators; each accumulates statistics over batches."""

@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 
 
 class Clips(NamedTuple):
-    """A clip of each video of a set; in passes what `Images` is, with a clip for an image.
+    """A clip of each video of a set, used in passes like `Images`, with clips in place of images.
 
     Attributes:
         source: of the frames, 1 or 3 channels.
-        frames: int64[n, t], numbers of the images that make a clip, clips in the order of the videos' names.
-        identity: what decides the pixels, as a plain dict.
+        frames: int64[n, t], numbers of the images that make up each clip, in the order of the videos' names.
+        identity: a plain dict of everything that determines the pixels.
     """
 
     source: FittedSource
@@ -52,16 +52,16 @@ class Clips(NamedTuple):
 
 
 def make_clips(images: Images, clip: Clip, metric: str, *, is_random: bool) -> Clips:
-    """Return the clips that a metric takes: one of each video that is long enough, in the order of their names.
+    """Return the clips of a metric: one of each video that is long enough, in the order of their names.
 
     Args:
         images: frames of videos.
-        clip: what a clip is.
-        metric: that asks, for errors.
-        is_random: as of the reals: each begins anywhere, always at the same place; if not, at the first frame.
+        clip: the kind of clip.
+        metric: its name, for errors.
+        is_random: each clip begins at a random but fixed place, as for reals; if not, at the first frame.
 
     Raises:
-        MetricError: the set holds no videos, or none that is long enough; some are named.
+        MetricError: the set has no videos, or none is long enough; the error names some.
     """
     source, name = images.source, images.source.info().name
     videos = videos_of(source)
@@ -89,5 +89,5 @@ def make_clips(images: Images, clip: Clip, metric: str, *, is_random: bool) -> C
 
 
 def videos_of(source: FittedSource) -> Videos | None:
-    """Return the videos of a source; None: it is of images."""
+    """Return the videos of a source; None for a source of images."""
     return source.inner.videos(source.keep) if isinstance(source.inner, VideoSource) else None

@@ -1,4 +1,4 @@
-"""What is kept of the features that a pass computes: sums for moments, or the features themselves."""
+"""What a pass keeps of the features that it computes: sums for moments, or the features themselves."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from stylegan_jax.metrics.moments import Moments
 log = logging.getLogger(__name__)
 
 BLOCK = 512
-"""Rows per update of moments: one by one they would be a pass over the whole matrix each."""
+"""Rows per update of moments: each update is a pass over the whole matrix."""
 
 
 class Collector(Protocol):
-    """Takes rows in order; what it holds can be written as arrays and read back, to the bit.
+    """Collects rows in order; its content can be written as arrays and read back, bit for bit.
 
     Attributes:
-        count: rows it wants; further ones are ignored.
-        kind: short name of what it keeps, part of the keys of stored entries.
+        count: number of rows it collects; further ones are ignored.
+        kind: short name of its content, part of the keys of stored entries.
     """
 
     count: int
@@ -34,24 +34,24 @@ class Collector(Protocol):
         ...
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return what is held."""
+        """Return the content."""
         ...
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take back what `arrays` returned.
+        """Restore the content that `arrays` returned.
 
         Raises:
-            ValueError, KeyError: it is of another collector.
+            ValueError, KeyError: it belongs to another collector.
         """
         ...
 
 
 class Sums:
-    """Moments of consecutive groups of rows, to the bit the same whatever the chunks they come in.
+    """Moments of consecutive groups of rows, bit for bit the same for any chunks.
 
     Args:
-        count: rows.
-        groups: how many groups of about the same size.
+        count: number of rows.
+        groups: number of groups of about the same size.
     """
 
     def __init__(self, count: int, groups: int = 1):
@@ -89,7 +89,7 @@ class Sums:
         self._parts = [Moments(int(n), total, outer) for n, total, outer in stored]
 
     def parts(self) -> list[Moments]:
-        """Return the moments of each group, once all rows are there."""
+        """Return the moments of each group, once all rows have come."""
         if self._waiting:
             self._fold(len(self._waiting[0]))
         return self._parts
@@ -104,7 +104,7 @@ class Rows:
 
     Args:
         count: rows.
-        dtype: that they are kept in.
+        dtype: in which they are kept.
     """
 
     def __init__(self, count: int, dtype: str = "float32"):
@@ -113,7 +113,7 @@ class Rows:
         self.done = 0
 
     def check(self, rows: np.ndarray) -> None:
-        """Raise MetricError where rows overflow the dtype that they are kept in."""
+        """Raise MetricError if rows overflow the dtype in which they are kept."""
         if np.finfo(self.dtype).max < (largest := np.abs(rows).max(initial=0)):
             raise MetricError(
                 f"features up to {largest:.4g} overflow {self.dtype}, in which this metric keeps them as published; "
@@ -144,10 +144,10 @@ class Rows:
 
 
 def restore(stored: Sequence[tuple[Collector, Mapping[str, np.ndarray]]], title: str) -> bool:
-    """Fill empty collectors with what is stored of them.
+    """Fill empty collectors with their stored content.
 
     Returns:
-        Whether all of it fits. If not, there is a note, and all of them are empty.
+        Whether all of it fits. If not, a warning is logged, and all of them are empty.
     """
     empty = [collector.arrays() for collector, _ in stored]
     try:

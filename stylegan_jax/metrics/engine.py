@@ -1,7 +1,7 @@
 """A pass over numbered items: chunks of one size over all devices, collected in order, resumed where it stopped.
 
-All processes of a run take part. What decides the course (what is stored, how far a pass has come) is read by the first
-process and told to the others; it alone collects.
+All processes of a run take part. The first process reads what determines the course (stored entries, progress of a
+pass) and sends it to the others; only it collects.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from stylegan_jax.metrics.store import Store
 log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 300.0
-"""How often an unfinished pass is written to disk."""
+"""Seconds between writes of an unfinished pass to disk."""
 
 
 class StoppedError(StyleganError):
-    """A pass was asked to stop before its end."""
+    """A pass was requested to stop before its end."""
 
 
 class Job(NamedTuple):
     """A pass.
 
     Attributes:
-        title: what the progress bar says.
-        identity: plain nested dict that decides every number; {} for a pass that is not to be resumed.
+        title: text of the progress bar.
+        identity: plain nested dict that determines every number; {} for a pass that cannot be resumed.
         count: items, numbered from 0.
         chunk: items per call, a multiple of the devices' share of a batch.
         load: int64[chunk] item numbers -> what the host prepares (in a thread, one chunk ahead). The last chunk is
-            filled up with the last item.
-        compute: what `load` returned -> {name: float[chunk, …]} on the devices, whole on each; returns at once.
-        unit: what the progress bar calls an item.
+            padded with the last item.
+        compute: the result of `load` -> {name: float[chunk, …]} on the devices, replicated; returns at once.
+        unit: the progress bar's word for an item.
     """
 
     title: str
@@ -56,7 +56,7 @@ class Job(NamedTuple):
 
 
 def is_first() -> bool:
-    """Return whether this process is the one that collects."""
+    """Return whether this is the process that collects."""
     return jax.process_index() == 0
 
 
@@ -81,7 +81,8 @@ def run_on_first(title: str, compute: Callable[[], list]) -> list:
 
 
 def _loaded(title: str, ahead: Future) -> Any:
-    """Return what a process loaded; where that failed on one, fail on all: no process computes without the others."""
+    """Return what a process loaded; if that failed on one, fail on all, because no process computes without the
+    others."""
     if jax.process_count() == 1:
         return ahead.result()
     error = ahead.exception()
@@ -102,14 +103,14 @@ def run(
     progress: bool = True,
     stop: Callable[[], bool] = lambda: False,
 ) -> float:
-    """Run a pass to its end, from where an earlier one of the same identity was left.
+    """Run a pass to its end, continuing an earlier one with the same identity.
 
     Args:
         job: the pass.
-        collectors: {name of an output: those that want it}.
-        store: where it is written every `SAVE_SECONDS`.
-        progress: show a bar with the time left, when the error output is a terminal.
-        stop: asked after every chunk whether to give up; the same answer on all processes.
+        collectors: {name of an output: its collectors}.
+        store: the pass is written to it every `SAVE_SECONDS`.
+        progress: show a bar with the time left if the error output is a terminal.
+        stop: called after every chunk; whether to give up, the same answer on all processes.
 
     Returns:
         Seconds.
@@ -118,7 +119,7 @@ def run(
         MetricError: an output is NaN, infinite or too large for its collector, or loading failed on one of several
             processes.
         Exception: what `load` raised, in a run of one process.
-        StoppedError: `stop` said so.
+        StoppedError: `stop` returned True.
     """
     began = saved = time.monotonic()
     done = number_from_first(_resume(job, collectors, store) if is_first() else 0)
@@ -158,7 +159,7 @@ def run(
 
 
 def forget(job: Job, store: Store) -> None:
-    """Delete what is stored of a pass whose results are out."""
+    """Delete the stored part of a pass whose results have been reported."""
     if is_first() and job.identity:
         store.remove("pass", job.identity)
 
@@ -192,7 +193,7 @@ def _save(job: Job, done: int, collectors: Mapping[str, list[Collector]], store:
 
 
 def _resume(job: Job, collectors: Mapping[str, list[Collector]], store: Store) -> int:
-    """Fill the collectors with what is stored of this pass; return how far it came."""
+    """Fill the collectors with the stored part of this pass; return how far it had come."""
     found = store.load("pass", job.identity) if job.identity else None
     if found is None:
         return 0

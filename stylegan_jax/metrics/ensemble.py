@@ -14,7 +14,8 @@ from stylegan_jax.features import elpips
 from stylegan_jax.metrics.images import Extractor
 
 COPIES = 10
-"""Of a pair, over which flips, channels and colours are stratified; they share what `elpips.draw_shared` draws."""
+"""Copies of a pair over which flips, channels and colours are stratified; they share the draws of
+`elpips.draw_shared`."""
 NET = "elpips"
 
 Compare = Callable[[np.ndarray, np.ndarray, np.ndarray], jax.Array]
@@ -26,7 +27,7 @@ def of_pairs(extractor: Extractor, count: int, seed: int) -> Compare:
     Args:
         extractor: has the network 'elpips'.
         count: transformations per pair, a multiple of `COPIES`.
-        seed: with the number of a pair, it decides that pair's transformations.
+        seed: determines, with the number of a pair, that pair's transformations.
     """
     params = extractor.params[NET]
 

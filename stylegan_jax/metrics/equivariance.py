@@ -1,7 +1,7 @@
-"""EQ-T and EQ-R: how well a generator commutes with moving its canvas, in dB (SG3 App. E).
+"""EQ-T and EQ-R: how well a generator commutes with movements of its canvas, in dB (SG3 App. E).
 
-The generator draws once plainly and once under a transform; the plain image is moved with an ideal band-limited
-operator, and the two are compared where that operator is exact. The operators take one move for the whole batch.
+The generator draws once without and once with a transform; the first image is moved with an ideal band-limited
+operator, and the two are compared where that operator is exact. The operators apply one move to the whole batch.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ KINDS = ("eqt_int", "eqt_frac", "eqr")
 TRANSLATE_MAX = 0.125
 """Largest translation, as a share of the width and of the height."""
 LOBES = 3
-"""Of the Lanczos windows (a in SG3 App. E)."""
+"""Size of the Lanczos windows (a in SG3 App. E)."""
 
 Generate = Callable[[jax.Array, jax.Array], jax.Array]
-"""(key, transform float[3, 3]) -> images float[n, h, w, c]; latents, labels and noise depend on the key alone."""
+"""(key, transform float[3, 3]) -> images float[n, h, w, c]; latents, labels and noise depend only on the key."""
 
 
 class Moves(NamedTuple):
-    """What a batch is moved by.
+    """The moves of a batch.
 
     Attributes:
         whole: float[2], (x, y) as shares of width and height that are whole pixels.
-        part: float[2], the same, any.
+        part: float[2], the same for any distance.
         angle: float[], radians.
     """
 
@@ -63,13 +63,13 @@ def equivariance(
 
     Args:
         generate: the generator; its images are about in [-1, 1].
-        root_key: decides all latents and moves.
+        root_key: determines all latents and moves.
         num_images: images to compare, in whole batches.
         batch: images per call of `generate`, which draws them.
         kinds: of `KINDS`.
 
     Raises:
-        ValueError: no images, or a kind that does not exist.
+        ValueError: there are no images, or a kind does not exist.
     """
     if num_images < 1:
         raise ValueError(f"num_images is {num_images}; it must be at least 1")
@@ -97,7 +97,7 @@ def from_gan(gan: Gan, variables: Variables, batch: int = 4, label: jax.Array | 
 
     Args:
         gan: the model.
-        variables: of its generator.
+        variables: variables of its generator.
         batch: images per call.
         label: float[m, k], labels of which each image takes one; None without classes.
 
@@ -133,7 +133,7 @@ def errors(
 
     Args:
         draw: transform float[3, 3] -> images float[n, h, w, c] of fixed latents.
-        moves: what to move by.
+        moves: the moves.
         shape: (n, h, w, c) of the images.
         kinds: of `KINDS`.
     """
@@ -150,12 +150,12 @@ def errors(
 
 
 def compare(plain: jax.Array, moved: Mapping[str, jax.Array], moves: Moves) -> Mapping[str, jax.Array]:
-    """Return the sums of `errors` of images that are drawn already.
+    """Return the sums of `errors` for existing images.
 
     Args:
         plain: float[n, h, w, c], nothing moved.
         moved: {kind: float[n, h, w, c]}, drawn under the transform of that kind.
-        moves: what it was moved by.
+        moves: the moves used.
     """
     sums = {}
     for kind, image in moved.items():
@@ -171,7 +171,7 @@ def compare(plain: jax.Array, moved: Mapping[str, jax.Array], moves: Moves) -> M
 
 
 def rotation_matrix(angle: jax.Array) -> jax.Array:
-    """Return float[3, 3]: counter-clockwise by `angle` as the picture is seen, x to the right and y down."""
+    """Return float[3, 3]: counter-clockwise by `angle` in the picture as seen, x to the right and y down."""
     cos, sin, zero = jnp.cos(angle), jnp.sin(angle), jnp.zeros_like(angle)
     return jnp.array([[cos, sin, zero], [-sin, cos, zero], [zero, zero, zero + 1]])
 
@@ -235,7 +235,7 @@ def _sinc_window(x: jax.Array, lobes: int) -> jax.Array:
 
 
 def bandlimit_filter(matrix: jax.Array, up: int, *, extent: int = 2 * LOBES, period: int = 64) -> jax.Array:
-    """Return the windowed low-pass filter that limits what both the source and the moved grid can carry (SG3 App. E.3).
+    """Return the windowed low-pass filter for what both the source and the moved grid can represent (SG3 App. E.3).
 
     It is the convolution of the two grids' ideal filters, times the convolution of their Lanczos windows; both over a
     period long enough not to wrap around.
@@ -294,7 +294,7 @@ def rotate(x: jax.Array, angle: jax.Array, up: int = 4) -> tuple[jax.Array, jax.
 
 
 def pseudo_rotate(x: jax.Array, angle: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Limit the band of rotated images as rotating them did to the reference; as `rotate`, but nothing moves."""
+    """Limit the band of rotated images in the way rotation did for the reference; as `rotate`, but nothing moves."""
     matrix = rotation_matrix(-jnp.asarray(angle, x.dtype))[:2, :2]
     f = bandlimit_filter(matrix, 1)
     edge = f.shape[0] // 2

@@ -1,4 +1,4 @@
-"""From what passes collected to values with intervals; see docs/metrics.md for how each interval is made."""
+"""From the content of passes to values with intervals; docs/metrics.md says how each interval is computed."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Family(NamedTuple):
     """Metrics that compare features of two sets of images.
 
     Attributes:
-        real: rows -> what collects the reals; None: no reals.
-        fake: rows -> what collects the evaluated images.
-        least: fewest images of either set.
+        real: rows -> collector of the reals; None: no reals.
+        fake: rows -> collector of the evaluated images.
+        least: smallest number of images of either set.
         compute: (reals, evaluated, seed) -> a value with its interval per result.
     """
 

@@ -37,13 +37,13 @@ def prepare(mean: np.ndarray, cov: np.ndarray) -> Gaussian:
 
 
 def distance(one: Gaussian, mean: np.ndarray, cov: np.ndarray) -> float:
-    """Return |m1 - m2|^2 + tr(S1 + S2 - 2 (S2 S1)^(1/2)), at least 0; what is within rounding of 0 is 0.
+    """Return |m1 - m2|^2 + tr(S1 + S2 - 2 (S2 S1)^(1/2)), at least 0; values within rounding of 0 are 0.
 
     The trace of the root of S2 S1 is the sum of the roots of its eigenvalues, which are those of the symmetric
-    S1^(1/2) S2 S1^(1/2): no root of a matrix that is not symmetric, and none of its trouble with deficient rank.
+    S1^(1/2) S2 S1^(1/2): this avoids the root of a matrix that is not symmetric, and its problems with deficient rank.
 
-    The root of an eigenvalue that is 0 but for rounding is the root of that rounding. Where two sets are so close that
-    this may count, the trace is the sum of the singular values of S1^(1/2) S2^(1/2), which are exact to rounding.
+    The root of an eigenvalue that is 0 up to rounding is the root of that rounding. If two sets are so close that this
+    may matter, the trace is the sum of the singular values of S1^(1/2) S2^(1/2), which are exact to rounding.
     """
     values = scipy.linalg.eigvalsh(one.root @ cov @ one.root)
     traces, shift = one.trace + float(np.trace(cov)), float(np.square(one.mean - mean).sum())
@@ -64,7 +64,7 @@ def with_interval(real: Moments, groups: Sequence[Moments]) -> tuple[float, inte
     """Return the distance and its 95% interval over draws of the second set.
 
     Args:
-        real: the first set; taken as it is.
+        real: the first set; its sampling is not part of the interval.
         groups: the second set in parts of about the same size, each left out once (jackknife).
     """
     one, whole = prepare(*moments.mean_cov(real)), moments.merge_all(groups)

@@ -10,11 +10,11 @@ SPLITS = 10
 def split_scores(probs: np.ndarray, splits: int = SPLITS) -> np.ndarray:
     """Return exp(mean KL(p(y|x) | p(y))) of each consecutive part, float64[splits].
 
-    The score is their mean, and what is reported as its spread their population standard deviation.
+    The score is their mean, and its reported spread their population standard deviation.
 
     Args:
         probs: float[n, classes], n at least `splits`; officially those of Inception without the last layer's bias.
-        splits: how many parts.
+        splits: number of parts.
     """
     scores = []
     for i in range(splits):

@@ -1,6 +1,6 @@
-"""95% intervals of metrics, by what is cheapest for each (docs/metrics.md says which).
+"""95% intervals of metrics, each by the cheapest method (see docs/metrics.md).
 
-They speak of the draw of the evaluated images alone; the reals are taken as they are.
+They describe only the sampling of the evaluated images; the reals are fixed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import numpy as np
 import scipy.stats
 
 Interval = tuple[float, float] | None
-"""(lower, upper), or None where nothing can be said."""
+"""(lower, upper), or None if unknown."""
 
 Z = 1.959964
-"""Standard deviations to either side that hold 95% of a normal distribution."""
+"""Standard deviations to either side that contain 95% of a normal distribution."""
 
 
 def normal(value: float, error: float) -> Interval:
@@ -23,7 +23,7 @@ def normal(value: float, error: float) -> Interval:
 
 
 def from_zero(interval: Interval) -> Interval:
-    """Return the interval of what is never negative."""
+    """Return the interval of a value that is never negative."""
     return None if interval is None else (max(interval[0], 0.0), interval[1])
 
 
@@ -35,7 +35,7 @@ def of_mean(values: np.ndarray) -> Interval:
 
 
 def jackknife(value: float, left_out: Sequence[float]) -> Interval:
-    """Return the interval of a statistic from its values with one of g equal groups left out each."""
+    """Return the interval of a statistic from its values without each of g equal groups."""
     g = len(left_out)
     if g < 2:
         return None
@@ -50,7 +50,7 @@ def of_share(hits: int, count: int) -> Interval:
 
 
 def bootstrap(statistic: Callable[[np.ndarray], float], rows: np.ndarray, seed: int = 0, resamples: int = 200):
-    """Return the percentile interval of a statistic of rows float[n, …] drawn anew with replacement."""
+    """Return the percentile interval of a statistic of rows float[n, …] drawn with replacement."""
     if len(rows) < 2:
         return None
     draw = np.random.default_rng(seed)

@@ -12,7 +12,7 @@ SUBSETS, SUBSET_SIZE = 100, 1000
 def draw_subsets(
     num_real: int, num_fake: int, seed: int = 0, count: int = SUBSETS, size: int = SUBSET_SIZE
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (indices of reals, indices of fakes), int64[m] each: m = min(size, num_real, num_fake), none twice."""
+    """Yield (indices of reals, indices of fakes), int64[m] each: m = min(size, num_real, num_fake), without repeats."""
     draw, m = np.random.default_rng(seed), min(num_real, num_fake, size)
     for _ in range(count):
         yield draw.choice(num_real, m, replace=False), draw.choice(num_fake, m, replace=False)
@@ -23,7 +23,7 @@ def kernel_distances(
 ) -> np.ndarray:
     """Return the unbiased squared MMD of each subset, float64[subsets]; KID is their mean.
 
-    The kernel is (x . y / d + 1)^3. Pairs of an element with itself count neither among reals nor among fakes.
+    The kernel is (x . y / d + 1)^3. Pairs of an element with itself do not count, among reals or among fakes.
 
     Args:
         real: float[n, d].

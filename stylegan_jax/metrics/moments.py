@@ -1,4 +1,4 @@
-"""Mean and covariance of features that come in batches, in float64; parts of a set merge."""
+"""Mean and covariance of features that come in batches, in float64; parts of a set can be merged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Moments(NamedTuple):
     """Sums over features.
 
     Attributes:
-        count: how many.
+        count: number of rows.
         total: float64[d], their sum.
         outer: float64[d, d], the sum of their outer products.
     """

@@ -19,13 +19,13 @@ KINDS = {".zip": "zip", ".npy": "memory", ".npz": "memory"}
 
 
 def data_config(path: str, run: Mapping[str, Any] | None = None, *, videos: bool = False) -> DataConfig:
-    """Return how to read a path: a folder, a zip, an .npy or .npz, 'tfds:NAME' or 'synthetic:COUNT'.
+    """Return the configuration for a path: a folder, a zip, an .npy or .npz, 'tfds:NAME' or 'synthetic:COUNT'.
 
     Args:
-        path: what was given; '': the data of the run.
+        path: the user's path; '': the data of the run.
         run: `config.data` of the run that made the model; labels, flips and resizing are those of its training, but
             not its subset.
-        videos: folders and zips hold videos; if not, the frames in them are images.
+        videos: folders and zips contain videos; if not, the frames in them are images.
 
     Raises:
         ConfigError: it is none of these.
@@ -59,12 +59,12 @@ def _kind_of(path: str) -> str | None:
 
 
 def whole(source: FittedSource) -> FittedSource:
-    """Return all images that a source has its subset of. It shares the source's files and is not to be closed."""
+    """Return all images of which a source has a subset. The result shares the source's files; do not close it."""
     return FittedSource(source.inner, source.size, source.resize_filter, None, "off")
 
 
 def run_data(model: str) -> dict[str, Any] | None:
-    """Return `config.data` of the run in a folder, or of the run whose records a model folder has; None for others."""
+    """Return `config.data` of the run in a folder, or of the run recorded in a model folder; None for others."""
     try:
         return json.loads((Path(bundled.find_model(model)) / "config.json").read_text())["data"]
     except (OSError, ValueError, KeyError):
@@ -75,7 +75,7 @@ def open_images(data: DataConfig, shape: tuple[int, int, int] | None, channels: 
     """Open images at the size of a model, or at their own.
 
     Args:
-        data: where they are.
+        data: their place and settings.
         shape: (h, w, c) of the model; None: as they are stored.
         channels: without a model, 1 or 3.
 
@@ -93,6 +93,7 @@ def open_images(data: DataConfig, shape: tuple[int, int, int] | None, channels: 
 
 
 def explain(error: Exception, option: str, path: str) -> MetricError:
-    """Return an error of the data as one of this command: it begins with the option and names no keys of a config."""
+    """Return an error of the data as one of this command: it begins with the option and mentions no configuration
+    keys."""
     text = errors.explain(error, option, path)
     return MetricError(text if path else f"the data of the run (pass {option} to use others): {text}")

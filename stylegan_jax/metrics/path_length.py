@@ -16,7 +16,7 @@ from stylegan_jax.sampling.drawing import draw, map_styles
 
 EPSILON = 1e-4
 FULL_HEIGHT = 256
-"""Higher images, or face regions, are brought to about this height by averaging whole blocks."""
+"""Higher images, or face regions, are reduced to about this height by averaging whole blocks."""
 
 
 class PathKind(NamedTuple):
@@ -55,7 +55,7 @@ def shrink(image: Array, factor: int) -> Array:
 
 
 def trimmed_mean(distances: np.ndarray) -> float:
-    """Return the mean without what is below the 1% or above the 99% quantile; these two, both samples, stay."""
+    """Return the mean without values below the 1% or above the 99% quantile; these two, both samples, are kept."""
     low = np.percentile(distances, 1, method="lower")
     high = np.percentile(distances, 99, method="higher")
     return float(np.mean(distances[(distances >= low) & (distances <= high)], dtype=np.float64))
@@ -70,7 +70,7 @@ def make_distances(gan: Gan, kind: PathKind, embed: Callable[[Any, jax.Array], j
         embed: (detector, images float[n, h, w, 3] in [0, 255]) -> features float[n, d]; the square of their
             difference is LPIPS.
 
-    Both ends of a pair share label and noise; the noise is drawn anew for each pair.
+    Both ends of a pair share label and noise; fresh noise is drawn for each pair.
     """
 
     def distances(variables: Variables, detector: Any, keys: jax.Array, label: jax.Array) -> jax.Array:
@@ -98,9 +98,9 @@ def lerp(a: Array, b: Array, t: Array) -> Array:
 
 
 def prepare(image: Array, crop: bool) -> Array:
-    """Return what the detector sees, float[n, h, w, 3] in [0, 255], of images [n, h, w, c] about in [-1, 1].
+    """Return the detector's input, float[n, h, w, 3] in [0, 255], from images [n, h, w, c] about in [-1, 1].
 
-    What is left after the crop decides by how much it is shrunk, as in the code of SG1, SG2 and the TensorFlow ADA.
+    The size after the crop determines the reduction, as in the code of SG1, SG2 and the TensorFlow ADA.
     """
     image = crop_face(image) if crop else image
     factor = image.shape[1] // FULL_HEIGHT

@@ -1,10 +1,11 @@
 """Improved precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), exact.
 
-Distances come in square tiles and are reduced before the next one: besides the features, a few tiles' worth of memory.
+Distances come in square tiles and are reduced before the next one: besides the features, they take the memory of a few
+tiles.
 
 Rows that are equal to the bit are one point that counts several times, so their distance is 0, and a distance is one
 number wherever it is compared: each pair of points is computed in one tile, by one program. Otherwise the rounding of a
-product of matrices, which depends on the tile's shape, would decide about pictures that occur several times.
+matrix product, which depends on the tile's shape, would affect pictures that occur several times.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ digits."""
 
 
 class Manifolds(NamedTuple):
-    """What `precision_recall` finds.
+    """The result of `precision_recall`.
 
     Attributes:
-        precision_hits: bool[m], which fakes lie in the manifold of the reals; precision is their share.
-        recall_hits: bool[n], which reals lie in the manifold of the fakes.
+        precision_hits: bool[m], which fakes are in the manifold of the reals; precision is their share.
+        recall_hits: bool[n], which reals are in the manifold of the fakes.
         real_radii: float[n], distance of each real to its k-th neighbour among the other reals.
         fake_radii: float[m].
     """
@@ -44,7 +45,7 @@ class Manifolds(NamedTuple):
 def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = NEIGHBOURS, tile: int = TILE) -> Manifolds:
     """Compare two sets of features.
 
-    An element is in a manifold when it is no farther from one of its members than that member's k-th neighbour.
+    An element is in a manifold if it is no farther from one of its members than that member's k-th neighbour.
 
     Args:
         real: float[n, d]; officially VGG16's 4096 in float16. Distances are computed in at least float32.
@@ -66,11 +67,12 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = NEIGHBOURS, ti
 
 
 class Balls(NamedTuple):
-    """What `density_coverage` finds.
+    """The result of `density_coverage`.
 
     Attributes:
-        density: float[m], in how many balls of reals each fake lies, over k; their mean, the density, may exceed 1.
-        is_covered: bool[n], whether a fake lies in the ball of each real; their share is the coverage.
+        density: float[m], the number of balls of reals that contain each fake, over k; their mean, the density, may
+            exceed 1.
+        is_covered: bool[n], whether the ball of each real contains a fake; their share is the coverage.
     """
 
     density: np.ndarray
@@ -81,7 +83,7 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = COVERAGE_NEIGH
     """Compare two sets of features by the balls of the reals, which reach up to their k-th neighbour but not to it.
 
     Unlike precision and recall, one outlier among the reals raises the density little, and the fakes' neighbourhoods do
-    not matter (Naeem et al. 2020, sections 3 and 4). Open balls are those of the authors' code.
+    not matter (Naeem et al. 2020, sections 3 and 4). Open balls are as in the authors' code.
 
     Args:
         real: float[n, d], as `precision_recall` takes them.
@@ -102,7 +104,7 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = COVERAGE_NEIGH
 
 
 class Tile(NamedTuple):
-    """Some points on the device, filled up with zeros."""
+    """Some points on the device, padded with zeros."""
 
     rows: jax.Array  # float[tile, d], without the center
     lengths: jax.Array  # float[tile], squared; in a program of their own, as a CPU's takes thrice as long with them
@@ -110,7 +112,7 @@ class Tile(NamedTuple):
 
 
 class _Points:
-    """The different rows of two sets, those of the first one first.
+    """The distinct rows of two sets, those of the first one first.
 
     Attributes:
         index: int[n + m], the point of each row.
@@ -151,7 +153,7 @@ class _Points:
         return Tile(filled, lengths, jnp.arange(self.tile) < len(rows))
 
     def distances(self, wanted: Callable[[Any, Any], bool]) -> Iterator[tuple[int, int, jax.Array]]:
-        """Yield (i, j, squared distances float[points of tile i, of tile j]), i <= j; infinite where there is no point.
+        """Yield (i, j, squared distances float[points of tile i, of tile j]), i <= j; infinite for padding.
 
         Args:
             wanted: (bool[2], bool[2]), whether points of tile i, and of tile j, occur in each set -> whether to compute
@@ -169,7 +171,7 @@ class _Points:
                 yield i, j, jax.block_until_ready(found)  # else all would be queued
 
     def _with_near(self, i: int, j: int, found: jax.Array, near: np.ndarray) -> jax.Array:
-        """Compute distances anew in float64 where they are `near`."""
+        """Recompute distances in float64 where they are `near`."""
         at = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
         a, b = (self._rows(t)[rows].astype(np.float64) - self._center for t, rows in zip((i, j), at, strict=True))
         exact = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)[None] - 2 * a @ b.T
@@ -181,7 +183,7 @@ class _Points:
 
 @jax.jit
 def _centered(rows: jax.Array, center: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return rows less the center, and their squared lengths."""
+    """Return rows minus the center, and their squared lengths."""
     rows = rows.astype(center.dtype) - center[None]
     return rows, jnp.square(rows).sum(axis=1)
 
@@ -217,7 +219,8 @@ def _nearest(found: jax.Array, best: Nearest, counts: jax.Array) -> Nearest:
 
 @jax.jit
 def _kth(best: Nearest, counts: jax.Array) -> jax.Array:
-    """Return the distance at which k others are reached, the point itself being the first; -1 where there is none."""
+    """Return the distance at which k others are reached, counting the point itself as the first; -1 if there is
+    none."""
     distances, times = best
     reached = jnp.argmax(jnp.cumsum(times, axis=1) >= distances.shape[1], axis=1)
     return jnp.where(counts > 0, jnp.take_along_axis(distances, reached[:, None], axis=1)[:, 0], -1)

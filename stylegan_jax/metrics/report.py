@@ -1,4 +1,4 @@
-"""What is written of a result: one JSON object, with everything that decided the number."""
+"""The record of a result: one JSON object, with everything that determined the number."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def record(result: Result, nets: Mapping[str, FeatureNet], about: Mapping[str, A
     Args:
         result: the number.
         nets: networks by name.
-        about: what is the same for all results of a command: model, data, seed.
+        about: facts common to all results of a command: model, data, seed.
     """
     known, interval = math.isfinite(result.value), result.interval
     own = {
@@ -53,7 +53,7 @@ def machine() -> dict[str, Any]:
 
 
 def describe(images: Images, path: str) -> dict[str, Any]:
-    """Return what is said of a set of images."""
+    """Return the description of a set of images."""
     info = images.source.info()
     stored = "x".join(map(str, info.image_shape))
     flips = {"xflip": images.flips[0], "yflip": images.flips[1]}

@@ -1,4 +1,4 @@
-"""Linear separability (SG1 §4.2): how well a hyperplane in latent space tells an attribute of the image."""
+"""Linear separability (SG1 §4.2): how well a hyperplane in latent space predicts an attribute of the image."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def conditional_entropy(truth: np.ndarray, guess: np.ndarray) -> float:
 
 
 def attribute_entropy(latents: np.ndarray, logits: np.ndarray, keep: int = KEEP) -> float:
-    """Return the entropy in bits that is left of an attribute when a linear SVM on the latents has guessed it.
+    """Return the remaining entropy in bits of an attribute after a linear SVM on the latents has guessed it.
 
     Args:
         latents: float[n, d].
-        logits: float[n], the classifier's; its sign is the truth and its size the confidence.
-        keep: so many samples, the most confident ones, are used.
+        logits: float[n], the classifier's; the sign is the truth, the size the confidence.
+        keep: number of samples used, the most confident ones.
 
     Raises:
         MetricError: scikit-learn is not installed.

@@ -1,8 +1,8 @@
 """Arrays on disk under the digest of what they were computed from: statistics of real images, and unfinished passes.
 
-An entry is one .npz, sealed with a digest of its content. It is written beside its place and renamed, so that a reader
-never sees half of one; one that cannot be read is computed again, with a note.
-Whatever is wrong with the folder costs time, and never a metric.
+An entry is one .npz, sealed with a digest of its content. It is written next to its place and renamed, so a reader
+never sees half of one; an unreadable one is computed again, with a warning. A problem with the folder costs time, but
+never a metric.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 VARIABLE = "STYLEGAN_JAX_METRICS_CACHE"
 """Environment variable that names the folder."""
 KEPT_DAYS = 30
-"""How long an unfinished pass waits for its continuation."""
+"""Days that an unfinished pass is kept."""
 _FORMAT = 1  # part of every key: raise it when what an entry means changes
 
 
 def default_folder() -> Path | None:
-    """Return the folder that `VARIABLE` names, else one in the user's cache folder; None where there is no home."""
+    """Return the folder named by `VARIABLE`, else one in the user's cache folder; None without a home."""
     if named := from_environment(VARIABLE):
         return named
     cache = cache_folder()
@@ -39,7 +39,7 @@ def default_folder() -> Path | None:
 
 
 def digest_of(identity: Mapping[str, Any]) -> str:
-    """Return 32 hexadecimal digits that change when any part of a nested dict of plain values does."""
+    """Return 32 hexadecimal digits that change with any part of a nested dict of plain values."""
     return hashlib.sha256(json_bytes([_FORMAT, identity])).hexdigest()[:32]
 
 
@@ -47,14 +47,14 @@ class Store:
     """Entries in a folder.
 
     Args:
-        folder: created when the first entry is written; None: nothing is kept.
+        folder: created with the first entry; None: nothing is kept.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None):
         self.folder = None if folder is None else Path(folder)
 
     def load(self, kind: str, identity: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
-        """Return an entry's arrays; None when there is none, or it is damaged."""
+        """Return an entry's arrays; None if there is none, or it is damaged."""
         path = self._path(kind, identity)
         if path is None:
             return None
@@ -89,14 +89,14 @@ class Store:
             log.warning("%s cannot be written (%s); it will be computed again", path, error.strerror or error)
 
     def remove(self, kind: str, identity: Mapping[str, Any]) -> None:
-        """Delete an entry, if it is there and can be deleted; else it goes with time (`sweep`)."""
+        """Delete an entry, if it exists and can be deleted; otherwise `sweep` deletes it later."""
         path = self._path(kind, identity)
         if path is not None:
             with contextlib.suppress(OSError):
                 path.unlink()
 
     def sweep(self) -> None:
-        """Delete passes, and parts of entries, that nothing has been written to for `KEPT_DAYS`."""
+        """Delete passes and partial entries that have not been written for `KEPT_DAYS`."""
         if self.folder is None:
             return
         oldest = time.time() - KEPT_DAYS * 86400

@@ -1,4 +1,4 @@
-"""Metrics of a run while it trains."""
+"""Metrics of a run during training."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ from stylegan_jax.runtime.records import StatsFile, duration
 from stylegan_jax.runtime.signals import StopSignal
 
 _AGREED = (MetricError, engine.StoppedError)
-"""Failures that all processes have together."""
+"""Failures that occur on all processes together."""
 _ALONE = (*_AGREED, OSError, ValueError, MemoryError, jax.errors.JaxRuntimeError)
-"""With failures of one process, a warning where no other waits for it; DataError and LinAlgError are ValueErrors."""
+"""In addition, failures of one process, a warning if no other waits for it; DataError and LinAlgError are
+ValueErrors."""
 
 
 class Evaluator:
     """Computes `config.eval.metrics`; its programs are compiled by the first call.
 
     Attributes:
-        names: under which values are reported, 'metric/fid5k'.
-        facts: what has to be equal on every process, by the name to show.
+        names: of the reported values, 'metric/fid5k'.
+        facts: values that must be equal on every process, by the name to show.
     """
 
     def __init__(self, config: ExperimentConfig, source: FittedSource, layout: Layout, folder: Path):
-        """Load networks and look at the data; see `make_evaluator`."""
+        """Load networks and check the data; see `make_evaluator`."""
         e = config.eval
         chosen = choose(split(e.metrics), split(e.features), e.num_images)
         for c in chosen:
@@ -66,15 +67,15 @@ class Evaluator:
         """Evaluate the averaged generator.
 
         Args:
-            variables: of the generator, with 'w_avg', as they lie on the devices.
+            variables: of the generator, with 'w_avg', as they are on the devices.
             step: iterations done.
             nimg: images shown.
             stop: a signal ends the evaluation, in a run of one process.
 
         Returns:
             (values by name, the same on all processes; lines to show). An evaluation that fails (a generator whose
-            images break a metric, images that cannot be read, memory) raises nothing: the lines say so, and there
-            are no values. A disk that is full costs the record in metrics.jsonl only.
+            images break a metric, images that cannot be read, memory) raises no error: the lines say so, and there are
+            no values. A full disk costs only the record in metrics.jsonl.
         """
         began, alone = time.monotonic(), jax.process_count() == 1
         failures = _ALONE if alone else _AGREED
@@ -106,10 +107,10 @@ class Evaluator:
 
 
 def make_evaluator(config: ExperimentConfig, source: FittedSource, layout: Layout, folder: Path) -> Evaluator:
-    """Return what computes the metrics that a run asks for.
+    """Return the evaluator of a run's metrics.
 
     Raises:
-        ConfigError: an unknown metric, one that does not fit model or data, or a network whose weights are missing.
+        ConfigError: a metric is unknown or does not fit model or data, or the weights of a network are missing.
     """
     try:
         return Evaluator(config, source, layout, folder)

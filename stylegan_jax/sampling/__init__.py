@@ -15,7 +15,7 @@
 
 A model of videos has `model.video`, frames along time, and `model.still`, its frames as a model of images.
 `project` finds the styles of photographs, `tune` trains the generator until it draws one exactly, `drag_points` moves
-what a picture shows, and `export_model`
+points of a picture, and `export_model`
 writes a model folder with a card and programs for other platforms. `map_styles`, `draw` and `draw_pixels` are the pure
 functions underneath, of `model.gan` and `model.on_device().g_ema`. Names are imported on first use.
 """

@@ -1,13 +1,14 @@
-"""Averages whose width is chosen after the training, from stored ones of other widths (EDM2; Karras et al. 2023, §3).
+"""Averages whose width is chosen after the training, from stored averages of other widths (EDM2; Karras et al. 2023,
+§3).
 
 The power-function average of parameters w(s) after t images weighs them by p(s) = (g + 1) s^g / t^(g + 1), s in [0, t].
 Its relative width is the standard deviation of p over t. A run stores a few such averages now and then
-(`config.train.posthoc_ema`); the combination of them whose weights are nearest to a wanted p, by least squares, is the
-average of the wanted width. The products of two profiles have a closed form, so that no trajectory is needed.
+(`config.train.posthoc_ema`); their combination whose weights are nearest to a wanted p, by least squares, is the
+average of the wanted width. Products of two profiles have a closed form, so no trajectory is needed.
 
-Unlike in the paper, the combination's weights sum to one: whatever does not move is reproduced exactly. Time is
-counted in images; an average that moves by `1 - (1 - n / t)^(g + 1)` after n of t images is the one above, exactly, of
-parameters that stand still between two iterations, whatever their batches were.
+Unlike in the paper, the combination's weights sum to one, so constant parameters are reproduced exactly. Time is
+counted in images; an average that moves by `1 - (1 - n / t)^(g + 1)` after n of t images is exactly the one above, of
+parameters that are constant between two iterations, for any batch sizes.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from stylegan_jax.sampling.load import from_run
 from stylegan_jax.sampling.model import LoadedModel
 
 MAX_WIDTH = math.sqrt(1 / 12)
-"""Of the plain mean, whose exponent is 0; wider profiles would weigh the beginning most."""
+"""Width of the plain mean, whose exponent is 0; wider profiles would give most weight to the beginning."""
 MAX_ERROR = 0.1
-"""Profiles further from the wanted one, relative to its norm, raise an error."""
+"""Profiles farther from the wanted one, relative to its norm, raise an error."""
 
 
 class AverageError(StyleganError, ValueError):
-    """An average of that width cannot be had from what a run has stored; the text says which can."""
+    """A run's snapshots cannot give an average of that width; the message says which widths they can."""
 
 
 class Profiles(NamedTuple):
@@ -51,7 +52,7 @@ class Profiles(NamedTuple):
 
 
 class Combination(NamedTuple):
-    """How stored averages make up one of another width.
+    """How stored averages combine into one of another width.
 
     Attributes:
         weights: float64[n], of the stored ones.
@@ -111,10 +112,10 @@ def combine(stored: Profiles, width: float, time: float) -> Combination:
 
 
 def snapshots_of(workdir: PathLike, step: int | None = None) -> list[Snapshot]:
-    """Return the snapshots of a run up to a step (None: all), rising.
+    """Return the snapshots of a run up to a step (None: all), in order.
 
     Raises:
-        AverageError: the run stores none, or has none of that step.
+        AverageError: the run has no snapshots, or none of that step.
         CheckpointError: one is damaged.
     """
     found = read_headers(workdir)
@@ -134,7 +135,7 @@ def plan(snapshots: Sequence[Snapshot], widths: Sequence[float]) -> list[Combina
     """Return the combination for each width at the time of the last snapshot.
 
     Raises:
-        AverageError: a width is out of range, or too far from what the snapshots can make up.
+        AverageError: a width is out of range, or too far from the combinations of the snapshots.
     """
     stored, time = profiles_of(snapshots), snapshots[-1].nimg
     found = [combine(stored, width, time) for width in widths]
@@ -162,10 +163,10 @@ def profiles_of(snapshots: Sequence[Snapshot]) -> Profiles:
 def reconstruct(snapshots: Sequence[Snapshot], weights: Sequence[np.ndarray]) -> list[dict[str, Any]]:
     """Return combinations of the averages of snapshots, summed in float64.
 
-    Every file is read and verified once. What is not averaged is that of the last snapshot.
+    Every file is read and verified once. Collections that are not averaged are those of the last snapshot.
 
     Args:
-        snapshots: rising.
+        snapshots: in order.
         weights: of all averages, snapshot by snapshot; one array per combination.
 
     Returns:
@@ -195,10 +196,10 @@ def average(workdir: PathLike, widths: Sequence[float], step: int | None = None)
     Args:
         workdir: of a run with `config.train.posthoc_ema`.
         widths: in (0, `MAX_WIDTH`].
-        step: of the snapshot at whose time the averages end; None: the last.
+        step: step of the snapshot at which the averages end; None: the last.
 
     Raises:
-        AverageError: there are no snapshots, or they do not reach a width.
+        AverageError: there are no snapshots, or they cannot give a width.
         CheckpointError: a snapshot is damaged.
     """
     snapshots = snapshots_of(workdir, step)

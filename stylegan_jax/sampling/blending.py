@@ -1,7 +1,7 @@
 """Two generators in one: layer swapping and interpolation of weights (Pinkney & Adler 2020, arXiv 2010.05334).
 
-It is meaningful for models of which one was fine-tuned from the other, or both from a third: only then do equal places
-of their networks do equal things.
+It is meaningful if one model was fine-tuned from the other, or both from a third: only then do equal parts of their
+networks have equal functions.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from stylegan_jax.sampling import card
 from stylegan_jax.sampling.model import LoadedModel
 
 NOT_COMPARED = ("compute_dtype", "num_lowp_res", "remat_from", "conv_clamp")
-"""Keys of the model that do not change what its weights are."""
+"""Keys of the model that do not change the meaning of its weights."""
 
 
 class BlendError(StyleganError, ValueError):
-    """Two models cannot be blended as asked; the text says why."""
+    """Two models cannot be blended as requested; the message says why."""
 
 
 def parts(model: LoadedModel) -> list[str]:
@@ -38,13 +38,13 @@ def blend(model: LoadedModel, other: LoadedModel, amounts: Mapping[str, float]) 
     """Return a model whose weights lie between those of two, part by part.
 
     Args:
-        model: one; the result has its settings.
+        model: the first; the result has its settings.
         other: a model of the same shape.
-        amounts: part (of `parts`): share of `other`, usually in [0, 1]; parts that are not named are those of `model`.
-            The mean style goes with 'mapping', or without a mapping network with the first part.
+        amounts: part (of `parts`): share of `other`, usually in [0, 1]; other parts are those of `model`. The mean
+            style belongs to 'mapping', or to the first part if there is no mapping network.
 
     Raises:
-        BlendError: the models differ in shape, or an unknown part, or a share that is no finite number.
+        BlendError: the models differ in shape, a part is unknown, or a share is not a finite number.
     """
     known = parts(model)
     for name, share in amounts.items():
@@ -68,7 +68,7 @@ def blend(model: LoadedModel, other: LoadedModel, amounts: Mapping[str, float]) 
 
 
 def mix(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
-    """Return a + share (b - a), to the bit a at 0 and b at 1; whole numbers are those of a, or at 1 of b."""
+    """Return a + share (b - a), exactly a at 0 and b at 1; integers are those of a, or at 1 of b."""
     if share == 0 or share == 1:
         return a if share == 0 else b
     if not np.issubdtype(a.dtype, np.floating):

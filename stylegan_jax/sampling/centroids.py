@@ -19,9 +19,9 @@ from stylegan_jax.models import GanSpec
 from stylegan_jax.sampling.model import LoadedModel
 
 NAME = "centroids"
-"""Of the array in an .npz file."""
+"""Name of the array in an .npz file."""
 PART = 1024
-"""Styles that are mapped before their slots are dropped."""
+"""Number of styles that are mapped before their slots are dropped."""
 
 
 def find(
@@ -34,16 +34,16 @@ def find(
     iterations: int = 30,
     chunk: int = 64,
 ) -> np.ndarray:
-    """Return k-means of the styles of random latents; of a model with classes, of random ones.
+    """Return k-means of the styles of random latents, with random classes if the model has classes.
 
-    The published files have 10,000 of 600,000 styles. Mapping networks of StyleGAN-XL are those of the stem, so that
-    the centroids of a stage fit those after it.
+    The published files have 10,000 of 600,000 styles. Mapping networks of StyleGAN-XL are those of the stem, so the
+    centroids of a stage fit later ones.
 
     Args:
-        model: its mapping network is what counts.
-        count: centroids.
-        samples: styles, at least as many.
-        classes: to draw from, uniformly; (): all.
+        model: only its mapping network matters.
+        count: number of centroids.
+        samples: number of styles, at least as many.
+        classes: classes to draw from, uniformly; (): all.
         seed: of latents, classes, and the first centroids (k-means++).
         iterations: of k-means.
         chunk: latents per call.
@@ -52,7 +52,7 @@ def find(
         float32[count, w].
 
     Raises:
-        ValueError: a number that does not fit, a class that the model lacks, or fewer different styles than centroids.
+        ValueError: a number does not fit, the model lacks a class, or there are fewer different styles than centroids.
     """
     if not 1 <= count <= samples or iterations < 1:
         raise ValueError(f"count={count} samples={samples} iterations={iterations}: 1 or more, and count <= samples")
@@ -76,7 +76,7 @@ def read(path: str | Path, spec: GanSpec, given: str = "") -> np.ndarray:
     """Return centroids float32[m, w] from an .npz with that array, or an .npy, the published files' form.
 
     Raises:
-        ValueError: not such a file, or numbers that do not fit the model; `given` is how the user wrote it.
+        ValueError: it is not such a file, or does not fit the model; `given` is the path as the user wrote it.
     """
     given = given or str(path)
     found = arrays.load(path)

@@ -19,7 +19,7 @@ class Directions(NamedTuple):
     Attributes:
         vectors: float32[k, w], of length one, the most important first.
         values: float32[k]: eigenvalues (SeFa), variances (GANSpace), else ones.
-        unit: float32[k]: the step that strength 1 takes.
+        unit: float32[k]: the step of strength 1.
     """
 
     vectors: np.ndarray
@@ -31,7 +31,7 @@ def affine_slots(model: Any) -> dict[tuple[str, ...], int]:
     """Return {path of an affine layer of the synthesis network: its style slot}, in the order of the slots.
 
     Raises:
-        ValueError: the generator takes its styles by no affine layer.
+        ValueError: the generator has no affine layers that read styles.
     """
     import jax
     from flax import linen as nn
@@ -139,17 +139,17 @@ def difference(positive: np.ndarray, negative: np.ndarray) -> Directions:
 
 
 VECTORS = ("vectors", "directions", "direction", "boundary", "w", "arr_0")
-"""What the array of directions may be called in an .npz file, in the order in which the names are looked for."""
+"""Possible names of the array of directions in an .npz file, in order of preference."""
 
 
 def load(path: str, w_dim: int) -> Directions:
-    """Read directions that `save` wrote, or those of others.
+    """Read directions that `save` or other tools wrote.
 
-    Those of others are .npy files, or .npz files with an array of `VECTORS`, of shape [w], [1, w] as linear boundaries
-    have it, or [k, w]; strength 1 moves along one as far as it is long.
+    Files of other tools are .npy, or .npz with an array named in `VECTORS`, of shape [w], [1, w] as for linear
+    boundaries, or [k, w]; strength 1 moves by a vector's length.
 
     Raises:
-        ValueError: a file that is missing, damaged, without directions, or of styles of another length.
+        ValueError: the file is missing, damaged, has no directions, or is for styles of another length.
     """
     try:
         vectors = read_array(Path(path), VECTORS, "directions")
@@ -170,7 +170,7 @@ def load(path: str, w_dim: int) -> Directions:
 
 
 def save(path: Path, found: Directions) -> None:
-    """Write directions as .npz; a reader never sees a part of it."""
+    """Write directions as .npz; a reader never sees a partial file."""
     arrays.write_npz(path, **found._asdict())
 
 
@@ -192,5 +192,5 @@ def _made(vectors: np.ndarray, values: np.ndarray, unit: np.ndarray) -> Directio
 
 
 def _largest_positive(vectors: np.ndarray) -> np.ndarray:
-    """Return vectors [k, w] with the sign, arbitrary so far, that makes the largest entry of each positive."""
+    """Return vectors [k, w] with signs, so far arbitrary, that make the largest entry of each positive."""
     return vectors * np.sign(np.take_along_axis(vectors, np.abs(vectors).argmax(axis=1)[:, None], axis=1))

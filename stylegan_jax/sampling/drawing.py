@@ -1,7 +1,7 @@
 """From latents to pixels: map, truncate, draw, quantise. Pure functions; callers jit them.
 
-Notebooks, tools, metrics and the previews of a run all sample through here, so that a change of what an architecture
-takes, or of how styles are truncated, is made in one place. The losses of training call the bundle directly.
+Notebooks, tools, metrics and the previews of a run all sample through here, so changes of an architecture's inputs, or
+of truncation, are made in one place. The losses of training call the bundle directly.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ def map_styles(
     cutoff: int | None = None,
     centroids: jax.Array | None = None,
 ) -> jax.Array:
-    """Map latents and labels to styles, and truncate these.
+    """Map latents and labels to styles, and truncate them.
 
     Args:
         gan: the model.
         variables: of its generator.
-        w_avg: float[w], the centre of truncation, or float[k, w] with one per class; not read where psi is None.
+        w_avg: float[w], the centre of truncation, or float[k, w] with one per class; not read if psi is None.
         inputs: what `gan.draw_inputs` draws; an array float[n, z] stands for {'z': array}.
         cond: float[n, k].
-        psi: truncation, see `models.truncate`, or float[1, l, 1] for one per slot; None: the styles as they are mapped,
-            to the bit, which psi=1 gives up to rounding only.
-        cutoff: truncate the first so many slots only; None: all.
+        psi: truncation, see `models.truncate`, or float[1, l, 1] for one per slot; None: the mapped styles bit for bit,
+            which psi=1 gives only up to rounding.
+        cutoff: truncate only this many first slots; None: all.
         centroids: float[m, w]; truncation goes towards the nearest, whatever the class (XL §3.4); None: to `w_avg`.
 
     Returns:
@@ -71,14 +71,14 @@ def draw(
         gan: the model.
         variables: of its generator.
         ws: float[n, l, w].
-        inputs: what else the synthesis network reads, such as the times of a clip; None: nothing.
+        inputs: further inputs of the synthesis network, such as the times of a clip; None: none.
         noise: static: 'const' (the model's own maps), 'random' (fresh, from `key`) or 'none'.
         key: of random noise: one, or [n] for one per image; other noise leaves it unread.
         transform: float[3, 3], or float[n, 3, 3], for `gan.with_transform`, which must not be None then; None: the
-            canvas as it is.
+            canvas is not moved.
 
     Returns:
-        float32[n, h, w, c], about [-1, 1]; of clips float32[n, t, h, w, c].
+        float32[n, h, w, c], about [-1, 1]; for clips float32[n, t, h, w, c].
     """
     if transform is not None:
         assert gan.with_transform is not None, "this architecture has a fixed canvas"

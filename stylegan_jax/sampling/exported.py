@@ -1,4 +1,4 @@
-"""`load_exported(folder)`: run what `tools.export` made, without the code of the architecture."""
+"""`load_exported(folder)`: run the output of `tools.export` without the code of the architecture."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ FOLDER = "stablehlo"
 FORMAT, FORMAT_VERSION = "stylegan_jax exported programs", 1
 FUNCTIONS = ("map", "synthesize", "sample")
 KNOWN_CALLS = ("custom_call @shape_assertion",)
-"""Calls that XLA itself resolves, of programs whose batch may have any size; others reach into this process."""
+"""Calls that XLA itself resolves, in programs with a batch of any size; others would reach into this process."""
 BACKENDS = {"gpu": "cuda"}
-"""JAX's names of backends, where `jax.export` has others."""
+"""JAX's names of backends, if `jax.export` has others."""
 
 
 class Description(NamedTuple):
-    """What export.json says.
+    """The content of export.json.
 
     Attributes:
-        platforms: that programs are there for.
+        platforms: for which there are programs.
         sha256: of the weights file.
         reads: function: names of its weights.
         programs: function: {platform: checksum of its program}.
@@ -54,7 +54,7 @@ class Description(NamedTuple):
 
 
 class ExportedModel:
-    """Exported programs and their weights. Every other number of images is compiled anew.
+    """Exported programs and their weights. Each new number of images is compiled.
 
     Args:
         described: content of export.json.
@@ -101,8 +101,8 @@ def load_exported(path: str | os.PathLike[str], platform: str = "") -> ExportedM
         platform: 'cpu', 'cuda' or 'tpu'; '': that of the default device.
 
     Raises:
-        ConfigError: no programs there, none for the platform, a file that is not the one described, one that cannot be
-            read, or one that calls code outside of itself (nothing of it is compiled then).
+        ConfigError: there are no programs, or none for the platform; a file is unreadable or not the described one; or
+            a program calls code outside itself (it is then not compiled).
     """
     path = os.path.expanduser(path)
     folder = hub.pull(path, hub.EXPORTED_FILES) if hub.is_address(path) else Path(path)
@@ -129,7 +129,7 @@ def load_exported(path: str | os.PathLike[str], platform: str = "") -> ExportedM
 
 
 def foreign_calls(module: str) -> list[str]:
-    """Return what a program calls outside of itself and is not in `KNOWN_CALLS`.
+    """Return a program's calls outside itself that are not in `KNOWN_CALLS`.
 
     Args:
         module: its text, as MLIR prints it.
@@ -139,10 +139,10 @@ def foreign_calls(module: str) -> list[str]:
 
 
 def _read_description(path: Path, where: str) -> Description:
-    """Return what export.json says, which may be anybody's.
+    """Return the content of export.json, which is untrusted.
 
     Raises:
-        ConfigError: it is not there, of another version, or lacks something.
+        ConfigError: it is missing, of another version, or lacks something.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

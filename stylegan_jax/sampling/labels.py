@@ -1,4 +1,4 @@
-"""Labels in every form that people write them, checked against those that a model was trained with."""
+"""Labels in all forms that users write, checked against those with which a model was trained."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def as_labels(
     given: str = "",
     names: tuple[str, str] = ("label", "label"),
 ) -> np.ndarray:
-    """Return the labels of `count` images; of classes, one-hot vectors.
+    """Return the labels of `count` images; one-hot vectors for classes.
 
     Args:
         label: see `Label`.
-        count: images.
+        count: number of images.
         label_dim: length of the model's labels.
-        kind: what labels it was trained with (`SourceInfo.label_kind`); '' when unknown.
-        given: how the user wrote the label, for errors; '': as label=….
+        kind: kind of the labels it was trained with (`SourceInfo.label_kind`); '' if unknown.
+        given: the label as the user wrote it, for errors; '': as label=….
         names: how the user writes a class, and a label of numbers, for errors.
 
     Returns:
         float32[count, label_dim].
 
     Raises:
-        ValueError: a label for a model without, none for one with, or one that does not fit.
+        ValueError: the model has no labels but one was passed, or needs one and none was, or the label does not fit.
     """
     if label is None:
         if label_dim and kind in ("multi-hot", "vectors"):

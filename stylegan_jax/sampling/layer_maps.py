@@ -1,4 +1,4 @@
-"""What the layers of a synthesis network compute on the way to a picture: their feature maps, by name."""
+"""The feature maps that the layers of a synthesis network compute on the way to a picture, by name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Layer(NamedTuple):
 
 
 def list_layers(model: LoadedModel) -> list[Layer]:
-    """Return the layers whose output is a picture of features, in the order of their paths; nothing is computed."""
+    """Return the layers whose output is a feature map, in the order of their paths; nothing is computed."""
     spec = model.gan.spec
     ws = jax.ShapeDtypeStruct((1, spec.num_ws, spec.w_dim), np.float32)
     names = [name for name in spec.inputs if name != "z"]
@@ -40,11 +40,11 @@ def layer_maps(model: LoadedModel, ws: Array, inputs: Inputs | None = None) -> d
     Args:
         model: the generator.
         ws: float[l, w].
-        inputs: of an architecture that draws more than z, one row, as `LoadedModel.draw_inputs` returns it. Of a clip,
-            the maps of its first frame are returned.
+        inputs: for an architecture that draws more than z, one row, as returned by `LoadedModel.draw_inputs`. For a
+            clip, the maps are those of its first frame.
 
     Raises:
-        ValueError: styles that do not fit, or inputs that are missing.
+        ValueError: styles do not fit, or inputs are missing.
     """
     spec = model.gan.spec
     row = as_styles(np.asarray(ws)[None], spec)

@@ -22,7 +22,7 @@ from stylegan_jax.sampling.labels import Label, as_labels
 Latents = Iterable[int] | Array
 """Seeds (integers from 0), or latents float[n, z]."""
 CHUNK = 8
-"""Images per call where the caller does not say."""
+"""Default number of images per call."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class LoadedModel:
             chunk: rows per call.
 
         Raises:
-            ValueError: no seeds, or a label that does not fit the model.
+            ValueError: there are no seeds, or a label does not fit the model.
         """
         seeds, spec = to_array(seeds), self.gan.spec
         if not is_seeds(seeds):
@@ -93,7 +93,7 @@ class LoadedModel:
         return {**drawn, "z": z}
 
     def _as_inputs(self, z: Latents | Inputs, label: Label, chunk: int) -> Inputs:
-        """Return the inputs that seeds, latents or a dict of inputs stand for; latents: 'z' alone."""
+        """Return the inputs for seeds, latents or a dict of inputs; for latents, only 'z'."""
         if isinstance(z, dict):
             return as_inputs(z, self.gan.spec)
         z = to_array(z)
@@ -116,14 +116,14 @@ class LoadedModel:
             z: seeds (integers), latents float[n, z], or what `draw_inputs` returns.
             label: see `Label`.
             psi: truncation; 1 none, 0 the average.
-            cutoff: truncate the first so many style slots only; None: all.
+            cutoff: truncate only this many first style slots; None: all.
             chunk: latents per call.
 
         Returns:
             ws float32[n, l, w].
 
         Raises:
-            ValueError: a shape or a label that does not fit the model, or styles that are not finite.
+            ValueError: a shape or a label does not fit the model, or styles are not finite.
         """
         inputs = self._as_inputs(z, label, chunk)
         cond = as_labels(label, len(inputs["z"]), self.gan.spec.label_dim, self.label_kind)
@@ -160,8 +160,8 @@ class LoadedModel:
             uint8.
 
         Raises:
-            ValueError: a shape or a kind of noise that does not fit, inputs that are missing, a transform that the
-                architecture cannot take, or images that are not finite, whose pixels would be black.
+            ValueError: a shape or kind of noise does not fit, inputs are missing, the architecture does not support a
+                transform, or images are not finite, so that their pixels would be black.
         """
         return np.concatenate(list(self.stream(ws, inputs, noise=noise, seeds=seeds, transform=transform, chunk=chunk)))
 
@@ -205,7 +205,7 @@ class LoadedModel:
 
         Latents float[n, z], or what `draw_inputs` returns, can be passed instead; see `map` and `synthesize`.
 
-        The latent of a seed is `numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so that official
+        The latent of a seed is `numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so official
         weights produce the known images.
         """
         given = seeds if isinstance(seeds, dict) else to_array(seeds)
@@ -238,17 +238,17 @@ class LoadedModel:
         up to 1 of 255, because the compiler rounds differently.
 
         Args:
-            seeds: of n videos: what they show. Seeds (integers from 0), or latents float[n, z].
-            frames: of each.
-            fps: frames per second that they will be shown at, so that they move as fast as the data did; None: each
-                frame is `speed` later than the one before, whatever the frame rate.
-            start: time of the first frame, from 0.
-            motion_seeds: how they move: one seed for all or one each; None: `seeds`, or 0 for latents and styles.
-            speed: 1 as fast as the data, 0.5 half as fast, by times between those of the data.
+            seeds: the content of n videos: seeds (integers from 0), or latents float[n, z].
+            frames: number of frames of each.
+            fps: frames per second at which they will be shown, so that they move as fast as the data; None: each frame
+                is `speed` later than the previous one, whatever the frame rate.
+            start: time of the first frame, at least 0.
+            motion_seeds: their motion: one seed for all or one each; None: `seeds`, or 0 for latents and styles.
+            speed: 1 is as fast as the data, 0.5 half as fast, with times between those of the data.
             label: see `Label`.
             styles: float[n, l, w] in place of `seeds`, not truncated.
             psi: truncation of the styles; 1 none, 0 the average. Motion has none.
-            cutoff: truncate the first so many style slots only; None: all.
+            cutoff: truncate only this many first style slots; None: all.
             chunk: images per call.
 
         Returns:
@@ -256,8 +256,8 @@ class LoadedModel:
             uint8[n, t, h, w, c].
 
         Raises:
-            ValueError: an image model, a negative time, or a number, seed or label that does not fit; before the first
-                frame is drawn.
+            ValueError: it is an image model, a time is negative, or a number, seed or label does not fit; raised before
+                the first frame is drawn.
         """
         from stylegan_jax.sampling import videos
 
@@ -265,16 +265,16 @@ class LoadedModel:
         return videos.video(self, seeds, frames, fps, start, motion_seeds, **options)
 
     def still(self, time: float = 0.0, motion_seed: int | None = None, label: Label = None) -> LoadedModel:
-        """Return a video model as an image model that draws the frames at a time, for everything that draws images.
+        """Return a video model as an image model that draws the frames at one time, for everything that draws images.
 
         Args:
-            time: of the frame, from 0, in frames of the training data.
-            motion_seed: of all images; None: each image has the motion of its own seed, so that `sample` gives frames
-                of `video`, and `synthesize` needs what `draw_inputs` returns.
-            label: of the motion of all images; None: a model with labels draws it with the image, as for `None` above.
+            time: time of the frame, at least 0, in frames of the training data.
+            motion_seed: seed of all images' motion; None: each image has the motion of its own seed, so `sample`
+                returns frames of `video`, and `synthesize` needs the result of `draw_inputs`.
+            label: label of all images' motion; None: each image's own, as for `None` above.
 
         Raises:
-            ValueError: an image model, a negative time, or a seed or label that does not fit.
+            ValueError: it is an image model, the time is negative, or a seed or label does not fit.
         """
         from stylegan_jax.sampling import videos
 
@@ -289,7 +289,8 @@ class LoadedModel:
         return float(found)
 
     def on_device(self) -> LoadedModel:
-        """Return the model with `g_ema` on the default device, for calls of its functions: methods do so themselves."""
+        """Return the model with `g_ema` on the default device, for direct calls of its functions; methods do this
+        themselves."""
         return self.replace(g_ema=self._placed[0])
 
     @property
@@ -305,7 +306,7 @@ class LoadedModel:
             )
 
     def moved(self, transform: Array) -> LoadedModel:
-        """Return the model drawing under a transform float[3, 3]; see `Gan.with_transform`.
+        """Return the model with a transform float[3, 3] of its canvas; see `Gan.with_transform`.
 
         Raises:
             ValueError: the architecture cannot translate or rotate its output.
@@ -342,23 +343,23 @@ def _starter(gan: models.Gan) -> Any:
 
 
 def seed_key(seed: int | jax.Array) -> jax.Array:
-    """Return the key of what a seed, traced or not, decides besides its latent."""
+    """Return the key of a seed, traced or not, for draws besides its latent."""
     return rng.stream(rng.root(0), "sample/inputs", seed)
 
 
 def _in_parts(run: Callable[[Any], Tree], rows: Tree, size: int) -> Any:
-    """Return on the host what a function returns of rows, `size` of them per call."""
+    """Return a function's results for rows on the host, with `size` rows per call."""
     parts = [jax.tree.map(lambda x, n=n: x[:n], jax.device_get(run(part))) for part, n in in_chunks(rows, size)]
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
 def further_inputs(spec: models.GanSpec) -> list[str]:
-    """Return the names of what a generator starts from besides 'z', such as the times of a clip."""
+    """Return the names of a generator's inputs besides 'z', such as the times of a clip."""
     return [name for name in spec.inputs if name != "z"]
 
 
 def check_styles_draw(spec: models.GanSpec) -> None:
-    """Raise ValueError where styles alone do not say what is drawn, as for a model of videos."""
+    """Raise ValueError if styles alone do not determine an image, as for a video model."""
     if further := further_inputs(spec):
         raise ValueError(
             f"this model draws {', '.join(further)} besides styles; for a video model pass "
@@ -367,10 +368,10 @@ def check_styles_draw(spec: models.GanSpec) -> None:
 
 
 def as_inputs(inputs: dict[Any, Any], spec: models.GanSpec) -> Inputs:
-    """Return inputs as float32 arrays, of one number of rows.
+    """Return inputs as float32 arrays with the same number of rows.
 
     Raises:
-        ValueError: none with 'z', a name that the model does not have, or a shape that does not fit.
+        ValueError: 'z' is missing, the model lacks a name, or a shape does not fit.
     """
     found = {name: np.asarray(x, np.float32) for name, x in inputs.items()}
     known = ", ".join(f"{name} {['n', *shape]}".replace("'", "") for name, shape in spec.inputs.items())
@@ -384,10 +385,10 @@ def as_inputs(inputs: dict[Any, Any], spec: models.GanSpec) -> Inputs:
 
 
 def synthesis_inputs(inputs: Inputs | None, spec: models.GanSpec, n: int) -> Inputs:
-    """Return what a synthesis network reads of `inputs` besides styles; {} where the model draws z alone.
+    """Return the part of `inputs` that a synthesis network reads besides styles; {} if the model draws only z.
 
     Raises:
-        ValueError: something is missing, or not of n rows, or a time is negative.
+        ValueError: something is missing or does not have n rows, or a time is negative.
     """
     names = further_inputs(spec)
     if not names:
@@ -416,7 +417,7 @@ def as_latents(z: Latents, z_dim: int) -> np.ndarray:
     """Return float32[n, z_dim] of seeds or of latents.
 
     Raises:
-        ValueError: neither.
+        ValueError: they are neither.
     """
     z = to_array(z)
     if is_seeds(z):
@@ -436,7 +437,7 @@ def as_styles(ws: Array, spec: models.GanSpec) -> np.ndarray:
     """Return float32[n, l, w] of styles [n, l, w] or [n, w].
 
     Raises:
-        ValueError: another shape, or numbers that are not real and finite.
+        ValueError: the shape is another, or numbers are not real and finite.
     """
     ws = np.asarray(ws)
     if ws.dtype.kind in "cOSU":
@@ -452,14 +453,14 @@ def as_styles(ws: Array, spec: models.GanSpec) -> np.ndarray:
 
 
 def check_finite(rows: np.ndarray, what: str, why: str) -> None:
-    """Raise ValueError where rows [n, …] have NaN or infinity; `why` ends the sentence that counts them."""
+    """Raise ValueError if rows [n, …] have NaN or infinity; `why` ends the sentence that counts them."""
     bad = len(rows) - np.count_nonzero(np.isfinite(rows.reshape(len(rows), -1)).all(axis=1))
     if bad:
         raise ValueError(f"{bad} of {len(rows)} {what} are not finite (NaN or infinity): {why}")
 
 
 def check_classes(cond: np.ndarray, spec: models.GanSpec) -> None:
-    """Raise ValueError for labels float[n, k] that are no classes where the model has a mean style for each."""
+    """Raise ValueError for labels float[n, k] that are not classes if the model has a mean style per class."""
     if spec.label_dim and len(spec.w_avg) == 2:
         is_class = (np.sort(cond, axis=1)[:, :-1] == 0).all(axis=1) & (cond.max(axis=1) == 1)
         if not is_class.all():
@@ -473,7 +474,7 @@ def check_truncation(psi: float, cutoff: int | None, num_ws: int) -> None:
     """Check the truncation of a model with `num_ws` style slots.
 
     Raises:
-        ValueError: psi is not finite, or cutoff is no number of slots.
+        ValueError: psi is not finite, or cutoff is not a number of slots.
     """
     if not abs(psi) <= float(np.finfo(np.float32).max):
         raise ValueError(f"psi is {psi}; pass a number: 1 for no truncation, 0 for the average")
@@ -482,7 +483,7 @@ def check_truncation(psi: float, cutoff: int | None, num_ws: int) -> None:
 
 
 def in_chunks(rows: Tree, size: int) -> Iterator[tuple[Any, int]]:
-    """Yield (rows of all arrays of a tree, how many count): always `size`, the last chunk filled up with its last."""
+    """Yield (`size` rows of all arrays of a tree, how many of them count); the last chunk repeats its last row."""
     if size < 1:
         raise ValueError(f"{size} images per call; at least 1")
 

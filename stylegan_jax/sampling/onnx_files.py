@@ -20,9 +20,9 @@ from stylegan_jax.sampling.model import LoadedModel
 FORMAT, FORMAT_VERSION = "stylegan_jax ONNX models", 1
 DESCRIPTION = "onnx.json"
 PAGE = ("index.html", "page.css", "page.js", "ort")
-"""What a page has besides."""
+"""Further files of a page."""
 LARGEST = 2**31 - 1
-"""Bytes of a file of the format, weights included."""
+"""Largest file that the format allows, in bytes, weights included."""
 
 
 def write_onnx(
@@ -40,14 +40,14 @@ def write_onnx(
 
     The functions are those of `tools.export`: `map` (z, label, psi -> ws), `synthesize` (ws -> image float32, about
     [-1, 1]) and `sample` (z, label, psi -> pixels uint8), with a batch of any size, in float32. The last two also take
-    what a model draws besides z: for clips, one frame per row, its time in frames and the motion noise of its clip.
+    a model's inputs besides z: for clips, one frame per row, its time in frames and the motion noise of its clip.
 
     Args:
         model: the model, grown to its end.
         out: the folder.
-        functions: which of them.
+        functions: which of them to write.
         noise: 'const' or 'none'.
-        half: store weights in float16, which takes half the space; they are widened when a file is loaded.
+        half: store weights in float16, which takes half the space; loading a file widens them.
         overwrite: replace a folder that this function wrote.
         name: title; '': the name of the folder.
         licence: of the weights; '': not stated.
@@ -55,7 +55,7 @@ def write_onnx(
     Raises:
         ConfigError: the package `onnx` is missing, or a file would be larger than the format allows.
         ValueError: the model is still growing.
-        OnnxError: an operation that ONNX, or the exporter, does not have.
+        OnnxError: ONNX or the exporter lacks an operation.
         BadCheckpointError: `out` exists and may not be replaced.
     """
     check_replaceable(out, overwrite, is_ours)
@@ -64,7 +64,7 @@ def write_onnx(
 
 
 def is_ours(names: set[str]) -> bool:
-    """Return whether a folder with these names in it is of ONNX files or a page, and nothing else."""
+    """Return whether a folder with these names in it contains ONNX files or a page, and nothing else."""
     return DESCRIPTION in names and all(name.endswith((".onnx", ".json")) or name in PAGE for name in names)
 
 
@@ -130,7 +130,7 @@ def fill_onnx(
 
 
 def in_full_precision(model: LoadedModel) -> models.Gan:
-    """Return the bundle of a model with float32 everywhere."""
+    """Return a model's bundle with float32 everywhere."""
     return models.build(dataclasses.replace(model.config, compute_dtype="float32"))
 
 
@@ -138,7 +138,7 @@ def check_package() -> None:
     """Check that the package that writes the format is installed.
 
     Raises:
-        ConfigError: it is not; the text says which extra has it.
+        ConfigError: it is not; the message names the extra.
     """
     try:
         import onnx  # noqa: F401

@@ -30,20 +30,20 @@ def loop(
     noise: str = "const",
     chunk: int = CHUNK,
 ) -> Iterator[np.ndarray]:
-    """Return the frames of a video that can be played round and round.
+    """Return the frames of a video that can be played in a loop.
 
     Args:
         model: to draw with.
         z: the k keyframes: seeds, or latents float[k, z].
         label: of all keyframes, or one each; see `LoadedModel.map`.
         styles: float[k, l, w], keyframes in place of `z` and `label`, not truncated.
-        path: 'latent' goes from one keyframe to the next; 'translate' and 'rotate' show each on a canvas that moves
-            once around, for an architecture that can; see `transforms`.
+        path: 'latent' goes from one keyframe to the next; 'translate' and 'rotate' show each on a canvas that makes one
+            round, for an architecture that can; see `transforms`.
         space: of a latent path: 'w', a cubic spline through the styles, or 'z', great circles through the latents.
-        frames: per keyframe.
-        radius: of 'translate', in image heights.
+        frames: number of frames per keyframe.
+        radius: radius of 'translate', in image heights.
         psi: truncation, see `LoadedModel.map`.
-        cutoff: as there.
+        cutoff: see there.
         noise: 'const' or 'none'.
         chunk: images per call.
 
@@ -51,7 +51,7 @@ def loop(
         An iterator over k * frames times uint8[h, w, c].
 
     Raises:
-        ValueError: a keyframe, label, path or number that does not fit.
+        ValueError: a keyframe, label, path or number does not fit.
     """
     for name, value, known in (("path", path, PATHS), ("space", space, SPACES)):
         if value not in known:
@@ -108,12 +108,12 @@ def blend(labels: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 
 def make_transform(x: float, y: float, degrees: float, aspect: float) -> np.ndarray:
-    """Return the float32[3, 3] for `Gan.with_transform` that turns the picture and then moves it.
+    """Return the float32[3, 3] for `Gan.with_transform` that rotates the picture and then moves it.
 
     Args:
-        x: to the right, as a share of the width.
-        y: down, as a share of the height.
-        degrees: counter-clockwise about the centre.
+        x: movement to the right, as a share of the width.
+        y: movement down, as a share of the height.
+        degrees: counter-clockwise rotation about the centre.
         aspect: width / height.
     """
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
@@ -126,7 +126,7 @@ def transforms(path: str, t: np.ndarray, radius: float, aspect: float) -> np.nda
 
     Args:
         path: 'translate', a circle about the centre that starts on the right and goes down; 'rotate', a turn
-            counter-clockwise; anything else stays where it is.
+            counter-clockwise; anything else does not move.
         t: times.
         radius: of the circle, in image heights.
         aspect: width / height.

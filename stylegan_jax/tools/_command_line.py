@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ def parse_flags(argv: list[str], into: flags.FlagValues = flags.FLAGS) -> list[s
         except flags.Error as error:
             message = str(error).strip().splitlines()[-1]  # a recipe's own error comes with its whole traceback
         except (AttributeError, KeyError, ValueError, TypeError, OSError, ImportError) as error:
-            message = " ".join(str(error.args[0] if error.args else error).split())
+            message = unknown_key(argv) or " ".join(str(error.args[0] if error.args else error).split())
     print(f"error: {visible(message)}", file=sys.stderr)
     raise SystemExit(2)
 
@@ -52,6 +53,24 @@ def missing_recipe(argv: list[str]) -> str:
 
     stem = os.path.basename(named[-1]).removesuffix(".py")
     return f"there is no recipe {named[-1]}; {suggest(stem, bundled.recipes())}, or pass the path of your own file"
+
+
+def unknown_key(argv: list[str]) -> str:
+    """Return the error about the first --config.KEY that no recipe has, else ''."""
+    from stylegan_jax.config import ExperimentConfig, suggest
+    from stylegan_jax.config.older import REPLACED
+
+    for word in argv:
+        name = word.lstrip("-").partition("=")[0].partition("[")[0]
+        group = ExperimentConfig() if name.startswith("config.") else None
+        for i, part in enumerate(name.split(".")[1:], 2):
+            if not dataclasses.is_dataclass(group):
+                break
+            known = [field.name for field in dataclasses.fields(group)]
+            if part not in known:
+                return f"{'.'.join(name.split('.')[:i])} does not exist; {REPLACED.get(name) or suggest(part, known)}"
+            group = getattr(group, part)
+    return ""
 
 
 def keep_freed_memory() -> None:

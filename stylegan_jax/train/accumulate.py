@@ -1,8 +1,8 @@
 """Gradient accumulation: a batch in micro-batches, one after the other, with the gradient of the whole batch.
 
 Micro-batch i of k holds the rows i, i + k, i + 2k, … . Minibatch-stddev groups of the whole batch hold rows that are
-n / group apart, so with k dividing n / group every group lies whole in one micro-batch, at the places where the
-discriminator looks for it. And row r of a micro-batch comes from row k * r + i, so an evenly split batch stays evenly
+n / group apart, so with k dividing n / group every group is whole in one micro-batch, at the places where the
+discriminator expects it. Row r of a micro-batch is row k * r + i of the batch, so an evenly split batch stays evenly
 split: no row changes its device.
 """
 
@@ -21,17 +21,17 @@ Objective = Callable[[Tree, Tree], tuple[jax.Array, Aux]]
 
 
 def gradients(loss_of: Objective, params: Tree, rows: Tree, count: int, layout: Layout) -> tuple[Tree, Aux]:
-    """Return (gradient by `params`, aux) of the mean of `loss_of` over the micro-batches of `rows`.
+    """Return (gradient with respect to `params`, aux) of the mean of `loss_of` over the micro-batches of `rows`.
 
     Args:
         loss_of: (params, part of `rows`) -> (loss, mean over its rows; aux).
-        params: what to differentiate by.
+        params: differentiate with respect to these.
         rows: arrays with one row per example; scalars are shared by all micro-batches.
-        count: number of micro-batches; 1 takes `rows` whole.
+        count: number of micro-batches; 1 uses `rows` whole.
         layout: spreads each micro-batch over the devices.
 
     Returns:
-        The gradient, and aux joined as `Aux` says.
+        The gradient, and aux joined according to `Aux`.
     """
     gradient = jax.grad(loss_of, has_aux=True)
     if count == 1:
@@ -55,10 +55,10 @@ def coupled_gradients(
 ) -> tuple[Tree, Aux]:
     """Return (gradient, aux) of couple(values_of(params, rows)), a loss that couples all rows.
 
-    Path length compares every length with a running mean that all of them move, so it is not a mean over micro-batches.
-    It is exact all the same: a first pass gives all values v (no gradient by `params`, so no second derivatives), the
-    derivative of `couple` by them gives a weight per row, and d loss = sum over rows of weight * d v, which is a sum
-    over micro-batches.
+    Path length compares every length with a running mean that all lengths change, so it is not a mean over
+    micro-batches. The result is exact all the same: a first pass gives all values v (without gradients, so without
+    second derivatives), the derivative of `couple` with respect to them gives a weight per row, and d loss = sum over
+    rows of weight * d v, which is a sum over micro-batches.
 
     Args:
         values_of: (params, part) -> float[rows].
@@ -106,6 +106,6 @@ def _join_rows(x: jax.Array) -> jax.Array:
 
 
 def _join_aux(parts: Aux) -> Aux:
-    """Join what the micro-batches returned, stacked on a leading axis."""
+    """Join the results of the micro-batches, stacked on a leading axis."""
     mean = lambda x: x.mean(axis=0).astype(x.dtype)
     return Aux(jax.tree.map(_join_rows, parts.rows), jax.tree.map(mean, parts.means), jax.tree.map(mean, parts.moved))

@@ -16,7 +16,7 @@ def grid_size(config: ExperimentConfig) -> int:
 def grid_labels(config: ExperimentConfig, source: FittedSource) -> np.ndarray:
     """Return the label of each cell, float32[cells, k].
 
-    Classes go by rows. Other labels, of which not every combination means something, are those of the data's first
+    Each row has one class. Other labels, of which some combinations may be meaningless, are those of the data's first
     images, which the grid of reals shows in the same cells.
     """
     cells, info = np.arange(grid_size(config)), source.info()

@@ -1,4 +1,4 @@
-"""Moving averages of parameters: exponential ones, and power functions of the time (EDM2 §3)."""
+"""Moving averages of parameters: exponential ones, and power functions of time (EDM2 §3)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ema_beta(batch_size: int, nimg: jax.Array, half_life_kimg: jax.Array | float
 
 
 def update(average, new, beta: jax.Array):
-    """Return beta * average + (1 - beta) * new for every leaf; what is equal, as what is frozen, stays so."""
+    """Return beta * average + (1 - beta) * new for every leaf; equal leaves, such as frozen ones, stay equal."""
     moved = optax.incremental_update(new, average, 1 - beta)
     return jax.tree.map(lambda a, x, y: jnp.where(a == x, a, y), average, new, moved)
 
@@ -51,6 +51,7 @@ def power_share(batch_size: int, nimg: jax.Array, width: float) -> jax.Array:
 def move(average, new, share: jax.Array):
     """Return average + share * (new - average) for every leaf.
 
-    Late in a run a share is 1e-5 and less: in float32, `1 - share` would be off by more than a thousandth of it.
+    Late in a run a share is 1e-5 or less: in float32, the rounding error of `1 - share` would exceed a thousandth of
+    it.
     """
     return jax.tree.map(lambda a, x: a + share * (x - a), average, new)

@@ -1,4 +1,4 @@
-"""What happens to a step whose loss or gradient is not finite: the policies of `config.train.on_nan`, inside jit.
+"""Steps whose loss or gradient is not finite: the policies of `config.train.on_nan`, inside jit.
 
 `halt` and `rollback` let the values through: the loop finds them in the statistics. `skip` leaves the state as it was;
 `scrub` takes the step with NaN as 0 and infinity as 1e5 in the gradient, as the official code does.
@@ -20,11 +20,11 @@ from stylegan_jax.train.task import Task
 BAD_STEPS = 16
 """With on_nan 'skip' or 'scrub', this many bad steps of a program in a row, counted in whole ticks, end the run."""
 SCRUBBED = 1e5
-"""What an infinite gradient counts as, with its sign."""
+"""The value that replaces an infinite gradient, with its sign."""
 
 
 class DivergedError(StyleganError):
-    """A loss became NaN or infinite; the text names the term, the step and the last good checkpoint."""
+    """A loss became NaN or infinite; the message names the term, the step and the last good checkpoint."""
 
 
 def scrub(grads: Tree) -> Tree:
@@ -38,7 +38,7 @@ def all_finite(tree: Tree) -> jax.Array:
 
 
 def choose(condition: jax.Array, new: Tree, old: Tree) -> Tree:
-    """Return `new` where the scalar `condition` holds, else `old`, leaf by leaf."""
+    """Return `new` if the scalar `condition` holds, else `old`, leaf by leaf."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
@@ -62,13 +62,13 @@ def _programs(names: Sequence[str]) -> dict[str, int]:
 
 
 def check_steps(stats: terms.Stats, task: Task, policy: str, streaks: dict[str, int], step: int) -> Iterator[str]:
-    """Yield warnings of steps that were skipped or scrubbed; end the run when every recent step was bad.
+    """Yield warnings of steps that were skipped or scrubbed; end the run if every recent step was bad.
 
     Args:
-        stats: of a tick, on the host.
+        stats: the statistics of a tick, on the host.
         task: names the terms.
         policy: `config.train.on_nan`.
-        streaks: bad steps in a row by program, in whole ticks; brought up to date.
+        streaks: bad steps in a row by program, in whole ticks; updated.
         step: iterations done.
 
     Raises:

@@ -141,7 +141,8 @@ class Arguments:
 
     Args:
         net: the official network.
-        names: names of its positional arguments. nested: arguments that are dicts of further arguments.
+        names: names of its positional arguments.
+        nested: arguments that are dicts of further arguments.
     """
 
     def __init__(self, net: OfficialNet, names: tuple[str, ...], nested: tuple[str, ...] = ()):

@@ -1,8 +1,7 @@
-"""Make a data set for training from what people have: `python -m stylegan_jax.data.prepare --source=… --dest=…`.
+"""Make a data set for training from existing files: `python -m stylegan_jax.data.prepare --source=… --dest=…`.
 
-`sources` finds out what a source is and one module reads each kind, as `examples`; `convert` makes an image of one kind
-from any that can be read; `write` puts zip or folder in place in one piece; `run` joins them; `report` says what was
-done.
+`sources` identifies a source, and one module reads each kind, as `examples`; `convert` makes an image of one kind from
+any readable one; `write` puts the zip or folder in place in one piece; `run` joins them; `report` says what was done.
 """
 
 from stylegan_jax.data.prepare.options import Options

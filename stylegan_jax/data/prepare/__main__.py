@@ -98,7 +98,7 @@ def parse_resolution(text: str) -> tuple[int, int]:
     """Return (width, height) of '512x384' or '256'.
 
     Raises:
-        ArgumentTypeError: neither.
+        ArgumentTypeError: it is neither.
     """
     found = re.fullmatch(r"([0-9]{1,5})(?:[x,]([0-9]{1,5}))?", text)
     if not found:

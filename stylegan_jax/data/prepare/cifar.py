@@ -29,7 +29,7 @@ _META = ("batches.meta", "meta", "batches.meta.txt", "fine_label_names.txt")
 
 
 def is_tar(path: str) -> bool:
-    """Say whether a file begins like a tar, gzipped or not."""
+    """Return whether a file begins like a tar, gzipped or not."""
     try:
         with _open(path):
             return True
@@ -49,7 +49,7 @@ def open_cifar(path: str, split: str, with_labels: bool) -> Examples:
     CIFAR-100 gets its 100 fine classes.
 
     Raises:
-        DataError: not such an archive, or damaged.
+        DataError: it is not such an archive, or is damaged.
     """
     if split not in SPLITS:
         raise DataError(f"--split={split}: CIFAR has {' and '.join(SPLITS)}")

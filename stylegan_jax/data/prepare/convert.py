@@ -1,13 +1,13 @@
-"""Any image that can be read, to 8-bit pixels of one kind and size.
+"""Any readable image to 8-bit pixels of one kind and size.
 
 The rules, each counted in the report:
 
 - Decoding, EXIF and 16 bits are as in training (`data.images`). An image with several frames or pages is an error, but
-  of the pairs that phones write (MPO) the first is taken.
+  of the pairs that phones write (MPO) the first is used.
 - Colour profiles are dropped, not applied; CMYK becomes RGB by the plain formula.
-- 32-bit and floating-point images are an error: nothing says what their white is.
-- Transparency: composited over white or black, or dropped with the colours beneath it kept, by `alpha`; kept when the
-  output has four channels.
+- 32-bit and floating-point images are an error, because their white is unknown.
+- Transparency is composited over white or black, or dropped while the colours beneath it are kept, according to
+  `alpha`; it is kept if the output has four channels.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Recipe(NamedTuple):
     Attributes:
         channels: 1, 3 or 4.
         alpha: one of ALPHAS.
-        resolution: (width, height), or None to leave the size.
+        resolution: (width, height), or None to keep the size.
         transform: one of TRANSFORMS.
         resize_filter: 'box' or 'lanczos'.
         depth: bits that the values of images with 16 bits per channel use.
-        max_pixels: of an image, at most.
+        max_pixels: most pixels of an image.
     """
 
     channels: int
@@ -57,10 +57,10 @@ class Made(NamedTuple):
 
     Attributes:
         png: the bytes of an uncompressed PNG.
-        sha256: of them.
+        sha256: SHA-256 of them.
         size: (height, width).
         changes: what was changed.
-        brightest: the largest value where the source had 16 bits per channel, else None.
+        brightest: the largest value if the source had 16 bits per channel, else None.
     """
 
     png: bytes
@@ -78,7 +78,7 @@ def make(source: bytes | np.ndarray, recipe: Recipe) -> Made:
         recipe: what to make of it.
 
     Raises:
-        BadImage: it cannot be read, or not be converted.
+        BadImage: it cannot be read or converted.
     """
     changes: list[str] = []
     brightest = None
@@ -108,10 +108,10 @@ def _of_array(pixels: np.ndarray) -> Image.Image:
 
 
 def to_mode(image: Image.Image, channels: int, alpha: str, changes: list[str]) -> Image.Image:
-    """Return the image as 8-bit grey, RGB or RGBA; notes what that changed.
+    """Return the image as 8-bit grey, RGB or RGBA; records what changed.
 
     Raises:
-        BadImage: a kind of pixels without a known range or conversion.
+        BadImage: the pixels have no known range or conversion.
     """
     if image.mode in _NO_RANGE:
         raise BadImage(
@@ -150,10 +150,10 @@ def _opaque(image: Image.Image, alpha: str, changes: list[str]) -> Image.Image:
 
 
 def fit(image: Image.Image, recipe: Recipe, changes: list[str]) -> Image.Image:
-    """Return the image at the resolution of the recipe; notes enlarging.
+    """Return the image at the recipe's resolution; records enlarging.
 
     Raises:
-        BadImage: the transform leaves it out.
+        BadImage: the transform skips it.
     """
     if recipe.resolution is None:
         return image
@@ -176,12 +176,13 @@ def fit(image: Image.Image, recipe: Recipe, changes: list[str]) -> Image.Image:
 def crop_box(width: int, height: int, resolution: tuple[int, int], transform: str) -> tuple[int, int, int, int]:
     """Return (left, top, right, bottom) of the part that is resized to (width, height) `resolution`.
 
-    'none' takes everything and refuses another aspect ratio, by more than one pixel; 'stretch' takes everything.
-    'center-crop' takes the largest centred part of that aspect ratio. 'center-crop-wide' takes the full width, and
-    leaves out what is narrower, or flatter than the aspect ratio; 'center-crop-tall' the same by height.
+    'none' takes everything but raises BadImage for an aspect ratio that differs by more than one pixel; 'stretch' takes
+    everything. 'center-crop' takes the largest centred part of that aspect ratio. 'center-crop-wide' takes the full
+    width, and skips images that are narrower, or flatter than the aspect ratio; 'center-crop-tall' does the same by
+    height.
 
     Raises:
-        BadImage: the transform leaves the image out.
+        BadImage: the transform skips the image.
     """
     w, h = resolution
     if transform == "none" and abs(width * h - height * w) > max(w, h):

@@ -1,7 +1,7 @@
 """CRC-32C (Castagnoli), the checksum of TFRecord files, in NumPy.
 
 A byte-by-byte loop is too slow for images. The bytes are cut into columns of equal length, whose checksums are computed
-side by side; checksums are linear, so that two neighbours are joined by moving the first past the second's zeros.
+in parallel. Checksums are linear, so two neighbours are joined by moving the first past the second's zeros.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WORDS: list[int] = _TABLE.tolist()
 
 @functools.cache
 def _past_zeros(nbytes: int) -> np.ndarray:
-    """Return uint32[4, 256]: what becomes of each value of each byte of a checksum when `nbytes` zero bytes follow."""
+    """Return uint32[4, 256]: the result for each value of each byte of a checksum after `nbytes` zero bytes."""
     states = np.uint32(1) << np.arange(32, dtype=np.uint32)  # linear: 32 single bits say everything
     for _ in range(nbytes):
         states = (states >> 8) ^ _TABLE[states & 0xFF]
@@ -38,7 +38,7 @@ def _past_zeros(nbytes: int) -> np.ndarray:
 
 
 def _move(table: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """Return checksums after the zeros that `table` stands for."""
+    """Return checksums after the zeros that `table` represents."""
     out = table[0][states & 0xFF]
     for byte in range(1, 4):
         out = out ^ table[byte][states >> (8 * byte) & 0xFF]

@@ -1,4 +1,4 @@
-"""What a source of the tool gives: named examples, in an order that does not change, and their labels."""
+"""What a source returns: named examples in a fixed order, and their labels."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Frame(NamedTuple):
     Attributes:
         load: returns its pixels uint8[h, w, c], or the bytes of an image; called once, in a thread; raises BadImage or
             OSError.
-        time: seconds from the first frame's; 0 where frames have no times.
-        duration: seconds for which it is shown; 0 where frames have no times.
+        time: seconds since the first frame; 0 if frames have no times.
+        duration: seconds for which it is shown; 0 if frames have no times.
     """
 
     load: Callable[[], bytes | np.ndarray]
@@ -61,17 +61,17 @@ class Examples:
 
     Attributes:
         kind: 'folder', 'zip', 'file', 'lsun', 'cifar', 'mnist', 'tfrecords' or 'tfds'.
-        name: of the file or folder, without what leads to it.
-        examples: read once, in order; of videos none.
-        count: how many there are.
-        videos: of a source of videos; None: of images.
+        name: of the file or folder, without its parents.
+        examples: read once, in order; none if the source has videos.
+        count: number of examples.
+        videos: the videos; None for a source of images.
         labelled: whether examples have labels; one without is then bad.
-        label_names: class names, empty when unknown.
-        classes: how many classes the labels of all examples are of; 0 when unknown, or when they are no class numbers.
-        notes: lines about what was left out and what is doubtful.
-        bad: names and reasons of what was refused while listing.
-        channels: what the images have when nothing else is asked for.
-        close: releases files.
+        label_names: class names, empty if unknown.
+        classes: number of classes of all labels; 0 if unknown, or if labels are not class numbers.
+        notes: lines about skipped files and doubtful things.
+        bad: names and reasons of files found unusable while listing.
+        channels: the images' own channels, the default.
+        close: closes files.
     """
 
     kind: str

@@ -20,11 +20,11 @@ def open_files(path: str, options: Options) -> Examples:
 
     Args:
         path: of the folder or zip.
-        options: `content` says which; `labels`: 'auto' (dataset.json where there is one), 'file' (it must be there),
+        options: `content` says which; `labels`: 'auto' (dataset.json if there is one), 'file' (it is required),
             'subfolders' or 'none'.
 
     Raises:
-        DataError: not a zip, no image, or labels that cannot be read.
+        DataError: it is not a zip, has no images, or its labels cannot be read.
     """
     kind = "folder" if os.path.isdir(path) else "zip"
     files = FolderFiles(path) if kind == "folder" else ZipFiles(path)
@@ -60,7 +60,7 @@ def open_files(path: str, options: Options) -> Examples:
 
 
 def _nothing_in(files: Files) -> DataError:
-    """Return the error of a source without a picture; an LSUN database in it is named."""
+    """Return the error for a source without a picture; it names an LSUN database in it."""
     if ".mdb" in files.contents.others:
         return DataError(
             f"{files.where}: an LSUN database in a folder or zip; unpack it and pass the folder with data.mdb"

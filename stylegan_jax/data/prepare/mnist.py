@@ -1,4 +1,4 @@
-"""MNIST and its relatives: idx files, gzipped or not, with the labels in a file beside the images."""
+"""MNIST and its relatives: idx files, gzipped or not, with the labels in a file next to the images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_BYTES = 1 << 31
 
 
 def is_idx(path: str) -> bool:
-    """Say whether a file begins like idx images, gzipped or not."""
+    """Return whether a file begins like idx images, gzipped or not."""
     try:
         with _open(path) as file:
             return file.read(4) == bytes([0, 0, 8, _IMAGES])
@@ -29,11 +29,11 @@ def open_mnist(path: str, wanted: str) -> Examples:
     """Open idx images; 28x28 are padded by two black pixels on each side to 32x32, as the official tool does.
 
     Args:
-        path: such as train-images-idx3-ubyte.gz; train-labels-idx1-ubyte.gz is looked for beside it.
-        wanted: labels: 'auto' (where the file is there), 'file' or 'none'.
+        path: such as train-images-idx3-ubyte.gz; train-labels-idx1-ubyte.gz is expected next to it.
+        wanted: labels: 'auto' (if the file exists), 'file' or 'none'.
 
     Raises:
-        DataError: damaged, or labels missing.
+        DataError: the file is damaged, or labels are missing.
     """
     pixels = _read(path, _IMAGES)
     if pixels.shape[1:] == (28, 28):
@@ -54,7 +54,7 @@ def open_mnist(path: str, wanted: str) -> Examples:
 
 
 def _labels_path(path: str) -> str:
-    """Return the existing file of labels that belongs to a file of images; '' when there is none."""
+    """Return the existing file of labels that belongs to a file of images; '' if there is none."""
     folder, name = os.path.split(path)
     beside = name.replace("images", "labels").replace("idx3", "idx1")
     for found in (beside, beside.removesuffix(".gz"), beside + ".gz"):

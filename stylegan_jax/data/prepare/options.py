@@ -1,4 +1,4 @@
-"""What the tool is asked to do, and the rules for it."""
+"""The tool's options, and their rules."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ class Options:
     Attributes:
         source: path, or tfds:NAME.
         dest: a .zip, else a folder.
-        resolution: (width, height) in pixels; None leaves the size.
+        resolution: (width, height) in pixels; None keeps the size.
         transform: one of `convert.TRANSFORMS`; all but 'none' need a resolution.
         resize_filter: 'lanczos' or 'box'.
         labels: one of LABELS.
-        channels: 1, 3 or 4; 0: 3 for image files, else what the source has.
+        channels: 1, 3 or 4; 0: 3 for image files, otherwise the source's own.
         alpha: one of `convert.ALPHAS`.
         depth: bits that the values of images with 16 bits per channel use; 12: 4095 is white.
-        max_megapixels: larger images are left out; 1: 2^20 pixels.
+        max_megapixels: larger images are skipped; 1: 2^20 pixels.
         split: 'train', 'test' or another of tensorflow_datasets; read by CIFAR and tfds sources.
-        max_images: write so many at most, the first ones (of videos: videos); 0: all.
-        duplicates: 'keep' or 'drop' images whose pixels were there before.
-        strict: raise an error on bad images instead of leaving them out.
+        max_images: write at most this many, the first ones (videos, if the source has videos); 0: all.
+        duplicates: 'keep' or 'drop' images whose pixels occurred before.
+        strict: raise an error on bad images instead of skipping them.
         overwrite: replace what is at dest.
         workers: threads.
-        content: one of CONTENTS: 'videos' reads video files and animations, 'frames' takes each folder that holds
-            pictures for a video; 'auto': videos where there are video files, or more animations than other pictures.
-        fps: frames per second to write; None: frame after frame as they are.
-        skip_frames: of each video, leave out the first so many of these frames.
-        max_frames: then take so many of each video at most; 0: all.
-        chunk_frames: cut each video into videos of so many frames, without a rest that is shorter; 0: whole videos.
-        min_frames: shorter videos are left out.
+        content: one of CONTENTS: 'videos' reads video files and animations, 'frames' takes each folder of pictures as a
+            video; 'auto': videos if there are video files, or more animations than other pictures.
+        fps: frames per second to write; None: every frame as stored.
+        skip_frames: skip this many first frames of each video.
+        max_frames: then use at most this many of each video; 0: all.
+        chunk_frames: cut each video into videos of this many frames, without a shorter rest; 0: whole videos.
+        min_frames: shorter videos are skipped.
     """
 
     source: str
@@ -74,10 +74,10 @@ class Options:
 
 
 def check_options(options: Options) -> None:
-    """Check what can be checked without looking at files.
+    """Check everything that can be checked without reading files.
 
     Raises:
-        DataError: the first rule broken.
+        DataError: the first rule that is broken.
     """
     allowed = {
         "content": CONTENTS,
@@ -131,13 +131,13 @@ def check_options(options: Options) -> None:
 
 
 def videos_only(options: Options) -> str:
-    """Return 'fps=25', an option of videos that is not at its default; '' when all are."""
+    """Return an option of videos that is not at its default, as 'fps=25'; '' if all are."""
     changed = (f for f in dataclasses.fields(Options) if f.name in OF_VIDEOS and getattr(options, f.name) != f.default)
     return next((f"{field.name}={getattr(options, field.name)}" for field in changed), "")
 
 
 def recipe_of(options: Options, channels: int) -> Recipe:
-    """Return how images of so many channels are made."""
+    """Return the recipe for images of this many channels."""
     return Recipe(
         channels,
         options.alpha,

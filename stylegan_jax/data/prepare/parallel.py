@@ -15,7 +15,7 @@ R = TypeVar("R")
 def run_in_order(
     work: Callable[[T], R], items: Iterable[T], workers: int, chunk_size: int = 4
 ) -> Generator[tuple[T, R]]:
-    """Yield (item, work(item)) in the order of the items; work runs in threads, a chunk for each of them ahead."""
+    """Yield (item, work(item)) in the order of the items; work runs in threads, one chunk ahead for each."""
     pool = ThreadPoolExecutor(workers)
     waiting: collections.deque[tuple[list[T], Future[list[R]]]] = collections.deque()
     source = iter(items)

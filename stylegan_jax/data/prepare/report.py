@@ -1,4 +1,4 @@
-"""What was done: as lines for the user, as dataset.json and as meta.json beside the images."""
+"""The report on what was done: lines for the user, dataset.json, and meta.json next to the images."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ _LEAST_VIDEO = 32  # height from which on the recipe of videos has settings
 
 @dataclasses.dataclass
 class Report:
-    """What was done.
+    """The record of what was done.
 
     Attributes:
         kind: of the source, see `Examples`.
         name: of the source.
         channels: of the images.
-        looked_at: examples read, good or bad.
+        looked_at: number of examples read, good or bad.
         size: (height, width) of the images.
         written: (member, name in the source, SHA-256 of the member) of each image.
         labels: of the images written, all None or none of them.
-        label_names: class names, empty when unknown.
-        classes: how many classes there are in the source; 0 when unknown, or when labels are no class numbers.
-        notes: lines about what was left out and what is doubtful.
+        label_names: class names, empty if unknown.
+        classes: number of classes in the source; 0 if unknown, or if labels are not class numbers.
+        notes: lines about skipped files and doubtful things.
         brightest: the largest value of all images with 16 bits per channel; None without such images.
-        skipped: (name, reason) of each image left out.
+        skipped: (name, reason) of each skipped image.
         duplicates: (name, name of the first with the same pixels).
-        unit: what an example is, 'image' or 'video'. Of videos, `written` has the name of the folder, that in the
-            source (of a chunk `name[start:stop]`), and the SHA-256 of the list of its frames' SHA-256.
-        root: the folder in which the videos lie, with '/' at its end, or ''.
+        unit: the word for an example, 'image' or 'video'. For videos, `written` has the name of the folder, the name in
+            the source (for a chunk `name[start:stop]`), and the SHA-256 of the list of its frames' SHA-256.
+        root: the folder that contains the videos, with '/' at its end, or ''.
         frames: of each video written.
         rates: frames per second of each video that was read, from the times in the file.
         variable: names of videos whose frame rate changes.
@@ -82,7 +82,7 @@ class Report:
             self.brightest = max(value, self.brightest or 0)
 
     def warnings(self, depth: int, fps: float | None = None) -> list[str]:
-        """Return lines about classes, what was left out and what is doubtful; `depth` and `fps` are the options."""
+        """Return lines about classes, skipped files and doubtful things; `depth` and `fps` are the options."""
         labels = self.training_labels()
         lines = list(self.notes)
         if labels is not None:
@@ -99,7 +99,7 @@ class Report:
         return lines + self._about_rates(fps)
 
     def _about_rates(self, fps: float | None) -> list[str]:
-        """Return lines about frame rates and what chunks leave over; `fps` is the option."""
+        """Return lines about frame rates and frames left over from chunks; `fps` is the option."""
         lines = []
         if self.rest:
             lines.append(f"skipped: {self.rest} frames at the end of videos, too few for a chunk")
@@ -120,13 +120,14 @@ class Report:
         return lines
 
     def rate(self, fps: float | None) -> float | None:
-        """Return the frames per second of all videos: `fps`, the option, or where they agree to 1%; else None."""
+        """Return the frames per second of all videos: the option `fps`, or their rate if they agree to 1%, else
+        None."""
         if fps is not None or not self.rates or max(self.rates) > 1.01 * min(self.rates):
             return fps
         return round(sum(self.rates) / len(self.rates), 2)
 
     def training_labels(self) -> Labels | None:
-        """Return the labels as training will read them; None without.
+        """Return the labels as training will read them; None if there are none.
 
         Raises:
             DataError: class numbers or vectors out of range.
@@ -139,7 +140,7 @@ class Report:
 
 
 def labels_json(report: Report) -> bytes:
-    """Return dataset.json as the official tools write it, with `label_names` where they are known."""
+    """Return dataset.json as the official tools write it, with `label_names` if they are known."""
     tree: dict[str, Any] = {"labels": None}
     if report.training_labels() is not None:
         pairs = zip(report.written, report.labels, strict=True)
@@ -152,7 +153,7 @@ def labels_json(report: Report) -> bytes:
 
 
 def meta_json(options: Options, report: Report) -> bytes:
-    """Return meta.json: where the images are from, how they were made, what was left out; no times, no paths."""
+    """Return meta.json: the origin of the images, how they were made, and what was skipped; no times, no paths."""
     labels = report.training_labels()
     asked = dataclasses.asdict(options)
     for key in ("source", "dest", "strict", "overwrite", "workers"):  # do not change what is written

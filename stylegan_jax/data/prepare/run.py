@@ -26,11 +26,10 @@ def prepare(options: Options, progress: Progress = lambda results, expected: res
 
     Args:
         options: see `Options`.
-        progress: wraps the results, given how many are expected, 0 if that is not known (frames of videos); for a
-            progress bar.
+        progress: wraps the results, given the expected number, 0 if unknown (frames of videos); for a progress bar.
 
     Raises:
-        DataError: nothing was written; the text says why.
+        DataError: nothing was written; the message says why.
     """
     options = dataclasses.replace(options, source=expand_home(options.source), dest=expand_home(options.dest))
     check_options(options)
@@ -114,7 +113,7 @@ def _make(example: Example, recipe: convert.Recipe) -> convert.Made | str:
 
 
 def _misfit(example: Example, made: convert.Made, labelled: bool, report: Report) -> str:
-    """Return why a readable image does not belong into the set; '' when it does."""
+    """Return why a readable image does not belong in the set; '' if it does."""
     if labelled and example.label is None:
         return "no label"
     if report.written and made.size != report.size:
@@ -123,10 +122,10 @@ def _misfit(example: Example, made: convert.Made, labelled: bool, report: Report
 
 
 def _check(options: Options, report: Report) -> None:
-    """Refuse what should not be put in place.
+    """Check that the set may be put in place.
 
     Raises:
-        DataError: no image is left, bad ones with `strict`, or most images have another size than the first.
+        DataError: no image is left, some are bad with `strict`, or most have another size than the first.
     """
     of = f"{options.source}: {len(report.skipped)} of {report.looked_at} {report.unit}s cannot be used"
     others = sum(reason.endswith("like the first") for _, reason in report.skipped)

@@ -1,4 +1,4 @@
-"""Which kind a source is; its content decides, not its name."""
+"""The kind of a source, which follows from its content, not its name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def open_examples(options: Options) -> Examples:
     """Open the source of `options`.
 
     Raises:
-        DataError: it does not exist, is of no known kind or damaged, or lacks the labels asked for.
+        DataError: it does not exist, is of an unknown kind or damaged, or lacks the requested labels.
     """
     path = bundled.find_data(options.source)
     try:

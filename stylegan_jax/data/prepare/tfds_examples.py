@@ -19,10 +19,11 @@ def open_tfds_examples(name: str, split: str, wanted: str) -> Examples:
     Args:
         name: such as cifar10.
         split: such as train.
-        wanted: labels: 'auto' (its class feature, where it has one), 'file' or 'none'.
+        wanted: labels: 'auto' (its class feature, if it has one), 'file' or 'none'.
 
     Raises:
-        DataError: tfds missing, unknown or unprepared set, unknown split, or no class feature with 'file'.
+        DataError: tfds is missing, the set is unknown or not prepared, the split is unknown, or there is no class
+            feature with 'file'.
     """
     found = open_split(name, split, wanted)
 
@@ -48,7 +49,7 @@ def open_tfds_examples(name: str, split: str, wanted: str) -> Examples:
 
 
 def _stored(builder: Any, split: str) -> Iterator[Any]:
-    """Return the examples of a split in the order in which they are stored."""
+    """Return the examples of a split in their stored order."""
     import tensorflow_datasets as tfds
 
     if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:

@@ -26,14 +26,14 @@ _MAX_RECORD = 1 << 28
 
 
 def open_tfrecords(path: str, wanted: str) -> Examples:
-    """Open a folder (its highest resolution is taken) or one .tfrecords file.
+    """Open a folder (its highest resolution) or one .tfrecords file.
 
     Args:
         path: of the folder or file.
-        wanted: labels: 'auto' (where there is a .labels file), 'file' or 'none'.
+        wanted: labels: 'auto' (if there is a .labels file), 'file' or 'none'.
 
     Raises:
-        DataError: no such file in the folder, its framing is damaged, or labels missing.
+        DataError: the folder has no such file, its framing is damaged, or labels are missing.
     """
     file = _highest(path) if os.path.isdir(path) else path
     records = _Records(file)
@@ -62,7 +62,7 @@ def open_tfrecords(path: str, wanted: str) -> Examples:
 
 
 def _channels(records: _Records) -> int:
-    """Return the channels of the first record that can be read, as far as that is near the start; else 3."""
+    """Return the channels of the first readable record near the start, or 3."""
     for i in range(min(100, len(records.spans))):
         with contextlib.suppress(BadImage):
             return _pixels(records.read(i)).shape[2]
@@ -134,7 +134,7 @@ class _Records:
         return data[:-4]
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file."""
         os.close(self._fd)
 
 
@@ -145,7 +145,7 @@ def _masked(data: bytes) -> int:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return (the number that begins at a position, the position behind it); raises ValueError, IndexError."""
+    """Return (the number that begins at a position, the position after it); raises ValueError, IndexError."""
     value = 0
     for shift in range(0, 70, 7):
         byte = data[at]
@@ -157,7 +157,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield (field number, value) of a protocol buffer message: integers of varints, bytes of the rest."""
+    """Yield (field number, value) of a protocol buffer message: integers for varints, bytes for the rest."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)
@@ -200,7 +200,7 @@ def _pixels(record: bytes) -> np.ndarray:
     """Return uint8[h, w, c] of a tf.train.Example with 'shape' and 'data'.
 
     Raises:
-        BadImage: it is not one.
+        BadImage: it is not such an example.
     """
     try:
         features: dict[bytes, bytes] = {}
@@ -221,7 +221,7 @@ def _read_labels(path: str, count: int) -> list[Label]:
     """Return one label per image; rows with a single 1 are classes.
 
     Raises:
-        DataError: not a plain array of one row per image.
+        DataError: it is not a plain array of one row per image.
     """
     try:
         found = arrays.load(path)

@@ -1,4 +1,4 @@
-"""What is a video in a folder, a zip or a file: video files, animations, or folders of frames."""
+"""The videos in a folder, a zip or a file: video files, animations, or folders of frames."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOOKED_AT = 64
 
 
 class _Listed:
-    """The videos of `files` as `label_files.Labelled`: labels are by their names.
+    """The videos of `files` as `label_files.Labelled`: they are labelled by name.
 
     Args:
         files: the folder or zip.
@@ -34,10 +34,10 @@ class _Listed:
 
 
 def content_of(files: Files) -> str:
-    """Return 'videos' or 'images': what a folder or zip holds.
+    """Return 'videos' or 'images': the content of a folder or zip.
 
-    It holds videos if there are video files, in a zip without pictures, or if of its pictures, of which some are looked
-    at, more than half are animations.
+    It contains videos if there are video files (in a zip, and no pictures), or if more than half of a sample of its
+    pictures are animations.
     """
     if files.contents.videos and (isinstance(files, FolderFiles) or not files.names):
         return "videos"
@@ -46,7 +46,7 @@ def content_of(files: Files) -> str:
 
 
 def _look(files: Files, index: int) -> str:
-    """Return 'animation' or 'picture', or why a file is neither."""
+    """Return 'animation' or 'picture', or the reason why a file is neither."""
     try:
         with files.open(index) as file:
             return "animation" if is_animation(file) else "picture"
@@ -67,7 +67,7 @@ def open_videos(path: str, kind: str, files: Files, content: str, options: Optio
         options: for labels, and for how frames are read.
 
     Raises:
-        DataError: no video, a zip of video files, PyAV is missing, or labels that cannot be read.
+        DataError: there is no video, it is a zip of video files, PyAV is missing, or labels cannot be read.
     """
     decoders, bad, notes = (_of_frames if content == "frames" else _of_files)(files, options)
     if not decoders and not bad:
@@ -94,10 +94,10 @@ def open_videos(path: str, kind: str, files: Files, content: str, options: Optio
 
 
 def open_video_file(path: str, options: Options) -> Examples:
-    """Return the one video that a file holds.
+    """Return the single video of a file.
 
     Raises:
-        DataError: PyAV is missing, or options that a single file does not have.
+        DataError: PyAV is missing, or options do not apply to a single file.
     """
     if options.content not in ("auto", "videos"):
         raise DataError(f"--content={options.content}: --source={path} is a video; leave it out")
@@ -118,7 +118,7 @@ Decoders = dict[str, Callable[[], Iterator[Frame]]]
 
 
 def _of_files(files: Files, options: Options) -> tuple[Decoders, list[tuple[str, str]], list[str]]:
-    """Return what decodes each video file and animation, in the order of their names, what is bad, and notes."""
+    """Return decoders of each video file and animation in the order of their names, bad files, and notes."""
     limit = options.max_megapixels << 20
     found: Decoders = {}
     if files.contents.videos:
@@ -141,7 +141,7 @@ def _of_files(files: Files, options: Options) -> tuple[Decoders, list[tuple[str,
 
 
 def _of_frames(files: Files, options: Options) -> tuple[Decoders, list[tuple[str, str]], list[str]]:
-    """Return what reads each folder of frames, in the order of their names, what is bad, and notes."""
+    """Return readers of each folder of frames in the order of their names, bad files, and notes."""
     if options.fps is not None:
         raise DataError(f"--fps={options.fps:g}: frames in folders have no times; leave it out")
     members: dict[str, list[int]] = {}
@@ -170,7 +170,7 @@ def _label(table: LabelTable, name: str) -> Label:
 
 
 def _notes(contents: Contents, content: str) -> list[str]:
-    """Return lines about what is left out."""
+    """Return lines about skipped files."""
     if content == "frames":
         return contents.notes()
     others = contents.others.copy()

@@ -1,7 +1,7 @@
 """Video files to frames: MP4, MOV, WebM and more by PyAV; GIF, animated WebP and APNG by Pillow.
 
 One frame is decoded after another, so that memory does not grow with the length. Frames are turned upright by the
-rotation that the file states, and widened where it says that its pixels are not square.
+rotation that the file states, and widened if it states that its pixels are not square.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from stylegan_jax.data.prepare.examples import Frame
 from stylegan_jax.inert.ordinary import is_pointer
 
 ANIMATED = ("GIF", "WEBP", "PNG")
-"""Of Pillow's formats, those that hold animations."""
+"""Pillow's formats that can hold animations."""
 _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,mxf,yuv4mpegpipe,ivf,nut,dv,wtv"
 )
-"""What FFmpeg may take a file for: lists of other files, which it would open, and texts are no videos."""
+"""Formats that FFmpeg may detect: lists of other files, which it would open, and texts are not videos."""
 _BROWSERS_MS, _SHORT_MS = 100, 10  # browsers show frames that claim 10 ms or less for 100
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own leave the second stream, of opacity, aside
 _HEAD = 64
@@ -44,17 +44,17 @@ def check_pyav(where: str) -> None:
 
 
 def is_animation(file: BinaryIO) -> bool:
-    """Say whether an image file holds several frames; it is left open.
+    """Return whether an image file has several frames; it is left open.
 
     Raises:
-        BadImage: it is no image, or damaged.
+        BadImage: it is not an image, or is damaged.
     """
     image = images.open_image(file)
     return image.format in ANIMATED and bool(getattr(image, "is_animated", False))
 
 
 def is_animated(path: str) -> bool:
-    """Say whether a file is an animation that can be read."""
+    """Return whether a file is a readable animation."""
     try:
         with open(path, "rb") as file:
             return is_animation(file)
@@ -66,11 +66,11 @@ def decode_animation(open_file: Callable[[], BinaryIO], max_pixels: int) -> Iter
     """Yield the frames of a GIF, animated WebP or APNG, RGBA.
 
     Args:
-        open_file: opens it, seekable.
+        open_file: opens the file, seekable.
         max_pixels: width times height at most.
 
     Raises:
-        BadImage: damaged, truncated, or another format.
+        BadImage: it is damaged, truncated, or has another format.
     """
     with open_file() as file:
         image = images.open_image(file, ANIMATED, max_pixels)
@@ -92,15 +92,15 @@ def decode_animation(open_file: Callable[[], BinaryIO], max_pixels: int) -> Iter
 
 
 def decode_video(path: str, max_pixels: int, threads: int) -> Iterator[Frame]:
-    """Yield the frames of a video file in the order in which they are shown, RGB, or RGBA where it has opacity.
+    """Yield the frames of a video file in display order, RGB, or RGBA if it has opacity.
 
     Args:
         path: of the file.
         max_pixels: width times height at most.
-        threads: of the decoder, at most.
+        threads: most threads of the decoder.
 
     Raises:
-        BadImage: no video in it, damaged, truncated, or too large.
+        BadImage: it contains no video, or is damaged, truncated, or too large.
     """
     import av
     from av.error import FFmpegError
@@ -127,7 +127,7 @@ def _open_regular(path: str) -> Iterator[BinaryIO]:
     """Open a file.
 
     Raises:
-        BadImage: empty, a pipe, or what Git leaves in the place of a large file.
+        BadImage: it is empty, a pipe, or the pointer that Git leaves in place of a large file.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise BadImage("not a regular file")
@@ -172,7 +172,7 @@ def _frames(container: Any, max_pixels: int, threads: int) -> Iterator[Frame]:
 
 
 def _decoder(stream: Any, threads: int) -> Any:
-    """Return what decodes a stream: opacity too, and nothing that is damaged as far as that is noticed.
+    """Return the decoder of a stream, which includes opacity and raises an error on damage that it notices.
 
     Raises:
         BadImage: there is none.
@@ -208,7 +208,7 @@ def _has_trailer(file: BinaryIO) -> bool:
 
 
 def _ends_early(file: BinaryIO) -> bool:
-    """Say whether a file is shorter than its outer structure says: boxes of MP4, segment of WebM, RIFF of AVI and WebP.
+    """Return whether a file is shorter than its structure states: MP4's boxes, WebM's segment, RIFF of AVI and WebP.
 
     The decoder would take such a file for a shorter video. The position is 0 afterwards.
     """
@@ -240,7 +240,7 @@ def _ends_early(file: BinaryIO) -> bool:
 
 
 def _ebml_size(data: bytes, at: int) -> tuple[int | None, int]:
-    """Return (a size as Matroska writes it, the place behind it); None: it is not known, as of a live recording."""
+    """Return (a size as Matroska writes it, the place after it); None if unknown, as in a live recording."""
     length = 9 - data[at].bit_length() if at < len(data) else 9
     if length > 8:
         return None, at

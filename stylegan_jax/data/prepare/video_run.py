@@ -17,15 +17,15 @@ from stylegan_jax.data.prepare.parallel import run_in_order
 from stylegan_jax.data.prepare.report import Report, width_x_height
 
 _TOLERANCE = 0.25
-"""Part of an interval of --fps by which a frame may come late: the times of files are rounded, and jitter."""
+"""Part of an interval of --fps by which a frame may be late: times in files are rounded, and jitter."""
 _MOST_SECONDS = 3600.0
-"""Between two frames; more is damage, and would be filled with as many frames."""
+"""Longest interval between two frames; a longer one is damage, and would be filled with frames."""
 _UNEVEN = 1.5
-"""Longest by shortest interval from which on a frame rate is variable; WebM rounds to milliseconds."""
+"""Ratio of longest to shortest interval above which a frame rate is variable; WebM rounds to milliseconds."""
 
 
 Shot = tuple[Frame, int] | BadImage
-"""A frame and how often it is written, or why there are no more."""
+"""A frame and how often it is written, or the reason why there are no more."""
 
 
 def write_videos(
@@ -35,7 +35,7 @@ def write_videos(
     writer: write.Writer,
     progress: Callable[[Iterable[Any], int], Iterable[Any]],
 ) -> None:
-    """Make and write the videos of a source; the report is filled in. A video that is bad leaves nothing."""
+    """Make and write the videos of a source; the report is filled in. A bad video leaves nothing."""
     recipe = recipe_of(options, report.channels)
     first_of: dict[str, str] = {}
 
@@ -60,7 +60,7 @@ def write_videos(
 
 
 class _Made:
-    """What becomes of one video: one written one, or one for each of its chunks."""
+    """The result of one video: one written video, or one for each of its chunks."""
 
     def __init__(self, options: Options, report: Report, writer: write.Writer, first_of: dict[str, str]):
         self._options, self._report, self._writer, self._first_of = options, report, writer, first_of
@@ -77,7 +77,7 @@ class _Made:
         """Write the frames of a video, and yield after each.
 
         Raises:
-            BadImage: it cannot be used; what has been written of it is there until the writer is rolled back.
+            BadImage: it cannot be used; what has been written of it remains until the writer is rolled back.
         """
         options = self._options
         shown = at_rate(self._pace.watch(video.frames()), options.fps)
@@ -152,7 +152,7 @@ class _Made:
                 yield made
 
     def report(self, video: Video) -> None:
-        """Enter into the report what was written."""
+        """Add what was written to the report."""
         report = self._report
         self._first_of.update(self._digests)
         report.duplicates += self._duplicates
@@ -171,7 +171,7 @@ class _Made:
 
 
 def _with_error(shown: Iterable[tuple[Frame, int]]) -> Iterator[Shot]:
-    """Yield what the argument yields, and the error with which it ends: read ahead, it must not come too early."""
+    """Yield the argument's items, and the error with which it ends: with reading ahead, it must not come too early."""
     try:
         yield from shown
     except BadImage as error:
@@ -198,7 +198,7 @@ class Pace:
         self._count, self._last, self._least, self._most = 0, 0.0, math.inf, 0.0
 
     def watch(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Yield the frames, and take their times into account."""
+        """Yield the frames, and record their times."""
         for frame in frames:
             if self._count:
                 interval = frame.time - self._last
@@ -208,7 +208,7 @@ class Pace:
 
     @property
     def rate(self) -> float | None:
-        """Frames per second in the mean; None where frames have no times."""
+        """Mean frames per second; None if frames have no times."""
         return (self._count - 1) / self._last if self._last else None
 
     @property
@@ -218,16 +218,16 @@ class Pace:
 
 
 def at_rate(frames: Iterable[Frame], fps: float | None) -> Iterator[tuple[Frame, int]]:
-    """Yield frames and how often each is written: as frame k, that on display k / fps seconds from the first.
+    """Yield frames and how often each is written: frame k is the one on display k / fps seconds after the first.
 
-    One that comes within a quarter of an interval counts as being there.
+    A frame that is less than a quarter of an interval late counts as on time.
 
     Args:
         frames: in order.
         fps: None: each once.
 
     Raises:
-        BadImage: their times leap.
+        BadImage: their times jump.
     """
     if fps is None:
         yield from ((frame, 1) for frame in frames)
@@ -250,7 +250,7 @@ def at_rate(frames: Iterable[Frame], fps: float | None) -> Iterator[tuple[Frame,
 
 
 def window(shown: Iterable[tuple[Frame, int]], skip: int, most: int) -> Iterator[tuple[Frame, int]]:
-    """Yield what is left of frames and counts without the first `skip`, and of them `most` at most; 0: all."""
+    """Yield frames and counts without the first `skip`, and at most `most` of them; 0: all."""
     left = most or math.inf
     for frame, count in shown:
         dropped = min(skip, count)

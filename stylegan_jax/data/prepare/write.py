@@ -1,7 +1,7 @@
 """The finished set, as a zip or a folder: put in place in one piece, or not at all.
 
-Everything is written beside the destination, as `.NAME.prepare-part`, and renamed when it is complete. The part is
-locked while it is written; what a killed run left is taken over by the next.
+Everything is written next to the destination, as `.NAME.prepare-part`, and renamed when it is complete. The part is
+locked while it is written; the next run takes over what a killed run left.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class Writer(Protocol):
         ...
 
     def add_folder(self, name: str) -> None:
-        """Make a folder: an entry of its own in a zip, which the official reader of videos asks for."""
+        """Make a folder: an entry of its own in a zip, which the official reader of videos needs."""
         ...
 
     def mark(self) -> int:
-        """Return how far the set is written, for `rollback`."""
+        """Return how much of the set is written, for `rollback`."""
         ...
 
     def rollback(self, mark: int) -> None:
-        """Remove what was added after a mark."""
+        """Remove everything added after a mark."""
         ...
 
     def finish(self) -> None:
@@ -68,15 +68,15 @@ def frame_name(index: int) -> str:
 
 
 def root_of_videos(dest: str) -> str:
-    """Return the folder in which the videos lie, with '/' at its end: that of a zip's name; '' in a folder."""
+    """Return the folder that contains the videos, with '/' at its end: a zip's name; '' in a folder."""
     return os.path.splitext(os.path.basename(os.path.abspath(dest)))[0] + "/" if is_zip(dest) else ""
 
 
 def check_dest(dest: str, source: str, overwrite: bool) -> None:
-    """Refuse a destination that cannot or should not be written, before anything is read.
+    """Check that a destination can and may be written, before anything is read.
 
     Raises:
-        DataError: it exists, is not ours to replace, or lies in the source.
+        DataError: it exists, may not be replaced, or is inside the source.
     """
     if not dest:
         raise DataError("--dest is empty; pass a .zip or a folder")
@@ -106,7 +106,7 @@ def check_dest(dest: str, source: str, overwrite: bool) -> None:
 
 
 def is_zip(dest: str) -> bool:
-    """Say whether a destination is a zip (else it is a folder)."""
+    """Return whether a destination is a zip, rather than a folder."""
     return dest.lower().endswith(".zip")
 
 
@@ -122,7 +122,7 @@ def open_writer(dest: str) -> Writer:
     """Begin to write a .zip or a folder.
 
     Raises:
-        DataError: it cannot be created, or another run writes it.
+        DataError: it cannot be created, or another run is writing it.
     """
     folder, name = os.path.split(os.path.abspath(dest))
     dest, part = os.path.join(folder, name), os.path.join(folder, f".{name}.prepare-part")
@@ -140,7 +140,8 @@ def open_writer(dest: str) -> Writer:
 
 
 def _lock(fd: int, path: str) -> None:
-    """Lock an open file or folder, or close it and raise BlockingIOError; a file system without locks goes without."""
+    """Lock an open file or folder, or close it and raise BlockingIOError; on a file system without locks, do without
+    one."""
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,8 +1,8 @@
-"""What the phases of a GAN minimise: functions (setting, context, rows) -> (loss, `Aux`), of `losses` and a `Gan`.
+"""The losses of a GAN's phases: functions (setting, context, rows) -> (loss, `Aux`), from `losses` and a `Gan`.
 
 `rows` hold every random draw, so that a test can fix them and a batch can be split. Regularisers are multiplied by
-their interval, since they run that much more rarely (SG2 App. B). The discriminator is called on fakes first, then on
-reals, with the collections that the call before it has moved.
+their interval, since they run that much less often (SG2 App. B). The discriminator is called on fakes first, then on
+reals, with the collections updated by the previous call.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ View = Callable[[Rates, Any, jax.Array], jax.Array]
 
 
 def identity(rates: Rates, drawn: Any, image: jax.Array) -> jax.Array:
-    """Return the image as it is: the view of a run without blur and augmentation."""
+    """Return the image unchanged: the view of a run without blur and augmentation."""
     return image
 
 
 class Setting(NamedTuple):
-    """What is static in the losses of a level.
+    """The static arguments of the losses of a level.
 
     Attributes:
-        gan: rates -> the bundle, faded in as far as the rates say.
+        gan: rates -> the bundle, faded in according to the rates.
         loss: the loss group of the configuration.
-        view: (rates, draws of the augmentation, image) -> what the discriminator sees of the image.
+        view: (rates, draws of the augmentation, image) -> the image as the discriminator sees it.
         batch_size: examples per iteration.
     """
 
@@ -52,13 +52,13 @@ class Setting(NamedTuple):
 
 @flax.struct.dataclass
 class Latents:
-    """What a phase draws for its fakes.
+    """The random draws of a phase for its fakes.
 
     Attributes:
         inputs: from `Gan.draw_inputs`, n rows.
         mixed: second inputs, for style mixing.
         cond: float[n, k].
-        mix_key: decides where and whether to mix, once for the whole batch.
+        mix_key: determines where and whether to mix, once for the whole batch.
         noise_key: keys[n] of the synthesis noise, or None.
         noise: static; 'random' in training.
     """
@@ -79,7 +79,7 @@ class Seen:
         sample: reals with float images; None for fakes, which a loss makes itself.
         cond: float[n, k], labels of reals.
         view: draws of the augmentation.
-        key: keys[n] of the discriminator's own draws, or None where it draws nothing.
+        key: keys[n] of the discriminator's own draws, or None if it draws nothing.
     """
 
     sample: Sample | None = None
@@ -93,12 +93,12 @@ Place = tuple[Seen, Sample, jax.Array]
 
 
 def take_turns(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return rows a[0], b[0], a[1], b[1], …; no row changes its device where the rows are split over devices."""
+    """Return rows a[0], b[0], a[1], b[1], …; no row changes its device if rows are split over devices."""
     return jnp.stack([a, b], axis=1).reshape(2 * a.shape[0], *a.shape[1:])
 
 
 def take_apart(both: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the two arrays that `take_turns` made one; no row changes its device."""
+    """Return the two arrays that `take_turns` joined; no row changes its device."""
     pairs = both.reshape(both.shape[0] // 2, 2, *both.shape[1:])
     return pairs[:, 0], pairs[:, 1]
 
@@ -117,7 +117,7 @@ def styles(gan: Gan, g: Variables, latents: Latents, mixing_prob: float) -> tupl
 def generate(
     s: Setting, context: Context, latents: Latents, *, train: bool = False
 ) -> tuple[Sample, Variables, jax.Array]:
-    """Return (fakes, what the generator moved, w float[n, w]); its statistics move with `train` only."""
+    """Return (fakes, the generator's updates, w float[n, w]); statistics are updated only with `train`."""
     gan, g = s.gan(context.rates), context.nets["g"]
     ws, w = styles(gan, g, latents, s.loss.style_mixing_prob)
     options: dict[str, Any] = {"noise": latents.noise, "key": latents.noise_key, "train": train, "batch": s.batch_size}
@@ -128,7 +128,7 @@ def generate(
 def judge(
     s: Setting, context: Context, d: Variables, seen: Seen, sample: Sample, cond: jax.Array
 ) -> tuple[jax.Array, Variables]:
-    """Return (logits float32[n, k] of what the discriminator sees of a sample, what it moved)."""
+    """Return (logits float32[n, k] of a sample as the discriminator sees it, the discriminator's updates)."""
     shown = sample | {"image": s.view(context.rates, seen.view, sample["image"])}
     gan = s.gan(context.rates)
     logits, moved = gan.discriminate(d, context.frozen, shown, cond, key=seen.key, train=True)
@@ -136,7 +136,7 @@ def judge(
 
 
 def per_example(s: Setting, critics: tuple[int, ...], loss: Loss, fake: jax.Array, real: Any) -> jax.Array:
-    """Return a loss of logits float[n, k] as float[n]: of each critic, and of all as `loss.adv_reduction` says."""
+    """Return a loss of logits float[n, k] as float[n]: per critic, combined according to `loss.adv_reduction`."""
     sizes = critics or (fake.shape[1],)
     cut = lambda x: jnp.split(x, list(itertools.accumulate(sizes[:-1])), axis=1)
     reals = [None] * len(sizes) if real is None else cut(real)
@@ -145,7 +145,7 @@ def per_example(s: Setting, critics: tuple[int, ...], loss: Loss, fake: jax.Arra
 
 
 def g_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
-    """Adversarial loss of the generator, with the architecture's guidance where it has one."""
+    """Adversarial loss of the generator, with the architecture's guidance if it has one."""
     latents, d, kind = rows["latents"], context.nets["d"], LOSSES[s.loss.adversarial]
     sample, _, w = generate(s, context, latents)
     fake, moved = judge(s, context, d, rows["fake"], sample, latents.cond)
@@ -184,9 +184,9 @@ def path_length_loss(s: Setting, lengths: jax.Array, context: Context) -> tuple[
 def examine(
     s: Setting, context: Context, places: dict[str, Place], wanted: tuple[regularizers.Penalty, ...]
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array], Variables]:
-    """Return (logits, values of the penalties, what the discriminator moved), the first two by place.
+    """Return (logits, values of the penalties, the discriminator's updates), the first two by place.
 
-    Where a penalty is wanted, one pass gives both: its gradient is taken through the view, by the image as it came from
+    With a penalty, one pass gives both: its gradient is taken through the view, with respect to the original image of
     the data or the generator.
     """
     logits, penalised, moved = {}, {}, {}
@@ -206,16 +206,16 @@ def examine(
 
 
 def between(places: dict[str, Place], mix: jax.Array) -> Place:
-    """Return the place between reals and fakes, seen as the reals are."""
+    """Return the place between reals and fakes, with the view of the reals."""
     seen, sample, cond = places["real"]
     return seen, sample | {"image": regularizers.interpolate(sample["image"], places["fake"][1]["image"], mix)}, cond
 
 
 def deceived(places: dict[str, Place], pseudo: jax.Array) -> Place:
-    """Return the place of reals with the fake of the same row, and its label, where `pseudo` bool[n] says (APA §3.2).
+    """Return reals in which `pseudo` bool[n] selects rows to replace by the row's fake and its label (APA §3.2).
 
     The paper draws other fakes for this. Those that the discriminator sees as fakes in the same step have the same
-    distribution, so that the expected gradient is the same, and cost no second pass of the generator.
+    distribution, so the expected gradient is the same, without a second pass of the generator.
     """
     (seen, real, cond), (_, fake, fake_cond) = places["real"], places["fake"]
     choose = lambda f, r: jnp.where(pseudo.reshape(-1, *[1] * (r.ndim - 1)), f, r)
@@ -234,10 +234,10 @@ def penalty_loss(
 
 
 def d_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
-    """Adversarial loss of the discriminator, with its penalties where they are not lazy.
+    """Adversarial loss of the discriminator, with its penalties if they are not lazy.
 
-    The generator's statistics move with these fakes. Where the loss compares pairs, what is reported and what steers
-    the augmentation are differences of logits; the logits themselves may drift.
+    The generator's statistics are updated with these fakes. If the loss compares pairs, the values that are reported
+    and that control the augmentation are differences of logits; the logits themselves may drift.
     """
     latents, kind, real_rows = rows["latents"], LOSSES[s.loss.adversarial], rows["real"]
     wanted = () if s.loss.d_reg_interval else regularizers.penalties(s.loss.d_reg)
@@ -272,12 +272,12 @@ def d_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Arra
 
 
 def _pseudo(rows: dict[str, Any]) -> dict[str, jax.Array]:
-    """Return which reals were fakes, where there are any, for what is measured on true reals."""
+    """Return which reals are fakes, if there are any, for statistics of true reals."""
     return {name: rows[name] for name in ("pseudo",) if name in rows}
 
 
 def d_reg(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
-    """Gradient penalties of the discriminator (`losses.regularizers.PENALTIES`) as a step of their own."""
+    """Gradient penalties of the discriminator (`losses.regularizers.PENALTIES`) as a separate step."""
     wanted, real = regularizers.penalties(s.loss.d_reg), rows["real"]
     places = {"real": (real, real.sample, real.cond)}
     if "latents" in rows:

@@ -1,4 +1,4 @@
-"""The table of a GAN's phases: what each draws, and what it moves; `objective` has what they minimise."""
+"""The table of a GAN's phases: what each draws and updates; `objective` has their losses."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from stylegan_jax.train.state import TrainState
 from stylegan_jax.train.task import Aux, Context, Phase, keep
 
 PHASES = ("g_main", "g_reg", "d_main", "d_reg")
-"""The order of the phases (SG2 §4), unless `loss.d_first`; the place of a name is the number of its draw of labels."""
+"""The order of the phases (SG2 §4), unless `loss.d_first`; a name's position is the number of its draw of labels."""
 
 
 class Drawing(NamedTuple):
-    """What a phase needs to draw its rows.
+    """The values that a phase needs to draw its rows.
 
     Attributes:
         gan: the bundle of a level, fully faded in.
@@ -49,7 +49,7 @@ class Drawing(NamedTuple):
     draws: tuple[str, ...]
 
     def labels(self, batch: Batch, phase: str) -> jax.Array:
-        """Return the labels float[n, k] of a phase's latents; those of its reals where the loss compares pairs."""
+        """Return the labels float[n, k] of a phase's latents; those of its reals if the loss compares pairs."""
         if phase not in self.draws:
             return as_cond(reals_of(batch, phase)[1], self.gan.spec.label_dim)
         return as_cond(batch.gen_label[self.draws.index(phase)], self.gan.spec.label_dim)
@@ -57,7 +57,8 @@ class Drawing(NamedTuple):
     def latents(
         self, phase: str, state: TrainState, batch: Batch, root_key: jax.Array, cond: jax.Array
     ) -> objective.Latents:
-        """Return the latents of a phase; `cond` float[n, k] says how many. What the data decide is the batch's."""
+        """Return the latents of a phase, as many as `cond` float[n, k]. Inputs that the data decide come from the
+        batch."""
         draw, mix, noise = jax.random.split(rng.stream(root_key, phase, state.step), 3)
         n, split = cond.shape[0], self.layout.split
         both = self.gan.draw_inputs(draw, 2 * n, jnp.concatenate([cond, cond]))
@@ -90,21 +91,21 @@ class Drawing(NamedTuple):
 
 
 def as_cond(label: jax.Array, label_dim: int) -> jax.Array:
-    """Return labels float[…, k]: class numbers int32[…] as one-hot vectors, vectors float[…, k] as they are."""
+    """Return labels float[…, k]: class numbers int32[…] as one-hot vectors, vectors float[…, k] unchanged."""
     if jnp.issubdtype(label.dtype, jnp.integer):
         return jax.nn.one_hot(label, label_dim, dtype=jnp.float32)
     return label
 
 
 def reals_of(batch: Batch, phase: str) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Return (sample, labels) of the reals of a phase: the generator's has its own where it reads any."""
+    """Return (sample, labels) of the reals of a phase: the generator's phase has its own if it reads any."""
     if phase.startswith("g") and batch.second is not None:
         return batch.second
     return batch.sample, batch.label
 
 
 SEEN = ("scores/fake", "scores/real", "signs/fake", "signs/real")
-"""What d_main reports of the logits; with APA, of all that the discriminator is told to be real."""
+"""Statistics of logits that d_main reports; with APA, of everything presented as real."""
 
 
 def make_phases(whole: Gan, config: ExperimentConfig, level: Level, layout: Layout) -> tuple[Phase, ...]:
@@ -178,7 +179,7 @@ def used_phases(config: ExperimentConfig) -> tuple[str, ...]:
 def label_draws(config: ExperimentConfig) -> tuple[str, ...]:
     """Return the phases whose latents have labels of their own, in the order of `Batch.gen_label`.
 
-    Latents that are paired with reals, by the loss or by the mixtures of WGAN-GP, have the labels of these reals.
+    Latents paired with reals, by the loss or by the mixtures of WGAN-GP, have the labels of these reals.
     """
     where = {penalty.where for penalty in regularizers.penalties(config.loss.d_reg)}
     paired = {"g_main", "d_main"} if has_pairs(config) else set()
@@ -194,12 +195,12 @@ def has_pairs(config: ExperimentConfig) -> bool:
 
 
 def is_steered(config: ExperimentConfig, name: str) -> bool:
-    """Return whether p of 'augment' or of 'apa' moves."""
+    """Return whether p of 'augment' or of 'apa' changes."""
     return (config.augment if name == "augment" else config.augment.apa).mode in controller.STEERED
 
 
 def is_d_reg_lazy(config: ExperimentConfig) -> bool:
-    """Return whether the discriminator's penalties have a phase, rather than being none or part of d_main."""
+    """Return whether the discriminator's penalties have a phase; if not, there are none, or d_main has them."""
     return config.loss.d_reg != "none" and config.loss.d_reg_interval > 0
 
 
@@ -238,12 +239,12 @@ def _draw_d_main(drawing: Drawing, state: TrainState, batch: Batch, root_key: ja
 
 
 def _mix(drawing: Drawing, phase: str, state: TrainState, root_key: jax.Array, n: int) -> jax.Array:
-    """Return float[n] in [0, 1): where between a real and a fake WGAN-GP looks."""
+    """Return float[n] in [0, 1): the place between a real and a fake for WGAN-GP."""
     return drawing.layout.split(jax.random.uniform(rng.stream(root_key, f"{phase}/mix", state.step), (n,)))
 
 
 def _pseudo(drawing: Drawing, phase: str, state: TrainState, root_key: jax.Array, n: int) -> dict[str, jax.Array]:
-    """Return which of n reals the phase replaces by fakes, bool[n], where the run has APA."""
+    """Return which of n reals the phase replaces by fakes, bool[n], if the run has APA."""
     if drawing.config.augment.apa.mode == "none":
         return {}
     drawn = jax.random.uniform(rng.stream(root_key, f"{phase}/apa", state.step), (n,))
@@ -251,7 +252,7 @@ def _pseudo(drawing: Drawing, phase: str, state: TrainState, root_key: jax.Array
 
 
 def _observe(config: ExperimentConfig, logits: jax.Array, aux: Aux, moving: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the statistics of the augmentation and of APA with the logits of reals added to them."""
+    """Return the statistics of the augmentation and of APA, updated with the logits of reals."""
     modes = {"augment": config.augment.mode, "apa": config.augment.apa.mode}
     add = lambda name: controller.observe(moving[name], logits, aux.rows.get("pseudo"))
     return {name: add(name) for name, mode in modes.items() if mode != "none"}

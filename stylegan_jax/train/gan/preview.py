@@ -17,18 +17,18 @@ from stylegan_jax.sampling import drawing
 from stylegan_jax.train.state import TrainState
 
 FRAMES = 16
-"""Of a preview of clips: the first ones of a video."""
+"""Number of frames in a preview of clips, the first ones of a video."""
 
 
 class GanPreview:
-    """Draws the averaged generator at fixed latents, `noise='const'`, no truncation; of clips, `FRAMES` frames.
+    """Draws the averaged generator at fixed latents, `noise='const'`, no truncation; for clips, `FRAMES` frames.
 
     Args:
         gan: the model.
         layout: cells are split over its devices.
         config: the experiment, for its seed.
         label: float32[cells, k].
-        level: the part of the run that it is for; None: the model as it is.
+        level: the part of the run; None: the whole model.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class GanPreview:
         self._draw = lowered.compile(compiler_options=compiling.quick_options())
 
     def draw(self, state: TrainState, frozen: Any = None) -> np.ndarray:
-        """Return uint8[cells, h, w, c], of clips uint8[cells, t, h, w, c]; waits for the device."""
+        """Return uint8[cells, h, w, c], for clips uint8[cells, t, h, w, c]; waits for the device."""
         draw = self._draw or self._jitted
         model, out = _drawn(state), []
         for start in range(0, len(self._label), self._chunk):

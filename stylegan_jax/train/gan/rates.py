@@ -1,4 +1,4 @@
-"""The rates of a GAN: what its schedules say at a number of images shown."""
+"""The rates of a GAN: the values of its schedules at a number of images shown."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def cosine(schedule: ScheduleConfig, nimg: Any, start: float, end: float) -> Any
     """Return a rate once `nimg` images have been shown: from `start` to `end` along half a cosine (Huang et al. 2024).
 
     Args:
-        schedule: between which numbers of images it moves; before and after, it stays.
+        schedule: the numbers of images between which the rate changes; before and after, it is constant.
         nimg: int32[] or float[], traced or not.
         start: value at the beginning.
-        end: value at the end; STAYS: the rate does not move.
+        end: value at the end; STAYS: the rate is constant.
 
     Returns:
-        float[], or `start` itself where nothing moves.
+        float[], or `start` itself if the rate is constant.
     """
     if not schedule.end_kimg or end == schedule.STAYS:
         return start

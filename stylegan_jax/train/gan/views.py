@@ -1,4 +1,4 @@
-"""What the discriminator sees of an image: blurred at the start of training (as in StyleGAN3-R), augmented (ADA)."""
+"""Images as the discriminator sees them: blurred at the start of training (as in StyleGAN3-R), augmented (ADA)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from stylegan_jax.train.task import Rates
 def blur(image: jax.Array, sigma: jax.Array, max_sigma: float) -> jax.Array:
     """Blur with the taps 2^-(x / sigma)^2 at |x| <= floor(3 sigma), normalised; zeros outside the image.
 
-    One product with a banded matrix per axis, because the taps move while the program stays.
+    One product with a banded matrix per axis, because the taps change while the program stays the same.
 
     Args:
         image: float[n, h, w, c].
-        sigma: float[], pixels, at most `max_sigma`; below 1/3 the image stays as it is.
+        sigma: float[], pixels, at most `max_sigma`; below 1/3 the image is unchanged.
         max_sigma: static bound of `sigma`.
 
     Returns:
@@ -50,7 +50,7 @@ def blur_sigma(loss: LossConfig, nimg: jax.Array) -> jax.Array:
 
 
 class Views:
-    """What happens to every image that enters the discriminator: blur, then augmentation.
+    """The changes to every image that enters the discriminator: blur, then augmentation.
 
     Args:
         config: the experiment.
@@ -67,7 +67,7 @@ class Views:
         return jax.tree.map(self._layout.split, self._augment.draw(key, n, strength))
 
     def apply(self, rates: Rates, drawn: Any, image: jax.Array) -> jax.Array:
-        """Return what the discriminator sees of images float[n, h, w, c], or clips float[n, t, h, w, c]."""
+        """Return images float[n, h, w, c], or clips float[n, t, h, w, c], as the discriminator sees them."""
         image = self._layout.spread(image)
         if self._loss.blur_init_sigma:
             flat = image.reshape(-1, *image.shape[-3:])  # frames are blurred one by one
