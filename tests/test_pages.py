@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 from stylegan_jax.config import ExperimentConfig
+from stylegan_jax.tools import _commands
+from stylegan_jax.tools._command_line import unknown_key
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -108,3 +111,30 @@ def test_links_lead_somewhere(page):
 def test_recipes_are_there(page):
     for name in re.findall(r"configs/(\w+\.py)", page.read_text(encoding="utf-8")):
         assert (ROOT / "configs" / name).exists() or name in ("x.py", "NAME.py"), name  # of any recipe
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """Return the words of our commands in the code blocks of a page, without a prompt or a comment."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    starts = re.compile(r"^(?:\$ )?(stylegan-jax \w+|python -m stylegan_jax[\w.]*)(?= |$)")
+    return [shlex.split(line.removeprefix("$ "), comments=True) for line in lines if starts.match(line)]
+
+
+def test_there_are_commands_in_blocks():
+    assert sum(len(commands_of(page)) for page in PAGES) > 60 and len(commands_of(ROOT / "README.md")) > 10
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_commands_in_blocks_exist_with_their_flags(page):
+    by_module = {command.module.removesuffix(".__main__"): name for name, command in _commands.COMMANDS.items()}
+    for words in commands_of(page):
+        name = words[1] if words[0] == "stylegan-jax" else by_module.get(words[2], words[2])
+        assert name in _commands.COMMANDS, f"{page.name}: {' '.join(words)}"
+        known = _commands.parser(name)._option_string_actions
+        for word in words[2 if words[0] == "stylegan-jax" else 3 :]:
+            flag = word.partition("=")[0]
+            if flag.startswith("--config."):
+                assert not unknown_key([word]), f"{page.name}: {unknown_key([word])}"
+            elif flag.startswith("--"):
+                assert flag in known or flag in ("--config", "--help"), f"{page.name}: {name} has no {flag}"
