@@ -230,7 +230,7 @@ class Gan(NamedTuple):
             images of half the height, each pixel repeated, 1 is the bundle without alpha. None: it cannot grow.
         draw_at: (key, times float[n, t], cond) -> what `draw_inputs` draws with this key besides z, for frames of these
             times: any times starting at 0, also fractional and beyond those of training, so shapes may differ from
-                those of `spec.inputs`. A frame depends only on its own time. None: samples have no time.
+            those of `spec.inputs`. A frame depends only on its own time. None: samples have no time.
         features: (g, ws float[n, l, w], inputs, *, noise) -> (sample, {name: float[n, h, w, c]}), the outputs of the
             synthesis network's blocks or layers, from coarse to fine, in their own dtype. Each map shows the whole
             picture and nothing beyond it. `noise` is 'const' or 'none'. None: not supported.
