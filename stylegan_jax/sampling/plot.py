@@ -13,14 +13,14 @@ SCALE = ((255, 255, 255), (198, 219, 239), (107, 174, 214), (33, 113, 181), (8, 
 """Colours of a heat map, lowest first."""
 INK, GRID = (40, 40, 40), (225, 225, 225)
 TEXT, MARGIN = 14, (70, 30, 20, 45)
-"""Height of letters, and left, top, right and bottom room around a frame, in pixels."""
+"""Height of letters, and left, top, right and bottom margins of a frame, in pixels."""
 
 Line = tuple[np.ndarray, np.ndarray]
 """x and y, float[n] each."""
 
 
 class Axes(NamedTuple):
-    """Ends of a frame and the numbers at its sides.
+    """The ranges of a frame and the numbers at its sides.
 
     Attributes:
         x: first and last.
@@ -66,7 +66,7 @@ def draw_lines(title: str, lines: Mapping[str, Line], axes: Axes, size: tuple[in
 
 
 def draw_heatmap(title: str, values: np.ndarray, axes: Axes, ends: tuple[float, float], steps: int) -> np.ndarray:
-    """Return uint8[h, w, 3]: float[rows, columns] as colours in steps between two ends, with the scale at the right.
+    """Return uint8[h, w, 3]: float[rows, columns] as colours between two ends, with the scale at the right.
 
     Row 0 is at the lower end of y.
     """

@@ -1,7 +1,7 @@
 """The generator as StableHLO programs for other platforms, with a batch of any size (`jax.export`).
 
-Weights are arguments, read from the `weights.safetensors` of the model folder that the programs lie in: as constants
-they would be in each of the files, three functions for three platforms, and be compiled in.
+Weights are arguments, read from `weights.safetensors` in the model folder of the programs. As constants they would be
+in each of the files, three functions for three platforms.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Function(NamedTuple):
         run: (weights {name in the weights file: array}, *inputs) -> output.
         inputs: names and shapes of float32 arrays; 'b' is the batch.
         output: (name, type, shape), to be read.
-        reads: whether it reads the weights of this name.
+        reads: name -> whether it reads the weights of that name.
     """
 
     run: Callable[..., jax.Array]
@@ -54,11 +54,11 @@ def functions(gan: models.Gan, noise: str, *, with_further: bool = False) -> dic
     Args:
         gan: the bundle.
         noise: 'const' or 'none'.
-        with_further: let `synthesize` and `sample` take what the model draws besides z, of clips one frame per row:
-            'times' float32[b, 1], and the others as `gan.spec.inputs` says.
+        with_further: let `synthesize` and `sample` take the model's inputs besides z, for clips one frame per row:
+            'times' float32[b, 1], and the others as in `gan.spec.inputs`.
 
     Raises:
-        ConfigError: the model draws more than z, and that is not to be an input.
+        ConfigError: the model draws more than z, and `with_further` is not set.
     """
     spec, further = gan.spec, further_inputs(gan.spec)
     if further and not with_further:
@@ -101,7 +101,7 @@ def functions(gan: models.Gan, noise: str, *, with_further: bool = False) -> dic
 
 
 def export_function(function: Function, weights: Mapping[str, Any], platform: str) -> export.Exported:
-    """Return a function lowered for one of `PLATFORMS`, which need not be here.
+    """Return a function lowered for one of `PLATFORMS`, which need not be present.
 
     Args:
         function: one of `functions`.

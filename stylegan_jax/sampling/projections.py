@@ -1,4 +1,4 @@
-"""Where the project tool puts its results, and how they are found again."""
+"""The results of the project tool: where they are, and how they are read."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Projected(NamedTuple):
 
 
 def find_projections(folder: str | Path) -> list[Path]:
-    """Return the projected_w.npz files of a folder that `project` made: its --out, or that of one image.
+    """Return the projected_w.npz files of a folder made by `project`: its --out, or the folder of one image.
 
-    Of an --out that was used again, those of the newest call, as its project.json lists them; of another folder, every
-    one below it.
+    For an --out that was used again, those of the newest call, as listed in project.json; for other folders, every one
+    below it.
     """
     folder = Path(folder)
     try:
@@ -41,11 +41,11 @@ def read(folder: Path, spec: Any) -> Projected:
     """Return the projection in the folder of one image.
 
     Args:
-        folder: what `project` made of the image.
-        spec: of the model that it was projected with.
+        folder: the image's folder made by `project`.
+        spec: spec of the model with which it was projected.
 
     Raises:
-        ValueError: a file that is missing, damaged, or of another model.
+        ValueError: a file is missing, damaged, or belongs to another model.
     """
     from stylegan_jax.sampling.model import as_styles  # finding the folders needs no JAX
 
@@ -68,7 +68,7 @@ def _read_png(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Return uint8[h, w, c] of a PNG of exactly this shape; its header is compared before anything is decoded.
 
     Raises:
-        ValueError: it is missing, no PNG, damaged, or of another size or number of channels.
+        ValueError: it is missing, not a PNG, damaged, or has another size or number of channels.
     """
     from stylegan_jax.data import images
 

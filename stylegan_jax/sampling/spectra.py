@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 BETA = 8.0
-"""Of the Kaiser window: side lobes fall by 60 dB before the spectrum of natural images does."""
+"""Beta of the Kaiser window: side lobes fall by 60 dB before the spectrum of natural images does."""
 PAD = 4
 """Samples of the spectrum per 1 / image size."""
 
@@ -22,7 +22,7 @@ class Spectrum(NamedTuple):
     Attributes:
         power: float64[s, s], zero frequency first, s = pad * max(h, w); 1 everywhere for white noise of variance 1.
         pad: samples per 1 / max(h, w).
-        count: images.
+        count: number of images.
     """
 
     power: np.ndarray
@@ -34,7 +34,7 @@ def moments(chunks: Iterable[np.ndarray]) -> tuple[float, float]:
     """Return (mean, standard deviation) of all values of uint8[n, h, w, c] chunks, exactly.
 
     Raises:
-        ValueError: no image, or all values are the same.
+        ValueError: there is no image, or all values are the same.
     """
     count = total = squares = 0
     for chunk in chunks:
@@ -50,12 +50,12 @@ def moments(chunks: Iterable[np.ndarray]) -> tuple[float, float]:
 def average(chunks: Iterable[np.ndarray], mean: float, std: float, *, beta: float = BETA, pad: int = PAD) -> Spectrum:
     """Return the average over images and channels of |FFT(window * (x - mean) / std)|^2.
 
-    The window is the outer product of two Kaiser windows whose squares sum to 1. A windowed image of n samples has a
-    spectrum that 2n of them determine, so images are padded to twice their size only; the spectrum at `pad` times as
-    many follows from the average's autocorrelation, exactly. FFTs are in float32, sums over images in float64.
+    The window is the outer product of two Kaiser windows whose squares sum to 1. The spectrum of a windowed image of n
+    samples is determined by 2n frequencies, so images are padded only to twice their size; the spectrum at `pad` times
+    as many follows exactly from the average's autocorrelation. FFTs are in float32, sums over images in float64.
 
     Args:
-        chunks: uint8[n, h, w, c], all of one n but the last.
+        chunks: uint8[n, h, w, c], with equal n except in the last.
         mean: of the values of the data, 0 to 255.
         std: their standard deviation.
         beta: of the window.
@@ -96,7 +96,7 @@ def kaiser(size: tuple[int, int], beta: float) -> np.ndarray:
 def interpolate(power: np.ndarray, size: int) -> np.ndarray:
     """Return float64[size, size] of half a spectrum float64[2h, w + 1] of images [h, w], at more frequencies.
 
-    Its inverse transform is the autocorrelation, which is zero from lag h, or w, on; so zeros may be put between.
+    Its inverse transform is the autocorrelation, which is zero at lags of h, or w, and more, so zeros may be inserted.
     """
     h, w = power.shape[0] // 2, power.shape[1] - 1
     lags = np.fft.irfft2(power, (2 * h, 2 * w))
@@ -107,7 +107,7 @@ def interpolate(power: np.ndarray, size: int) -> np.ndarray:
 
 
 def decibel(power: np.ndarray) -> np.ndarray:
-    """Return 10 log10 of a power, from -200 on."""
+    """Return 10 log10 of a power, at least -200."""
     return 10 * np.log10(np.maximum(power, 1e-20))
 
 

@@ -22,16 +22,16 @@ from stylegan_jax.sampling import projections
 log = logging.getLogger(__name__)
 
 NAMES = ("w", "ws", "dlatents", "dlatent", "w_plus", "projected_w", "styles", "arr_0")
-"""What projectors and encoders call the array of styles in an .npz file, in the order in which they are looked for."""
+"""Names of the array of styles in .npz files of projectors and encoders, in order of preference."""
 OTHER_PROJECTIONS = ("projected_w_final.np[yz]", "projected_w.npy", "dlatents.np[yz]")
-"""What other projectors call their files, of which the first pattern with a file is taken in a folder."""
+"""Patterns for the files of other projectors; in a folder, the first pattern with a file is used."""
 
 
 def slot_groups(model: Any) -> dict[str, list[int]]:
     """Return the style slots of a `LoadedModel` by name: 'coarse', 'middle', 'fine' and 'all'.
 
     Coarse slots are those of images up to 8x8, middle ones up to 32x32, fine ones the rest, as in the StyleGAN paper
-    (section 3.1); where a model's layers have no resolutions of their own (StyleGAN3), thirds.
+    (section 3.1); thirds if a model's layers have no resolutions of their own (StyleGAN3).
     """
     num_ws, slots = model.gan.spec.num_ws, model.gan.spec.slots
     first, second = num_ws // 3, 2 * num_ws // 3
@@ -69,19 +69,20 @@ def read(flag: str, text: str, spec: Any) -> np.ndarray:
 
     Args:
         flag: for errors, such as '--styles'.
-        text: files or folders, with commas between. A file is .npy, or .npz, .pt or .safetensors with one array or
+        text: files or folders, separated by commas. A file is .npy, or .npz, .pt or .safetensors with one array or
             one of `NAMES`: [n, l, w]; [n, w] or [n, 1, w] for one style in every slot; or a single [w]. A folder is
             searched for projections.
         spec: of the model.
 
     Raises:
-        ValueError: a file that is missing, damaged, without styles, or of another model; it names the flag and file.
+        ValueError: a file is missing, damaged, has no styles, or belongs to another model; the error names flag and
+            file.
     """
     return np.concatenate([_in_slots(w, spec) for w in _read_each(flag, text, spec)])
 
 
 def read_means(flag: str, text: str, spec: Any) -> np.ndarray:
-    """Return float32[n, w] of what `read` takes: the mean over the slots where each has a style of its own."""
+    """Return float32[n, w] from the files that `read` reads: the mean over slots if each has a style of its own."""
     return np.concatenate([w.mean(axis=1) if w.ndim == 3 else w for w in _read_each(flag, text, spec)])
 
 
@@ -124,12 +125,12 @@ def read_array(path: Path, names: Sequence[str], what: str, width: int = 0) -> n
 
     Args:
         path: the file; nothing in it is executed.
-        names: which array, the first that there is; a file with a single array needs none of them.
-        what: the arrays are, for errors.
+        names: names of the array, of which the first found is used; a file with a single array needs none of them.
+        what: the word for the arrays, for errors.
         width: the last axis of the array, checked before it is read; 0: any.
 
     Raises:
-        ValueError: it has none of them, and what it has instead; or the file or array cannot be used.
+        ValueError: it has none of them (the message lists what it has), or the file or array cannot be used.
     """
     tensors = _read_tensors(path, what)
     headers = arrays.read_headers(path) if tensors is None else tensors
@@ -153,7 +154,7 @@ def read_array(path: Path, names: Sequence[str], what: str, width: int = 0) -> n
 
 
 def _read_tensors(path: Path, what: str) -> dict[str, np.ndarray] | None:
-    """Return the tensors of a file of torch.save, a pickle or safetensors by name; None for NumPy's files."""
+    """Return the tensors of a torch.save, pickle or safetensors file by name; None for NumPy's files."""
     if not path.is_file():
         return None
     with open(path, "rb") as file:

@@ -28,7 +28,7 @@ from stylegan_jax.sampling.model import LoadedModel
 
 STEPS, LEARNING_RATE = 350, 3e-4
 DISTANCE, LOCAL_PSI = 30.0, 0.5
-"""Of the locality term: how far from the pivot it looks, and the truncation of styles that say where (XL's code)."""
+"""Locality term: distance from the pivot, and truncation of the styles that give the direction (XL's code)."""
 
 
 class Tuned(NamedTuple):
@@ -36,9 +36,9 @@ class Tuned(NamedTuple):
 
     Attributes:
         model: to draw from; its constant noise is the projection's.
-        image: float32[h, w, c], about [-1, 1], its image of the pivot.
-        losses: float32[steps], LPIPS before each step, by the features that steered it; where `enough` ended it, the
-            last step changed nothing.
+        image: float32[h, w, c], about [-1, 1]: its image for the pivot.
+        losses: float32[steps], LPIPS before each step, by the features used for tuning; if `enough` ended it, the last
+            step changed nothing.
         lpips: LPIPS between `image` and the target, by the same features.
     """
 
@@ -64,30 +64,30 @@ def tune(
 ) -> Tuned:
     """Train the synthesis network until its image of a style, with constant noise, is the target.
 
-    Adam on the mean squared difference in [-1, 1] plus LPIPS, both weighted 1. The mapping network stays, and with it
-    the styles of seeds.
+    Adam on the mean squared difference in [-1, 1] plus LPIPS, both weighted 1. The mapping network does not change, so
+    neither do the styles of seeds.
 
     Args:
-        model: the generator; it stays as it is.
+        model: the generator; it is not changed.
         image: uint8[h, w, c], the target.
         ws: float[l, w], the pivot.
         noise: constant noise maps {path: float[h, w]} of its projection; None: the model's own.
-        mask: float[h, w] in [0, 1], what counts; None: everything.
-        steps: of Adam, at most.
+        mask: float[h, w] in [0, 1], weight of each pixel; None: all count.
+        steps: most steps of Adam.
         rate: learning rate.
-        enough: LPIPS at which it ends, before `steps`, and before the step that measured it changes anything; 0: never.
+        enough: LPIPS at which it ends early, before the step that measured it changes anything; 0: never.
         locality: weight of the LPIPS between the images of the tuned and of the given generator at a random style, a
             new one in every step, moved to distance 30 from the pivot; 0: off, as published for StyleGAN2;
             StyleGAN-XL: 10.
-        net: LPIPS features; None: `load_features('vgg16_lpips')`, what the projection goes by. Published:
+        net: LPIPS features; None: `load_features('vgg16_lpips')`, as in projection. Published:
             'alexnet_lpips' and enough=0.06; StyleGAN-XL: VGG16 and no end.
-        watch: called after every step, as that of `projector.project`; what it raises ends the tuning.
+        watch: called after every step, like that of `projector.project`; an error that it raises ends the tuning.
 
     Raises:
-        ValueError: an image, style, map or number that does not fit; FeatureError, one of them, where weights lack.
+        ValueError: an image, style, map or number does not fit. FeatureError, a ValueError too: weights are missing.
 
     Source: Roich et al. 2021, arXiv:2106.05744, section 3.2; numbers of its code. Its projection discards the noise
-    maps that it found; with `noise` ours start from the projected image.
+    maps that it found; with `noise` ours starts from the projected image.
     """
     trained.check_styles_draw(model.gan.spec)
     target = projector.check_images(np.asarray(image)[None], model.gan.spec.image_shape)
@@ -137,8 +137,8 @@ def _draw(gan: models.Gan) -> Any:
 def neighbours(model: LoadedModel, pivot: np.ndarray, count: int) -> np.ndarray:
     """Return styles float32[count, l, w] at `DISTANCE` from pivot float32[1, l, w], on the way to random ones.
 
-    The distance is the root mean square over slots of the distances there; where all slots are one style, as published,
-    that of this style. Random styles are truncated, and of random classes where there are any.
+    The distance is the root mean square over slots; if all slots have one style, as published, it is that style's
+    distance. Random styles are truncated, and have random classes if there are any.
     """
     draw, k = np.random.RandomState(0), model.gan.spec.label_dim
     z = draw.randn(count, model.gan.spec.z_dim).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Videos of any length of a model that was trained on videos, and its frames as pictures: see `LoadedModel.video`."""
+"""Videos of any length from a model that was trained on videos, and its frames as pictures: see `LoadedModel.video`."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def check_time(model: LoadedModel) -> None:
 
 
 def check_at(name: str, time: float) -> None:
-    """Raise ValueError for a time that is negative or no number; `name` is the argument's."""
+    """Raise ValueError for a time that is negative or not a number; `name` is the argument's."""
     if not isinstance(time, numbers.Real) or not 0 <= time < float(np.finfo(np.float32).max):
         raise ValueError(f"{name}={time} must be a number from 0, the time of a video's first frame")
 
@@ -98,8 +98,8 @@ def time_step(model: LoadedModel, frames: int, fps: float | None, start: float, 
     """Return how far apart in time the frames of a video are, in frames of the training data.
 
     Raises:
-        ValueError: a number that does not fit, a frame rate although that of the data is not known, or frames so late
-            that float32 does not tell them apart.
+        ValueError: a number does not fit, a frame rate was passed although that of the data is unknown, or frames are
+            so late that float32 cannot tell them apart.
     """
     if not isinstance(frames, numbers.Real) or frames < 1 or frames % 1:
         raise ValueError(f"frames={frames} must be a whole number from 1")
@@ -123,7 +123,7 @@ def time_step(model: LoadedModel, frames: int, fps: float | None, start: float, 
 
 
 def choose_motion(motion_seeds: Any, seeds: np.ndarray | None, n: int) -> np.ndarray:
-    """Return uint32[n], the seed of each video's motion: as given, else its own seed, or 0 where it has none."""
+    """Return uint32[n], the seed of each video's motion: as passed, else its own seed, or 0 if it has none."""
     if motion_seeds is None:
         return (seeds if seeds is not None and is_seeds(seeds) else np.zeros(n)).astype(np.uint32)
     found = np.atleast_1d(to_array(motion_seeds) if not np.isscalar(motion_seeds) else np.asarray(motion_seeds))

@@ -1,4 +1,4 @@
-"""A folder that is a web page: the generator runs in the browser, without a server that computes."""
+"""A folder that is a web page: the generator runs in the browser, without a server that computes anything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILES = {
 }
 """Files of the npm package that the page needs: their names in the folder `ort`."""
 MAX_BYTES = 100 * 2**20
-"""Of one of them; the largest of version 1.30 has 14 MB."""
+"""Largest size of one of them; the largest of version 1.30 has 14 MB."""
 
 
 def write_web(
@@ -52,7 +52,7 @@ def write_web(
         licence: of the weights; '': not stated.
 
     Raises:
-        ConfigError: no runtime, a model that draws more than z, or as `onnx_files.write_onnx`.
+        ConfigError: the runtime is missing, the model draws more than z, or as `onnx_files.write_onnx`.
         ValueError: the model is still growing.
         BadCheckpointError: `out` exists and may not be replaced.
     """
@@ -78,7 +78,7 @@ def read_runtime(path: str | os.PathLike[str] | None) -> dict[str, bytes]:
     """Return the files of the runtime by their names in the folder `ort`.
 
     Raises:
-        ConfigError: they are not there.
+        ConfigError: they are missing.
     """
     place = Path(path if path is not None else Path("node_modules") / RUNTIME)
     how = f"run `npm pack {RUNTIME}` and pass --runtime=FILE.tgz, or --runtime=node_modules/{RUNTIME}"

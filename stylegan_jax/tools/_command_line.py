@@ -1,4 +1,4 @@
-"""The `--config` flag of the commands: mistakes in it are answered by one line, before anything heavy is imported."""
+"""The `--config` flag of the commands: a mistake in it is one line of error, before anything heavy is imported."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def find_recipes(words: Sequence[str]) -> list[str]:
 
 
 def missing_recipe(argv: list[str]) -> str:
-    """Return what is wrong when --config names a recipe that does not exist, else ''."""
+    """Return the error if --config names a recipe that does not exist, else ''."""
     named = [a.partition("=")[2].partition(":")[0] for a in argv if a.lstrip("-").startswith("config=")]
     if not named or os.path.isfile(named[-1]):
         return ""

@@ -1,4 +1,4 @@
-"""What the drawing tools share: their arguments, and seeds, slots, styles and labels made of them. No JAX."""
+"""The common arguments of the drawing tools, and the seeds, slots, styles and labels made from them. No JAX."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from stylegan_jax.base.flags import number
 
 _FLAGS = {"classes": "class"}
-"""Names of arguments: how they are written, where that differs."""
+"""Names of arguments -> how they are written, if that differs."""
 STYLES = "styles instead of seeds: .npz or .npy of [n, w] or [n, slots, w], folders of projections; several with commas"
 """Help of --styles."""
 MAX_NUMBERS = 10_000_000
-"""That a flag such as --seeds may name in all."""
+"""Most numbers that a flag such as --seeds may name."""
 
 
 def add_arguments(p: argparse.ArgumentParser, psi: bool = True, batch: bool = True) -> None:
-    """Add which model to draw from, and how."""
+    """Add the arguments for the model and for drawing."""
     add_model(p)
     if psi:
         p.add_argument("--psi", type=float, default=1.0, help="truncation: 1 none, 0 the average image (default: 1)")
@@ -35,13 +35,13 @@ def add_arguments(p: argparse.ArgumentParser, psi: bool = True, batch: bool = Tr
 
 
 def add_labels(p: argparse.ArgumentParser, classes: str) -> None:
-    """Add which labels to draw with; `classes` is the help of --class."""
+    """Add the arguments for labels; `classes` is the help of --class."""
     p.add_argument("--class", default=None, dest="classes", metavar="K,…", help=classes)
     p.add_argument("--label", default=None, metavar="X,Y,…", help="label as numbers, for multi-hot and vector labels")
 
 
 def add_model(p: argparse.ArgumentParser) -> None:
-    """Add which model it is."""
+    """Add the arguments that select the model."""
     p.add_argument(
         "--model", required=True, help="workdir of a run, model folder, demo, hf://user/name, or official .pkl"
     )
@@ -49,7 +49,7 @@ def add_model(p: argparse.ArgumentParser) -> None:
 
 
 def add_still(p: argparse.ArgumentParser, motion: str = "0") -> None:
-    """Add which frames of a model of videos are its pictures; `motion` is the default of --motion_seed."""
+    """Add the arguments for the frames of a video model; `motion` is the default of --motion_seed."""
     p.add_argument("--time", type=float, default=None, help="for a video model: the time of its frames (default: 0)")
     p.add_argument(
         "--motion_seed", type=int, default=None, help=f"for a video model: the motion of its frames (default: {motion})"
@@ -60,7 +60,7 @@ def load(args: argparse.Namespace) -> Any:
     """Return the `LoadedModel` of --model, with the centroids of --centroids.
 
     Raises:
-        ValueError: these do not fit it; BadCheckpointError and others, as `load_model`.
+        ValueError: the centroids do not fit; BadCheckpointError and others: as `load_model`.
     """
     from stylegan_jax.sampling import centroids
     from stylegan_jax.sampling.load import load_model
@@ -73,7 +73,7 @@ def load(args: argparse.Namespace) -> Any:
 
 
 def add_output(p: argparse.ArgumentParser, what: str) -> None:
-    """Add where the pictures go."""
+    """Add the arguments for the output folder."""
     p.add_argument("--out", required=True, help=f"{what}; created if absent")
     p.add_argument("--overwrite", action="store_true", help="replace an --out that was made with other arguments")
 
@@ -82,7 +82,7 @@ def parse_seeds(text: str) -> list[int]:
     """Return the seeds of '0-15', '3', '1,5,8-10'.
 
     Raises:
-        ValueError: not of that form, negative, or a range that runs backwards.
+        ValueError: the text has another form, is negative, or has a range that runs backwards.
     """
     return parse_numbers("--seeds", text, 2**32, "seed")
 
@@ -91,7 +91,7 @@ def parse_numbers(flag: str, text: str, below: int, what: str) -> list[int]:
     """Return the whole numbers of '0-15', '3', '1,5,8-10'.
 
     Raises:
-        ValueError: not of that form, negative, too large, or a range that runs backwards.
+        ValueError: the text has another form, is negative or too large, or has a range that runs backwards.
     """
     found: list[int] = []
     for part in text.split(","):
@@ -120,7 +120,7 @@ def parse_floats(flag: str, text: str) -> list[float]:
     """Return the numbers of '0,0.5,1'.
 
     Raises:
-        ValueError: not finite numbers, as float32 has them, with commas between.
+        ValueError: they are not finite float32 numbers separated by commas.
     """
     try:
         found = [number(x) for x in text.split(",")]
@@ -132,12 +132,12 @@ def parse_floats(flag: str, text: str) -> list[float]:
 
 
 def chunk(args: argparse.Namespace, count: int) -> int:
-    """Return how many of `count` images to draw per call: --batch, or all of them where they are fewer."""
+    """Return how many of `count` images to draw per call: --batch, or all of them if they are fewer."""
     return max(1, min(args.batch, count))
 
 
 def read_styles(path: str, spec: Any) -> np.ndarray:
-    """Return ws float32[n, l, w] of --styles; see `sampling.styles.read`, which says what is taken and what raised."""
+    """Return ws float32[n, l, w] of --styles; see `sampling.styles.read` for formats and errors."""
     from stylegan_jax.sampling import styles
 
     return styles.read("--styles", path, spec)
@@ -147,9 +147,9 @@ def check_unused(parser: argparse.ArgumentParser, args: argparse.Namespace, name
     """Check that arguments have their defaults.
 
     Args:
-        parser: has the defaults.
-        args: what it parsed.
-        names: of the arguments that have no effect.
+        parser: provides the defaults.
+        args: the parsed arguments.
+        names: names of the arguments that have no effect.
         where: ends the sentence 'has no effect …'.
 
     Raises:
@@ -165,7 +165,7 @@ def parse_layers(text: str, model: Any) -> list[int]:
     """Return the style slots of 'coarse', 'middle', 'fine', 'all' (`styles.slot_groups`), or of numbers as '0-3,7'.
 
     Raises:
-        ValueError: neither a name nor slots of this model.
+        ValueError: it is neither a name nor slots of this model.
     """
     from stylegan_jax.sampling.styles import slot_groups
 
@@ -184,10 +184,11 @@ def parse_layers(text: str, model: Any) -> list[int]:
 
 
 def labels(model: Any, args: argparse.Namespace) -> np.ndarray:
-    """Return the labels that the arguments ask for, float32[m, k], one row per class.
+    """Return the labels selected by the arguments, float32[m, k], one row per class.
 
     Raises:
-        ValueError: a label for a model without, none for one with, both ways at once, or one that does not fit.
+        ValueError: the model has no labels but one was passed, or needs one and none was; both ways were used at once;
+            or the label does not fit.
     """
     from stylegan_jax.sampling.labels import as_labels, one_hot
 
@@ -205,10 +206,10 @@ def labels(model: Any, args: argparse.Namespace) -> np.ndarray:
 
 
 def one_label(model: Any, args: argparse.Namespace) -> np.ndarray | None:
-    """Return the single label float32[k] that the arguments ask for; None without labels.
+    """Return the single label float32[k] selected by the arguments; None without labels.
 
     Raises:
-        ValueError: several classes; see also `labels`.
+        ValueError: there are several classes; see also `labels`.
     """
     found = labels(model, args)
     if len(found) > 1:
@@ -227,16 +228,17 @@ def check_label_unused(parser: argparse.ArgumentParser, args: argparse.Namespace
 
 
 def as_images(model: Any, args: argparse.Namespace, own: bool = False) -> Any:
-    """Return a model of images as it is, and one of videos as that of its frames at --time (`LoadedModel.still`).
+    """Return an image model unchanged, and a video model as the model of its frames at --time (`LoadedModel.still`).
 
     Args:
         model: a `LoadedModel`.
         args: with `add_still`, and `add_labels` for models with labels.
-        own: each picture has the motion of its seed, or of --motion_seed, and of its label; else all pictures have that
-            of --motion_seed, by default of seed 0, and of the one label of the arguments.
+        own: each picture has the motion of its own seed, or of --motion_seed, and of its own label; if not, all have
+            that of --motion_seed, by default 0, and of the arguments' one label.
 
     Raises:
-        ValueError: an argument that has no effect on images, a negative time, a bad seed, or not one label.
+        ValueError: an argument has no effect on images, a time is negative, a seed is bad, or there is not exactly one
+            label.
     """
     given = {"--time": args.time, "--motion_seed": args.motion_seed}
     if model.gan.draw_at is None:
@@ -256,7 +258,7 @@ def check_moves(model: Any, what: str) -> None:
     """Check that a `LoadedModel` can translate and rotate its output.
 
     Raises:
-        ValueError: it cannot; `what` says which argument wants it.
+        ValueError: it cannot; `what` is the argument that needs it.
     """
     try:
         model.check_moves()

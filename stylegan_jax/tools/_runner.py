@@ -1,4 +1,4 @@
-"""How a tool runs: errors in one line, a progress bar, a record of all arguments next to what it made."""
+"""How a tool runs: errors in one line, a progress bar, a record of all arguments next to its results."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from stylegan_jax.base.files import write_whole
 from stylegan_jax.base.flags import RENAMED
 
 NOT_COMPARED = ("out", "batch", "overwrite")
-"""Arguments that do not change what is made."""
+"""Arguments that do not change the results."""
 SIZES = ("seeds", "styles", "count", "samples", "frames", "grid", "rows", "columns", "pad", "num", "targets")
-"""Arguments besides --batch that decide how much memory a tool needs, where it has them."""
+"""Arguments besides --batch that affect how much memory a tool needs, if it has them."""
 
 
 def record(args: argparse.Namespace, model: Any, **more: Any) -> dict[str, Any]:
-    """Return what is stored next to the pictures: all arguments, and where the model is from."""
+    """Return the record stored next to the pictures: all arguments, and the model's origin."""
     return {"arguments": vars(args), "model": model.provenance} | more
 
 
 def claim(folder: Path, name: str, args: argparse.Namespace) -> Path:
-    """Create the folder of a tool's pictures with a record of the arguments, and return where the record is.
+    """Create the folder of a tool's pictures with a record of the arguments; return the record's path.
 
     Raises:
         ValueError: it holds results made with other arguments.
@@ -62,11 +62,11 @@ def claim(folder: Path, name: str, args: argparse.Namespace) -> Path:
 
 
 _claimed: list[Path] = []
-"""The records that the call in progress has begun."""
+"""The records begun by the current call."""
 
 
 def _give_back() -> None:
-    """Undo `claim` where the call failed before it made anything, so that the next finds the folder free."""
+    """Undo `claim` if the call failed before it made anything, so that the next call finds the folder free."""
     for path in _claimed:
         with contextlib.suppress(OSError):
             if [other.name for other in path.parent.iterdir()] == [path.name]:
@@ -75,7 +75,7 @@ def _give_back() -> None:
 
 
 def write_record(path: Path, content: dict[str, Any]) -> None:
-    """Write a record; a reader never sees a part of it."""
+    """Write a record; a reader never sees a partial file."""
     write_whole(path, json.dumps(content, indent=2, default=str) + "\n")
 
 
@@ -111,7 +111,7 @@ def run(
 
 
 def less_memory(args: argparse.Namespace) -> str:
-    """Return which of a tool's arguments need less memory, as `shortage.explain` takes it."""
+    """Return how a tool's arguments can need less memory, for `shortage.explain`."""
     given = vars(args)
     sizes = [f"--{name}" for name in SIZES if given.get(name) is not None]
     fewer = f"request less at a time ({', '.join(sizes)})" if sizes else "close other programs, or use a larger machine"

@@ -13,7 +13,7 @@ from stylegan_jax.base.files import replacing
 
 ENDINGS = (".mp4", ".webp", ".gif")
 MAX_FPS = {".mp4": 240, ".webp": 240, ".gif": 50}
-"""Of a GIF because viewers slow down frames shorter than 20 ms."""
+"""Highest frame rate of a GIF, because viewers slow down frames shorter than 20 ms."""
 QUALITY = {"crf": "18"}
 """Constant rate factor of x264: 18 is visually close to lossless, 0 lossless."""
 
@@ -26,7 +26,7 @@ def choose(path: Path, fps: float) -> Path:
         fps: frames per second.
 
     Raises:
-        ValueError: an ending or a frame rate that cannot be written here, or no such folder.
+        ValueError: the ending or frame rate cannot be written here, or there is no such folder.
     """
     if not path.suffix:
         path = path.with_suffix(default_ending())
@@ -47,7 +47,7 @@ def check_folder(path: Path) -> None:
 
 
 def default_ending() -> str:
-    """Return '.mp4' if PyAV is there, or '.webp'."""
+    """Return '.mp4' if PyAV is installed, or '.webp'."""
     return ".mp4" if importlib.util.find_spec("av") else ".webp"
 
 
@@ -55,7 +55,7 @@ def check_ending(ending: str, given: str) -> None:
     """Check that files of an ending can be written here.
 
     Raises:
-        ValueError: they cannot; it begins with `given`, the argument.
+        ValueError: they cannot; the message begins with `given`, the argument.
     """
     if ending == ".mp4" and importlib.util.find_spec("av") is None:
         raise ValueError(f"{given} needs PyAV: pip install 'stylegan_jax[video]'; or write .webp or .gif")
@@ -75,7 +75,7 @@ def to_rgb(frame: np.ndarray) -> np.ndarray:
     """Return uint8[h, w, 3]: grey repeated, RGBA on white.
 
     Raises:
-        ValueError: another number of channels.
+        ValueError: the number of channels is another.
     """
     c = frame.shape[2]
     if c not in (1, 3, 4):

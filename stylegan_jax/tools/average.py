@@ -62,7 +62,7 @@ def sweep(args: argparse.Namespace) -> str:
     """Evaluate an average of each width; return the sentence to print.
 
     Raises:
-        ValueError: arguments that do not fit together.
+        ValueError: arguments do not fit together.
     """
     widths = sorted(set(inputs.parse_floats("--widths", args.widths)))
     if not args.metric or "," in args.metric:
@@ -97,7 +97,7 @@ def sweep(args: argparse.Namespace) -> str:
 
 
 def draw_curve(path: Path, name: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Write a picture of a metric over the width, with its interval where there is one."""
+    """Write a picture of a metric over the width, with its interval if there is one."""
     from stylegan_jax.base import images
     from stylegan_jax.sampling import plot
 

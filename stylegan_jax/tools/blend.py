@@ -37,7 +37,7 @@ def read_amounts(args: argparse.Namespace, known: Sequence[str]) -> dict[str, fl
         known: the parts, 'mapping' first, then layers from coarse to fine.
 
     Raises:
-        ValueError: not exactly one of the three ways, or one that cannot be read.
+        ValueError: not exactly one of the three ways is used, or it cannot be read.
     """
     given = [flag for flag in ("amount", "swap_from", "amounts") if getattr(args, flag) not in (None, "")]
     if len(given) != 1:

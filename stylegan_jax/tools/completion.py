@@ -54,7 +54,7 @@ def candidates(line: str) -> list[str]:
 
 
 def _options(command: str, word: str) -> Iterable[str]:
-    """Yield the flags of a subcommand, and their values where the word has got that far."""
+    """Yield the flags of a subcommand, and their values if the word has got that far."""
     flag, equals, _ = word.partition("=")
     if command in _RECIPE_COMMANDS:
         if flag == "--config" and equals:

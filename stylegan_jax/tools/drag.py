@@ -24,9 +24,9 @@ from stylegan_jax.sampling import projections
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 MAX_BYTES = 1 << 20
-"""Of a file of points."""
+"""Largest size of a file of points, in bytes."""
 MARKED_SIZE = 256
-"""Pixels of the shorter side that pictures with marks have at least."""
+"""Least pixels of the shorter side of pictures with marks."""
 HANDLE, TARGET, WAY = (230, 40, 40), (40, 90, 230), (255, 255, 255)
 """Colours of marks."""
 
@@ -71,10 +71,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def read_points(text: str) -> tuple[list[Any], list[Any]]:
-    """Return the handles and targets of --points, a file or JSON text; numbers are checked where the picture is known.
+    """Return the handles and targets of --points, a file or JSON text; numbers are checked once the picture is known.
 
     Raises:
-        ValueError: no such file, no JSON, or JSON of another form.
+        ValueError: there is no such file, or it is not JSON of this form.
     """
     given = f"--points={text if len(text) < 80 else text[:80] + '…'}"
     if not text.lstrip().startswith(("[", "{")):
@@ -99,7 +99,7 @@ def read_points(text: str) -> tuple[list[Any], list[Any]]:
 
 
 def _pair(point: Any) -> tuple[Any, Any] | None:
-    """Return (handle, target) of an entry of the list, or None where it has not that form."""
+    """Return (handle, target) of an entry of the list, or None if it has another form."""
     ends = [point.get("handle"), point.get("target")] if isinstance(point, dict) else point
     is_number = lambda x: isinstance(x, int | float) and not isinstance(x, bool)
     is_place = lambda end: isinstance(end, list) and len(end) == 2 and all(map(is_number, end))
@@ -110,7 +110,7 @@ def find_style(model: Any, args: argparse.Namespace) -> tuple[Any, np.ndarray, d
     """Return the model to draw with, the style float32[l, w], and the noise maps of its projection, if it has any.
 
     Raises:
-        ValueError: arguments that do not fit the model, the file, or each other.
+        ValueError: arguments do not fit the model, the file, or each other.
     """
     if args.styles is None:
         if args.index is not None:
@@ -137,7 +137,7 @@ def read_mask(args: argparse.Namespace, size: tuple[int, int]) -> np.ndarray | N
     """Return the mask float32[h, w] of --mask, or None.
 
     Raises:
-        ValueError: no image, or one of another size: where a point lies in it would be a guess.
+        ValueError: it is not an image, or has another size, so that the place of a point in it would be a guess.
     """
     if args.mask is None:
         return None
@@ -216,10 +216,10 @@ def act(args: argparse.Namespace) -> str:
 
 
 def check(args: argparse.Namespace) -> str:
-    """Return the ending of the video, 'png' for frames, '' for none, with the arguments checked that need no model.
+    """Check the arguments that need no model; return the ending of the video, 'png' for frames, '' for none.
 
     Raises:
-        ValueError: one does not fit.
+        ValueError: one of them does not fit.
     """
     from stylegan_jax.tools import _video_file as video_file
 

@@ -54,10 +54,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check that the files a method needs are there, and nothing that has no effect.
+    """Check that the files that a method needs exist, and that no argument has no effect.
 
     Raises:
-        ValueError: one is missing, or passed where there is no use for it.
+        ValueError: a file is missing, or passed without any use for it.
     """
     needs = {"boundary": ("positive", "negative"), "difference": ("positive", "negative"), "file": ("directions",)}
     for name in ("positive", "negative", "directions"):
@@ -69,7 +69,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def find(model: Any, layers: Sequence[int], label: Any, args: argparse.Namespace) -> directions.Directions:
-    """Return the directions that the arguments ask for; errors as the functions of `directions`."""
+    """Return the directions selected by the arguments; errors as in `directions`."""
     spec = model.gan.spec
     if args.method == "sefa":
         return directions.sefa(model, layers, args.count)

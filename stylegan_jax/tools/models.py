@@ -38,7 +38,7 @@ def matching(words: Sequence[str]) -> list[Published]:
     """Return the models that match all words.
 
     Raises:
-        ValueError: none does.
+        ValueError: no model does.
     """
     text = lambda model: " ".join((model.name, model.arch, model.size, model.shown)).lower()
     found = [model for model in PUBLISHED if all(word.lower() in text(model) for word in words)]
@@ -50,7 +50,7 @@ def matching(words: Sequence[str]) -> list[Published]:
 
 
 def table(models: Sequence[Published], addresses: bool) -> str:
-    """Return the table, with what the licences mean."""
+    """Return the table, with the meaning of the licences."""
     lines = []
     for m in models:
         lines.append(f"{m.name:<62s} {m.arch:<10s} {m.size:<10s} {m.shown:<24s} {m.licence}")
@@ -74,7 +74,7 @@ def features() -> str:
 
 
 def check(path: Path) -> str:
-    """Return which model a file is, by its content, with its digest."""
+    """Identify a file by its digest; return the model and the digest."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     found = next((m for m in PUBLISHED if m.sha256 == digest), None)
@@ -87,7 +87,7 @@ def check(path: Path) -> str:
 
 
 def act(args: argparse.Namespace) -> str:
-    """Return what was asked for."""
+    """Return the requested text."""
     if args.check is not None:
         return check(Path(args.check))
     return features() if args.features else table(matching(args.words), args.addresses)

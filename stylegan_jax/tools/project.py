@@ -62,7 +62,7 @@ def find_files(flag: str, text: str) -> list[Path]:
     """Return the image files of a folder, sorted, or of a list.
 
     Raises:
-        ValueError: none, or one that does not exist.
+        ValueError: there are none, or one does not exist.
     """
     from stylegan_jax.data.contents import pictures_in
 
@@ -79,7 +79,7 @@ def find_files(flag: str, text: str) -> list[Path]:
 
 
 def name_folders(files: Sequence[Path]) -> list[str]:
-    """Return the name of each target's folder, that of the file without its ending.
+    """Return the name of each target's folder: the file's without its ending.
 
     Raises:
         ValueError: two are the same.
@@ -92,10 +92,10 @@ def name_folders(files: Sequence[Path]) -> list[str]:
 
 
 def find_masks(text: str, names: Sequence[str]) -> list[Path]:
-    """Return the mask of each target: of a list in its order, of a folder the file of the target's name.
+    """Return the mask of each target: from a list in its order, from a folder by the target's name.
 
     Raises:
-        ValueError: a file that is missing, another number of them, or two of one name.
+        ValueError: a file is missing, their number differs, or two have one name.
     """
     files = find_files("--masks", text)
     if not os.path.isdir(text):
@@ -114,7 +114,7 @@ def video_ending(args: argparse.Namespace) -> str:
     """Return '.mp4' or another ending that can be written here; '' for none.
 
     Raises:
-        ValueError: it needs a package that is not there.
+        ValueError: it needs a package that is not installed.
     """
     from stylegan_jax.tools import _video_file as video_file
 
@@ -126,10 +126,10 @@ def video_ending(args: argparse.Namespace) -> str:
 
 
 def choose_labels(model: Any, args: argparse.Namespace, count: int) -> np.ndarray | None:
-    """Return labels float32[count, k], one per target; None for a model without.
+    """Return labels float32[count, k], one per target; None for a model without labels.
 
     Raises:
-        ValueError: neither one class nor one per target; see also `inputs.labels`.
+        ValueError: there is neither one class nor one per target; see also `inputs.labels`.
     """
     found = inputs.labels(model, args)
     if len(found) not in (1, count):

@@ -89,10 +89,10 @@ def start_of(model: Any, folder: Path, noise: dict[str, np.ndarray], weights: st
 
 
 def as_projected(model: Any, folder: Path) -> Any:
-    """Return the model as `project` drew with it for an image: of a model of videos, the frames that it took.
+    """Return the model that `project` used for an image: for a video model, the frames that it drew.
 
     Raises:
-        ValueError: a model of videos, and a record of the projection that does not say which.
+        ValueError: it is a video model, and the record of the projection does not say which frames.
     """
     if model.gan.draw_at is None:
         return model
@@ -108,15 +108,15 @@ def as_projected(model: Any, folder: Path) -> Any:
 
 
 def check_replaceable(out: Path, names: list[str], overwrite: bool) -> None:
-    """Check that nothing in `out` is in the way that is not of an earlier call.
+    """Check that only results of earlier calls are in the way in `out`.
 
     Args:
         out: the folder.
-        names: of the images.
-        overwrite: the folder is one of this tool's, or --overwrite was passed.
+        names: names of the images.
+        overwrite: the folder was made by this tool, or --overwrite was passed.
 
     Raises:
-        ValueError: a picture is; BadCheckpointError, a folder.
+        ValueError: another picture is; BadCheckpointError: another folder is.
     """
     from stylegan_jax.convert import folder as folders
 
@@ -167,7 +167,7 @@ def act(args: argparse.Namespace) -> str:
 
 
 def provenance(model: Any, args: argparse.Namespace) -> dict[str, Any]:
-    """Return where the tuned models come from, without folders of this machine, and without metrics of the untuned."""
+    """Return the origin of the tuned models, without folders of this machine or metrics of the untuned model."""
     from stylegan_jax.sampling import card
 
     tuned = {"steps": args.steps, "rate": args.rate, "enough": args.enough, "net": args.net}
@@ -177,7 +177,7 @@ def provenance(model: Any, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def save(out: Path, name: str, one: projections.Projected, start: Any, tuned: Any, facts: dict[str, Any]) -> None:
-    """Write a tuned model's folder and picture; `start` is the model before."""
+    """Write a tuned model's folder and picture; `start` is the model before tuning."""
     import dataclasses
 
     from stylegan_jax.base import images

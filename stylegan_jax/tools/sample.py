@@ -24,7 +24,7 @@ from stylegan_jax.runtime import records
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 MAX_GRID = 4096
-"""Above this number of images no grid is made of them."""
+"""No grid is made of more images than this."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,7 +51,7 @@ def parse_translation(text: str | None) -> tuple[float, float]:
     """Return (x, y) of 'X,Y'; None: nowhere.
 
     Raises:
-        ValueError: not two finite numbers.
+        ValueError: these are not two finite numbers.
     """
     try:
         x, y = inputs.parse_floats("--translate", text or "0,0")
@@ -62,10 +62,10 @@ def parse_translation(text: str | None) -> tuple[float, float]:
 
 
 def move_canvas(model: Any, args: argparse.Namespace) -> Any:
-    """Return the model with the transform that the arguments ask for, or the model itself.
+    """Return the model with the transform of the arguments, or the model itself.
 
     Raises:
-        ValueError: bad numbers, or an architecture that cannot move its output.
+        ValueError: numbers are bad, or the architecture cannot move its output.
     """
     from stylegan_jax.sampling.paths import make_transform
 
@@ -108,7 +108,7 @@ def draw_styles(model: Any, ws: np.ndarray, args: argparse.Namespace) -> Iterato
 def to_folder(
     args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray], names: list[str], columns: int
 ) -> str:
-    """Write PNGs and a grid of so many columns (0: about square); return the sentence to print."""
+    """Write PNGs and a grid with this many columns (0: about square); return the sentence to print."""
     from stylegan_jax.base import images
 
     out, kept = Path(args.out), []

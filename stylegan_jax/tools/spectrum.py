@@ -23,21 +23,21 @@ from stylegan_jax.runtime import records
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 DB = (-50.0, 30.0)
-"""Of the slices, from … to."""
+"""Range of the slices in dB."""
 MAX_BETA = 500
-"""Of Kaiser windows; exp(beta) leaves float64 above 700."""
+"""Largest beta of Kaiser windows; exp(beta) overflows float64 above 700."""
 MAP_DB, MAP_STEPS = (-40.0, 20.0), 12
 """Of the heat maps."""
 
 
 class Subject(NamedTuple):
-    """A set of images to look at.
+    """A set of images to analyse.
 
     Attributes:
-        name: in the figures, and of its file.
+        name: name in the figures, and of its file.
         shape: (h, w, c).
-        count: images.
-        chunks: function -> chunks uint8[n, h, w, c], anew with every call.
+        count: number of images.
+        chunks: function -> chunks uint8[n, h, w, c], starting again with every call.
     """
 
     name: str
@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check the numbers, and that there is something to look at.
+    """Check the numbers, and that there is something to analyse.
 
     Raises:
         ValueError: a value that breaks a rule.
@@ -116,7 +116,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def of_model(path: str, model: Any, args: argparse.Namespace) -> Subject:
-    """Return the images of seeds 0, 1, … of a model, of videos their frames at time 0; several classes take turns."""
+    """Return a model's images of seeds 0, 1, …, for video models the frames at time 0; several classes take turns."""
     count, images = args.num or 1000, model if model.gan.draw_at is None else model.still()
     labels = inputs.labels(model, args) if model.gan.spec.label_dim else np.zeros((1, 0), np.float32)
 
@@ -131,10 +131,10 @@ def of_model(path: str, model: Any, args: argparse.Namespace) -> Subject:
 
 
 def of_data(path: str, first: Any, run: str, args: argparse.Namespace, stack: contextlib.ExitStack) -> Subject:
-    """Return real images, at the size of the first model where there is one.
+    """Return real images, at the size of the first model if there is one.
 
-    Of a run, those that it was trained on, as stored: its subset, not mirrored. --num takes the same part of the images
-    as `data.subset` does, and all of them where there are fewer.
+    For a run, they are those that it was trained on, as stored: its subset, not mirrored. --num selects the same images
+    as `data.subset` does, and all of them if there are fewer.
 
     Raises:
         MetricError: they cannot be read.
@@ -172,7 +172,7 @@ def _name(path: str) -> str:
 
 
 def find_subjects(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[list[Subject], list[Any]]:
-    """Return (data sets and models, in this order, with names of their own; the models).
+    """Return (data sets and models, in this order, with unique names; the models).
 
     Raises:
         ValueError: they differ in size, or a label is passed and none of the models has labels.

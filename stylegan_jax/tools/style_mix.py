@@ -53,7 +53,7 @@ def draw(model: Any, rows: np.ndarray, columns: np.ndarray, layers: Sequence[int
 
 
 def sources(model: Any, args: argparse.Namespace) -> tuple[list[list[int]], list[np.ndarray]]:
-    """Return the numbers of rows and of columns, and their styles float32[n, l, w], of seeds or of --styles."""
+    """Return the numbers of rows and columns, and their styles float32[n, l, w], from seeds or --styles."""
     given = None
     if args.styles is not None:
         inputs.check_unused(parser(), args, ("psi", "cutoff"), "with --styles")

@@ -20,9 +20,9 @@ from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 PATHS = ("latent", "translate", "rotate", "time")
 FPS = 30.0
-"""Of loops, and of videos whose data had a frame rate that is not known."""
+"""Frame rate of loops, and of videos whose data had an unknown frame rate."""
 MAX_STRIP = 4096
-"""Frames in a PNG, at most."""
+"""Most frames in a PNG."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check(args: argparse.Namespace, seeds: Sequence[int] | None) -> None:
-    """Check the numbers that the paths need; the seeds too, unless styles take their place.
+    """Check the numbers that the paths need, and the seeds unless styles replace them.
 
     Raises:
         ValueError: a value that breaks a rule.
@@ -111,7 +111,7 @@ def read_grid(text: str) -> tuple[int, int]:
     """Return (columns, rows) of '3x2'.
 
     Raises:
-        ValueError: another form.
+        ValueError: it has another form.
     """
     parts = text.split("x")
     if len(parts) != 2 or not all(x.isascii() and x.isdecimal() and len(x) < 10 and int(x) for x in parts):
@@ -143,7 +143,7 @@ def videos(args: argparse.Namespace, count: int) -> tuple[int, np.ndarray, np.nd
     """Return (columns, int[n] which of `count` seeds each cell shows, int[n] the seed of its motion or None: its own).
 
     Raises:
-        ValueError: a grid of another number of cells, or motion seeds that cannot be read.
+        ValueError: the grid has another number of cells, or motion seeds cannot be read.
     """
     if args.motion_seeds is not None:
         motion = inputs.parse_numbers("--motion_seeds", args.motion_seeds, 2**32, "seed")
@@ -197,10 +197,10 @@ def loops(
 
 
 def at_start(model: Any, args: argparse.Namespace) -> Any:
-    """Return a model of images as it is, and one of videos as that of its frames at --start, for loops.
+    """Return an image model unchanged, and a video model as the model of its frames at --start, for loops.
 
     Raises:
-        ValueError: arguments of time on a model of images, or several motions.
+        ValueError: arguments about time were passed for an image model, or there are several motions.
     """
     if model.gan.draw_at is None:
         where = f"on arch {model.config.arch!r}, which draws images without time"
@@ -277,7 +277,7 @@ def act(args: argparse.Namespace) -> str:
 
 
 def check_time(model: Any) -> None:
-    """Raise ValueError unless what the model draws has a time."""
+    """Raise ValueError unless the model draws videos."""
     from stylegan_jax.sampling import videos as library
 
     try:
@@ -287,7 +287,7 @@ def check_time(model: Any) -> None:
 
 
 def write(out: Path, model: Any, seeds: list[int], args: argparse.Namespace, ws: np.ndarray | None, fps: float) -> str:
-    """Write the file; return what it holds."""
+    """Write the file; return a description of its content."""
     from stylegan_jax.sampling import videos as library
     from stylegan_jax.tools import _video_file as video_file
 

@@ -27,7 +27,7 @@ def check_config(config: ExperimentConfig) -> None:
     """Check a configuration, before anything is read or compiled.
 
     Raises:
-        ConfigError: the first rule broken, or a name that its registry lacks.
+        ConfigError: a rule is broken, or a name is not in its registry.
     """
     validate(config)
     check_names(config, REGISTRIES)

@@ -22,8 +22,9 @@ class Optimizer(NamedTuple):
     Attributes:
         init: params -> state.
         update: (grads, state, params, lr, beta2, is_whole) -> (updates, state). `lr` and `beta2` are those of the
-            configuration, traced or not; without `is_whole` the step leaves alone what regularisers do not depend on.
-        hold: params -> params that pass no gradient to what is frozen, so that none is computed for it.
+            configuration, traced or not; without `is_whole` the step skips parameters on which regularisers do not
+            depend.
+        hold: params -> params through which no gradient reaches frozen parameters, so that none is computed.
     """
 
     init: Callable[[Tree], Tree]
@@ -41,15 +42,16 @@ def adam(
     """Return Adam for a network whose regulariser takes an extra step every `interval` iterations.
 
     With r = k / (k + 1), the learning rate becomes lr * r and the betas beta ** r, so that main and regularisation
-    steps together move as far as k plain steps. Both share one optimiser state. eps is added outside the root.
+    steps together change parameters as much as k plain steps. Both share one optimiser state. eps is added outside the
+    root.
 
     Args:
         beta1: first-moment decay.
         eps: added to the root of the second moment.
         interval: iterations between regularisations; 0: never.
-        untouched: paths ('synthesis/b8/torgb/bias') of parameters that the regulariser does not depend on. They are
-            left out of its steps entirely, step count and decay included, as in the official optimiser, rather than
-            getting a gradient of zero.
+        untouched: paths ('synthesis/b8/torgb/bias') of parameters on which the regulariser does not depend. Its steps
+            skip them entirely, step count and decay included, as in the official optimiser, instead of using a gradient
+            of zero.
         frozen: paths, or beginnings of paths ('b8/conv0'), of parameters that are not trained; they have no moments.
     """
     r = lazy_ratio(interval)

@@ -40,7 +40,7 @@ def run_phase(
     batch: Batch,
     root_key: jax.Array,
 ) -> TrainState:
-    """Take one step of a phase: draw, gradient, guard, optimiser, what moves after it, statistics."""
+    """Take one step of a phase: draws, gradient, guard, optimiser, updates after it, statistics."""
     t, net, optimizer = config.train, phase.net, plan.optimizers[phase.net]
     context = Context(state.nets, state.moving, frozen, plan.rates(state.nimg))
     params = state.nets[net]["params"]
@@ -90,7 +90,7 @@ def _apply(
 
 
 def _guarded(policy: str, good: jax.Array, new: Any, old: Any) -> Any:
-    """Return the new entry or the old: 'skip' goes by the whole step, 'scrub' by the entry or the collection."""
+    """Return the new entry or the old: 'skip' decides by the whole step, 'scrub' by the entry or the collection."""
     is_kept = lambda part: good if policy == "skip" else guard.all_finite(part)
     if isinstance(new, dict):
         return {name: guard.choose(is_kept(part), part, old[name]) if part else part for name, part in new.items()}
@@ -110,7 +110,7 @@ def make_programs(
 ) -> dict[str, Program]:
     """Return the uncompiled programs of a level (None: the last) by phase name, and `FINISH`, in their order.
 
-    Each maps (state, frozen, batch, root key) to the next state, but `FINISH` the state alone.
+    Each maps (state, frozen, batch, root key) to the next state; `FINISH` takes only the state.
     """
     plan = task.plan(level or levels(config)[-1])
     programs = {
@@ -120,7 +120,7 @@ def make_programs(
 
 
 def _named(name: str, program: Program) -> Program:
-    """Return the program as a function of that name, which logs and profiles show."""
+    """Return the program as a function with that name, for logs and profiles."""
 
     def run(*args: Any) -> TrainState:
         return program(*args)
@@ -159,7 +159,7 @@ def compile_programs(
 
 
 def arguments_of(name: str, state: Any, frozen: Any, batch: Any, root_key: jax.Array) -> tuple:
-    """Return the arguments of a program; `FINISH` takes the state only."""
+    """Return the arguments of a program; `FINISH` takes only the state."""
     return (state,) if name == FINISH else (state, frozen, batch, root_key)
 
 
@@ -178,7 +178,7 @@ def run_step(
 
 
 def jit_restart(task: Task, config: ExperimentConfig, layout: Layout) -> Callable[[TrainState], TrainState]:
-    """Return state -> state with every optimiser as it starts, under `jax.jit`; the state is donated."""
+    """Return a jitted function that resets every optimiser of a state; the state is donated."""
     optimizers = task.plan(levels(config)[-1]).optimizers
 
     def restarted(state: TrainState) -> TrainState:

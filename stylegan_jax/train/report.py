@@ -1,4 +1,4 @@
-"""What a run tells: stats.jsonl, one progress line per tick, TensorBoard, image grids."""
+"""What a run reports: stats.jsonl, one progress line per tick, TensorBoard, image grids."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _log = logging.getLogger(__name__)
 class EventFile:
     """A file of TensorBoard's events: messages of the package tensorboard, framed as in TFRecord files.
 
-    Its own writer takes TensorFlow's file system where TensorFlow is installed, twenty seconds and 700 MB for nothing,
-    and computes checksums byte by byte in Python.
+    The package's own writer uses TensorFlow's file system if TensorFlow is installed, which costs twenty seconds and
+    700 MB for nothing, and computes checksums byte by byte in Python.
     """
 
     def __init__(self, folder: str):
@@ -77,13 +77,13 @@ def _masked(data: bytes) -> bytes:
 
 
 class TensorBoard:
-    """Writes TensorBoard's events behind the training: rows wait in memory until the package has been imported.
+    """Writes TensorBoard's events in the background: rows wait in memory until the package has been imported.
 
     Without the package, one warning and no events.
 
     Args:
         folder: of the events.
-        restored: later events of an earlier start are cut off; None: those from the first row's step on.
+        restored: events of an earlier start after this step are removed; None: those starting at the first row's step.
     """
 
     def __init__(self, folder: Path, restored: int | None = None):
@@ -180,7 +180,7 @@ class Bar:
 
 
 class Clock:
-    """Images per second of a tick, and the time left; started anew by every run of the command."""
+    """Images per second of a tick, and the time left; restarted by every run of the command."""
 
     def __init__(self, nimg: int, total_nimg: int):
         self._start = self._last = time.monotonic()
@@ -197,7 +197,7 @@ class Clock:
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
-        """Leave the time inside out of the tick's speed; it counts for the time left."""
+        """Exclude the time inside from the tick's speed; it counts for the time left."""
         start = time.monotonic()
         yield
         self._last += time.monotonic() - start
@@ -224,7 +224,7 @@ class Clock:
 
 
 def memory_gib() -> dict[str, float]:
-    """Return peak memory of this process and, where the device tells, of the first device, in GiB."""
+    """Return peak memory of this process and, if the device reports it, of the first device, in GiB."""
     unit = 1 if sys.platform == "darwin" else 1024
     out = {"host_peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30}
     stats = jax.local_devices()[0].memory_stats()
@@ -253,7 +253,7 @@ def progress_line(
 def save_grid(folder: Path, name: str, pixels: np.ndarray, columns: int, fps: float = 25.0) -> np.ndarray:
     """Write uint8[n, h, w, c] as one PNG in a folder; return the grid as uint8[1, h, w, c] for TensorBoard.
 
-    Of clips uint8[n, t, h, w, c], an animated WebP shows the grid, and the PNG the first clips as strips of frames.
+    For clips uint8[n, t, h, w, c], an animated WebP shows the grid, and the PNG the first clips as strips of frames.
     """
     if pixels.ndim == 5:
         folder.mkdir(exist_ok=True)

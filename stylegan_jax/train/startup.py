@@ -1,4 +1,4 @@
-"""Before a run starts: its folder, its settings against data and earlier runs, room on the disk, what is printed."""
+"""Before a run starts: its folder, checks of its settings against data and earlier runs, disk space, printed lines."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def resolve_labels(config: ExperimentConfig, info: SourceInfo) -> ExperimentConf
     """Fill in `model.label_dim` from the data.
 
     Raises:
-        ConfigError: the data's labels have another length than the configuration says.
+        ConfigError: the length of the data's labels is not the configuration's.
     """
     wanted = config.model.label_dim
     if wanted not in (-1, info.label_dim):
@@ -88,13 +88,14 @@ def check_workdir(folder: Path, config: ExperimentConfig) -> None:
     """Compare with the config.json of an earlier run here.
 
     Raises:
-        ConfigError: there is a checkpoint, made with another model, loss, data or optimiser; the text shows the diff.
+        ConfigError: there is a checkpoint, made with another model, loss, data or optimiser; the message shows the
+            diff.
     """
     refuse(folder, _differences(folder, config)[0])
 
 
 def record_config(folder: Path, config: ExperimentConfig) -> None:
-    """Write config.json on the first process, and print what has changed; to be called after all that may refuse."""
+    """Write config.json on the first process, and print what has changed; call it after every check that may fail."""
     if jax.process_index():
         return
     for line in _differences(folder, config)[1]:
@@ -113,7 +114,7 @@ def _differences(folder: Path, config: ExperimentConfig) -> tuple[list[str], lis
 
 
 def refuse(folder: Path, differences: list[str]) -> None:
-    """Raise ConfigError with the list, if there are differences to what `folder` was made with."""
+    """Raise ConfigError with the list if settings differ from those of `folder`."""
     if differences:
         raise ConfigError(
             f"{folder} holds a run made with another configuration:\n  " + "\n  ".join(differences) + "\nUse the same "
@@ -122,15 +123,15 @@ def refuse(folder: Path, differences: list[str]) -> None:
 
 
 def check_frozen(folder: Path, saved: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Check that a run goes on with the pretrained networks that it began with.
+    """Check that a run continues with the pretrained networks with which it began.
 
     Args:
         folder: of the run.
-        saved: SHA-256 of their weights by name, as the checkpoint has them.
-        now: of those that have been loaded.
+        saved: SHA-256 of their weights by name, from the checkpoint.
+        now: the same of the loaded networks.
 
     Raises:
-        ConfigError: they differ; the text has both digests.
+        ConfigError: they differ; the message has both digests.
     """
     differ = [name for name in sorted(saved.keys() | now.keys()) if saved.get(name) != now.get(name)]
     if differ:
@@ -143,7 +144,7 @@ def check_frozen(folder: Path, saved: Mapping[str, str], now: Mapping[str, str])
 
 
 def check_keep_best(config: ExperimentConfig, plan: Plan, metrics: Sequence[str] = ()) -> None:
-    """Refuse a `log.keep_best` that this run never reports.
+    """Check that this run reports `log.keep_best`.
 
     Args:
         config: the experiment.
@@ -151,7 +152,7 @@ def check_keep_best(config: ExperimentConfig, plan: Plan, metrics: Sequence[str]
         metrics: names under which its metrics are reported.
 
     Raises:
-        ConfigError: the text lists the names.
+        ConfigError: it does not; the message lists the names.
     """
     name, known = config.log.keep_best, [*schedule.reported_terms(config, plan), *metrics]
     if name and name not in known:
@@ -162,7 +163,7 @@ def check_meta(folder: Path, meta: Mapping[str, Any], config: ExperimentConfig, 
     """Compare what a checkpoint was made with.
 
     Raises:
-        ConfigError: with another configuration, or other numbers of images or labels.
+        ConfigError: the configuration, or the number of images or labels, differs.
     """
     bad, _ = resume_conflicts(meta["config"], config.to_dict())
     if meta["num_images"] != info.num_images:
@@ -173,7 +174,7 @@ def check_meta(folder: Path, meta: Mapping[str, Any], config: ExperimentConfig, 
 
 
 def check_space(folder: Path, state: TrainState, keep: int) -> None:
-    """Refuse to start without room for the checkpoints.
+    """Check that there is room for the checkpoints.
 
     Raises:
         ConfigError: less free space than `keep` + 1 checkpoints need.
@@ -190,7 +191,7 @@ def check_space(folder: Path, state: TrainState, keep: int) -> None:
 
 
 def facts_of(info: SourceInfo) -> dict[str, Any]:
-    """Return what has to be equal about the data on every process, by the name to show."""
+    """Return the facts about the data that must be equal on every process, by the name to show."""
     return {"images in the data set": info.num_images, "labels of the images (digest)": info.label_digest}
 
 

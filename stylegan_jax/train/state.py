@@ -1,4 +1,4 @@
-"""`TrainState`: everything that a run is, as arrays only."""
+"""`TrainState`: the whole state of a run, as arrays only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TrainState(flax.struct.PyTreeNode):
         nets: variables of every network by name ('g' and 'd' of a GAN), all collections.
         opt: optimiser state of every network that is trained.
         ema: moving averages of parameters, by network, and those of `config.train.posthoc_ema` ('power0', …).
-        moving: whatever else moves, by name ('w_avg', 'pl_mean' and 'augment' of a GAN).
+        moving: other values that are updated, by name ('w_avg', 'pl_mean' and 'augment' of a GAN).
         stats: sums of the reported terms since the last report (`terms`).
     """
 

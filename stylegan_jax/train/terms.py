@@ -27,7 +27,7 @@ class Stats:
 
 
 def empty(count: int) -> Stats:
-    """Return statistics of nothing, of so many terms."""
+    """Return empty statistics of this many terms."""
     zeros = lambda: jnp.zeros([count], jnp.float32)  # buffers of their own, since the state is donated
     return Stats(zeros(), zeros(), zeros(), jnp.full([count], -1, jnp.int32))
 
@@ -35,9 +35,9 @@ def empty(count: int) -> Stats:
 def add(
     stats: Stats, names: Sequence[str], values: Mapping[str, jax.Array], step: jax.Array, *, drop_bad: bool = False
 ) -> Stats:
-    """Add one value per named term (scalars), and note the first step at which a term is NaN or infinite.
+    """Add one value per named term (scalars), and record the first step at which a term is NaN or infinite.
 
-    `names` are all terms in their order. With `drop_bad`, bad values are left out instead.
+    `names` are all terms in their order. With `drop_bad`, bad values are skipped instead.
     """
     if not values:
         return stats
@@ -57,12 +57,12 @@ def add(
 
 
 def means(stats: Stats, names: Sequence[str]) -> dict[str, float]:
-    """Return the mean of every term that has been seen; `stats` must be on the host."""
+    """Return the mean of every term with values; `stats` must be on the host."""
     return {n: float(stats.total[i] / stats.count[i]) for i, n in enumerate(names) if stats.count[i]}
 
 
 def stds(stats: Stats, names: Sequence[str]) -> dict[str, float]:
-    """Return the population standard deviation over steps of every term that has been seen."""
+    """Return the population standard deviation over steps of every term with values."""
     out = {}
     for i, name in enumerate(names):
         if stats.count[i]:
@@ -72,7 +72,7 @@ def stds(stats: Stats, names: Sequence[str]) -> dict[str, float]:
 
 
 def first_bad(stats: Stats, names: Sequence[str]) -> tuple[str, int] | None:
-    """Return (term, step) of the earliest NaN or infinity, or None; a loss comes before what follows from it."""
+    """Return (term, step) of the earliest NaN or infinity, or None; a loss comes before values that follow from it."""
     found = [(int(s), i) for i, s in enumerate(stats.bad_step) if s >= 0]
     if not found:
         return None

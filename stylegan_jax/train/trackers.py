@@ -1,8 +1,8 @@
 """Where a run's scalars and grids go besides stats.jsonl and grids/: TensorBoard, Weights & Biases.
 
-A tracker is told what happens and never holds the training up: it imports its package, writes and waits in a thread of
-its own, and when it fails, one warning says so and the run goes on. A new one is a class with the four methods of
-`Tracker`, a line in `TRACKERS`, and, where its package is an extra of setup.py, a line in `EXTRAS`.
+A tracker receives values and never delays training: it imports its package, writes and waits in a thread of its own,
+and if it fails, one warning says so and the run continues. A new one is a class with the four methods of `Tracker`, a
+line in `TRACKERS`, and, if its package is an extra of setup.py, a line in `EXTRAS`.
 """
 
 from __future__ import annotations
@@ -28,35 +28,36 @@ _log = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
-    """What the loop calls, on the first process only; none of it may raise or wait for a disk or a network."""
+    """The interface that the loop calls, on the first process only; no method may raise, or wait for a disk or a
+    network."""
 
     def start(self) -> None:
-        """Begin to import and to write; called once, after the first step, when nobody waits for the process."""
+        """Begin to import and write; called once, after the first step, when nothing waits for the process."""
         ...
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Take scalars at a step."""
+        """Record scalars at a step."""
         ...
 
     def images(self, step: int, values: dict[str, np.ndarray]) -> None:
-        """Take images uint8[1, h, w, c] at a step."""
+        """Record images uint8[1, h, w, c] at a step."""
         ...
 
     def close(self) -> None:
-        """Write what is left; starts a tracker that was given something before `start`."""
+        """Write what is left; starts a tracker that received values before `start`."""
         ...
 
 
 class WeightsAndBiases:
-    """A run of Weights & Biases. Its id is kept in the workdir, so that a resume goes on with the same run.
+    """A run of Weights & Biases. Its id is kept in the workdir, so that a resumed run continues it.
 
-    Points have the key `step` as their axis. W&B cannot take points back: those between the checkpoint and the moment
-    at which a run was killed are in it twice, with equal values. Its own environment variables decide where they go:
+    Points have the key `step` as their axis. W&B cannot retract points: those between the checkpoint and the moment at
+    which a run was killed appear twice, with equal values. Its own environment variables decide where they go:
     WANDB_MODE (offline: files below workdir/wandb), WANDB_PROJECT (else stylegan_jax), WANDB_ENTITY, WANDB_API_KEY.
 
     Args:
-        folder: of the run.
-        config: the experiment, shown beside the curves.
+        folder: folder of the run.
+        config: the experiment, shown next to the curves.
     """
 
     ID_FILE = "wandb_id"
@@ -118,14 +119,14 @@ class WeightsAndBiases:
 
 
 def _shown(wandb: Any, value: Any) -> Any:
-    """Return images uint8[1, h, w, c] as W&B's; other values as they are."""
+    """Return images uint8[1, h, w, c] as W&B's; other values unchanged."""
     if not isinstance(value, np.ndarray):
         return value
     return wandb.Image(value[0, :, :, 0] if value.shape[-1] == 1 else value[0])
 
 
 def run_id(folder: Path) -> str:
-    """Return the id of a workdir's run of Weights & Biases: the one that it has, else a new one."""
+    """Return the id of a workdir's Weights & Biases run: the existing one, or a new one."""
     path = folder / WeightsAndBiases.ID_FILE
     if path.exists() and (known := path.read_text().strip()):
         return known
@@ -143,11 +144,11 @@ TRACKERS: dict[str, Opener] = {
 """`config.log.trackers` -> opener(workdir, step that the run starts from, config)."""
 
 EXTRAS = {"wandb": "wandb"}
-"""Tracker whose package is not part of the base install -> that package, and the extra of setup.py that brings it."""
+"""Tracker whose package is not part of the base install -> that package, and the extra of setup.py that has it."""
 
 
 def check_trackers(config: ExperimentConfig) -> None:
-    """Check that the packages of the trackers are there, and that they know where to write.
+    """Check that the packages of the trackers are installed, and that they can write.
 
     Raises:
         ConfigError: one is missing, or W&B is online and has no key.
@@ -171,7 +172,7 @@ def _is_there(package: str) -> bool:
 
 
 def _check_key() -> None:
-    """Check that W&B need not ask for a key: nobody would answer a prompt in its thread."""
+    """Check that W&B will not ask for a key: nobody would answer a prompt in its thread."""
     silent = ("offline", "dryrun", "disabled")
     if os.environ.get("WANDB_MODE") in silent or os.environ.get("WANDB_API_KEY"):
         return
@@ -186,11 +187,11 @@ def _check_key() -> None:
 
 
 class Trackers:
-    """All trackers of a run as one; none on any process but the first.
+    """All trackers of a run as one; none except on the first process.
 
     Args:
-        folder: of the run.
-        step: that the run starts from.
+        folder: folder of the run.
+        step: the step at which the run starts.
         config: the experiment.
         is_chief: whether this is the first process.
     """
