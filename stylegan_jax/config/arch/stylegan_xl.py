@@ -119,8 +119,30 @@ def check(model: ModelConfig) -> None:
         raise ConfigError(
             f"config.model.stylegan_xl.up_factors is {own.up_factors} with head_layers={own.head_layers}; layer "
             f"L{layer.index} enlarges by {layer.up}, and its map of {'x'.join(map(str, shape))} has 2^31 "
-            "values or more for one image; use more head layers, or several smaller factors"
+            f"values or more for one image; {_what_fits(model)}"
         )
+
+
+def _what_fits(model: ModelConfig) -> str:
+    """Return which factors the first stage with too large a map can have on what is below it, as text."""
+    own = model.stylegan_xl
+    fits = lambda plan: math.prod(largest_map(make_plan(plan))[1]) < MOST_VALUES
+    stage = next(k for k in range(len(own.up_factors) + 1) if not fits(stem_of(model, k)))
+    if not stage:
+        return "the stem alone is too large: use fewer channels"
+    below = stem_of(model, stage - 1)
+    with_factor = lambda factor: dataclasses.replace(
+        model,
+        resolution=below.resolution * factor,
+        stylegan_xl=dataclasses.replace(
+            own, up_factors=(*own.up_factors[: stage - 1], factor), head_layers=own.head_layers[:stage]
+        ),
+    )
+    fitting = [factor for factor in UP_FACTORS if fits(with_factor(factor))]
+    return (
+        f"with {own.head_layers[stage - 1]} head layers at height {below.resolution} these factors fit: "
+        f"{', '.join(map(str, fitting)) or 'none'}; use one of them and more stages, more head layers or fewer channels"
+    )
 
 
 def _check_stages(model: ModelConfig) -> None:
@@ -146,7 +168,8 @@ def _check_stages(model: ModelConfig) -> None:
         raise ConfigError(
             f"config.model.resolution is {model.resolution} with up_factors {own.up_factors}, which leaves a stem of "
             f"{model.resolution / math.prod(own.up_factors):g}; a stem has at least {2 * model.base_size[0]} rows "
-            "(published: 16)"
+            f"(published: 16), so the factors divide the resolution and multiply to at most "
+            f"{model.resolution // (2 * model.base_size[0])}"
         )
 
 
