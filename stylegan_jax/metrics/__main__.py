@@ -22,6 +22,9 @@ from stylegan_jax.metrics.definitions import METRICS, OUTPUTS, UNIFORM, Chosen, 
 from stylegan_jax.metrics.errors import MetricError
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from stylegan_jax.models import GanSpec
     from stylegan_jax.sampling.model import LoadedModel
 
 log = logging.getLogger(__name__)
@@ -62,6 +65,8 @@ def add_options(p: argparse._ActionsContainer) -> None:
     text = "weights of the feature network: a path, or NET=PATH,… for several"
     p.add_argument("--features_path", default="", metavar="PATH", help=text)
     p.add_argument("--psi", type=float, default=1.0, help="truncation; other than 1 (none) changes the printed name")
+    text = "truncate towards the nearest of these, made by tools.centroids; needs --psi, and changes the printed name"
+    p.add_argument("--centroids", default="", metavar="FILE", help=text)
     text = (
         "of generated images: data, as its images have them, or uniform, each as often, as in StyleGAN-XL, which "
         "changes the printed name"
@@ -106,11 +111,13 @@ def check(args: argparse.Namespace) -> list[Chosen]:
         raise MetricError(f"--seed={args.seed}; use 0 to {(1 << 32) - 1}")
     if bool(args.model) == bool(args.data2):
         raise MetricError("pass exactly one of --model and --data2")
+    if args.data2 and args.centroids:
+        raise MetricError(f"--centroids={args.centroids} is for what a model draws; leave it out with --data2")
     if args.data2 and args.psi != 1:
         raise MetricError(f"--psi={args.psi:g} truncates what a model draws; leave it out with --data2")
     if args.data2 and args.classes != "data":
         raise MetricError(f"--classes={args.classes} is of what a model draws; leave it out with --data2")
-    return choose(split(args.metrics), split(args.features), args.num_images, args.psi, args.classes)
+    return choose(split(args.metrics), split(args.features), args.num_images, args.psi, args.classes, args.centroids)
 
 
 def evaluate(
@@ -148,6 +155,7 @@ def evaluate(
     if model is not None:
         for c in chosen:
             fakes.check_kind(c, model.gan)
+    towards = _read_centroids(args.centroids, model.gan.spec) if model is not None and args.centroids else None
     names = sorted({c.net for c in chosen if c.net})
     nets = detectors.load(names, paths_of(args.features_path, names))
     videos = any(c.metric.clip for c in chosen) or (model is not None and model.gan.draw_at is not None)
@@ -193,9 +201,27 @@ def evaluate(
             variables = {**each.g_ema, "w_avg": each.w_avg}
             identity = {"digest": trees.digest_of(variables, dataclasses.asdict(each.config))}
             about["model"] = {"path": args.model, **identity, "provenance": each.provenance}
+            if towards is not None:
+                variables["centroids"] = towards
+                about["centroids"] = {"path": args.centroids, "digest": trees.digest_of({"centroids": towards}, {})}
+                identity |= {"centroids": about["centroids"]["digest"]}
             subject, variables = subject._replace(identity=identity), layout.place(variables)
         for result in Evaluation(chosen, subject, reals, nets, extractor, store, seed=args.seed).run(variables):
             yield report.record(result, nets, about)
+
+
+def _read_centroids(path: str, spec: GanSpec) -> np.ndarray:
+    """Return the centroids float32[m, w] of a file.
+
+    Raises:
+        MetricError: it has none, or those of another model.
+    """
+    from stylegan_jax.sampling import centroids
+
+    try:
+        return centroids.read(path, spec, f"--centroids={path}")
+    except ValueError as error:
+        raise MetricError(str(error)) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -202,6 +202,7 @@ def choose(
     num_images: int = 0,
     psi: float = 1.0,
     classes: str = "data",
+    centroids: str = "",
 ) -> list[Chosen]:
     """Look metrics up, and decide on their networks and printed names.
 
@@ -211,12 +212,16 @@ def choose(
         num_images: evaluate so many images instead of the definitions' number; 0: as they say.
         psi: truncation of what is evaluated.
         classes: `UNIFORM` or 'data'; as in StyleGAN-XL, families of `MODEL_ONLY` take them from the data all the same.
+        centroids: file of the styles that truncation goes towards; '': the mean style.
 
     Raises:
-        MetricError: no name, one that does not exist, a network or uniform classes that no chosen metric can use.
+        MetricError: no name, one that does not exist, a network or uniform classes that no chosen metric can use;
+            centroids without truncation.
     """
     if not names:
         raise MetricError(f"metrics is empty: name at least one; known: {', '.join(METRICS)}")
+    if centroids and psi == 1:
+        raise MetricError(f"centroids={centroids} with psi=1, which does not truncate; pass a psi such as 0.7 too")
     for name in features:
         if not any(name in nets for nets in OUTPUTS.values()):
             known = sorted({net for nets in OUTPUTS.values() for net in nets})
@@ -229,7 +234,7 @@ def choose(
         nets = OUTPUTS.get(metric.need, {})
         net = next((f for f in features if f in nets), metric.net)
         count = num_images if num_images and metric.count != ALL else metric.count
-        printed = _printed(metric, net, count, psi, classes)
+        printed = _printed(metric, net, count, psi, classes, bool(centroids))
         chosen[printed] = Chosen(metric, printed, net, nets.get(net, ""), count)
     unused = [f for f in features if f not in {c.net for c in chosen.values()}]
     if unused:
@@ -250,7 +255,7 @@ def _has_own_classes(metric: Metric) -> bool:
     return metric.family not in (*MODEL_ONLY, "pairs")
 
 
-def _printed(metric: Metric, net: str, count: int, psi: float, classes: str) -> str:
+def _printed(metric: Metric, net: str, count: int, psi: float, classes: str, has_centroids: bool) -> str:
     template = metric.template if net == metric.net else metric.other or metric.template
     number = short(count)
     if number[-1].isdigit():  # 'pr120_3', in which the 3 is not a digit of the number
@@ -262,7 +267,9 @@ def _printed(metric: Metric, net: str, count: int, psi: float, classes: str) -> 
         name += "_" + (net.removesuffix("_lpips") if metric.need == "lpips" else net)
     if classes == UNIFORM and _has_own_classes(metric):
         name += "_uniform_classes"
-    return name + (f"_psi{psi:g}" if psi != 1 and metric.family != "pairs" else "")
+    if psi == 1 or metric.family == "pairs":
+        return name
+    return f"{name}_psi{psi:g}" + "_centroids" * has_centroids
 
 
 def short(count: int) -> str:

@@ -49,7 +49,8 @@ class Generator(NamedTuple):
 
     Attributes:
         config: its architecture.
-        gan: its functions, for variables that hold 'w_avg' too; styles are truncated.
+        gan: its functions, for variables that hold 'w_avg' too, and 'centroids' if styles are truncated towards these;
+            styles are truncated.
         exact: the same, with activations in float32; its products are made exact where it is called.
         labels: where labels are drawn from; None without.
         psi: truncation.
@@ -156,12 +157,13 @@ Compute = Callable[[tuple[np.ndarray, np.ndarray]], dict[str, jax.Array]]
 
 
 def _sampling(gan: models.Gan, psi: float) -> models.Gan:
-    """Return the bundle for variables that hold 'w_avg' too, with truncation."""
-    net = lambda variables: {key: value for key, value in variables.items() if key != "w_avg"}
+    """Return the bundle for variables that hold 'w_avg' too, and perhaps 'centroids', with truncation."""
+    net = lambda variables: {key: value for key, value in variables.items() if key not in ("w_avg", "centroids")}
     moves = gan.with_transform
 
     def map_latents(variables: Variables, inputs: Inputs, cond: jax.Array, *, train: bool = False) -> jax.Array:
-        return map_styles(gan, net(variables), variables["w_avg"], inputs, cond, None if psi == 1 else psi)
+        w_avg, centroids = variables["w_avg"], variables.get("centroids")
+        return map_styles(gan, net(variables), w_avg, inputs, cond, None if psi == 1 else psi, centroids=centroids)
 
     return gan._replace(
         map_latents=map_latents,

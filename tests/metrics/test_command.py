@@ -73,6 +73,20 @@ def test_a_model_against_a_data_set(run, toy, tmp_path):
     assert other[0]["model"]["digest"] == first["model"]["digest"]
 
 
+def test_truncation_goes_towards_centroids(run, toy, tmp_path):
+    arguments = ("--model=x", "--data=DIR/reals.npy", "--metrics=fid50k_full", "--psi=0.5")
+    plain = run(*arguments)[1][0]
+    found = []
+    for table in (np.zeros((1, 6)), np.eye(6), np.eye(5)):  # the first is the mean style, the last of another width
+        np.savez(tmp_path / "c.npz", centroids=table)
+        found.append(run(*arguments, "--centroids=DIR/c.npz"))
+    mean, modes = found[0][1][0], found[1][1][0]
+    assert [r["metric"] for r in (plain, mean, modes)] == ["fid24_full_psi0.5", *["fid24_full_psi0.5_centroids"] * 2]
+    assert mean["value"] == plain["value"] != modes["value"] and "centroids" not in plain
+    assert mean["model"] == plain["model"] and mean["centroids"]["digest"] != modes["centroids"]["digest"]
+    assert found[2][0] == 2 and "c.npz holds {'centroids': [5, 5]}; it must have centroids [m, 6]" in found[2][2]
+
+
 def test_other_networks_are_named(run, toy):
     found = run("--model=x", "--data=DIR/reals.npy", "--metrics=fid50k_full", "--features=efficientnet_lite0")
     assert found[1][0]["metric"] == "fd24_full_efficientnet_lite0"
@@ -174,6 +188,11 @@ def test_a_model_that_still_grows_is_refused(run, monkeypatch):
         (("--model=x", "--metrics=fid50k", "--data=DIR/no"), "neither a folder that exists nor the name of a zip"),
         (("--data2=DIR/reals.npy", "--metrics=is50k", "--num_images=31"), "has 30; add --num_images=30"),
         (("--data2=DIR/reals.npy", "--metrics=is50k", "--psi=0.5"), "--psi=0.5 truncates what a model draws"),
+        (
+            ("--data2=DIR/reals.npy", "--metrics=is50k", "--centroids=c", "--psi=0.5"),
+            "--centroids=c is for what",
+        ),
+        (("--model=x", "--metrics=is50k", "--centroids=c"), "centroids=c with psi=1, which does not truncate"),
         (
             ("--data2=DIR/reals.npy", "--metrics=is50k", "--classes=uniform"),
             "--classes=uniform is of what a model draws",
