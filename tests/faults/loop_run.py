@@ -39,6 +39,7 @@ STAGES = {
     "train_stylegan3": MOMENTS,
     "train_r3gan": MOMENTS,
     "train_stage": MOMENTS,
+    "train_lite0": MOMENTS,
 }
 """Where each may be killed: up to which time of a run, and up to how many seconds later."""
 
@@ -117,6 +118,16 @@ def train_stage(directory: pathlib.Path, reached: Reached) -> None:
         loop.train(toy.make_loop_config("off", **(toy.STEM_KEYS | {"train__total_kimg": 0.032})), stem)
     own = toy.STAGE_KEYS | {"train__init_from": str(stem), "train__total_kimg": 0.256, "log__grid_ticks": 1}
     run(toy.make_loop_config("auto", **own), directory, reached)
+
+
+def train_lite0(directory: pathlib.Path, reached: Reached) -> None:
+    """The projected discriminator on EfficientNet-Lite0, with its published weights."""
+    own = {"backbones": ("efficientnet_lite0",), "input_size": 128, "channels": 2, "heads": 1, "stats_group": 4}
+    own |= {"widths": (8, 8, 8, 8, 4, 4, 4, 4, 4)}
+    changes = {f"model__projected__{name}": value for name, value in own.items()} | {"model__d_arch": "projected"}
+    changes |= {"loss__adversarial": "hinge", "loss__d_reg": "none", "loss__pl_weight": 0.0, "model__label_dim": 0}
+    changes |= {"train__batch_size": 4, "train__total_kimg": 0.064, "log__tick_kimg": 0.008}
+    run(make_config(tiny, **changes), directory, reached)
 
 
 GROWN = {f"model__{k}": 8 for k in ("channel_max", "z_dim", "w_dim")} | {"model__mapping_layers": 1}

@@ -14,6 +14,7 @@ from stylegan_jax.checkpoints.averages import read_headers
 
 GATE = ("train", "train_projected", "train_grown")
 ALL = ("train", "train_ada", "train_grown", "train_grown2", "train_stylegan3", "train_r3gan", "train_stage")
+ALL += ("train_lite0",)
 
 
 def records(place: Path) -> tuple:
