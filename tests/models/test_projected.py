@@ -25,6 +25,8 @@ from stylegan_jax.train import loop
 from stylegan_jax.train.gan import objective, task as gan_task
 from stylegan_jax.train.gan.task import make_task
 
+from . import variants
+
 PHASES = ("g_main", "d_main")
 N = 8
 
@@ -46,6 +48,22 @@ def test_published_sizes_have_the_published_numbers_of_parameters():
         assert size(jax.eval_shape(gan.init_d, toy.KEY)["params"]) == want
         assert gan.spec.critics == (64, 64) and gan.spec.heads == 128
         assert gan.spec.frozen == ("deit_base", "efficientnet_lite0")
+
+
+@pytest.mark.parametrize("arch", [name for name in models.ARCHS if name != "stylegan_v"])
+def test_every_generator_of_images_can_have_it(arch):
+    own = {key: x for key, x in toy.make_config(**toy.JUDGED_KEYS).to_dict()["model"].items() if key == "projected"}
+    config = variants.make_config(arch, variants.LABELS[arch], d_arch="projected", img_channels=3, **own)
+    gan = projected.compose(models.ARCHS[arch](config), config, {"tiny": toy.TINY})
+
+    def judge(key):
+        frozen, cond = {"tiny": toy.load_tiny().tree}, jnp.eye(3)
+        inputs = gan.draw_inputs(key, 3, cond)
+        ws = gan.map_latents(g := gan.init_g(key, frozen), inputs, cond)
+        sample, _ = gan.synthesize(g, ws, inputs, noise="none")
+        return gan.discriminate(gan.init_d(key, frozen), frozen, sample, cond, key=jax.random.split(key, 3))[0]
+
+    assert gan.spec.heads > 1 and jax.eval_shape(judge, toy.KEY).shape == (3, gan.spec.heads)
 
 
 @pytest.mark.parametrize(("height", "places"), [(256, 5), (512, 13), (1024, 29)])
