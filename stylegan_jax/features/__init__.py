@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 
+import jax
+import numpy as np
+
 from stylegan_jax.config import suggest
 from stylegan_jax.features import deit, dinov2, efficientnet, elpips, face, i3d, inception, vgg, weights
-from stylegan_jax.features.network import FeatureError, FeatureNet, Network, build, random_tensors
+from stylegan_jax.features.network import FeatureError, FeatureNet, Network, Params, build, random_tensors
 
 FEATURES: dict[str, Network] = {
     "inception": inception.NETWORK,
@@ -51,6 +54,17 @@ def random_features(name: str, seed: int) -> FeatureNet:
     return build(name, network, random_tensors(network.shapes(), seed), f"random weights, seed {seed}")
 
 
+def shapes_of(name: str) -> Params:
+    """Return the abstract parameters of a feature network, whose weights need not be there.
+
+    Raises:
+        FeatureError: unknown name.
+    """
+    network = _network(name)
+    params = network.convert({tensor: np.zeros(shape, np.float32) for tensor, shape in network.shapes().items()})
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
+
+
 def _network(name: str) -> Network:
     if name not in FEATURES:
         raise FeatureError(f"unknown feature network {name!r}; {suggest(name, FEATURES)}")
@@ -63,4 +77,5 @@ __all__ = [
     "FeatureNet",
     "load_features",
     "random_features",
+    "shapes_of",
 ]

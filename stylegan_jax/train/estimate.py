@@ -27,6 +27,7 @@ def dry_run(config: ExperimentConfig) -> str:
     FLOPs are XLA's count for the lowered programs, before optimisation. Memory is the state plus the largest set of
     intermediate arrays alive at once if the program ran in the order written and nothing were fused. A compiled program
     may need less (fusion) or more (copies; on CPU, bfloat16 widened to float32): `tools.benchmark` asks the compiler.
+    No file of weights is read: frozen networks count by their shapes.
 
     Raises:
         ConfigError: labels are wanted and their length is neither set nor known without the data.
@@ -34,7 +35,7 @@ def dry_run(config: ExperimentConfig) -> str:
     config = without_data(config, "a dry run")
     layout = make_layout(1)
     task = make_task(config, layout)
-    frozen = {name: load().tree for name, load in task.frozen.items()}
+    frozen = {name: shapes() for name, shapes in task.frozen_shapes.items()}
     state = programs.state_shapes(task, layout, frozen)
     nets = dict.fromkeys(phase.net for phase in task.plan(levels(config)[-1]).phases)  # as an iteration trains them
     parts = [
@@ -107,11 +108,15 @@ def cost_table(task: Task, config: ExperimentConfig, layout: Layout, state: Any,
         f"  state (parameters, average, Adam, noise): {state_bytes / 2**30:.3f} GiB; a checkpoint is about "
         f"{state_bytes * 1.3 / 2**20:,.0f} MiB",
         *_describe_averages(config, state),
+        *(
+            f"  frozen {name}: {tree_bytes(tree) / 2**20:,.1f} MiB on every device, in no checkpoint"
+            for name, tree in frozen.items()
+        ),
         f"  per image shown, regularisers at their share: {total / n / 1e9:,.2f} GFLOP",
         f"  whole run of {images / 1000:,.0f} kimg: {'less than ' * (len(levels(config)) > 1)}"
         f"{total / n * images / 1e18:,.4g} EFLOP",
-        f"  estimate for one device: {(state_bytes + peak) / 2**30:.2f} GiB before fusion; the batch "
-        "part divides by the number of devices",
+        f"  estimate for one device: {(state_bytes + tree_bytes(frozen) + peak) / 2**30:.2f} GiB before fusion; the "
+        "batch part divides by the number of devices",
     ]
     return "\n".join(lines)
 

@@ -170,12 +170,13 @@ class Task(NamedTuple):
         create: (key, frozen) -> the state before the first step; pure.
         terms: names of everything that its phases and `finish` may report, in the order of `TrainState.stats`.
         frozen: loaders of pretrained networks by name; each is called once per run.
+        frozen_shapes: of the same networks, what returns their abstract arrays and reads no file.
         preview: level -> `Preview`.
         export: state -> nested dicts that sampling reads, saved beside the state.
         averages: state -> nested dicts of the averages of `config.train.posthoc_ema`, stored as snapshots
             (`checkpoints.averages`).
-        open_source: path -> what `transfer` copies from, checked against abstract shapes of the state; of '' None, or
-            an error where the run needs something to start from.
+        open_source: path -> what `transfer` copies from, checked against abstract shapes of the state, with the
+            `digest` of its weights; of '' None, or an error where the run needs something to start from.
         transfer: (fresh state, source) -> (state, lines of a report).
         reload: the same of a state that has been restored, before training goes on; None: it stays as it is.
         advice: what to change where training diverges, for an error message.
@@ -188,6 +189,7 @@ class Task(NamedTuple):
     create: Callable[[jax.Array, Mapping[str, Tree]], TrainState]
     terms: tuple[str, ...]
     frozen: Mapping[str, Callable[[], Frozen]]
+    frozen_shapes: Mapping[str, Callable[[], Tree]]
     preview: Callable[[Level], Preview]
     export: Callable[[TrainState], dict[str, Any]]
     averages: Callable[[TrainState], dict[str, Any]]

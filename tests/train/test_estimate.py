@@ -10,11 +10,15 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
+import toy
 
 from configs import stylegan_v_quickstart, tiny
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError, from_dict
+from stylegan_jax.features import load_features, shapes_of
+from stylegan_jax.features.backbones import BACKBONES
 from stylegan_jax.train import estimate
+from stylegan_jax.train.gan import task as gan_task
 
 
 def tree(**model):
@@ -91,6 +95,23 @@ def test_averages_of_a_width_to_be_chosen_are_counted_in_memory_and_on_disk():
     found = re.search(line, text_of(True))
     assert float(found[1]) == pytest.approx(2 * 4 * int(own[1].replace(",", "")) / 2**20, rel=0.02)
     assert float(found[2]) == pytest.approx(8 * float(found[1]), abs=1)
+
+
+def test_frozen_networks_count_without_their_files(monkeypatch):
+    tiny = toy.load_tiny().tree
+    with monkeypatch.context() as patch:
+        patch.setitem(BACKBONES, "tiny", toy.TINY)
+        patch.setattr(gan_task, "shapes_of", lambda name: {"tiny": jax.eval_shape(lambda: tiny)}[name])
+        text = estimate.dry_run(toy.make_config(**toy.JUDGED_KEYS, train__class_table="missing.pkl"))
+    models.build.cache_clear()  # others ask whether 'tiny' is unknown
+    size = 4 * sum(x.size for x in jax.tree.leaves(tiny))
+    assert f"  frozen tiny: {size / 2**20:.1f} MiB on every device, in no checkpoint" in text
+    assert "  frozen class_table: 0.0 MiB" in text
+
+
+def test_the_shapes_of_a_network_are_those_of_its_weights():
+    loaded = load_features("efficientnet_lite0").params
+    assert shapes_of("efficientnet_lite0") == jax.eval_shape(lambda: loaded)
 
 
 @pytest.mark.parametrize("labels", ["file", "subfolders"])

@@ -22,7 +22,7 @@ def from_class_table(gan: Gan, config: ExperimentConfig) -> Gan:
         ConfigError: no network here has a table of embeddings, or theirs have several shapes.
     """
     tables = config.model.class_tables
-    _shape(config)
+    table_shape(config)
 
     def started(init: Callable[..., Variables]) -> Callable[..., Variables]:
         def init_with_table(key: jax.Array, frozen: Mapping[str, Tree]) -> Variables:
@@ -45,7 +45,7 @@ def load_class_table(config: ExperimentConfig) -> Frozen:
     """
     path = config.train.class_table
     try:
-        table, _ = read_class_table(path, *_shape(config), classes=config.model.label_dim)
+        table, _ = read_class_table(path, *table_shape(config), classes=config.model.label_dim)
     except FeatureError as error:
         raise ConfigError(
             f"config.train.class_table={path}: {error}\nWithout a file: config.train.class_table='' draws the "
@@ -54,8 +54,8 @@ def load_class_table(config: ExperimentConfig) -> Frozen:
     return Frozen(table, digest(table))
 
 
-def _shape(config: ExperimentConfig) -> tuple[int, int]:
-    """Return (rows, size) of the tables that are to start from the file."""
+def table_shape(config: ExperimentConfig) -> tuple[int, int]:
+    """Return (rows, size) of the tables that are to start from the file; errors are those of `from_class_table`."""
     model, path = config.model, config.train.class_table
     shapes = set(model.class_tables.values())
     if not shapes:

@@ -16,7 +16,7 @@ from stylegan_jax.base import rng
 from stylegan_jax.base.spec import Batch, Tree
 from stylegan_jax.checkpoints.averages import REST, average_name
 from stylegan_jax.config import ConfigError, ExperimentConfig, Level, at_level, clips_of, levels
-from stylegan_jax.features import FeatureError, load_features
+from stylegan_jax.features import FeatureError, load_features, shapes_of
 from stylegan_jax.losses import lecam
 from stylegan_jax.models import Gan, GanSpec, grown
 from stylegan_jax.models.guidance import guided
@@ -106,6 +106,7 @@ def make_task(
         create=functools.partial(_create, gan, config, lambda: make_plan(last), len(names)),
         terms=names,
         frozen={name: known[name] for name in gan.spec.frozen},
+        frozen_shapes={name: functools.partial(_shapes, config, name) for name in gan.spec.frozen},
         preview=functools.lru_cache(maxsize=32)(functools.partial(GanPreview, gan, layout, config, grid_label)),
         export=sampling_model,
         averages=stored_averages,
@@ -197,6 +198,12 @@ def _load(name: str) -> Frozen:
     except FeatureError as error:
         raise ConfigError(f"{error}\n{OFFLINE}") from None
     return Frozen(net.params, net.digest)
+
+
+def _shapes(config: ExperimentConfig, name: str) -> Tree:
+    if name == class_table.NAME:
+        return jax.ShapeDtypeStruct(class_table.table_shape(config), jnp.float32)
+    return shapes_of(name)
 
 
 def _optimizers(config: ExperimentConfig, spec: GanSpec) -> dict[str, optim.Optimizer]:
