@@ -42,6 +42,7 @@ from stylegan_jax.train.startup import (
     check_frozen,
     check_keep_best,
     check_meta,
+    check_origin,
     check_space,
     check_workdir,
     describe,
@@ -164,6 +165,7 @@ class Run:
         self.state_shapes = programs.state_shapes(task, layout, self.frozen)
         self.ahead = Ahead(self._equip, len(self.levels))
         self.rollbacks = 0
+        self.origin: str | None = None  # of the weights that training began from; '': random ones, None: not known
         self.bad_streak: dict[str, int] = {}
         self.reported: tuple[int, dict[str, float]] = (-1, {})  # step and means of the last report
         log = config.log
@@ -328,12 +330,14 @@ class Run:
         def check(meta: Mapping[str, Any]) -> None:
             check_meta(self.folder, meta, self.config, self.source.info())
             check_frozen(self.folder, meta.get("frozen", {}), self.digests)
+            if not self.task.reload:
+                check_origin(self.folder, meta, self.config, lambda path: self.task.open_source(path).digest)
 
         restored = self.checkpoints.restore(self.state_shapes, check=check)
         if restored is None:
             return None
         state, meta, step = restored
-        self.rollbacks = meta.get("rollbacks", 0)
+        self.rollbacks, self.origin = meta.get("rollbacks", 0), meta.get("origin")
         self.log(f"resuming from step {step} ({meta['nimg'] / 1000:.2f} kimg) of {self.folder}")
         before = meta.get("images")
         if before and self.images and before != self.images:  # '' where they could not be read
@@ -344,8 +348,10 @@ class Run:
     def _transfer_source(self) -> Any:
         """Load the model to start from and check that it fits, before anything is compiled."""
         source = self.task.open_source(self.config.train.init_from)
+        self.origin = ""
         if source is not None:
             self.task.transfer(self.state_shapes, source)
+            self.origin = source.digest
         return source
 
     def _create(self, source: Any) -> TrainState:
@@ -480,6 +486,7 @@ class Run:
             "label_kind": info.label_kind,
             "rollbacks": self.rollbacks,
             "frozen": self.digests,
+            **({} if self.origin is None else {"origin": self.origin}),
             "terms": self.task.terms,
             "versions": self.versions,
         }

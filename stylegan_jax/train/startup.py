@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,32 @@ def check_frozen(folder: Path, saved: Mapping[str, str], now: Mapping[str, str])
             + "\n  ".join(lines)
             + "\nPut the files that it began with back to resume it, or use another --workdir to start anew"
         )
+
+
+def check_origin(
+    folder: Path, meta: Mapping[str, Any], config: ExperimentConfig, digest_of: Callable[[str], str]
+) -> None:
+    """Check that another `train.init_from` than the run began with has the same weights: a run reads them only once.
+
+    Args:
+        folder: of the run.
+        meta: of its checkpoint; 'origin' is the digest of what it began from, '' for random weights.
+        config: now. An empty path asks for nothing; the path of the start is not read, and may be gone.
+        digest_of: path -> digest of the weights there.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    before, t = meta["config"]["train"], config.train
+    is_same = (t.init_from, t.init_step) == (before["init_from"], before.get("init_step", 0))
+    if is_same or not t.init_from or "origin" not in meta or digest_of(t.init_from) == meta["origin"]:
+        return
+    began = f"began from {before['init_from'] or 'others'}" if meta["origin"] else "began from random weights"
+    raise ConfigError(
+        f"config.train.init_from is {t.init_from} (init_step={t.init_step}); the run in {folder} {began}, with other "
+        "weights, and takes none when it resumes; leave init_from as it was or out, or use another --workdir to start "
+        "anew (a super-resolution stage takes a newer stem with config.train.reload_stem=True)"
+    )
 
 
 def check_keep_best(config: ExperimentConfig, plan: Plan, metrics: Sequence[str] = ()) -> None:

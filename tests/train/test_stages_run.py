@@ -14,13 +14,14 @@ from helpers import same_bits
 
 from stylegan_jax import load_model, models
 from stylegan_jax.base.trees import flatten
-from stylegan_jax.checkpoints.restore import committed_steps
+from stylegan_jax.checkpoints.restore import committed_steps, read_meta
 from stylegan_jax.config import ConfigError
 from stylegan_jax.features.backbones import BACKBONES
 from stylegan_jax.runtime.mesh import make_layout
 from stylegan_jax.train import loop
 from stylegan_jax.train.gan import task as gan_task
 from stylegan_jax.train.gan.task import make_task
+from stylegan_jax.train.gan.transfer import Source
 
 TABLE = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
 SHORT = {"train__total_kimg": 0.032, "log__tick_kimg": 0.016}
@@ -105,6 +106,15 @@ def test_a_stage_resumes_to_the_bit_and_takes_a_newer_stem_if_told_to(runs, tabl
     shutil.rmtree(again / "checkpoints" / "4")
     assert same_bits(loop.train(stage_config(stem, table), again), state)  # the stem there is newer by now
     assert "resuming from step 2" in capsys.readouterr().out
+    before = read_meta(again)
+    assert before["origin"] == Source(load_model(stem, first), "").digest  # of what the stage began from
+    moved = tmp_path / "moved"
+    moved.symlink_to(stem)
+    with pytest.raises(ConfigError, match=f"init_from is {moved} .* began from {stem}, with other weights, and takes"):
+        loop.train(stage_config(moved, table), again)
+    loop.train(stage_config(moved, table, train__init_step=first), again)  # another name of the same weights
+    loop.train(stage_config("", table), again)  # none is asked for
+    capsys.readouterr()
     older, newer = (load_model(stem, step).g_ema["params"] for step in (first, None))
     assert not same_bits(stem_of(older), stem_of(newer))
     longer = {"train__total_kimg": 0.048, "train__reload_stem": True}

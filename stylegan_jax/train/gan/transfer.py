@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from stylegan_jax import models
 from stylegan_jax.base.errors import visible
-from stylegan_jax.base.trees import flatten, unflatten
+from stylegan_jax.base.trees import digest_of, flatten, unflatten
 from stylegan_jax.checkpoints.restore import best_step, committed_steps
 from stylegan_jax.config import ARCH_RULES, ConfigError, ExperimentConfig, ModelConfig
 from stylegan_jax.sampling.load import load_model
@@ -26,6 +26,11 @@ class Source(NamedTuple):
     model: LoadedModel
     path: str
     which: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Of the averaged weights and the mean styles: of a run, G and D belong to the same checkpoint."""
+        return digest_of({"g_ema": self.model.g_ema, "w_avg": self.model.w_avg}, {})
 
 
 def open_source(config: ExperimentConfig, path: str) -> Source | None:
