@@ -17,7 +17,7 @@ from stylegan_jax.runtime.mesh import Layout, make_layout
 from stylegan_jax.train import programs, schedule
 from stylegan_jax.train.names import check_config
 from stylegan_jax.train.startup import with_labels
-from stylegan_jax.train.task import Task
+from stylegan_jax.train.task import Task, shapes_of_frozen
 from stylegan_jax.train.tasks import make_task
 
 
@@ -35,7 +35,7 @@ def dry_run(config: ExperimentConfig) -> str:
     config = without_data(config, "a dry run")
     layout = make_layout(1)
     task = make_task(config, layout)
-    frozen = {name: shapes() for name, shapes in task.frozen_shapes.items()}
+    frozen = shapes_of_frozen(task)
     state = programs.state_shapes(task, layout, frozen)
     nets = dict.fromkeys(phase.net for phase in task.plan(levels(config)[-1]).phases)  # as an iteration trains them
     parts = [

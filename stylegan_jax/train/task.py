@@ -170,7 +170,8 @@ class Task(NamedTuple):
         create: (key, frozen) -> the state before the first step; pure.
         terms: names of everything that its phases and `finish` may report, in the order of `TrainState.stats`.
         frozen: loaders of pretrained networks by name; each is called once per run.
-        frozen_shapes: of the same networks, what returns their abstract arrays and reads no file.
+        frozen_shapes: of the same networks, what returns their abstract arrays and reads no file; those that are
+            missing here have to be loaded for that (`shapes_of_frozen`).
         preview: level -> `Preview`.
         export: state -> nested dicts that sampling reads, saved beside the state.
         averages: state -> nested dicts of the averages of `config.train.posthoc_ema`, stored as snapshots
@@ -189,14 +190,20 @@ class Task(NamedTuple):
     create: Callable[[jax.Array, Mapping[str, Tree]], TrainState]
     terms: tuple[str, ...]
     frozen: Mapping[str, Callable[[], Frozen]]
-    frozen_shapes: Mapping[str, Callable[[], Tree]]
     preview: Callable[[Level], Preview]
     export: Callable[[TrainState], dict[str, Any]]
     averages: Callable[[TrainState], dict[str, Any]]
     open_source: Callable[[str], Any]
     transfer: Callable[[TrainState, Any], tuple[TrainState, list[str]]]
+    frozen_shapes: Mapping[str, Callable[[], Tree]] = MappingProxyType({})
     reload: Callable[[TrainState, Any], tuple[TrainState, list[str]]] | None = None
     advice: str = "lower the learning rates"
     warnings: Callable[[Mapping[str, float]], list[str]] = lambda means: []
     short: Mapping[str, str] = MappingProxyType({})
     titles: Mapping[str, str] = MappingProxyType({})
+
+
+def shapes_of_frozen(task: Task) -> dict[str, Tree]:
+    """Return the abstract arrays of the pretrained networks of a task, by name."""
+    loaded = lambda name: jax.eval_shape(lambda: task.frozen[name]().tree)
+    return {name: task.frozen_shapes[name]() if name in task.frozen_shapes else loaded(name) for name in task.frozen}

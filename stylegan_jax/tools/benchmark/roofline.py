@@ -19,6 +19,7 @@ from stylegan_jax.tools.benchmark import machine, programs
 from stylegan_jax.tools.benchmark.measure import Options, compute_dtype
 from stylegan_jax.train import estimate
 from stylegan_jax.train.names import check_config
+from stylegan_jax.train.task import shapes_of_frozen
 from stylegan_jax.train.tasks import make_task
 
 
@@ -70,8 +71,7 @@ def examine(
 
 def _jobs(config: ExperimentConfig, options: Options, layout: Layout) -> dict[str, programs.Job]:
     task = make_task(config, layout)
-    frozen = {name: load().tree for name, load in task.frozen.items()}
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), frozen)
+    shapes = shapes_of_frozen(task)
     jobs: dict[str, programs.Job] = {}
     if "train" in options.what:
         jobs |= programs.training_jobs(task, config, layout, shapes)
