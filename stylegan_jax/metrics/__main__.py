@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from stylegan_jax.base import shortage
 from stylegan_jax.base.errors import StyleganError, visible
 from stylegan_jax.base.flags import Parser
+from stylegan_jax.metrics import attributes
 from stylegan_jax.metrics.definitions import METRICS, OUTPUTS, UNIFORM, Chosen, choose, paths_of, split
 from stylegan_jax.metrics.errors import MetricError
 
@@ -64,6 +65,8 @@ def add_options(p: argparse._ActionsContainer) -> None:
     p.add_argument("--features", default="", metavar="NET,…", help=text)
     text = "weights of the feature network: a path, or NET=PATH,… for several"
     p.add_argument("--features_path", default="", metavar="PATH", help=text)
+    text = "attribute classifiers of ls, a file of tools.attributes; changes the printed name"
+    p.add_argument("--classifiers", default="", metavar="FILE", help=text)
     p.add_argument("--psi", type=float, default=1.0, help="truncation; other than 1 (none) changes the printed name")
     text = "truncate towards the nearest of these, made by tools.centroids; needs --psi, and changes the printed name"
     p.add_argument("--centroids", default="", metavar="FILE", help=text)
@@ -117,7 +120,9 @@ def check(args: argparse.Namespace) -> list[Chosen]:
         raise MetricError(f"--psi={args.psi:g} truncates what a model draws; leave it out with --data2")
     if args.data2 and args.classes != "data":
         raise MetricError(f"--classes={args.classes} is of what a model draws; leave it out with --data2")
-    return choose(split(args.metrics), split(args.features), args.num_images, args.psi, args.classes, args.centroids)
+    own = attributes.load(args.classifiers).name if args.classifiers else ""
+    options = {"centroids": args.centroids, "classifiers": own}
+    return choose(split(args.metrics), split(args.features), args.num_images, args.psi, args.classes, **options)
 
 
 def evaluate(
@@ -156,8 +161,11 @@ def evaluate(
         for c in chosen:
             fakes.check_kind(c, model.gan)
     towards = _read_centroids(args.centroids, model.gan.spec) if model is not None and args.centroids else None
-    names = sorted({c.net for c in chosen if c.net})
+    own = attributes.load(args.classifiers) if args.classifiers else None
+    names = sorted({own.net if own and c.net == own.name else c.net for c in chosen if c.net})
     nets = detectors.load(names, paths_of(args.features_path, names))
+    if own is not None:
+        nets[own.name] = attributes.as_network(own, nets[own.net])
     videos = any(c.metric.clip for c in chosen) or (model is not None and model.gan.draw_at is not None)
     shape, run = (None, None) if model is None else (model.gan.spec.image_shape, opening.run_data(args.model))
 

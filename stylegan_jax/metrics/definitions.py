@@ -33,7 +33,7 @@ OUTPUTS: dict[str, dict[str, str]] = {
 }
 """What a metric needs of a network -> networks that have it -> their output of that kind."""
 
-PIXELWISE = ("lpips", "elpips")
+PIXELWISE = ("lpips", "elpips", "pixels")
 """Needs of metrics that compare two images of one size."""
 
 
@@ -149,10 +149,13 @@ METRICS: dict[str, Metric] = {
     "isv2048_ucf": Metric(
         "isv{n}_ucf", "shuffled_score", "actions", "c3d_ucf101", 2048, clip=Clip(16), higher_is_better=True
     ),
+    "l2": Metric("l2", "pairs", "pixels", "", ALL, -1),
     "lpips": Metric("lpips", "pairs", "lpips", "vgg16_lpips", ALL, -1),
     "elpips": Metric("elpips", "pairs", "elpips", "elpips", ALL, -1, variant="200"),
     "elpips20": Metric("elpips20", "pairs", "elpips", "elpips", ALL, -1, variant="20"),
-    "id_similarity": Metric("id_similarity_face", "pairs", "embedding", "face", ALL, -1, higher_is_better=True),
+    "id_similarity": Metric(
+        "id_similarity_face", "pairs", "embedding", "face", ALL, -1, other="id_similarity", higher_is_better=True
+    ),
 }
 
 RESULTS = {"precision_recall": ("_precision", "_recall"), "inception_score": ("_mean", "_std")}
@@ -203,6 +206,7 @@ def choose(
     psi: float = 1.0,
     classes: str = "data",
     centroids: str = "",
+    classifiers: str = "",
 ) -> list[Chosen]:
     """Look metrics up, and decide on their networks and printed names.
 
@@ -213,10 +217,11 @@ def choose(
         psi: truncation of what is evaluated.
         classes: `UNIFORM` or 'data'; as in StyleGAN-XL, families of `MODEL_ONLY` take them from the data all the same.
         centroids: file of the styles that truncation goes towards; '': the mean style.
+        classifiers: name of the attribute classifiers of `ls` (`attributes.Classifiers`); '': the published ones.
 
     Raises:
-        MetricError: no name, one that does not exist, a network or uniform classes that no chosen metric can use;
-            centroids without truncation.
+        MetricError: no name, one that does not exist, a network, uniform classes or classifiers that no chosen metric
+            can use; centroids without truncation.
     """
     if not names:
         raise MetricError(f"metrics is empty: name at least one; known: {', '.join(METRICS)}")
@@ -233,6 +238,8 @@ def choose(
         metric = METRICS[name]
         nets = OUTPUTS.get(metric.need, {})
         net = next((f for f in features if f in nets), metric.net)
+        if classifiers and metric.need == "attributes":
+            nets, net = {classifiers: "logits"}, classifiers
         count = num_images if num_images and metric.count != ALL else metric.count
         printed = _printed(metric, net, count, psi, classes, bool(centroids))
         chosen[printed] = Chosen(metric, printed, net, nets.get(net, ""), count)
@@ -243,6 +250,8 @@ def choose(
             f"feature network {unused[0]!r} is used by none of the metrics {', '.join(names)}; it can serve "
             f"{', '.join(able)}"
         )
+    if classifiers and not any(c.metric.need == "attributes" for c in chosen.values()):
+        raise MetricError(f"the classifiers {classifiers} are used by none of the metrics {', '.join(names)}; name ls")
     if classes == UNIFORM and not any(_has_own_classes(c.metric) for c in chosen.values()):
         raise MetricError(
             f"uniform classes change none of the metrics {', '.join(names)}, which take labels from the data in "

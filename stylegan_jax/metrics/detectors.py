@@ -25,7 +25,8 @@ def load(names: Iterable[str], paths: Mapping[str, str]) -> dict[str, FeatureNet
     if "celeba_attributes" in wanted:
         raise MetricError(
             "ls needs the 40 CelebA-HQ attribute classifiers of the StyleGAN release, which this version cannot read; "
-            "from Python, pass `evaluate.Evaluation` a network 'celeba_attributes' whose output 'logits' has one per "
+            "fit your own to a labelled data set by tools.attributes, and pass them as --classifiers=FILE; or from "
+            "Python, pass `evaluate.Evaluation` a network 'celeba_attributes' whose output 'logits' has one per "
             "attribute"
         )
     if "c3d_ucf101" in wanted:

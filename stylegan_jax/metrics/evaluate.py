@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from stylegan_jax.base import agreement
 from stylegan_jax.base.spec import Variables
-from stylegan_jax.metrics import engine, ensemble, fakes, families
+from stylegan_jax.metrics import engine, fakes, families, pairs
 from stylegan_jax.metrics.clips import Clips, make_clips
 from stylegan_jax.metrics.collect import Collector, Rows, restore
 from stylegan_jax.metrics.definitions import MODEL_ONLY, PIXELWISE, UNIFORM, Chosen, Clip
@@ -269,21 +268,13 @@ class Evaluation:
         engine.forget(job, self.store)
 
     def _pairs(self, c: Chosen, variables: Variables | None) -> list[Result]:
-        first, second, extractor = self.reals, self.subject, self.extractor
+        first, second = self.reals, self.subject
         assert isinstance(second, Images) and first is not None
         count = first.count(False)
-        rows = Rows(count)
-        is_distance = c.metric.need in PIXELWISE
-        if c.metric.need == "elpips":
-            compare = ensemble.of_pairs(extractor, int(c.metric.variant), self.seed)
-        else:
-            plain = extractor.of_pairs(c.net, c.output, _distance if is_distance else _cosine)
-            compare = lambda index, a, b: plain(a, b)
-        compute = lambda loaded: {"pair": compare(*loaded)}
-        load = lambda index: [own := extractor.own(index), *(images.pixels(own) for images in (first, second))]
-        job = engine.Job(c.name, {}, count, extractor.chunk, load, compute)
-        seconds = engine.run(job, {"pair": [rows]}, self.store, **self.options)
-        average = lambda: families.average_pairs(rows.rows[:, 0], is_distance=is_distance)
+        found, seconds = pairs.measure(
+            c, count, first.pixels, second.pixels, self.extractor, seed=self.seed, **self.options
+        )
+        average = lambda: families.average_pairs(found, is_distance=pairs.is_distance(c))
         values = engine.run_on_first(c.name, average)
         return self._results(c, values, seconds, {"pairs": count})
 
@@ -306,14 +297,6 @@ def _by_output(chosen: Sequence[Chosen], collectors: Mapping[str, Collector]) ->
     for c in _by_name(chosen):
         out.setdefault(f"{c.net}/{c.output}", []).append(collectors[c.name])
     return out
-
-
-def _distance(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jax.numpy.square(a - b).sum(axis=1)
-
-
-def _cosine(a: jax.Array, b: jax.Array) -> jax.Array:
-    return (a * b).sum(axis=1) / (jax.numpy.linalg.norm(a, axis=1) * jax.numpy.linalg.norm(b, axis=1))
 
 
 def _clips(c: Chosen, subject: Generator | Images, reals: Images | None) -> tuple[Any, Clips | None]:

@@ -141,13 +141,15 @@ class Extractor:
     ) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
         """Return (pixels, pixels), each as for `of_pixels` -> float32[chunk, 1]: `compare` of their features.
 
-        These, float32[n, d], stay on the device that has the pair.
+        These, float32[n, d], stay on the device that has the pair. Without a network (''), `compare` is given the
+        images themselves, float32[n, h, w, 3] in [0, 255].
         """
 
         def make() -> Callable:
-            apply = self.features({net: [output]})
-            embed = lambda params, x: apply(params, x.astype(jnp.float32))[f"{net}/{output}"]
-            return lambda params, a, b: compare(embed(params, a), embed(params, b))[:, None]
+            apply = self.features({net: [output]}) if net else None
+            embed = lambda params, x: apply(params, x)[f"{net}/{output}"] if apply else x
+            see = lambda params, x: embed(params, x.astype(jnp.float32))
+            return lambda params, a, b: compare(see(params, a), see(params, b))[:, None]
 
         program = self.program(("pairs", net, output, compare), make, trees=1, arrays=2)
         return lambda a, b: program(self.params, self.place(a), self.place(b))

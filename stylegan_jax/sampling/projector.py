@@ -440,15 +440,24 @@ def read_images(files: Iterable[str | Path], shape: tuple[int, int, int]) -> np.
         ValueError: a file that is not an image.
         OSError: a file that does not exist.
     """
-    from stylegan_jax.data.images import decode
-    from stylegan_jax.data.prepare.convert import BadImage, Recipe, make
+    from stylegan_jax.data.prepare.convert import Recipe
 
     h, w, c = shape
     recipe = Recipe(channels=c, resolution=(w, h), transform="center-crop")
-    found = []
-    for file in map(Path, files):
-        try:
-            found.append(decode(make(file.read_bytes(), recipe).png, c))
-        except BadImage as error:
-            raise ValueError(f"{file}: {error}") from None
-    return np.stack(found)
+    return np.stack([read_image(file, recipe) for file in files])
+
+
+def read_image(file: str | Path, recipe: Any) -> np.ndarray:
+    """Return uint8[h, w, c] of an image file, as a `data.prepare.convert.Recipe` says.
+
+    Raises:
+        ValueError: it is not an image.
+        OSError: it does not exist.
+    """
+    from stylegan_jax.data.images import decode
+    from stylegan_jax.data.prepare.convert import BadImage, make
+
+    try:
+        return decode(make(Path(file).read_bytes(), recipe).png, recipe.channels)
+    except BadImage as error:
+        raise ValueError(f"{file}: {error}") from None

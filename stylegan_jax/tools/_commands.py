@@ -38,6 +38,8 @@ COMMANDS = {
     "centroids": Command("stylegan_jax.tools.centroids", "modes of the styles, to truncate towards"),
     "truncation": Command("stylegan_jax.tools.truncation", "the same seeds at several values of psi"),
     "metrics": Command("stylegan_jax.metrics.__main__", "FID, KID, precision and recall, path length and others"),
+    "compare": Command("stylegan_jax.tools.compare", "pairs of images: L2, LPIPS, E-LPIPS, identity"),
+    "attributes": Command("stylegan_jax.tools.attributes", "fit the attribute classifiers of linear separability"),
     "spectrum": Command("stylegan_jax.tools.spectrum", "compare power spectra of images"),
     "average": Command("stylegan_jax.tools.average", "choose the length of the average after training"),
     "blend": Command("stylegan_jax.tools.blend", "combine layers of two models"),

@@ -320,7 +320,10 @@ def test_path_length_metric_is_the_trimmed_mean():
 def test_pairs():
     first, second = toys.pixels(11, 1), toys.pixels(11, 2)
     sets = [make_images(source(11, seed)) for seed in (1, 2)]
-    found = evaluate("lpips,id_similarity", sets[1], sets[0])
+    found = evaluate("lpips,id_similarity,l2", sets[1], sets[0])
+    levels = [x.astype(np.float64) / 127.5 - 1 for x in (first, second)]
+    assert found["l2"].value == pytest.approx(np.square(levels[0] - levels[1]).mean(), rel=1e-5)
+    assert found["l2"].net == "" and found["l2"].counts == {"pairs": 11}
     a, b = (features(x, "vgg16_lpips", "lpips") for x in (first, second))
     assert found["lpips"].value == pytest.approx(np.square(a - b).sum(axis=1).mean(), rel=1e-4)
     a, b = (features(x, "face", "embedding") for x in (first, second))
