@@ -56,7 +56,7 @@ class Projection(NamedTuple):
             not fitted or the architecture has none.
         images: float32[n, h, w, c], about [-1, 1], drawn with both.
         lpips: float32[n], LPIPS between them and the targets.
-        start_lpips: float32[n], the same for what it started from, the mean style.
+        start_lpips: float32[n], the same for what it started from, the mean style or `start`.
         losses: float32[steps, n], LPIPS before each step, of the style with its random move.
         frames: uint8[k, n, h, w, c], images on the way.
     """
@@ -110,6 +110,8 @@ def project(
     frames: int = 0,
     batch: int = 8,
     watch: Watch | None = None,
+    start: Array | None = None,
+    rate: float = LEARNING_RATE,
 ) -> Projection:
     """Find styles and noise whose images resemble `images`.
 
@@ -130,6 +132,9 @@ def project(
         frames: how many images to keep on the way, at even steps from the first to the last.
         batch: the largest number of images at once; more are processed in turn.
         watch: called after every step, to observe it; what it raises ends the projection.
+        start: styles float[n, l, w] to begin at, such as those that an encoder found, without random moves; without
+            `plus`, at their mean over the slots. None: the mean of W, as published.
+        rate: the largest learning rate.
 
     Raises:
         ValueError: an image, mask, label or number that does not fit; FeatureError, one of them, where weights lack.
@@ -149,6 +154,8 @@ def project(
         frames=frames,
         batch=batch,
         watch=watch,
+        start=start,
+        rate=rate,
     )
     return _join(list(found))
 
@@ -167,6 +174,8 @@ def parts(
     frames: int,
     batch: int,
     watch: Watch | None = None,
+    start: Array | None = None,
+    rate: float = LEARNING_RATE,
 ) -> Iterator[Projection]:
     """Check the arguments of `project`, and return an iterator over what it joins: up to `batch` images each."""
     trained.check_styles_draw(model.gan.spec)
@@ -180,6 +189,9 @@ def parts(
         check_slots(model, "a style per slot (W+)")
     if noise not in NOISES:
         raise ValueError(f"noise is {noise!r}; known: {', '.join(NOISES)}")
+    if not 0 < rate < np.inf:
+        raise ValueError(f"rate={rate} must be greater than 0, such as {LEARNING_RATE}")
+    first = _first_styles(model, start, len(targets), plus)
     net = net or load_features("vgg16_lpips")
     net = net._replace(params=jax.device_put(net.params))
     model = model.on_device()
@@ -188,9 +200,9 @@ def parts(
     total = steps * -(-len(targets) // size)
     bar = iter(records.progress(range(total), total, "step"))
     work = functools.partial(
-        _project, model, net, steps=steps, plus=plus, noise=noise, seed=seed, moments=moments, watch=watch
+        _project, model, net, steps=steps, plus=plus, noise=noise, seed=seed, moments=moments, watch=watch, rate=rate
     )
-    rows = (targets, weights, cond, np.arange(len(targets)))
+    rows = (targets, weights, cond, np.arange(len(targets)), first)
 
     def each() -> Iterator[Projection]:
         for some, n in trained.in_chunks(rows, size):
@@ -205,7 +217,19 @@ def keep_frames(steps: int, count: int) -> list[int]:
     return sorted(set(np.linspace(0, steps, min(count, 2 * steps + 1)).round().astype(int).tolist()))
 
 
-def _project(model, net, targets, masks, cond, index, *, steps, plus, noise, seed, moments, bar, watch) -> Projection:
+def _first_styles(model: LoadedModel, start: Array | None, n: int, plus: bool) -> np.ndarray | None:
+    """Return float32[n, l or 1, w] of the argument `start` of `project`."""
+    if start is None:
+        return None
+    ws = trained.as_styles(start, model.gan.spec)
+    if len(ws) != n:
+        raise ValueError(f"start has {len(ws)} styles for {n} images; pass one for each")
+    return ws if plus else ws.mean(axis=1, keepdims=True)
+
+
+def _project(
+    model, net, targets, masks, cond, index, begin, *, steps, plus, noise, seed, moments, bar, watch, rate
+) -> Projection:
     """Do the work of `project` for images that fit at once; `bar` is advanced by one per step."""
     spec, g = model.gan.spec, model.g_ema
     run = programs(model.gan, net.apply)
@@ -213,6 +237,8 @@ def _project(model, net, targets, masks, cond, index, *, steps, plus, noise, see
     root = rng.root(seed)
     wanted = run.see(net.params, pictures.from_pixels(targets), masks)
     w = jnp.broadcast_to(mean[:, None], (len(targets), spec.num_ws if plus else 1, spec.w_dim))
+    if begin is not None:
+        w, std = begin, np.zeros_like(std)
     fit = Fit(jnp.array(w), first_noise(model, root, index) if noise == "fit" else {})
     state, kept, losses = (fit, optax.scale_by_adam().init(fit)), [], []
     compare = lambda image: jnp.square(run.see(net.params, image, masks) - wanted).sum(axis=1)
@@ -222,7 +248,7 @@ def _project(model, net, targets, masks, cond, index, *, steps, plus, noise, see
     for i in range(steps):
         if i in moments:
             kept.append(pictures.to_pixels(jax.device_get(run.draw(g, state[0]))))
-        state, distance = run.step(g, net.params, state, wanted, masks, std, root, index, i, steps)
+        state, distance = run.step(g, net.params, state, wanted, masks, std, root, index, i, steps, rate)
         losses.append(distance)
         next(bar)
         if watch is not None:
@@ -266,9 +292,9 @@ def programs(gan: models.Gan, apply: Any) -> Programs:
         one = lambda noise, w: drawing.draw(gan, put_noise(g, noise), w[None])[0]
         return jax.vmap(one)(fit.noise, ws)
 
-    def step(g, params, state, wanted, masks, std, root, index, step, steps):
+    def step(g, params, state, wanted, masks, std, root, index, step, steps, most):
         fit, adam = state
-        rate, size = schedule(step, steps)
+        rate, size = schedule(step, steps, most)
         keys = rng.per_example(rng.stream(root, "project/moves", step), index)
         moves = rng.normal(keys, fit.w.shape) * (size * std)[:, None, None]
 
@@ -286,11 +312,14 @@ def programs(gan: models.Gan, apply: Any) -> Programs:
     return Programs(jax.jit(see), jax.jit(draw), jax.jit(step, donate_argnums=2))
 
 
-def schedule(step: Any, steps: Any) -> tuple[jax.Array, jax.Array]:
-    """Return (learning rate, size of the random moves in units of the spread) at a step of so many (SG2 appendix D)."""
+def schedule(step: Any, steps: Any, most: Any = LEARNING_RATE) -> tuple[jax.Array, jax.Array]:
+    """Return (learning rate, size of the random moves in units of the spread) at a step of so many (SG2 appendix D).
+
+    `most` is the largest learning rate.
+    """
     t = jnp.asarray(step, jnp.float32) / steps
     ramp = 0.5 - 0.5 * jnp.cos(jnp.pi * jnp.minimum(1.0, (1 - t) / RAMP_DOWN))
-    rate = LEARNING_RATE * ramp * jnp.minimum(1.0, t / RAMP_UP)
+    rate = most * ramp * jnp.minimum(1.0, t / RAMP_UP)
     return rate, STYLE_NOISE * jnp.square(jnp.maximum(0.0, 1 - t / STYLE_NOISE_UNTIL))
 
 
