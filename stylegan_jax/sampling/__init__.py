@@ -14,8 +14,9 @@
     images.to_picture(images.to_pixels(edited), columns=2)
 
 A model of videos has `model.video`, frames along time, and `model.still`, its frames as a model of images.
-`project` finds the styles of photographs, `tune` trains the generator until it draws one exactly, `drag_points` moves
-points of a picture, and `export_model`
+`project` finds the styles of photographs, and an encoder (`load_encoder`) does so in one pass; `alignment.crop` cuts out
+faces by given points, `tune` trains the generator until it draws a picture exactly, `drag_points` moves points of a
+picture, and `export_model`
 writes a model folder with a card and programs for other platforms. `map_styles`, `draw` and `draw_pixels` are the pure
 functions underneath, of `model.gan` and `model.on_device().g_ema`. Names are imported on first use.
 """
@@ -26,9 +27,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stylegan_jax.sampling import averages, directions, drag, paths, plot, projections, spectra, styles
+    from stylegan_jax.sampling import alignment, averages, directions, drag, paths, plot, projections, spectra, styles
     from stylegan_jax.sampling.drag import drag_points
     from stylegan_jax.sampling.drawing import draw, draw_pixels, map_styles
+    from stylegan_jax.sampling.encoding import LoadedEncoder, load_encoder
     from stylegan_jax.sampling.export import export_model
     from stylegan_jax.sampling.exported import load_exported
     from stylegan_jax.sampling.load import load_model
@@ -37,7 +39,9 @@ if TYPE_CHECKING:
     from stylegan_jax.sampling.tuner import tune
 
 __all__ = [
+    "LoadedEncoder",
     "LoadedModel",
+    "alignment",
     "averages",
     "directions",
     "drag",
@@ -45,6 +49,7 @@ __all__ = [
     "draw",
     "draw_pixels",
     "export_model",
+    "load_encoder",
     "load_exported",
     "load_model",
     "map_styles",
@@ -61,6 +66,7 @@ __all__ = [
 _HOMES = {
     "drag": ("drag_points",),
     "drawing": ("draw", "draw_pixels", "map_styles"),
+    "encoding": ("LoadedEncoder", "load_encoder"),
     "export": ("export_model",),
     "exported": ("load_exported",),
     "load": ("load_model",),

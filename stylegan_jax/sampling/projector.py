@@ -133,7 +133,7 @@ def project(
         batch: the largest number of images at once; more are processed in turn.
         watch: called after every step, to observe it; what it raises ends the projection.
         start: styles float[n, l, w] to begin at, such as those that an encoder found, without random moves; without
-            `plus`, at their mean over the slots. None: the mean of W, as published.
+            `plus`, at their mean over the slots; `label` then has no effect. None: the mean of W, as published.
         rate: the largest learning rate.
 
     Raises:
@@ -181,7 +181,8 @@ def parts(
     trained.check_styles_draw(model.gan.spec)
     targets = check_images(images, model.gan.spec.image_shape)
     weights = check_masks(masks, targets.shape[:3])
-    cond = as_labels(label, len(targets), model.gan.spec.label_dim, model.label_kind)
+    dim = model.gan.spec.label_dim if start is None else 0  # labels say only where W has its mean
+    cond = as_labels(label if dim else None, len(targets), dim, model.label_kind)
     for name, value, least in (("steps", steps, 1), ("frames", frames, 0), ("batch", batch, 1)):
         if value < least:
             raise ValueError(f"{name}={value} must be at least {least}")
@@ -233,13 +234,11 @@ def _project(
     """Do the work of `project` for images that fit at once; `bar` is advanced by one per step."""
     spec, g = model.gan.spec, model.g_ema
     run = programs(model.gan, net.apply)
-    mean, std = spreads(model, cond)
+    mean, std = spreads(model, cond) if begin is None else (begin[:, 0], np.zeros(len(begin), np.float32))
     root = rng.root(seed)
     wanted = run.see(net.params, pictures.from_pixels(targets), masks)
     w = jnp.broadcast_to(mean[:, None], (len(targets), spec.num_ws if plus else 1, spec.w_dim))
-    if begin is not None:
-        w, std = begin, np.zeros_like(std)
-    fit = Fit(jnp.array(w), first_noise(model, root, index) if noise == "fit" else {})
+    fit = Fit(jnp.array(w if begin is None else begin), first_noise(model, root, index) if noise == "fit" else {})
     state, kept, losses = (fit, optax.scale_by_adam().init(fit)), [], []
     compare = lambda image: jnp.square(run.see(net.params, image, masks) - wanted).sum(axis=1)
     first = run.draw(g, fit)

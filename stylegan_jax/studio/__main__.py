@@ -35,6 +35,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--features", metavar="FILE", help="VGG16 LPIPS weights for projection (default: cache, or a package)"
     )
+    text = "workdir of an encoder's run, which finds pictures in one pass (docs/inversion.md)"
+    p.add_argument("--encoder", metavar="PATH", help=text)
     p.add_argument("--open", action="store_true", help="open the page in the default browser")
     return p
 
@@ -91,12 +93,15 @@ def act(args: argparse.Namespace) -> str:
     listener = bind(args.host, args.port)
     import uvicorn
 
+    from stylegan_jax.sampling.encoding import load_encoder
     from stylegan_jax.sampling.load import load_model
     from stylegan_jax.studio.app import make_app
     from stylegan_jax.studio.studio import Studio
 
     with listener:
-        studio = Studio(load_model(args.model, args.step), args.model, args.step, args.features)
+        model = load_model(args.model, args.step)
+        encoder = None if args.encoder is None else load_encoder(args.encoder, model)
+        studio = Studio(model, args.model, args.step, args.features, encoder, args.encoder or "")
         port = listener.getsockname()[1]
         is_here = args.host in LOOPBACK
         shown = socket.gethostname() if args.host in ("0.0.0.0", "::") else args.host

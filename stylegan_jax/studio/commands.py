@@ -36,6 +36,11 @@ def project(model: Sequence[str], steps: int, plus: bool, label: Sequence[str]) 
     return line("project", model, *words, "--out=projected")
 
 
+def encode(model: Sequence[str], encoder: str) -> str:
+    """Return the line that finds target.png of a download by an encoder."""
+    return line("encode", model, f"--encoder={encoder}", "--targets=target.png", "--out=projected")
+
+
 def tune(model: Sequence[str], steps: int) -> str:
     """Return the line that tunes the model to the result of `project`."""
     return line("pti", model, "--projected=projected/target", f"--steps={steps}", "--out=tuned")

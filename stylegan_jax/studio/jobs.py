@@ -51,7 +51,30 @@ def project(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
             watch=watch,
         )
         session.found, session.tuned, session.files = found, None, {}
-        session.steps = {"steps": steps, "plus": plus, "label": label.values, "label_words": label.words}
+        line = commands.project(studio.words, steps, plus, label.words)
+        session.steps = {"line": line, "label": label.values}
+        return {"start": float(found.start_lpips[0]), "end": float(found.lpips[0]), "of": "found"}
+
+    return work
+
+
+def encode(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
+    """Return the job that finds the session's picture by the studio's encoder, in a pass or a few."""
+    from stylegan_jax.tools.encode import as_projection
+
+    target, encoder = session.target, studio.encoder
+    if encoder is None:
+        raise wishes.BadWish("this studio has no encoder; start it with --encoder=RUN_OR_FILE, or find the picture")
+    if target is None:
+        raise wishes.BadWish("there is no picture yet; upload one first")
+    label = read_label(studio.model, wish)
+    net = studio.network()
+
+    def work(job: Job) -> dict[str, Any]:
+        found = as_projection(encoder.model, target[None], encoder.encode(target[None], chunk=1), net)
+        job.tick(1, 1, float(found.lpips[0]), lambda: _png(found.images))
+        session.found, session.tuned, session.files = found, None, {}
+        session.steps = {"line": commands.encode(studio.words, studio.encoder_path), "label": label.values}
         return {"start": float(found.start_lpips[0]), "end": float(found.lpips[0]), "of": "found"}
 
     return work
@@ -164,13 +187,21 @@ def _pack(session: Session, path: Path, ws: np.ndarray, command: str) -> dict[st
 
 KINDS: dict[str, Callable[[Any, Session, Mapping[str, Any]], Work]] = {
     "project": project,
+    "encode": encode,
     "tune": tune,
     "film": film,
     "clip": clip,
     "drag": drags.start,
 }
 """What can be asked for by name."""
-TITLES = {"project": "a projection", "tune": "tuning", "film": "a film", "clip": "a video", "drag": "dragging"}
+TITLES = {
+    "project": "a projection",
+    "encode": "an encoder",
+    "tune": "tuning",
+    "film": "a film",
+    "clip": "a video",
+    "drag": "dragging",
+}
 
 
 def found_files(session: Session) -> dict[str, bytes]:
@@ -198,9 +229,7 @@ def _save_tuned(studio: Studio, session: Session, steps: int) -> Any:
     write_model_folder(folder, dataclasses.asdict(model.config), {"g_ema": g_ema}, facts, overwrite=True)
     arrays.write_npz(session.folder / commands.STYLES, w=session.found.ws)
     path = session.folder / "tuned.zip"
-    found = session.steps
-    lines = [commands.project(studio.words, found["steps"], found["plus"], found["label_words"])]
-    lines += [commands.tune(studio.words, steps)]
+    lines = [session.steps["line"], commands.tune(studio.words, steps)]
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(folder.iterdir()):
             archive.write(file, f"tuned/{file.name}")

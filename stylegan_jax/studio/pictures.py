@@ -103,8 +103,7 @@ def model_words(studio: Studio, session: Session, model: LoadedModel) -> tuple[S
     if model is studio.model:
         return name, ""
     found = session.steps
-    lines = [commands.project(name, found["steps"], found["plus"], found["label_words"])]
-    lines += [commands.tune(name, found["tune_steps"]), ""]
+    lines = [found["line"], commands.tune(name, found["tune_steps"]), ""]
     return commands.TUNED, "\n".join(lines)
 
 

@@ -35,7 +35,7 @@ class Session:
         picture: uint8[h, w, c], what it uploaded, upright.
         target: uint8[h, w, c] of the model's shape, cropped from it.
         found: its projection, a `projector.Projection` of one image.
-        steps: how it was found, for the command line: {'steps', 'plus', 'label'}.
+        steps: how it was found: the command 'line', the 'label', and, of a tuned model, 'tune_steps'.
         tuned: the model that was tuned to it, and `pti` arguments.
         dragged: (styles float32[l, w], the `sources.Styled` that was dragged) of every drag, for undo and for later.
         directions: by name, `directions.Directions`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ from stylegan_jax.base import shortage
 from stylegan_jax.base.errors import StyleganError, visible
 from stylegan_jax.base.trees import named_leaves
 from stylegan_jax.sampling import drag
+from stylegan_jax.sampling.encoding import LoadedEncoder
 from stylegan_jax.sampling.model import LoadedModel, further_inputs
 from stylegan_jax.sampling.styles import slot_groups
 from stylegan_jax.studio import commands, sources
@@ -41,13 +43,24 @@ class Studio:
         path: of the model, as it was passed.
         step: checkpoint that was asked for; None: the newest.
         features: LPIPS weights for projection, or None for the cache or a package.
+        encoder: finds pictures in one pass, with `model` as its generator; None without.
+        encoder_path: of it, as it was passed.
         sessions: the open pages.
         worker: the thread that owns the model.
         state: 'compiling' until the first picture has been drawn, then 'ready', or a sentence about what failed.
     """
 
-    def __init__(self, model: LoadedModel, path: str, step: int | None = None, features: str | None = None):
+    def __init__(
+        self,
+        model: LoadedModel,
+        path: str,
+        step: int | None = None,
+        features: str | None = None,
+        encoder: LoadedEncoder | None = None,
+        encoder_path: str = "",
+    ):
         self.path, self.step, self.features = path, step, features
+        self.encoder, self.encoder_path = encoder, encoder_path
         self.video: LoadedModel | None = None
         self.model = self._take(model)
         self.sessions, self.worker = Sessions(), Worker(explain)
@@ -94,6 +107,7 @@ class Studio:
         from stylegan_jax.sampling.load import load_model
 
         self.model = self._take(load_model(self.path, self.step))
+        self.encoder = self.encoder and dataclasses.replace(self.encoder, model=self.model)
         sources._mapped.cache_clear()
 
     def end(self, session: str) -> bool:
@@ -128,6 +142,7 @@ class Studio:
             "one_class": len(spec.w_avg) == 2,
             "has_noise": model.has_noise,
             "is_video": self.video is not None,
+            "has_encoder": self.encoder is not None,
             "fps": model.fps,
             "step": facts.get("step"),
             "nimg": facts.get("nimg"),

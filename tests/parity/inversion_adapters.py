@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stylegan_jax.metrics.consistency import editing_consistency, published_mean
-from stylegan_jax.sampling.projector import area_matrix
+from stylegan_jax.ops.resize import area_matrix
 
 
 def consistency(meta, arrays, constants):

@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from stylegan_jax import load_model
+from stylegan_jax.base import images
 from stylegan_jax.studio import uploads
 from stylegan_jax.studio.studio import Studio
+from tests.tools.test_encode import encoder_of
 from tests.tools.test_project import NET
 
 
@@ -143,6 +145,24 @@ def test_a_picture_is_found_tuned_and_kept(page, model, tmp_path):
     with np.load(tmp_path / "latents.npz") as latents:
         kept = load_model(tmp_path / "tuned").synthesize(latents["w"])
     assert np.abs(kept[0].clip(-1, 1) * 127.5 + 128 - opened(body)).max() < 1.6
+
+
+def test_an_encoder_finds_it_in_one_pass(page, served, model, monkeypatch):
+    assert "start it with --encoder" in page.json("POST", "/api/job", {"kind": "encode", "wish": {}})[1]["error"]
+    target = put_target(page, model)
+    _, encoder = encoder_of(model)
+    monkeypatch.setattr(served.studio, "encoder", encoder)
+    monkeypatch.setattr(served.studio, "encoder_path", "runs/encoder")
+    assert served.studio.describe()["has_encoder"]
+    told = page.job("encode", **{"class": 1})
+    assert told["state"] == "done" and told["step"] == 1, told
+    _, _, body = page.ask("picture", source={"kind": "found"})
+    want = images.to_pixels(model.synthesize(encoder.encode(target[None])))[0]
+    assert np.abs(opened(body).astype(int) - want).max() <= 1
+    assert page.job("tune", steps=2)["state"] == "done"
+    _, about, _ = page.ask("picture", source={"kind": "tuned"})
+    first = about["command"].splitlines()[0]
+    assert "stylegan_jax.tools.encode" in first and "--encoder=runs/encoder --targets=target.png" in first
 
 
 def test_a_projection_while_another_runs(page, served, model):

@@ -96,15 +96,16 @@ export function build() {
     ready();
   }
   const preview = (small, told) => one.show(small, {}, `step ${told.step}, LPIPS ${told.loss === null ? "?" : told.loss.toFixed(3)}`);
-  const finding = job("project", { preview, done: finish }), tuning = job("tune", { preview, done: finish });
+  const own = () => (byClass ? { class: Number(label.value) } : model.label_dim ? { numbers: label.value.split(",").map(Number) } : {});
+  const finding = job("project", { preview, done: finish }), encoding = job("encode", { preview, done: finish }), tuning = job("tune", { preview, done: finish });
   const find = button("Find it", () => {
-    const own = byClass ? { class: Number(label.value) } : model.label_dim ? { numbers: label.value.split(",").map(Number) } : {};
-    finding.start({ steps: Number(steps.value), plus: plus.value, ...own });
+    finding.start({ steps: Number(steps.value), plus: plus.value, ...own() });
   }, { class: "primary", id: "find", disabled: true });
+  const encode = button("Ask the encoder", () => encoding.start(own()), { id: "encode", disabled: true });
   const tune = button("Tune the model to it", () => tuning.start({ steps: Number(tuneSteps.value) }), { id: "tune", disabled: true });
   const weights = button("Download the tuned model", () => keepFile("tuned.zip").catch(fail), { class: "quiet", id: "tuned-model", hidden: true });
   function ready() {
-    find.disabled = !bitmap;
+    find.disabled = encode.disabled = !bitmap;
     tune.disabled = !bench.found;
   }
 
@@ -119,7 +120,7 @@ export function build() {
 
   const node = page("Your picture", "Find the styles that draw it, then edit them. What the model has never seen is reproduced badly; tuning changes the model until it draws this picture exactly.", [one.node, part.node], [
     group("1 · Picture", drop, crop.x.node, crop.y.node, crop.size.node),
-    group("2 · Find its styles", steps.node, model.num_ws > 1 ? plus.node : null, model.label_dim ? label.node : null, el("div", { class: "row" }, find), finding.node),
+    group("2 · Find its styles", steps.node, model.num_ws > 1 ? plus.node : null, model.label_dim ? label.node : null, el("div", { class: "row" }, find, model.has_encoder ? encode : null), finding.node, encoding.node),
     group("3 · Tune the model (optional)", tuneSteps.node, el("div", { class: "row" }, tune, weights), tuning.node),
   ]);
   return { node };
