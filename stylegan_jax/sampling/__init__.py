@@ -14,7 +14,7 @@
     images.to_picture(images.to_pixels(edited), columns=2)
 
 A model of videos has `model.video`, frames along time, and `model.still`, its frames as a model of images.
-`project` finds the styles of photographs, and an encoder (`load_encoder`) does so in one pass; `alignment.crop` cuts out
+`project` finds the styles of photographs, an encoder (`load_encoder`) does so in one pass; `alignment.crop` cuts out
 faces by given points, `tune` trains the generator until it draws a picture exactly, `drag_points` moves points of a
 picture, and `export_model`
 writes a model folder with a card and programs for other platforms. `map_styles`, `draw` and `draw_pixels` are the pure
