@@ -140,7 +140,7 @@ def evaluate(
     from stylegan_jax.base import trees
     from stylegan_jax.config import ConfigError
     from stylegan_jax.data import DataError
-    from stylegan_jax.metrics import detectors, fakes, opening, report
+    from stylegan_jax.metrics import fakes, opening, report
     from stylegan_jax.metrics.evaluate import Evaluation
     from stylegan_jax.metrics.images import Extractor, Images, make_images
     from stylegan_jax.metrics.store import Store, default_folder
@@ -161,11 +161,7 @@ def evaluate(
         for c in chosen:
             fakes.check_kind(c, model.gan)
     towards = _read_centroids(args.centroids, model.gan.spec) if model is not None and args.centroids else None
-    own = attributes.load(args.classifiers) if args.classifiers else None
-    names = sorted({own.net if own and c.net == own.name else c.net for c in chosen if c.net})
-    nets = detectors.load(names, paths_of(args.features_path, names))
-    if own is not None:
-        nets[own.name] = attributes.as_network(own, nets[own.net])
+    nets = _load_networks(args, chosen)
     videos = any(c.metric.clip for c in chosen) or (model is not None and model.gan.draw_at is not None)
     shape, run = (None, None) if model is None else (model.gan.spec.image_shape, opening.run_data(args.model))
 
@@ -230,6 +226,16 @@ def _read_centroids(path: str, spec: GanSpec) -> np.ndarray:
         return centroids.read(path, spec, f"--centroids={path}")
     except ValueError as error:
         raise MetricError(str(error)) from None
+
+
+def _load_networks(args: argparse.Namespace, chosen: Sequence[Chosen]) -> dict[str, Any]:
+    """Return the feature networks of metrics by name, also those that --classifiers makes of one."""
+    from stylegan_jax.metrics import detectors
+
+    own = attributes.load(args.classifiers) if args.classifiers else None
+    names = sorted({own.net if own and c.net == own.name else c.net for c in chosen if c.net})
+    nets = detectors.load(names, paths_of(args.features_path, names))
+    return nets if own is None else nets | {own.name: attributes.as_network(own, nets[own.net])}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
