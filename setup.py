@@ -58,12 +58,14 @@ WANDB = ["wandb>=0.31"]
 # The TPU's compiler of jax[tpu], without JAX's parts for a TPU that is here; its version has to fit JAX's.
 ROOFLINE = ["libtpu>=0.0.42,<0.0.43; platform_system == 'Linux' and platform_machine == 'x86_64'"]
 STUDIO = ["starlette>=0.46", "uvicorn>=0.34"]  # 6 MB
+FIGURES = ["matplotlib>=3.10"]  # learning curves, and the figures of docs/
 HUB = ["huggingface_hub>=0.30"]
 TEST = [
     *LSUN,
     *VIDEO,
     *FEATURES,
     *METRICS,
+    *FIGURES,
     *ONNX,
     *WANDB,
     *STUDIO,
@@ -147,6 +149,7 @@ setup(
         "video": VIDEO,
         "features": FEATURES,
         "metrics": METRICS,
+        "figures": FIGURES,
         "hub": HUB,
         "wandb": WANDB,
         "onnx": ONNX,

@@ -44,9 +44,13 @@ def find_recipe(text: str) -> str:
 
 def find_data(path: str) -> str:
     """Return the path; 'datasets/NAME' becomes the package's own file if no such file exists here."""
-    found = None if os.path.exists(path) else _DATA.fullmatch(path)
-    own = folder("datasets") / found[1] if found else None
-    return str(own) if own and own.is_file() else path
+    return path if os.path.exists(path) or not is_data(path) else str(folder("datasets") / Path(path).name)
+
+
+def is_data(path: str) -> bool:
+    """Return whether a path is 'datasets/NAME' of a file that comes with the package."""
+    found = _DATA.fullmatch(path)
+    return found is not None and (folder("datasets") / found[1]).is_file()
 
 
 def find_model(path: str | os.PathLike[str]) -> str:

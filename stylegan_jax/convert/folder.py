@@ -209,7 +209,8 @@ def new_folder(
 
 def is_model_folder(names: set[str]) -> bool:
     """Return whether a folder with these names in it is a model folder, and nothing else."""
-    known = lambda name: name.endswith((".json", ".safetensors")) or name in ("README.md", PROGRAMS)
+    endings, others = (".json", ".jsonl", ".safetensors"), ("README.md", "curves.png", PROGRAMS)
+    known = lambda name: name.endswith(endings) or name in others
     return (MODEL_FILE in names or "init_kwargs.json" in names) and all(map(known, names))
 
 

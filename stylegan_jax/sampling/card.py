@@ -12,26 +12,28 @@ from stylegan_jax import __version__
 from stylegan_jax.base.errors import printable
 from stylegan_jax.config.arch import ARCH_RULES
 from stylegan_jax.convert.folder import LICENCE_NOTE, count_parameters
+from stylegan_jax.sampling import curves
 from stylegan_jax.sampling.model import LoadedModel
 
 
-def provenance(model: LoadedModel) -> dict[str, Any]:
-    """Return where a model comes from, without folders of this machine."""
+def provenance(model: LoadedModel, evaluated: Path | None = None) -> dict[str, Any]:
+    """Return where a model comes from, without folders of this machine; `evaluated` as in `run_facts`."""
     if "workdir" not in model.provenance:
         return model.provenance
     from stylegan_jax.checkpoints.restore import read_meta
 
     run, step = model.provenance["workdir"], model.provenance["step"]
-    return run_facts(Path(run), read_meta(run, step), step)
+    return run_facts(Path(run), read_meta(run, step), step, evaluated)
 
 
-def run_facts(workdir: Path, meta: Mapping[str, Any], step: int) -> dict[str, Any]:
+def run_facts(workdir: Path, meta: Mapping[str, Any], step: int, evaluated: Path | None = None) -> dict[str, Any]:
     """Return what a run knows of a checkpoint, JSON-ready and without folders of the machine.
 
     Args:
         workdir: the run's.
         meta: of the checkpoint.
         step: of the checkpoint.
+        evaluated: metrics of its checkpoints, as `metrics --out` writes them.
     """
     config, data = meta["config"], meta["config"]["data"]
     return {
@@ -48,44 +50,55 @@ def run_facts(workdir: Path, meta: Mapping[str, Any], step: int) -> dict[str, An
         **({"fps": data["fps"]} if data["source"] == "video" else {}),
         "augment": config["augment"]["mode"],
         "label_kind": meta.get("label_kind", ""),
-        "metrics": read_metrics(workdir, step),
+        "metrics": read_metrics(workdir, step, evaluated),
+        "seconds": round(seconds_of(workdir, step), 1),
         "versions": meta["versions"],
     }
 
 
-def read_metrics(workdir: Path, step: int) -> list[dict[str, Any]]:
-    """Return the last value of each metric that a run reported up to a step.
+def read_metrics(workdir: Path, step: int, evaluated: Path | None = None) -> list[dict[str, Any]]:
+    """Return the last value of each metric of a run up to a step.
+
+    Args:
+        workdir: of the run.
+        step: of a checkpoint.
+        evaluated: metrics of its checkpoints, as `metrics --out` writes them.
 
     Returns:
         One {'metric', 'value', 'nimg', …} each; with 'interval' and 'detector' where metrics.jsonl has them, which
         stats.jsonl lacks.
     """
     found: dict[str, dict[str, Any]] = {}
-    for row in _rows(workdir / "stats.jsonl"):
+    for row in curves.read_rows(workdir / curves.STATS):
         for name, value in row.get("metrics", {}).items() if row.get("step", step + 1) <= step else ():
             name = name.removeprefix("metric/")
             if math.isfinite(value):
                 found[name] = {"metric": name, "value": value, "nimg": row["nimg"]}
-    for row in _rows(workdir / "metrics.jsonl"):
-        if row.get("step", step + 1) <= step and row.get("value") is not None:
-            kept = {key: row.get(key) for key in ("metric", "value", "nimg", "interval", "counts", "psi")}
-            found[row["metric"]] = kept | {"detector": (row.get("detector") or {}).get("name")}
+    rows = curves.metric_rows(workdir / curves.METRICS)
+    for row in rows + (curves.metric_rows(evaluated, workdir) if evaluated is not None else []):
+        if row["step"] <= step:
+            found[row["metric"]] = {key: value for key, value in row.items() if key != "step"}
     return list(found.values())
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """Return the whole rows of a JSON lines file; none without the file."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:  # a line that is being written
-            break
-    return [row for row in rows if isinstance(row, dict)]
+def seconds_of(workdir: Path, step: int) -> float:
+    """Return how long a run trained up to a step, without starting and compiling; 0 where it is not recorded."""
+    total = last = 0.0
+    for row in curves.read_rows(workdir / curves.STATS):
+        now = (row.get("timing") or {}).get("elapsed_sec", 0.0) if row.get("step", step + 1) <= step else last
+        total, last = total + (last if now < last else 0.0), now  # a start of the command begins at 0 again
+    return total + last
 
 
 def write_card(
-    model: LoadedModel, facts: Mapping[str, Any], *, name: str, address: str, licence: str, programs: str
+    model: LoadedModel,
+    facts: Mapping[str, Any],
+    *,
+    name: str,
+    address: str,
+    licence: str,
+    programs: str,
+    figure: str = "",
 ) -> str:
     """Return the text of README.md.
 
@@ -96,10 +109,13 @@ def write_card(
         address: the argument of `load_model`.
         licence: the Hub's identifier; '' when none was stated.
         programs: code that calls the exported programs; '' without.
+        figure: the file of the learning curves next to the card; '' without.
     """
     facts = readable(facts)
     parts = [_header(model, licence), f"# {name}", _summary(model), _table(model, facts)]
-    parts += ["## Metrics", _metrics(facts), "## Use", _use(model, address)]
+    parts += ["## Metrics", _metrics(facts)]
+    parts += [f"![Metrics, losses and scores over the images shown]({figure})"] * bool(figure)
+    parts += ["## Use", _use(model, address)]
     parts += [programs] if programs else []
     parts += ["## Intended use and limits", _limits(facts)]
     stated = f"Stated by the publisher: `{licence}`." if licence else "None was stated when this folder was written."
@@ -111,7 +127,7 @@ def readable(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts that have the types that a run records; a model folder of a stranger may hold any others."""
     is_count = lambda x: isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < 1e18
     out: dict[str, Any] = {key: _line(facts[key]) for key in _TEXTS if isinstance(facts.get(key), str)}
-    out |= {key: facts[key] for key in ("nimg", "step") if is_count(facts.get(key))}
+    out |= {key: facts[key] for key in ("nimg", "step", "seconds") if is_count(facts.get(key))}
     data = facts.get("data")
     if isinstance(data, dict):
         out["data"] = {key: _line(data[key]) for key in ("source", "name", "labels") if isinstance(data.get(key), str)}
@@ -128,7 +144,7 @@ def readable(facts: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-_TEXTS = ("recipe", "augment", "source", "sha256", "era", "run")
+_TEXTS = ("recipe", "command", "augment", "source", "sha256", "era", "run")
 
 
 def _line(text: str) -> str:
@@ -187,7 +203,10 @@ def _table(model: LoadedModel, facts: Mapping[str, Any]) -> str:
     if "nimg" in facts:
         steps = f", {facts['step']:,} iterations" if "step" in facts else ""
         rows += [("images shown", f"{facts['nimg'] / 1000:,.1f} kimg{steps}")]
-    rows += [(key, f"`{facts[key]}`") for key in ("recipe", "augment", "source", "sha256", "era") if facts.get(key)]
+    if seconds := facts.get("seconds"):
+        rows += [("trained for", f"{seconds:,.0f} s, without starting and compiling")]
+    texts = ("recipe", "command", "augment", "source", "sha256", "era")
+    rows += [(key, f"`{facts[key]}`") for key in texts if facts.get(key)]
     if made := facts.get("average"):
         rows += [("average", f"relative width {made['width']:g}, from {made['snapshots']} snapshots (post-hoc)")]
     versions = facts.get("versions")

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from stylegan_jax import models
+from stylegan_jax.checkpoints.restore import read_meta
 from stylegan_jax.convert import folder as folders
-from stylegan_jax.sampling import card, programs
+from stylegan_jax.sampling import card, programs, run_records
 from stylegan_jax.sampling.model import LoadedModel
 
 CODE = """Without the code of this project, by JAX and safetensors alone; the folder `stablehlo` has one program per
@@ -47,6 +48,8 @@ def export_model(
     address: str = "",
     licence: str = "",
     facts: Mapping[str, Any] | None = None,
+    records: bool = False,
+    evaluated: Path | None = None,
 ) -> None:
     """Write a model folder with a model card, and the generator as StableHLO programs.
 
@@ -62,9 +65,11 @@ def export_model(
         address: what the card passes to `load_model`; '': the name of the folder.
         licence: of the weights, an identifier of the Hub; '': the card says that none was stated.
         facts: where the model comes from; None: `card.provenance`.
+        records: write the records of its run too, and its learning curves (`run_records`).
+        evaluated: metrics of checkpoints of its run, for the card and the curves, as `metrics --out` writes them.
 
     Raises:
-        ValueError: the model is still growing, or lacks networks of the whole.
+        ValueError: the model is still growing, or lacks networks of the whole, or has no run to take records of.
         BadCheckpointError: `out` exists and may not be replaced.
     """
     if not model.is_grown:
@@ -73,13 +78,21 @@ def export_model(
             f"{model.gan.spec.image_shape[0]} of {model.config.image_shape[0]}); export a later checkpoint"
         )
     nets = networks(model, whole)
-    facts = dict(card.provenance(model) if facts is None else facts)
+    facts = dict(card.provenance(model, evaluated) if facts is None else facts)
+    origin = model.provenance
+    if records and "workdir" not in origin:
+        raise ValueError("records: this model is not the workdir of a run; leave it out")
     model, own = model.replace(provenance=facts), Path(out).resolve().name
     use = example(model, platforms)
-    text = card.write_card(model, facts, name=name or own, address=address or own, licence=licence, programs=use)
+    figure = run_records.FIGURE if records else ""
+    titles = {"name": name or own, "address": address or own, "licence": licence}
+    text = card.write_card(model, facts, programs=use, figure=figure, **titles)
     with folders.new_folder(out, overwrite=overwrite) as fresh:
         folders.fill_model_folder(fresh, out, dataclasses.asdict(model.config), nets, facts)
         (fresh / "README.md").write_text(text, encoding="utf-8")
+        if records:
+            config = read_meta(origin["workdir"], origin["step"])["config"] | {"name": facts["recipe"]}
+            run_records.write_records(fresh, Path(origin["workdir"]), config, origin["step"], evaluated)
         if platforms:
             if precision != "model":
                 config = dataclasses.replace(model.config, compute_dtype=precision)

@@ -15,6 +15,8 @@ from stylegan_jax.base.errors import ConfigError
 
 MODEL_FILES = ("model.json", "weights.safetensors")
 EXPORTED_FILES = ("weights.safetensors", "stablehlo/*.json", "stablehlo/*.bin")
+RECORDS = ("config.json", "stats.jsonl", "metrics.jsonl", "curves.png")
+"""Of the run, where a folder has them."""
 INSTALL = "pip install 'huggingface_hub>=0.30', or pip install -e '.[hub]' in the checkout"
 _ADDRESS = re.compile(r"hf:/{1,2}(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\w[\w./-]*))?", re.ASCII)
 """One slash where a `Path` was made of it."""
@@ -86,7 +88,7 @@ def push(folder: str | os.PathLike[str], repo: str, *, private: bool = False) ->
         api.upload_folder(
             repo_id=repo,
             folder_path=os.fspath(folder),
-            allow_patterns=["README.md", *MODEL_FILES, *EXPORTED_FILES],
+            allow_patterns=["README.md", *MODEL_FILES, *EXPORTED_FILES, *RECORDS],
             delete_patterns=["stablehlo/*"],  # programs that belong to other weights
             commit_message="Upload model",
         )

@@ -43,6 +43,7 @@ COMMANDS = {
     "compare": Command("stylegan_jax.tools.compare", "pairs of images: L2, LPIPS, E-LPIPS, identity"),
     "attributes": Command("stylegan_jax.tools.attributes", "fit the attribute classifiers of linear separability"),
     "spectrum": Command("stylegan_jax.tools.spectrum", "compare power spectra of images"),
+    "curves": Command("stylegan_jax.tools.curves", "learning curves of runs as a figure"),
     "average": Command("stylegan_jax.tools.average", "choose the length of the average after training"),
     "blend": Command("stylegan_jax.tools.blend", "combine layers of two models"),
     "convert": Command("stylegan_jax.convert.__main__", "import official and third-party files, export official names"),

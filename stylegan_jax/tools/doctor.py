@@ -54,6 +54,7 @@ OPTIONAL = {
         "stylegan-jax[features]",
         "metrics --features=efficientnet_lite0, ppl, fvd; project and pti with LPIPS",
     ),
+    "figures": Optional(("matplotlib",), "stylegan-jax[figures]", "curves, export --records"),
     "metrics": Optional(("sklearn",), "stylegan-jax[metrics]", "metrics --metrics=ls (linear separability)"),
     "onnx": Optional(("onnx",), "stylegan-jax[onnx]", "export --to=onnx, export --to=web"),
     "roofline": Optional(("libtpu",), "stylegan-jax[roofline]", "benchmark --target=v5e, v6e or v5p, without a TPU"),

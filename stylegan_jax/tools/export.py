@@ -10,7 +10,8 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from stylegan_jax.base.flags import Parser
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 
 PLAIN, FILES = ("stablehlo",), ("onnx", "web")
-ONLY = dict.fromkeys(("platforms", "precision", "whole", "push", "private"), PLAIN)
+RUN = ("records", "metrics", "recipe", "commit")
+ONLY = dict.fromkeys(("platforms", "precision", "whole", "push", "private", "address", *RUN), PLAIN)
 ONLY |= {"half": FILES, "runtime": ("web",)}
 """Flags that some kinds of export have: which."""
 
@@ -53,6 +55,15 @@ def parser() -> argparse.ArgumentParser:
         help="of web: the npm package onnxruntime-web, a folder or the archive of `npm pack` (default: node_modules)",
     )
     p.add_argument("--whole", action="store_true", help="include G and D, to continue training from it")
+    p.add_argument(
+        "--records", action="store_true", help="include the settings, reports and learning curves of the run"
+    )
+    p.add_argument(
+        "--metrics", default="", metavar="FILE", help="what `metrics --out` wrote about checkpoints of the run"
+    )
+    p.add_argument("--recipe", default="", help="the recipe that trains the run again; its settings are compared")
+    p.add_argument("--commit", default="", metavar="SHA", help="that the run was trained at, if it recorded none")
+    p.add_argument("--address", default="", help="what the card's example loads (default: that of --push, or --out)")
     p.add_argument("--name", default="", help="title of the card (default: the name of --push or of the folder)")
     p.add_argument("--license", default="", help="of the weights, as the Hub writes it, such as apache-2.0")
     p.add_argument("--push", default="", metavar="USER/NAME", help="upload to the Hugging Face Hub")
@@ -111,6 +122,7 @@ def act(args: argparse.Namespace) -> str:
     model = load_model(args.model, args.step, whole=args.whole)
     if args.to != "stablehlo":
         return write_files(args, model)
+    facts = describe_run(args, model)
     try:
         export_model(
             model,
@@ -121,8 +133,11 @@ def act(args: argparse.Namespace) -> str:
             whole=args.whole,
             overwrite=args.overwrite,
             name=args.name or args.push.partition("/")[2],
-            address=f"hf://{args.push}" if args.push else "",
+            address=args.address or (f"hf://{args.push}" if args.push else ""),
             licence=args.license,
+            facts=facts,
+            records=args.records,
+            evaluated=Path(args.metrics) if args.metrics else None,
         )
     except ValueError as error:
         raise ValueError(f"--model={args.model}: {error}") from None
@@ -130,6 +145,35 @@ def act(args: argparse.Namespace) -> str:
     if args.push:
         made += f"; uploaded: load_model('{hub.push(args.out, args.push, private=args.private)}')"
     return made
+
+
+def describe_run(args: argparse.Namespace, model: LoadedModel) -> dict[str, Any]:
+    """Return where the model comes from, with what the flags add.
+
+    Raises:
+        ValueError: a flag about a run, and the model is none's; a file without metrics of it; another recipe's run.
+    """
+    from stylegan_jax.checkpoints.restore import read_meta
+    from stylegan_jax.sampling import card, curves, run_records
+
+    run = model.provenance.get("workdir")
+    for flag in RUN:
+        if getattr(args, flag) and run is None:
+            raise ValueError(
+                f"--{flag} describes a run, and --model={args.model} is not the workdir of one; leave it out"
+            )
+    evaluated = Path(args.metrics) if args.metrics else None
+    if evaluated is not None and not curves.metric_rows(evaluated, Path(str(run))):
+        raise ValueError(f"--metrics={args.metrics} has no metrics of checkpoints of --model={args.model}")
+    facts = card.provenance(model, evaluated)
+    if args.recipe:
+        config = read_meta(run, model.provenance["step"])["config"]
+        facts |= {"recipe": args.recipe, "command": run_records.check_recipe(args.recipe, config)}
+    if args.commit:
+        if not re.fullmatch(r"[0-9a-f]{7,40}", args.commit):
+            raise ValueError(f"--commit={args.commit}: write 7 to 40 hexadecimal digits")
+        facts["versions"] = {"commit": args.commit} | facts["versions"]
+    return facts
 
 
 def write_files(args: argparse.Namespace, model: LoadedModel) -> str:

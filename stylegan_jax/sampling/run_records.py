@@ -1,0 +1,77 @@
+"""The records of a run in a model folder: its settings, its reports thinned out, its metrics, its learning curves.
+
+The files have the names and the form that they have in a workdir, so whatever reads those reads these: `metrics` finds
+the data, `curves` draws. They hold no folders of the machine.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stylegan_jax.base import bundled
+from stylegan_jax.base.errors import ConfigError, suggest
+from stylegan_jax.config import from_dict, resume_conflicts
+from stylegan_jax.sampling import curves
+
+SETTINGS, FIGURE = "config.json", "curves.png"
+FILES = (SETTINGS, curves.STATS, curves.METRICS, FIGURE)
+MAX_ROWS = 240
+"""Of stats.jsonl that are kept, evenly spread, the last among them."""
+
+
+def write_records(folder: Path, workdir: Path, config: Mapping[str, Any], step: int, evaluated: Path | None) -> None:
+    """Write the records of a run up to a step.
+
+    Args:
+        folder: that exists.
+        workdir: of the run.
+        config: of the checkpoint.
+        step: of the checkpoint.
+        evaluated: metrics of its checkpoints, as `metrics --out` writes them.
+
+    Raises:
+        ConfigError: the run has reported nothing, or matplotlib is missing.
+    """
+    rows = [row for row in curves.read_rows(workdir / curves.STATS) if row.get("step", step + 1) <= step]
+    every = -(-len(rows) // MAX_ROWS) or 1
+    metrics = curves.metric_rows(workdir / curves.METRICS)
+    metrics += curves.metric_rows(evaluated, workdir) if evaluated is not None else []
+    (folder / SETTINGS).write_text(json.dumps(without_folders(config), indent=2) + "\n", encoding="utf-8")
+    for name, kept in (
+        (curves.STATS, rows[::-1][::every][::-1]),
+        (curves.METRICS, sorted((row for row in metrics if row["step"] <= step), key=lambda row: row["step"])),
+    ):
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    (folder / FIGURE).write_bytes(curves.draw({"run": curves.read(folder)}))
+
+
+def without_folders(settings: Any) -> Any:
+    """Return settings in which a path is only its name, unless it is that of bundled data."""
+    if isinstance(settings, Mapping):
+        return {key: without_folders(value) for key, value in settings.items()}
+    if isinstance(settings, list | tuple):
+        return [without_folders(value) for value in settings]
+    is_path = isinstance(settings, str) and ("/" in settings or "\\" in settings)
+    return Path(settings).name if is_path and not bundled.is_data(settings) else settings
+
+
+def check_recipe(name: str, config: Mapping[str, Any]) -> str:
+    """Return the command that trains as a run was trained.
+
+    Args:
+        name: of a recipe that comes with the package, without an argument.
+        config: of the run.
+
+    Raises:
+        ConfigError: there is no such recipe, or it has other settings.
+    """
+    if name not in bundled.recipes():
+        raise ConfigError(f"--recipe={name}: {suggest(name, bundled.recipes())}")
+    recipe = importlib.import_module(f"stylegan_jax.configs.{name}").get_config()
+    if bad := resume_conflicts(config, from_dict(recipe).to_dict())[0]:
+        raise ConfigError(f"--recipe={name}: its settings are not those of the run:\n  " + "\n  ".join(bad))
+    return f"stylegan-jax train --config={name} --workdir=runs/{name}"
