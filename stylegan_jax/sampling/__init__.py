@@ -3,7 +3,7 @@
     from stylegan_jax import sampling
     from stylegan_jax.base import images
 
-    model = sampling.load_model("runs/quickstart")  # or a model folder, 'hf://user/name', an official .pkl
+    model = sampling.load_model("runs/quickstart")  # or 'demo', a model folder, 'hf://user/name', an official .pkl
     pixels = model.sample(range(4), psi=0.7)  # uint8 [4, h, w, c]
     ws = model.map([3, 4], psi=0.7)  # styles float32 [2, l, w]
     groups = sampling.styles.slot_groups(model)  # {'coarse': [0, 1, …], …}

@@ -21,7 +21,7 @@ STATS, METRICS = "stats.jsonl", "metrics.jsonl"
 PANELS = {
     "losses": ("loss/g_adversarial", "loss/d_adversarial"),
     "scores": ("scores/real", "scores/fake"),
-    "r_t": ("augment/r_t",),
+    "r_t, mean sign(D(real))": ("signs/real",),
     "p": ("augment/p",),
 }
 """What is drawn if nothing is chosen, after the metrics: titles and terms of those that a run reports."""
