@@ -71,7 +71,9 @@ def check_recipe(name: str, config: Mapping[str, Any]) -> str:
     """
     if name not in bundled.recipes():
         raise ConfigError(f"--recipe={name}: {suggest(name, bundled.recipes())}")
-    recipe = importlib.import_module(f"stylegan_jax.configs.{name}").get_config()
-    if bad := resume_conflicts(config, from_dict(recipe).to_dict())[0]:
+    recipe = from_dict(importlib.import_module(f"stylegan_jax.configs.{name}").get_config()).to_dict()
+    if recipe["model"]["label_dim"] == -1:  # that of the data
+        recipe["model"]["label_dim"] = config["model"]["label_dim"]
+    if bad := resume_conflicts(config, recipe)[0]:
         raise ConfigError(f"--recipe={name}: its settings are not those of the run:\n  " + "\n  ".join(bad))
     return f"stylegan-jax train --config={name} --workdir=runs/{name}"
