@@ -91,7 +91,8 @@ def export_model(
         folders.fill_model_folder(fresh, out, dataclasses.asdict(model.config), nets, facts)
         (fresh / "README.md").write_text(text, encoding="utf-8")
         if records:
-            config = read_meta(origin["workdir"], origin["step"])["config"] | {"name": facts["recipe"]}
+            config = read_meta(origin["workdir"], origin["step"])["config"]
+            config |= {"name": facts.get("recipe", config["name"])}
             run_records.write_records(fresh, Path(origin["workdir"]), config, origin["step"], evaluated)
         if platforms:
             if precision != "model":

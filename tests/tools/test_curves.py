@@ -158,7 +158,7 @@ def test_what_describes_no_run_is_an_error(run, trained, classes_model, tmp_path
         ([f"--model={classes_model}", "--records"], "--records describes a run, and"),
         ([f"--model={classes_model}", "--to=onnx", "--records"], "--records is for --to=stablehlo"),
         ([f"--model={trained}", f"--metrics={tmp_path / 'empty.jsonl'}"], "has no metrics of checkpoints of --model="),
-        ([f"--model={trained}", "--recipe=quickstart"], "its settings are not those of the run:\n  data.source"),
+        ([f"--model={trained}", "--recipe=quickstart"], "its settings are not those of the run:\n  data."),
         ([f"--model={trained}", "--recipe=tiney"], "--recipe=tiney: did you mean 'tiny'?"),
         ([f"--model={trained}", "--commit=main"], "--commit=main: write 7 to 40 hexadecimal digits"),
     ):
