@@ -54,7 +54,7 @@ def act(args: argparse.Namespace) -> str:
             raise ValueError(f"--metrics={file} does not exist; `metrics --out=FILE` writes such files")
     files = [Path(file) for file in args.metrics] or [None] * len(args.model)
     folders = [Path(bundled.find_model(path)).expanduser() for path in args.model]
-    runs = {name: curves.read(*given) for name, *given in zip(names, folders, files, strict=True)}
+    runs = {name: curves.read(folder, file) for name, folder, file in zip(names, folders, files, strict=True)}
     terms = args.terms.split(",") if args.terms else ()
     picture = curves.draw(runs, terms, out.suffix.removeprefix(".").lower())
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -167,7 +167,7 @@ def describe_run(args: argparse.Namespace, model: LoadedModel) -> dict[str, Any]
         raise ValueError(f"--metrics={args.metrics} has no metrics of checkpoints of --model={args.model}")
     facts = card.provenance(model, evaluated)
     if args.recipe:
-        config = read_meta(run, model.provenance["step"])["config"]
+        config = read_meta(str(run), model.provenance["step"])["config"]
         facts |= {"recipe": args.recipe, "command": run_records.check_recipe(args.recipe, config)}
     if args.commit:
         if not re.fullmatch(r"[0-9a-f]{7,40}", args.commit):
