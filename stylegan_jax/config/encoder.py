@@ -22,7 +22,8 @@ class EncoderConfig:
         choices=KINDS,
     )
     body: str = field(
-        "ir_se50", "network that looks at the image: ir_se50, efficientnet_lite0, …: a name in encoders.BODIES"
+        "ir_se50",
+        "network that looks at the image: ir_se50, resnet34, efficientnet_lite0, …: a name in encoders.BODIES",
     )
     weights: str = field(
         "",
@@ -30,9 +31,11 @@ class EncoderConfig:
         "path",
         is_path=True,
     )
-    body_units: tuple[int, ...] = field((), "IR-SE: residual units of its four groups; (): as published", above=0)
+    body_units: tuple[int, ...] = field(
+        (), "residual units of its four groups, not of efficientnet_lite0; (): as published", above=0
+    )
     body_widths: tuple[int, ...] = field(
-        (), "IR-SE: channels of its four groups; (): as published, 64, 128, 256, 512", above=0
+        (), "channels of its four groups, not of efficientnet_lite0; (): as published, 64, 128, 256, 512", above=0
     )
     body_squeeze: int = field(16, "IR-SE: squeeze ratio of the excitation; 0: none", least=0)
     image_size: tuple[int, int] = field(

@@ -431,3 +431,40 @@ def _list(value: Any, what: str) -> list[Any] | tuple[Any, ...]:
     if type(value) not in (list, tuple):
         raise RefusedError(f"{what}: a {type(value).__name__} where a list belongs")
     return value
+
+
+def read_state_file(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read a file of torch.save that holds a state dict, and what lies beside it.
+
+    Args:
+        path: the file.
+
+    Returns:
+        (tensors by name, plain data and tensors beside them by name). What is no plain data is left out, but 'opts', a
+        dict or a namespace of settings, has the names of classes in its place.
+
+    Raises:
+        BadCheckpointError: missing, damaged, hostile, or without a state dict.
+    """
+
+    def work(top: Any, reader: _Reader) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        state = top.get("state_dict") if type(top) is dict else None
+        state = top if state is None else state
+        if not is_state(state):
+            return _refuse(top)
+        tensors = {_name("", name): reader._tensor(name, value) for name, value in _unwrapped(state).items()}
+        beside = OfficialPickle("state", {}, {})
+        for key, value in list(top.items())[:_MAX_EXTRAS] if state is not top else ():
+            if key == "opts":
+                value = value.state if isinstance(value, Record) else value
+                beside.extras["opts"] = reader.plain(value, shallow=True)
+            elif key not in (
+                "state_dict",
+                "optimizer",
+                "discriminator_state_dict",
+                "discriminator_optimizer_state_dict",
+            ):
+                reader.extra(str(key), value, beside)
+        return tensors, beside.extras
+
+    return _guarded(path, work)

@@ -1,4 +1,4 @@
-"""What encoders look at images with: IR-SE, as published, and EfficientNet-Lite0, whose weights need no faces."""
+"""What encoders look at images with: IR-SE and ResNet34, as published, and EfficientNet-Lite0."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from stylegan_jax.config.encoder import EncoderConfig
+from stylegan_jax.encoders import resnet
 from stylegan_jax.features import efficientnet, irse, layers
 from stylegan_jax.features.convolutions import conv
 from stylegan_jax.features.irse import Norm
@@ -77,6 +78,31 @@ def ir_se(config: EncoderConfig, depth: int) -> Body:
     return Body(init, maps, (16, 8, 4), tuple(widths[:0:-1]))
 
 
+def resnet34(config: EncoderConfig) -> Body:
+    """Return ResNet34, as ReStyle has it; the maps of its last three groups of blocks are read."""
+    widths = config.body_widths or irse.WIDTHS
+    groups = resnet.plan(config.body_units or resnet.BLOCKS, widths)
+
+    def init(channels: int) -> tuple[Tree, Tree]:
+        norm, stats = norm_params(widths[0])
+        first = {"conv": _kernel(7, channels, widths[0]), "norm": norm, "prelu": jnp.full(widths[0], 0.25)}
+        params: Tree = {"input": first}
+        running: Tree = {"input": {"norm": stats}}
+        for name, inside, outside, stride in (block for group in groups for block in group):
+            own: Tree = {"conv1": _kernel(3, inside, outside), "conv2": _kernel(3, outside, outside)}
+            norms = ["norm1", "norm2"]
+            if inside != outside or stride > 1:
+                own["shortcut"] = _kernel(1, inside, outside)
+                norms.append("shortcut_norm")
+            running[name] = {}
+            for part in norms:
+                own[part], running[name][part] = norm_params(outside)
+            params[name] = own
+        return params, running
+
+    return Body(init, lambda params, x, norm: resnet.maps(params, x, groups, norm), (16, 8, 4), tuple(widths[:0:-1]))
+
+
 def lite0(config: EncoderConfig) -> Body:
     """Return EfficientNet-Lite0 up to its last convolution, with batch normalisation that moves."""
     names = [(name, shape) for name, _, shape in efficientnet.plan()[:-1]]
@@ -111,5 +137,6 @@ BODIES: dict[str, Callable[[EncoderConfig], Body]] = {
     "ir_se50": lambda config: ir_se(config, 50),
     "ir_se100": lambda config: ir_se(config, 100),
     "ir_se152": lambda config: ir_se(config, 152),
+    "resnet34": resnet34,
     "efficientnet_lite0": lite0,
 }

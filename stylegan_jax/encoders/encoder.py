@@ -87,9 +87,9 @@ class Encoder(NamedTuple):
 
     Attributes:
         spec: static facts.
-        init: (key, start) -> variables {'params': {'body', 'lateral', 'styles'}, 'batch_stats': {'body'}, 'average':
-            {'w': float[l, w], and of a residual encoder 'image': float[h, w, c]}}. The average is zero: see
-            `with_average`. `start` holds arrays, as from `load_start`, that take the place of drawn ones.
+        init: (key, start) -> variables {'params': {'body', 'styles', and of a pyramid 'lateral'}, 'batch_stats':
+            {'body'}, 'average': {'w': float[l, w], and of a residual encoder 'image': float[h, w, c]}}. The average is
+            zero: see `with_average`. `start` holds arrays, as from `load_start`, that take the place of drawn ones.
         encode: (variables, images float[n, h, w, c] in [-1, 1] of any size, *, stage, train) -> (ws float[n, l, w],
             moved). Images are resized by area to `spec.image`. `stage` is the last slot whose change e4e applies
             (progressive training); None: all; an integer saves the work of the others, an array is traced. With
@@ -127,14 +127,15 @@ def make_encoder(spec: EncoderSpec, body: Body) -> Encoder:
         average = {"w": jnp.zeros((spec.num_ws, spec.w_dim))}
         if spec.residual:
             average["image"] = jnp.zeros(spec.image)
-        out = {"params": {"body": params, "lateral": lateral, "styles": styles}, "batch_stats": {"body": stats}}
+        trained = {"body": params, "styles": styles} | ({"lateral": lateral} if lateral else {})
+        out = {"params": trained, "batch_stats": {"body": stats}}
         return replaced(draw(key, out) | {"average": average}, start or {})
 
     def encode(variables, images, *, stage=None, train=False):
         params, moved = variables["params"], {}
         norm = _normaliser(params["body"], variables["batch_stats"]["body"], body.eps, train, moved)
         maps = body.maps(params["body"], resize_area(images, spec.image[:2]), norm)
-        ws = HEADS[spec.kind](spec, params["styles"], _Pyramid(params["lateral"], maps, first), stage)
+        ws = HEADS[spec.kind](spec, params["styles"], _Pyramid(params.get("lateral", {}), maps, first), stage)
         if spec.start_from_average and not spec.residual:
             ws = ws + variables["average"]["w"]
         return ws, {"batch_stats": {"body": moved}} if train else {}
@@ -190,7 +191,7 @@ class _Pyramid:
             k, x = len(self.made), self.maps[len(self.made)]
             if (own := self.lateral.get(f"map{k}")) is not None:
                 x = conv2d(x, own["weight"]) + own["bias"][None, None, None]
-            self.made.append(resize_aligned(self.made[-1], x.shape[1:3]) + x if k else x)
+            self.made.append(resize_aligned(self.made[-1], (x.shape[1], x.shape[2])) + x if k else x)
         return self.made[self.first + level]
 
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from stylegan_jax.config import suggest
-from stylegan_jax.features import deit, dinov2, efficientnet, elpips, face, i3d, inception, vgg, weights
+from stylegan_jax.features import deit, dinov2, efficientnet, elpips, face, i3d, identity, inception, vgg, weights
 from stylegan_jax.features.network import FeatureError, FeatureNet, Network, Params, build, random_tensors
 
 FEATURES: dict[str, Network] = {
@@ -19,6 +19,7 @@ FEATURES: dict[str, Network] = {
     "alexnet_lpips": vgg.ALEXNET_LPIPS,
     "efficientnet_lite0": efficientnet.NETWORK,
     "face": face.NETWORK,
+    **identity.NETWORKS,
     "dinov2": dinov2.NETWORK,
     **deit.NETWORKS,
     "i3d": i3d.NETWORK,

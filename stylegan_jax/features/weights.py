@@ -33,6 +33,7 @@ _FIDELITY = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
 _PYTORCH_FID = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
 _ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
 _SG3 = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan3/versions/1/files/metrics/"
+_PSP = "the address in the README of the repository eladrich/pixel2style2pixel, table of auxiliary models"
 _DEIT = "https://dl.fbaipublicfiles.com/deit/"
 _VGG16_ADA_SHA256 = "b437eb095feaeb0b83eb3fa11200ebca4548ee39a07fb944a417ddc516cc07c3"
 
@@ -116,6 +117,8 @@ SOURCES: dict[str, tuple[Source, ...]] = {
             sha256_beside="cbaffa501b0b9275a12b63357a6843e7e30c054e1c9151e1a5f879b26e32986b",
         ),
     ),
+    "ir_se50": (Source("model_ir_se50.pth", "", _PSP),),
+    "curricularface": (Source("CurricularFace_Backbone.pth", "", _PSP),),
     "dinov2": tuple(
         Source(f"dinov2_{size}14_pretrain.pth", "", f"https://dl.fbaipublicfiles.com/dinov2/dinov2_{size}14/")
         for size in ("vits", "vitb", "vitl")

