@@ -39,7 +39,6 @@ NOT_YET: dict[str, str] = {}
 
 # Whole networks are mostly compilation. All run in float64; in float32 these do, and the others in the nightly tests.
 NETWORKS = ("generator/", "discriminator/", "training/one-and-a-half")
-NETWORKS += ("encoder/e4e and pSp encoders", "encoder/ReStyle's")
 NETWORKS += ("video/stylegan-v generator", "video/stylegan-v video discriminator", "video/one-and-a-half")
 # Several programs, which compile themselves: one each for all phases would take minutes to compile.
 PROGRAMS = {*PHASES, "encoder/ReStyle's iterative encoders"}
@@ -47,6 +46,8 @@ PROGRAMS = {*PHASES, "encoder/ReStyle's iterative encoders"}
 # projected discriminators the one with two frozen networks and labels is in the gate, in parts the other too.
 FLOAT64_ONLY = ("projected/projected discriminator", "projected/vision transformer", "projected/efficientnet")
 FLOAT64_ONLY += ("training/training iterations of stylegan-xl",)
+# Of whole encoders one precision is enough in the gate; their parts run in both.
+FLOAT64_ONLY += ("encoder/e4e and pSp encoders", "encoder/ReStyle's iterative encoders")
 NIGHTLY = {
     "xl_projected_discriminator",
     "xl_training_stem",
