@@ -15,6 +15,13 @@ It is part of the key of JAX's caches, so that nothing traced for one platform i
 """
 
 
+rows_are_split = jax.make_user_context(False)
+"""`with rows_are_split(True):` traces for images whose rows lie on several devices: no operation may mix all of them.
+
+Also part of the key of JAX's caches.
+"""
+
+
 def platform() -> str:
     """Return 'cpu', 'gpu', 'tpu' or 'onnx': the platform whose lowerings and precision a trace uses unless the caller
     names one."""

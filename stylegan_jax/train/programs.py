@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from stylegan_jax.base import backend
 from stylegan_jax.base.spec import Batch, Tree
 from stylegan_jax.config import ExperimentConfig, Level, levels
 from stylegan_jax.models import merge
@@ -116,14 +117,16 @@ def make_programs(
     programs = {
         phase.name: functools.partial(run_phase, task, plan, phase, config, layout) for phase in plan.phases
     } | {FINISH: functools.partial(finish, task, plan, config)}
-    return {name: _named(name, program) for name, program in programs.items()}
+    split = layout.mesh.shape["spatial"] > 1
+    return {name: _named(name, program, split) for name, program in programs.items()}
 
 
-def _named(name: str, program: Program) -> Program:
-    """Return the program as a function with that name, for logs and profiles."""
+def _named(name: str, program: Program, split: bool = False) -> Program:
+    """Return the program as a function with that name, for logs and profiles; `split`: rows lie on several devices."""
 
     def run(*args: Any) -> TrainState:
-        return program(*args)
+        with backend.rows_are_split(split):
+            return program(*args)
 
     run.__name__ = run.__qualname__ = name
     return run

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from stylegan_jax.base import backend
 from stylegan_jax.ops import fir
 
 from . import references
@@ -53,6 +54,46 @@ def test_gradient_is_the_adjoint(name, lowering, draw):
     other = draw(x.shape)  # <A u, g> = <u, A' g> for any u
     left = np.vdot(references.upfirdn2d(other, f, **kwargs), g)
     np.testing.assert_allclose(np.vdot(other, back), left, rtol=1e-11)
+
+
+@pytest.mark.parametrize("taps", [(1, 3, 3, 1), (0.1, 0.7, 1.0, 0.3)])
+@pytest.mark.parametrize("scale", [{"up": (2, 2)}, {"down": (2, 2)}, {}])
+def test_banded_products_keep_bfloat16(taps, scale, draw):
+    """Two roundings to 8 bits, and taps that bfloat16 does not have count in full."""
+    scale |= {"padding": (2, 1, 2, 1)}
+    f, x = fir.setup_filter(taps), jnp.asarray(draw((1, 8, 9, 2)), jnp.bfloat16)
+    want = references.upfirdn2d(np.asarray(x, np.float64), np.asarray(f, np.float64), **scale)
+    got = np.asarray(run(x, f, "banded", **scale), np.float64)
+    largest = references.upfirdn2d(np.abs(np.asarray(x, np.float64)), np.abs(np.asarray(f, np.float64)), **scale)
+    assert np.abs(got - want).max() <= 2.5 * 2**-8 * largest.max()
+    assert np.sqrt(np.mean((got - want) ** 2)) < 1.5 * 2**-8 * np.sqrt(np.mean(want**2))
+
+
+def test_a_separable_filter_is_two_products():
+    def count(f, dtype=jnp.float32, up=2):
+        filtered = lambda x: fir.upfirdn2d(x, f, up=up, lowering="banded")
+        return str(jax.make_jaxpr(filtered)(jnp.zeros((1, 8, 8, 1), dtype))).count("dot_general")
+
+    exact, others = fir.setup_filter([1, 3, 3, 1]), fir.setup_filter([1, 4, 2, 1], normalize=False)
+    assert count(exact) == count(others) == count(exact, jnp.bfloat16) == 2
+    assert count(PLANE.astype(np.float32)) == 6  # a pair for each of its rows
+    assert count(others / np.float32(3), jnp.bfloat16) > 2  # of the taps in bfloat16, and of what they lack
+    assert count(exact, up=1) == 1  # the rows are shifted
+
+
+def test_the_lowering_of_each_platform():
+    image, f = jnp.zeros((1, 8, 8, 2)), fir.setup_filter([1, 3, 3, 1])
+
+    def traced():  # a new function: nothing is taken from a cache
+        return str(jax.make_jaxpr(lambda x: fir.upsample2d(x, f))(image))
+
+    assert "dot_general" not in traced() and "conv_general_dilated" not in traced()
+    with backend.tracing_for("tpu"):
+        assert traced().count("dot_general") == 2
+        with backend.rows_are_split(True):
+            assert "dot_general" not in traced()
+    with backend.tracing_for("onnx"):
+        assert "conv_general_dilated" in traced()
 
 
 def test_a_traced_filter_gives_the_same(draw):
