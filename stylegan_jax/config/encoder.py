@@ -63,7 +63,7 @@ def check_encoder(config: EncoderConfig) -> None:
         if entries and len(entries) != 4:
             raise ConfigError(f"config.encoder.{key} is {entries}; it must have 4 entries, or none: ()")
     squeeze = config.body_squeeze
-    if squeeze and any(width % squeeze for width in config.body_widths):
+    if squeeze and config.body.startswith("ir_se") and any(width % squeeze for width in config.body_widths):
         raise ConfigError(
             f"config.encoder.body_squeeze is {squeeze} and body_widths {config.body_widths}; each width must be a "
             "multiple of it; 0: no excitation"

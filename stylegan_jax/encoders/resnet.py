@@ -5,6 +5,7 @@ torchvision's blocks behind a first convolution with PReLU and without pooling, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,3 +59,14 @@ def tensor_name(path: Sequence[str]) -> str:
     layer, part, *rest = path
     name = _INPUT[part] if layer == "input" else f"body.{layer.removeprefix('block')}.{_BLOCK[part]}"
     return ".".join([name, *(STATS.get(leaf, leaf) for leaf in rest)])
+
+
+def torchvision_name(path: Sequence[str]) -> str:
+    """Return the name of an array in torchvision's ResNet34; '' of the PReLU that it does not have."""
+    name = tensor_name(path)
+    if not (m := re.fullmatch(r"body\.(\d+)\.(.+)", name)):
+        return "" if name == "relu.weight" else name
+    group, index = 0, int(m[1])
+    while index >= BLOCKS[group]:
+        group, index = group + 1, index - BLOCKS[group]
+    return f"layer{group + 1}.{index}.{m[2]}"

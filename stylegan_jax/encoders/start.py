@@ -12,12 +12,13 @@ from stylegan_jax.base.errors import ConfigError
 from stylegan_jax.base.spec import Variables
 from stylegan_jax.base.trees import flatten, unflatten
 from stylegan_jax.config.encoder import PUBLISHED, EncoderConfig
+from stylegan_jax.encoders import resnet
 from stylegan_jax.encoders.bodies import lite0_name
 from stylegan_jax.encoders.encoder import Encoder
 from stylegan_jax.features import efficientnet, irse, weights
 from stylegan_jax.features.network import FeatureError, Tensors
 
-FILES = {"ir_se50": "ir_se50", "efficientnet_lite0": "efficientnet_lite0"}
+FILES = {"ir_se50": "ir_se50", "resnet34": "resnet34", "efficientnet_lite0": "efficientnet_lite0"}
 """Body -> the name in `features.weights.SOURCES` of the file that it starts from."""
 
 
@@ -42,7 +43,7 @@ def load_start(config: EncoderConfig, encoder: Encoder) -> Variables:
     except FeatureError as error:
         raise ConfigError(f"config.encoder.weights is {config.weights!r}: {error}") from None
     shapes = jax.eval_shape(encoder.init, jax.random.key(0))
-    name_of = lite0_tensor if config.body == "efficientnet_lite0" else irse.tensor_name
+    name_of = NAMES[config.body]
     try:
         return {kind: {"body": _fitted(shapes[kind]["body"], tensors, name_of)} for kind in ("params", "batch_stats")}
     except FeatureError as error:
@@ -54,6 +55,8 @@ def _fitted(shapes: Mapping[str, Any], tensors: Tensors, name_of: Callable[[tupl
     out = {}
     for path, leaf in flatten(shapes).items():
         name = name_of(tuple(path.split("/")))
+        if not name:
+            continue
         if name not in tensors:
             raise FeatureError(f"lacks the tensor {name!r}; it has {', '.join(list(tensors)[:3]) or 'none'} …")
         value = np.float32(irse.rearranged(tensors[name], len(leaf.shape)))
@@ -73,3 +76,7 @@ def lite0_tensor(path: tuple[str, ...]) -> str:
     layer, part, *rest = path
     conv, norm = {lite0_name(conv): (conv, norm) for conv, norm, _ in efficientnet.plan()}[layer]
     return f"{conv}.weight" if part == "conv" else ".".join([norm, *(irse.STATS.get(leaf, leaf) for leaf in rest)])
+
+
+NAMES = {"ir_se50": irse.tensor_name, "resnet34": resnet.torchvision_name, "efficientnet_lite0": lite0_tensor}
+"""Body -> the name of an array in that file, by its path; '' where the file has none and what is drawn stays."""

@@ -119,6 +119,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     ),
     "ir_se50": (Source("model_ir_se50.pth", "", _PSP),),
     "curricularface": (Source("CurricularFace_Backbone.pth", "", _PSP),),
+    "resnet34": (Source("resnet34-b627a593.pth", "b627a593", "https://download.pytorch.org/models/"),),
     "dinov2": tuple(
         Source(f"dinov2_{size}14_pretrain.pth", "", f"https://dl.fbaipublicfiles.com/dinov2/dinov2_{size}14/")
         for size in ("vits", "vitb", "vitl")

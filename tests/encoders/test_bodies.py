@@ -147,6 +147,33 @@ def test_bodies_start_from_face_weights_whatever_they_see(tmp_path):
         np.testing.assert_array_equal(var, tensors["body.1.res_layer.4.running_var"])
 
 
+def test_resnet34_starts_from_torchvision_s_file(tmp_path):
+    config = EncoderConfig(body="resnet34", body_widths=(4, 4, 6, 8), weights=str(tmp_path / "x.safetensors"))
+    encoder = encoders.build(config, num_ws=NUM_WS, w_dim=W_DIM, channels=3)
+    norm = lambda name, count: {
+        f"{name}.{part}": (count,) for part in ("weight", "bias", "running_mean", "running_var")
+    }
+    shapes, inside = {"conv1.weight": (4, 3, 7, 7), **norm("bn1", 4), "fc.weight": (10, 8)}, 4
+    for group, (count, width) in enumerate(zip((3, 4, 6, 3), (4, 4, 6, 8), strict=True), 1):
+        for k in range(count):
+            p = f"layer{group}.{k}"
+            shapes |= {f"{p}.conv1.weight": (width, inside, 3, 3), f"{p}.conv2.weight": (width, width, 3, 3)}
+            shapes |= norm(f"{p}.bn1", width) | norm(f"{p}.bn2", width)
+            if group > 1 and k == 0:
+                shapes |= {f"{p}.downsample.0.weight": (width, inside, 1, 1)} | norm(f"{p}.downsample.1", width)
+            inside = width
+    tensors = {name: np.full(shape, i, np.float32) for i, (name, shape) in enumerate(shapes.items())}
+    safetensors.numpy.save_file(tensors, tmp_path / "x.safetensors")
+    start = flatten(encoders.load_start(config, encoder))
+    assert {float(x.flat[0]) for x in start.values()} == {
+        float(x.flat[0]) for n, x in tensors.items() if n != "fc.weight"
+    }
+    assert start["params/body/block7/conv1"].flat[0] == tensors["layer3.0.conv1.weight"].flat[0]
+    assert start["params/body/block7/shortcut"].flat[0] == tensors["layer3.0.downsample.0.weight"].flat[0]
+    drawn = set(flatten(jax.eval_shape(encoder.init, jax.random.key(0))["params"]["body"]))
+    assert {f"params/body/{name}" for name in drawn} - set(start) == {"params/body/input/prelu"}
+
+
 def test_weights_that_do_not_fit(tmp_path, monkeypatch):
     monkeypatch.setenv("STYLEGAN_JAX_FEATURES", str(tmp_path))
     load = lambda config: encoders.load_start(config, encoders.build(config, num_ws=8, w_dim=6, channels=3))
@@ -154,7 +181,7 @@ def test_weights_that_do_not_fit(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"(?s)'published': no weights for 'ir_se50'.*\n  model_ir_se50\.pth"):
         load(config_of("ir_se50", weights="published"))
     with pytest.raises(ConfigError, match="no published file"):
-        load(config_of("resnet34", weights="published"))
+        load(config_of("ir_se100", weights="published"))
     saved_body(encoder_of("ir_se50"), tmp_path / "x.safetensors")
     with pytest.raises(ConfigError, match="shape"):
         load(config_of("ir_se50", weights=str(tmp_path / "x.safetensors"), body_widths=(8, 8, 12, 20)))
