@@ -22,6 +22,7 @@ from stylegan_jax.train import loop
 from stylegan_jax.train.gan import task as gan_task
 from stylegan_jax.train.gan.task import make_task
 from stylegan_jax.train.gan.transfer import Source
+from stylegan_jax.train.startup import check_origin
 
 TABLE = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
 SHORT = {"train__total_kimg": 0.032, "log__tick_kimg": 0.016}
@@ -129,6 +130,17 @@ def test_a_stage_that_would_freeze_a_random_stem_is_refused(table, tmp_path):
     with pytest.raises(ConfigError, match="init_from is empty with freeze_g='stem', which would leave the layers of"):
         loop.train(stage_config("", table), tmp_path)
     assert not (tmp_path / "config.json").exists()
+
+
+def test_what_a_run_began_from_is_compared_only_where_it_is_known_and_asked_for(tmp_path):
+    began = {"config": {"train": {"init_from": ""}}, "origin": ""}
+    with pytest.raises(ConfigError, match=f"init_from is a .*{tmp_path} began from random weights, with other weights"):
+        check_origin(tmp_path, began, make_config(train__init_from="a"), lambda path: "0123")
+    unread = lambda path: pytest.fail(f"{path} was read")
+    check_origin(tmp_path, began, make_config(), unread)
+    older = {"config": {"train": {"init_from": "b"}}}  # of a version that kept no digest
+    check_origin(tmp_path, older, make_config(train__init_from="a"), unread)
+    check_origin(tmp_path, older | {"origin": "4567"}, make_config(train__init_from="b"), unread)
 
 
 def test_a_table_that_does_not_fit_is_named(table, tmp_path):
