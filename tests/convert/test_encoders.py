@@ -18,6 +18,8 @@ from stylegan_jax import encoders, load_model
 from stylegan_jax.base.trees import flatten
 from stylegan_jax.convert import BadCheckpointError
 from stylegan_jax.convert.encoders import TYPES, read_encoder
+from stylegan_jax.features import FEATURES, irse, load_features
+from stylegan_jax.features.network import build, random_tensors
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "rosinality"
 WIDTHS, SLOTS, W = (16, 16, 32, 32), 6, 32
@@ -174,6 +176,26 @@ def test_files_that_are_no_encoder(tmp_path):
 
 def ir_se_only() -> dict[str, np.ndarray]:
     return {name: np.ones(shape, np.float32) for name, shape in ir_se(3).items()}
+
+
+@pytest.mark.parametrize("name", ["ir_se50", "curricularface"])
+def test_every_array_of_a_face_network_counts(tmp_path, monkeypatch, name):
+    """Forged as the authors' .pth are, with narrow layers and one unit per group."""
+    monkeypatch.setattr(irse, "WIDTHS", (16, 16, 32, 32))
+    monkeypatch.setattr(irse, "UNITS", dict.fromkeys(irse.UNITS, (1, 1, 1, 1)))
+    tensors = random_tensors(FEATURES[name].shapes(), 1)
+    if name == "ir_se50":  # whose last normalisation has a scale and a shift
+        tensors |= {f"output_layer.4.{part}": np.linspace(0.5, 1, 512, dtype=np.float32) for part in ("weight", "bias")}
+    container = forge.Container()
+    counters = {"output_layer.4.num_batches_tracked": np.asarray(7, np.int64)}
+    state = OrderedDict((key, forge.tensor(x, form=container)) for key, x in (tensors | counters).items())
+    net = load_features(name, write(tmp_path, container.zip(state), "weights.pth"))
+    assert net.outputs == {"embedding": 512, "crop": 512}
+    same = build(name, FEATURES[name], tensors, "")
+    assert same.digest == net.digest
+    for key, value in tensors.items():
+        changed = build(name, FEATURES[name], tensors | {key: value + np.float32(0.5)}, "")
+        assert changed.digest != net.digest, key
 
 
 def test_a_real_network_of_rosinality_draws_its_own_images():
