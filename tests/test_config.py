@@ -420,6 +420,7 @@ def test_recipe_builds_and_keeps_what_its_docstring_promises(name):
     tree = module.get_config()
     assert set(flatten(tree.to_dict())) == set(flatten(common.get_config().to_dict()))
     tree.data.path = tree.data.path or "given-by-the-user"
+    tree.encoder.model = "given-by-the-user" if tree.task == "encoder" else ""
     tree.model.label_dim = max(tree.model.label_dim, 0)
     gan = models.build(config_lib.from_dict(tree).model)
     counts = count(gan.init_g), count(gan.init_d)

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from stylegan_jax import models
+from stylegan_jax import encoders, models
 from stylegan_jax.config import from_dict
 
 TABLE = {  # kimg, batch, stddev group, channel base, learning rate, gamma, EMA kimg, ramp, mapping layers, augmentation
@@ -305,3 +305,17 @@ def test_the_quickstart_of_stylegan_xl_is_a_stem_and_a_stage_on_it():
         assert max(layer["bias"].size for name, layer in shapes.items() if name != "input") == 64
     with pytest.raises(ValueError, match=r"quickstart\.py:64: write one of :16, :32"):
         load("stylegan_xl_quickstart:64")
+
+
+def test_e4e_has_the_published_settings():
+    tree = load("e4e")
+    tree.data.path, tree.encoder.model = "images.zip", "runs/x"
+    c = from_dict(tree)
+    t, batch = c.encoder.training, c.train.batch_size
+    assert (t.lr, t.d_lr, t.l2_weight, t.lpips_weight, t.delta_weight, t.pool) == (1e-4, 2e-5, 1, 0.8, 2e-4, 50)
+    assert (t.similarity_weight, t.adversarial_weight, t.r1_gamma, t.r1_interval) == (0.5, 0.1, 10, 16)
+    steps = (1000 * kimg / batch for kimg in (t.progressive_start_kimg, t.progressive_step_kimg, c.train.total_kimg))
+    assert tuple(steps) == (20_000, 2000, 200_000)
+    encoder = encoders.build(c.encoder, num_ws=16, w_dim=512, channels=3)
+    params = jax.eval_shape(encoder.init, jax.random.key(0))["params"]
+    assert sum(math.prod(x.shape) for x in jax.tree.leaves(params)) == pytest.approx(238.3e6, rel=2e-4)

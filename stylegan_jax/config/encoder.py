@@ -6,6 +6,7 @@ import dataclasses
 
 from stylegan_jax.base.errors import ConfigError
 from stylegan_jax.config.documented import check_choice, check_fields, field
+from stylegan_jax.config.encoder_training import EncoderTrainingConfig
 
 KINDS = ("e4e", "psp", "w")
 PUBLISHED = "published"
@@ -48,6 +49,7 @@ class EncoderConfig:
     )
     iterations: int = field(1, "of a residual encoder, in training and use; published: 5", least=1)
     start_from_average: bool = field(True, "the average style is added to what the network returns")
+    training: EncoderTrainingConfig = field(EncoderTrainingConfig(), "losses, optimisers and stages of its training")
 
 
 def check_encoder(config: EncoderConfig) -> None:

@@ -11,6 +11,7 @@ from stylegan_jax.base.errors import ConfigError
 from stylegan_jax.config.arch import ARCH_RULES, clips_of, projected
 from stylegan_jax.config.augmentation import AugmentConfig
 from stylegan_jax.config.documented import check_choice, check_fields
+from stylegan_jax.config.encoder_training import check_encoder_run
 from stylegan_jax.config.fields import (
     DataConfig,
     DistributedConfig,
@@ -29,6 +30,17 @@ def validate(config: ExperimentConfig) -> None:
     """
     check_model(config.model)
     check_fields(config)
+    if config.task == "encoder":
+        check_encoder_run(config)
+    else:
+        _check_gan(config)
+    _check_run(config)
+    _check_data(config.data)
+    _check_distributed(config.distributed)
+
+
+def _check_gan(config: ExperimentConfig) -> None:
+    """Check the rules of a run that trains a generator and a discriminator."""
     ARCH_RULES[config.model.arch].check_run(config)
     if config.data.source == "video" and clips_of(config.model) is None:
         raise ConfigError(
@@ -38,10 +50,8 @@ def validate(config: ExperimentConfig) -> None:
     check_growing(config)
     _at_each_level(config, _check_batch)
     _check_options(config)
-    _check_data(config.data)
     _check_augment(config.augment, config.schedule)
     _check_schedule(config)
-    _check_distributed(config.distributed)
 
 
 def _at_each_level(config: ExperimentConfig, check: Callable[[ExperimentConfig], None]) -> None:
@@ -121,7 +131,7 @@ def _check_batch(config: ExperimentConfig) -> None:
 
 
 def _check_options(config: ExperimentConfig) -> None:
-    """Check path length, float16, blur and early stopping."""
+    """Check path length, float16, the loss and blur."""
     t, loss = config.train, config.loss
     if loss.pl_weight and loss.g_reg_interval == 0:
         raise ConfigError("config.loss.g_reg_interval is 0 with pl_weight > 0; use 4, or set pl_weight=0")
@@ -139,6 +149,11 @@ def _check_options(config: ExperimentConfig) -> None:
         )
     if len(set(t.posthoc_ema)) < len(t.posthoc_ema):
         raise ConfigError(f"config.train.posthoc_ema is {t.posthoc_ema}; a repeated width is of no use: remove it")
+
+
+def _check_run(config: ExperimentConfig) -> None:
+    """Check when a run keeps, ends and goes back."""
+    t = config.train
     if t.early_stop_kimg and not config.log.keep_best:
         raise ConfigError(
             f"config.train.early_stop_kimg is {t.early_stop_kimg} without config.log.keep_best; name the value that "
@@ -261,7 +276,7 @@ def _check_shares(config: ExperimentConfig, num_devices: int) -> None:
             f"{max(batch // num_devices, 1) * num_devices} or {(batch // num_devices + 1) * num_devices}, or set "
             "config.train.num_devices"
         )
-    parts = [batch // shrink] if config.loss.pl_weight else []
+    parts = [batch // shrink] if config.loss.pl_weight and config.task == "gan" else []
     if parts and parts[0] % num_devices:
         raise ConfigError(
             f"config.train.batch_size is {batch}; path length uses batch / {shrink} = {batch // shrink} images, which "

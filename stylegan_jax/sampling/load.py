@@ -100,6 +100,11 @@ def _absence(path: Path, given: str) -> str:
 
 def _from_workdir(path: Path, step: int | None, whole: bool) -> LoadedModel:
     g_ema, meta, step = restore_g_ema(path, step=step)
+    if meta["config"].get("task", "gan") != "gan":
+        raise ConfigError(
+            f"{path} is a run of an encoder, which generates nothing; pass its generator, "
+            f"{meta['config']['encoder']['model']}"
+        )
     nets = {"g_ema": g_ema}
     bad = [name for name, x in named_leaves(g_ema).items() if not np.isfinite(x).all()]
     if bad:

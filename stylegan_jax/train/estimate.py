@@ -18,7 +18,7 @@ from stylegan_jax.train import programs, schedule
 from stylegan_jax.train.names import check_config
 from stylegan_jax.train.startup import with_labels
 from stylegan_jax.train.task import Task, shapes_of_frozen
-from stylegan_jax.train.tasks import make_task
+from stylegan_jax.train.tasks import make_task, resolve
 
 
 def dry_run(config: ExperimentConfig) -> str:
@@ -53,6 +53,7 @@ def without_data(config: ExperimentConfig, who: str) -> ExperimentConfig:
     Raises:
         ConfigError: a broken rule, or labels are wanted and their length is neither set nor known without the data.
     """
+    config = resolve(config)
     check_config(config)
     if config.model.label_dim == -1 and config.data.labels != "none":
         raise ConfigError(

@@ -35,7 +35,7 @@ from stylegan_jax.runtime.mesh import Layout, layout_of
 from stylegan_jax.runtime.processes import check_agreement, check_shared, run_on_all_processes
 from stylegan_jax.runtime.signals import StopSignal
 from stylegan_jax.train import guard, programs, report, schedule, terms
-from stylegan_jax.train.cells import grid_labels, grid_size
+from stylegan_jax.train.cells import grid_size
 from stylegan_jax.train.guard import DivergedError
 from stylegan_jax.train.names import check_config
 from stylegan_jax.train.startup import (
@@ -49,11 +49,10 @@ from stylegan_jax.train.startup import (
     facts_of,
     make_folder,
     record_config,
-    resolve_labels,
 )
 from stylegan_jax.train.state import TrainState
 from stylegan_jax.train.task import Frozen, Task
-from stylegan_jax.train.tasks import make_task
+from stylegan_jax.train.tasks import make_task, resolve, with_data
 from stylegan_jax.train.trackers import Trackers, check_trackers
 
 if TYPE_CHECKING:
@@ -93,6 +92,7 @@ def train(
         DivergedError: a loss is NaN or infinite.
         CheckpointError: a checkpoint could not be written or none can be read.
     """
+    config = resolve(config)
     check_config(config)
     use_compilation_cache(config.train.compilation_cache)
     folder = Path(workdir).expanduser()
@@ -109,10 +109,8 @@ def train(
             opened = source or stack.enter_context(
                 contextlib.closing(open_source(config.data, config.model.image_shape))
             )
-            resolved = resolve_labels(config, opened.info())
-            task = make_task(
-                resolved, layout, label_kind=opened.info().label_kind, grid_label=grid_labels(resolved, opened)
-            )
+            resolved = with_data(config, opened.info())
+            task = make_task(resolved, layout, opened)
             first, last = levels(resolved)[0], levels(resolved)[-1]
             check_examples(opened, resolved.data, task.plan(last).rule)
             opened.leave_out_bad(task.plan(first).image_shape, resolved.data)

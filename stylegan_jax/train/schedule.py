@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,12 +18,16 @@ SNAPSHOTS = 64
 
 def due_phases(phases: Sequence[Phase], step: int, nimg: int) -> list[str]:
     """Return the names of the phases of iteration `step` in order, before which `nimg` images were shown."""
-    return [phase.name for phase in phases if step % phase.every == 0 and nimg >= phase.start_nimg]
+    is_on = lambda phase: nimg >= phase.start_nimg and (phase.end_nimg is None or nimg < phase.end_nimg)
+    return [phase.name for phase in phases if step % phase.every == 0 and is_on(phase)]
 
 
 def cadence(phases: Sequence[Phase], total_nimg: float) -> dict[str, float]:
     """Return how often each program runs per iteration, on average over a run of so many images."""
-    share = lambda phase: (1 - min(phase.start_nimg / total_nimg, 1)) / phase.every
+    until = lambda nimg: min(nimg / total_nimg, 1)
+    share = lambda phase: (
+        (until(math.inf if phase.end_nimg is None else phase.end_nimg) - until(phase.start_nimg)) / phase.every
+    )
     return {phase.name: share(phase) for phase in phases} | {FINISH: 1.0}
 
 

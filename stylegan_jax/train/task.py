@@ -26,6 +26,7 @@ class Rates(NamedTuple):
         blur_sigma: blur of what the discriminator sees, in pixels.
         fade: float[] in [0, 1], how far the newest layers are faded in; None: nothing is being faded in.
         augment_p: strength of the augmentation; None: the one in the state.
+        stage: int32[], the last style slot in training of a progressive encoder; None: all of them.
     """
 
     lr: Mapping[str, Any]
@@ -35,6 +36,7 @@ class Rates(NamedTuple):
     blur_sigma: Any = 0.0
     fade: jax.Array | None = None
     augment_p: jax.Array | None = None
+    stage: jax.Array | None = None
 
 
 class Context(NamedTuple):
@@ -90,6 +92,7 @@ class Phase(NamedTuple):
         after: (moving, context, aux) -> moving.
         every: runs every so many iterations (lazy regularisation, SG2 App. B).
         start_nimg: runs once so many images have been shown.
+        end_nimg: runs no more once so many have; None: to the end.
         is_whole: False for a regulariser: the optimiser skips the parameters that it does not depend on.
         reports: names of `aux.means` that are reported.
     """
@@ -102,6 +105,7 @@ class Phase(NamedTuple):
     after: Callable[[Mapping[str, Any], Context, Aux], dict[str, Any]] = keep
     every: int = 1
     start_nimg: int = 0
+    end_nimg: int | None = None
     is_whole: bool = True
     reports: tuple[str, ...] = ()
 

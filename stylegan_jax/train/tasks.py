@@ -1,24 +1,80 @@
-"""Which task a configuration is for."""
+"""What can be trained, and which task a configuration is for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.config import ExperimentConfig, check_choice
+from stylegan_jax.data import FittedSource
 from stylegan_jax.runtime.mesh import Layout
+from stylegan_jax.train.cells import grid_labels, grid_size
+from stylegan_jax.train.encoder import generator as encoded, task as encoder
 from stylegan_jax.train.gan import task as gan
+from stylegan_jax.train.startup import resolve_labels
 from stylegan_jax.train.task import Task
 
-TASKS: dict[str, Callable[..., Task]] = {"gan": gan.make_task}
-"""`config.task` -> (config, layout, and what the GAN's `make_task` has) -> Task."""
+
+class Kind(NamedTuple):
+    """A kind of task.
+
+    Attributes:
+        make: (config, layout, **what the data decide) -> the task.
+        resolve: config -> config with what other runs decide, before anything is checked or opened.
+        with_data: (config, description of the data) -> config with what these decide.
+        of_data: (config, data) -> what `make` needs of them.
+    """
+
+    make: Callable[..., Task]
+    resolve: Callable[[ExperimentConfig], ExperimentConfig]
+    with_data: Callable[[ExperimentConfig, SourceInfo], ExperimentConfig]
+    of_data: Callable[[ExperimentConfig, FittedSource], dict[str, Any]]
 
 
-def make_task(config: ExperimentConfig, layout: Layout, **options: Any) -> Task:
-    """Return the task of a configuration; options as of the GAN's.
+def _labels(config: ExperimentConfig, source: FittedSource) -> dict[str, Any]:
+    return {"label_kind": source.info().label_kind, "grid_label": grid_labels(config, source)}
+
+
+def _first_images(config: ExperimentConfig, source: FittedSource) -> dict[str, Any]:
+    return {"targets": source.gather(np.arange(min(grid_size(config), source.info().num_images)))}
+
+
+TASKS: dict[str, Kind] = {
+    "gan": Kind(gan.make_task, lambda config: config, resolve_labels, _labels),
+    "encoder": Kind(
+        encoder.make_task,
+        encoded.resolve,
+        lambda config, info: config,
+        lambda config, source: _labels(config, source) | _first_images(config, source),
+    ),
+}
+"""Names are the values of `config.task`."""
+
+
+def resolve(config: ExperimentConfig) -> ExperimentConfig:
+    """Return the configuration with what other runs decide: for an encoder, the architecture of its generator.
 
     Raises:
-        ConfigError: an unknown task, or what that task raises.
+        ConfigError: there is no such task, or no such generator.
     """
     check_choice("task", config.task, TASKS)
-    return TASKS[config.task](config, layout, **options)
+    return TASKS[config.task].resolve(config)
+
+
+def with_data(config: ExperimentConfig, info: SourceInfo) -> ExperimentConfig:
+    """Return the configuration with what the data decide: for a GAN, the length of its labels."""
+    return TASKS[config.task].with_data(config, info)
+
+
+def make_task(config: ExperimentConfig, layout: Layout, source: FittedSource | None = None) -> Task:
+    """Return the task of a resolved configuration; without data, with no labels but those of the configuration.
+
+    Raises:
+        ConfigError: what the task needs is missing or does not fit.
+    """
+    check_choice("task", config.task, TASKS)
+    kind = TASKS[config.task]
+    return kind.make(config, layout, **(kind.of_data(config, source) if source else {}))

@@ -40,6 +40,7 @@ STAGES = {
     "train_r3gan": MOMENTS,
     "train_stage": MOMENTS,
     "train_lite0": MOMENTS,
+    "train_encoder": {"step": (1, 1.5)},
 }
 """Where each may be killed: up to which time of a run, and up to how many seconds later."""
 
@@ -128,6 +129,14 @@ def train_lite0(directory: pathlib.Path, reached: Reached) -> None:
     changes |= {"loss__adversarial": "hinge", "loss__d_reg": "none", "loss__pl_weight": 0.0, "model__label_dim": 0}
     changes |= {"train__batch_size": 4, "train__total_kimg": 0.064, "log__tick_kimg": 0.008}
     run(make_config(tiny, **changes), directory, reached)
+
+
+def train_encoder(directory: pathlib.Path, reached: Reached) -> None:
+    """The toy encoder: pools, blocks that begin one after another, a frozen generator."""
+    import toy_encoder  # as above
+
+    toy_encoder.install(types.SimpleNamespace(setattr=setattr))
+    run(toy_encoder.make_config(train__compilation_cache="auto"), directory, reached)
 
 
 GROWN = {f"model__{k}": 8 for k in ("channel_max", "z_dim", "w_dim")} | {"model__mapping_layers": 1}

@@ -12,7 +12,7 @@ from helpers import json_rows, stats_rows
 
 from stylegan_jax.checkpoints.averages import read_headers
 
-GATE = ("train", "train_projected", "train_grown")
+GATE = ("train", "train_projected", "train_grown", "train_encoder")
 ALL = ("train", "train_ada", "train_grown", "train_grown2", "train_stylegan3", "train_r3gan", "train_stage")
 ALL += ("train_lite0",)
 

@@ -16,6 +16,7 @@ from .augment_adapters import ADAPTERS as AUGMENT
 from .drag_adapter import ADAPTERS as DRAG
 from .elpips_adapters import ADAPTERS as ELPIPS
 from .encoder_adapters import ADAPTERS as ENCODERS
+from .encoder_training_adapters import ADAPTERS as ENCODER_TRAINING
 from .equivariance_adapter import ADAPTERS as EQUIVARIANCE
 from .inversion_adapters import ADAPTERS as INVERSION
 from .metrics_adapters import ADAPTERS as METRICS
@@ -32,7 +33,7 @@ from .xl_adapters import ADAPTERS as XL
 from .xl_training_adapter import ADAPTERS as PHASES
 
 ADAPTERS = OPS | MODELS | STYLEGAN1 | STYLEGAN3 | R3GAN | XL | PROJECTED | STYLEGANV | CLIPS | TRAINING | AUGMENT
-ADAPTERS |= EQUIVARIANCE | METRICS | ELPIPS | PHASES | DRAG | ENCODERS | INVERSION
+ADAPTERS |= EQUIVARIANCE | METRICS | ELPIPS | PHASES | DRAG | ENCODERS | INVERSION | ENCODER_TRAINING
 
 # Families whose architecture or feature does not exist here yet; the only cases that are not compared.
 NOT_YET: dict[str, str] = {}

@@ -1,0 +1,118 @@
+"""The frozen generator that an encoder inverts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from stylegan_jax.base.trees import digest_of
+from stylegan_jax.config import ConfigError, ExperimentConfig
+from stylegan_jax.models import Gan
+from stylegan_jax.sampling.load import load_model
+from stylegan_jax.sampling.model import LoadedModel
+from stylegan_jax.train.task import Frozen
+
+SAMPLES, SEED = 10_000, 123
+
+
+class Facts(NamedTuple):
+    """What 10,000 styles say of W.
+
+    Attributes:
+        mean: float32[w].
+        spread: root mean squared distance from it.
+        edits: float32[2, w], the two main directions, as long as the standard deviation along them (GANSpace).
+    """
+
+    mean: np.ndarray
+    spread: float
+    edits: np.ndarray
+
+
+def open_generator(config: ExperimentConfig) -> LoadedModel:
+    """Load the generator of `config.encoder.model`.
+
+    Raises:
+        ConfigError: nothing is there, or it is a generator whose styles cannot be encoded.
+        BadCheckpointError, CheckpointError: as `load_model`.
+    """
+    path = config.encoder.model
+    model = load_model(path)
+    check_generator(model, path, config.encoder.kind)
+    return model
+
+
+def check_generator(model: LoadedModel, path: str, kind: str) -> None:
+    """Check that a generator has styles, that an encoder can draw samples of it, and that it makes images.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    spec = model.gan.spec
+    if set(spec.inputs) != {"z"}:
+        raise ConfigError(
+            f"config.encoder.model={path} makes clips (arch {model.config.arch!r}); an encoder inverts images: pass "
+            "the generator of images"
+        )
+    if spec.num_ws < 2 and kind != "w":
+        raise ConfigError(
+            f"config.encoder.model={path} has one style for all layers (arch {model.config.arch!r}), and "
+            f"config.encoder.kind={kind!r} needs several (W+); pass a StyleGAN, or kind 'w'"
+        )
+    if model.config.arch == "r3gan":
+        raise ConfigError(
+            f"config.encoder.model={path} is of arch 'r3gan', which has no mapping network and so no space W to encode "
+            "to; pass a StyleGAN, StyleGAN2, StyleGAN3 or StyleGAN-XL"
+        )
+    if model.label_kind in ("multi-hot", "vectors"):
+        raise ConfigError(
+            f"config.encoder.model={path} was trained with labels that are {model.label_kind}; samples of it are drawn "
+            "with classes, all as likely: pass a generator with classes or without labels"
+        )
+    if not model.is_grown:
+        raise ConfigError(f"config.encoder.model={path} is still growing; train it to its last height first")
+
+
+def resolve(config: ExperimentConfig) -> ExperimentConfig:
+    """Return the experiment with the generator's architecture in `model`.
+
+    Raises:
+        ConfigError, BadCheckpointError, CheckpointError: as `open_generator`.
+    """
+    return dataclasses.replace(config, model=open_generator(config).config)
+
+
+def facts_of(model: LoadedModel) -> Facts:
+    """Return what W looks like, over samples whose classes are all as likely."""
+    spec, draw = model.gan.spec, np.random.RandomState(SEED)
+    z = draw.randn(SAMPLES, spec.z_dim).astype(np.float32)
+    label = draw.randint(spec.label_dim, size=SAMPLES) if spec.label_dim else None
+    w = model.map(z, label, chunk=256)[:, 0].astype(np.float64)
+    mean = w.mean(axis=0)
+    values, vectors = np.linalg.eigh(np.cov(w, rowvar=False))
+    edits = vectors.T[::-1][:2] * np.sqrt(np.maximum(values[::-1][:2], 0))[:, None]
+    return Facts(mean.astype(np.float32), float(np.sqrt(np.square(w - mean).sum() / SAMPLES)), edits.astype(np.float32))
+
+
+def frozen_generator(model: LoadedModel) -> Frozen:
+    """Return the generator as the losses read it (`objective.GENERATOR`)."""
+    facts = facts_of(model)
+    tree = {"g": model.g_ema, "w_avg": facts.mean, "spread": np.float32(facts.spread), "edits": facts.edits}
+    return Frozen(tree, digest_of({"g": model.g_ema}, {}))
+
+
+def image_shape(gan: Gan, size: tuple[int, int]) -> tuple[int, int, int]:
+    """Return (h, w, c) that images are read at: the encoder's size, or the generator's where that is smaller.
+
+    Raises:
+        ConfigError: the two have another aspect ratio.
+    """
+    h, w, c = gan.spec.image_shape
+    if h * size[1] != w * size[0]:
+        raise ConfigError(
+            f"config.encoder.image_size is {size}, and the generator's images are {h}x{w} (h x w); use the same aspect "
+            f"ratio, such as {(size[0], size[0] * w // h)}"
+        )
+    return (*(min(h, size[0]), min(w, size[1])), c)
