@@ -45,10 +45,10 @@ def open_source(config: ExperimentConfig, path: str) -> Source | None:
     if committed_steps(folder / "checkpoints"):
         if step is None and (best := best_step(folder)):
             step = best[0]
-        variables, meta, step = restore_g_ema(folder, step=step)
+        variables, meta, found = restore_g_ema(folder, step=step)
     if meta is None or meta["config"].get("task") != "encoder":
         raise ConfigError(f"config.train.init_from={path} holds no run of an encoder; pass the folder of one, or ''")
-    return Source(variables, path, step)
+    return Source(variables, path, found)
 
 
 def transfer(state: TrainState, source: Source) -> tuple[TrainState, list[str]]:
