@@ -3,7 +3,7 @@
 Command:  python -m stylegan_jax.main --config=configs/encoder_quickstart.py --workdir=runs/encoder
           --config.encoder.model=runs/quickstart
 Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download. LPIPS needs the weights of a package (docs/metrics.md).
-Expected: figures in docs/encoders.md.
+Expected: LPIPS a quarter of the mean style's on samples, after 3 minutes of one core; figures in docs/encoders.md.
 """
 
 from stylegan_jax.configs import e4e

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
+from stylegan_jax.base.spec import Tree
 from stylegan_jax.base.trees import digest_of
 from stylegan_jax.config import ConfigError, ExperimentConfig
 from stylegan_jax.models import Gan
@@ -101,6 +103,13 @@ def frozen_generator(model: LoadedModel) -> Frozen:
     facts = facts_of(model)
     tree = {"g": model.g_ema, "w_avg": facts.mean, "spread": np.float32(facts.spread), "edits": facts.edits}
     return Frozen(tree, digest_of({"g": model.g_ema}, {}))
+
+
+def frozen_shapes(model: LoadedModel) -> Tree:
+    """Return the abstract arrays of `frozen_generator`, which draws no sample for that."""
+    w, make = model.gan.spec.w_dim, lambda *shape: jax.ShapeDtypeStruct(shape, np.float32)
+    g = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), model.g_ema)
+    return {"g": g, "w_avg": make(w), "spread": make(), "edits": make(2, w)}
 
 
 def image_shape(gan: Gan, size: tuple[int, int]) -> tuple[int, int, int]:

@@ -100,6 +100,7 @@ def make_task(
         create=functools.partial(_create, setting, plan, config.train.batch_size, len(names)),
         terms=names,
         frozen={**own, **known},
+        frozen_shapes={GENERATOR: functools.partial(frozen_one.frozen_shapes, model)},
         preview=preview,
         export=lambda state: dict(state.nets[E]),
         averages=lambda state: {},
