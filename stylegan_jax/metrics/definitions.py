@@ -26,7 +26,7 @@ OUTPUTS: dict[str, dict[str, str]] = {
     "random": {"inception_random": "pool"},
     "lpips": {"vgg16_lpips": "lpips", "alexnet_lpips": "lpips"},
     "elpips": {"elpips": "distance"},
-    "embedding": {"face": "embedding"},
+    "embedding": {"face": "embedding", "ir_se50": "crop", "curricularface": "embedding"},
     "attributes": {"celeba_attributes": "logits"},
     "motion": {"i3d": "logits"},
     "actions": {"c3d_ucf101": "probs"},

@@ -31,6 +31,9 @@ from stylegan_jax.sampling import drawing, model as trained
 from stylegan_jax.sampling.load import load_model
 from stylegan_jax.sampling.model import CHUNK, LoadedModel
 
+Model = LoadedModel | str | os.PathLike[str] | None
+"""A generator, or where it is; None: the one that belongs to the encoder."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LoadedEncoder:
@@ -56,8 +59,8 @@ class LoadedEncoder:
         """Return the styles of images.
 
         Args:
-            images: uint8[n, h, w, c], or float[n, h, w, c] in [-1, 1], with the channels and the aspect ratio of the
-                generator's images, in any size.
+            images: uint8[n, h, w, c], or float[n, h, w, c] in [-1, 1], in any size, with the channels and the aspect
+                ratio that the encoder sees, which are the generator's (but of e4e for cars, 4:3).
             iterations: of a residual encoder (ReStyle); None: as it was trained.
             chunk: images per call.
 
@@ -67,8 +70,8 @@ class LoadedEncoder:
         Raises:
             ValueError: images of another shape, or several iterations of an encoder that is not residual.
         """
-        images = check_images(images, self.model.gan.spec.image_shape)
         spec = self.encoder.spec
+        images = check_images(images, spec.image)
         count = spec.iterations if iterations is None else iterations
         if count < 1 or (count > 1 and not spec.residual):
             rule = "at least 1" if spec.residual else "1: only a residual encoder (ReStyle) repeats"
@@ -94,7 +97,7 @@ def check_images(images: Array, shape: tuple[int, int, int]) -> np.ndarray:
     """Return uint8 or float32[n, h, w, c].
 
     Raises:
-        ValueError: another type, number of channels or aspect ratio than a generator's images of a shape have, or
+        ValueError: another type, number of channels or aspect ratio than an encoder of images of a shape takes, or
             numbers outside [-1, 1].
     """
     images = np.asarray(images)
@@ -106,8 +109,8 @@ def check_images(images: Array, shape: tuple[int, int, int]) -> np.ndarray:
     h, w = images.shape[1:3]
     if h * width != w * height:
         raise ValueError(
-            f"images are {w}x{h} and the generator draws {width}x{height}; encoders need images of the same aspect "
-            "ratio, aligned as in training: crop them first (sampling.alignment.crop, or sampling.read_images)"
+            f"images are {w}x{h} and the encoder sees {width}x{height}; they need the same aspect ratio, and to be "
+            "aligned as in training: crop them first (sampling.alignment.crop, or sampling.read_images)"
         )
     if images.dtype.kind == "u" and images.dtype != np.uint8:
         raise ValueError(f"images are {images.dtype}; pixels are uint8")
@@ -118,14 +121,13 @@ def check_images(images: Array, shape: tuple[int, int, int]) -> np.ndarray:
     return images
 
 
-def load_encoder(
-    path: str | os.PathLike[str], model: LoadedModel | str | os.PathLike[str] | None = None, step: int | None = None
-) -> LoadedEncoder:
+def load_encoder(path: str | os.PathLike[str], model: Model = None, step: int | None = None) -> LoadedEncoder:
     """Load an encoder, and the generator that it belongs to.
 
     Args:
-        path: the workdir of a run with `config.task='encoder'`.
-        model: the generator, or where it is; None: the one that the run was trained for.
+        path: the workdir of a run with `config.task='encoder'`, or an e4e, pSp or ReStyle `.pt`, which is read without
+            running anything in it.
+        model: the generator, or where it is; None: the one that the run was trained for, or that is in the file.
         step: which checkpoint of a workdir; None: the newest.
 
     Raises:
@@ -133,12 +135,52 @@ def load_encoder(
         BadCheckpointError, CheckpointError, others: as `load_model`.
     """
     path = Path(os.path.expanduser(path))
-    if committed_steps(path / "checkpoints"):
-        config, variables, facts = _from_workdir(path, step)
-        given: Any = config.model if model is None else model
-    else:
+    if path.is_file():
+        return _from_file(path, model, step)
+    if not committed_steps(path / "checkpoints"):
         raise ConfigError(f"{path} contains no encoder; pass the workdir of a run of --config=configs/e4e.py, or a .pt")
-    generator = given if isinstance(given, LoadedModel) else load_model(given)
+    config, variables, facts = _from_workdir(path, step)
+    generator = _open(config.model if model is None else model)
+    facts |= {} if isinstance(model, LoadedModel) else {"model": os.fspath(config.model if model is None else model)}
+    spec = generator.gan.spec
+    _check(path, variables, generator)
+    encoder = encoders.build(config, num_ws=spec.num_ws, w_dim=spec.w_dim, channels=spec.image_shape[2])
+    return LoadedEncoder(encoder, variables, generator, facts)
+
+
+def _from_file(path: Path, model: Model, step: int | None) -> LoadedEncoder:
+    """Return an encoder of others; the average image of a residual one is drawn by the generator."""
+    from stylegan_jax.convert.encoders import read_encoder
+
+    if step is not None:
+        raise ConfigError(f"step {step} of {path}: only a run's workdir has steps; leave it out")
+    made = read_encoder(path)
+    generator = _open(path if model is None else model)
+    _check(path, made.variables, generator)
+    if made.encoder.spec.image[2] != generator.gan.spec.image_shape[2]:
+        raise ConfigError(
+            f"the encoder {path} sees {made.encoder.spec.image[2]} channels, and the generator draws "
+            f"{generator.gan.spec.image_shape[2]}; pass the generator that it was trained for"
+        )
+    variables = made.variables
+    if made.encoder.spec.residual:
+        w = variables["average"]["w"]
+        variables = jax.device_get(encoders.with_average(variables, w, generator.synthesize(w[None])[0]))
+    facts = {"file": str(path), "notes": list(made.notes)}
+    facts |= {} if isinstance(model, LoadedModel) else {"model": os.fspath(path if model is None else model)}
+    return LoadedEncoder(made.encoder, variables, generator, facts)
+
+
+def _open(model: LoadedModel | str | os.PathLike[str]) -> LoadedModel:
+    return model if isinstance(model, LoadedModel) else load_model(model)
+
+
+def _check(path: Path, variables: Variables, generator: LoadedModel) -> None:
+    """Check that a generator takes what an encoder returns.
+
+    Raises:
+        ConfigError: it has other style slots.
+    """
     spec = generator.gan.spec
     trained.check_styles_draw(spec)
     own = np.shape(variables["average"]["w"])
@@ -147,9 +189,6 @@ def load_encoder(
             f"the encoder {path} returns {own[0]} styles of {own[1]} numbers, and the generator takes {spec.num_ws} of "
             f"{spec.w_dim}; pass the generator that it was trained for, or one of the same size"
         )
-    facts |= {} if isinstance(given, LoadedModel) else {"model": os.fspath(given)}
-    encoder = encoders.build(config, num_ws=spec.num_ws, w_dim=spec.w_dim, channels=spec.image_shape[2])
-    return LoadedEncoder(encoder, variables, generator, facts)
 
 
 def _from_workdir(path: Path, step: int | None) -> tuple[EncoderConfig, Variables, dict[str, Any]]:

@@ -97,7 +97,13 @@ def act(args: argparse.Namespace) -> str:
     names = project.name_folders(files)
     given = None if args.model is None else load_model(args.model, args.step)
     encoder = encoding.load_encoder(args.encoder, given, args.encoder_step)
-    model = encoder.model
+    model, (h, w, _) = encoder.model, encoder.encoder.spec.image
+    height, width, _ = model.gan.spec.image_shape
+    if h * width != w * height:
+        raise ValueError(
+            f"--encoder={args.encoder} sees {w}x{h}, and the generator draws {width}x{height} with something around; "
+            "use sampling.load_encoder in Python, whose images have the encoder's aspect ratio"
+        )
     targets = read_targets(files, model.gan.spec.image_shape, args.crop)
     edit = None if args.lec is None else directions.load(args.lec, model.gan.spec.w_dim)
     needed = args.refine == "project" or args.features or not weights.absence("vgg16_lpips")

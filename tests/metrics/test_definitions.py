@@ -48,6 +48,8 @@ def test_published_names_are_kept_by_the_published_definitions():
         ("fvd2048_128f", {"classes": "uniform"}, "fvd2048_128f_uniform_classes"),
         ("fvd2048_128f_subsample8f", {"num_images": 1000}, "fvd1k_128f_subsample8f"),
         ("isv2048_ucf", {}, "isv2048_ucf_mean"),
+        ("id_similarity", {"features": "ir_se50"}, "id_similarity_ir_se50"),
+        ("id_similarity", {"features": "curricularface"}, "id_similarity_curricularface"),
         ("id_similarity", {}, "id_similarity_face"),  # published figures are those of another network
         ("fid50k,ppl2_wend", {"features": "alexnet_lpips,vgg16"}, "fd50k_vgg16"),
     ],

@@ -18,6 +18,8 @@ from stylegan_jax import encoders, load_model
 from stylegan_jax.base import images
 from stylegan_jax.checkpoints.checkpointer import Checkpointer
 from stylegan_jax.config import ConfigError, EncoderConfig
+from stylegan_jax.convert import encoders as convert_encoders
+from stylegan_jax.convert.encoders import ForeignEncoder
 from stylegan_jax.encoders import restyle
 from stylegan_jax.features import FeatureNet, weights
 from stylegan_jax.metrics.consistency import editing_consistency
@@ -88,7 +90,7 @@ def test_a_residual_encoder_looks_at_its_own_reconstruction(model, pixels):
 @pytest.mark.parametrize(
     ("change", "options", "text"),
     [
-        (lambda x: x[:, :-1], {}, "aligned as in training: crop them first"),
+        (lambda x: x[:, :-1], {}, "and to be aligned as in training: crop them first"),
         (lambda x: x[..., :1], {}, r"pass uint8\[n, h, w, 3\], or float in"),
         (lambda x: x[0], {}, "images are uint8"),
         (lambda x: x.astype(np.uint16), {}, "images are uint16; pixels are uint8"),
@@ -126,6 +128,22 @@ def test_a_run_is_loaded_with_the_generator_it_was_trained_for(workdir, encoder,
         checkpointer.save(1, {"step": jnp.asarray(1)}, encoder.variables, meta)
     with pytest.raises(ConfigError, match="is the run of a generator; pass it as the model"):
         encoding.load_encoder(tmp_path)
+
+
+def test_a_file_of_others_brings_its_generator_which_draws_the_average(model, tmp_path, monkeypatch):
+    config, loaded = encoder_of(model, residual=True, iterations=2, pyramid=False)
+    average = loaded.variables["average"]
+    blank = loaded.variables | {"average": average | {"image": np.zeros_like(average["image"])}}
+    made = ForeignEncoder(loaded.encoder, blank, config, ("told",))
+    file = tmp_path / "encoder.pt"
+    file.write_bytes(b"read by what is tested elsewhere")
+    monkeypatch.setattr(convert_encoders, "read_encoder", lambda path: made)
+    monkeypatch.setattr(encoding, "load_model", lambda path: model if path == file else None)
+    found = encoding.load_encoder(file)
+    assert found.model is model and found.provenance == {"file": str(file), "notes": ["told"], "model": str(file)}
+    np.testing.assert_allclose(found.variables["average"]["image"], average["image"], atol=1e-5)
+    with pytest.raises(ConfigError, match="only a run's workdir has steps"):
+        encoding.load_encoder(file, step=3)
 
 
 @pytest.fixture
