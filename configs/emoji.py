@@ -14,6 +14,8 @@ def get_config():
     c.name = "emoji"
     c.augment.mode = "ada"
     c.train.total_kimg = c.schedule.end_kimg = 440.0
+    c.schedule.start_kimg = 0.0
+    c.schedule.g_lr = c.schedule.d_lr = 0.001
     c.schedule.r1_gamma = 0.05
     c.schedule.ema_kimg = 8.0
     c.log.tick_kimg = 2.0

@@ -19,9 +19,9 @@ def get_config():
     c.data.xflip = True
     c.loss.pl_weight = 0.0
     c.loss.style_mixing_prob = 0.5
-    c.train.total_kimg = c.schedule.end_kimg = 40.0
-    c.schedule.g_lr = c.schedule.d_lr = 0.001
-    c.schedule.r1_gamma = 0.1
+    c.train.total_kimg = c.schedule.end_kimg = 64.0
+    c.schedule.start_kimg = 44.0
+    c.schedule.g_lr = c.schedule.d_lr = 0.0008
     c.schedule.ema_kimg = 3.0
     c.log.tick_kimg = 1.0
     return c
