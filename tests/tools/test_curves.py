@@ -169,7 +169,6 @@ def test_what_describes_no_run_is_an_error(run, trained, classes_model, tmp_path
 FOLDER = bundled.folder("models") / bundled.MODELS["demo"]
 
 
-@pytest.mark.skipif(not FOLDER.exists(), reason="this checkout has no demo model")
 def test_the_demo_model_is_small_and_what_its_recipe_trains():
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 4_000_000
     assert {*run_records.FILES, "model.json", "README.md"} < {path.name for path in FOLDER.iterdir()}
