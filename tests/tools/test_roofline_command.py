@@ -38,6 +38,7 @@ def record():
     return {
         "target": "v5e",
         "devices": 2,
+        "effort": -1.0,
         "versions": {"jax": "0", "libtpu": "1"},
         "config": from_dict(tiny.get_config()).to_dict(),
         "compute_dtype": "bfloat16",
@@ -49,7 +50,7 @@ def record():
 def test_report_shows_the_record_and_marks_it_as_computed(record):
     text = roofline_report.text(record)
     cost = record["programs"]["d_main"]
-    assert "tiny: stylegan2 at 8, batch 8, bfloat16, compiled for 2 x TPU v5e" in text and "libtpu 1" in text
+    assert "tiny: stylegan2 at 8, batch 8, bfloat16, compiled for 2 x TPU v5e, effort -1" in text and "libtpu 1" in text
     blocks = text.split("\n\n")
     assert all("computed" in block.splitlines()[0] for block in blocks[1:]) and "computed" in blocks[0]
     row = next(line.split() for line in blocks[1].splitlines() if line.startswith("d_main"))
@@ -70,6 +71,8 @@ def test_report_shows_the_record_and_marks_it_as_computed(record):
         (["--target=v7"], "--target=v7: known: v5e, v6e, v5p"),
         (["--target=v5e", "--devices=6"], "--devices=6: a slice of v5e has 1, 2, 4"),
         (["--devices=2"], "--devices=2 is for --target"),
+        (["--effort=-1"], "--effort=-1.0 is for --target"),
+        (["--target=v5e", "--effort=2"], "and from -1 to 1"),
         (["--target=v5e", "--device=cpu"], "leave out --device"),
         (["--target=v5e", "--what=data"], "leave out --device and --what=data"),
     ],
@@ -101,6 +104,11 @@ def test_a_program_that_does_not_fit_says_by_how_much():
     told = command.too_large("d_reg", error)
     assert told.startswith("d_reg needs 20.50 GiB of the chip's 15.75 GiB: 4.75 GiB too much (computed).")
     assert "config.train.grad_accum=2" in told and "config.model.remat_from=64" in told
+    error = (  # of libtpu 0.0.42.1
+        "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (24.00G) exceeds "
+        "available HBM (15.75G)."
+    )
+    assert command.too_large("d_reg", error).startswith("d_reg needs 24.00 GiB of the chip's 15.75 GiB: 8.25 GiB too")
     assert "512.00 GiB of the chip's 0.50 GiB" in command.too_large("a", "Used 0.50T of 512.00M hbm")
     assert command.too_large("a", "INTERNAL: no\nmore") == "a could not be compiled: INTERNAL: no"
 
@@ -111,7 +119,7 @@ def test_a_program_that_does_not_fit_says_by_how_much():
 def test_sampling_is_compiled_for_a_tpu_that_is_not_here(tmp_path):
     """In a process of its own: the package changes the process that loads it."""
     path = tmp_path / "roofline.json"
-    arguments = [RECIPE, "--target=v5e", "--what=sample", f"--json={path}"]
+    arguments = [RECIPE, "--target=v5e", "--what=sample", "--effort=-1", f"--json={path}"]
     run = [sys.executable, "-m", "stylegan_jax.tools.benchmark", *arguments]
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     done = subprocess.run(run, capture_output=True, text=True, env=environment, cwd=ROOT)

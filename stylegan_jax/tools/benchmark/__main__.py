@@ -44,6 +44,11 @@ def parser() -> argparse.ArgumentParser:
         "--target", help="v5e, v6e or v5p: compile for this TPU without one, and print the roofline of every program"
     )
     p.add_argument("--devices", type=int, help="chips of the target: 1, 2, 4, ... (default: 1)")
+    p.add_argument(
+        "--effort",
+        type=float,
+        help="of compiling for a target, -1 (fast) to 1; -1 takes a fraction of the time (default: 0)",
+    )
     p.add_argument("--force", action="store_true", help="run even if a program seems too large for the memory")
     return p
 
@@ -72,6 +77,8 @@ def read_options(args: argparse.Namespace) -> Any:
         raise ConfigError(f"--json={args.json}: there is no folder {Path(args.json).absolute().parent}")
     if args.target is None and args.devices is not None:
         raise ConfigError(f"--devices={args.devices} is for --target, such as --target=v5e; here it is --device")
+    if args.effort is not None and (args.target is None or not -1 <= args.effort <= 1):
+        raise ConfigError(f"--effort={args.effort} is for --target, such as --target=v5e, and from -1 to 1")
     if args.target is not None and (args.device or "data" in what):
         raise ConfigError(f"--target={args.target} compiles and runs nothing: leave out --device and --what=data")
     return Options(what, args.repeats, args.steps, [int(n) for n in batches], args.noise, args.force)
@@ -102,7 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = from_dict(values["config"].value)
         devices = machine.find_devices("cpu" if args.target is not None else args.device)
         if args.target is not None:
-            record = roofline.examine(config, options, args.target, args.devices or 1, run.progress())
+            record = roofline.examine(
+                config, options, args.target, args.devices or 1, args.effort or 0.0, run.progress()
+            )
         else:
             record = run.benchmark(config, options, devices, run.progress())
         record["config_diff"] = run.config_diff(record["config"], ExperimentConfig().to_dict())

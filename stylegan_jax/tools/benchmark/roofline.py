@@ -24,7 +24,12 @@ from stylegan_jax.train.tasks import make_task
 
 
 def examine(
-    config: ExperimentConfig, options: Options, target: str, count: int, say: Callable[[str], None] = lambda text: None
+    config: ExperimentConfig,
+    options: Options,
+    target: str,
+    count: int,
+    effort: float = 0.0,
+    say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Compile what training and sampling run for `count` chips of a target; nothing is executed.
 
@@ -33,6 +38,7 @@ def examine(
         options: of which `what`, `batches` and `noise` count.
         target: a key of `roofline.CHIPS`.
         count: chips.
+        effort: of the compiler, -1 to 1; 0 is its default.
         say: called with a line of progress.
 
     Returns:
@@ -53,6 +59,7 @@ def examine(
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "target": target,
             "devices": count,
+            "effort": effort,
             "chip": roofline.CHIPS[target]._asdict(),
             "versions": machine.versions("jax", "jaxlib", roofline.PACKAGE),
             "config": config.to_dict(),
@@ -61,7 +68,7 @@ def examine(
         }
         for name, job in jobs.items():
             say(f"compiling {name} for {count} x {target}")
-            record["programs"][name] = _program(name, job, roofline.CHIPS[target])
+            record["programs"][name] = _program(name, job, roofline.CHIPS[target], effort)
     training = {name: cost for name, cost in record["programs"].items() if cost["kind"] == "train"}
     if training:
         shares = {name: cost["runs_per_step"] for name, cost in training.items()}
@@ -81,11 +88,12 @@ def _jobs(config: ExperimentConfig, options: Options, layout: Layout) -> dict[st
     return jobs
 
 
-def _program(name: str, job: programs.Job, chip: roofline.Chip) -> dict[str, Any]:
+def _program(name: str, job: programs.Job, chip: roofline.Chip, effort: float) -> dict[str, Any]:
     start = time.perf_counter()
     lowered = job.jitted.trace(*job.arguments).lower()
     try:
-        compiled = lowered.compile()
+        options = dict.fromkeys(("exec_time_optimization_effort", "memory_fitting_effort"), effort) if effort else None
+        compiled = lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
         raise ConfigError(too_large(name, str(error))) from error
     cost, memory = compiled.cost_analysis() or {}, programs.memory_of(compiled)
@@ -100,9 +108,13 @@ def _program(name: str, job: programs.Job, chip: roofline.Chip) -> dict[str, Any
     }
 
 
+_SIZE = r"([\d.]+)([KMGT])"
+_OUT_OF_MEMORY = (f"Used {_SIZE} of {_SIZE} hbm", rf"\({_SIZE}\) exceeds available HBM \({_SIZE}\)")
+
+
 def too_large(name: str, error: str) -> str:
     """Return what to do about a compiler's error: of memory, by how much and which key helps; else the error."""
-    used = re.search(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm", error)
+    used = next(filter(None, (re.search(form, error) for form in _OUT_OF_MEMORY)), None)
     if used is None:
         return f"{name} could not be compiled: {error.strip().splitlines()[0]}"
     gib = lambda number, unit: float(number) * 2.0 ** (10 * "KMGT".index(unit) - 20)
