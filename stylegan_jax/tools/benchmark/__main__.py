@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--effort",
         type=float,
-        help="of compiling for a target, -1 (fast) to 1; -1 takes a fraction of the time (default: 0)",
+        help="of the target's compiler, -1 (fast to compile) to 1 (default: 0)",
     )
     p.add_argument("--force", action="store_true", help="run even if a program seems too large for the memory")
     return p
@@ -109,9 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = from_dict(values["config"].value)
         devices = machine.find_devices("cpu" if args.target is not None else args.device)
         if args.target is not None:
-            record = roofline.examine(
-                config, options, args.target, args.devices or 1, args.effort or 0.0, run.progress()
-            )
+            chips, effort = args.devices or 1, args.effort or 0.0
+            record = roofline.examine(config, options, args.target, chips, effort, run.progress())
         else:
             record = run.benchmark(config, options, devices, run.progress())
         record["config_diff"] = run.config_diff(record["config"], ExperimentConfig().to_dict())

@@ -23,7 +23,8 @@ def text(record: Mapping[str, Any]) -> str:
     model = config["model"]
     lines = [
         f"{config['name']}: {model['arch']} at {model['resolution']}, batch {config['train']['batch_size']}, "
-        f"{record['compute_dtype']}, compiled for {record['devices']} x TPU {record['target']}, effort {record['effort']:g}",
+        f"{record['compute_dtype']}, compiled for {record['devices']} x TPU {record['target']}, "
+        f"effort {record['effort']:g}",
         ", ".join(f"{name} {version}" for name, version in versions.items()),
         WHY,
         "",
