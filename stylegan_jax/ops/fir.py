@@ -28,7 +28,7 @@ padded to a tile. A [1, 3, 3, 1] filter with its gradient takes, in milliseconds
 expects (libtpu 0.0.42.1), shifted and banded: bfloat16[4, 128, 128, 64] enlarged 22.6 and 0.45, [4, 256, 256, 64]
 reduced 22.9 and 0.48, float32[4, 128, 128, 3] enlarged 16.4 and 0.01; at its size bfloat16[4, 257, 257, 64] 3.0 and
 0.9, [4, 1025, 1025, 32] 17.6 and 10.0. Where products also mixed the rows, the last two took 0.8 and 16.4. 12 taps that
-enlarge bfloat16[4, 148, 148, 128]: 24.3 and 1.5. Banded products mix a whole axis, so that images whose rows are split
+enlarge bfloat16[4, 148, 148, 128]: 24.3 and 2.9. Banded products mix a whole axis, so that images whose rows are split
 over devices stay 'shifted'.
 """
 FEW_TAPS = 8
