@@ -13,7 +13,7 @@ from PIL import Image
 
 import stylegan_jax.features
 import stylegan_jax.sampling.load
-from configs import tiny
+from configs import encoder_quickstart, tiny
 from stylegan_jax import encoders, load_model
 from stylegan_jax.base import images
 from stylegan_jax.checkpoints.checkpointer import Checkpointer
@@ -107,7 +107,7 @@ def test_images_that_do_not_fit_are_answered(change, options, text, encoder, pix
 def workdir(model, encoder, classes_model, tmp_path_factory):
     """Return the workdir of a run that saved an encoder, as far as loading reads it."""
     folder = tmp_path_factory.mktemp("runs") / "encoder"
-    tree = tiny.get_config().to_dict() | {"task": "encoder"}
+    tree = encoder_quickstart.get_config().to_dict()
     tree["encoder"] = tree["encoder"] | SMALL | {"model": str(classes_model)}
     with Checkpointer(folder) as checkpointer:
         checkpointer.save(7, {"step": jnp.asarray(7)}, encoder.variables, {"nimg": 56, "config": tree})
