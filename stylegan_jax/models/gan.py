@@ -232,8 +232,8 @@ class Gan(NamedTuple):
             times: any times starting at 0, also fractional and beyond those of training, so shapes may differ from
             those of `spec.inputs`. A frame depends only on its own time. None: samples have no time.
         features: (g, ws float[n, l, w], inputs, *, noise) -> (sample, {name: float[n, h, w, c]}), the outputs of the
-            synthesis network's blocks or layers, from coarse to fine, in their own dtype. Each map shows the whole
-            picture and nothing beyond it. `noise` is 'const' or 'none'. None: not supported.
+            synthesis network's blocks or layers, from coarse to fine, in their own dtype; of clips [n, t, h, w, c].
+            Each map shows the whole picture and nothing beyond it. `noise` is 'const' or 'none'. None: not supported.
     """
 
     spec: GanSpec

@@ -48,18 +48,25 @@ def still(gan: Gan, time: float, key: jax.Array | None = None, label: Sequence[f
             drawn = draw_at(own_key, jnp.broadcast_to(at, (n, 1)), cond)
         return {"z": z} | {name: drawn[name] for name in own}
 
-    def synthesize(g, ws, inputs, **options) -> Any:
-        n = ws.shape[0]
+    def rest_of(n: int, inputs: Inputs) -> Inputs:
         rest = {name: inputs[name] for name in own} | {"times": jnp.broadcast_to(at, (n, 1))}
         if key is not None and not own:
             drawn = one_frame(draw_at, key, at, jnp.asarray(label, jnp.float32))
             rest = {name: jnp.broadcast_to(x[None], (n, *x.shape)) for name, x in drawn.items()}
-        made, moved = gan.synthesize(g, ws, rest, **options)
+        return rest
+
+    def synthesize(g, ws, inputs, **options) -> Any:
+        made, moved = gan.synthesize(g, ws, rest_of(ws.shape[0], inputs), **options)
         return {"image": made["image"][:, 0]}, moved
 
-    return gan._replace(
-        spec=here, draw_inputs=draw_inputs, synthesize=synthesize, discriminate=_judges_clips, grown=None, draw_at=None
-    )
+    def features(g, ws, inputs, *, noise="const") -> Any:
+        assert gan.features is not None
+        made, maps = gan.features(g, ws, rest_of(ws.shape[0], inputs), noise=noise)
+        return {"image": made["image"][:, 0]}, {name: x[:, 0] for name, x in maps.items()}
+
+    own_calls: Any = {"draw_inputs": draw_inputs, "synthesize": synthesize, "discriminate": _judges_clips}
+    own_calls["features"] = None if gan.features is None else features
+    return gan._replace(spec=here, grown=None, draw_at=None, **own_calls)
 
 
 def _judges_clips(d, frozen, sample, cond, *, key=None, train=False) -> Any:

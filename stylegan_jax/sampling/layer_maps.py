@@ -1,78 +1,62 @@
-"""The feature maps that the layers of a synthesis network compute on the way to a picture, by name."""
+"""The feature maps of a synthesis network's layers, as `Gan.features` shows them, for a loaded model."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from typing import Any, NamedTuple
+import re
+from typing import Any
 
 import jax
 import numpy as np
 
 from stylegan_jax import models
 from stylegan_jax.base.spec import Array, Inputs
-from stylegan_jax.sampling import drawing
 from stylegan_jax.sampling.model import LoadedModel, as_styles, synthesis_inputs
 
-
-class Layer(NamedTuple):
-    """A layer: its path in the synthesis network, and the shape of its output."""
-
-    name: str
-    height: int
-    width: int
-    channels: int
+PICTURE = "picture"
+"""The name of what the network draws, beside its layers'."""
 
 
-def list_layers(model: LoadedModel) -> list[Layer]:
-    """Return the layers whose output is a feature map, in the order of their paths; nothing is computed."""
-    spec = model.gan.spec
+@functools.lru_cache(maxsize=16)
+def list_layers(gan: models.Gan) -> dict[str, tuple[int, ...]]:
+    """Return the layers whose feature maps `layer_maps` returns, from coarse to fine: {name: (h, w, c)}.
+
+    Nothing is computed.
+
+    Raises:
+        ValueError: the architecture does not show its features.
+    """
+    if gan.features is None:
+        raise ValueError("this architecture does not show what its layers compute")
+    draw, spec = gan.features, gan.spec
+    g = jax.eval_shape(gan.init_g, jax.random.key(0))
     ws = jax.ShapeDtypeStruct((1, spec.num_ws, spec.w_dim), np.float32)
-    names = [name for name in spec.inputs if name != "z"]
-    inputs = {name: jax.ShapeDtypeStruct((1, *spec.inputs[name]), np.float32) for name in spec.inputs} if names else {}
-    found = jax.eval_shape(_maps(model.gan, model.config), model.g_ema, ws, inputs)
-    return [Layer(name, *x.shape[-3:]) for name, x in found.items()]
+    inputs = {name: jax.ShapeDtypeStruct((1, *shape), np.float32) for name, shape in spec.inputs.items() if name != "z"}
+    found = jax.eval_shape(lambda g, ws, inputs: draw(g, ws, inputs)[1], g, ws, inputs)
+    number = lambda name: int(re.sub(r"\D", "", name) or -1)  # the Fourier features have none
+    return {name: found[name].shape[-3:] for name in sorted(found, key=number)}
 
 
-def layer_maps(model: LoadedModel, ws: Array, inputs: Inputs | None = None) -> dict[str, jax.Array]:
-    """Return {name: float[h, w, c]}, the outputs of all layers for one style; noise is the model's own.
+def layer_maps(model: LoadedModel, ws: Array, inputs: Inputs | None = None) -> dict[str, np.ndarray]:
+    """Return {name: float32[h, w, c]}, the feature maps of all layers for one style, and the picture as `PICTURE`.
 
     Args:
-        model: the generator.
+        model: the generator; its noise is the model's own.
         ws: float[l, w].
         inputs: for an architecture that draws more than z, one row, as returned by `LoadedModel.draw_inputs`. For a
             clip, the maps are those of its first frame.
 
     Raises:
-        ValueError: styles do not fit, or inputs are missing.
+        ValueError: styles do not fit, inputs are missing, or the architecture does not show its features.
     """
-    spec = model.gan.spec
+    names, spec = list_layers(model.gan), model.gan.spec
     row = as_styles(np.asarray(ws)[None], spec)
-    found = _maps(model.gan, model.config)(model.on_device().g_ema, row, synthesis_inputs(inputs, spec, 1))
-    return {name: x[0] for name, x in found.items()}
+    sample, found = _program(model.gan)(model.on_device().g_ema, row, synthesis_inputs(inputs, spec, 1))
+    first = lambda x: np.asarray(x, np.float32).reshape(-1, *x.shape[-3:])[0]
+    return {name: first(found[name]) for name in names} | {PICTURE: first(sample["image"])}
 
 
 @functools.lru_cache(maxsize=4)
-def _maps(gan: models.Gan, config: Any) -> Any:
-    """Return the program (variables, ws, inputs) -> {name: float[n, h, w, c]}."""
-    from flax import linen as nn
-
-    whole = gan if not config.remat_from else models.build(dataclasses.replace(config, remat_from=0))
-    if whole.spec != gan.spec:
-        raise ValueError(f"remat_from={config.remat_from}: values of a frame's layers cannot leave what is recomputed")
-
-    def run(g, ws, inputs):
-        found: dict[str, jax.Array] = {}
-
-        def note(call, args, kwargs, context):
-            result = call(*args, **kwargs)
-            first = result[0] if isinstance(result, tuple) else result
-            if context.method_name == "__call__" and context.module.path and getattr(first, "ndim", 0) == 4:
-                found["/".join(context.module.path)] = first
-            return result
-
-        with nn.intercept_methods(note):
-            drawing.draw(whole, g, ws, inputs)
-        return found
-
-    return jax.jit(run)
+def _program(gan: models.Gan) -> Any:
+    assert gan.features is not None
+    return jax.jit(gan.features)

@@ -23,8 +23,8 @@ MAX_CHANNELS = 36
 
 def names(studio: Studio, session: Session, wish: Mapping[str, Any], check: Check) -> dict[str, Any]:
     """Return the layers of the model, in the order of the network."""
-    found = layer_maps.list_layers(studio.model)
-    return {"layers": [layer._asdict() for layer in found]}
+    found = {**layer_maps.list_layers(studio.model.gan), layer_maps.PICTURE: studio.model.gan.spec.image_shape}
+    return {"layers": [{"name": name, "height": h, "width": w, "channels": c} for name, (h, w, c) in found.items()]}
 
 
 def maps(studio: Studio, session: Session, wish: Mapping[str, Any], check: Check) -> Picture:
@@ -32,7 +32,7 @@ def maps(studio: Studio, session: Session, wish: Mapping[str, Any], check: Check
     some = find_styles(studio.model, session, wishes.inner(wish, "source"))
     found = _maps_of(some)
     name = wishes.choice(wish, "layer", list(found))
-    values = np.asarray(found[name], np.float32)
+    values = found[name]
     channels = values.shape[2]
     first = wishes.whole(wish, "first", 0, channels - 1, 0)
     view = wishes.choice(wish, "view", VIEWS, "channels")
@@ -80,7 +80,7 @@ _last: list[Any] = [None, None]
 """(the styles and model, their maps) of the last call: browsing channels computes nothing."""
 
 
-def _maps_of(some: Styled) -> dict[str, Any]:
+def _maps_of(some: Styled) -> dict[str, np.ndarray]:
     key = (some.ws.tobytes(), id(some.model), some.seed)
     if _last[0] != key:
         model, inputs = some.model, None

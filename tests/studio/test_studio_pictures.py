@@ -164,8 +164,9 @@ def test_layers_and_spectrum(page, model):
     layers = json.loads(body)["layers"]
     by_name = {layer["name"]: layer for layer in layers}
     h, w, c = model.gan.spec.image_shape
-    assert by_name["synthesis"] == {"name": "synthesis", "height": h, "width": w, "channels": c}
-    status, about, body = page.ask("maps", source=seed(3), layer="synthesis", view="rgb")
+    assert by_name["picture"] == {"name": "picture", "height": h, "width": w, "channels": c}
+    assert [layer["height"] for layer in layers] == [4, 8, 8]
+    status, about, body = page.ask("maps", source=seed(3), layer="picture", view="rgb")
     found, want = pixels(body), model.synthesize(model.map([3], 1, psi=0.7))[0]
     assert status == 200 and about["channels"] == c
     stretched = (want - want.min((0, 1))) / (want.max((0, 1)) - want.min((0, 1))) * 255

@@ -18,7 +18,7 @@ from stylegan_jax.base.spec import Inputs
 from stylegan_jax.config import ModelConfig
 from stylegan_jax.config.arch.stylegan_v import motion_rows
 from stylegan_jax.models import stylegan2
-from stylegan_jax.models.gan import Gan, GanSpec, check_noise
+from stylegan_jax.models.gan import Gan, GanSpec, check_noise, shown
 from stylegan_jax.models.stylegan_v.discriminator import Discriminator
 from stylegan_jax.models.stylegan_v.motion import Motion, locate, window_rows
 from stylegan_jax.models.stylegan_v.times import draw_times
@@ -130,7 +130,14 @@ def build(config: ModelConfig) -> Gan:
         check_noise(noise)
         return {"image": generator.apply(g, ws, inputs, method="synthesize"), "times": inputs["times"]}, {}
 
+    def features(g, ws, inputs, *, noise="const") -> Any:
+        check_noise(noise)
+        image, seen = generator.apply(g, ws, inputs, method="synthesize", mutable=["intermediates"])
+        maps = {name: x.reshape(*image.shape[:2], *x.shape[1:]) for name, x in shown(seen).items()}
+        return {"image": image, "times": inputs["times"]}, maps
+
     def discriminate(d, frozen, sample, cond, *, key=None, train=False) -> Any:
         return discriminator.apply(d, sample["image"], sample["times"], cond), {}
 
-    return Gan(spec, init_g, init_d, draw_inputs, map_latents, synthesize, discriminate, draw_at=draw_at)
+    more: Any = {"draw_at": draw_at, "features": features}
+    return Gan(spec, init_g, init_d, draw_inputs, map_latents, synthesize, discriminate, **more)

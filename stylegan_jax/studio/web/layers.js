@@ -37,7 +37,7 @@ export function build() {
   function enter() {
     if (known) return draw();
     lister.ask("layers", {}, (told) => {
-      layer.fill(told.layers.map((one) => [one.name, `${one.name.replace(/^synthesis\/?/, "") || "all"} · ${one.width}×${one.height} · ${one.channels} channels`]));
+      layer.fill(told.layers.map((one) => [one.name, `${one.name} · ${one.width}×${one.height} · ${one.channels} channels`]));
       const middle = told.layers.filter((one) => one.channels > 4);
       if (middle.length) layer.value = middle[Math.floor(middle.length / 2)].name;
       known = true;
