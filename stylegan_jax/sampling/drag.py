@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 import statistics
 import time
 from collections.abc import Sequence
@@ -32,22 +31,40 @@ from stylegan_jax.base import images as pictures
 from stylegan_jax.base.spec import Array
 from stylegan_jax.runtime import records
 from stylegan_jax.sampling import model as trained
+from stylegan_jax.sampling.layer_maps import list_layers
 from stylegan_jax.sampling.model import LoadedModel
 from stylegan_jax.sampling.supervision import Drag, Rules, Settings, take_step, tracked
 
 Points = Sequence[Sequence[float]] | Array
 """Positions (x, y) [n, 2] in pixels: (0, 0) is the centre of the first pixel, x runs to the right and y down."""
-STEPS, RATE, KEEP, SLOTS = 200, 0.002, 20.0, 6
-RADIUS, SEARCH = 3 / 512, 12 / 512
-"""Of the image's shorter side, as published."""
-LEAST_RADIUS, LEAST_SEARCH = 2.0, 2
-"""In pixels: below 342 and 86 pixels the published rule leaves too few pixels to see, or to look for a point."""
+STEPS, KEEP, SLOTS = 200, 20.0, 6
 LAYER_SIZE = 128
 """Height of the features of the published rule, those after the sixth block of StyleGAN2."""
 CHUNK = 16
 """Steps that one call of the program takes, at most."""
 PLACES = 4
 """Points that the smallest program has room for."""
+
+
+class Defaults(NamedTuple):
+    """Numbers of `begin` that depend on the size of the picture: learning rate; radius, search and patch in pixels."""
+
+    rate: float
+    radius: float
+    search: int
+    patch: int
+
+
+def choose_defaults(size: tuple[int, int]) -> Defaults:
+    """Return the published numbers for pictures (h, w) of at least 256 pixels, and others for smaller ones.
+
+    The published radii are 3 and 12 for 512 pixels and in proportion, which leaves too few pixels of a small picture to
+    see, or to look for a point. And there one pixel's features are alike over much of it: the tracked point slides over
+    a picture that stays. docs/tools.md has what was measured.
+    """
+    shorter = min(size)
+    radius, search = 3 / 512 * shorter, round(12 / 512 * shorter)
+    return Defaults(0.002, max(2.0, radius), search, 0) if shorter >= 256 else Defaults(0.01, 4.0, max(2, search), 2)
 
 
 class Seen(NamedTuple):
@@ -149,12 +166,13 @@ def begin(
     plus: bool = True,
     slots: Sequence[int] | None = None,
     layer: str | None = None,
-    rate: float = RATE,
+    rate: float | None = None,
     radius: float | None = None,
     search: int | None = None,
     stop: float | None = None,
     keep: float = KEEP,
     stay: float = 0.0,
+    patch: int | None = None,
 ) -> Drag:
     """Return a drag before its first step; nothing is drawn or compiled.
 
@@ -165,18 +183,18 @@ def begin(
         targets: where each is to go. A point whose target is where it is stays there while others move.
         mask: float[h, w] in [0, 1], what may change: 1 all it wants, 0 as little as it can; None: everything.
         plus: each slot moves by its own (W+), as in the authors' interface; False: all by the same (W).
-        slots: the style slots that move; None: the first six, as published.
+        slots: the style slots that move; None: the first six, as published, less those of layers finer than a quarter
+            of the image, which change its texture in place of its shape.
         layer: whose features are compared, of `layers`; None: the coarsest of at least 128 rows, which is what follows
             StyleGAN2's sixth block, as published, or of at least half the image's rows where these are fewer.
-        rate: learning rate of Adam.
-        radius: of what is pulled along with a point, in pixels; None: 3 for 512 pixels and in proportion, as published,
-            and at least 2.
-        search: how far a point is looked for around where it was, in pixels; None: 12 for 512 pixels and in proportion,
-            as published, and at least 2.
+        rate: learning rate of Adam; None, here and in the next two, and for `patch`: `choose_defaults`.
+        radius: of what is pulled along with a point, in pixels.
+        search: how far a point is looked for around where it was, in pixels.
         stop: how near to their targets the points are to come, in pixels; None: 1 for up to five points, else 2, as in
             the paper.
         keep: weight of what the mask keeps.
         stay: weight of the mean absolute change of the styles.
+        patch: radius in pixels of the disc by whose features a point is recognised; 0: one pixel, as published.
 
     Raises:
         ValueError: an argument that does not fit the model or the picture.
@@ -187,18 +205,20 @@ def begin(
     places, goals = check_points(handles, targets, (height, width))
     held = check_mask(mask, places, (height, width))
     shorter, n = min(height, width), len(places)
-    radius = max(LEAST_RADIUS, RADIUS * shorter) if radius is None else radius
-    search = max(LEAST_SEARCH, round(SEARCH * shorter)) if search is None else search
+    given = (rate, radius, search, patch)
+    usual = choose_defaults((height, width))
+    rate, radius, search, patch = (own if x is None else x for x, own in zip(given, usual, strict=True))
     stop = (1.0 if n <= 5 else 2.0) if stop is None else stop
     _check_numbers(rate=rate, radius=radius, search=search)
-    _check_numbers(least=0.0, stop=stop, keep=keep, stay=stay)
-    if max(radius, search) > shorter:
-        raise ValueError(f"radius={radius:g} search={search}: the picture's shorter side is {shorter} pixels")
-    free = np.arange(spec.num_ws) < SLOTS if slots is None else _check_slots(slots, spec.num_ws)
+    _check_numbers(least=0.0, stop=stop, keep=keep, stay=stay, patch=patch)
+    if max(radius, search, patch) > shorter:
+        told = f"radius={radius:g} search={search} patch={patch}"
+        raise ValueError(f"{told}: the picture's shorter side is {shorter} pixels")
+    free = _default_slots(spec) if slots is None else _check_slots(slots, spec.num_ws)
     name = _default_layer(sizes, height) if layer is None else layer
     if name not in sizes:
         raise ValueError(f"layer={name!r} is not known; this model has {', '.join(sizes)}")
-    rules = Rules(name, (height, width), _next_size(radius), _next_size(search), held is not None)
+    rules = Rules(name, (height, width), _next_size(radius), _next_size(search), held is not None, patch)
     room = PLACES * 2 ** max(0, (-(-n // PLACES) - 1).bit_length())
     fill = lambda x: np.concatenate([x, np.zeros((room - n, 2), np.float32)])
     channels = sizes[name][2]
@@ -214,7 +234,7 @@ def begin(
         "is_used": np.arange(room) < n,
         "is_free": free,
         "is_one": np.array(not plus),
-        "references": np.zeros((room, channels), np.float32),
+        "references": np.zeros((room, 2 * patch + 1, 2 * patch + 1, channels), np.float32),
         "first": np.zeros(sizes[name] if rules.is_masked else (0, 0, channels), np.float32),
         "start": start,
         "mask": np.zeros((height, width), np.float32) if held is None else held,
@@ -311,19 +331,14 @@ def layers(model: LoadedModel) -> dict[str, tuple[int, ...]]:
             f"arch {model.config.arch!r} draws clips, whose frames move by their times as well, and dragging is of "
             "images; use a model of another arch"
         )
-    return dict(_layers(model.gan))
+    return list_layers(model.gan)
 
 
-@functools.lru_cache(maxsize=16)
-def _layers(gan: models.Gan) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    spec = gan.spec
-    assert gan.features is not None
-    draw = gan.features
-    g = jax.eval_shape(gan.init_g, jax.random.key(0))
-    ws = jax.ShapeDtypeStruct((1, spec.num_ws, spec.w_dim), jnp.float32)
-    shapes = {name: x.shape[1:] for name, x in jax.eval_shape(lambda g, ws: draw(g, ws, {})[1], g, ws).items()}
-    number = lambda name: int(re.sub(r"\D", "", name) or -1)  # the Fourier features have none
-    return tuple((name, shapes[name]) for name in sorted(shapes, key=number))
+def _default_slots(spec: models.GanSpec) -> np.ndarray:
+    """Return bool[l], the style slots that move where the caller does not say."""
+    first = np.arange(spec.num_ws) < SLOTS
+    coarse = first & (np.array(spec.slots) <= spec.slots[-1] / 4) if spec.slots else first
+    return coarse if coarse.any() else first
 
 
 def _default_layer(sizes: dict[str, tuple[int, ...]], height: int) -> str:

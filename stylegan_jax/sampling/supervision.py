@@ -56,6 +56,7 @@ class Rules(NamedTuple):
         reach: pixels that the disc reaches from its centre, at most.
         window: pixels that the square reaches from its centre, at most.
         is_masked: whether something is to be kept.
+        patch: pixels that the disc by which a point is recognised reaches from its centre; 0: one pixel, as published.
         stretch: the disc's pixel i counts as at i * stretch. 1: where it is. h / (h - 1) in the authors' code, which is
             up to a pixel more at the far border.
     """
@@ -65,6 +66,7 @@ class Rules(NamedTuple):
     reach: int
     window: int
     is_masked: bool
+    patch: int = 0
     stretch: float = 1.0
 
 
@@ -104,7 +106,7 @@ class Drag:
         is_used: bool[p], which places hold a point.
         is_free: bool[l], which style slots move.
         is_one: bool[], these move by the same (W), not each by its own (W+).
-        references: float[p, c], features of the points in the first picture.
+        references: float[p, k, k, c], features of the points in the first picture, and within `rules.patch` of them.
         first: float[fh, fw, c], features of the first picture where the mask needs them, else of size 0.
         start: float[l, w], the styles of the first picture.
         mask: float[h, w], how much of each pixel is to be kept.
@@ -170,7 +172,8 @@ def tracked(drag: Drag, features: jax.Array) -> Drag:
 
     In the first picture they are where they were put, and their features there become the references.
     """
-    here = _at(features, drag.points, np.zeros(1), drag.rules)[:, 0, 0]
+    own = np.arange(-drag.rules.patch, drag.rules.patch + 1)
+    here = _at(features, drag.points, own, drag.rules)
     references = jnp.where(drag.is_new, here, drag.references)
     first = jnp.where(drag.is_new, features, drag.first) if drag.rules.is_masked else drag.first
     found = _nearest(features, drag.points, references, drag.settings.search, drag.rules)
@@ -188,9 +191,18 @@ def tracked(drag: Drag, features: jax.Array) -> Drag:
 
 
 def _nearest(features, points, references, search, rules: Rules) -> jax.Array:
-    """Return float[p, 2], the pixels of the squares around points whose features are nearest to the references."""
+    """Return float[p, 2], the pixels of the squares around points whose patches are nearest to the references."""
     steps = np.arange(-rules.window, rules.window + 1)
-    away = jnp.square(_at(features, points, steps, rules) - references[:, None, None]).sum(axis=-1)
+    far = rules.window + rules.patch
+    seen = _at(features, points, np.arange(-far, far + 1), rules)
+
+    def add(away, at):  # one pixel of the patch after the other: all of them at once would not fit for a large image
+        row, column = at
+        there = jax.lax.dynamic_slice(seen, (0, row, column, 0), (len(points), len(steps), len(steps), seen.shape[3]))
+        want = references[:, row, column][:, None, None]
+        return away + jnp.square(there - want).sum(axis=-1), None
+
+    away = jax.lax.scan(add, jnp.zeros((len(points), len(steps), len(steps)), features.dtype), _disc(rules.patch))[0]
     xs, ys = (points[:, i, None] + steps for i in (0, 1))
     near = jnp.abs(steps) <= search
     rows, columns = (near & (at >= 0) & (at < size) for at, size in zip((ys, xs), rules.size, strict=True))
@@ -198,6 +210,13 @@ def _nearest(features, points, references, search, rules: Rules) -> jax.Array:
     row, column = jnp.divmod(jnp.argmin(away.reshape(len(points), -1), axis=1), len(steps))  # the first in row order
     moved = points + jnp.asarray(steps)[jnp.stack([column, row], axis=1)]
     return moved.astype(points.dtype)
+
+
+def _disc(radius: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and columns, int[k] each, of the pixels of a square of 2 * radius + 1 that are in its disc."""
+    away = np.arange(-radius, radius + 1)
+    rows, columns = np.nonzero(np.hypot(away[:, None], away) <= radius + 0.5)
+    return rows, columns
 
 
 def _pull(features: jax.Array, drag: Drag) -> tuple[jax.Array, Losses]:

@@ -47,7 +47,7 @@ def steps(meta: dict[str, Any], arrays: dict, given: dict) -> dict:
         is_used=jnp.ones(len(points), bool),
         is_free=jnp.asarray(slots),
         is_one=jnp.asarray(not c["w_plus"]),
-        references=jnp.zeros((len(points), features.shape[2]), start.dtype),
+        references=jnp.zeros((len(points), 1, 1, features.shape[2]), start.dtype),
         first=jnp.zeros(features.shape, start.dtype),
         start=start,
         mask=mask,
@@ -55,7 +55,7 @@ def steps(meta: dict[str, Any], arrays: dict, given: dict) -> dict:
             *map(number, (c["lr"], c["radius_in_pixels"], c["search_in_pixels"], c["stop_distance"])),
             *map(number, (c["lambda_mask"], c["reg"])),
         ),
-        rules=Rules("", (size, size), 5, 9, "in/mask" in arrays, size / (size - 1)),
+        rules=Rules("", (size, size), 5, 9, "in/mask" in arrays, stretch=size / (size - 1)),
     )
     own = slice(None) if c["w_plus"] else slice(1)  # where one style moves, that of the first slot
 

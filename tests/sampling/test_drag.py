@@ -105,7 +105,7 @@ def test_one_program_serves_other_points_numbers_and_steps(model, start, begun):
     program = drag._program(model.gan)
     count = program._cache_size()
     three = [(5, 5), (20, 9), (9, 22)], [(6, 8), (20, 12), (9, 22)]
-    state = drag.begin(model, start + 0.1, *three, rate=0.03, stop=0.5, plus=False, slots=[0, 2], radius=1.2, stay=0.1)
+    state = drag.begin(model, start + 0.1, *three, rate=0.03, stop=0.5, plus=False, slots=[0, 2], radius=3.2, stay=0.1)
     state, seen = drag.advance(model, state, 40)  # more than a call of the program takes
     assert program._cache_size() == count
     assert seen.path.shape == (41, 3, 2) and int(state.step) == 40
@@ -159,9 +159,10 @@ def test_what_is_looked_at_is_the_map_resized_to_the_image():
 
 
 @pytest.mark.parametrize(
-    ("size", "radius", "search"), [(32, 2, 2), (64, 2, 2), (256, 2, 6), (512, 3, 12), (1024, 6, 24)]
+    ("size", "radius", "search", "patch"),
+    [(32, 4, 2, 2), (64, 4, 2, 2), (254, 4, 6, 2), (256, 2, 6, 0), (512, 3, 12, 0), (1024, 6, 24, 0)],
 )
-def test_radii_follow_the_size(model, start, size, radius, search):
+def test_radii_follow_the_size(model, start, size, radius, search, patch):
     gan = model.gan._replace(
         spec=model.gan.spec._replace(sample=FrozenDict({"image": (size, size, 3)})),
         features=lambda g, ws, inputs: ({}, {f"x{n}": jnp.zeros((1, n, n, 2)) for n in (4, size // 2, size)}),
@@ -169,7 +170,30 @@ def test_radii_follow_the_size(model, start, size, radius, search):
     begun = drag.begin(model.replace(gan=gan), start, [(1, 1)], [(9, 9)])
     assert (float(begun.settings.radius), int(begun.settings.search)) == (radius, search)
     assert begun.rules.reach >= radius and begun.rules.window >= search
-    assert begun.rules.layer == f"x{size // 2}"
+    assert begun.rules.layer == f"x{size // 2}" and begun.rules.patch == patch
+    assert float(begun.settings.rate) == np.float32(0.01 if size < 256 else 0.002)
+
+
+def test_the_slots_that_move_are_much_coarser_than_the_picture():
+    of = lambda *slots: drag._default_slots(models.GanSpec({}, {}, len(slots), 4, 0, slots=slots)).nonzero()[0].tolist()
+    assert of(4, 4, 8, 8, 16, 16, 32, 32) == [0, 1, 2, 3]
+    assert of(4, 4, 8, 8, 16, 16, 32, 32, 64, 64) == [0, 1, 2, 3, 4, 5]  # from here on as published
+    assert of(*np.repeat(4 * 2 ** np.arange(9), 2).tolist()) == [0, 1, 2, 3, 4, 5]
+    assert of(4, 4, 8, 8) == [0, 1, 2, 3]  # nothing is as coarse: all
+
+
+def test_a_patch_is_recognised_where_one_pixel_is_not():
+    rng = np.random.default_rng(0)
+    whole = rng.integers(0, 3, (16, 16, 1)).astype(np.float32)  # few values: a pixel has many doubles near it
+    later = np.roll(whole, (1, -2), axis=(0, 1))
+    points = np.array([[6, 7], [9, 8], [7, 10], [10, 6]], np.float32)
+    found = {}
+    for patch in (0, 2):
+        rules = supervision.Rules("", (16, 16), 2, 2, False, patch)
+        near = supervision._at(jnp.asarray(whole), jnp.asarray(points), np.arange(-patch, patch + 1), rules)
+        moved = supervision._nearest(jnp.asarray(later), jnp.asarray(points), near, 2.0, rules)
+        found[patch] = np.asarray(moved) - points
+    assert (found[2] == [-2, 1]).all() and not (found[0] == [-2, 1]).all(axis=1).any()
 
 
 INSIDE = "outside the picture; x goes from 0 to 31, y to 31"
@@ -193,8 +217,9 @@ INSIDE = "outside the picture; x goes from 0 to 31, y to 31"
         ({"layer": "x9"}, "layer='x9' is not known; this model has features, x0, x1, x2, x3"),
         ({"slots": [9]}, "slots=[9]; this model has style slots 0 to 4"),
         ({"rate": float("inf")}, "rate=inf must be above 0"),
+        ({"patch": -1}, "patch=-1 must be a number from 0"),
         ({"stop": -1.0}, "stop=-1.0 must be a number from 0"),
-        ({"radius": 99}, "radius=99 search=2: the picture's shorter side is 32 pixels"),
+        ({"radius": 99}, "radius=99 search=2 patch=2: the picture's shorter side is 32 pixels"),
         ({"ws": np.zeros((5, 3))}, "styles of shape (1, 5, 3); this model takes [n, 5, 4]"),
         ({"steps": 0}, "steps=0 every=0: at least 1 step"),
     ],

@@ -26,8 +26,8 @@ export function build() {
     show();
   });
   const steps = slider("Steps at most", { id: "drag-steps", min: 10, max: 500, step: 10, value: 200 });
-  const rate = slider("Strength of a step", { id: "rate", min: 0.0005, max: 0.02, step: 0.0005, value: 0.002, hint: "0.002 as published; more for small models" });
-  const radius = slider("Radius", { id: "radius", min: 1, max: Math.max(4, Math.round(model.height / 16)), step: 0.5, value: Math.max(2, (3 * Math.min(model.height, model.width)) / 512), hint: "of what is pulled along, in pixels" });
+  const rate = slider("Strength of a step", { id: "rate", min: 0.0005, max: 0.02, step: 0.0005, value: model.drag.rate, hint: "0.002 as published; small models take more" });
+  const radius = slider("Radius", { id: "radius", min: 1, max: Math.max(8, Math.round(model.height / 16)), step: 0.5, value: model.drag.radius, hint: "of what is pulled along, in pixels: more moves the object, less a part of it" });
   const plus = box("Each layer separately (W+)", true, () => {}, "drag-plus");
   const brush = slider("Brush", { id: "brush", min: 1, max: Math.max(4, Math.round(model.height / 4)), step: 0.5, value: Math.max(2, model.height / 10) });
 
