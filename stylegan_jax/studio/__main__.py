@@ -7,7 +7,6 @@ only on this machine, loads nothing from other hosts, and deletes a page's files
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import re
 import secrets
 import socket
@@ -15,20 +14,25 @@ import sys
 from collections.abc import Sequence
 
 from stylegan_jax.base.flags import Parser
-from stylegan_jax.studio.guard import LOOPBACK
+from stylegan_jax.studio import serving
+from stylegan_jax.studio.guard import LOOPBACK, Rules
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 PORT = 7860
 MIN_TOKEN = 16
+PUBLIC_FRAMES = "'self' https://huggingface.co https://*.hf.space"
+"""Pages that may show a public studio in a frame: a Space is one."""
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the arguments."""
     head, _, rest = (__doc__ or "").partition("\n\n")
     p = Parser(prog="python -m stylegan_jax.studio", description=head, epilog=rest)
-    inputs.add_model(p)
+    inputs.add_model(p, default="demo")
     p.add_argument("--port", type=int, default=PORT, help="0: any that is free (default: %(default)s)")
-    p.add_argument("--host", default="127.0.0.1", help="where to listen; beyond this machine only with --token")
+    p.add_argument(
+        "--host", default="127.0.0.1", help="where to listen; beyond this machine only with --token or --public"
+    )
     p.add_argument(
         "--token", help=f"that pages must bring, {MIN_TOKEN} letters or digits or more (default: a random one)"
     )
@@ -37,89 +41,62 @@ def parser() -> argparse.ArgumentParser:
     )
     text = "workdir of an encoder's run, which finds pictures in one pass (docs/inversion.md)"
     p.add_argument("--encoder", metavar="PATH", help=text)
+    p.add_argument(
+        "--public",
+        action="store_true",
+        help="let everybody in who reaches it, without a token, uploads, projection or the run's files",
+    )
     p.add_argument("--open", action="store_true", help="open the page in the default browser")
     return p
 
 
 def check(args: argparse.Namespace) -> str:
-    """Return the token.
+    """Return the token; '' for a public studio.
 
     Raises:
         ValueError: an argument breaks a rule, or packages are missing.
     """
-    absent = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
-    if absent:
-        raise ValueError(f"the studio needs {' and '.join(absent)}: pip install 'stylegan_jax[studio]'")
-    if not 0 <= args.port <= 65535:
-        raise ValueError(f"--port={args.port}: choose a port from 0 to 65535")
+    serving.check_packages()
+    serving.check_port(args.port)
     if args.token is not None and not re.fullmatch(rf"[\w-]{{{MIN_TOKEN},200}}", args.token, re.ASCII):
         raise ValueError(
             f"--token: pass {MIN_TOKEN} to 200 letters, digits, - or _, such as {secrets.token_urlsafe(16)}"
         )
-    if args.host not in LOOPBACK and args.token is None:
+    if args.public and args.token is not None:
+        raise ValueError("--public lets everybody in, and --token only those who have it; pass one of them")
+    if args.host not in LOOPBACK and args.token is None and not args.public:
         raise ValueError(
             f"--host={args.host} can be reached from other machines; pass a --token too, such as "
             f"--token={secrets.token_urlsafe(16)}, or leave --host out"
         )
-    return args.token or secrets.token_urlsafe(24)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that listens.
-
-    Raises:
-        ValueError: the port is taken, or the host is none of this machine's.
-    """
-    try:
-        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            found.bind(place)
-            found.listen(128)
-            return found
-        except OSError:
-            found.close()
-            raise
-    except OSError as error:
-        why = error.strerror or str(error)
-        told = f"--host={host} --port={port}: {why}; choose another, or --port=0 for any that is free"
-        raise ValueError(told) from None
+    return "" if args.public else args.token or secrets.token_urlsafe(24)
 
 
 def act(args: argparse.Namespace) -> str:
     """Serve until Ctrl-C; return the sentence to print."""
     token = check(args)
-    listener = bind(args.host, args.port)
-    import uvicorn
-
+    listener = serving.bind(args.host, args.port)
     from stylegan_jax.sampling.encoding import load_encoder
     from stylegan_jax.sampling.load import load_model
-    from stylegan_jax.studio.app import make_app
     from stylegan_jax.studio.studio import Studio
 
     with listener:
         model = load_model(args.model, args.step)
         encoder = None if args.encoder is None else load_encoder(args.encoder, model)
-        studio = Studio(model, args.model, args.step, args.features, encoder, args.encoder or "")
+        given = (args.model, args.step, args.features, encoder, args.encoder or "")
+        studio = Studio(model, *given, is_public=args.public)
         port = listener.getsockname()[1]
         is_here = args.host in LOOPBACK
         shown = socket.gethostname() if args.host in ("0.0.0.0", "::") else args.host
-        address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/#token={token}"
+        address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/{f'#token={token}' if token else ''}"
         print(f"the studio is at {address}\nCtrl-C ends it", flush=True)
         if args.open:
             import webbrowser
 
             webbrowser.open(address)
-        app = make_app(studio, token, LOOPBACK if is_here else None)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, ws="none", loop="asyncio", http="h11")
-        config.timeout_graceful_shutdown, config.server_header = 3, False
-        try:
-            uvicorn.Server(config).run(sockets=[listener])
-        except KeyboardInterrupt:
-            pass
-        finally:
-            studio.close()
+        hosts = LOOPBACK if is_here and not args.public else None
+        frames = PUBLIC_FRAMES if args.public else "'self'"
+        serving.run(studio, Rules(token, hosts, frames, is_proxied=args.public), listener)
     return "the studio is closed"
 
 

@@ -6,7 +6,7 @@
     POST   /api/upload, /api/directions a file as the body -> JSON
     POST   /api/crop                    {"x", "y", "size"} -> PNG of the target
     POST   /api/job                     {"kind", "wish"} -> JSON; GET and DELETE /api/job/ID; GET /api/job/ID/preview
-    GET    /api/file/NAME, /api/run, /api/grid/NAME; POST /api/reload, /api/alive; DELETE /api/session
+    GET    /api/file/NAME, /api/run, /api/grid/NAME, /api/bundle/NAME; POST /api/reload, /api/alive; DELETE /api/session
 
 An error is JSON with one sentence: {"error": …}.
 """
@@ -16,8 +16,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -29,11 +30,11 @@ from starlette.staticfiles import StaticFiles
 
 from stylegan_jax.base import images
 from stylegan_jax.base.errors import StyleganError
-from stylegan_jax.studio import jobs, layers, pictures, runs, uploads, wishes
-from stylegan_jax.studio.guard import Guard
+from stylegan_jax.studio import drags, jobs, layers, pictures, runs, uploads, wishes
+from stylegan_jax.studio.guard import Guard, Rules
 from stylegan_jax.studio.pictures import Picture
 from stylegan_jax.studio.sessions import NoSession, Session
-from stylegan_jax.studio.studio import Studio, explain
+from stylegan_jax.studio.studio import CLOSED, Studio, explain
 from stylegan_jax.studio.wishes import BadWish
 from stylegan_jax.studio.worker import Busy, Check, Stale
 
@@ -53,14 +54,8 @@ class TooLarge(StyleganError):
 STATUS = {Stale: 409, Busy: 409, NoSession: 410, TooLarge: 413}
 
 
-def make_app(studio: Studio, token: str, hosts: Collection[str] | None) -> Any:
-    """Return the ASGI application of a studio.
-
-    Args:
-        studio: what it serves.
-        token: what requests must bring; see `guard`.
-        hosts: names by which it may be called; None: any.
-    """
+def make_app(studio: Studio, rules: Rules) -> Any:
+    """Return the ASGI application of a studio that those may call whom the rules let in."""
     api = Api(studio)
 
     @contextlib.asynccontextmanager
@@ -88,10 +83,11 @@ def make_app(studio: Studio, token: str, hosts: Collection[str] | None) -> Any:
         Route("/api/file/{name}", call(api.file), methods=["GET"]),
         Route("/api/run", call(api.run), methods=["GET"]),
         Route("/api/grid/{name}", call(api.grid), methods=["GET"]),
+        Route("/api/bundle/{name}", call(api.bundle), methods=["GET"]),
         Route("/api/reload", call(api.reload), methods=["POST"]),
         Mount("/", StaticFiles(directory=str(page), html=True)),
     ]
-    return Guard(Starlette(routes=routes, lifespan=lifespan), token, hosts)
+    return Guard(Starlette(routes=routes, lifespan=lifespan), rules)
 
 
 class Api:
@@ -134,6 +130,11 @@ class Api:
     def session(self, request: Request) -> Session:
         """Return the session of a request."""
         return self.studio.sessions.get(request.headers.get(SESSION_HEADER, ""))
+
+    def check_own(self) -> None:
+        """Raise BadWish where everybody may come: this takes files, or minutes, or shows a run's."""
+        if self.studio.is_public:
+            raise BadWish(CLOSED)
 
     async def open(self, request: Request) -> Response:
         """Begin a session."""
@@ -183,7 +184,8 @@ class Api:
             found = work(check)
             if not isinstance(found, Picture):
                 raise BadWish(f"{asked['kind']} is not a picture; there is nothing to download")
-            return pictures.as_zip(found, jobs.found_files(session), {"kind": asked["kind"], "wish": asked["wish"]})
+            more = jobs.found_files(session) | drags.files(session, asked["wish"].get("source"))
+            return pictures.as_zip(found, more, {"kind": asked["kind"], "wish": asked["wish"]})
 
         count = wishes.whole(asked, "number", 0, 2**53, 0)
         data = await asyncio.wrap_future(self.studio.worker.ask(session.id, "download", count, draw))
@@ -196,6 +198,7 @@ class Api:
 
     async def upload(self, request: Request) -> Response:
         """Take a picture to find."""
+        self.check_own()
         session, data = self.session(request), await read_body(request, uploads.MAX_BYTES)
         channels = self.studio.model.gan.spec.image_shape[2]
         session.picture, changes = await run_in_threadpool(uploads.read_picture, data, channels)
@@ -218,6 +221,7 @@ class Api:
 
     async def read_directions(self, request: Request) -> Response:
         """Take directions that were saved."""
+        self.check_own()
         session, data = self.session(request), await read_body(request, uploads.MAX_BYTES)
         spec = self.studio.model.gan.spec
         found = await run_in_threadpool(uploads.read_directions, session, data, spec.w_dim)
@@ -228,6 +232,8 @@ class Api:
         """Begin a job."""
         session, asked = self.session(request), await read_json(request)
         kind = wishes.choice(asked, "kind", list(jobs.KINDS))
+        if kind in ("project", "encode", "tune"):
+            self.check_own()
         if self.studio.worker.is_working(session.id):
             raise Busy("something is running for this page already; wait for it, or cancel it")
         work = await run_in_threadpool(jobs.KINDS[kind], self.studio, session, wishes.inner(asked, "wish"))
@@ -266,6 +272,7 @@ class Api:
 
     async def run(self, request: Request) -> Response:
         """Return curves and grids of the run."""
+        self.check_own()
         self.session(request)
         workdir = self.studio.workdir
         if workdir is None:
@@ -275,15 +282,27 @@ class Api:
 
     async def grid(self, request: Request) -> Response:
         """Return one of the run's grids."""
+        return FileResponse(self._grid(request))
+
+    async def bundle(self, request: Request) -> Response:
+        """Pack one of the run's grids with its curves, configuration and commands."""
+        path = self._grid(request)
+        assert self.studio.workdir is not None
+        data = await run_in_threadpool(runs.as_zip, self.studio.workdir, path, self.studio.words)
+        return Response(data, media_type="application/zip")
+
+    def _grid(self, request: Request) -> Path:
+        self.check_own()
         self.session(request)
         grids = runs.list_grids(self.studio.workdir) if self.studio.workdir else []
         path = next((path for path in grids if path.name == request.path_params["name"]), None)
         if path is None:
             raise BadWish("there is no such grid in this run")
-        return FileResponse(path)
+        return path
 
     async def reload(self, request: Request) -> Response:
         """Draw from the newest checkpoint from now on."""
+        self.check_own()
         session = self.session(request)
         if self.studio.workdir is None:
             raise BadWish(self.studio.reasons()["run"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,16 +12,38 @@ from stylegan_jax.base import images
 from stylegan_jax.sampling import drag
 from stylegan_jax.studio import commands, pictures, wishes
 from stylegan_jax.studio.sessions import Session
-from stylegan_jax.studio.sources import find_styles
+from stylegan_jax.studio.sources import Styled, find_styles
 from stylegan_jax.studio.worker import Cancelled, Job
 
 if TYPE_CHECKING:
     from stylegan_jax.studio.jobs import Work
     from stylegan_jax.studio.studio import Studio
 
+MASK = "mask.png"
 EVERY = 4
 """Steps between two looks."""
 MAX_POINTS, MAX_STROKES = 16, 2000
+
+
+class Dragged(NamedTuple):
+    """What came of a drag: its styles float32[l, w], what it began with, the mask float32[h, w], and its command."""
+
+    ws: np.ndarray
+    start: Styled
+    mask: np.ndarray | None
+    command: str
+
+
+def files(session: Session, source: Any) -> dict[str, bytes]:
+    """Return what a download of a dragged picture has besides: the folder in which its command is to be run."""
+    is_one = isinstance(source, dict) and source.get("kind") == "dragged"
+    if not is_one or source.get("index") not in range(len(session.dragged)):
+        return {}
+    one = session.dragged[source["index"]]
+    found = {"command.txt": f"{one.command}\n".encode(), commands.STYLES: pictures.as_npz(one.start.ws[None])}
+    if one.mask is not None:
+        found[MASK] = images.png_bytes((one.mask * 255).astype(np.uint8)[..., None])
+    return {f"drag/{name}": content for name, content in found.items()}
 
 
 def read_points(wish: Mapping[str, Any], size: tuple[int, int]) -> tuple[list[list[float]], list[list[float]]]:
@@ -61,9 +83,10 @@ def start(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
     height, width, _ = studio.model.gan.spec.image_shape
     handles, targets = read_points(wish, (height, width))
     mask, source = read_mask(wish, (height, width)), wishes.inner(wish, "source")
-    steps, plus = wishes.whole(wish, "steps", 1, 2000, 200), wish.get("plus") is not False
-    rate = wishes.real(wish, "rate", 1e-5, 1, drag.RATE)
-    radius = None if wish.get("radius") is None else wishes.real(wish, "radius", 0.5, min(height, width))
+    steps, plus = wishes.whole(wish, "steps", 1, studio.limits.steps, 200), wish.get("plus") is not False
+    usual = drag.choose_defaults((height, width))
+    rate = wishes.real(wish, "rate", 1e-5, 1, usual.rate)
+    radius = wishes.real(wish, "radius", 0.5, min(height, width), usual.radius)
 
     def work(job: Job) -> dict[str, Any]:
         some = find_styles(studio.model, session, source)
@@ -81,14 +104,15 @@ def start(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
                 break  # what was reached so far is kept
             if bool(state.is_done) or int(state.step) >= steps:
                 break
-        session.dragged.append((np.asarray(state.ws), some))
         taken = int(state.step)
         points = [[list(h), list(t)] for h, t in zip(handles, targets, strict=True)]
         given = [f"--points={json.dumps(points)}", f"--steps={max(1, taken)}", f"--rate={rate:g}"]
-        given += ["--space=w"] * (not plus) + ([] if radius is None else [f"--radius={radius:g}"])
+        given += ["--space=w"] * (not plus) + [f"--radius={radius:g}"]
         name, before = pictures.model_words(studio, session, some.model)
         own = [word.replace("--seeds=", "--seed=") for word in some.words or [f"--styles={commands.STYLES}"]]
-        note = "# without the mask that was painted\n" if mask is not None else ""
+        given += [] if mask is None else [f"--mask={MASK}"]
+        command = before + commands.line("drag", name, *own, *given, "--out=dragged")
+        session.dragged.append(Dragged(np.asarray(state.ws), some, mask, command))
         return {
             "index": len(session.dragged) - 1,
             "is_done": bool(state.is_done),
@@ -97,7 +121,7 @@ def start(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
             "distances": seen.distances.tolist(),
             "path": [[round(float(x), 2) for x in point] for one in path for point in one],
             "count": len(handles),
-            "command": before + note + commands.line("drag", name, *own, *given, "--out=dragged"),
+            "command": command,
         }
 
     return work

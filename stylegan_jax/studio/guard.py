@@ -9,21 +9,38 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 TOKEN_HEADER = "x-studio-token"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src blob:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors "
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-"""Of every answer: nothing of other hosts, no guessing of types, nothing kept."""
+"""Of every answer: nothing of other hosts, no guessing of types, nothing kept. Who may frame the page is appended."""
+
+
+class Rules(NamedTuple):
+    """Who may call.
+
+    Attributes:
+        token: what a request to /api/ must bring in the header `TOKEN_HEADER`; '': nothing, everybody may call.
+        hosts: names, without port, by which the studio may be called; None: any, where it listens beyond this machine.
+        frames: pages that may show the studio in a frame, as a Content-Security-Policy names them.
+        is_proxied: a proxy may have put another name for the Host, so that the Origin cannot be compared with it. The
+            token still keeps other pages out: a browser lets none of them send its header.
+    """
+
+    token: str
+    hosts: Collection[str] | None = LOOPBACK
+    frames: str = "'self'"
+    is_proxied: bool = False
 
 
 class Guard:
@@ -31,12 +48,14 @@ class Guard:
 
     Attributes:
         app: what is guarded.
-        token: what a request to /api/ must bring in the header `TOKEN_HEADER`.
-        hosts: names, without port, by which the studio may be called; None: any, where it listens beyond this machine.
+        rules: who may call.
+        headers: of every answer.
     """
 
-    def __init__(self, app: Any, token: str, hosts: Collection[str] | None):
-        self.app, self.token, self.hosts = app, token, hosts
+    def __init__(self, app: Any, rules: Rules):
+        self.app, self.rules = app, rules
+        policy = "content-security-policy"
+        self.headers = {**HEADERS, policy: HEADERS[policy] + rules.frames}
 
     async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -46,7 +65,7 @@ class Guard:
         given = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if why := self.refusal(scope["path"], given):
             body = json.dumps({"error": why}).encode()
-            head = {**HEADERS, "content-type": "application/json", "content-length": str(len(body))}
+            head = {**self.headers, "content-type": "application/json", "content-length": str(len(body))}
             start = [(name.encode(), value.encode()) for name, value in head.items()]
             await send({"type": "http.response.start", "status": 403, "headers": start})
             return await send({"type": "http.response.body", "body": body})
@@ -54,7 +73,7 @@ class Guard:
         async def answer(message: Any) -> None:
             if message["type"] == "http.response.start":
                 own = {name.lower() for name, _ in message["headers"]}
-                more = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in own]
+                more = [(n.encode(), v.encode()) for n, v in self.headers.items() if n.encode() not in own]
                 message = {**message, "headers": [*message["headers"], *more]}
             await send(message)
 
@@ -62,17 +81,17 @@ class Guard:
 
     def refusal(self, path: str, given: dict[str, str]) -> str:
         """Return why a request is refused; '' for one that is not."""
-        host = given.get("host", "")
-        if self.hosts is not None and host_name(host) not in self.hosts:
+        rules, host = self.rules, given.get("host", "")
+        if rules.hosts is not None and host_name(host) not in rules.hosts:
             return "this studio answers to 127.0.0.1 and localhost only"
         origin = given.get("origin")
-        if origin is not None and origin.partition("://")[2] != host:
+        if origin is not None and not rules.is_proxied and origin.partition("://")[2] != host:
             return "this studio answers to its own page only"
         if path.startswith("/api/"):  # the page itself holds nothing that is secret, and links may lead to it
             if given.get("sec-fetch-site", "none") not in ("none", "same-origin"):
                 return "this studio answers to its own page only"
             token = given.get(TOKEN_HEADER, "")
-            if not hmac.compare_digest(token.encode(), self.token.encode()):
+            if rules.token and not hmac.compare_digest(token.encode(), rules.token.encode()):
                 return "the token is missing or wrong; open the address that the studio printed"
         return ""
 

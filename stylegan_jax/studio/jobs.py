@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 Work = Callable[[Job], dict[str, Any]]
 ENDINGS = ("mp4", "webp", "gif")
-MAX_FRAMES = 3600
 
 
 def project(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
@@ -113,8 +111,8 @@ def film(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
     frames = wishes.whole(wish, "frames", 1, 600, 30)
     fps = wishes.real(wish, "fps", 1, video_file.MAX_FPS[f".{ending}"], 30.0)
     total = frames * len(wishes.several(wish, "keys", 2, 32))
-    if total > MAX_FRAMES:
-        raise wishes.BadWish(f"{total} frames; at most {MAX_FRAMES} fit into one film")
+    if total > studio.limits.frames:
+        raise wishes.BadWish(f"{total} frames; at most {studio.limits.frames} fit into one film")
 
     def work(job: Job) -> dict[str, Any]:
         keys, model = pictures.keyframes(studio, session, wish)
@@ -146,7 +144,7 @@ def clip(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
     video, start, motion = pictures.read_moment(studio, wish)
     ending = wishes.choice(wish, "ending", ENDINGS, "mp4")
     video_file.check_ending(f".{ending}", f"a video as .{ending}")
-    frames, speed = wishes.whole(wish, "frames", 1, MAX_FRAMES, 64), wishes.real(wish, "speed", 0.05, 20, 1.0)
+    frames, speed = wishes.whole(wish, "frames", 1, studio.limits.frames, 64), wishes.real(wish, "speed", 0.05, 20, 1.0)
     fps = wishes.real(wish, "fps", 1, video_file.MAX_FPS[f".{ending}"], video.fps or 30.0)
     source = wishes.inner(wish, "source")
 
@@ -176,11 +174,9 @@ def _pack(session: Session, path: Path, ws: np.ndarray, command: str) -> dict[st
     """Offer a film, and a zip of it with its styles and command; return what the page is told."""
     whole = path.with_suffix(".zip")
     session.files |= {path.name: path, whole.name: whole}
-    latents = io.BytesIO()
-    np.savez(latents, w=ws)
     with zipfile.ZipFile(whole, "w") as archive:
         archive.write(path, path.name)
-        archive.writestr(commands.STYLES, latents.getvalue())
+        archive.writestr(commands.STYLES, pictures.as_npz(ws))
         archive.writestr("command.txt", command + "\n")
     return {"file": path.name, "zip": whole.name, "command": command}
 
@@ -208,9 +204,7 @@ def found_files(session: Session) -> dict[str, bytes]:
     """Return what a download of a projection has besides: the target, and the projection as `project` writes it."""
     if session.target is None or session.found is None:
         return {}
-    data = io.BytesIO()
-    np.savez(data, w=session.found.ws)
-    return {"target.png": images.png_bytes(session.target), "projected_w.npz": data.getvalue()}
+    return {"target.png": images.png_bytes(session.target), "projected_w.npz": pictures.as_npz(session.found.ws)}
 
 
 def _png(image: Any) -> bytes:

@@ -287,18 +287,24 @@ def as_png(found: Picture) -> bytes:
     return images.png_bytes(images.make_grid(pixels.reshape(-1, *pixels.shape[2:]), columns), level=1)
 
 
+def as_npz(ws: np.ndarray) -> bytes:
+    """Return the .npz of styles float32[n, l, w], as every download has it."""
+    data = io.BytesIO()
+    np.savez(data, w=ws)
+    return data.getvalue()
+
+
 def as_zip(found: Picture, more: Mapping[str, bytes], about: Mapping[str, Any]) -> bytes:
     """Return a zip with picture.png, latents.npz, command.txt and what `more` has, and the wish itself."""
     rows, columns = found.pixels.shape[:2]
-    data, latents = io.BytesIO(), io.BytesIO()
-    np.savez(latents, w=found.ws)
+    data = io.BytesIO()
     whole = images.make_grid(found.pixels.reshape(-1, *found.pixels.shape[2:]), columns)
     with zipfile.ZipFile(data, "w") as archive:
         archive.writestr("picture.png", images.png_bytes(whole))
         if rows * columns > 1:
             for i, one in enumerate(found.pixels.reshape(-1, *found.pixels.shape[2:])):
                 archive.writestr(f"pictures/{i // columns:02d}-{i % columns:02d}.png", images.png_bytes(one))
-        archive.writestr(commands.STYLES, latents.getvalue())
+        archive.writestr(commands.STYLES, as_npz(found.ws))
         archive.writestr("command.txt", found.command + "\n")
         archive.writestr("wish.json", json.dumps(about, indent=2) + "\n")
         for name, content in more.items():

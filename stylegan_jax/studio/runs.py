@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from stylegan_jax.checkpoints.restore import committed_steps
+from stylegan_jax.studio import commands
 
 MAX_POINTS = 400
 """Of a curve: more rows are thinned out, the newest is kept."""
@@ -68,3 +72,24 @@ def list_grids(workdir: Path) -> list[Path]:
     with contextlib.suppress(OSError):
         return sorted(p for p in (workdir / "grids").iterdir() if p.suffix in GRID_ENDINGS and p.is_file())
     return []
+
+
+def as_zip(workdir: Path, grid: Path, model: Sequence[str]) -> bytes:
+    """Return a zip of a grid with what the run has written about itself: curves, configuration, a command.
+
+    Grids are drawn in training, from weights that may be gone, so the command draws from the checkpoint that is there.
+
+    Args:
+        workdir: of the run.
+        grid: one of `list_grids`.
+        model: the words of a command line that name the model.
+    """
+    data = io.BytesIO()
+    line = commands.line("sample", model, "--seeds=0-31", "--columns=8", "--out=samples")
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.write(grid, grid.name)
+        for name in ("stats.jsonl", "config.json"):
+            with contextlib.suppress(OSError):
+                archive.write(workdir / name, name)
+        archive.writestr("command.txt", f"# other pictures of the same run\n{line}\n")
+    return data.getvalue()

@@ -15,7 +15,6 @@ import numpy as np
 
 from stylegan_jax.base.errors import StyleganError
 
-MAX_SESSIONS = 32
 QUIET_SECONDS = 600.0
 """After so long without a sign of life a page counts as closed; an open one gives one every minute."""
 
@@ -37,7 +36,7 @@ class Session:
         found: its projection, a `projector.Projection` of one image.
         steps: how it was found: the command 'line', the 'label', and, of a tuned model, 'tune_steps'.
         tuned: the model that was tuned to it, and `pti` arguments.
-        dragged: (styles float32[l, w], the `sources.Styled` that was dragged) of every drag, for undo and for later.
+        dragged: what came of every drag, `drags.Dragged`, for undo and for later.
         directions: by name, `directions.Directions`.
         files: what can be downloaded: name for the page -> file in the folder.
     """
@@ -56,9 +55,10 @@ class Session:
 
 
 class Sessions:
-    """All open pages, below one temporary folder, which `close` removes."""
+    """All open pages, at most so many, below one temporary folder, which `close_all` removes."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.root = Path(tempfile.mkdtemp(prefix="stylegan_jax_studio_"))
         self._open: dict[str, Session] = {}
         self._lock = threading.Lock()
@@ -70,8 +70,8 @@ class Sessions:
             NoSession: too many are open.
         """
         with self._lock:
-            if len(self._open) >= MAX_SESSIONS:
-                raise NoSession(f"{MAX_SESSIONS} pages of this studio are open; close one, or wait ten minutes")
+            if len(self._open) >= self.most:
+                raise NoSession(f"{self.most} pages of this studio are open; close one, or wait ten minutes")
             name = uuid.uuid4().hex
             (self.root / name).mkdir(parents=True)
             self._open[name] = Session(name, self.root / name, time.monotonic())

@@ -74,8 +74,8 @@ def find_styles(model: LoadedModel, session: Session, source: Mapping[str, Any],
     if kind == "dragged":
         if not session.dragged:
             raise BadWish("nothing has been dragged yet in this page")
-        ws, before = session.dragged[wishes.whole(source, "index", 0, len(session.dragged) - 1)]
-        return before._replace(ws=ws, words=None)
+        one = session.dragged[wishes.whole(source, "index", 0, len(session.dragged) - 1)]
+        return one.start._replace(ws=one.ws, words=None)
     if kind == "mix":
         row, column = (find_styles(model, session, wishes.inner(source, n), depth + 1) for n in ("row", "column"))
         layers = wishes.layers(source, "layers", model.gan.spec.num_ws)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from stylegan_jax.base import shortage
 from stylegan_jax.base.errors import StyleganError, visible
@@ -21,6 +25,7 @@ from stylegan_jax.studio.worker import Worker
 
 log = logging.getLogger(__name__)
 PAGES = ("explore", "mix", "edit", "picture", "drag", "move", "time", "film", "layers", "run")
+CLOSED = "This studio is open to everybody; start one of your own for this: pip install 'stylegan_jax[studio]'."
 LESS_MEMORY = "ask for fewer pictures or fewer frames, or close other programs"
 
 
@@ -34,6 +39,18 @@ def explain(error: BaseException) -> str:
     return f"the studio failed with {type(error).__name__}; its terminal has the details"
 
 
+class Limits(NamedTuple):
+    """How much pages may ask for: open pages in all, frames of a film, steps of a drag."""
+
+    sessions: int = 32
+    frames: int = 3600
+    steps: int = 2000
+
+
+PUBLIC = Limits(16, 300, 300)
+"""Where everybody may come: a visitor keeps the others waiting for a minute or two."""
+
+
 class Studio:
     """A model and who works with it.
 
@@ -45,6 +62,8 @@ class Studio:
         features: LPIPS weights for projection, or None for the cache or a package.
         encoder: finds pictures in one pass, with `model` as its generator; None without.
         encoder_path: of it, as it was passed.
+        is_public: everybody may come, so pages that take files or minutes, or show a run's files, are closed.
+        limits: how much pages may ask for.
         sessions: the open pages.
         worker: the thread that owns the model.
         state: 'compiling' until the first picture has been drawn, then 'ready', or a sentence about what failed.
@@ -58,12 +77,15 @@ class Studio:
         features: str | None = None,
         encoder: LoadedEncoder | None = None,
         encoder_path: str = "",
+        *,
+        is_public: bool = False,
     ):
         self.path, self.step, self.features = path, step, features
         self.encoder, self.encoder_path = encoder, encoder_path
+        self.is_public, self.limits = is_public, PUBLIC if is_public else Limits()
         self.video: LoadedModel | None = None
         self.model = self._take(model)
-        self.sessions, self.worker = Sessions(), Worker(explain)
+        self.sessions, self.worker = Sessions(self.limits.sessions), Worker(explain)
         self.state = "compiling"
         self._networks: dict[str, Any] = {}
         self.worker.ask("", "warm", 0, lambda check: self._warm_up())
@@ -85,11 +107,18 @@ class Studio:
         return Path(path) if isinstance(path, str) else None
 
     def _warm_up(self) -> None:
+        """Compile the two programs of the first picture, side by side: on two cores the first is free."""
         from stylegan_jax.studio.pictures import draw_one
 
+        model, spec = self.model, self.model.gan.spec
+        ws, label = np.zeros((spec.num_ws, spec.w_dim), np.float32), np.zeros(spec.label_dim, np.float32)
         try:
             first = Session("", self.sessions.root, 0.0)
-            draw_one(sources.find_styles(self.model, first, {"kind": "seed", "seed": 0}))
+            with ThreadPoolExecutor(1) as other:
+                mapped = other.submit(sources.find_styles, model, first, {"kind": "seed", "seed": 0})
+                with contextlib.suppress(ValueError):  # no picture of zeros: that of the seed says why, or is drawn
+                    draw_one(sources.Styled(ws, model, 0, None, label))
+                draw_one(mapped.result())
             self.state = "ready"
         except Exception as error:
             self.state = explain(error)
@@ -146,6 +175,7 @@ class Studio:
             "fps": model.fps,
             "step": facts.get("step"),
             "nimg": facts.get("nimg"),
+            "drag": drag.choose_defaults((height, width))._asdict(),
             "command": commands.line("sample", self.words),
             "reasons": self.reasons(),
             "state": self.state,
@@ -160,7 +190,7 @@ class Studio:
         one_slot = f"{model.config.arch} has one style for the whole picture, so there are no layers to exchange."
         reasons: dict[str, str] = dict.fromkeys(PAGES, "")
         try:
-            drag.layers(model)
+            drag.layers(self.video or model)
         except ValueError as error:
             reasons["drag"] = str(error)
         if spec.num_ws == 1:
@@ -178,6 +208,8 @@ class Studio:
             reasons["picture"] = (
                 "The motion of this model depends on a label; `project --class=K` finds pictures for one."
             )
+        if self.is_public:
+            reasons["picture"] = reasons["run"] = CLOSED
         if self.video is not None:
             reasons["film"] = "This model makes videos by itself: see Time."
         else:

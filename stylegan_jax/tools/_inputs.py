@@ -40,10 +40,14 @@ def add_labels(p: argparse.ArgumentParser, classes: str) -> None:
     p.add_argument("--label", default=None, metavar="X,Y,…", help="label as numbers, for multi-hot and vector labels")
 
 
-def add_model(p: argparse.ArgumentParser) -> None:
+def add_model(p: argparse.ArgumentParser, default: str | None = None) -> None:
     """Add the arguments that select the model."""
+    ends = f" (default: {default})" if default else ""
     p.add_argument(
-        "--model", required=True, help="workdir of a run, model folder, demo, hf://user/name, or official .pkl"
+        "--model",
+        required=default is None,
+        default=default,
+        help=f"workdir of a run, model folder, demo, hf://user/name, or official .pkl{ends}",
     )
     p.add_argument("--step", type=int, default=None, help="checkpoint of a run (default: the newest)")
 

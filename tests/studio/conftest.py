@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
 import time
 
 import numpy as np
@@ -77,22 +76,13 @@ class Page:
 class Served:
     """A studio that listens: `port`, `studio`, and `page()`, a new open page."""
 
-    def __init__(self, model, path: str, step=None):
-        import uvicorn
-
-        from stylegan_jax.studio.__main__ import bind
-        from stylegan_jax.studio.app import make_app
-        from stylegan_jax.studio.guard import LOOPBACK
+    def __init__(self, model, path: str, step=None, **options):
+        from stylegan_jax.studio.serving import Server
         from stylegan_jax.studio.studio import Studio
 
-        self.studio = Studio(model, path, step)
-        self._socket = bind("127.0.0.1", 0)
-        self.port = self._socket.getsockname()[1]
-        app = make_app(self.studio, TOKEN, LOOPBACK)
-        config = uvicorn.Config(app, log_level="critical", access_log=False, ws="none", loop="asyncio", http="h11")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
-        self._thread.start()
+        self.studio = Studio(model, path, step, **options)
+        self._server = Server(self.studio, "" if self.studio.is_public else TOKEN)
+        self.port = self._server.port
 
     def page(self) -> Page:
         page = Page(self.port)
@@ -100,10 +90,8 @@ class Served:
         return page
 
     def close(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(30)
-        self._socket.close()
-        assert not self._thread.is_alive()
+        self._server.close()
+        assert not self._server.is_running
 
 
 @pytest.fixture(scope="session")

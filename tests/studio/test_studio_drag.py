@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import shlex
+import zipfile
 
 import numpy as np
 import pytest
@@ -49,9 +51,19 @@ def test_a_drag_that_is_stopped_keeps_what_it_reached(page):
     assert page.ask("picture", source={"kind": "dragged", "index": 0})[0] == 200
 
 
-def test_the_brush_is_a_mask(page, model):
+def test_the_brush_is_a_mask_and_comes_with_the_download(page, tmp_path, monkeypatch):
     told = page.job("drag", source=SOURCE, points=POINTS, steps=1, mask=[[2, 3, 2], [5, 3, 1]])
-    assert told["state"] == "done" and told["result"]["command"].startswith("# without the mask")
+    assert told["state"] == "done" and "--mask=mask.png" in told["result"]["command"]
+    asked = {"kind": "picture", "wish": {"source": {"kind": "dragged", "index": told["result"]["index"]}}}
+    with zipfile.ZipFile(io.BytesIO(page.call("POST", "/api/download", asked)[2])) as archive:
+        archive.extractall(tmp_path)
+    monkeypatch.chdir(tmp_path / "drag")
+    (line,) = (tmp_path / "drag/command.txt").read_text().splitlines()
+    assert command.main(shlex.split(line)[3:]) == 0
+    with np.load(tmp_path / "drag/dragged/projected_w.npz") as again, np.load(tmp_path / "latents.npz") as kept:
+        assert np.abs(again["w"] - kept["w"]).max() < 1e-5
+    again, kept = (pixels((tmp_path / name).read_bytes()) for name in ("drag/dragged/dragged.png", "picture.png"))
+    assert near(again, kept)
     told = page.job("drag", source=SOURCE, points=POINTS, steps=1, mask=[[6, 6, 1]])
     assert told["state"] == "failed" and "is where the mask is 0" in told["error"]
 

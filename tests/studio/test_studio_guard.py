@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from stylegan_jax.studio import __main__ as command
-from tests.studio.conftest import Page
+from stylegan_jax.studio import __main__ as command, serving
+from tests.studio.conftest import Page, Served
 
 
 def why(answer) -> str:
@@ -81,6 +81,7 @@ def test_a_session_is_needed_and_ends(served):
         (["--host=0.0.0.0"], "can be reached from other machines; pass a --token too, such as --token="),
         (["--token=short"], "--token: pass 16 to 200 letters, digits, - or _"),
         (["--token=spaces are no letters"], "--token: pass 16 to 200"),
+        (["--public", "--token=0123456789abcdef"], "--public lets everybody in, and --token only those who have it"),
         (["--port=70000"], "--port=70000: choose a port from 0 to 65535"),
         (["--port=0", "--model=nowhere"], "nowhere does not exist"),
         (["--port=0", "--host=192.0.2.1", "--token=0123456789abcdef"], "--host=192.0.2.1 --port=0: "),
@@ -99,7 +100,7 @@ def test_a_taken_port_is_named(served, capsys):
 
 
 def test_without_its_packages_the_command_names_them(capsys, monkeypatch):
-    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(serving.importlib.util, "find_spec", lambda name: None)
     assert command.main(["--model=x"]) == 2
     assert "needs starlette and uvicorn: pip install 'stylegan_jax[studio]'" in capsys.readouterr().err
 
@@ -107,3 +108,27 @@ def test_without_its_packages_the_command_names_them(capsys, monkeypatch):
 def test_the_command_imports_no_server_before_it_serves():
     code = "import sys, stylegan_jax.studio.__main__; print(*{'jax', 'starlette', 'uvicorn'} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split() == []
+
+
+def test_a_public_studio_takes_no_files_and_no_minutes(model, folder):
+    open_to_all = Served(model, str(folder), is_public=True)
+    page = Page(open_to_all.port, **{"X-Studio-Token": ""})
+    reasons = page.open()["reasons"]
+    assert all(reasons[name].startswith("This studio is open to everybody") for name in ("picture", "run"))
+    assert not reasons["drag"] and not reasons["film"]
+    source = {"kind": "seed", "seed": 0}
+    assert page.ask("picture", source=source)[0] == 200
+    closed = [("POST", "/api/upload", b"x"), ("POST", "/api/directions", b"x"), ("GET", "/api/run", None)]
+    closed += [("POST", "/api/reload", {"number": 1}), ("GET", "/api/grid/x", None), ("GET", "/api/bundle/x", None)]
+    closed += [("POST", "/api/job", {"kind": kind, "wish": {}}) for kind in ("project", "encode", "tune")]
+    for method, path, body in closed:
+        status, told = page.json(method, path, body)
+        assert status == 400 and "open to everybody" in told["error"], path
+    drag = {"kind": "drag", "wish": {"source": source, "points": [[1, 1, 3, 1]], "steps": 301}}
+    assert "steps is 301; pass a whole number from 1 to 300" in page.json("POST", "/api/job", drag)[1]["error"]
+    film = {"kind": "film", "wish": {"keys": [source, source], "frames": 151, "ending": "webp"}}
+    assert "302 frames; at most 300 fit" in page.json("POST", "/api/job", film)[1]["error"]
+    pages = [page.json("POST", "/api/session")[0] for _ in range(16)]
+    assert pages == [200] * 15 + [410]
+    assert page.call("POST", "/api/session", **{"Sec-Fetch-Site": "cross-site"})[0] == 403
+    open_to_all.close()

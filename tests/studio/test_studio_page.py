@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -167,10 +168,11 @@ def test_explore_mix_and_favourites(browser, served, model):
     browser.drawn(lambda: browser.click(".thumb"))
     assert browser.shows(model.sample([5], label=2, psi=-0.5, cutoff=1)[0])
     browser.page("mix")
+    assert browser.run("return document.getElementById('rows').value") == "5,0,1,2"
     browser.drawn(lambda: browser.put("rows", "1"))
     browser.drawn(lambda: browser.put("columns", "2,3"))
     browser.drawn(lambda: browser.click("#main .cell:last-child"))
-    ws, other = model.map([1], 0, psi=0.7), model.map([3], 0, psi=0.7)
+    ws, other = model.map([1], 2, psi=-0.5), model.map([3], 2, psi=-0.5)  # as in Explore
     coarse = browser.run("return window.last.wish.source.layers")
     ws[:, coarse] = other[:, coarse]
     assert coarse and browser.shows(images.to_pixels(model.synthesize(ws))[0])
@@ -259,12 +261,14 @@ def test_drag(browser, served, model):
           mat.dispatchEvent(new PointerEvent(`pointer${kind}`, {...at(x, y), pointerId: 1, bubbles: true}));"""
     browser.run(frame + pull)
     assert browser.run("return document.getElementById('points').value") == "2,3 > 5,3"
+    radius = drag.choose_defaults((8, 8)).radius
+    assert float(browser.run("return document.getElementById('radius').value")) == radius
     browser.put("rate", 0.02)
     browser.put("drag-steps", 10)
     told = browser.job(lambda: browser.click("#start-drag"))
     assert told["state"] == "done" and told["result"]["steps"] <= 10, told
     ws = served.studio.model.map([0], 0, psi=0.7)[0]
-    want = drag.drag_points(model, ws, [(2, 3)], [(5, 3)], steps=told["result"]["steps"], rate=0.02, radius=2.0)
+    want = drag.drag_points(model, ws, [(2, 3)], [(5, 3)], steps=told["result"]["steps"], rate=0.02)
     assert browser.shows(images.to_pixels(want.image)) and not np.array_equal(browser.picture(), before)
     browser.drawn(lambda: browser.click("#undo"))
     assert browser.shows(before)
@@ -326,3 +330,7 @@ def test_move_and_run(browser, run):
         file.write('mg": 9000, "mean": {"loss/g": 0.5}}\n')
     browser.wait("document.getElementById('run-progress').textContent.startsWith('9.0')")
     assert browser.run("return document.querySelector('.chart b').textContent") == "0.5"
+    browser.click("#main .do-download")
+    with zipfile.ZipFile(io.BytesIO(browser.saved())) as archive:
+        assert archive.namelist() == ["fakes_000008000.png", "stats.jsonl", "command.txt"]
+        assert archive.read("command.txt").splitlines()[1].startswith(b"python -m stylegan_jax.tools.sample --model=")

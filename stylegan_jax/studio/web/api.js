@@ -1,7 +1,18 @@
 // How the page talks to its studio: a token, a session, and lanes in which the newest wish wins.
 
 const KEY = "studio-token";
-let token = sessionStorage.getItem(KEY) || "";
+
+/** Read or write what a browser keeps; one that keeps nothing for a page in another's frame says so by an error. */
+export function stored(store, key, value) {
+  try {
+    if (value !== undefined) window[store].setItem(key, value);
+    return window[store].getItem(key) || "";
+  } catch {
+    return "";
+  }
+}
+
+let token = stored("sessionStorage", KEY);
 let session = "";
 export let model = null;
 window.done = 0; // what has been shown, and the last of it: tests wait for these, never for time
@@ -12,13 +23,14 @@ export function takeToken() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token");
   if (!given) return;
   token = given;
-  sessionStorage.setItem(KEY, token);
+  stored("sessionStorage", KEY, token);
   history.replaceState(null, "", location.pathname + "#explore");
 }
 
+/** Paths begin with "/" but count from where the page is, which a proxy may have moved into a folder of its own. */
 async function request(path, { method = "GET", body, keepalive } = {}) {
   const headers = { "X-Studio-Token": token, "X-Studio-Session": session };
-  return fetch(path, { method, body, headers, keepalive, cache: "no-store" });
+  return fetch(path.slice(1), { method, body, headers, keepalive, cache: "no-store" });
 }
 
 /** Send a request; an answer that is an error becomes an Error with its sentence. */

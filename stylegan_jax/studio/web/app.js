@@ -1,6 +1,6 @@
 // The frame: which page is open, what the model cannot do, the theme.
 
-import { alive, model, open, takeToken } from "./api.js";
+import { alive, model, open, stored, takeToken } from "./api.js";
 import { showShelf } from "./bench.js";
 import { el, fail, say } from "./kit.js";
 import * as drag from "./drag.js";
@@ -56,9 +56,9 @@ function theme() {
     document.documentElement.dataset.theme = name;
     toggle.textContent = name === "dark" ? "Light" : "Dark";
     toggle.setAttribute("aria-label", `use the ${name === "dark" ? "light" : "dark"} theme`);
-    localStorage.setItem("studio-theme", name);
+    stored("localStorage", "studio-theme", name);
   };
-  put(localStorage.getItem("studio-theme") || (matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark"));
+  put(stored("localStorage", "studio-theme") || (matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark"));
   toggle.addEventListener("click", () => put(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 }
 

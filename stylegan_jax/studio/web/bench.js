@@ -5,6 +5,9 @@ import { button, choice, el, say, thumbnail } from "./kit.js";
 export const bench = { source: { kind: "seed", seed: 0, psi: 0.7 }, words: "seed 0", thumb: "", favourites: [], found: false, tuned: false };
 const listeners = new Set();
 
+/** The class of the picture that is being worked on, if it is a seed's. */
+export const classOf = () => bench.source.class ?? 0;
+
 /** Call a function whenever the picture or the favourites change. */
 export const watch = (listener) => listeners.add(listener);
 export const tell = () => listeners.forEach((listener) => listener());
@@ -23,7 +26,7 @@ export function openPage(name) {
 
 /** The pictures that a page can start from: [key, words, source]. */
 export function sources() {
-  const all = [["bench", `the picture of Explore: ${bench.words}`, bench.source]];
+  const all = [["bench", `Explore: ${bench.words}`, bench.source]];
   bench.favourites.forEach((one, i) => all.push([`favourite-${i}`, `favourite ${i + 1}: ${one.words}`, one.source]));
   if (bench.found) all.push(["found", "your picture, as it was found", { kind: "found" }]);
   if (bench.tuned) all.push(["tuned", "your picture, by the tuned model", { kind: "tuned" }]);

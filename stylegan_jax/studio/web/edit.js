@@ -1,7 +1,7 @@
 // Edit: directions in the style space as sliders, in the layers that are chosen.
 
 import { Lane, model, send } from "./api.js";
-import { openPage, star, starter, take } from "./bench.js";
+import { classOf, openPage, star, starter, take } from "./bench.js";
 import { button, choice, el, fail, group, layers, page, say, slider, stage, thumbnail } from "./kit.js";
 
 export function build() {
@@ -39,7 +39,7 @@ export function build() {
 
   function find() {
     if (method.value === "sefa" && !where.value.length) return say("choose at least one layer", true);
-    const wish = { method: method.value, layers: where.value, count: Math.min(8, model.w_dim), ...(model.label_dim ? { class: 0 } : {}) };
+    const wish = { method: method.value, layers: where.value, count: Math.min(8, model.w_dim), ...(model.label_dim ? { class: classOf() } : {}) };
     say(method.value === "ganspace" ? "drawing 10,000 styles…" : "looking for directions…");
     finder.ask("directions", wish, (found) => { show(found); say(`${found.values.length} directions`); }, fail);
   }

@@ -1,12 +1,13 @@
 // Mix: coarse layers of some pictures, fine layers of others.
 
 import { Lane, model } from "./api.js";
-import { openPage, take } from "./bench.js";
+import { bench, classOf, openPage, take } from "./bench.js";
 import { button, choice, el, fail, group, layers, page, slider, stage, text, thumbnail } from "./kit.js";
 
 export function build() {
   const lane = new Lane("mix");
-  const rows = text("Rows: seeds that keep the other layers", { id: "rows", value: "0-3", hint: "such as 0-3 or 1,5,9" }, ask);
+  let typed = false, followed = "";
+  const rows = text("Rows: seeds that keep the other layers", { id: "rows", value: "0-3", hint: "such as 0-3 or 1,5,9" }, () => { typed = true; ask(); });
   const columns = text("Columns: seeds whose layers are taken", { id: "columns", value: "8-12" }, ask);
   const chosen = layers(model, model.groups.coarse.length ? model.groups.coarse : [0], ask);
   const psi = slider("Truncation ψ", { id: "mix-psi", min: -1, max: 1.5, step: 0.05, value: 0.7 }, ask);
@@ -50,5 +51,16 @@ export function build() {
     group("Truncation", psi.node),
     label ? group("Class", label.node) : null,
   ].filter(Boolean));
-  return { node, enter: ask };
+  /** Begin with the picture of Explore, its class and truncation, unless the rows were chosen here. */
+  function enter() {
+    const own = bench.source, now = JSON.stringify(own);
+    if (own.kind === "seed" && now !== followed) {
+      followed = now;
+      if (!typed) rows.value = [own.seed, ...[0, 1, 2, 3].filter((seed) => seed !== own.seed)].slice(0, 4).join(",");
+      psi.value = own.psi ?? 1;
+      if (label) label.value = classOf();
+    }
+    ask();
+  }
+  return { node, enter };
 }

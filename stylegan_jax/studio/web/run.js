@@ -1,6 +1,6 @@
 // Run: the grids and curves of the training run that the model is of, while it trains too.
 
-import { json, model, reload, send } from "./api.js";
+import { json, model, reload, save, send } from "./api.js";
 import { button, el, fail, group, page, say, slider } from "./kit.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -74,7 +74,16 @@ export function build() {
       fail(error);
     }
   }
-  const node = page("Run", null, [el("figure", { class: "stage" }, el("div", { class: "mat" }, picture), el("div", { class: "under" }, words)), place.node, curves], [
+  async function pack() {
+    try {
+      const reply = await send(`/api/bundle/${encodeURIComponent(shown)}`);
+      save(await reply.blob(), `${shown.replace(/\.\w+$/, "")}.zip`);
+    } catch (error) {
+      fail(error);
+    }
+  }
+  const tools = el("div", { class: "row tools" }, button("Download", pack, { class: "do-download", title: "this grid, the curves, the configuration and a command" }));
+  const node = page("Run", null, [el("figure", { class: "stage" }, el("div", { class: "mat" }, picture), el("div", { class: "under" }, words, tools)), place.node, curves], [
     group("Progress", progress, el("div", { class: "row" }, newest), el("p", { class: "hint" }, "Curves and grids are refreshed every five seconds.")),
   ]);
   return { node, enter: () => { follow = true; look(); timer = setInterval(look, 5000); }, leave: () => clearInterval(timer) };
