@@ -60,7 +60,7 @@ def choose_defaults(size: tuple[int, int]) -> Defaults:
 
     The published radii are 3 and 12 for 512 pixels and in proportion, which leaves too few pixels of a small picture to
     see, or to look for a point. And there one pixel's features are alike over much of it: the tracked point slides over
-    a picture that stays. docs/tools.md has what was measured.
+    a picture that stays. docs/studio.md has what was measured.
     """
     shorter = min(size)
     radius, search = 3 / 512 * shorter, round(12 / 512 * shorter)
@@ -205,9 +205,9 @@ def begin(
     places, goals = check_points(handles, targets, (height, width))
     held = check_mask(mask, places, (height, width))
     shorter, n = min(height, width), len(places)
-    given = (rate, radius, search, patch)
     usual = choose_defaults((height, width))
-    rate, radius, search, patch = (own if x is None else x for x, own in zip(given, usual, strict=True))
+    rate, radius = usual.rate if rate is None else rate, usual.radius if radius is None else radius
+    search, patch = usual.search if search is None else search, usual.patch if patch is None else patch
     stop = (1.0 if n <= 5 else 2.0) if stop is None else stop
     _check_numbers(rate=rate, radius=radius, search=search)
     _check_numbers(least=0.0, stop=stop, keep=keep, stay=stay, patch=patch)
