@@ -16,7 +16,7 @@ from .augment_adapters import ADAPTERS as AUGMENT
 from .drag_adapter import ADAPTERS as DRAG
 from .elpips_adapters import ADAPTERS as ELPIPS
 from .encoder_adapters import ADAPTERS as ENCODERS
-from .encoder_training_adapters import ADAPTERS as ENCODER_TRAINING
+from .encoder_training_adapters import ADAPTERS as ENCODER_TRAINING, PROGRAMS as ITERATIONS
 from .equivariance_adapter import ADAPTERS as EQUIVARIANCE
 from .inversion_adapters import ADAPTERS as INVERSION
 from .metrics_adapters import ADAPTERS as METRICS
@@ -42,13 +42,13 @@ NOT_YET: dict[str, str] = {}
 NETWORKS = ("generator/", "discriminator/", "training/one-and-a-half")
 NETWORKS += ("video/stylegan-v generator", "video/stylegan-v video discriminator", "video/one-and-a-half")
 # Several programs, which compile themselves: one each for all phases would take minutes to compile.
-PROGRAMS = {*PHASES, "encoder/ReStyle's iterative encoders"}
+PROGRAMS = {*PHASES, *ITERATIONS, "encoder/ReStyle's iterative encoders"}
 # Behind ReLU6 a flipped activation moves float32 gradients by per cents, so float64 is the check there. Of whole
 # projected discriminators the one with two frozen networks and labels is in the gate, in parts the other too.
 FLOAT64_ONLY = ("projected/projected discriminator", "projected/vision transformer", "projected/efficientnet")
 FLOAT64_ONLY += ("training/training iterations of stylegan-xl",)
 # Of whole encoders one precision is enough in the gate; their parts run in both.
-FLOAT64_ONLY += ("encoder/e4e and pSp encoders", "encoder/ReStyle's iterative encoders")
+FLOAT64_ONLY += ("encoder/e4e and pSp encoders", "encoder/ReStyle's iterative encoders", "encoder/training iterations")
 NIGHTLY = {
     "xl_projected_discriminator",
     "xl_training_stem",
