@@ -38,7 +38,7 @@ def test_two_processes_give_the_metrics_of_one(tmp_path):
         for output in run(tmp_path / name, count, devices):
             assert "done 16" in output
     one, two = (json_rows(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
-    assert [r["metric"] for r in one[:4]] == ["fid40_full", "pr403_precision", "pr403_recall", "fid40"]
+    assert [r["metric"] for r in one[:4]] == ["fid40_full", "pr40_3_precision", "pr40_3_recall", "fid40"]
     assert len(one) == 8 and one[0]["value"] > 0
     for a, b in zip(one, two, strict=True):
         assert (a["metric"], a["step"]) == (b["metric"], b["step"])

@@ -350,8 +350,9 @@ def test_the_command_measures_models_and_data_sets(run, reals):
 )
 def test_mistakes_end_with_one_line(run, arguments, text):
     code, rows, err = run(*arguments)
-    lines = [line for line in err.splitlines() if not line.startswith("WARNING")]
-    assert code == 2 and rows == [] and text in err and len(lines) == 1, err
+    *notes, last = err.splitlines()
+    assert code == 2 and rows == [] and last.startswith("error: ") and text in last, err
+    assert all(note.startswith(("--data", "WARNING")) for note in notes), err
 
 
 def test_a_set_of_one_video_is_too_few(reals, tmp_path):

@@ -109,7 +109,7 @@ def fake_pixels():
 def test_metrics_of_a_generator_are_those_of_its_images_one_by_one(fake_pixels):
     reals = make_images(source())
     found = evaluate("fid50k_full,kid50k_full,pr50k3_full,dc50k5_full,is50k,sfid50k_full", generator(), reals)
-    names = "fid52_full kid52_full pr523_full_precision pr523_full_recall dc525_full_density dc525_full_coverage"
+    names = "fid52_full kid52_full pr52_3_full_precision pr52_3_full_recall dc52_5_full_density dc52_5_full_coverage"
     assert list(found) == [*names.split(), "is52_mean", "is52_std", "sfid52_full"]
     real = toys.pixels(40)
     pool = [features(x, "inception", "pool") for x in (real, fake_pixels)]
@@ -117,9 +117,9 @@ def test_metrics_of_a_generator_are_those_of_its_images_one_by_one(fake_pixels):
     want["kid52_full"] = kernel_distance.kernel_distances(*pool, kernel_distance.draw_subsets(40, COUNT)).mean()
     vgg = [features(x, "vgg16", "fc2").astype(np.float16) for x in (real, fake_pixels)]
     manifolds = precision_recall.precision_recall(*vgg)
-    want["pr523_full_precision"], want["pr523_full_recall"] = (h.mean() for h in manifolds[:2])
+    want["pr52_3_full_precision"], want["pr52_3_full_recall"] = (h.mean() for h in manifolds[:2])
     balls = precision_recall.density_coverage(*vgg)
-    want["dc525_full_density"], want["dc525_full_coverage"] = (x.mean() for x in balls)
+    want["dc52_5_full_density"], want["dc52_5_full_coverage"] = (x.mean() for x in balls)
     scores = inception_score.split_scores(features(fake_pixels, "inception", "probs_no_bias"))
     want |= {"is52_mean": scores.mean(), "is52_std": scores.std()}
     spatial = [sums(features(x, "inception", "spatial")) for x in (real, fake_pixels)]
@@ -132,7 +132,7 @@ def test_metrics_of_a_generator_are_those_of_its_images_one_by_one(fake_pixels):
             low, high = found[name].interval
             assert low <= found[name].value <= high and low < high
     assert found["fid52_full"].counts == {"evaluated": COUNT, "real": 40}
-    assert 0 < want["pr523_full_precision"] < 1 and want["fid52_full"] > 0.1
+    assert 0 < want["pr52_3_full_precision"] < 1 and want["fid52_full"] > 0.1
 
 
 def test_any_number_of_devices_and_any_batch_give_the_same():

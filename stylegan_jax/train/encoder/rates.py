@@ -35,10 +35,10 @@ def rates_of(encoder: Encoder, t: EncoderTrainingConfig, stage: jax.Array | None
     beta2 = {"e": 0.0, "d": D_BETA2}  # Ranger has its own
     if stage is None:
         return Rates({"e": t.lr, "d": t.d_lr}, beta2)
-    tree: dict[str, Any] = {"body": t.lr, "lateral": {}, "styles": {}}
+    tree: dict[str, Any] = {"body": t.lr}
     for name, first in first_stages(encoder).items():
         group, _, block = name.partition("/")
-        tree[group][block] = jnp.where(stage >= first, t.lr, 0.0)
+        tree.setdefault(group, {})[block] = jnp.where(stage >= first, t.lr, 0.0)
     return Rates({"e": tree, "d": t.d_lr}, beta2, stage=stage)
 
 
@@ -49,7 +49,7 @@ def first_stages(encoder: Encoder) -> dict[str, int]:
     The offset of slot i begins with stage i; a finer map of the pyramid with the first slot that reads it.
     """
     params = jax.eval_shape(encoder.init, jax.random.key(0))["params"]
-    spec, maps = encoder.spec, sorted(int(name.removeprefix("map")) for name in params["lateral"])
+    spec, maps = encoder.spec, sorted(int(name.removeprefix("map")) for name in params.get("lateral", ()))
     first = maps[-1] - spec.level(spec.num_ws - 1) if maps else 0  # which map the coarsest slots read
     begin = {1: MIDDLE, 2: FINE}
     laterals = {f"lateral/map{k}": begin.get(k - first, 0) for k in maps}
