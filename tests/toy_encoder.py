@@ -60,7 +60,7 @@ def make(*, residual: bool = False) -> Encoder:
         }
         average = {"w": jnp.zeros((2, 16))} | ({"image": jnp.zeros(toy.SHAPE)} if residual else {})
         return {
-            "params": {"body": body, "lateral": {}, "styles": {f"style{i}": draw(1 + i, 16) for i in range(2)}},
+            "params": {"body": body, "styles": {f"style{i}": draw(1 + i, 16) for i in range(2)}},
             "batch_stats": {"body": {"mean": jnp.zeros(16), "var": jnp.ones(16)}},
             "average": average,
         }
