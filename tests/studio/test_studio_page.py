@@ -319,6 +319,11 @@ def test_move_and_run(browser, run):
     moved = paths.make_transform(0.25, 0, 90, width / height)
     ws = model.map([0], 0, psi=0.7)
     assert browser.shows(images.to_pixels(model.synthesize(ws, transform=moved))[0])
+    browser.click("#spin")
+    browser.wait("document.getElementById('degrees').value !== '90'")
+    browser.page("explore")  # turning ends with the page
+    browser.page("move")
+    assert browser.run("return document.getElementById('spin').getAttribute('aria-pressed')") == "false"
     browser.page("run")
     assert "8.0 thousand images shown, step 8" in browser.run(
         "return document.getElementById('run-progress').textContent"

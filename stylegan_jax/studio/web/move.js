@@ -2,7 +2,7 @@
 
 import { Lane } from "./api.js";
 import { star, starter } from "./bench.js";
-import { button, el, fail, group, page, slider, stage } from "./kit.js";
+import { button, el, fail, group, page, player, slider, stage } from "./kit.js";
 
 export function build() {
   const lane = new Lane("move");
@@ -11,7 +11,6 @@ export function build() {
   const y = slider("Down", { id: "move-y", min: -0.5, max: 0.5, step: 0.005, value: 0, hint: "in heights" }, ask);
   const degrees = slider("Turn", { id: "degrees", min: -180, max: 180, step: 1, value: 0, hint: "degrees, counter-clockwise" }, ask);
   const one = stage("The moved picture", { actions: [star(() => ({ source: start.source, words: start.words, canvas: one.canvas }))], name: () => "moved" });
-  let turning = 0;
 
   function ask() {
     const wish = { source: start.source, x: x.value, y: y.value, degrees: degrees.value };
@@ -28,27 +27,14 @@ export function build() {
   });
   one.mat.addEventListener("pointerup", () => { drag = null; });
 
-  const spin = button("Turn it round", () => (turning ? stop() : go()), { id: "spin", "aria-pressed": "false" });
-  function go() {
-    spin.setAttribute("aria-pressed", "true");
-    let before = performance.now();
-    const step = (now) => {
-      degrees.value = ((degrees.value + (60 * (now - before)) / 1000 + 180) % 360) - 180;
-      before = now;
-      if (!lane.busy) ask();
-      turning = requestAnimationFrame(step);
-    };
-    turning = requestAnimationFrame(step);
-  }
-  function stop() {
-    cancelAnimationFrame(turning);
-    turning = 0;
-    spin.setAttribute("aria-pressed", "false");
-  }
+  const spin = player("Turn it round", { id: "spin" }, (seconds) => {
+    degrees.value = ((degrees.value + 60 * seconds + 180) % 360) - 180;
+    if (!lane.busy) ask();
+  });
   const reset = button("Put it back", () => { x.value = y.value = degrees.value = 0; ask(); }, { class: "quiet" });
   const node = page("Move", "StyleGAN3 draws on a canvas without pixels of its own: details travel with the picture. Drag it.", [one.node], [
     group("Picture", start.node),
-    group("Place", x.node, y.node, degrees.node, el("div", { class: "row" }, spin, reset)),
+    group("Place", x.node, y.node, degrees.node, el("div", { class: "row" }, spin.node, reset)),
   ]);
-  return { node, enter: ask, leave: stop };
+  return { node, enter: ask, leave: spin.stop };
 }
