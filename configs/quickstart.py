@@ -3,8 +3,8 @@
 Command:  python -m stylegan_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
 Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download.
 Settings: what each change to common.get_small_config brought is in docs/performance.md.
-Expected: faces, people and things that a person recognises; time and distance are in docs/performance.md too.
-          configs/emoji.py trains ten times longer.
+Expected: heads and faces by class, blurred; time and distance are in docs/performance.md too. configs/emoji.py trains
+          seven times longer.
 """
 
 from stylegan_jax.configs import common
