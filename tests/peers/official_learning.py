@@ -1,8 +1,8 @@
 """Train the official PyTorch StyleGAN2 and ours side by side, and measure how both learn.
 
 Not a test, and nothing of the package imports it. The official side needs PyTorch (`pip install torch==2.13.0 numpy
-pillow scipy`, no other part of this project) and a checkout of NVlabs/stylegan3 outside of this repository, whose
-networks and loss it calls; the other steps need this package with the extra `features`.
+pillow scipy requests`, no other part of this project) and a checkout of NVlabs/stylegan3 outside of this repository,
+whose networks and loss it calls; the other steps need this package with the extra `features`.
 
 Both sides see the same images in the same order, in batches of 16, with the same sizes and hyperparameters
 (`SETTINGS`); initial weights, latents, noise and style mixing are drawn by each side's own generator. After every 5
