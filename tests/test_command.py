@@ -124,9 +124,10 @@ def test_completion_in_a_real_bash(tmp_path):
 
 def test_doctor_names_what_is_missing_and_which_command_lacks_it(monkeypatch, capsys):
     real = importlib.util.find_spec
-    gone = lambda name, *rest: None if name in ("av", "tensorflow") else real(name, *rest)
+    gone = lambda name, *rest: None if name in ("av", "tensorflow", "tensorflow_datasets") else real(name, *rest)
     monkeypatch.setattr(importlib.util, "find_spec", gone)
-    assert doctor.missing()["video"] == ["av"] and doctor.missing()["tensorflow"] == ["tensorflow"]
+    assert doctor.missing()["video"] == ["av"]
+    assert doctor.missing()["tensorflow"] == ["tensorflow", "tensorflow_datasets"]
     for found, step, code in ((True, True, 0), (True, False, 1), (False, True, 1)):
         monkeypatch.setattr(doctor, "devices", lambda found=found: (found, "cpu: cpu"))
         monkeypatch.setattr(doctor, "step", lambda step=step: (step, "it stopped"))
