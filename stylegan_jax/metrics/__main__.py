@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 MAX_BATCH = 65536
 MAX_IMAGES = 10_000_000
-"""That --num_images may ask for: their features are kept in memory."""
+"""Limit of --num_images, because features are kept in memory."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,37 +42,41 @@ def parser() -> argparse.ArgumentParser:
         description="Compute metrics of a model, or of a set of images, against real images; a line of JSON each.",
         epilog=f"metrics: {', '.join(METRICS)}",
     )
-    p.add_argument("--metrics", required=True, metavar="NAME,…", help="which; see the list below and docs/metrics.md")
+    p.add_argument(
+        "--metrics", required=True, metavar="NAME,…", help="what to compute; see the list below and docs/metrics.md"
+    )
     p.add_argument(
         "--model", metavar="PATH", help="workdir of a run, model folder, demo, hf://user/name, or official .pkl"
     )
-    p.add_argument("--data2", default="", metavar="PATH", help="images to evaluate in place of a model's, or the pairs")
+    p.add_argument("--data2", default="", metavar="PATH", help="images to evaluate instead of a model's")
     p.add_argument("--out", metavar="FILE", help="append the lines of JSON to this file too")
-    p.add_argument("--channels", type=int, choices=(1, 3), default=3, help="of the images, without a model")
+    p.add_argument(
+        "--channels", type=int, choices=(1, 3), default=3, help="channels of the images, without --model (default: 3)"
+    )
     p.add_argument("--step", type=int, help="checkpoint of a run (default: the newest)")
     add_options(p)
     return p
 
 
 def add_options(p: argparse._ActionsContainer) -> None:
-    """Add how a model is evaluated."""
+    """Add the options that say how a model is evaluated."""
     p.add_argument("--data", default="", metavar="PATH", help=_DATA)
     p.add_argument(
         "--num_images", type=int, default=0, metavar="N", help="evaluate N images (or clips); changes the printed name"
     )
     nets = sorted({net for group in OUTPUTS.values() for net in group})
-    text = f"other feature networks, of {', '.join(nets)}; changes the printed name"
+    text = f"use other feature networks: {', '.join(nets)}; changes the printed name"
     p.add_argument("--features", default="", metavar="NET,…", help=text)
     text = "weights of the feature network: a path, or NET=PATH,… for several"
     p.add_argument("--features_path", default="", metavar="PATH", help=text)
-    text = "attribute classifiers of ls, a file of tools.attributes; changes the printed name"
+    text = "attribute classifiers for ls, a file that tools.attributes wrote; changes the printed name"
     p.add_argument("--classifiers", default="", metavar="FILE", help=text)
-    p.add_argument("--psi", type=float, default=1.0, help="truncation; other than 1 (none) changes the printed name")
+    p.add_argument("--psi", type=float, default=1.0, help="truncation psi; all but 1 (none) change the printed name")
     text = "truncate towards the nearest of these, made by tools.centroids; needs --psi, and changes the printed name"
     p.add_argument("--centroids", default="", metavar="FILE", help=text)
     text = (
-        "of generated images: data, as its images have them, or uniform, each as often, as in StyleGAN-XL, which "
-        "changes the printed name"
+        "classes of generated images: as frequent as in the data, or uniform as in StyleGAN-XL, which changes the "
+        "printed name"
     )
     p.add_argument("--classes", choices=("data", UNIFORM), default="data", help=text)
     text = "count mirrored copies as reals where the definition allows it (default: as the run was trained)"
@@ -81,7 +85,7 @@ def add_options(p: argparse._ActionsContainer) -> None:
     p.add_argument(
         "--resize_filter", choices=("box", "lanczos"), help="for images of another size (default: the run's)"
     )
-    p.add_argument("--seed", type=int, default=0, help="of latents, labels and subsets (default: 0)")
+    p.add_argument("--seed", type=int, default=0, help="seed of latents, labels and subsets (default: 0)")
     p.add_argument("--batch", type=int, default=16, help="images, or frames of clips, per device (default: 16)")
     p.add_argument("--num_devices", type=int, default=0, help="use only the first N devices (default: all)")
     text = (
@@ -101,8 +105,8 @@ def check(args: argparse.Namespace) -> list[Chosen]:
     """
     if not 1 <= args.batch <= MAX_BATCH or args.num_images < 0:
         raise MetricError(
-            f"--batch={args.batch} and --num_images={args.num_images}; use 1 or more (0 images: as defined; a batch is "
-            f"at most {MAX_BATCH})"
+            f"--batch={args.batch} and --num_images={args.num_images}; a batch is 1 to {MAX_BATCH}, and --num_images "
+            "is at least 1 (0: as the metric defines)"
         )
     if args.num_images > MAX_IMAGES:
         raise MetricError(f"--num_images={args.num_images}; at most {MAX_IMAGES} in one evaluation")
@@ -115,11 +119,11 @@ def check(args: argparse.Namespace) -> list[Chosen]:
     if bool(args.model) == bool(args.data2):
         raise MetricError("pass exactly one of --model and --data2")
     if args.data2 and args.centroids:
-        raise MetricError(f"--centroids={args.centroids} is for what a model draws; leave it out with --data2")
+        raise MetricError(f"--centroids={args.centroids} applies only to generated images; omit it with --data2")
     if args.data2 and args.psi != 1:
-        raise MetricError(f"--psi={args.psi:g} truncates what a model draws; leave it out with --data2")
+        raise MetricError(f"--psi={args.psi:g} applies only to generated images; omit it with --data2")
     if args.data2 and args.classes != "data":
-        raise MetricError(f"--classes={args.classes} is of what a model draws; leave it out with --data2")
+        raise MetricError(f"--classes={args.classes} applies only to generated images; omit it with --data2")
     own = attributes.load(args.classifiers).name if args.classifiers else ""
     options = {"centroids": args.centroids, "classifiers": own}
     return choose(split(args.metrics), split(args.features), args.num_images, args.psi, args.classes, **options)
@@ -131,10 +135,10 @@ def evaluate(
     """Load everything, compute, and yield the records as they come.
 
     Args:
-        args: of the command.
+        args: arguments of the command.
         chosen: the metrics.
         stack: closes the data.
-        models: averages of the run at --model, to evaluate one after the other in place of its own; they share its data
+        models: averages of the run at --model, to evaluate one after the other instead of its own; they share its data
             and all programs.
     """
     from stylegan_jax.base import trees
@@ -218,7 +222,7 @@ def _read_centroids(path: str, spec: GanSpec) -> np.ndarray:
     """Return the centroids float32[m, w] of a file.
 
     Raises:
-        MetricError: it has none, or those of another model.
+        MetricError: the file has no centroids, or those of another model.
     """
     from stylegan_jax.sampling import centroids
 
@@ -229,7 +233,7 @@ def _read_centroids(path: str, spec: GanSpec) -> np.ndarray:
 
 
 def _load_networks(args: argparse.Namespace, chosen: Sequence[Chosen]) -> dict[str, Any]:
-    """Return the feature networks of metrics by name, also those that --classifiers makes of one."""
+    """Return the metrics' feature networks by name, including the one that --classifiers adds."""
     from stylegan_jax.metrics import detectors
 
     own = attributes.load(args.classifiers) if args.classifiers else None
@@ -241,7 +245,7 @@ def _load_networks(args: argparse.Namespace, chosen: Sequence[Chosen]) -> dict[s
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")  # as the tools: notes about models are no warnings
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
         chosen = check(args)

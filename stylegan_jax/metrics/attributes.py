@@ -1,7 +1,7 @@
 """Attribute classifiers for linear separability (`ls`): linear heads on features of a frozen network.
 
-They are fitted to a labelled data set. The published `ls` has forty convolutional classifiers of faces; a number from
-other classifiers is another number, and is printed under their name.
+They are fitted to a labelled data set. The published `ls` uses forty convolutional classifiers of faces. Values from
+other classifiers cannot be compared with it, so they are printed under the classifiers' name.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
     from stylegan_jax.features import FeatureNet
 
 HELD_OUT = 5
-"""One of so many images of each label is held out, and decides the accuracy."""
+"""One in so many images of each label is held out to measure the accuracy."""
 FEWEST = 10
-"""Images with and without an attribute that there have to be."""
+"""Least number of images with an attribute, and of images without it."""
 DECAY = 1.0
-"""Weight of half the squared norm of a head, next to the sum over images."""
+"""Weight of half the squared norm of a head, relative to the sum of the losses of all images."""
 
 
 class Classifiers(NamedTuple):
     """Linear classifiers of k attributes.
 
     Attributes:
-        name: what numbers made with them are called.
+        name: part of the printed name of metrics that use them.
         net: the network whose features they read.
         output: of the network.
         digest: of the network's parameters.
         attributes: their names.
         weight: float32[d, k].
         bias: float32[k]; features @ weight + bias is above 0 where an image has the attribute.
-        accuracy: float32[k], on images held out, the mean of those with and those without the attribute: 0.5 is chance.
+        accuracy: float32[k], balanced accuracy on the images held out: 0.5 is chance.
     """
 
     name: str
@@ -54,12 +54,12 @@ class Classifiers(NamedTuple):
 
 
 def truths(labels: np.ndarray, kind: str, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return bool[n, k] and the names of k attributes, of labels float[n, m].
+    """Convert labels float[n, m] to k attributes: bool[n, k], and their names.
 
-    An attribute is an entry of multi-hot labels, or a class against the others; of two classes there is one attribute.
+    An attribute is an entry of multi-hot labels, or a class against the others; two classes make one attribute.
 
     Raises:
-        MetricError: labels of another kind, or an attribute that too few images have or lack.
+        MetricError: the labels are of another kind, or too few images have or lack an attribute.
     """
     if kind not in ("classes", "multi-hot"):
         raise MetricError(f"labels are of the kind {kind!r}; attributes are classes or multi-hot entries of 0 and 1")
@@ -82,18 +82,18 @@ def fit(features: np.ndarray, truth: np.ndarray, seed: int = 0) -> tuple[np.ndar
     Args:
         features: float[n, d].
         truth: bool[n, k].
-        seed: of the choice of what is held out.
+        seed: determines which images are held out.
 
     Returns:
         `weight`, `bias` and `accuracy` of `Classifiers`.
 
     Raises:
-        MetricError: all images that are held out have, or lack, an attribute.
+        MetricError: all images that are held out have an attribute, or all lack it.
     """
     held = np.zeros(len(features), bool)
     held[np.lexsort([order.uniform(len(features), seed), *truth.T])[::HELD_OUT]] = True
     if (truth[held].all(axis=0) | ~truth[held].any(axis=0)).any():
-        raise MetricError(f"seed {seed} holds out no image with, or none without, some attribute; use another seed")
+        raise MetricError(f"with seed {seed}, the images held out all have or all lack an attribute; use another seed")
     x = features.astype(np.float64)
     mean, scale = x[~held].mean(axis=0), x[~held].std(axis=0)
     x = (x - mean) / np.where(scale > 0, scale, 1)
@@ -121,18 +121,18 @@ def _logistic(x: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def check_name(name: str) -> str:
-    """Return a name that may be part of a metric's.
+    """Return a name, checked, that becomes part of a metric's.
 
     Raises:
-        MetricError: it has other characters than letters, digits, '_', '-' and '.'.
+        MetricError: it has characters other than letters, digits, '_', '-' and '.', or is empty or too long.
     """
     if not re.fullmatch(r"[\w.-]{1,80}", name, re.ASCII):
-        raise MetricError(f"--name={name!r}: a name has letters, digits, '_', '-' and '.', and at most 80 of them")
+        raise MetricError(f"--name={name!r}: use 1 to 80 letters, digits, '_', '-' and '.'")
     return name
 
 
 def save(path: Path, found: Classifiers) -> None:
-    """Write classifiers as .npz; a reader never sees a part of it."""
+    """Write classifiers as .npz; a reader never sees a partial file."""
     about = {key: value for key, value in found._asdict().items() if not isinstance(value, np.ndarray)}
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
     arrays.write_npz(path, about=text, weight=found.weight, bias=found.bias, accuracy=found.accuracy)
@@ -142,7 +142,7 @@ def load(path: str | Path) -> Classifiers:
     """Read classifiers that `save` wrote.
 
     Raises:
-        MetricError: it is another file, or a damaged one.
+        MetricError: the file is damaged, or `save` did not write it.
     """
     try:
         found = arrays.load(path, ("about", "weight", "bias", "accuracy"))
@@ -155,12 +155,12 @@ def load(path: str | Path) -> Classifiers:
             if found[name].shape != shape or not np.isfinite(found[name]).all():
                 raise ValueError(f"{name} is {list(found[name].shape)}, or not finite")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise MetricError(f"--classifiers={path}: not a file of tools.attributes ({error})") from None
+        raise MetricError(f"--classifiers={path}: not a file that tools.attributes wrote ({error})") from None
     return out
 
 
 def as_network(found: Classifiers, net: FeatureNet) -> FeatureNet:
-    """Return a feature network with the output 'logits', float32[n, k], of classifiers and the network that they read.
+    """Combine classifiers with the network that they read into one that has the output 'logits', float32[n, k].
 
     Raises:
         MetricError: they were fitted to features of other weights.
@@ -170,7 +170,7 @@ def as_network(found: Classifiers, net: FeatureNet) -> FeatureNet:
     if net.digest != found.digest:
         raise MetricError(
             f"the classifiers {found.name} were fitted to features of {found.net} with other weights "
-            f"({found.digest[:12]}…, not {net.digest[:12]}…); pass those as --features_path, or fit again"
+            f"({found.digest[:12]}…, not {net.digest[:12]}…); pass --features_path with those weights, or fit again"
         )
 
     def apply(params: Any, images: Any, outputs: tuple[str, ...]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Sets of videos as passes of clips, one of each video."""
+"""Sets of videos to pass over as clips, one of each video."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 
 
 class Clips(NamedTuple):
-    """A clip of each video of a set, used in passes like `Images`, with clips in place of images.
+    """One clip of each video in a set. Passes use it as they use `Images`.
 
     Attributes:
         source: of the frames, 1 or 3 channels.
         frames: int64[n, t], numbers of the images that make up each clip, in the order of the videos' names.
-        identity: a plain dict of everything that determines the pixels.
+        identity: plain dict of everything that determines the pixels.
     """
 
     source: FittedSource

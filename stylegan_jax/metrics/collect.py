@@ -103,7 +103,7 @@ class Rows:
     """The rows themselves.
 
     Args:
-        count: rows.
+        count: number of rows.
         dtype: in which they are kept.
     """
 
@@ -117,7 +117,7 @@ class Rows:
         if np.finfo(self.dtype).max < (largest := np.abs(rows).max(initial=0)):
             raise MetricError(
                 f"features up to {largest:.4g} overflow {self.dtype}, in which this metric keeps them as published; "
-                "use the network of its definition"
+                "use the network that defines it"
             )
 
     def add(self, start: int, rows: np.ndarray) -> None:
@@ -154,7 +154,7 @@ def restore(stored: Sequence[tuple[Collector, Mapping[str, np.ndarray]]], title:
         for collector, arrays in stored:
             collector.load(arrays)
     except (KeyError, ValueError, TypeError) as error:
-        log.warning("%s: what is stored does not fit (%s) and is computed again", title, error)
+        log.warning("%s: the stored statistics do not fit (%s) and are computed again", title, error)
         for (collector, _), arrays in zip(stored, empty, strict=True):
             collector.load(arrays)
         return False

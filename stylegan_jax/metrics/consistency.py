@@ -1,7 +1,7 @@
-"""Latent editing consistency (Tov et al. 2021, e4e, section 5.2): whether an edit of an image's code can be taken back.
+"""Latent editing consistency (Tov et al. 2021, e4e, section 5.2): whether an edit of an image's code can be undone.
 
-An image is encoded, its code edited, drawn and encoded again, and the edit undone; the distance is that to the first
-code. Small values say that the encoder finds codes which stay where the generator draws well.
+An image is encoded; its code is edited, drawn and encoded again, and the edit is subtracted. The metric is the distance
+to the first code. It is small if the encoder's codes stay in the region where the generator draws well.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def editing_consistency(
 
 
 def published_mean(distances: np.ndarray, batch: int = 8) -> float:
-    """Return what the authors' code prints of distances float[n]: the trimmed mean of the means of batches.
+    """Return the number that the authors' code prints for distances float[n]: the trimmed mean of batch means.
 
-    It depends on the batch size, and images after the last full batch do not count.
+    It depends on the batch size, and ignores images after the last full batch.
 
     Raises:
-        ValueError: there are fewer distances than a batch has.
+        ValueError: there are fewer distances than one batch.
     """
     count = len(distances) // batch
     if not count:
-        raise ValueError(f"{len(distances)} distances are less than a batch of {batch}; lower the batch")
+        raise ValueError(f"{len(distances)} distances are fewer than a batch of {batch}; lower the batch")
     return trimmed_mean(distances[: count * batch].reshape(count, batch).mean(axis=1))

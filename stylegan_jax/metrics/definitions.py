@@ -1,4 +1,4 @@
-"""The metrics by their published names, and the names that variants of them are printed under. No JAX.
+"""The metrics under their published names, and the names of their variants. No JAX.
 
 A number is printed under a published name only when it is computed by that definition. Another feature network, number
 of images or truncation changes the name (`choose`).
@@ -31,18 +31,18 @@ OUTPUTS: dict[str, dict[str, str]] = {
     "motion": {"i3d": "logits"},
     "actions": {"c3d_ucf101": "probs"},
 }
-"""What a metric needs of a network -> networks that have it -> their output of that kind."""
+"""{what a metric needs: {network that has it: the name of that output}}."""
 
 PIXELWISE = ("lpips", "elpips", "pixels")
-"""Needs of metrics that compare two images of one size."""
+"""Needs of metrics whose two images must have the same size."""
 
 
 class Clip(NamedTuple):
-    """What a metric of videos looks at: so many frames of one, each so many after the one before; fps plays no part.
+    """The frames that a metric of videos takes from one, whatever its frame rate.
 
     Attributes:
-        frames: how many.
-        every: 1: consecutive ones.
+        frames: number of frames.
+        every: steps between them; 1: consecutive frames.
     """
 
     frames: int
@@ -50,7 +50,7 @@ class Clip(NamedTuple):
 
     @property
     def least(self) -> int:
-        """Frames that a real video must have; the published rule, by which a last step may be left over."""
+        """Fewest frames of a real video by the published rule, which also counts a step after the last frame."""
         return self.frames * self.every
 
 
@@ -60,15 +60,15 @@ class Metric(NamedTuple):
     Attributes:
         template: the printed name; {n} stands for the number of images.
         family: how it is computed (`families.FAMILIES`, or a pass of its own).
-        need: what it asks of a feature network, a key of `OUTPUTS`; '' for none.
+        need: what it needs of a feature network, a key of `OUTPUTS`; '' for none.
         net: the network of the definition.
-        count: images (or clips) that are evaluated (steps, pairs or latents).
-        real: how many real ones at most; 0: none needed, -1: as many as are evaluated.
-        mirrors: whether mirrored copies count as reals where the user trains with them.
-        other: the template with another network than the definition's; '': the same.
+        count: images, clips, steps, pairs or latents that are evaluated.
+        real: limit of the real ones; 0: none needed, -1: as many as are evaluated.
+        mirrors: whether mirrored copies count as reals if the run trains with them.
+        other: the template with a network other than the definition's; '': the same.
         variant: which member of the family.
-        higher_is_better: which values are better.
-        clip: what it looks at in place of images; None: images, or single frames of videos.
+        higher_is_better: whether higher values are better.
+        clip: the clips that it evaluates; None: images, or single frames of videos.
     """
 
     template: str
@@ -85,7 +85,7 @@ class Metric(NamedTuple):
 
 
 ALL = 1 << 62
-"""All reals there are."""
+"""Every real image."""
 
 
 def _fid(template: str, count: int, real: int, mirrors: bool = False) -> Metric:
@@ -162,13 +162,13 @@ RESULTS = {"precision_recall": ("_precision", "_recall"), "inception_score": ("_
 RESULTS |= {"shuffled_score": ("_mean", "_std")}
 RESULTS |= {"density_coverage": ("_density", "_coverage")}
 RESULTS |= {"separability": ("_z", "_w")}
-"""Families with more than one value: what is appended to the metric's name."""
+"""Suffixes of the metric's name, for families with several values."""
 
 MODEL_ONLY = ("path", "separability", "equivariance")
 """Families that need the generator itself, not only its images."""
 
 UNIFORM = "uniform"
-"""Where the labels of generated images come from: not from the data set ('data'), but each class as often (XL)."""
+"""Labels of generated images: every class equally often, as in XL, instead of as in the data set ('data')."""
 
 
 class Chosen(NamedTuple):
@@ -176,10 +176,10 @@ class Chosen(NamedTuple):
 
     Attributes:
         metric: its definition.
-        name: what it is printed under.
+        name: its printed name.
         net: feature network.
         output: of the network.
-        count: images that are evaluated; of pairs `ALL`.
+        count: images that are evaluated; `ALL` for pairs.
     """
 
     metric: Metric
@@ -190,7 +190,7 @@ class Chosen(NamedTuple):
 
     @property
     def real(self) -> int:
-        """How many reals at most."""
+        """Limit of the reals."""
         return self.count if self.metric.real == -1 else self.metric.real
 
     @property
@@ -208,20 +208,20 @@ def choose(
     centroids: str = "",
     classifiers: str = "",
 ) -> list[Chosen]:
-    """Look metrics up, and decide on their networks and printed names.
+    """Look up metrics, and decide on their networks and printed names.
 
     Args:
         names: keys of `METRICS`.
-        features: networks to use in place of the definitions'; each metric takes the first that has what it needs.
-        num_images: evaluate so many images instead of the definitions' number; 0: as they say.
+        features: networks to use instead of the definitions'; each metric takes the first that has what it needs.
+        num_images: evaluate this many images instead of the definitions' number; 0: theirs.
         psi: truncation of what is evaluated.
-        classes: `UNIFORM` or 'data'; as in StyleGAN-XL, families of `MODEL_ONLY` take them from the data all the same.
-        centroids: file of the styles that truncation goes towards; '': the mean style.
+        classes: `UNIFORM` or 'data'; families of `MODEL_ONLY` always take them from the data, as in StyleGAN-XL.
+        centroids: file of the styles towards which to truncate; '': the mean style.
         classifiers: name of the attribute classifiers of `ls` (`attributes.Classifiers`); '': the published ones.
 
     Raises:
-        MetricError: no name, one that does not exist, a network, uniform classes or classifiers that no chosen metric
-            can use; centroids without truncation.
+        MetricError: `names` is empty or has an unknown metric; no chosen metric can use a network, uniform classes or
+            the classifiers; there are centroids but no truncation.
     """
     if not names:
         raise MetricError(f"metrics is empty: name at least one; known: {', '.join(METRICS)}")
@@ -247,15 +247,15 @@ def choose(
     if unused:
         able = [n for n, m in METRICS.items() if unused[0] in OUTPUTS.get(m.need, {})]
         raise MetricError(
-            f"feature network {unused[0]!r} is used by none of the metrics {', '.join(names)}; it can serve "
-            f"{', '.join(able)}"
+            f"feature network {unused[0]!r} is used by none of the metrics {', '.join(names)}; metrics that can use "
+            f"it: {', '.join(able)}"
         )
     if classifiers and not any(c.metric.need == "attributes" for c in chosen.values()):
-        raise MetricError(f"the classifiers {classifiers} are used by none of the metrics {', '.join(names)}; name ls")
+        raise MetricError(f"the classifiers {classifiers} are used by none of the metrics {', '.join(names)}; add ls")
     if classes == UNIFORM and not any(_has_own_classes(c.metric) for c in chosen.values()):
         raise MetricError(
-            f"uniform classes change none of the metrics {', '.join(names)}, which take labels from the data in "
-            "StyleGAN-XL too, or look at pairs; leave them out, or name a metric such as fid50k_full"
+            f"uniform classes change none of the metrics {', '.join(names)}, which compare pairs, or take labels from "
+            "the data as in StyleGAN-XL; omit --classes, or add a metric such as fid50k_full"
         )
     return list(chosen.values())
 

@@ -1,7 +1,7 @@
-"""A pass over numbered items: chunks of one size over all devices, collected in order, resumed where it stopped.
+"""Passes over numbered items, in chunks of one size on all devices; collected in order, and resumable.
 
-All processes of a run take part. The first process reads what determines the course (stored entries, progress of a
-pass) and sends it to the others; only it collects.
+All processes of a run take part. The first process reads what determines the course of a pass (stored entries, its
+progress) and sends it to the others; only the first collects.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SAVE_SECONDS = 300.0
 
 
 class StoppedError(StyleganError):
-    """A pass was requested to stop before its end."""
+    """A pass was asked to stop before its end."""
 
 
 class Job(NamedTuple):
@@ -37,7 +37,7 @@ class Job(NamedTuple):
 
     Attributes:
         title: text of the progress bar.
-        identity: plain nested dict that determines every number; {} for a pass that cannot be resumed.
+        identity: plain nested dict of everything that determines the numbers; {}: the pass cannot be resumed.
         count: items, numbered from 0.
         chunk: items per call, a multiple of the devices' share of a batch.
         load: int64[chunk] item numbers -> what the host prepares (in a thread, one chunk ahead). The last chunk is
@@ -64,8 +64,8 @@ def run_on_first(title: str, compute: Callable[[], list]) -> list:
     """Return what the first process computes; [] on the others.
 
     Raises:
-        MetricError: it failed, in a run of several processes; on all of them.
-        Exception: it failed, in a run of one.
+        MetricError: `compute` failed in a run of several processes; all of them raise this.
+        Exception: `compute` failed in a run of one process.
     """
     if jax.process_count() == 1:
         return compute()
@@ -81,8 +81,7 @@ def run_on_first(title: str, compute: Callable[[], list]) -> list:
 
 
 def _loaded(title: str, ahead: Future) -> Any:
-    """Return what a process loaded; if that failed on one, fail on all, because no process computes without the
-    others."""
+    """Return what this process loaded; if loading failed on any process, fail on all, as none computes alone."""
     if jax.process_count() == 1:
         return ahead.result()
     error = ahead.exception()
@@ -110,10 +109,10 @@ def run(
         collectors: {name of an output: its collectors}.
         store: the pass is written to it every `SAVE_SECONDS`.
         progress: show a bar with the time left if the error output is a terminal.
-        stop: called after every chunk; whether to give up, the same answer on all processes.
+        stop: called after every chunk; True ends the pass. All processes must return the same.
 
     Returns:
-        Seconds.
+        Seconds that the pass took.
 
     Raises:
         MetricError: an output is NaN, infinite or too large for its collector, or loading failed on one of several
@@ -173,12 +172,12 @@ def _collect(job: Job, start: int, outputs: Mapping[str, jax.Array], collectors:
         good = np.isfinite(rows).reshape(count, -1).all(axis=1)
         if not good.all():
             raise MetricError(
-                f"{job.title}: {name} of item {start + int(np.argmin(good))} is NaN or infinite; look at the images "
-                "(a diverged model?) and at the network's weights"
+                f"{job.title}: {name} of item {start + int(np.argmin(good))} is NaN or infinite; check the images (has "
+                "the model diverged?) and the network's weights"
             )
         for collector in collectors.get(name, ()):
             if isinstance(collector, Rows):
-                collector.check(rows)  # on all processes, as the above: they fail together
+                collector.check(rows)  # on all processes, as above, so that they fail together
             if start < collector.count and is_first():
                 collector.add(start, rows)
 
@@ -193,7 +192,7 @@ def _save(job: Job, done: int, collectors: Mapping[str, list[Collector]], store:
 
 
 def _resume(job: Job, collectors: Mapping[str, list[Collector]], store: Store) -> int:
-    """Fill the collectors with the stored part of this pass; return how far it had come."""
+    """Fill the collectors with the stored part of this pass; return the number of items done."""
     found = store.load("pass", job.identity) if job.identity else None
     if found is None:
         return 0

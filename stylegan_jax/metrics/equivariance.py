@@ -23,7 +23,7 @@ from stylegan_jax.ops import fir
 from stylegan_jax.sampling.drawing import draw, map_styles
 
 KINDS = ("eqt_int", "eqt_frac", "eqr")
-"""EQ-T with moves by whole pixels, EQ-T with any, EQ-R."""
+"""EQ-T by whole pixels, EQ-T by any distance, EQ-R."""
 TRANSLATE_MAX = 0.125
 """Largest translation, as a share of the width and of the height."""
 LOBES = 3
@@ -37,8 +37,8 @@ class Moves(NamedTuple):
     """The moves of a batch.
 
     Attributes:
-        whole: float[2], (x, y) as shares of width and height that are whole pixels.
-        part: float[2], the same for any distance.
+        whole: float[2], translation (x, y) by whole pixels, as shares of width and height.
+        part: float[2], translation by any distance, in the same unit.
         angle: float[], radians.
     """
 
@@ -65,7 +65,7 @@ def equivariance(
         generate: the generator; its images are about in [-1, 1].
         root_key: determines all latents and moves.
         num_images: images to compare, in whole batches.
-        batch: images per call of `generate`, which draws them.
+        batch: images that a call of `generate` draws.
         kinds: of `KINDS`.
 
     Raises:
@@ -82,7 +82,7 @@ def equivariance(
         latents, moves = jax.random.split(key)
         shape = jax.eval_shape(generate, latents, jnp.eye(3)).shape
         if shape[0] != batch:
-            raise ValueError(f"generate draws {shape[0]} images at a time; batch is {batch}; pass the same")
+            raise ValueError(f"generate draws {shape[0]} images per call, and batch is {batch}; pass the same number")
         return errors(lambda t: generate(latents, t), draw_moves(moves, *shape[1:3]), shape, kinds)
 
     total: dict[str, np.ndarray] = {}
@@ -95,19 +95,19 @@ def equivariance(
 def from_gan(gan: Gan, variables: Variables, batch: int = 4, label: jax.Array | None = None) -> Generate:
     """Return the `Generate` of a model.
 
+    The papers measure in float32: build `gan` with compute_dtype='float32' on GPU and TPU.
+
     Args:
         gan: the model.
         variables: variables of its generator.
         batch: images per call.
-        label: float[m, k], labels of which each image takes one; None without classes.
+        label: float[m, k], from which each image draws a label; None without labels.
 
     Raises:
-        ValueError: the architecture cannot move its canvas, or labels are missing.
-
-    The papers measure in float32: build `gan` with compute_dtype='float32' on GPU and TPU.
+        ValueError: the architecture cannot transform its output, or labels are missing.
     """
     if gan.with_transform is None:
-        raise ValueError("this architecture draws on a fixed grid; equivariance needs one that takes a transform")
+        raise ValueError("this architecture cannot translate or rotate its output; equivariance needs one that can")
     if gan.spec.label_dim and label is None:
         raise ValueError(f"this model has labels of length {gan.spec.label_dim}; pass some as float[m, k]")
 
@@ -129,7 +129,7 @@ def psnr(error: float, weight: float) -> float:
 def errors(
     draw: Callable[[jax.Array], jax.Array], moves: Moves, shape: tuple[int, ...], kinds: Sequence[str] = KINDS
 ) -> Mapping[str, jax.Array]:
-    """Return {kind: [sum of squared errors where they count, number of values that count]}.
+    """Return {kind: [sum of squared errors inside the mask, number of values inside]}.
 
     Args:
         draw: transform float[3, 3] -> images float[n, h, w, c] of fixed latents.
@@ -150,12 +150,12 @@ def errors(
 
 
 def compare(plain: jax.Array, moved: Mapping[str, jax.Array], moves: Moves) -> Mapping[str, jax.Array]:
-    """Return the sums of `errors` for existing images.
+    """Return the sums of `errors` for images that are already drawn.
 
     Args:
-        plain: float[n, h, w, c], nothing moved.
-        moved: {kind: float[n, h, w, c]}, drawn under the transform of that kind.
-        moves: the moves used.
+        plain: float[n, h, w, c], drawn without a transform.
+        moved: {kind: float[n, h, w, c]}, drawn with the transform of that kind.
+        moves: the moves.
     """
     sums = {}
     for kind, image in moved.items():
@@ -189,7 +189,7 @@ def translate_whole(x: jax.Array, tx: jax.Array, ty: jax.Array) -> tuple[jax.Arr
         ty: float[], share of the height, down.
 
     Returns:
-        (images float[n, h, w, c], zero where nothing is known; mask float[h, w] of what is known).
+        (images float[n, h, w, c], 0 outside the mask; mask float[h, w], 1 where the source covers a pixel).
     """
     _, h, w, _ = x.shape
     steps = [jnp.round(ty * h).astype(int), jnp.round(tx * w).astype(int)]
@@ -220,7 +220,7 @@ def translate(x: jax.Array, tx: jax.Array, ty: jax.Array) -> tuple[jax.Array, ja
 
 
 def _filter_and_move(x: jax.Array, f: jax.Array, step: jax.Array, axis: int) -> jax.Array:
-    """Convolve an axis with f, tap number LOBES - 1 in the middle, and move it by whole samples; zeros beyond."""
+    """Convolve an axis with f, whose centre is tap LOBES - 1, and move it by whole samples; zeros beyond the edge."""
     size, before = x.shape[axis], LOBES - 1
     f, pads = (
         (f[:, None], (0, 0, 2 * LOBES - 1, 2 * LOBES - 1)) if axis == 1 else (f[None], (2 * LOBES - 1,) * 2 + (0, 0))
@@ -235,7 +235,7 @@ def _sinc_window(x: jax.Array, lobes: int) -> jax.Array:
 
 
 def bandlimit_filter(matrix: jax.Array, up: int, *, extent: int = 2 * LOBES, period: int = 64) -> jax.Array:
-    """Return the windowed low-pass filter for what both the source and the moved grid can represent (SG3 App. E.3).
+    """Return a windowed low-pass filter for the band that the original and the moved grid share (SG3 App. E.3).
 
     It is the convolution of the two grids' ideal filters, times the convolution of their Lanczos windows; both over a
     period long enough not to wrap around.
@@ -274,7 +274,7 @@ def rotate(x: jax.Array, angle: jax.Array, up: int = 4) -> tuple[jax.Array, jax.
         up: enlargement before the samples are read with linear interpolation.
 
     Returns:
-        (images float[n, h, w, c], mask float[h, w] of what is known).
+        (images float[n, h, w, c]; mask float[h, w], 1 where the filter sees only source pixels).
     """
     _, h, w, _ = x.shape
     matrix = rotation_matrix(jnp.asarray(angle, x.dtype))[:2, :2]
@@ -294,7 +294,7 @@ def rotate(x: jax.Array, angle: jax.Array, up: int = 4) -> tuple[jax.Array, jax.
 
 
 def pseudo_rotate(x: jax.Array, angle: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Limit the band of rotated images in the way rotation did for the reference; as `rotate`, but nothing moves."""
+    """Band-limit images that were drawn rotated as `rotate` band-limits the reference; nothing moves."""
     matrix = rotation_matrix(-jnp.asarray(angle, x.dtype))[:2, :2]
     f = bandlimit_filter(matrix, 1)
     edge = f.shape[0] // 2

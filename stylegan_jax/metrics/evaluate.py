@@ -1,4 +1,4 @@
-"""`evaluate`: metrics of a generator, or of a set of images, against real images."""
+"""Metrics of a generator, or of a set of images, compared with real images."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from stylegan_jax.metrics.store import Store
 
 
 class Result(NamedTuple):
-    """A number.
+    """A value of a metric.
 
     Attributes:
-        name: of the metric, with what sets it apart from the published one.
+        name: printed name, which says how it differs from the published metric.
         value: the number.
-        interval: of 95%, over draws of the evaluated images; None where nothing can be said.
-        seconds: that its passes and its own computation took; metrics of one call share passes.
-        net: the feature network; ''.
+        interval: 95% interval over draws of the evaluated images; None if unknown.
+        seconds: time of its passes, which metrics of one call share, and of its own computation.
+        net: the feature network; '' for none.
         counts: images, or clips, of each kind.
     """
 
@@ -43,15 +43,16 @@ class Result(NamedTuple):
 
 
 class Evaluation:
-    """What one call of `evaluate` holds, and its compiled programs for the next.
+    """Metrics of one subject; each `run` reuses the compiled programs of the one before.
 
     Args:
         chosen: the metrics.
-        subject: the generator, or the images that are evaluated; of metrics of clips, frames of videos.
-        reals: images, or frames, to compare with; None where no metric needs them.
+        subject: the generator, or the images, to evaluate; for metrics of clips, the frames of videos.
+        reals: images, or frames, to compare with; None if no metric needs them.
         nets: the networks of `chosen`.
-        extractor: of these networks.
-        store: of statistics and unfinished passes.
+        extractor: the programs of these networks.
+        store: keeps statistics and unfinished passes.
+        seed: determines subsets and resampling; of pairs, the transformations of E-LPIPS.
         progress: show bars.
 
     Raises:
@@ -86,17 +87,16 @@ class Evaluation:
             _check(c, *self._sets[c.metric.clip])
 
     def run(self, variables: Variables | None = None, stop: Callable[[], bool] = lambda: False) -> Iterator[Result]:
-        """Compute everything, and yield results as they come; only the first process of a run has any.
+        """Compute everything, and yield results as they come; only the first process of a run yields any.
 
         Args:
             variables: of the generator, with 'w_avg'.
-            stop: as `engine.run`.
+            stop: as of `engine.run`.
 
         Raises:
-            MetricError: an output of a network is NaN or infinite; in a run of several processes also what failed on
-                one of them.
-            DataError, OSError, …: images that cannot be read, in a run of one process.
-            StoppedError: `stop` said so.
+            MetricError: an output of a network is NaN or infinite; or, in a run of several processes, one failed.
+            DataError, OSError, …: in a run of one process, images cannot be read.
+            StoppedError: `stop` returned True.
         """
         self.options["stop"] = stop
         comparing = [c for c in self.chosen if c.metric.family in families.FAMILIES]
@@ -128,7 +128,7 @@ class Evaluation:
         engine.forget(job, self.store)
 
     def _collect_reals(self, chosen: Sequence[Chosen]) -> tuple[dict[str, Collector], float]:
-        """Return what is known of the reals by metric, from the store or computed, and the seconds it took."""
+        """Return the reals' features by metric, from the store or computed, and the seconds that took."""
         out: dict[str, Collector] = {}
         identities: dict[str, dict[str, Any]] = {}
         missing: list[Chosen] = []
@@ -163,7 +163,7 @@ class Evaluation:
         return reals.identity | own | {"net": c.net, "weights": self._weights(c)}
 
     def _weights(self, c: Chosen) -> list[Any]:
-        """Return what decides the features: the network's parameters, and the revision of its code."""
+        """Return what determines the features: the network's parameters, and the revision of its code."""
         return [self.nets[c.net].digest, self.nets[c.net].revision]
 
     def _subject_job(
@@ -214,7 +214,7 @@ class Evaluation:
         classes: str = "data",
         clip: Clip | None = None,
     ) -> engine.Job:
-        """Return a pass over what a generator draws; with `per`, an item has so many images, with `clip` it is one."""
+        """Return a pass over what a generator draws; an item is an image, `per` images, or a clip."""
         model, extractor, reals = self.subject, self._extractor(clip), self._sets[clip][1]
         assert isinstance(model, Generator)
         heads = reals.frames[:, 0] if isinstance(reals, Clips) else None
@@ -300,7 +300,7 @@ def _by_output(chosen: Sequence[Chosen], collectors: Mapping[str, Collector]) ->
 
 
 def _clips(c: Chosen, subject: Generator | Images, reals: Images | None) -> tuple[Any, Clips | None]:
-    """Return the sets as clips of a metric: of reals from anywhere in a video, of what is evaluated from its start."""
+    """Return (subject, reals) as clips; reals begin anywhere in a video, the subject's clips at the first frame."""
     clip = c.metric.clip
     assert clip is not None
     real = None if reals is None else make_clips(reals, clip, c.name, is_random=True)
@@ -311,11 +311,11 @@ def _check(c: Chosen, subject: Generator | Images | Clips, reals: Images | Clips
     family = c.metric.family
     drawn = isinstance(subject, Generator)
     if family in MODEL_ONLY and not drawn:
-        raise MetricError(f"{c.name} looks into the generator; pass --model rather than a second set of images")
+        raise MetricError(f"{c.name} needs the generator itself; pass --model instead of a second set of images")
     if family == "equivariance" and isinstance(subject, Generator) and subject.exact.with_transform is None:
         raise MetricError(
-            f"{c.name} needs a generator that takes a transform, such as stylegan3; {subject.config.arch!r} draws on a "
-            "fixed grid"
+            f"{c.name} needs a generator that can translate or rotate its output, such as stylegan3; "
+            f"{subject.config.arch!r} cannot"
         )
     if c.metric.real and reals is None:
         raise MetricError(f"{c.name} compares with real images; pass --data")

@@ -1,8 +1,7 @@
-"""What is asked of a generator: its images' features, and the passes that need the generator itself.
+"""Evaluating a generator: features of its images, and passes that need the generator itself.
 
-Latent, label and noise of an image depend on the seed and the image's number alone: not on the batch, the devices, or
-where a pass was interrupted. Of a model of videos the images are frames, `FRAMES` of each clip: those that metrics of
-clips see first.
+The latent, label and noise of an image depend only on the seed and the image's number, not on the batch, the devices,
+or where a pass was interrupted. The images of a video model are the first `FRAMES` frames of its clips.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ from stylegan_jax.runtime.mesh import ROWS
 from stylegan_jax.sampling.drawing import draw, map_styles
 
 EQUIVARIANCE_BATCH = 4
-"""Images that share a move, as officially."""
+"""Images that share a move, as in the official code."""
 FRAMES = 16
-"""Of a clip that count as images, as officially: those at times 0 to 15."""
+"""Frames of a clip that count as images, as in the official code: those at times 0 to 15."""
 PATHS = {
     "ppl2_wend": path_length.PathKind("w", False, False),
     "ppl_wend": path_length.PathKind("w", False, True),
@@ -49,15 +48,14 @@ class Generator(NamedTuple):
 
     Attributes:
         config: its architecture.
-        gan: its functions, for variables that hold 'w_avg' too, and 'centroids' if styles are truncated towards these;
-            styles are truncated.
-        exact: the same, with activations in float32; its products are made exact where it is called.
-        labels: where labels are drawn from; None without.
+        gan: its functions, with truncation; their variables also hold 'w_avg', and 'centroids' to truncate towards.
+        exact: the same, with activations in float32; callers set the precision of products.
+        labels: the source that labels are drawn from; None without labels.
         psi: truncation.
         seed: of the latents.
-        identity: what decides the weights, as a plain dict; {}: passes are not to be resumed.
-        classes: of the images that are compared: `definitions.UNIFORM`, or 'data'.
-        heads: int64[V], of labels of videos, the numbers of images that have them; None: labels are of images.
+        identity: plain dict that determines the weights; {}: passes cannot be resumed.
+        classes: labels of the images that are compared: `definitions.UNIFORM`, or 'data'.
+        heads: int64[V], the number of each video's first image, which has its label; None: every image has its own.
     """
 
     config: ModelConfig
@@ -76,14 +74,14 @@ class Generator(NamedTuple):
         return self.gan.draw_at is not None
 
     def clips(self, index: Any) -> Any:
-        """Return which clips images int[…] of these numbers are of; of a model of images, the numbers themselves."""
+        """Return the numbers of the clips that contain images int[…]; for a model of images, the same numbers."""
         return index // FRAMES if self.is_video else index
 
     def label(self, index: np.ndarray, classes: str = "data", heads: np.ndarray | None = None) -> np.ndarray:
-        """Return float32[*index.shape, k], drawn anew for each number: the label of an image of the data set, or any.
+        """Return labels float32[*index.shape, k], drawn for each number from those of the data set.
 
-        With `definitions.UNIFORM` every class is as likely, however many images it has. Labels of videos are those of
-        `heads`, or else of all videos.
+        With `definitions.UNIFORM`, every class is equally likely, however many images it has. Labels of videos are
+        those of `heads`, or else of all videos.
         """
         dim = self.gan.spec.label_dim
         if not dim:
@@ -110,8 +108,8 @@ def make_generator(
     """Return a generator to evaluate.
 
     Raises:
-        MetricError: it has labels and the data has not, or of another length, or it draws with transparency; classes
-            are to be uniform and its labels are none.
+        MetricError: the model has labels, and the data has none or labels of another length; it draws transparency; or
+            classes are to be uniform, and its labels are not classes.
     """
     dim = gan.spec.label_dim
     if gan.spec.image_shape[2] not in (1, 3):
@@ -126,7 +124,7 @@ def make_generator(
     if classes == UNIFORM and (labels is None or labels.info().label_kind != "classes"):
         kind = "no labels" if labels is None else f"{labels.info().label_kind} as labels"
         raise MetricError(
-            f"--classes={classes} and the model has {kind}; it needs a class-conditional model: leave it out"
+            f"--classes={classes} needs a class-conditional model, and this one has {kind}; omit the option"
         )
     is_lowp = precision.low_dtype(config) is not None
     exact = models.build(dataclasses.replace(config, compute_dtype="float32")) if is_lowp else gan
@@ -144,11 +142,11 @@ def check_kind(c: Chosen, gan: models.Gan) -> None:
     is_video = gan.draw_at is not None
     if c.metric.clip and not is_video:
         raise MetricError(
-            f"{c.name} looks at clips, and the model draws images; use a metric of images such as fid50k_full"
+            f"{c.name} evaluates clips, but the model draws images; use a metric of images such as fid50k_full"
         )
     if is_video and c.metric.family in MODEL_ONLY:
         raise MetricError(
-            f"{c.name} looks into a generator of images, and the model draws videos; use fvd2048_16f, or a metric that "
+            f"{c.name} needs a generator of images, but the model draws videos; use fvd2048_16f, or a metric that "
             "compares frames, such as fid50k_full"
         )
 
@@ -157,7 +155,7 @@ Compute = Callable[[tuple[np.ndarray, np.ndarray]], dict[str, jax.Array]]
 
 
 def _sampling(gan: models.Gan, psi: float) -> models.Gan:
-    """Return the bundle for variables that hold 'w_avg' too, and perhaps 'centroids', with truncation."""
+    """Return the bundle with truncation, for variables that also hold 'w_avg' and perhaps 'centroids'."""
     net = lambda variables: {key: value for key, value in variables.items() if key not in ("w_avg", "centroids")}
     moves = gan.with_transform
 
@@ -215,16 +213,16 @@ def _rgb(image: jax.Array) -> jax.Array:
 
 
 def quantize(image: jax.Array) -> jax.Array:
-    """Return what a viewer sees of images about in [-1, 1]: whole numbers in [0, 255], by truncation, as float."""
+    """Quantise images, about [-1, 1], by truncation as in a picture file; the result is float, in [0, 255]."""
     return jnp.floor(images.to_levels(image))
 
 
 def make_features(
     model: Generator, variables: Variables, extractor: Extractor, wanted: Wanted, clip: Clip | None = None
 ) -> Compute:
-    """Return (numbers, labels) -> features of the images of these numbers, and 'image': NaN where one is not finite.
+    """Return (numbers, labels) -> features of these images, and 'image', which is NaN where an image is not finite.
 
-    With `clip` the numbers are of clips, which begin at time 0, and `model` is one of videos.
+    With `clip`, numbers are those of clips, which begin at time 0, and `model` draws videos.
     """
 
     def draw_all(variables: Variables, index: jax.Array, label: jax.Array) -> jax.Array:
@@ -242,7 +240,7 @@ def make_features(
         def run(variables, params, index, label):
             image = draw_all(variables, index, label)
             whole = jnp.isfinite(image).all(axis=tuple(range(1, image.ndim)))
-            broken = jnp.where(whole, 0.0, jnp.nan)  # a network may hide it
+            broken = jnp.where(whole, 0.0, jnp.nan)  # features may be finite where the image is not
             return apply(params, _rgb(quantize(image))) | {"image": broken[:, None]}
 
         return run

@@ -1,4 +1,4 @@
-"""From the content of passes to values with intervals; docs/metrics.md says how each interval is computed."""
+"""Values with intervals, from what passes collected; docs/metrics.md says how each interval is computed."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Family(NamedTuple):
     """Metrics that compare features of two sets of images.
 
     Attributes:
-        real: rows -> collector of the reals; None: no reals.
-        fake: rows -> collector of the evaluated images.
-        least: smallest number of images of either set.
+        real: number of rows -> collector of the reals; None: no reals.
+        fake: number of rows -> collector of the evaluated images.
+        least: smallest number of images in either set.
         compute: (reals, evaluated, seed) -> a value with its interval per result.
     """
 
@@ -76,7 +76,7 @@ def _scores(rows: np.ndarray) -> Values:
 
 
 def _shuffled_score(real: None, fake: Rows, seed: int) -> Values:
-    """As published for videos: shuffled with a fixed seed, since a data set may be in the order of its classes."""
+    """Shuffle first, with a fixed seed as published, because a data set may be in the order of its classes."""
     return _scores(np.random.default_rng(SHUFFLE_SEED).permutation(fake.rows))
 
 
@@ -108,7 +108,7 @@ def measure_path_length(distances: np.ndarray, seed: int) -> Values:
 def measure_equivariance(sums: np.ndarray, seed: int) -> Values:
     """Return the PSNR in dB of errors and weights float[batches, 2]."""
     of = lambda rows: equivariance.psnr(*rows.sum(axis=0, dtype=np.float64))
-    with np.errstate(divide="ignore"):  # no error at all: infinite
+    with np.errstate(divide="ignore"):  # without any error, the PSNR is infinite
         return [(of(sums), intervals.bootstrap(of, sums, seed))]
 
 

@@ -30,7 +30,7 @@ class Gaussian(NamedTuple):
 
 
 def prepare(mean: np.ndarray, cov: np.ndarray) -> Gaussian:
-    """Return the Gaussian of a mean float64[d] and a covariance float64[d, d]; negative eigenvalues are rounding."""
+    """Return the Gaussian of a mean float64[d] and a covariance float64[d, d]; eigenvalues below 0 count as 0."""
     values, vectors = scipy.linalg.eigh(cov)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     return Gaussian(mean, root, float(np.trace(cov)))

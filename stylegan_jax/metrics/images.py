@@ -1,4 +1,4 @@
-"""Sets of images as passes: real ones, or those of a folder that is evaluated."""
+"""Sets of images to pass over: the reals, or a folder that is evaluated."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Images(NamedTuple):
 
     Attributes:
         source: 1 or 3 channels.
-        flips: (xflip, yflip): mirrored copies are numbered after the images themselves.
-        identity: what decides the pixels, as a plain dict.
+        flips: (xflip, yflip); mirrored copies are numbered after the images themselves.
+        identity: plain dict of everything that determines the pixels.
     """
 
     source: FittedSource
@@ -42,7 +42,7 @@ class Images(NamedTuple):
         return n * (1 + self.flips[0]) * (1 + self.flips[1]) if mirrored else n
 
     def _num_images(self) -> int:
-        """Return how many images there are; of a source with more, those that stand for all."""
+        """Return how many images there are, or how many represent a source that has far more."""
         source = self.source
         most = getattr(source.inner, "representative", 0) if source.keep is None else 0
         return min(source.info().num_images, most or source.info().num_images)
@@ -64,7 +64,7 @@ def make_images(source: FittedSource, flips: tuple[bool, bool] = (False, False))
     """Return a set of images.
 
     Raises:
-        MetricError: images with transparency.
+        MetricError: the images have transparency.
     """
     info = source.info()
     if info.image_shape[2] not in (1, 3):
@@ -92,15 +92,15 @@ class Extractor:
         self._programs: dict[Any, Callable] = {}
 
     def of_clips(self, frames: int) -> Extractor:
-        """Return the same for clips of so many frames: as many per call as there is room for, and one per device."""
+        """Return an extractor of clips: as many per call as have the frames of a chunk, but at least one per device."""
         other, shards = copy.copy(self), self.layout.shards
         other.chunk = max(self.chunk // shards // frames, 1) * shards
         return other
 
     def features(self, wanted: Wanted) -> Callable[[Any, jax.Array], dict[str, jax.Array]]:
-        """Return the pure (params, float[n, h, w, 3] in [0, 255]) -> {'network/output': float32[n, k]}.
+        """Return the pure function (params, float[n, h, w, 3] in [0, 255]) -> {'network/output': float32[n, k]}.
 
-        Networks that look at clips take float[n, t, h, w, 3].
+        Networks of clips take float[n, t, h, w, 3].
         """
 
         def apply(params: Any, image: jax.Array) -> dict[str, jax.Array]:
@@ -113,13 +113,13 @@ class Extractor:
         return apply
 
     def program(self, key: Any, make: Callable[[], Callable], *, trees: int, arrays: int) -> Callable:
-        """Return the compiled form of a function, made once per key.
+        """Return a compiled function, which is made once per key.
 
         Args:
-            key: what tells programs apart.
-            make: returns the function; its results come out whole on every device.
-            trees: its first so many arguments, trees that lie as they are given.
-            arrays: the other ones, arrays that are split over the devices by their first axis.
+            key: distinguishes programs.
+            make: returns the function; its results are replicated on all devices.
+            trees: number of leading arguments, which are trees and keep their sharding.
+            arrays: number of the other arguments, which are arrays split over the devices by their first axis.
         """
         if key not in self._programs:
             split = (*[None] * trees, *[self.layout.batch] * arrays)
@@ -127,7 +127,7 @@ class Extractor:
         return self._programs[key]
 
     def of_pixels(self, wanted: Wanted, pixels: np.ndarray) -> dict[str, jax.Array]:
-        """Return features of this process's rows of a chunk, uint8[chunk / processes, …, h, w, 3]; for all of them."""
+        """Return the features of a chunk, from this process's rows of it, uint8[chunk / processes, …, h, w, 3]."""
 
         def make() -> Callable:
             apply = self.features(wanted)
@@ -141,7 +141,7 @@ class Extractor:
     ) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
         """Return (pixels, pixels), each as for `of_pixels` -> float32[chunk, 1]: `compare` of their features.
 
-        These, float32[n, d], stay on the device that has the pair. Without a network (''), `compare` is given the
+        The features, float32[n, d], stay on the device that has the pair. Without a network (''), `compare` takes the
         images themselves, float32[n, h, w, 3] in [0, 255].
         """
 
@@ -155,17 +155,17 @@ class Extractor:
         return lambda a, b: program(self.params, self.place(a), self.place(b))
 
     def place(self, rows: np.ndarray) -> jax.Array:
-        """Return the global array of which these are this process's rows."""
+        """Return the global array whose part on this process is `rows`."""
         shape = (self.chunk, *rows.shape[1:])
         return jax.make_array_from_process_local_data(self.layout.batch, rows, shape)
 
     def own(self, index: np.ndarray) -> np.ndarray:
         """Return this process's part of a chunk's numbers, in the order that `place` takes."""
         parts = self.layout.batch.addressable_devices_indices_map(index.shape).values()
-        at = {part[0].start or 0: part[0] for part in parts if part}  # devices that share rows give the same part
+        at = {part[0].start or 0: part[0] for part in parts if part}  # devices that share rows have the same part
         return np.concatenate([index[at[start]] for start in sorted(at)])
 
 
 def key_of(wanted: Wanted) -> tuple:
-    """Return outputs in a form that a dict takes as a key."""
+    """Return outputs as a hashable key."""
     return tuple((name, tuple(outputs)) for name, outputs in wanted.items())

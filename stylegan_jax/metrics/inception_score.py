@@ -10,10 +10,11 @@ SPLITS = 10
 def split_scores(probs: np.ndarray, splits: int = SPLITS) -> np.ndarray:
     """Return exp(mean KL(p(y|x) | p(y))) of each consecutive part, float64[splits].
 
-    The score is their mean, and its reported spread their population standard deviation.
+    The score is their mean; the reported spread is their population standard deviation.
 
     Args:
-        probs: float[n, classes], n at least `splits`; officially those of Inception without the last layer's bias.
+        probs: float[n, classes], n at least `splits`; the official score takes Inception's, without the last layer's
+            bias.
         splits: number of parts.
     """
     scores = []

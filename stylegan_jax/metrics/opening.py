@@ -1,4 +1,4 @@
-"""From paths on the command line to sets of images."""
+"""Sets of images from paths on the command line."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _kind_of(path: str) -> str | None:
 
 
 def whole(source: FittedSource) -> FittedSource:
-    """Return all images of which a source has a subset. The result shares the source's files; do not close it."""
+    """Undo a source's subset. The result shares the source's files; do not close it."""
     return FittedSource(source.inner, source.size, source.resize_filter, None, "off")
 
 
@@ -84,7 +84,7 @@ def open_images(data: DataConfig, shape: tuple[int, int, int] | None, channels: 
     """
     if data.source not in SOURCES:
         raise ConfigError(f"data source {data.source!r}: {suggest(data.source, SOURCES)}")
-    source = SOURCES[data.source](data, shape or (64, 64, channels))  # the size matters to made-up images only
+    source = SOURCES[data.source](data, shape or (64, 64, channels))  # the size matters only to synthetic images
     try:
         return fit_source(source, data, shape or source.info().image_shape)
     except BaseException:
@@ -93,7 +93,6 @@ def open_images(data: DataConfig, shape: tuple[int, int, int] | None, channels: 
 
 
 def explain(error: Exception, option: str, path: str) -> MetricError:
-    """Return an error of the data as one of this command: it begins with the option and mentions no configuration
-    keys."""
+    """Return an error of the data in the words of this command: it names the option instead of configuration keys."""
     text = errors.explain(error, option, path)
     return MetricError(text if path else f"the data of the run (pass {option} to use others): {text}")

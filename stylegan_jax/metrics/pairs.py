@@ -48,7 +48,7 @@ def measure(
 
 
 def is_distance(c: Chosen) -> bool:
-    """Return whether the numbers of a metric of pairs are distances, which are never negative; else cosines."""
+    """Return whether a metric of pairs is a distance, which is never negative; if not, it is a cosine."""
     return c.metric.need in PIXELWISE
 
 

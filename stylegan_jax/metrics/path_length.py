@@ -1,4 +1,4 @@
-"""Perceptual path length (SG1 §4.1; SG2 App. A): how far an image moves per step of its latent."""
+"""Perceptual path length (SG1 §4.1; SG2 App. A): how much an image changes per step of its latent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stylegan_jax.sampling.drawing import draw, map_styles
 
 EPSILON = 1e-4
 FULL_HEIGHT = 256
-"""Higher images, or face regions, are reduced to about this height by averaging whole blocks."""
+"""Taller images, or face regions, are reduced to about this height by averaging whole blocks."""
 
 
 class PathKind(NamedTuple):
@@ -24,7 +24,7 @@ class PathKind(NamedTuple):
 
     Attributes:
         space: 'w' (linear steps) or 'z' (along the great circle).
-        full: steps anywhere on the path between two latents; else at its start.
+        full: take steps anywhere on the path between two latents, not only at its start.
         crop: compare the face region only, as for FFHQ.
     """
 
@@ -55,7 +55,7 @@ def shrink(image: Array, factor: int) -> Array:
 
 
 def trimmed_mean(distances: np.ndarray) -> float:
-    """Return the mean without values below the 1% or above the 99% quantile; these two, both samples, are kept."""
+    """Return the mean of values from the 1% to the 99% quantile, both of which are samples and are kept."""
     low = np.percentile(distances, 1, method="lower")
     high = np.percentile(distances, 99, method="higher")
     return float(np.mean(distances[(distances >= low) & (distances <= high)], dtype=np.float64))
@@ -65,7 +65,7 @@ def make_distances(gan: Gan, kind: PathKind, embed: Callable[[Any, jax.Array], j
     """Return (variables, detector, keys [n], label float[n, k]) -> distances float[n], one pair of images per key.
 
     Args:
-        gan: computing in float32.
+        gan: computes in float32.
         kind: the variant.
         embed: (detector, images float[n, h, w, 3] in [0, 255]) -> features float[n, d]; the square of their
             difference is LPIPS.

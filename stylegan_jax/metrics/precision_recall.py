@@ -1,10 +1,10 @@
 """Improved precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), exact.
 
-Distances come in square tiles and are reduced before the next one: besides the features, they take the memory of a few
-tiles.
+Distances are computed in square tiles, each reduced before the next, so they need the memory of a few tiles besides the
+features.
 
-Rows that are equal to the bit are one point that counts several times, so their distance is 0, and a distance is one
-number wherever it is compared: each pair of points is computed in one tile, by one program. Otherwise the rounding of a
+Rows with equal bits are one point that counts several times, so their distance is 0. Each pair of points is computed
+once, in one tile by one program, so a distance has the same value wherever it is compared. Otherwise the rounding of a
 matrix product, which depends on the tile's shape, would affect pictures that occur several times.
 """
 
@@ -80,10 +80,10 @@ class Balls(NamedTuple):
 
 
 def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = COVERAGE_NEIGHBOURS, tile: int = TILE) -> Balls:
-    """Compare two sets of features by the balls of the reals, which reach up to their k-th neighbour but not to it.
+    """Compare two sets of features by the open balls around the reals, with their k-th neighbours on the surface.
 
-    Unlike precision and recall, one outlier among the reals raises the density little, and the fakes' neighbourhoods do
-    not matter (Naeem et al. 2020, sections 3 and 4). Open balls are as in the authors' code.
+    Unlike for precision and recall, an outlier among the reals has little effect, and the fakes' neighbourhoods do not
+    matter (Naeem et al. 2020, sections 3 and 4). The balls are open as in the authors' code.
 
     Args:
         real: float[n, d], as `precision_recall` takes them.
@@ -107,7 +107,9 @@ class Tile(NamedTuple):
     """Some points on the device, padded with zeros."""
 
     rows: jax.Array  # float[tile, d], without the center
-    lengths: jax.Array  # float[tile], squared; in a program of their own, as a CPU's takes thrice as long with them
+    lengths: (
+        jax.Array
+    )  # float[tile], squared; computed apart, because with them the CPU program takes three times as long
     there: jax.Array  # bool[tile], which of them are points
 
 
@@ -253,6 +255,6 @@ def _covered(found: jax.Array, rows: jax.Array, columns: jax.Array) -> tuple[jax
 
 @jax.jit
 def _balls(found: jax.Array, radii: jax.Array, reals: jax.Array, fakes: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return (of how many reals among the rows each column is in the ball, which rows' balls hold a fake)."""
+    """Return (for each column, how many reals among the rows have it in their ball; which balls contain a fake)."""
     hit = found < radii[:, None]
     return jnp.where(hit, reals[:, None], 0).sum(axis=0), (hit & (fakes > 0)[None]).any(axis=1)

@@ -24,8 +24,8 @@ def attribute_entropy(latents: np.ndarray, logits: np.ndarray, keep: int = KEEP)
 
     Args:
         latents: float[n, d].
-        logits: float[n], the classifier's; the sign is the truth, the size the confidence.
-        keep: number of samples used, the most confident ones.
+        logits: float[n], of the classifier; the sign is the truth, the magnitude the confidence.
+        keep: number of samples to use, the most confident ones.
 
     Raises:
         MetricError: scikit-learn is not installed.
@@ -38,7 +38,7 @@ def attribute_entropy(latents: np.ndarray, logits: np.ndarray, keep: int = KEEP)
     chosen = np.argsort(-np.abs(logits), kind="stable")[:keep]
     x, truth = latents[chosen], logits[chosen] > 0
     if truth.all() or not truth.any():
-        return 0.0  # nothing to tell apart, and nothing unknown
+        return 0.0  # only one class, so nothing remains unknown
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the official figures stop at 1000 iterations too
         svm = LinearSVC(random_state=0).fit(x, truth)

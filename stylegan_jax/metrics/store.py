@@ -69,7 +69,7 @@ class Store:
             return None
         except Exception as error:  # damaged zips raise almost anything
             log.warning(
-                "%s is damaged or cannot be read (%s), and is computed again",
+                "%s is damaged or cannot be read (%s); it is computed again",
                 path,
                 str(error)[:120] or type(error).__name__,
             )

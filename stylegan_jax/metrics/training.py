@@ -25,9 +25,9 @@ from stylegan_jax.runtime.records import StatsFile, duration
 from stylegan_jax.runtime.signals import StopSignal
 
 _AGREED = (MetricError, engine.StoppedError)
-"""Failures that occur on all processes together."""
+"""Failures that all processes raise together."""
 _ALONE = (*_AGREED, OSError, ValueError, MemoryError, jax.errors.JaxRuntimeError)
-"""In addition, failures of one process, a warning if no other waits for it; DataError and LinAlgError are
+"""Also failures of one process, which cost only a warning if no other process waits; DataError and LinAlgError are
 ValueErrors."""
 
 
@@ -47,7 +47,7 @@ class Evaluator:
             wanted = "max" if c.metric.higher_is_better else "min"
             best = config.log.keep_best.removeprefix("metric/")
             if best in c.results and config.log.best_mode != wanted:
-                raise MetricError(f"config.log.best_mode is {config.log.best_mode!r}; of {best} use {wanted!r}")
+                raise MetricError(f"config.log.best_mode is {config.log.best_mode!r}; for {best}, use {wanted!r}")
         nets = sorted({c.net for c in chosen if c.net})
         self._nets = detectors.load(nets, paths_of(e.features_path, nets))
         source = opening.whole(source) if config.data.subset and source.keep is not None else source
@@ -70,7 +70,7 @@ class Evaluator:
             variables: of the generator, with 'w_avg', as they are on the devices.
             step: iterations done.
             nimg: images shown.
-            stop: a signal ends the evaluation, in a run of one process.
+            stop: in a run of one process, a signal ends the evaluation.
 
         Returns:
             (values by name, the same on all processes; lines to show). An evaluation that fails (a generator whose
@@ -91,14 +91,14 @@ class Evaluator:
         lines = [f"step {step}: {shown} in {duration(time.monotonic() - began)}"]
         try:
             self._write(results, step, nimg)
-        except OSError as error:  # the values are good all the same
+        except OSError as error:  # the values are still good
             lines.append(f"warning: {self._path} lacks the metrics of step {step}: {error}")
         return values, lines
 
     def _write(self, results: Sequence, step: int, nimg: int) -> None:
         if not engine.is_first():
             return
-        file = StatsFile(self._path, step - 1)  # drops what a run wrote that was resumed from before
+        file = StatsFile(self._path, step - 1)  # drops records of later steps, which a resumed run repeats
         try:
             for result in results:
                 file.write({"step": step, "nimg": nimg} | report.record(result, self._nets, self._about))

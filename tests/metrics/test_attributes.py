@@ -94,7 +94,7 @@ def test_separability_runs_from_the_command_line_with_classifiers_of_ones_own(tm
     assert command.main([*arguments[:1], "--metrics=fid50k", f"--classifiers={out}"]) == 2
     assert "classifiers cards_efficientnet_lite0 are used by none of the metrics fid50k" in capsys.readouterr().err
     assert command.main([*arguments, f"--classifiers={tmp_path / 'cards.npz'}"]) == 2
-    assert "cards.npz: not a file of tools.attributes (it has no 'about'" in capsys.readouterr().err
+    assert "cards.npz: not a file that tools.attributes wrote (it has no 'about'" in capsys.readouterr().err
     with pytest.raises(MetricError, match="with other weights"):
         attributes.as_network(found, NET._replace(digest="another"))
     assert choose(["ls"])[0].name == "ls"
@@ -104,7 +104,7 @@ def test_separability_runs_from_the_command_line_with_classifiers_of_ones_own(tm
     ("arguments", "text"),
     [
         (["--out=a.txt"], "--out=a.txt: write the name of a new .npz"),
-        (["--out=a.npz", "--name=a/b"], "--name='a/b': a name has letters"),
+        (["--out=a.npz", "--name=a/b"], "--name='a/b': use 1 to 80 letters"),
         (["--out=a.npz", "--seed=-1"], "--seed=-1; use 0 to"),
         (["--out=a.npz", "--data=missing.zip"], "--data=missing.zip"),
     ],

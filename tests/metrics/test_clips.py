@@ -278,7 +278,7 @@ def test_longer_clips_and_every_eighth_frame_of_a_model_of_short_videos(tmp_path
 
 
 def test_action_scores_are_defined_and_say_which_file_they_need(reals):
-    with pytest.raises(MetricError, match=r"isv2048_ucf needs the file c3d_ucf101\.pt.*no package registry has it"):
+    with pytest.raises(MetricError, match=r"isv2048_ucf needs the file c3d_ucf101\.pt.*we could not obtain it"):
         detectors.load(["c3d_ucf101"], {})
     found = evaluate("isv2048_ucf", generator(reals.source), reals, count=20)
     labels = np.array([0, 1, 0, 0])[order.label_index(0, np.arange(20), np.arange(1), 4)[0]]
@@ -328,10 +328,10 @@ def test_the_command_measures_models_and_data_sets(run, reals):
     [
         (
             ("--model=i", "--data=VIDEOS", "--metrics=fvd2048_16f"),
-            "fvd12_16f looks at clips, and the model draws image",
+            "fvd12_16f evaluates clips, but the model draws image",
         ),
-        (("--model=v", "--data=VIDEOS", "--metrics=ppl2_wend"), "ppl2_wend_12 looks into a generator of images"),
-        (("--model=v", "--data=VIDEOS", "--metrics=eqt50k_int"), "eqt12_int looks into a generator of images, and the"),
+        (("--model=v", "--data=VIDEOS", "--metrics=ppl2_wend"), "ppl2_wend_12 needs a generator of images"),
+        (("--model=v", "--data=VIDEOS", "--metrics=eqt50k_int"), "eqt12_int needs a generator of images, but the"),
         (("--model=v", "--data=IMAGES", "--metrics=fvd2048_16f", "--labels=none"), "labels"),
         (
             ("--data=IMAGES", "--data2=VIDEOS", "--metrics=fvd2048_16f"),
@@ -384,6 +384,6 @@ def test_a_run_measures_its_videos(path, reals, tmp_path, monkeypatch):
     config = from_dict(tree)
     with (
         contextlib.closing(open_source(config.data, config.model.image_shape)) as source,
-        pytest.raises(ConfigError, match=r"metrics=fvd2048_16f: fvd2048_16f looks at clips, and the model draws"),
+        pytest.raises(ConfigError, match=r"metrics=fvd2048_16f: fvd2048_16f evaluates clips, but the model draws"),
     ):
         make_evaluator(config, source, layout(), tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import subprocess
 import sys
@@ -163,6 +164,14 @@ def test_sets_of_different_sizes_are_compared_with_a_warning(run, tmp_path, capl
     assert "compared as stored" not in caplog.text
 
 
+def test_messages_begin_without_their_level(run, tmp_path, monkeypatch):
+    np.save(tmp_path / "large.npy", np.repeat(np.repeat(toys.pixels(30), 2, 1), 2, 2))
+    with monkeypatch.context() as changed:
+        changed.setattr(logging.root, "handlers", [])  # those of pytest, with which basicConfig does nothing
+        _, _, err = run("--data=DIR/reals.npy", "--data2=DIR/large.npy", "--metrics=kid1k")
+    assert err.startswith("images of --data2 are 32x32"), err
+
+
 def test_a_model_that_still_grows_is_refused(run, monkeypatch):
     growing = toys.model()._replace(is_grown=False, provenance={"step": 7})
     monkeypatch.setattr(load, "load_model", lambda path, step: growing)
@@ -187,19 +196,19 @@ def test_a_model_that_still_grows_is_refused(run, monkeypatch):
         ),
         (("--model=x", "--metrics=fid50k", "--data=DIR/no"), "neither a folder that exists nor the name of a zip"),
         (("--data2=DIR/reals.npy", "--metrics=is50k", "--num_images=31"), "has 30; add --num_images=30"),
-        (("--data2=DIR/reals.npy", "--metrics=is50k", "--psi=0.5"), "--psi=0.5 truncates what a model draws"),
+        (("--data2=DIR/reals.npy", "--metrics=is50k", "--psi=0.5"), "--psi=0.5 applies only to generated images"),
         (
             ("--data2=DIR/reals.npy", "--metrics=is50k", "--centroids=c", "--psi=0.5"),
-            "--centroids=c is for what",
+            "--centroids=c applies only to generated images",
         ),
         (("--model=x", "--metrics=is50k", "--centroids=c"), "centroids=c with psi=1, which does not truncate"),
         (
             ("--data2=DIR/reals.npy", "--metrics=is50k", "--classes=uniform"),
-            "--classes=uniform is of what a model draws",
+            "--classes=uniform applies only to generated images",
         ),
         (
             ("--model=x", "--metrics=kid1k", "--data=DIR/reals.npy", "--classes=uniform"),
-            "--classes=uniform and the model has no labels",
+            "--classes=uniform needs a class-conditional model, and this one has no labels",
         ),
         (("--model=x", "--metrics=fid50k", "--batch=0"), "--batch=0"),
         (("--model=x", "--metrics=fid50k", "--num_devices=-1"), "--num_devices=-1"),

@@ -89,7 +89,7 @@ def test_what_does_not_fit_is_computed_again_with_a_note(tmp_path, caplog):
         run(job(100, 600), store=Store(tmp_path))
     few = {"a": [Sums(COUNT, 3), Rows(200)], "b": [Rows(COUNT, "float16")]}
     engine.run(job(100), few, Store(tmp_path))
-    assert "a test: what is stored does not fit (500 rows, 200 wanted) and is computed again" in caplog.text
+    assert "a test: the stored statistics do not fit (500 rows, 200 wanted) and are computed again" in caplog.text
     whole = run(job(COUNT))
     assert few["a"][0].arrays()["outers"].tobytes() == whole["a"][0].arrays()["outers"].tobytes()
     assert few["a"][1].rows.tobytes() == FEATURES[:200].tobytes()
@@ -104,7 +104,7 @@ def test_whole_rows_are_not_copied():
 def test_nan_is_named_by_its_item():
     broken = FEATURES.copy()
     broken[333, 2] = np.nan
-    with pytest.raises(MetricError, match="a test: a of item 333 is NaN or infinite; look at the images"):
+    with pytest.raises(MetricError, match="a test: a of item 333 is NaN or infinite; check the images"):
         run(job(50, features=broken))
 
 

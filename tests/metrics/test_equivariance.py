@@ -184,9 +184,9 @@ def test_a_model_as_generator_draws_by_its_key_and_refuses_what_it_cannot():
     generate = eq.from_gan(gan, g, batch=2)
     shape = functools.partial(jax.eval_shape, generate)
     assert shape(jax.random.key(0), jnp.eye(3)).shape == (2, 32, 32, 3)
-    with pytest.raises(ValueError, match="draws 2 images at a time; batch is 4"):
+    with pytest.raises(ValueError, match="draws 2 images per call, and batch is 4"):
         eq.equivariance(generate, jax.random.key(0), num_images=4, batch=4)
-    with pytest.raises(ValueError, match="draws on a fixed grid"):
+    with pytest.raises(ValueError, match="cannot translate or rotate its output"):
         eq.from_gan(gan._replace(with_transform=None), g)
     with pytest.raises(ValueError, match="labels of length 3"):
         eq.from_gan(gan._replace(spec=gan.spec._replace(label_dim=3)), g)

@@ -264,7 +264,7 @@ def test_equivariance_is_that_of_the_same_moves():
         assert found[name].value == pytest.approx(equivariance.psnr(*sum(x[kind] for x in each)), abs=0.01)
         low, high = found[name].interval
         assert low < found[name].value < high and found[name].counts == {"evaluated": 24}
-    with pytest.raises(MetricError, match="needs a generator that takes a transform"):
+    with pytest.raises(MetricError, match="needs a generator that can translate or rotate its output"):
         evaluate("eqt50k_int", generator(moves=False))
 
 
@@ -381,7 +381,7 @@ def test_grey_images_are_repeated():
     [
         ("fid50k_full", lambda: generator(), lambda: None, "fid52_full compares with real images; pass --data"),
         ("fid50k", lambda: make_images(source(30)), lambda: make_images(source()), "has 30; add --num_images=30"),
-        ("ppl2_wend", lambda: make_images(source()), lambda: None, "looks into the generator; pass --model"),
+        ("ppl2_wend", lambda: make_images(source()), lambda: None, "needs the generator itself; pass --model"),
         ("lpips", lambda: generator(), lambda: make_images(source()), "compares pairs of images; pass them as --data"),
         ("lpips", lambda: make_images(source(7)), lambda: make_images(source()), "has 40 images and --data2 7"),
         ("pr50k3_full", lambda: generator(), lambda: make_images(source(3)), "at least 4 real images; there are 3"),

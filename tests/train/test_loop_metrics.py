@@ -124,10 +124,10 @@ def test_a_signal_ends_the_evaluation(cache, tmp_path, monkeypatch, capsys):
     ("changes", "text"),
     [
         ({"eval__metrics": "fid9k"}, "config.eval.metrics=fid9k: metric 'fid9k': did you mean"),
-        ({"eval__metrics": "eqt50k_int"}, "needs a generator that takes a transform"),
+        ({"eval__metrics": "eqt50k_int"}, "needs a generator that can translate or rotate its output"),
         ({"eval__metrics": "lpips"}, "compares pairs of images"),
         ({"log__keep_best": "metric/fid5k"}, "metric/fid5k'.*did you mean 'metric/fid24'"),
-        ({"log__keep_best": "metric/fid24", "log__best_mode": "max"}, "best_mode is 'max'; of fid24 use 'min'"),
+        ({"log__keep_best": "metric/fid24", "log__best_mode": "max"}, "best_mode is 'max'; for fid24, use 'min'"),
         ({"log__keep_best": "metric/fid24", "log__checkpoint_ticks": 3}, "a multiple of eval.ticks"),
         ({"eval__ticks": 0}, "config.eval.ticks is 0"),
         ({"eval__num_images": -1}, "config.eval.num_images is -1"),
