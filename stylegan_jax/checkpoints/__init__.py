@@ -1,1 +1,1 @@
-"""Provable checkpoints: written, verified, read."""
+"""Checkpoints whose every byte is verified: writing, checking and reading them."""

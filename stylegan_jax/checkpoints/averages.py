@@ -1,8 +1,7 @@
-"""Snapshots of a run's power-function averages: `<workdir>/averages/<images shown>.safetensors`, one per moment.
+"""Snapshots of a run's power-function averages: `<workdir>/averages/<images shown>.safetensors`.
 
-A file holds every average of `config.train.posthoc_ema`, and whatever else sampling needs from that moment. Its header
-holds
-the meta data of a checkpoint of that step and a SHA-256 of everything. Files are written whole or not at all, by the
+A file holds every average of `config.train.posthoc_ema` at one step, and whatever else sampling needs. Its header holds
+the metadata of a checkpoint of that step and a SHA-256 of everything. Files are written whole or not at all, by the
 holder of the workdir's lock; reading needs no lock.
 """
 
@@ -40,10 +39,10 @@ class Snapshot(NamedTuple):
     """The header of a snapshot.
 
     Attributes:
-        path: of the file.
+        path: the file.
         step: iterations done.
-        meta: as of a checkpoint of this step: 'config', 'nimg', …
-        digest: of the meta data and of the arrays.
+        meta: the metadata of a checkpoint of this step: 'config', 'nimg', …
+        digest: of the metadata and the arrays.
     """
 
     path: Path
@@ -63,7 +62,7 @@ class Snapshot(NamedTuple):
 
 
 def average_name(number: int) -> str:
-    """Return the name in states and snapshots of the average of a number in `config.train.posthoc_ema`."""
+    """Return the name, in states and snapshots, of an average by its place in `config.train.posthoc_ema`."""
     return f"{AVERAGE}{number}"
 
 
@@ -73,12 +72,12 @@ def write_snapshot(workdir: PathLike, step: int, tree: Mapping[str, Any], meta: 
     Args:
         workdir: the run's directory.
         step: iterations done.
-        tree: nested dicts of arrays by average, and `REST`.
+        tree: {name of an average, or `REST`: nested dicts of arrays}.
         meta: plain JSON with 'config' and 'nimg'.
 
     Raises:
         NonFiniteError: an array holds NaN or infinity.
-        CheckpointError: it cannot be written; earlier ones are untouched.
+        CheckpointError: the file cannot be written; earlier ones are untouched.
     """
     arrays = {name: np.require(host_copy(x), requirements=["C", "A"]) for name, x in flatten(tree).items()}
     bad = [name for name, x in arrays.items() if not np.isfinite(x).all()]
@@ -108,7 +107,7 @@ def read_headers(workdir: PathLike) -> list[Snapshot]:
 
 
 def read_snapshot(snapshot: Snapshot) -> dict[str, Any]:
-    """Return the nested dicts of float arrays by average, and `REST`, without empty collections.
+    """Return {name of an average, or `REST`: nested dicts of arrays}, without empty collections.
 
     Raises:
         CheckpointError: the content is not what was saved.
@@ -123,7 +122,7 @@ def read_snapshot(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def remove_newer(workdir: PathLike, nimg: int) -> None:
-    """Delete snapshots of moments after `nimg` images, which a resumed run writes again, and unfinished files."""
+    """Delete snapshots taken after `nimg` images, which a resumed run writes again, and unfinished files."""
     for path in Path(workdir, FOLDER).glob(f"*{ENDING}*"):
         if path.suffix != ENDING or not path.stem.isdecimal() or int(path.stem) > nimg:
             path.unlink(missing_ok=True)
@@ -155,11 +154,13 @@ def _read_header(path: Path) -> Snapshot:
             return Snapshot(path, about["step"], about["meta"], header["sha256"])
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise _damage_error(path, reason(error)) from None
-    raise CheckpointError(f"{path} has version {header['version']}; this code reads {_VERSION}: install a newer one")
+    raise CheckpointError(
+        f"{path} has version {header['version']}, and this code reads {_VERSION}; install a newer stylegan_jax"
+    )
 
 
 def _damage_error(path: Path, problem: str) -> CheckpointError:
-    return CheckpointError(f"{path} is damaged ({problem}); move it away: the other snapshots can be used without it")
+    return CheckpointError(f"{path} is damaged ({problem}); move it away: the other snapshots work without it")
 
 
 def _write_error(path: Path, error: OSError) -> CheckpointError:
@@ -169,5 +170,5 @@ def _write_error(path: Path, error: OSError) -> CheckpointError:
         free = "the free space there is unknown"
     return CheckpointError(
         f"cannot write {path}: {error.strerror or error}; {free}. Checkpoints and earlier snapshots are intact. Free "
-        "space, or store fewer by a larger config.log.average_ticks, then run the same command again"
+        "space, or store fewer with a larger config.log.average_ticks, then run the same command again"
     )

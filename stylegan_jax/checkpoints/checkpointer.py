@@ -1,9 +1,9 @@
-"""Checkpoints that can be proved: atomic, asynchronous, verified byte by byte on the way back.
+"""Writing and resuming checkpoints: atomic, asynchronous, every byte verified on restore.
 
-One checkpoint is a directory `<workdir>/checkpoints/<step>` with four items, committed together: 'state' (the whole
+A checkpoint is a directory `<workdir>/checkpoints/<step>` with four items, committed together: 'state' (the whole
 train state), 'g_ema' (the generator to sample from, readable alone), 'meta' (JSON: config, counters) and 'manifest'
-(JSON: SHA-256 per leaf, see `manifest.py`). The latest checkpoint is found from the directories, never from a pointer
-file. Whoever writes holds the workdir's lock (`runtime/lock.py`); reading `g_ema` or `meta` needs none.
+(JSON: SHA-256 per leaf, see `manifest.py`). The directories show which checkpoint is the latest; there is no pointer
+file. The writer holds the workdir's lock (`runtime/lock.py`); reading `g_ema` or `meta` needs no lock.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ _PATIENCE_S = 2_000_000_000
 class Checkpointer:
     """Writes and restores a run's checkpoints; the caller holds the workdir's lock.
 
-    Saving copies the arrays to the host, hashes them, and returns; files are written behind the training. An error in
-    that is raised by the next `save`, `wait` or `close`. After such an error the object can be used again.
+    Saving copies the arrays to the host, hashes them, and returns; files are written while training continues. If that
+    fails, the next `save`, `wait` or `close` raises the error, after which the object can be used again.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class Checkpointer:
         Args:
             workdir: the run's directory; created if missing.
             keep_latest: how many of the newest checkpoints are kept; 2 leaves one to fall back on.
-            keep_every: step -> number of its period, never decreasing; the first checkpoint of each period but 0 is
-                kept for ever.
+            keep_every: step -> number of its period, never decreasing; the first checkpoint of each period except 0
+                is kept for ever.
             keep_best: name of a metric; the checkpoint with its best value is kept too.
             best_mode: 'min' or 'max': which values are better.
 
@@ -119,7 +119,7 @@ class Checkpointer:
             metrics: numbers by name, stored for `keep_best`; values that are not finite are dropped.
 
         Raises:
-            CheckpointError: the previous save failed (this one is then not made), the step is not new, or the
+            CheckpointError: the previous save failed (and this one is not started), the step is not new, or the
                 trees cannot be stored.
             NonFiniteError: a leaf holds NaN or infinity.
         """
@@ -127,8 +127,8 @@ class Checkpointer:
         newest = max(self.steps(), default=None)
         if newest is not None and step <= newest:
             raise CheckpointError(
-                f"cannot save step {step}: {self._root} already holds step {newest}, and steps must grow. "
-                "Restore before training goes on, or start in a new workdir"
+                f"cannot save step {step}: {self._root} already holds step {newest}, and steps must increase. "
+                "Restore before training on, or start in a new workdir"
             )
         _check_nested_dicts(g_ema)
         items = {"state": state, "g_ema": g_ema}
@@ -153,7 +153,7 @@ class Checkpointer:
     def best(self) -> tuple[int, float] | None:
         """Return (step, value) of the best checkpoint by `keep_best`, the first of equals; None if none has a value.
 
-        The values lie in the checkpoints' manifests, and the best one stays, so that they survive a restart.
+        The values are in the checkpoints' manifests, and the best checkpoint is kept, so they survive a restart.
         """
         step = best_of(self._scores, self._sign)
         return None if step is None else (step, self._scores[step])
@@ -168,7 +168,7 @@ class Checkpointer:
     ) -> tuple[PyTree, dict[str, Any], int] | None:
         """Restore the newest good checkpoint, every byte verified.
 
-        A warning names a damaged checkpoint, and the next older one is used. Checkpoints newer than the
+        If a checkpoint is damaged, a warning names it and the next older one is used. Checkpoints newer than the
         restored one are moved to `<workdir>/checkpoints_aside`, so that the run can save those steps again.
 
         Args:
@@ -176,14 +176,14 @@ class Checkpointer:
                 go to the first local device, NumPy leaves stay NumPy.
             step: restore this one and no other.
             strict: raise an error on a damaged newest checkpoint instead of falling back.
-            check: called with the meta data before anything is moved; an error that it raises ends the restore.
+            check: called with the metadata before anything is moved; an error that it raises ends the restore.
 
         Returns:
             (state, meta, step), or None if there is no checkpoint yet.
 
         Raises:
             CheckpointError: the state does not fit the target (the leaf is named), all checkpoints are damaged, or
-                the wanted one is missing or damaged.
+                the requested one is missing or damaged.
         """
         self.wait()
         target = jax.tree.map(as_target, target)
@@ -210,7 +210,7 @@ class Checkpointer:
         """Wait until the last save is on disk.
 
         Raises:
-            CheckpointError: it failed; older checkpoints are untouched.
+            CheckpointError: the save failed; older checkpoints are untouched.
         """
         if self._manager is None:
             return
@@ -257,8 +257,8 @@ class Checkpointer:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
             atomicity_options=ocp.options.AtomicityOptions(mode=ocp.options.AtomicityMode.COMMIT_FILE),
-            # Waiting for a directory made in the background holds the process for 300 s if a save fails early.
-            # It measures its patience by the wall clock, which leaps when a suspended machine wakes up.
+            # If a save fails early, waiting for a directory made in the background blocks the process for 300 s.
+            # The timeout is measured by the wall clock, which leaps when a suspended machine wakes up.
             async_options=ocp.AsyncOptions(create_directories_asynchronously=False, timeout_secs=_PATIENCE_S),
             # Otherwise a damaged metadata file of any step would fail the start.
             lightweight_initialize=True,
@@ -266,7 +266,7 @@ class Checkpointer:
         self._manager = ocp.CheckpointManager(self._root, options=options)
 
     def _reopen(self) -> None:
-        """Start afresh after a failure, which also frees what the failed save had written."""
+        """Start afresh after a failure, and delete what the failed save had written."""
         if self._manager is not None:
             with contextlib.suppress(Exception):  # it would report the same failure again
                 self._manager.close()
@@ -321,12 +321,12 @@ class Checkpointer:
 
 @functools.cache
 def _silence() -> None:
-    """Keep off the terminal what Orbax and TensorStore print about a failed save, which we raise as `CheckpointError`.
+    """Hide what Orbax and TensorStore print about a failed save, which we raise as `CheckpointError`.
 
     Orbax logs pages of traceback. TensorStore's threads print one for each write that ends after Orbax has given up,
-    and asyncio logs one for each that nobody waits for any more.
+    and asyncio logs one for each that nothing awaits any more.
     """
-    whole = logging.Formatter()  # the traceback too, which alone may name Orbax
+    whole = logging.Formatter()  # formats the traceback too, sometimes the only part that names Orbax
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(
             lambda r: r.levelno < logging.ERROR or "orbax" not in r.pathname + whole.format(r)
@@ -342,7 +342,7 @@ def _silence() -> None:
 
 @dataclasses.dataclass
 class _KeepEvery:
-    """Keeps the first checkpoint of each period but 0."""
+    """Orbax preservation policy: keep the first checkpoint of each period except 0."""
 
     period: Callable[[int], int]
 

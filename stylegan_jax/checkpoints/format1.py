@@ -1,7 +1,7 @@
-"""Checkpoints of format 1, which version 0.1 wrote: the names of their leaves, and how a state is read from them.
+"""Checkpoints of format 1, which version 0.1 wrote: the names of their leaves, and reading a state from them.
 
-Format 2 keeps networks, optimisers, averages and what else moves in dicts of their own; the leaves are the same bit for
-bit.
+Format 2 groups networks, optimisers, averages and other moving state in dicts of their own; the leaves are bit for bit
+the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FIELDS = {
     "pl_mean": "moving/pl_mean",
     "augment": "moving/augment",
 }
-"""First part of names in format 1 -> the beginning in format 2; other names are the same."""
+"""First part of names in format 1 -> its replacement in format 2; other names are the same."""
 
 
 def renamed(name: str) -> str:
@@ -37,15 +37,15 @@ def as_format1(target: Any, recorded: Iterable[str]) -> dict[str, Any]:
     """Return the parts of a state of format 2 under the names of format 1.
 
     Args:
-        target: the state; its parts stay what they are, since files tell dicts from sequences.
-        recorded: the names of all leaves in format 1, as the manifest has them.
+        target: the state; its parts keep their types, because files distinguish dicts from sequences.
+        recorded: the names of all leaves in format 1, from the manifest.
     """
     firsts = dict.fromkeys(name.split("/")[0] for name in recorded)
     return {first: _part(target, _FIELDS.get(first, first)) for first in firsts}
 
 
 def as_format2(tree: Mapping[str, Any], target: Any) -> Any:
-    """Return the leaves of what was read by `as_format1` in the structure of `target`."""
+    """Return the leaves that were read with `as_format1`, in the structure of `target`."""
     leaves = {renamed(name): leaf for name, leaf in named_leaves(tree).items()}
     return jax.tree.unflatten(jax.tree.structure(target), [leaves[name] for name in named_leaves(target)])
 

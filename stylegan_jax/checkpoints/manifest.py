@@ -1,7 +1,7 @@
-"""The manifest of a checkpoint: what was saved, leaf by leaf, so that every restored byte can be proved.
+"""The manifest of a checkpoint: what was saved, leaf by leaf, so that every restored byte can be verified.
 
-Orbax restores a flipped bit in array data without an error. So each checkpoint carries the SHA-256 of every leaf's
-content (not of Orbax's files), and of its own JSON parts; what is restored is hashed again and compared.
+Orbax restores flipped bits in array data without an error. Each checkpoint therefore holds the SHA-256 of every leaf's
+content (not of Orbax's files) and of its own JSON parts; restored leaves are hashed again and compared.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SHOWN = 3  # leaves named in one message
 
 
 class CheckpointError(StyleganError):
-    """A checkpoint cannot be written or read; the message says what, which rule, and the fix."""
+    """A checkpoint cannot be written or read; the message says what was found, the rule and the fix."""
 
 
 class DamagedError(CheckpointError):
@@ -40,7 +40,7 @@ class DamagedError(CheckpointError):
 
 
 class NonFiniteError(CheckpointError):
-    """A state with NaN or infinity in it was about to be written."""
+    """A state to be written holds NaN or infinity."""
 
 
 def build_manifest(
@@ -96,7 +96,7 @@ def check_manifest(manifest: Any, step: int, meta: Any) -> None:
     if manifest["step"] != step:
         raise DamagedError(f"its manifest belongs to step {manifest['step']}")
     if _hash_json(meta) != manifest["meta_sha256"]:
-        raise DamagedError("its meta data does not match the manifest's SHA-256")
+        raise DamagedError("its metadata does not match the manifest's SHA-256")
 
 
 def check_target(recorded: Mapping[str, Mapping[str, Any]], target: PyTree, where: str) -> None:
@@ -123,7 +123,7 @@ def check_target(recorded: Mapping[str, Mapping[str, Any]], target: PyTree, wher
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise CheckpointError(
             f"{where} does not fit this configuration: {'; '.join(problems[:_SHOWN])}{more}. "
-            "Continue with the configuration that wrote it (it is stored in the checkpoint's meta data), "
+            "Continue with the configuration that wrote it (it is stored in the checkpoint's metadata), "
             "or start in a new workdir"
         )
 
@@ -144,8 +144,8 @@ def check_content(recorded: Mapping[str, Mapping[str, Any]], item: str, tree: Py
 def hash_leaves(item: str, tree: PyTree, *, finite: bool) -> dict[str, dict[str, Any]]:
     """Return dtype, shape and content hash of every leaf by name.
 
-    A leaf that is replicated over hosts is hashed from the local copy; one that is split over hosts is gathered
-    first, so every host then holds it whole for a moment.
+    A leaf that is replicated over hosts is hashed from the local copy; a leaf that is split over hosts is gathered
+    first, so for a moment every host holds the whole leaf.
 
     Args:
         item: the tree's name, for messages.
@@ -155,7 +155,7 @@ def hash_leaves(item: str, tree: PyTree, *, finite: bool) -> dict[str, dict[str,
     Raises:
         NonFiniteError: `finite` is set and a floating leaf is not finite.
     """
-    # Copies are made one after the other (gathering is a collective); hashing runs beside them, as it releases the GIL.
+    # Copies are made one by one, because gathering is a collective; hashing runs in parallel, as it releases the GIL.
     with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         jobs = {name: pool.submit(_hash_array, host_copy(leaf), finite) for name, leaf in named_leaves(tree).items()}
         entries = {name: job.result() for name, job in jobs.items()}
@@ -171,11 +171,11 @@ def hash_leaves(item: str, tree: PyTree, *, finite: bool) -> dict[str, dict[str,
 
 
 def host_copy(leaf: jax.Array | np.ndarray) -> np.ndarray:
-    """Return an array's global content on this host (without a copy where the data already is on the host)."""
+    """Return an array's global content on this host, without a copy if it is already there."""
     if isinstance(leaf, np.ndarray):
         return leaf
     if leaf.is_fully_replicated:
-        # Through the shard: np.asarray(leaf) would keep a host copy alive as long as the leaf itself.
+        # From the shard, because np.asarray(leaf) would keep a host copy alive as long as the leaf.
         return np.asarray(leaf.addressable_data(0))
     if leaf.is_fully_addressable:
         return np.asarray(leaf)
@@ -183,10 +183,10 @@ def host_copy(leaf: jax.Array | np.ndarray) -> np.ndarray:
 
 
 def plain_json(value: Any, what: str) -> Any:
-    """Return `value` as it comes back from JSON (lists for tuples, string keys).
+    """Return `value` as JSON returns it (tuples as lists, keys as strings).
 
     Raises:
-        CheckpointError: it is not JSON, or holds NaN or infinity.
+        CheckpointError: it cannot be written as JSON, or holds NaN or infinity.
     """
     try:
         return json.loads(json.dumps(value, allow_nan=False))
@@ -198,8 +198,7 @@ def plain_json(value: Any, what: str) -> Any:
 
 
 def _check_tree(item: str, tree: PyTree) -> None:
-    """Raise CheckpointError for trees that Orbax rejects only after minutes, or whose leaves it would store under one
-    name."""
+    """Raise CheckpointError for trees that Orbax rejects only after minutes, or in which two leaves share a name."""
     leaves = named_leaves(tree)
     count = len(jax.tree_util.tree_leaves(tree))
     if not count:
@@ -229,7 +228,7 @@ def _leaf_problem(leaf: Any) -> str | None:
 
 def _hash_array(array: np.ndarray, finite: bool) -> dict[str, Any] | None:
     """Return the leaf's manifest entry, or None if it must be finite and is not."""
-    # Not by dtype.kind: bfloat16 and the float8 types are of kind 'V'.
+    # dtype.kind does not tell: bfloat16 and the float8 types are of kind 'V'.
     if finite and jnp.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
         return None
     return {

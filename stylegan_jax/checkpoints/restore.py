@@ -1,4 +1,4 @@
-"""Reading checkpoints: what is committed, and a tree with every byte verified. Needs no lock."""
+"""Reading checkpoints: which are committed, and their trees with every byte verified. It needs no lock."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ def restore_nets(
 
 
 def read_meta(workdir: PathLike, step: int | None = None) -> dict[str, Any]:
-    """Read only the meta data of a checkpoint (None: the newest that is not damaged), verified.
+    """Read only the metadata of a checkpoint (None: the newest that is not damaged), verified.
 
     Raises:
-        CheckpointError: there is no checkpoint, or its meta data is damaged.
+        CheckpointError: there is no checkpoint, or its metadata is damaged.
     """
     return _read_latest(absolute(workdir) / FOLDER, None, None, step)[1]
 
@@ -138,10 +138,10 @@ def read_step(
     Args:
         root: the checkpoints' directory.
         step: which one.
-        item: 'state' or 'g_ema'; None reads only the meta data.
+        item: 'state' or 'g_ema'; None reads only the metadata.
         target: tree of `jax.ShapeDtypeStruct` with shardings; None restores nested dicts of NumPy arrays.
-        on_all_processes: all processes call this for the same step, and either all of them get it or none does.
-        parts: first parts of the names of the leaves to read, without a target; empty: all.
+        on_all_processes: all processes call this for the same step; if one cannot read it, all of them raise.
+        parts: first parts of the names of the leaves to read, if there is no target; empty: all.
 
     Returns:
         (tree, meta).
@@ -168,7 +168,7 @@ def read_step(
                 wanted = _numpy_target(recorded)
             elif is_old:
                 wanted = format1.as_format1(target, recorded)
-            # Names do not tell of dicts that are empty.
+            # Names cannot describe empty dicts.
             tree = _read_arrays(path / item, wanted, allow_less=target is None)
     if item is not None:
         with _damage(on_all_processes):  # apart, because checking may gather leaves from all processes
@@ -201,7 +201,7 @@ def _damage(on_all_processes: bool) -> Iterator[None]:
 def _read_arrays(path: epath.Path, target: PyTree, *, allow_less: bool) -> PyTree:
     restore_args = jax.tree.map(_restore_args, target)
     arguments = ocp.args.PyTreeRestore(target, restore_args=restore_args, partial_restore=allow_less)
-    # The bare handler: ocp.Checkpointer would wait for all processes, even if only one of them samples.
+    # The bare handler, because ocp.Checkpointer would wait for all processes, even if only one of them samples.
     with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
         return handler.restore(path, args=arguments)
 
@@ -213,10 +213,10 @@ def _restore_args(leaf: jax.ShapeDtypeStruct | np.ndarray) -> ocp.RestoreArgs:
 
 
 def as_target(leaf: Any) -> jax.ShapeDtypeStruct | np.ndarray:
-    """Return shape, dtype and sharding to restore to: NumPy stays NumPy, no sharding means the first local device.
+    """Return shape, dtype and sharding to restore to; NumPy stays NumPy, and the default is the first local device.
 
     Raises:
-        CheckpointError: JAX would silently narrow the dtype.
+        CheckpointError: JAX would narrow the dtype without an error.
     """
     if isinstance(leaf, np.ndarray):
         return leaf
@@ -248,7 +248,7 @@ def absolute(workdir: PathLike) -> epath.Path:
 
 
 def committed_steps(root: epath.Path | pathlib.Path) -> list[int]:
-    """Return the committed steps in rising order."""
+    """Return the committed steps in ascending order."""
     try:
         names = [path.name for path in root.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
@@ -262,7 +262,7 @@ def best_of(scores: Mapping[int, float], sign: int) -> int | None:
 
 
 def read_scores(root: epath.Path, metric: str | None) -> dict[int, float]:
-    """Return the metric of every step that has it; a damaged manifest counts as none."""
+    """Return {step: value of the metric} for the steps that have it; damaged manifests count as none."""
     scores = {}
     for step in committed_steps(root) if metric is not None else []:
         with contextlib.suppress(Exception):
@@ -273,7 +273,7 @@ def read_scores(root: epath.Path, metric: str | None) -> dict[int, float]:
 
 
 def best_step(workdir: PathLike) -> tuple[int, str] | None:
-    """Return a run's best checkpoint by its own `log.keep_best`, and that name; None if no checkpoint has a value."""
+    """Return the step of a run's best checkpoint by its `log.keep_best`, and that name; None if none has a value."""
     log = read_meta(workdir)["config"].get("log", {})
     name = log.get("keep_best", "")
     scores = read_scores(absolute(workdir) / "checkpoints", name or None)

@@ -18,7 +18,7 @@ from stylegan_jax.encoders.start import load_start
 
 
 def make_spec(config: EncoderConfig, *, num_ws: int, w_dim: int, channels: int) -> EncoderSpec:
-    """Return the spec of an encoder of a generator.
+    """Return the spec of an encoder for a generator.
 
     Args:
         config: the encoder's keys.
@@ -27,14 +27,14 @@ def make_spec(config: EncoderConfig, *, num_ws: int, w_dim: int, channels: int) 
         channels: of its images.
 
     Raises:
-        ConfigError: a key that breaks a rule, or a generator whose styles cannot be encoded.
+        ConfigError: a key breaks a rule, or the body cannot read the generator's images.
     """
     check_encoder(config)
     check_choice("encoder.body", config.body, BODIES)
     if channels not in (1, 3) and config.body == "efficientnet_lite0":
         raise ConfigError(
-            f"config.encoder.body is {config.body!r} and the generator's images have {channels} channels; its stem "
-            "reads 1 (grey) or 3 (RGB): use body 'ir_se50'"
+            f"config.encoder.body is {config.body!r}, whose stem reads 1 (grey) or 3 (RGB) channels, and the "
+            f"generator's images have {channels}; use body 'ir_se50'"
         )
     size = config.image_size
     spec = EncoderSpec(
@@ -55,7 +55,7 @@ def make_spec(config: EncoderConfig, *, num_ws: int, w_dim: int, channels: int) 
 
 
 def build(config: EncoderConfig, *, num_ws: int, w_dim: int, channels: int) -> Encoder:
-    """Return the encoder of a configuration; arguments and errors as of `make_spec`."""
+    """Return the encoder of a configuration; arguments and errors are those of `make_spec`."""
     spec = make_spec(config, num_ws=num_ws, w_dim=w_dim, channels=channels)
     return make_encoder(spec, BODIES[config.body](config))
 

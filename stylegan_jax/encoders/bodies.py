@@ -1,4 +1,4 @@
-"""What encoders look at images with: IR-SE and ResNet34, as published, and EfficientNet-Lite0."""
+"""The bodies of encoders: IR-SE and ResNet34, as published, and EfficientNet-Lite0."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Body(NamedTuple):
 
 
 def norm_params(channels: int) -> tuple[Tree, Tree]:
-    """Return (parameters, running statistics) of a batch normalisation that starts as the identity."""
+    """Return (parameters, running statistics) of batch normalisation that starts as the identity."""
     zeros, ones = jnp.zeros(channels), jnp.ones(channels)
     return {"weight": ones, "bias": zeros}, {"mean": zeros, "var": ones}
 
@@ -47,7 +47,7 @@ def _kernel(size: int, inside: int, outside: int) -> Initial:
 
 
 def ir_se(config: EncoderConfig, depth: int) -> Body:
-    """Return IR-SE of `depth` layers; the maps of its last three groups of units are read."""
+    """Return IR-SE with `depth` layers; its maps are those of the last three groups of units."""
     widths = config.body_widths or irse.WIDTHS
     groups = irse.plan(config.body_units or irse.UNITS[depth], widths)
     squeeze = config.body_squeeze
@@ -79,7 +79,7 @@ def ir_se(config: EncoderConfig, depth: int) -> Body:
 
 
 def resnet34(config: EncoderConfig) -> Body:
-    """Return ResNet34, as ReStyle has it; the maps of its last three groups of blocks are read."""
+    """Return ResNet34 as in ReStyle; its maps are those of the last three groups of blocks."""
     widths = config.body_widths or irse.WIDTHS
     groups = resnet.plan(config.body_units or resnet.BLOCKS, widths)
 
@@ -104,7 +104,7 @@ def resnet34(config: EncoderConfig) -> Body:
 
 
 def lite0(config: EncoderConfig) -> Body:
-    """Return EfficientNet-Lite0 up to its last convolution, with batch normalisation that moves."""
+    """Return EfficientNet-Lite0 up to its last convolution, with batch normalisation that is trained."""
     names = [(name, shape) for name, _, shape in efficientnet.plan()[:-1]]
 
     def init(channels: int) -> tuple[Tree, Tree]:

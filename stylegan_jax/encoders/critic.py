@@ -1,4 +1,4 @@
-"""The latent discriminator: tells the generator's styles from an encoder's, one at a time (Tov et al. 2021, §4.1.2)."""
+"""The latent discriminator, which tells single styles of the generator from an encoder's (Tov et al. 2021, §4.1.2)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ SLOPE = 0.2
 
 
 def init(key: jax.Array, w_dim: int) -> Variables:
-    """Return the variables {'params'} of three hidden layers of `w_dim` and one to a logit, drawn as PyTorch does."""
+    """Return {'params'} of three hidden layers of width `w_dim` and a layer to a logit, drawn as PyTorch does."""
     hidden = {f"fc{k}": layer((w_dim, w_dim), w_dim) for k in range(HIDDEN)}
     return {"params": draw(key, hidden | {f"fc{HIDDEN}": layer((w_dim, 1), w_dim)})}
 
 
 def judge(params: Any, w: jax.Array) -> jax.Array:
-    """Return logits float[n] of styles float[n, w]; high: of the generator."""
+    """Return logits float[n] of styles float[n, w]; high for styles of the generator."""
     for k in range(HIDDEN):
         w = jax.nn.leaky_relu(w @ params[f"fc{k}"]["weight"] + params[f"fc{k}"]["bias"][None], SLOPE)
     out = params[f"fc{HIDDEN}"]

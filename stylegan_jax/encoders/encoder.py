@@ -1,8 +1,9 @@
 """The `Encoder` bundle: networks from images to the styles of a generator.
 
 e4e (Tov et al. 2021, arXiv:2102.02766), pSp (Richardson et al. 2021, arXiv:2008.00951) and ReStyle (Alaluf et al. 2021,
-arXiv:2104.02699), written from their papers and their MIT-licensed code. A body makes feature maps; a style block per
-slot turns one of them into a style, coarse slots the coarsest.
+arXiv:2104.02699), written from their papers and their MIT-licensed code. A body computes feature maps; a style block
+    per
+slot turns one of them into a style, for coarse slots the coarsest map.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from stylegan_jax.ops.norm import batch_norm
 from stylegan_jax.ops.resize import resize_aligned, resize_area
 
 SLOPE = 0.01
-"""Of the leaky ReLU in style blocks: PyTorch's default."""
+"""Slope of the leaky ReLU in style blocks, PyTorch's default."""
 MIDDLE, FINE, LEVELS = 3, 7, 3
-"""First slots that read the second and the third map of a pyramid, and its maps."""
+"""First slots that read the second and the third map of a pyramid, and its number of maps."""
 
 Stage = int | jax.Array | None
 
@@ -39,10 +40,11 @@ class EncoderSpec(NamedTuple):
         kind: 'e4e', 'psp' or 'w'.
         body: name in `BODIES`.
         width: channels of the style blocks.
-        halvings: strided convolutions of the style blocks that read the first, second and third map of the pyramid.
+        halvings: numbers of strided convolutions of the style blocks that read the pyramid's first, second and third
+            map.
         pyramid: whether finer slots read finer maps.
-        residual: it sees image and reconstruction, 2c channels, and returns a change of the styles.
-        iterations: how often it is meant to be applied.
+        residual: whether it sees image and reconstruction, 2c channels, and returns a change of the styles.
+        iterations: how often to apply it.
         start_from_average: whether `encode` adds the average style; a residual encoder starts from it instead.
     """
 
@@ -83,19 +85,19 @@ class Encode(Protocol):
 
 
 class Encoder(NamedTuple):
-    """Pure functions and a static spec, as `models.gan.Gan` is.
+    """Pure functions and a static spec, like `models.gan.Gan`.
 
     Attributes:
         spec: static facts.
-        init: (key, start) -> variables {'params': {'body', 'styles', and of a pyramid 'lateral'}, 'batch_stats':
-            {'body'}, 'average': {'w': float[l, w], and of a residual encoder 'image': float[h, w, c]}}. The average is
-            zero: see `with_average`. `start` holds arrays, as from `load_start`, that take the place of drawn ones.
+        init: (key, start) -> variables {'params': {'body', 'styles', with a pyramid 'lateral'}, 'batch_stats':
+            {'body'}, 'average': {'w': float[l, w], for a residual encoder 'image': float[h, w, c]}}. The average is
+            zero; set it with `with_average`. Arrays in `start`, such as those of `load_start`, replace drawn ones.
         encode: (variables, images float[n, h, w, c] in [-1, 1] of any size, *, stage, train) -> (ws float[n, l, w],
             moved). Images are resized by area to `spec.image`. `stage` is the last slot whose change e4e applies
-            (progressive training); None: all; an integer saves the work of the others, an array is traced. With
-            `train`, batch normalisation uses the batch's statistics and `moved` holds {'batch_stats': …}, else {}.
+            (progressive training); None: all; an integer skips the work of the others, an array is traced. With
+            `train`, batch normalisation uses the batch's statistics and `moved` is {'batch_stats': …}, without it {}.
             A residual encoder reads images float[n, h, w, 2c], the second half the reconstruction, and returns a
-            change of the styles (`restyle.iterate`); else `ws` includes the average where the spec says so.
+            change of the styles (`restyle.iterate`); for others, `ws` includes the average if the spec says so.
     """
 
     spec: EncoderSpec
@@ -104,12 +106,12 @@ class Encoder(NamedTuple):
 
 
 def first_map(spec: EncoderSpec, body: Body) -> int:
-    """Return which map of a body level 0 reads: the last three make a pyramid, into which a coarser one only feeds."""
+    """Return which map of a body level 0 reads: the last three form the pyramid, a coarser one only feeds into it."""
     return max(0, len(body.channels) - LEVELS) if spec.pyramid and spec.kind != "w" else 0
 
 
 def halvings_of(size: tuple[int, int], stride: int) -> int:
-    """Return how many halvings turn the map of an image (h, w) into one pixel; at least one."""
+    """Return how many halvings reduce the map of an image (h, w) to one pixel; at least one."""
     return max(1, math.ceil(math.log2(max(-(-side // stride) for side in size))))
 
 
@@ -144,9 +146,9 @@ def make_encoder(spec: EncoderSpec, body: Body) -> Encoder:
 
 
 def replaced(tree: Variables, changes: Mapping[str, Any]) -> Variables:
-    """Return nested dicts with the leaves of `changes` in place of the tree's own.
+    """Return nested dicts in which leaves of `changes` replace the tree's own.
 
-    A kernel float[h, w, i, o] of fewer input channels takes the place of the first ones.
+    A kernel float[h, w, i, o] with fewer input channels replaces the first ones.
     """
 
     def inner(old, new):
@@ -160,7 +162,7 @@ def replaced(tree: Variables, changes: Mapping[str, Any]) -> Variables:
 
 
 def with_average(variables: Variables, w: jax.Array, image: jax.Array | None = None) -> Variables:
-    """Return variables with an average style float[w] or float[l, w], and the image float[h, w, c] that it makes."""
+    """Return variables with an average style float[w] or float[l, w], and its image float[h, w, c]."""
     own = dict(variables["average"])
     own["w"] = jnp.broadcast_to(w, own["w"].shape).astype(own["w"].dtype)
     if "image" in own and image is not None:
@@ -169,7 +171,7 @@ def with_average(variables: Variables, w: jax.Array, image: jax.Array | None = N
 
 
 def _normaliser(params: Any, stats: Any, eps: float, train: bool, moved: dict[str, Any]):
-    """Return the batch normalisation of a body by path, which enters what it moves into `moved`."""
+    """Return the batch normalisation of a body by path, which adds its updated statistics to `moved`."""
 
     def norm(x: jax.Array, name: str, part: str) -> jax.Array:
         x, after = batch_norm(x, params[name][part], stats[name][part], x.shape[0], train, eps)
@@ -180,7 +182,7 @@ def _normaliser(params: Any, stats: Any, eps: float, train: bool, moved: dict[st
 
 
 class _Pyramid:
-    """Feature maps with `width` channels, each the coarser one enlarged plus its own; made when one is asked for."""
+    """Feature maps with `width` channels, each its own plus the coarser one enlarged; computed when first read."""
 
     def __init__(self, lateral: Any, maps: list[jax.Array], first: int):
         self.lateral, self.maps, self.first = lateral, maps, first
@@ -196,14 +198,14 @@ class _Pyramid:
 
 
 def _init_style(spec: EncoderSpec, slot: int) -> dict[str, Any]:
-    """Return a style block for `draw`: 3x3 convolutions, then a dense layer scaled at run time."""
+    """Return a style block for `draw`: 3x3 convolutions, then a dense layer with scaling at run time."""
     count = 0 if spec.kind == "w" else spec.halvings[spec.level(slot)]
     own: dict[str, Any] = {f"conv{k}": layer((3, 3, spec.width, spec.width), 9 * spec.width) for k in range(count)}
     return own | {"dense": {"weight": Initial((spec.width, spec.w_dim)), "bias": jnp.zeros(spec.w_dim)}}
 
 
 def style_block(params: Any, x: jax.Array) -> jax.Array:
-    """Turn a map float[n, h, w, c] into a style float[n, w]: halve it down to one pixel, then a dense layer."""
+    """Turn a map float[n, h, w, c] into a style float[n, w]: halve it down to one pixel, and apply a dense layer."""
     for k in range(len(params) - 1):
         own = params[f"conv{k}"]
         x = conv2d(x, own["weight"], padding=((1, 1), (1, 1)), stride=2) + own["bias"][None, None, None]
@@ -217,7 +219,7 @@ def dense(params: Any, x: jax.Array) -> jax.Array:
 
 
 def _e4e(spec: EncoderSpec, params: Any, pyramid: _Pyramid, stage: Stage) -> jax.Array:
-    """Return one style and, for slots 1 to `stage`, a change of it (e4e §4.1, eq. 2)."""
+    """Return one style for all slots, changed in slots 1 to `stage` (e4e §4.1, eq. 2)."""
     base = style_block(params["style0"], pyramid[0])
     ws = [base] * spec.num_ws
     last = spec.num_ws - 1 if stage is None or isinstance(stage, jax.Array) else min(int(stage), spec.num_ws - 1)
@@ -228,7 +230,7 @@ def _e4e(spec: EncoderSpec, params: Any, pyramid: _Pyramid, stage: Stage) -> jax
 
 
 def _psp(spec: EncoderSpec, params: Any, pyramid: _Pyramid, stage: Stage) -> jax.Array:
-    """Return a style per slot, each by itself."""
+    """Return a style per slot, each computed separately."""
     return jnp.stack([style_block(params[f"style{i}"], pyramid[spec.level(i)]) for i in range(spec.num_ws)], axis=1)
 
 

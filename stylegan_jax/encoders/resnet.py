@@ -1,6 +1,6 @@
-"""ResNet34 as the body of an encoder: what ReStyle looks at everything but faces with (He et al. 2016).
+"""ResNet34 (He et al. 2016) as the body of an encoder, which ReStyle uses for everything but faces.
 
-torchvision's blocks behind a first convolution with PReLU and without pooling, as yuval-alaluf/restyle-encoder (MIT).
+torchvision's blocks after a first convolution with PReLU and without pooling, as in yuval-alaluf/restyle-encoder (MIT).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def plan(counts: Sequence[int] = BLOCKS, widths: Sequence[int] = WIDTHS) -> list
 
 
 def maps(params: Any, x: jax.Array, groups: Sequence[Sequence[Unit]], norm: Norm) -> list[jax.Array]:
-    """Return what the last three groups of blocks make of float[n, h, w, c], from coarse to fine."""
+    """Return the outputs of the last three groups of blocks for float[n, h, w, c], from coarse to fine."""
     own, out = params["input"], []
     x = conv2d(x, own["conv"], stride=2, padding=((3, 3), (3, 3)))
     x = prelu(norm(x, "input", "norm"), own["prelu"])
@@ -62,7 +62,7 @@ def tensor_name(path: Sequence[str]) -> str:
 
 
 def torchvision_name(path: Sequence[str]) -> str:
-    """Return the name of an array in torchvision's ResNet34; '' of the PReLU that it does not have."""
+    """Return the name of an array in torchvision's ResNet34; '' for the PReLU that it lacks."""
     name = tensor_name(path)
     if not (m := re.fullmatch(r"body\.(\d+)\.(.+)", name)):
         return "" if name == "relu.weight" else name

@@ -1,4 +1,4 @@
-"""ReStyle: an encoder applied again to the image and its own reconstruction (Alaluf et al. 2021, arXiv:2104.02699)."""
+"""ReStyle: an encoder applied repeatedly to an image and its reconstruction (Alaluf et al. 2021, arXiv:2104.02699)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Synthesize = Callable[[jax.Array], jax.Array]
 
 
 def start(variables: Variables, n: int) -> tuple[jax.Array, jax.Array]:
-    """Return what n images start from: the average style float[n, l, w] and the image float[n, h, w, c] it makes."""
+    """Return where n images start: the average style float[n, l, w] and its image float[n, h, w, c]."""
     average = variables["average"]
     tiled = lambda x: jnp.broadcast_to(x, (n, *x.shape))
     return tiled(average["w"]), tiled(average["image"])
@@ -35,11 +35,11 @@ def step(
     """Improve styles once (ReStyle eq. 3).
 
     Args:
-        encoder: a residual one.
-        variables: its own.
+        encoder: a residual encoder.
+        variables: its variables.
         images: targets float[n, h, w, c] in [-1, 1].
-        ws: styles so far, float[n, l, w]; passes no gradient.
-        made: their image, float[n, h', w', c]; passes no gradient.
+        ws: current styles float[n, l, w]; no gradient flows through them.
+        made: their images float[n, h', w', c]; no gradient flows through them.
         stage: as of `Encoder.encode`.
         train: as of `Encoder.encode`.
 
@@ -59,20 +59,20 @@ def iterate(
     images: jax.Array,
     iterations: int | None = None,
 ) -> tuple[jax.Array, list[jax.Array]]:
-    """Encode images, a residual encoder several times.
+    """Encode images; a residual encoder does so several times.
 
     Args:
-        encoder: any; one that is not residual is applied once.
-        variables: its own.
+        encoder: any; an encoder that is not residual is applied once.
+        variables: its variables.
         synthesize: the generator, called between iterations.
         images: targets float[n, h, w, c] in [-1, 1], any size.
         iterations: how often; None: `spec.iterations`.
 
     Returns:
-        (ws float[n, l, w], those after every iteration).
+        (ws float[n, l, w], the ws after every iteration).
 
     Raises:
-        ValueError: less than one iteration, or several of an encoder that is not residual.
+        ValueError: `iterations` is less than 1, or more than 1 for an encoder that is not residual.
     """
     spec = encoder.spec
     count = spec.iterations if iterations is None else iterations

@@ -1,4 +1,4 @@
-"""What an encoder's body starts from: the weights file of a network that was trained for something else."""
+"""Pretrained weights for an encoder's body, from the file of a network that was trained for something else."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ FILES = {"ir_se50": "ir_se50", "resnet34": "resnet34", "efficientnet_lite0": "ef
 
 
 def load_start(config: EncoderConfig, encoder: Encoder) -> Variables:
-    """Read what `config.weights` names, for `Encoder.init`; {} where the body starts fresh.
+    """Read the weights that `config.weights` names, for `Encoder.init`; {} if the body starts from random weights.
 
-    Where the encoder sees more channels than the file's network (ReStyle), the others keep what is drawn.
+    If the encoder sees more channels than the file's network (ReStyle), the additional ones stay random.
 
     Raises:
-        ConfigError: no such file, or it does not fit the body.
+        ConfigError: there is no such file, or it does not fit the body.
     """
     if not config.weights:
         return {}
     if config.body not in FILES:
         raise ConfigError(
-            f"config.encoder.weights is {config.weights!r} with body {config.body!r}; there is no published file for "
-            f"it: use body {' or '.join(FILES)}, or weights=''"
+            f"config.encoder.weights is {config.weights!r}, and body {config.body!r} has no published file; use body "
+            f"{' or '.join(FILES)}, or weights=''"
         )
     try:
         path = None if config.weights == PUBLISHED else config.weights
@@ -63,7 +63,7 @@ def _fitted(shapes: Mapping[str, Any], tensors: Tensors, name_of: Callable[[tupl
         if value.ndim == 4 and value.shape[2] == 3 and leaf.shape[2] in (1, 2):
             value = value.sum(axis=2, keepdims=True)  # grey counts as three equal colours
         wanted = list(leaf.shape)
-        if value.ndim == 4:  # the first channels, where the encoder sees more
+        if value.ndim == 4:  # only the first channels, if the encoder sees more
             wanted[2] = min(wanted[2], value.shape[2])
         if list(value.shape) != wanted:
             raise FeatureError(f"tensor {name!r} has the shape {value.shape} in our layout; the encoder needs {wanted}")
@@ -79,4 +79,4 @@ def lite0_tensor(path: tuple[str, ...]) -> str:
 
 
 NAMES = {"ir_se50": irse.tensor_name, "resnet34": resnet.torchvision_name, "efficientnet_lite0": lite0_tensor}
-"""Body -> the name of an array in that file, by its path; '' where the file has none and what is drawn stays."""
+"""Body -> the name of an array in that file, by its path; '' if the file lacks it and it stays random."""

@@ -1,4 +1,4 @@
-"""What a compiled TPU program costs by its text: the parser, the counts, the chips. Computed, never measured."""
+"""The cost of a compiled TPU program, computed from its text, never measured: the parser, the counts, the chips."""
 
 from stylegan_jax.roofline.analysis import iteration, program
 from stylegan_jax.roofline.chips import CHIPS, PACKAGE, Chip, compile_devices

@@ -1,7 +1,7 @@
 """The roofline of a compiled program: times at a chip's peaks, padding, shares by kind, the most expensive steps.
 
 A roofline is a bound (Williams et al. 2009): a program takes at least its operations over the peak rate of the matrix
-unit, and at least its bytes over the memory's rate. Arithmetic outside matrix products and latencies cost nothing here.
+unit, and at least its bytes over the memory's rate. It counts neither arithmetic outside matrix products nor latencies.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ PARTS = ("arithmetic", "memory", "communication")
 
 
 def program(module: Module, chip: Chip) -> dict[str, Any]:
-    """Return what a program costs on each device of a slice; plain values, all computed.
+    """Return the cost of a program on each device of a slice, as plain values.
 
     Returns:
-        flops, flops_padded: of products and convolutions, without and with what pads the matrix unit.
+        flops, flops_padded: of products and convolutions, without and with the padding of the matrix unit.
         bytes, bytes_logical: to and from HBM, with and without the padding of layouts.
-        bytes_least: arguments and results, each once: what any implementation moves.
+        bytes_least: arguments and results, each once, which any implementation moves.
         bytes_sent: over one link in one direction.
-        seconds: by `PARTS` at the chip's peaks; 'larger' of them; 'in_order', where every instruction takes the larger
-            of its own and none overlap; 'least', the larger with `bytes_least` only.
-        padding: the part of 'arithmetic' and 'memory' that is padding, 0 to 1.
-        cycles: the compiler's own estimate, and `compiler_seconds` if the chip's clock is known.
+        seconds: by `PARTS` at the chip's peaks; 'larger': the largest of these; 'in_order': if every instruction takes
+            the largest of its own parts, and none overlap; 'least': the largest, with only `bytes_least`.
+        bound_by: the part that takes the longest.
+        padding: the share of 'arithmetic' and 'memory' that is padding, 0 to 1.
+        cycles: the compiler's own estimate; as `compiler_seconds` if the chip's clock is known.
         kinds: {kind: seconds in order, share of them, bytes, flops, cycles}.
-        top: the `TOP` most expensive instructions in order of their seconds, with their place in the source.
+        top: the `TOP` most expensive instructions, sorted by seconds, with their place in the source.
     """
     done = list(steps(module, chip.lanes))
     total = lambda field: sum(step.times * getattr(step.cost, field) for step in done)
@@ -70,9 +71,9 @@ def iteration(programs: Mapping[str, Mapping[str, Any]], per_step: Mapping[str, 
         images: shown per iteration, over all devices.
 
     Returns:
-        seconds: of 'larger', 'in_order' and 'least', as in `program`, and 'compiler' (None: the clock is not known).
-        img_per_sec: the same as rates. None can be faster than 'least'; this compiled form not faster than 'larger'.
-        bytes, flops, bound_by: sums at their shares, and which part of the time is the largest.
+        seconds: 'larger', 'in_order' and 'least', as in `program`, and 'compiler' (None: the clock is unknown).
+        img_per_sec: the same as rates. No implementation is faster than 'least', and this program not than 'larger'.
+        bytes, flops, bound_by: per iteration, and the part that takes the longest.
     """
     total = lambda read: sum(per_step[name] * read(record) for name, record in programs.items())
     seconds: dict[str, float | None] = {

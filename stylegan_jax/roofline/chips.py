@@ -1,4 +1,4 @@
-"""TPU chips: what one can do at best, and devices to compile for that need not be here."""
+"""TPU chips: their peak rates, and devices to compile for that need not be present."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Chip(NamedTuple):
         bandwidth: bytes per second from or to HBM.
         link: bytes per second between neighbours, in one direction: half of a chip's documented rate over its ports.
         lanes: side of the matrix unit.
-        clock: cycles per second, by which the compiler's cycles are seconds; None where it does not follow from the
+        clock: cycles per second, which convert the compiler's cycles to seconds; None if it does not follow from the
             documented rate and matrix units.
-        axes: of the torus.
+        axes: number of axes of the torus.
     """
 
     flops: float
@@ -41,24 +41,24 @@ CHIPS = {
 MOST = 256
 PACKAGE = "libtpu"
 QUIET = {
-    "TPU_SKIP_MDS_QUERY": "1",  # nobody is asked which machine this is
+    "TPU_SKIP_MDS_QUERY": "1",  # do not ask the metadata server which machine this is
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # several processes may compile
     "TPU_WORKER_HOSTNAMES": "localhost",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-1",  # any one; the slice is an argument
+    "TPU_ACCELERATOR_TYPE": "v5litepod-1",  # any type will do; the slice is an argument
     "TPU_STDERR_LOG_LEVEL": "3",
 }
 """Settings of the package for a process that only compiles."""
 
 
 def compile_devices(target: str, count: int) -> list[Any]:
-    """Return devices of a slice that programs can be compiled for, without any of them being here.
+    """Return the devices of a slice, to compile programs for; none of them need be present.
 
     Args:
         target: a key of `CHIPS`.
         count: chips, a power of two.
 
     Raises:
-        ConfigError: an unknown target or impossible count, or the compiler's package is not installed.
+        ConfigError: the target is unknown, the count is impossible, or the compiler's package is not installed.
     """
     if target not in CHIPS:
         raise ConfigError(f"--target={target}: {suggest(target, CHIPS)}")

@@ -1,4 +1,4 @@
-"""What one instruction of a scheduled TPU program costs: operations, bytes, bytes between chips, and its kind."""
+"""The cost of one instruction in a scheduled TPU program: operations, bytes, bytes between chips, and its kind."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _CALLS = {"while", "conditional", "call", "async-start"}
 
 
 class Cost(NamedTuple):
-    """What one instruction costs on one device, each time it runs.
+    """The cost of one instruction on one device, each time it runs.
 
     Attributes:
         kind: one of `KINDS`.
         flops: of matrix products and convolutions, times the passes that float32 takes at a higher precision.
-        padded: the same with the extents that the matrix unit needs.
+        padded: the same with extents padded for the matrix unit.
         read, written: bytes from and to HBM, with the padding of layouts.
-        logical: both without padding.
+        logical: their sum without padding.
         sent: bytes that cross a link in one direction.
         cycles: the compiler's own estimate; 0: none.
     """
@@ -67,7 +67,7 @@ class Step(NamedTuple):
 
 
 def steps(module: Module, lanes: int) -> Iterator[Step]:
-    """Yield what a program runs, in order: loops as often as the compiler knows (else once), the dearest branch.
+    """Yield what a program runs, in order: loops as often as the compiler states (or once), the most expensive branch.
 
     Args:
         module: the parsed program.
@@ -98,7 +98,7 @@ def _called(module: Module, made: Instruction, times: float, lanes: int) -> Iter
 
 
 def _trips(module: Module, made: Instruction) -> int:
-    """Return how often a loop's body runs: the bound of a counter that starts at 0; 1 where it is not a constant."""
+    """Return how often a loop's body runs: the bound of a counter that starts at 0; 1 if it is not a constant."""
     if found := re.search(r'known_trip_count":\{"n":"(\d+)"', made.text):
         return int(found[1])
     found = re.search(r"condition=%?([\w.\-]+)", made.text)
@@ -109,7 +109,7 @@ def _trips(module: Module, made: Instruction) -> int:
 
 
 def _inside(module: Module, made: Instruction) -> Iterator[Instruction]:
-    """Yield an instruction, and of a fusion everything in it."""
+    """Yield an instruction and, if it is a fusion, everything in it."""
     yield made
     if made.opcode == "fusion":
         for name in made.called:
@@ -153,7 +153,7 @@ def _kind(module: Module, made: Instruction, inner: list[Instruction]) -> str:
 
 
 def _shapes(module: Module, body: dict[str, Instruction], made: Instruction) -> dict[str, Instruction]:
-    """Return the instructions, by name, that those of a fusion may have as operands."""
+    """Return by name the instructions that may be operands inside a fusion."""
     found = dict(body)
     for name in made.called if made.opcode == "fusion" else ():
         for inner in module.computations.get(name, {}).values():
@@ -165,9 +165,9 @@ def _shapes(module: Module, body: dict[str, Instruction], made: Instruction) -> 
 def _product(made: Instruction, shapes: dict[str, Instruction], lanes: int) -> tuple[float, float]:
     """Return the operations of a convolution or matrix product, and those with padded extents.
 
-    As a matrix product it contracts input features and taps, and yields output features for every position. The first
-    two are rounded up to the matrix unit's side, the positions to the 8 rows that it takes at a time: the least
-    padding, as a compiler that cannot pack taps pads more.
+    As a matrix product, a convolution contracts input features and taps, and yields output features for every position.
+    The contracted extent and the output features are rounded up to the matrix unit's side, positions to the 8 rows that
+    it takes at a time. A compiler that cannot pack taps pads more.
     """
     left, right = (shapes[name].arrays[0] for name in made.operands[:2])
     out = made.arrays[0]
@@ -198,7 +198,7 @@ def _product(made: Instruction, shapes: dict[str, Instruction], lanes: int) -> t
 def _padded(
     contracted: float, features: float, rows: float, valid: float, lanes: int, passes: int
 ) -> tuple[float, float]:
-    """Return 2 x contracted x features x rows, of which a part is valid, and the same with the extents rounded up."""
+    """Return 2 x contracted x features x rows x the valid share, and the same with extents rounded up."""
     up = lambda extent, side: -(-extent // side) * side
     flops = 2 * contracted * features * rows * valid * passes
     return flops, 2 * up(contracted, lanes) * up(features, lanes) * up(rows, SUBLANES) * valid * passes
@@ -222,11 +222,11 @@ def _window(text: str, rank: int) -> dict[str, list[list[int]]]:
 
 
 def _valid(size: int, taps: int, out: int, window: dict[str, list[list[int]]], axis: int) -> int:
-    """Return how many pairs of output position and tap meet an input that is neither padding nor between inputs."""
+    """Return how many pairs of output position and tap meet an input, not padding or a gap of its dilation."""
     stride, low = window["stride"][axis][0], window["pad"][axis][0]
     base, dilation = window["lhs_dilate"][axis][0], window["rhs_dilate"][axis][0]
     count = 0
-    for tap in range(min(taps, out)):  # the shorter of the two in Python
+    for tap in range(min(taps, out)):  # loop over the shorter of the two
         for start in (tap,) if taps <= out else ():
             count += _hits(out, stride, start * dilation - low, base, size)
         if taps > out:
@@ -244,7 +244,7 @@ def _in_hbm(array: Array) -> bool:
 
 
 def _read(module: Module, body: dict[str, Instruction], made: Instruction) -> tuple[float, float]:
-    """Return the bytes of operands in HBM, physical and logical; of one that a fusion slices, the slices."""
+    """Return the bytes of operands in HBM, physical and logical; where a fusion slices, only the slices."""
     parameters = {}
     if made.opcode == "fusion":
         fused = module.computations[made.called[0]]
@@ -267,7 +267,7 @@ def _bytes(part: list[Array] | None, padded: bool) -> float:
 
 
 def _sliced(fused: dict[str, Instruction], parameter: str) -> list[Array] | None:
-    """Return the slices that are all that a fusion reads of a parameter; None: it reads the whole."""
+    """Return the slices of a parameter that a fusion reads; None if it reads the whole."""
     users = [i for i in fused.values() if parameter in i.operands]
     slices = [i for i in users if i.opcode in ("slice", "dynamic-slice", "gather") and i.operands[0] == parameter]
     updates = [i for i in users if i.opcode == "dynamic-update-slice" and i.operands[0] == parameter]
@@ -277,7 +277,7 @@ def _sliced(fused: dict[str, Instruction], parameter: str) -> list[Array] | None
 
 
 def _written(module: Module, made: Instruction) -> tuple[float, float]:
-    """Return the bytes of results in HBM, physical and logical; of an update in place, of the update."""
+    """Return the bytes of results in HBM, physical and logical; for an update in place, those of the update."""
     results = made.arrays
     if made.opcode == "copy-start":  # (result, operand, context)
         results = results[:1]

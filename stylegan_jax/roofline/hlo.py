@@ -1,4 +1,4 @@
-"""Optimised HLO as XLA prints it (`compiled.as_text()`), as data: instructions, layouts with tiles, source lines.
+"""Optimised HLO, parsed from what XLA prints (`compiled.as_text()`): instructions, layouts with tiles, source lines.
 
 Source: XLA's HLO grammar and its page on tiled layouts (openxla.org/xla/tiled_layout).
 """
@@ -24,9 +24,10 @@ class Array(NamedTuple):
     Attributes:
         dtype: XLA's name, such as 'bf16'.
         dims: logical extents.
-        order: axes from the fastest-changing one on.
-        tile: of the last axes in memory, () if none: an extent is rounded up to it. Tiles of tiles add no padding.
-        space: 0 is HBM; others are on the chip.
+        order: axes, starting with the one that changes fastest.
+        tile: sides, of the last axes in memory, to which extents are rounded up; () for none. Tiles of tiles add no
+            padding.
+        space: memory space: 0 is HBM, others are on the chip.
     """
 
     dtype: str
@@ -64,7 +65,7 @@ class Instruction(NamedTuple):
         name: without '%'.
         opcode: such as 'fusion'.
         arrays: the leaves of its result.
-        operands: names; of a parameter its number, of a constant its value.
+        operands: names; for a parameter its number, for a constant its value.
         text: everything after the operands.
         is_root: whether it is the computation's result.
     """
@@ -78,7 +79,7 @@ class Instruction(NamedTuple):
 
     @property
     def called(self) -> list[str]:
-        """Names of the computations that it runs: of a fusion one, of a loop body and condition, of branches all."""
+        """Names of the computations that it runs: a fusion's, a loop's body and condition, or all branches."""
         keys = r"(?:calls|body|condition|branch_computations|true_computation|false_computation)"
         found = re.findall(keys + r"=(\{[^}]*\}|%?[\w.\-]+)", self.text)
         names = [name.strip().lstrip("%") for group in found for name in group.strip("{}").split(",")]
@@ -107,8 +108,8 @@ class Module:
 
     Attributes:
         computations: {name: {instruction's name: instruction}}, in the order in which they run.
-        entry: name of the computation that starts.
-        partitions: devices that a program is split over.
+        entry: name of the computation that runs first.
+        partitions: number of devices that the program is split over.
         frames: {number: `Frame`}.
     """
 
@@ -127,7 +128,7 @@ class Module:
 
 
 def parse(text: str) -> Module:
-    """Return the module that an optimised, scheduled program's text describes.
+    """Parse the text of an optimised, scheduled program.
 
     Raises:
         ValueError: the text has no entry computation.
@@ -204,6 +205,6 @@ def _frames(tables: dict[str, dict[int, str]]) -> dict[int, Frame]:
             name("FileNames", file),
             number(place, "line"),
             name("FunctionNames", function),
-            number(text, "parent_frame_id") - 1,  # they are printed counted from one more than their rows
+            number(text, "parent_frame_id") - 1,  # XLA prints the parent's number plus one
         )
     return frames

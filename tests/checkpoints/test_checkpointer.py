@@ -384,7 +384,7 @@ def test_damage_with_strict_or_everywhere_is_refused(workdir: Path, caplog: pyte
         with pytest.raises(CheckpointError, match="step 2"):
             checkpointer.restore(make_state(0), step=2)
         (workdir / "checkpoints/1/meta/metadata").write_text(json.dumps(META | {"nimg": 3}))
-        with pytest.raises(CheckpointError, match=r"step 2: .*; step 1: its meta data does not match"):
+        with pytest.raises(CheckpointError, match=r"step 2: .*; step 1: its metadata does not match"):
             checkpointer.restore(make_state(0))
         assert checkpointer.steps() == [1, 2]  # nothing is moved unless something good was found
     with pytest.raises(CheckpointError, match="step 1: its meta"):
