@@ -369,7 +369,7 @@ NAMES = [  # (changes, what the text must name) for keys whose values are the na
     ({"data__resize_filter": "cubic"}, ["config.data.resize_filter is 'cubic'", "lanczos"]),
     (
         {"loss__d_reg": "r1+r3"},
-        ["config.loss.d_reg is 'r1+r3'; 'r3' is not a penalty", "join several by +, as 'r1+r2'"],
+        ["config.loss.d_reg is 'r1+r3'; 'r3' is not a penalty", "join several with +, as in 'r1+r2'"],
     ),
     ({"log__trackers": ("tensorboard", "wand")}, ["config.log.trackers is ('tensorboard', 'wand')", "mean 'wandb'"]),
     ({"loss__adversarial": "logistics"}, ["config.loss.adversarial is 'logistics'", "did you mean 'logistic'?"]),

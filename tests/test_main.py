@@ -99,7 +99,7 @@ def test_garbage_to_start_from(tmp_path):
 
 
 def test_a_workdir_whose_name_is_not_utf_8_ends_the_run_before_it_starts(tmp_path):
-    with pytest.raises(ConfigError, match=r"caf\\udce9'?: its name is not valid UTF-8"):
+    with pytest.raises(ConfigError, match=r"caf\\udce9'?: the name is not valid UTF-8"):
         make_folder(tmp_path / "caf\udce9")
     assert not list(tmp_path.iterdir())
 

@@ -1,9 +1,9 @@
-"""Gradient accumulation: a batch in micro-batches, one after the other, with the gradient of the whole batch.
+"""Gradient accumulation: process a batch in micro-batches and return the exact gradient of the whole batch.
 
-Micro-batch i of k holds the rows i, i + k, i + 2k, … . Minibatch-stddev groups of the whole batch hold rows that are
-n / group apart, so with k dividing n / group every group is whole in one micro-batch, at the places where the
-discriminator expects it. Row r of a micro-batch is row k * r + i of the batch, so an evenly split batch stays evenly
-split: no row changes its device.
+Micro-batch i of k consists of rows i, i + k, i + 2k, … . The rows of a minibatch-stddev group are n / group apart in
+the batch, so if k divides n / group, each group falls into one micro-batch, at the positions that the discriminator
+expects. Row r of a micro-batch is row k * r + i of the batch, so a batch that is split evenly over the devices stays
+so, and no row changes its device.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def gradients(loss_of: Objective, params: Tree, rows: Tree, count: int, layout: 
     """Return (gradient with respect to `params`, aux) of the mean of `loss_of` over the micro-batches of `rows`.
 
     Args:
-        loss_of: (params, part of `rows`) -> (loss, mean over its rows; aux).
-        params: differentiate with respect to these.
+        loss_of: (params, part of `rows`) -> (mean loss of these rows, aux).
+        params: the loss is differentiated with respect to these.
         rows: arrays with one row per example; scalars are shared by all micro-batches.
-        count: number of micro-batches; 1 uses `rows` whole.
+        count: number of micro-batches; 1: `rows` is processed at once.
         layout: spreads each micro-batch over the devices.
 
     Returns:
-        The gradient, and aux joined according to `Aux`.
+        The gradient, and the micro-batches' aux combined as `Aux` describes.
     """
     gradient = jax.grad(loss_of, has_aux=True)
     if count == 1:
@@ -55,18 +55,15 @@ def coupled_gradients(
 ) -> tuple[Tree, Aux]:
     """Return (gradient, aux) of couple(values_of(params, rows)), a loss that couples all rows.
 
-    Path length compares every length with a running mean that all lengths change, so it is not a mean over
-    micro-batches. The result is exact all the same: a first pass gives all values v (without gradients, so without
-    second derivatives), the derivative of `couple` with respect to them gives a weight per row, and d loss = sum over
-    rows of weight * d v, which is a sum over micro-batches.
+    The path-length penalty compares every length with a running mean that depends on all of them, so it is not a mean
+    over micro-batches. The result is nevertheless exact: a first pass computes all values v (without gradients, hence
+    without second derivatives), and the derivative of `couple` with respect to v is a weight per row. The gradient is
+    the sum over rows of weight * dv/dparams, which splits into micro-batches.
 
     Args:
-        values_of: (params, part) -> float[rows].
+        values_of: (params, part of `rows`) -> float[r], one value per row.
         couple: float[n] -> (loss, aux).
-        params: what to differentiate by.
-        rows: as in `gradients`.
-        count: number of micro-batches.
-        layout: as in `gradients`.
+        params, rows, count, layout: as in `gradients`.
     """
     if count == 1:
         return jax.grad(lambda p: couple(values_of(p, rows)), has_aux=True)(params)
@@ -82,7 +79,7 @@ def coupled_gradients(
 
 
 def _scan(body: Callable, carry: Tree, rows: Tree, count: int, layout: Layout) -> tuple[Tree, Tree]:
-    """Run body(carry, part) -> (carry, out) over the micro-batches; return (carry, outs with a leading axis)."""
+    """Run body(carry, part) -> (carry, out) over the micro-batches; return (carry, stacked outs)."""
     leaves, structure = jax.tree.flatten(rows)
     shared = {i: x for i, x in enumerate(leaves) if x.ndim == 0}
     split = {i: _split(x, count, layout) for i, x in enumerate(leaves) if x.ndim}
@@ -95,17 +92,17 @@ def _scan(body: Callable, carry: Tree, rows: Tree, count: int, layout: Layout) -
 
 
 def _split(x: jax.Array, count: int, layout: Layout) -> jax.Array:
-    """[n, …] -> [count, n / count, …], still spread over the devices by rows."""
+    """Reshape [n, …] to [count, n / count, …], with rows still spread over the devices."""
     parts = x.reshape(x.shape[0] // count, count, *x.shape[1:])
     return jax.lax.with_sharding_constraint(jnp.moveaxis(parts, 1, 0), layout.phases)
 
 
 def _join_rows(x: jax.Array) -> jax.Array:
-    """Return rows in their order: the inverse of `_split`."""
+    """Return the rows in their original order: the inverse of `_split`."""
     return jnp.moveaxis(x, 0, 1).reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
 
 def _join_aux(parts: Aux) -> Aux:
-    """Join the results of the micro-batches, stacked on a leading axis."""
+    """Combine the stacked results of the micro-batches."""
     mean = lambda x: x.mean(axis=0).astype(x.dtype)
     return Aux(jax.tree.map(_join_rows, parts.rows), jax.tree.map(mean, parts.means), jax.tree.map(mean, parts.moved))

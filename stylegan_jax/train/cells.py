@@ -1,4 +1,4 @@
-"""The cells of a run's sample grids: how many there are, and their labels."""
+"""The cells of a run's sample grid: their number and their labels."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from stylegan_jax.data import FittedSource
 
 
 def grid_size(config: ExperimentConfig) -> int:
-    """Return the number of cells."""
+    """Return the number of cells of the grid."""
     return config.log.grid_columns * config.log.grid_rows
 
 
 def grid_labels(config: ExperimentConfig, source: FittedSource) -> np.ndarray:
     """Return the label of each cell, float32[cells, k].
 
-    Each row has one class. Other labels, of which some combinations may be meaningless, are those of the data's first
-    images, which the grid of reals shows in the same cells.
+    Each row shows one class. If labels are not classes, arbitrary combinations may be meaningless, so each cell has the
+    label of the real image in the same cell of the grid of reals.
     """
     cells, info = np.arange(grid_size(config)), source.info()
     if info.label_kind != "classes":

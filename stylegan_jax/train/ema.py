@@ -1,4 +1,4 @@
-"""Moving averages of parameters: exponential ones, and power functions of time (EDM2 §3)."""
+"""Moving averages of parameters: exponential (EMA) and power-function (EDM2 §3)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from stylegan_jax.sampling.averages import exponent_of
 
 
 def ema_beta(batch_size: int, nimg: jax.Array, half_life_kimg: jax.Array | float, rampup: float) -> jax.Array:
-    """Return the decay per iteration for a half-life in thousands of images (PG §A, SG2 repository).
+    """Return the EMA decay per iteration for a half-life in thousands of images (PG §A, SG2 repository).
 
     Args:
         batch_size: images per iteration.
         nimg: images shown before this iteration.
-        half_life_kimg: half-life of the average, traced or not.
-        rampup: the half-life is at most this times `nimg`; 0: no ramp. At nimg = 0 the average is a plain copy.
+        half_life_kimg: half-life of the average; may be traced.
+        rampup: limits the half-life to this times `nimg`, so that at nimg = 0 the average is a copy; 0: no limit.
 
     Returns:
         float scalar in [0, 1).
@@ -28,18 +28,18 @@ def ema_beta(batch_size: int, nimg: jax.Array, half_life_kimg: jax.Array | float
 
 
 def update(average, new, beta: jax.Array):
-    """Return beta * average + (1 - beta) * new for every leaf; equal leaves, such as frozen ones, stay equal."""
+    """Return beta * average + (1 - beta) * new, leaf by leaf; elements that are equal stay exactly equal."""
     moved = optax.incremental_update(new, average, 1 - beta)
     return jax.tree.map(lambda a, x, y: jnp.where(a == x, a, y), average, new, moved)
 
 
 def power_share(batch_size: int, nimg: jax.Array, width: float) -> jax.Array:
-    """Return the weight of the newest parameters in a power-function average (EDM2 eq. 3, with images for steps).
+    """Return the weight of the newest parameters in a power-function average (EDM2 eq. 3, counted in images).
 
     Args:
         batch_size: images per iteration.
-        nimg: images shown before this iteration; at 0 the average becomes a copy.
-        width: relative width of the average.
+        nimg: images shown before this iteration; at 0 the weight is 1, so the average becomes a copy.
+        width: standard deviation of the average relative to the length of training.
 
     Returns:
         float scalar in (0, 1].
@@ -49,9 +49,9 @@ def power_share(batch_size: int, nimg: jax.Array, width: float) -> jax.Array:
 
 
 def move(average, new, share: jax.Array):
-    """Return average + share * (new - average) for every leaf.
+    """Return average + share * (new - average), leaf by leaf.
 
-    Late in a run a share is 1e-5 or less: in float32, the rounding error of `1 - share` would exceed a thousandth of
-    it.
+    Unlike `update` it never forms 1 - share: late in a run `share` is 1e-5 or less, and in float32 the rounding error
+    of that difference would exceed a thousandth of it.
     """
     return jax.tree.map(lambda a, x: a + share * (x - a), average, new)

@@ -1,4 +1,4 @@
-"""What a configuration costs, without data, accelerator or compilation: `--dry_run`."""
+"""Estimate what a configuration costs, without data, accelerator or compilation: `--dry_run`."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from stylegan_jax.train.tasks import make_task, resolve
 
 
 def dry_run(config: ExperimentConfig) -> str:
-    """Return the resolved config, parameter tables, FLOPs and memory estimate as text.
+    """Return the resolved config, parameter tables, FLOPs and a memory estimate as text.
 
     FLOPs are XLA's count for the lowered programs, before optimisation. Memory is the state plus the largest set of
-    intermediate arrays alive at once if the program ran in the order written and nothing were fused. A compiled program
-    may need less (fusion) or more (copies; on CPU, bfloat16 widened to float32): `tools.benchmark` asks the compiler.
-    No file of weights is read: frozen networks count by their shapes.
+    intermediate arrays that are alive at the same time if operations run in order and unfused. A compiled program may
+    need less (fusion) or more (copies; on CPU, bfloat16 widened to float32); `tools.benchmark` reports what the
+    compiler says. No weights are read: frozen networks are counted by their shapes.
 
     Raises:
-        ConfigError: labels are wanted and their length is neither set nor known without the data.
+        ConfigError: a rule is broken, or the model has labels whose length is not set.
     """
     config = without_data(config, "a dry run")
     layout = make_layout(1)
     task = make_task(config, layout)
     frozen = shapes_of_frozen(task)
     state = programs.state_shapes(task, layout, frozen)
-    nets = dict.fromkeys(phase.net for phase in task.plan(levels(config)[-1]).phases)  # as an iteration trains them
+    nets = dict.fromkeys(phase.net for phase in task.plan(levels(config)[-1]).phases)  # in the order of training
     parts = [
         json.dumps(config.to_dict(), indent=2),
         *filter(None, [ARCH_RULES[config.model.arch].describe(config.model), "\n".join(describe_levels(config))]),
@@ -48,10 +48,10 @@ def dry_run(config: ExperimentConfig) -> str:
 
 
 def without_data(config: ExperimentConfig, who: str) -> ExperimentConfig:
-    """Return the config, checked and with its label length decided, for `who` reads no data.
+    """Check the config and decide its label length for a caller that reads no data; `who` names it in the error.
 
     Raises:
-        ConfigError: a broken rule, or labels are wanted and their length is neither set nor known without the data.
+        ConfigError: a rule is broken, or the model has labels whose length is not set.
     """
     config = resolve(config)
     check_config(config)
@@ -69,12 +69,12 @@ def count(tree: Any) -> int:
 
 
 def tree_bytes(tree: Any) -> int:
-    """Return the bytes of a tree of arrays or abstract shapes; random keys count as 8."""
+    """Return the size in bytes of a tree of arrays or abstract shapes; a random key counts as 8."""
     return sum(_bytes(x.shape, x.dtype) for x in jax.tree.leaves(tree))
 
 
 def parameter_table(title: str, params: Any) -> str:
-    """Return one line per parameter: name, shape, size; then the total."""
+    """Return a table with the name, shape and size of every parameter, and the total."""
     lines = [f"{title} parameters"]
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         name = "/".join(str(key.key) for key in path)
@@ -84,7 +84,7 @@ def parameter_table(title: str, params: Any) -> str:
 
 
 def cost_table(task: Task, config: ExperimentConfig, layout: Layout, state: Any, frozen: Any) -> str:
-    """Return FLOPs and memory per program, per image and for the whole run."""
+    """Return a table of FLOPs and memory per program, followed by totals per image and for the whole run."""
     jitted = programs.jit_programs(programs.make_programs(task, config, layout), layout)
     batch, plan = programs.batch_shapes(task, config, layout), task.plan(levels(config)[-1])
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -104,7 +104,7 @@ def cost_table(task: Task, config: ExperimentConfig, layout: Layout, state: Any,
         lines.append(f"  {name:<10s}{flops / 1e9:>12,.1f}{live / 2**30:>16,.2f} GiB")
     images = config.train.total_kimg * 1000
     if len(levels(config)) > 1:
-        lines[0] += f", at the last height, {config.model.image_shape[0]}; smaller ones are not in this table"
+        lines[0] += f", at the final height of {config.model.image_shape[0]}; smaller heights are not in this table"
     lines += [
         f"  state (parameters, average, Adam, noise): {state_bytes / 2**30:.3f} GiB; a checkpoint is about "
         f"{state_bytes * 1.3 / 2**20:,.0f} MiB",
@@ -113,7 +113,7 @@ def cost_table(task: Task, config: ExperimentConfig, layout: Layout, state: Any,
             f"  frozen {name}: {tree_bytes(tree) / 2**20:,.1f} MiB on every device, in no checkpoint"
             for name, tree in frozen.items()
         ),
-        f"  per image shown, regularisers at their share: {total / n / 1e9:,.2f} GFLOP",
+        f"  per image shown, including regularisers' share: {total / n / 1e9:,.2f} GFLOP",
         f"  whole run of {images / 1000:,.0f} kimg: {'less than ' * (len(levels(config)) > 1)}"
         f"{total / n * images / 1e18:,.4g} EFLOP",
         f"  estimate for one device: {(state_bytes + tree_bytes(frozen) + peak) / 2**30:.2f} GiB before fusion; the "
@@ -123,23 +123,23 @@ def cost_table(task: Task, config: ExperimentConfig, layout: Layout, state: Any,
 
 
 def _describe_averages(config: ExperimentConfig, state: Any) -> list[str]:
-    """Return a line on the averages whose width is chosen afterwards, where there are any."""
+    """Return a line on the averages of `train.posthoc_ema`, if there are any."""
     own = [tree for name, tree in state.ema.items() if name.startswith(AVERAGE)]
     if not own:
         return []
     size, count = tree_bytes(own) / 2**20, schedule.count_snapshots(config)
     return [
         f"    of which {len(own)} averages of train.posthoc_ema: {size:,.1f} MiB; {count} snapshots of about that size "
-        f"take {size * count:,.0f} MiB on the disk"
+        f"take {size * count:,.0f} MiB on disk"
     ]
 
 
 def program_flops(traced: jax.stages.Traced, lowered: jax.stages.Lowered) -> float:
-    """Return XLA's count of floating-point operations of a program, over all devices.
+    """Return XLA's count of a program's floating-point operations, over all devices.
 
-    Counted before compilation, where every convolution and matrix product is still visible: a compiler may turn them
-    into library calls that the count of the compiled program leaves out. XLA counts the body of a loop once; `scan` and
-    `fori_loop` of known length are counted in full here.
+    They are counted before compilation, because the compiler may turn convolutions and matrix products into library
+    calls that its own count omits. XLA counts the body of a loop once; here `scan` and `fori_loop` of known length are
+    counted in full.
     """
     return _xla_flops(lowered) + _repeated_flops(traced.jaxpr.jaxpr)
 
@@ -149,7 +149,7 @@ def _xla_flops(lowered: jax.stages.Lowered) -> float:
 
 
 def _repeated_flops(jaxpr: Any) -> float:
-    """Return the FLOPs of all iterations of loops but the first."""
+    """Return the FLOPs of all iterations of loops except the first, which XLA counts."""
     total = 0.0
     for eqn in jaxpr.eqns:
         if eqn.primitive.name != "scan":
@@ -163,7 +163,7 @@ def _repeated_flops(jaxpr: Any) -> float:
 
 
 def peak_live_bytes(jaxpr: Any) -> int:
-    """Return the most bytes alive at once while a jaxpr runs in order, its inputs not counted, nothing fused."""
+    """Return the peak bytes of intermediate arrays if a jaxpr runs in order and unfused; inputs are not counted."""
     last: dict[Any, int] = {}
     for i, eqn in enumerate(jaxpr.eqns):
         for v in eqn.invars:

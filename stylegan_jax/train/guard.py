@@ -1,7 +1,7 @@
-"""Steps whose loss or gradient is not finite: the policies of `config.train.on_nan`, inside jit.
+"""Handle steps with a non-finite loss or gradient: the policies of `config.train.on_nan`, inside jit.
 
-`halt` and `rollback` let the values through: the loop finds them in the statistics. `skip` leaves the state as it was;
-`scrub` takes the step with NaN as 0 and infinity as 1e5 in the gradient, as the official code does.
+`halt` and `rollback` change nothing here: the loop finds the values in the statistics. `skip` keeps the state from
+before the step; `scrub` replaces NaN by 0 and infinities by ±1e5 in the gradient, as the official code does.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from stylegan_jax.train import terms
 from stylegan_jax.train.task import Task
 
 BAD_STEPS = 16
-"""With on_nan 'skip' or 'scrub', this many bad steps of a program in a row, counted in whole ticks, end the run."""
+"""With on_nan 'skip' or 'scrub', this many bad steps of one program in a row end the run; only ticks in which every
+step was bad count."""
 SCRUBBED = 1e5
 """The value that replaces an infinite gradient, with its sign."""
 
 
 class DivergedError(StyleganError):
-    """A loss became NaN or infinite; the message names the term, the step and the last good checkpoint."""
+    """Training diverged: a loss is NaN or infinite, or every recent step of a program was bad."""
 
 
 def scrub(grads: Tree) -> Tree:
@@ -33,7 +34,7 @@ def scrub(grads: Tree) -> Tree:
 
 
 def all_finite(tree: Tree) -> jax.Array:
-    """Return bool[]: no leaf holds NaN or infinity."""
+    """Return bool[]: whether every element of every leaf is finite."""
     return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()
 
 
@@ -43,7 +44,7 @@ def choose(condition: jax.Array, new: Tree, old: Tree) -> Tree:
 
 
 def bad_steps(stats: terms.Stats, names: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Return {program: (steps that were not finite, steps)} since the last report; `stats` must be on the host."""
+    """Return {program: (non-finite steps, all steps)} since the last report; `stats` must be on the host."""
     found = {}
     for program, i in _programs(names).items():
         if stats.total[i]:
@@ -62,13 +63,13 @@ def _programs(names: Sequence[str]) -> dict[str, int]:
 
 
 def check_steps(stats: terms.Stats, task: Task, policy: str, streaks: dict[str, int], step: int) -> Iterator[str]:
-    """Yield warnings of steps that were skipped or scrubbed; end the run if every recent step was bad.
+    """Yield warnings about skipped or scrubbed steps, and raise an error if too many in a row were bad.
 
     Args:
         stats: the statistics of a tick, on the host.
-        task: names the terms.
-        policy: `config.train.on_nan`.
-        streaks: bad steps in a row by program, in whole ticks; updated.
+        task: its `terms` name the statistics, its `advice` ends the error message.
+        policy: `config.train.on_nan`, 'skip' or 'scrub'.
+        streaks: consecutive bad steps by program, counted over ticks with bad steps only; updated in place.
         step: iterations done.
 
     Raises:

@@ -1,4 +1,4 @@
-"""`train(config, workdir)`: one run from start, or from where it stopped, to its end."""
+"""`train(config, workdir)`: start a run, or resume it where it stopped, and train to the end."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ if TYPE_CHECKING:
 
 
 def default_evaluator(config: ExperimentConfig, source: FittedSource, layout: Layout, folder: Path) -> Evaluator:
-    """Return what computes the metrics of `config.eval` while a run trains (`metrics.training`)."""
-    from stylegan_jax.metrics.training import make_evaluator  # SciPy is a second of the start
+    """Return the evaluator of `config.eval` during training (`metrics.training`)."""
+    from stylegan_jax.metrics.training import make_evaluator  # here because SciPy takes a second to import
 
     return make_evaluator(config, source, layout, folder)
 
@@ -72,25 +72,26 @@ def train(
     source: FittedSource | None = None,
     make_evaluator: Callable[[ExperimentConfig, FittedSource, Layout, Path], Evaluator] = default_evaluator,
 ) -> TrainState:
-    """Train until `config.train.total_kimg`, resuming from `workdir` if it holds a checkpoint.
+    """Train until `config.train.total_kimg`, resuming from `workdir` if it contains a checkpoint.
 
-    SIGTERM, SIGINT and SIGUSR1 finish the step, save and return.
+    On SIGTERM, SIGINT or SIGUSR1 the current step is finished, a checkpoint is saved, and the function returns.
 
     Args:
         config: the whole experiment.
         workdir: folder of the run; created if absent.
-        source: images to train on, instead of `config.data` (see `data.fit_source`); the caller closes it.
-        make_evaluator: (config, source, layout, folder) -> what computes `config.eval.metrics`; called where there are
-            any.
+        source: images to train on instead of those of `config.data` (see `data.fit_source`); the caller closes it.
+        make_evaluator: (config, source, layout, folder) -> the evaluator; called if `config.eval.metrics` names any.
 
     Returns:
         The last state, on the devices.
 
     Raises:
-        ConfigError, DataError: something does not fit; nothing has been compiled or overwritten.
-        WorkdirBusyError, WorkdirMovedError: another live process trains in `workdir`; it was moved during the run.
+        ConfigError, DataError: the configuration, the data or the workdir do not fit together; nothing has been
+            compiled or overwritten.
+        WorkdirBusyError: another live process trains in `workdir`.
+        WorkdirMovedError: `workdir` was moved or replaced during the run.
         DivergedError: a loss is NaN or infinite.
-        CheckpointError: a checkpoint could not be written or none can be read.
+        CheckpointError: a checkpoint could not be written, or none can be read.
     """
     config = resolve(config)
     check_config(config)
@@ -128,14 +129,14 @@ def train(
 
 
 class Equipment(NamedTuple):
-    """What a level needs: its compiled programs, and the images at its size."""
+    """What a level runs with: its compiled programs, and the images at its size."""
 
     programs: dict[str, programs.Program]
     source: FittedSource
 
 
 class Run:
-    """What one call of `train` holds; `run` is the loop, over one level where nothing grows."""
+    """One call of `train`. A run that does not grow has a single level."""
 
     def __init__(
         self,
@@ -163,9 +164,9 @@ class Run:
         self.state_shapes = programs.state_shapes(task, layout, self.frozen)
         self.ahead = Ahead(self._equip, len(self.levels))
         self.rollbacks = 0
-        self.origin: str | None = None  # of the weights that training began from; '': random ones, None: not known
+        self.origin: str | None = None  # digest of the weights that the run began from; '': random, None: unknown
         self.bad_streak: dict[str, int] = {}
-        self.reported: tuple[int, dict[str, float]] = (-1, {})  # step and means of the last report
+        self.reported: tuple[int, dict[str, float]] = (-1, {})  # step and values of the last report
         log = config.log
         period = lambda step: int(self._nimg(step) / (log.keep_every_kimg * 1000))
         best = {"keep_best": log.keep_best or None, "best_mode": log.best_mode}
@@ -173,15 +174,15 @@ class Run:
         self.checkpoints = Checkpointer(folder, keep_latest=log.keep_latest, keep_every=every, **best)
 
     def log(self, text: str) -> None:
-        """Print, on one process of the run."""
+        """Print on the first process only."""
         if self.is_chief:
             print(text, flush=True)
 
     def run(self) -> TrainState:
-        """Compile, initialise or restore, and train to the end or to a signal."""
+        """Compile, initialise or restore the state, and train until the end or a signal."""
         config = self.config
         self.log(describe(config, self.source.info(), self.layout))
-        with StopSignal() as stop, self.checkpoints, self.ahead:  # signals are held until the last checkpoint is saved
+        with StopSignal() as stop, self.checkpoints, self.ahead:  # a signal waits until the last checkpoint is saved
             total = schedule.total_steps(config)
             restored = self._restore()
             if restored is not None and restored[1] >= total:
@@ -194,11 +195,11 @@ class Run:
             reload = self.task.reload if restored else None
             source = run_on_all_processes(self._transfer_source) if restored is None or reload else None
             number = level_at(config, restored[1] if restored else 0)
-            self.ahead.start(number)  # the programs compile while the state is made
+            self.ahead.start(number)  # the programs compile while the state is initialised
             state, first = restored or (self._create(source), 0)
             state = self._take(reload, state, source) if reload else state
             self.ahead.get(number)
-            run_on_all_processes(lambda: record_config(self.folder, config))  # nothing can refuse this start any more
+            run_on_all_processes(lambda: record_config(self.folder, config))  # every check has passed
             while True:
                 try:
                     return self._train_from(state, first, total, stop)
@@ -208,11 +209,11 @@ class Run:
                     if self.rollbacks >= config.train.max_rollbacks:
                         raise DivergedError(f"{error} (after {self.rollbacks} rollbacks)") from None
                     problem = str(error)
-                del state  # the error is gone, and with it what it held of the failed state
+                del state  # frees the failed state: the exception that also referred to it is gone
                 state, first = self._roll_back(problem)
 
     def _train_from(self, state: TrainState, first: int, total: int, stop: StopSignal) -> TrainState:
-        """Open reports at a step, and train level after level."""
+        """Open the reports and train level after level, starting at step `first`."""
         with contextlib.ExitStack() as reports:
             self._open_reports(first, total, reports)
             if first == 0:
@@ -228,7 +229,7 @@ class Run:
             return state
 
     def _open_batches(self, first: int, number: int, seed: int) -> Batches:
-        """Open the data of a level at a step; the next level's programs begin to compile."""
+        """Open a level's data at step `first`, and begin to compile the next level's programs."""
         config, level = self.config, self.levels[number]
         source, plan = self.ahead.get(number).source, self.task.plan(level)
         self.ahead.start(number + 1)
@@ -253,7 +254,7 @@ class Run:
     def _loop(
         self, state: TrainState, first: int, number: int, batches: Batches, root_key: jax.Array, stop: StopSignal
     ) -> tuple[TrainState, bool]:
-        """Train to the end of a level; return (state, whether the run is over)."""
+        """Train from step `first` to the end of a level; return (state, whether the run is over)."""
         level, compiled = self.levels[number], self.ahead.get(number).programs
         phases = self.task.plan(level).phases
         for step in range(first, level.end):
@@ -261,7 +262,7 @@ class Run:
                 state = self.restart(state)
             with self.clock.waiting():
                 batch = next(batches)
-            with jax.transfer_guard_device_to_host("disallow"):  # a step never waits for the host
+            with jax.transfer_guard_device_to_host("disallow"):  # the loop never waits for a step's results
                 due_phases = schedule.due_phases(phases, step, level.nimg(step))
                 state = programs.run_step(compiled, due_phases, state, self.frozen, batch, root_key)
             if step == self.first:
@@ -306,7 +307,7 @@ class Run:
         )
 
     def _roll_back(self, problem: str) -> tuple[TrainState, int]:
-        """Return the newest good checkpoint, or the start, to go on from with other random numbers and data order."""
+        """Return (state, step) of the newest good checkpoint, or of the start; seed and data order change from here."""
         used = self.rollbacks + 1
         state, first = self._restore() or (self._create(self._transfer_source()), 0)
         self.rollbacks, self.bad_streak = used, {}
@@ -317,10 +318,10 @@ class Run:
         return state, first
 
     def _restore(self) -> tuple[TrainState, int] | None:
-        """Restore the newest good checkpoint, if there is one; check the room on disk first.
+        """Check the free disk space, then restore (state, step) from the newest good checkpoint, if there is one.
 
         Raises:
-            ConfigError: no room, or the checkpoint was made with another configuration or data set.
+            ConfigError: too little space, or the checkpoint was made with another configuration or data set.
         """
         log = self.config.log
         run_on_all_processes(lambda: check_space(self.folder, self.state_shapes, log.keep_latest + bool(log.keep_best)))
@@ -338,13 +339,14 @@ class Run:
         self.rollbacks, self.origin = meta.get("rollbacks", 0), meta.get("origin")
         self.log(f"resuming from step {step} ({meta['nimg'] / 1000:.2f} kimg) of {self.folder}")
         before = meta.get("images")
-        if before and self.images and before != self.images:  # '' where they could not be read
-            self.log(f"warning: the images of {printable(self.source.info().name)} are not those of the last start")
+        if before and self.images and before != self.images:  # '' if they could not be read
+            name = printable(self.source.info().name)
+            self.log(f"warning: the images of {name} have changed since the last start")
             self._draw_reals()
         return state, step
 
     def _transfer_source(self) -> Any:
-        """Load the model to start from and check that it fits, before anything is compiled."""
+        """Load the model of `train.init_from`, if any, and check that it fits, before anything is compiled."""
         source = self.task.open_source(self.config.train.init_from)
         self.origin = ""
         if source is not None:
@@ -353,25 +355,25 @@ class Run:
         return source
 
     def _create(self, source: Any) -> TrainState:
-        """Initialise the state, from another model where there is one."""
+        """Initialise the state; copy weights from `source`, if there is one."""
         state = programs.create_state(self.task, self.layout, self.root_key, self.frozen)
         return state if source is None else self._take(self.task.transfer, state, source)
 
     def _take(self, copy: Callable[..., Any], state: TrainState, source: Any) -> TrainState:
-        """Copy from another model into the state."""
+        """Copy another model's weights into the state with `copy`, a task's `transfer` or `reload`."""
         state, lines = copy(state, source)
         self.log("\n".join(lines))
         return self.layout.place(state, self.layout.state(state))
 
     def _equip(self, number: int) -> Equipment:
-        """Make what a level needs; in a thread."""
+        """Compile a level's programs and fit the images to its size; runs in a thread."""
         level, data = self.levels[number], self.config.data
         with ThreadPoolExecutor(1) as pool:
             source = pool.submit(self.source.at, self.task.plan(level).image_shape, data)
             return Equipment(self._compile(number), source.result())
 
     def _compile(self, number: int) -> dict[str, programs.Program]:
-        """Compile every program of a level, several at a time."""
+        """Compile every program of a level, several at once."""
         level, shapes = self.levels[number], self.state_shapes
         jitted = programs.jit_programs(programs.make_programs(self.task, self.config, self.layout, level), self.layout)
         batch = programs.batch_shapes(self.task, self.config, self.layout, level)
@@ -410,7 +412,7 @@ class Run:
         )
 
     def _evaluate(self, state: TrainState, step: int, stop: StopSignal) -> dict[str, float]:
-        """Return the metrics of the averaged generator by name, the same on all processes; none if that fails."""
+        """Return the metrics of the averaged generator by name, equal on all processes; {} if the evaluation fails."""
         assert self.evaluator is not None
         with self.clock.apart():
             values, lines = self.evaluator(self.task.export(state), step, self._nimg(step), stop)
@@ -419,7 +421,7 @@ class Run:
         return values
 
     def _report(self, state: TrainState, step: int, tick: int, metrics: dict[str, float]) -> TrainState:
-        """Fetch the sums of the tick, write them, and return the state with empty sums."""
+        """Fetch and write the statistics of a tick; return the state with empty ones."""
         stats = jax.device_get(state.stats)
         self._check_finite(stats, step)
         for line in guard.check_steps(stats, self.task, self.config.train.on_nan, self.bad_streak, step):
@@ -453,7 +455,7 @@ class Run:
         self.trackers.images(step, grids)
 
     def _draw_reals(self) -> Any:
-        """Write the grid of the first images of the data set, on one process; return it."""
+        """Write and return the grid of the data set's first images, on the first process only."""
         if not self.is_chief:
             return None
         reals = self.source.gather(np.arange(min(grid_size(self.config), self.source.info().num_images)))
@@ -463,13 +465,13 @@ class Run:
         self._check_finite(jax.device_get(state.stats), step)
         if step in self.checkpoints.steps():
             return
-        is_of_this = self.reported[0] == step and is_grown(self.config, step)  # levels do not compare
+        is_of_this = self.reported[0] == step and is_grown(self.config, step)  # levels are not comparable
         values = self.reported[1] if is_of_this else {}
         with self.lock.in_place():
             self.checkpoints.save(step, state, self.task.export(state), self._meta(step), metrics=values)
 
     def _store_averages(self, state: TrainState, step: int) -> None:
-        """Write a snapshot. It comes before a checkpoint of the step, so that a resume finds all up to its own."""
+        """Write a snapshot of the averages, before the step's checkpoint: a resumed run finds all earlier ones."""
         with self.lock.in_place():
             averages.write_snapshot(self.folder, step, self.task.averages(state), self._meta(step))
 

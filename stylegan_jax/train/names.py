@@ -1,4 +1,4 @@
-"""The check of a whole configuration at the start of a run: its rules, and its names against the registries."""
+"""Check a whole configuration at the start of a run: its rules, and its names against the registries."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ REGISTRIES: dict[str, Collection[str]] = {
     "loss.adversarial": LOSSES,
     "augment.pipe": PIPES,
 }
-"""Key whose values are the names of a registry -> that registry."""
+"""Configuration key -> the registry whose names are its values."""
 
 
 def check_config(config: ExperimentConfig) -> None:
-    """Check a configuration, before anything is read or compiled.
+    """Check a configuration before any data are read or anything is compiled.
 
     Raises:
         ConfigError: a rule is broken, or a name is not in its registry.
@@ -38,15 +38,15 @@ def check_config(config: ExperimentConfig) -> None:
         if name not in regularizers.PENALTIES:
             raise ConfigError(
                 f"config.loss.d_reg is {config.loss.d_reg!r}; {name!r} is not a penalty; "
-                f"{suggest(name, ['none', *regularizers.PENALTIES])}; join several by +, as 'r1+r2'"
+                f"{suggest(name, ['none', *regularizers.PENALTIES])}; join several with +, as in 'r1+r2'"
             )
     loss, apa = config.loss, config.augment.apa.mode
     single = {"loss.lecam_weight": loss.lecam_weight, "augment.apa.mode": apa if apa != "none" else ""}
     for key, value in single.items():
         if value and LOSSES[loss.adversarial].needs_real:
             raise ConfigError(
-                f"config.{key} is {value!r} with loss.adversarial={loss.adversarial!r}, which compares pairs of a real "
-                "and a fake; it needs a loss of single logits, such as 'logistic'"
+                f"config.{key} is {value!r} with loss.adversarial={loss.adversarial!r}, which compares each fake with "
+                f"a real; {key} needs a loss of single logits, such as 'logistic'"
             )
     for name in config.log.trackers:
         if name not in TRACKERS:

@@ -1,4 +1,4 @@
-"""Adam, corrected once for lazy regularisation (SG2 App. B)."""
+"""Adam, corrected for lazy regularisation (SG2 App. B)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from stylegan_jax.base.spec import Tree
 
 
 def lazy_ratio(interval: int) -> float:
-    """Return k / (k + 1) for a regulariser that runs every k-th iteration; 1 for none (interval 0)."""
+    """Return k / (k + 1) for a regulariser that runs every k-th iteration; 1 without one (interval 0)."""
     return interval / (interval + 1) if interval else 1.0
 
 
 class Optimizer(NamedTuple):
-    """Adam for a network with main and regularisation steps.
+    """The optimiser of a network that takes main and regularisation steps.
 
     Attributes:
         init: params -> state.
-        update: (grads, state, params, lr, beta2, is_whole) -> (updates, state). `lr` and `beta2` are those of the
-            configuration, traced or not; without `is_whole` the step skips parameters on which regularisers do not
-            depend.
-        hold: params -> params through which no gradient reaches frozen parameters, so that none is computed.
+        update: (grads, state, params, lr, beta2, is_whole) -> (updates, state). `lr` and `beta2` are uncorrected and
+            may be traced; `is_whole=False` skips the parameters on which regularisers do not depend.
+        hold: params -> params, with gradients to frozen parameters stopped so that they are never computed.
     """
 
     init: Callable[[Tree], Tree]
@@ -41,18 +40,17 @@ def adam(
 ) -> Optimizer:
     """Return Adam for a network whose regulariser takes an extra step every `interval` iterations.
 
-    With r = k / (k + 1), the learning rate becomes lr * r and the betas beta ** r, so that main and regularisation
-    steps together change parameters as much as k plain steps. Both share one optimiser state. eps is added outside the
-    root.
+    With r = k / (k + 1), the learning rate becomes lr * r and each beta becomes beta ** r, so that k main steps and one
+    regularisation step together change the parameters as much as k uncorrected steps. All share one optimiser state.
 
     Args:
         beta1: first-moment decay.
-        eps: added to the root of the second moment.
-        interval: iterations between regularisations; 0: never.
-        untouched: paths ('synthesis/b8/torgb/bias') of parameters on which the regulariser does not depend. Its steps
-            skip them entirely, step count and decay included, as in the official optimiser, instead of using a gradient
-            of zero.
-        frozen: paths, or beginnings of paths ('b8/conv0'), of parameters that are not trained; they have no moments.
+        eps: added to the square root of the second moment.
+        interval: iterations between regularisation steps; 0: there are none.
+        untouched: paths ('synthesis/b8/torgb/bias') of parameters on which the regulariser does not depend. As in the
+            official optimiser, its steps skip them entirely, including step count and moment decay, rather than apply
+            a zero gradient.
+        frozen: paths, or prefixes of paths ('b8/conv0'), of parameters that are not trained; they have no moments.
     """
     r = lazy_ratio(interval)
 

@@ -1,7 +1,7 @@
-"""The programs of a task: pure functions (state, frozen, batch, root key) -> state, compiled once each.
+"""The programs of a task: pure functions (state, frozen, batch, root key) -> state, each compiled once.
 
-There is one program per phase, and `finish`, which ends an iteration: all phases of an iteration see the same `step`
-and `nimg`. The state is donated; frozen networks are not.
+There is one program per phase, and `finish`, which ends an iteration, so that all its phases see the same `step` and
+`nimg`. The state is donated; frozen networks are not.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def run_phase(
     batch: Batch,
     root_key: jax.Array,
 ) -> TrainState:
-    """Take one step of a phase: draws, gradient, guard, optimiser, updates after it, statistics."""
+    """Take one step of a phase: draw, differentiate, guard, optimise, update what follows, add to the statistics."""
     t, net, optimizer = config.train, phase.net, plan.optimizers[phase.net]
     context = Context(state.nets, state.moving, frozen, plan.rates(state.nimg))
     params = state.nets[net]["params"]
@@ -77,7 +77,7 @@ def _apply(
     report: dict[str, jax.Array],
     new: dict[str, dict[str, Any]],
 ) -> TrainState:
-    """Return the next state: the new entries of its fields unless the policy on bad values says otherwise."""
+    """Return the next state, with the `new` entries of its fields where `train.on_nan` accepts them."""
     policy = config.train.on_nan
     if policy in ("skip", "scrub"):
         good = guard.all_finite((grads, report))
@@ -91,7 +91,7 @@ def _apply(
 
 
 def _guarded(policy: str, good: jax.Array, new: Any, old: Any) -> Any:
-    """Return the new entry or the old: 'skip' decides by the whole step, 'scrub' by the entry or the collection."""
+    """Return the new entry or the old: 'skip' decides for the whole step, 'scrub' per entry or collection."""
     is_kept = lambda part: good if policy == "skip" else guard.all_finite(part)
     if isinstance(new, dict):
         return {name: guard.choose(is_kept(part), part, old[name]) if part else part for name, part in new.items()}
@@ -99,7 +99,7 @@ def _guarded(policy: str, good: jax.Array, new: Any, old: Any) -> Any:
 
 
 def finish(task: Task, plan: Plan, config: ExperimentConfig, state: TrainState) -> TrainState:
-    """End an iteration: move the averages and count it."""
+    """End an iteration: update the averages and the counters."""
     new, report = plan.finish(state, plan.rates(state.nimg))
     drop_bad = config.train.on_nan in ("skip", "scrub")
     stats = terms.add(state.stats, task.terms, report, state.step, drop_bad=drop_bad)
@@ -109,7 +109,7 @@ def finish(task: Task, plan: Plan, config: ExperimentConfig, state: TrainState) 
 def make_programs(
     task: Task, config: ExperimentConfig, layout: Layout, level: Level | None = None
 ) -> dict[str, Program]:
-    """Return the uncompiled programs of a level (None: the last) by phase name, and `FINISH`, in their order.
+    """Return the uncompiled programs of a level (None: the last) by phase name, in order, then `FINISH`.
 
     Each maps (state, frozen, batch, root key) to the next state; `FINISH` takes only the state.
     """
@@ -122,7 +122,10 @@ def make_programs(
 
 
 def _named(name: str, program: Program, split: bool = False) -> Program:
-    """Return the program as a function with that name, for logs and profiles; `split`: rows lie on several devices."""
+    """Return the program as a function called `name`, as logs and profiles show it.
+
+    With `split`, the rows of an image are on several devices.
+    """
 
     def run(*args: Any) -> TrainState:
         with backend.rows_are_split(split):
@@ -133,9 +136,9 @@ def _named(name: str, program: Program, split: bool = False) -> Program:
 
 
 def jit_programs(programs: Mapping[str, Program], layout: Layout) -> dict[str, Any]:
-    """Return the programs under `jax.jit`: state laid out by `layout` and donated, batch split over the devices."""
+    """Wrap the programs in `jax.jit`: the state is sharded by `layout` and donated, the batch split over devices."""
     whole = layout.mesh.shape["fsdp"] == 1
-    state = layout.replicated if whole else None  # None: as the given state lies
+    state = layout.replicated if whole else None  # None: keep the sharding of the argument
     shardings = (state, layout.replicated, layout.batch_shardings(), layout.replicated)
 
     def held(name: str, program: Program) -> Program:
@@ -155,7 +158,7 @@ def jit_programs(programs: Mapping[str, Program], layout: Layout) -> dict[str, A
 def compile_programs(
     jitted: Mapping[str, Any], state: Any, frozen: Any, batch: Any, root_key: jax.Array
 ) -> dict[str, Any]:
-    """Compile programs, several at a time, from arrays or their abstract shapes."""
+    """Compile programs, several at a time, for arguments that are arrays or abstract shapes."""
     return compiling.compile_programs(
         jitted, {name: arguments_of(name, state, frozen, batch, root_key) for name in jitted}
     )
@@ -174,7 +177,7 @@ def run_step(
     batch: Batch,
     root_key: jax.Array,
 ) -> TrainState:
-    """Run the named phases of one iteration, then end it; the state is donated."""
+    """Run one iteration: the named phases, then `FINISH`; the state is donated."""
     for name in names:
         state = programs[name](state, frozen, batch, root_key)
     return programs[FINISH](state)
@@ -205,22 +208,22 @@ def batch_shapes(task: Task, config: ExperimentConfig, layout: Layout, level: Le
 
 
 def frozen_shapes(frozen: Mapping[str, Tree], layout: Layout) -> Tree:
-    """Return the abstract frozen networks, whole on every device."""
+    """Return the abstract arrays of frozen networks, replicated on every device."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.replicated), dict(frozen))
 
 
 @functools.lru_cache(maxsize=8)
 def _creation(create: Callable, layout: Layout) -> Any:
-    """Return the initialisation of a run under `jax.jit`: one object, so that it is traced once."""
+    """Return `create` wrapped in `jax.jit`; cached, so that it is traced once."""
     return jax.jit(create, out_shardings=layout.replicated)
 
 
 def create_state(
     task: Task, layout: Layout, root_key: jax.Array, frozen: Mapping[str, Tree] | None = None
 ) -> TrainState:
-    """Initialise the state on the devices, already laid out.
+    """Initialise the state on the devices, sharded by `layout`.
 
-    It runs once, so on CPU it is compiled without optimisation, in a quarter of the time.
+    Because the program runs only once, on CPU it is compiled without optimisation, in a quarter of the time.
     """
     arguments = root_key, dict(frozen or {})
     lowered = compiling.lower(_creation(task.create, layout), *arguments)
@@ -229,7 +232,7 @@ def create_state(
 
 
 def state_shapes(task: Task, layout: Layout, frozen: Mapping[str, Tree] | None = None) -> TrainState:
-    """Return the abstract state with its shardings: the target of a restore."""
+    """Return the abstract state with its shardings, as restoring a checkpoint needs it."""
     with compiling.tracing():
         shapes = _creation(task.create, layout).eval_shape(jax.random.key(0), dict(frozen or {}))
     place = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)

@@ -18,20 +18,20 @@ from stylegan_jax.train.optim import Optimizer
 BETAS = (0.95, 0.999)
 EPS = 1e-5
 EVERY, SHARE = 6, 0.5
-"""Lookahead: steps between its moves, and how far they go."""
+"""Lookahead: every so many steps the slow parameters move this share of the way to the fast ones."""
 LEAST_LENGTH = 5.0
-"""Rectification begins once the average of squares is as long as this; before, steps are those of momentum alone."""
+"""Shortest effective length of the average of squares at which steps are rectified; shorter: momentum alone."""
 
 
 @flax.struct.dataclass
 class Moments:
-    """What Ranger keeps of a parameter.
+    """Ranger's state of one parameter.
 
     Attributes:
-        mean: of its gradients.
-        square: mean of their squares.
-        slow: the parameter that lookahead goes back to.
-        count: int32[], steps that this parameter took.
+        mean: moving average of the gradients.
+        square: moving average of their squares.
+        slow: lookahead's slow copy of the parameter.
+        count: int32[], steps taken by this parameter.
     """
 
     mean: jax.Array
@@ -43,14 +43,14 @@ class Moments:
 def ranger(betas: tuple[float, float] = BETAS, eps: float = EPS) -> Optimizer:
     """Return Ranger.
 
-    Where the learning rate of `update` is a tree (a prefix of the parameters' tree) instead of a number, parameters
-    whose rate is 0 are skipped as published: they stay, and so do their moments and count, so that rectification and
-    lookahead of a block begin when the block does. `eps` is added to the root of the mean square, which is not
-    corrected for its start, so that it counts for more than in other rectified Adams. `beta2` of `update` is not read.
+    The learning rate passed to `update` may be a tree (a prefix of the parameters' tree) instead of a number. As
+    published, parameters with a rate of 0 are skipped together with their moments and count, so that rectification and
+    lookahead of a block begin when its training does. `eps` is added to the square root of the second moment, which has
+    no bias correction, so `eps` has more influence than in other rectified Adams. `update` ignores its `beta2`.
 
     Args:
-        betas: decays of both moments.
-        eps: added to the root of the second.
+        betas: decays of the first and second moments.
+        eps: added to the square root of the second moment.
     """
 
     def start(x: jax.Array) -> Moments:
@@ -86,16 +86,16 @@ def _step(
 
 
 def centralised(g: jax.Array) -> jax.Array:
-    """Return a gradient without its mean over all axes but the last, that of the outputs; of one axis, as it is."""
+    """Subtract a gradient's mean over all axes but the last (outputs); one-dimensional gradients are unchanged."""
     return g if g.ndim < 2 else g - g.mean(axis=tuple(range(g.ndim - 1)), keepdims=True)
 
 
 def _rectification(t: jax.Array, b1: float, b2: float) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return (1 - b1^t, the length of the average of squares, factor of a rectified step) at step t (Liu et al., §4).
+    """Return (1 - b1^t, effective length of the average of squares, rectified step's factor) at step t (Liu et al. §4).
 
-    The length is 2 / (1 - b2) - 1 - 2 t b2^t / (1 - b2^t), at first a difference of thousands that is a few. With
-    x = -t log(b2) its last term is 2 / -log(b2) times x / (e^x - 1) = 1 - x/2 + x^2/12 - …, of which float32 gets the
-    part from x^2 on while x is small.
+    The length is 2 / (1 - b2) - 1 - 2 t b2^t / (1 - b2^t). At first it is only a few, yet the difference of two terms
+    in the thousands. With x = -t log(b2), the last term is 2 / -log(b2) times x / (e^x - 1) = 1 - x/2 + x^2/12 - …;
+    while x is small, the first two terms of this series are combined analytically and only the rest in float32.
     """
     started, squares = (-jnp.expm1(t * math.log(b)) for b in (b1, b2))
     longest, rate = 2 / (1 - b2) - 1, -math.log(b2)
@@ -103,6 +103,6 @@ def _rectification(t: jax.Array, b1: float, b2: float) -> tuple[jax.Array, jax.A
     rest = jnp.square(x) * (1 / 12 - jnp.square(x) * (1 / 720 - jnp.square(x) / 30240))
     early, late = (longest - 2 / rate) + t - 2 / rate * rest, longest - 2 * t * (1 - squares) / squares
     length = jnp.where(x < 0.25, early, late)
-    n = jnp.maximum(length, LEAST_LENGTH)  # below, the factor is not read and only has to be finite
+    n = jnp.maximum(length, LEAST_LENGTH)  # below, the factor is unused and only has to be finite
     ratio = (n - 4) / (longest - 4) * (n - 2) / n * longest / (longest - 2)
     return started, length, jnp.sqrt(squares * ratio) / started

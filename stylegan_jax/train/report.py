@@ -1,4 +1,4 @@
-"""What a run reports: stats.jsonl, one progress line per tick, TensorBoard, image grids."""
+"""Reports of a run: progress lines and bar, speed and memory, TensorBoard events, sample grids."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _log = logging.getLogger(__name__)
 
 
 class EventFile:
-    """A file of TensorBoard's events: messages of the package tensorboard, framed as in TFRecord files.
+    """A TensorBoard event file: protocol buffers of the tensorboard package, framed as TFRecords.
 
-    The package's own writer uses TensorFlow's file system if TensorFlow is installed, which costs twenty seconds and
-    700 MB for nothing, and computes checksums byte by byte in Python.
+    We do not use the package's writer: if TensorFlow is installed, it imports it for its file system, which takes
+    twenty seconds and 700 MB, and it computes checksums byte by byte in Python.
     """
 
     def __init__(self, folder: str):
         from tensorboard.compat.proto import event_pb2, summary_pb2
 
-        # Their classes are made at run time, where no type checker sees them.
+        # These classes are created at run time, so type checkers do not know them.
         self._event, self._summary = getattr(event_pb2, "Event"), getattr(summary_pb2, "Summary")  # noqa: B009
         Path(folder).mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
@@ -71,19 +71,19 @@ class EventFile:
 
 
 def _masked(data: bytes) -> bytes:
-    """Return the checksum of a TFRecord."""
+    """Return the masked CRC-32C that TFRecords use."""
     crc = crc32c(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8 & 0xFFFFFFFF).to_bytes(4, "little")
 
 
 class TensorBoard:
-    """Writes TensorBoard's events in the background: rows wait in memory until the package has been imported.
+    """Writes TensorBoard events; rows wait in memory while a thread imports the package.
 
-    Without the package, one warning and no events.
+    If the import or a write fails, one warning is logged and no more events are written.
 
     Args:
-        folder: of the events.
-        restored: events of an earlier start after this step are removed; None: those starting at the first row's step.
+        folder: folder of the event files.
+        restored: events after this step, from an earlier start, are removed; None: those starting at the first row.
     """
 
     def __init__(self, folder: Path, restored: int | None = None):
@@ -96,17 +96,17 @@ class TensorBoard:
         self._thread = threading.Thread(target=self._import, daemon=True)
 
     def start(self) -> None:
-        """Begin the import; called once nobody waits for this process any more."""
+        """Begin the import; call it when nothing waits for this process any more."""
         self._thread.start()
 
     def _import(self) -> None:
         try:
             importlib.import_module("tensorboard.compat.proto.event_pb2")
             self._make = EventFile
-        except Exception as error:  # whatever an import may raise, training goes on
+        except Exception as error:  # training continues, whatever an import raises
             self._failed = True
-            advice = "pip install tensorboard, or take it out of config.log.trackers"
-            _log.warning("no TensorBoard events, since its package cannot be imported: %r; %s", error, advice)
+            advice = "pip install tensorboard, or remove it from config.log.trackers"
+            _log.warning("no TensorBoard events, because its package cannot be imported: %r; %s", error, advice)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Write scalars at a step."""
@@ -132,13 +132,13 @@ class TensorBoard:
             for kind, step, values in self._waiting:
                 getattr(self._writer, kind)(step, values)
             self._writer.flush()
-        except Exception as error:  # a full disk, say: the events are not worth the run
+        except Exception as error:  # a full disk, for example: losing events must not end the run
             self._failed = True
             _log.warning("TensorBoard events stopped: %r", error)
         self._waiting.clear()
 
     def close(self) -> None:
-        """Wait for the writer, write what is left, close."""
+        """Wait for the import, write the remaining rows and close the file."""
         if self._waiting and not self._thread.ident:
             self.start()
         if self._thread.ident:
@@ -151,7 +151,7 @@ class TensorBoard:
 
 
 class Bar:
-    """A live bar on a terminal, lines elsewhere, nothing on any process but the first."""
+    """A progress bar on a terminal, plain lines elsewhere; silent on all processes but the first."""
 
     def __init__(self, enabled: bool, is_chief: bool, total_kimg: float, done_kimg: float):
         self._bar, self._is_chief = None, is_chief
@@ -166,7 +166,7 @@ class Bar:
             self._bar.update(kimg)
 
     def line(self, text: str) -> None:
-        """Print a line above the bar."""
+        """Print a line, above the bar if there is one."""
         if not self._is_chief:
             return
         if self._bar is None:
@@ -180,7 +180,7 @@ class Bar:
 
 
 class Clock:
-    """Images per second of a tick, and the time left; restarted by every run of the command."""
+    """Measures speed per tick and the time left, counted from the start of this process."""
 
     def __init__(self, nimg: int, total_nimg: int):
         self._start = self._last = time.monotonic()
@@ -190,24 +190,24 @@ class Clock:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Count the time inside as waiting for data."""
+        """Count the time in this context as waiting for data."""
         start = time.monotonic()
         yield
         self._waited += time.monotonic() - start
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
-        """Exclude the time inside from the tick's speed; it counts for the time left."""
+        """Exclude the time in this context from the tick's speed, but not from the estimate of the time left."""
         start = time.monotonic()
         yield
         self._last += time.monotonic() - start
 
     def tick(self, nimg: int) -> dict[str, float]:
-        """Return the figures of a tick.
+        """End a tick and return its figures.
 
         Returns:
-            img_per_sec, sec_per_kimg, data_wait (share of the time, in [0, 1], that the loop waited for a batch),
-            elapsed_sec and eta_sec (from the whole run's mean speed).
+            img_per_sec, sec_per_kimg, data_wait (fraction of the time, in [0, 1], spent waiting for batches),
+            elapsed_sec, and eta_sec (from the mean speed since the start).
         """
         now = time.monotonic()
         shown, seconds = nimg - self._last_nimg, max(now - self._last, 1e-9)
@@ -224,7 +224,7 @@ class Clock:
 
 
 def memory_gib() -> dict[str, float]:
-    """Return peak memory of this process and, if the device reports it, of the first device, in GiB."""
+    """Return the peak memory of this process and, if reported, of its first device, in GiB."""
     unit = 1 if sys.platform == "darwin" else 1024
     out = {"host_peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30}
     stats = jax.local_devices()[0].memory_stats()
@@ -241,7 +241,7 @@ def progress_line(
     terms: dict[str, float],
     short: Mapping[str, str],
 ) -> str:
-    """Return the one line of a tick; terms are shown under their names in `short`."""
+    """Return the progress line of a tick; it shows the terms in `short`, by their short names."""
     losses = " ".join(f"{short[k]} {v:.3f}" for k, v in terms.items() if k in short)
     peak = memory.get("device_peak_gib", memory["host_peak_gib"])
     return (
@@ -251,9 +251,9 @@ def progress_line(
 
 
 def save_grid(folder: Path, name: str, pixels: np.ndarray, columns: int, fps: float = 25.0) -> np.ndarray:
-    """Write uint8[n, h, w, c] as one PNG in a folder; return the grid as uint8[1, h, w, c] for TensorBoard.
+    """Write images uint8[n, h, w, c] as one PNG grid; return the grid, uint8[1, h, w, c], for the trackers.
 
-    For clips uint8[n, t, h, w, c], an animated WebP shows the grid, and the PNG the first clips as strips of frames.
+    Of clips uint8[n, t, h, w, c], an animated WebP shows the grid, and the PNG shows the first clips as rows of frames.
     """
     if pixels.ndim == 5:
         folder.mkdir(exist_ok=True)
@@ -268,9 +268,9 @@ def save_grid(folder: Path, name: str, pixels: np.ndarray, columns: int, fps: fl
 
 
 def seconds_since_start() -> float:
-    """Return the seconds since Python began to run this package.
+    """Return the seconds since this package was first imported.
 
-    The start of the process may be earlier: a shell replaces itself by its last command, as in
-    `sh -c 'pip install … && stylegan-jax train …'`, and the process is then as old as the shell.
+    The age of the process would be misleading: in `sh -c 'pip install … && stylegan-jax train …'` the shell replaces
+    itself by its last command, whose process is then as old as the shell.
     """
     return time.monotonic() - STARTED

@@ -1,4 +1,4 @@
-"""Which programs run at which step, and when to report, draw and save: pure functions of the step number."""
+"""Decide which programs run at a step, and when to report, draw and save: pure functions of the step number."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from stylegan_jax.train.programs import FINISH
 from stylegan_jax.train.task import Phase, Plan
 
 SNAPSHOTS = 64
-"""Of averages, in a run that does not say how many: enough for widths of 0.02 to 0.25 (docs/tools.md)."""
+"""Approximate number of snapshots of averages with log.average_ticks=0: enough for widths of 0.02 to 0.25
+(docs/tools.md)."""
 
 
 def due_phases(phases: Sequence[Phase], step: int, nimg: int) -> list[str]:
-    """Return the names of the phases of iteration `step` in order, before which `nimg` images were shown."""
+    """Return the names of the phases that iteration `step` runs, in order; `nimg` images were shown before it."""
     is_on = lambda phase: nimg >= phase.start_nimg and (phase.end_nimg is None or nimg < phase.end_nimg)
     return [phase.name for phase in phases if step % phase.every == 0 and is_on(phase)]
 
 
 def cadence(phases: Sequence[Phase], total_nimg: float) -> dict[str, float]:
-    """Return how often each program runs per iteration, on average over a run of so many images."""
+    """Return how often each program runs per iteration, on average over a run of `total_nimg` images."""
     until = lambda nimg: min(nimg / total_nimg, 1)
     share = lambda phase: (
         (until(math.inf if phase.end_nimg is None else phase.end_nimg) - until(phase.start_nimg)) / phase.every
@@ -39,7 +40,7 @@ def reported_terms(config: ExperimentConfig, plan: Plan) -> list[str]:
 
 
 def total_steps(config: ExperimentConfig) -> int:
-    """Return the iterations of the whole run."""
+    """Return the number of iterations of the whole run."""
     return levels(config)[-1].end
 
 
@@ -49,7 +50,7 @@ class Due(NamedTuple):
     Attributes:
         tick: number of ticks completed.
         report: a progress line and a row of statistics.
-        grid: an image grid.
+        grid: a sample grid.
         checkpoint: a checkpoint.
         metrics: an evaluation.
         averages: a snapshot of the averages of `config.train.posthoc_ema`.
@@ -64,12 +65,12 @@ class Due(NamedTuple):
 
 
 def due(config: ExperimentConfig, steps_done: int) -> Due:
-    """Return what is due once `steps_done` iterations are done; the last step is due for everything."""
+    """Return what is due after `steps_done` iterations; after the last, everything is."""
     log = config.log
     ticks = lambda steps: int(images_shown(config, steps) / (log.tick_kimg * 1000) + 1e-9)
     tick, last = ticks(steps_done), steps_done >= total_steps(config)
     before = ticks(steps_done - 1)
-    passed = lambda every: tick // every > before // every  # a large batch may pass several ticks at once
+    passed = lambda every: tick // every > before // every  # one large batch may span several ticks
     when = lambda every: passed(every) or last
     metrics = bool(config.eval.metrics) and when(config.eval.ticks)
     averages = bool(config.train.posthoc_ema) and when(average_ticks(config))
@@ -89,5 +90,5 @@ def average_ticks(config: ExperimentConfig) -> int:
 
 
 def after_rollbacks(seed: int, count: int) -> int:
-    """Return the seed of the random numbers and the data order after so many rollbacks."""
+    """Return the seed of the random numbers and the data order after `count` rollbacks."""
     return zlib.crc32(f"{seed}/{count}".encode()) if count else seed

@@ -1,4 +1,4 @@
-"""Before a run starts: its folder, checks of its settings against data and earlier runs, disk space, printed lines."""
+"""Prepare a run: create its folder, check its settings against data, earlier runs and disk space, describe it."""
 
 from __future__ import annotations
 
@@ -38,19 +38,18 @@ def make_folder(folder: Path) -> None:
     """Create the run's folder.
 
     Raises:
-        ConfigError: it is a model folder, it cannot be created or written to, or checkpoints cannot be written below
-            such a name.
+        ConfigError: it is a model folder, it cannot be created or written to, or its name is not valid UTF-8.
     """
     if (folder / "model.json").exists():
         raise ConfigError(
-            f"--workdir={printable(str(folder))} is a model folder (it has a model.json), which training would mix "
-            f"with a run; choose another folder, and to start from its weights pass config.train.init_from={folder}"
+            f"--workdir={printable(str(folder))} is a model folder (it contains model.json), not the folder of a run; "
+            f"choose another folder, and to start from its weights pass config.train.init_from={folder}"
         )
     try:
         str(folder.absolute()).encode()
     except UnicodeEncodeError:
         raise ConfigError(
-            f"--workdir={printable(str(folder))}: its name is not valid UTF-8, which checkpoints need; choose another"
+            f"--workdir={printable(str(folder))}: the name is not valid UTF-8, as checkpoints require; choose another"
         ) from None
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,10 +62,10 @@ def make_folder(folder: Path) -> None:
 
 
 def resolve_labels(config: ExperimentConfig, info: SourceInfo) -> ExperimentConfig:
-    """Fill in `model.label_dim` from the data.
+    """Replace a `model.label_dim` of -1 by the length of the data's labels.
 
     Raises:
-        ConfigError: the length of the data's labels is not the configuration's.
+        ConfigError: the configuration sets another length.
     """
     wanted = config.model.label_dim
     if wanted not in (-1, info.label_dim):
@@ -80,22 +79,22 @@ def resolve_labels(config: ExperimentConfig, info: SourceInfo) -> ExperimentConf
 
 
 def with_labels(model: ModelConfig, label_dim: int) -> ModelConfig:
-    """Return the model with its label length decided (an undecided -1 becomes `label_dim`)."""
+    """Return the model with a label length of -1 replaced by `label_dim`."""
     return dataclasses.replace(model, label_dim=label_dim) if model.label_dim == -1 else model
 
 
 def check_workdir(folder: Path, config: ExperimentConfig) -> None:
-    """Compare with the config.json of an earlier run here.
+    """Compare the configuration with config.json of an earlier run in `folder`.
 
     Raises:
-        ConfigError: there is a checkpoint, made with another model, loss, data or optimiser; the message shows the
-            diff.
+        ConfigError: the folder has a checkpoint whose model, loss, data or optimiser differ; the message lists the
+            differences.
     """
     refuse(folder, _differences(folder, config)[0])
 
 
 def record_config(folder: Path, config: ExperimentConfig) -> None:
-    """Write config.json on the first process, and print what has changed; call it after every check that may fail."""
+    """Write config.json on the first process and print what has changed; call it after all checks."""
     if jax.process_index():
         return
     for line in _differences(folder, config)[1]:
@@ -110,25 +109,25 @@ def _differences(folder: Path, config: ExperimentConfig) -> tuple[list[str], lis
     try:
         return resume_conflicts(json.loads(path.read_text()), config.to_dict())
     except (ValueError, TypeError, AttributeError):
-        return [], []  # a damaged file; the checkpoint holds the configuration too
+        return [], []  # the file is damaged; the checkpoint contains the configuration too
 
 
 def refuse(folder: Path, differences: list[str]) -> None:
-    """Raise ConfigError with the list if settings differ from those of `folder`."""
+    """Raise ConfigError that lists how settings differ from those of the run in `folder`, if they do."""
     if differences:
         raise ConfigError(
-            f"{folder} holds a run made with another configuration:\n  " + "\n  ".join(differences) + "\nUse the same "
+            f"{folder} holds a run with another configuration:\n  " + "\n  ".join(differences) + "\nUse the same "
             "values to resume it, or another --workdir to start over"
         )
 
 
 def check_frozen(folder: Path, saved: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Check that a run continues with the pretrained networks with which it began.
+    """Check that a run resumes with the same pretrained networks as it began with.
 
     Args:
-        folder: of the run.
+        folder: the run's folder.
         saved: SHA-256 of their weights by name, from the checkpoint.
-        now: the same of the loaded networks.
+        now: SHA-256 of the loaded weights by name.
 
     Raises:
         ConfigError: they differ; the message has both digests.
@@ -139,33 +138,33 @@ def check_frozen(folder: Path, saved: Mapping[str, str], now: Mapping[str, str])
         raise ConfigError(
             f"{folder} holds a run that began with other weights of its frozen networks:\n  "
             + "\n  ".join(lines)
-            + "\nPut the files that it began with back to resume it, or use another --workdir to start anew"
+            + "\nRestore the original files to resume it, or use another --workdir to start over"
         )
 
 
 def check_origin(
     folder: Path, meta: Mapping[str, Any], config: ExperimentConfig, digest_of: Callable[[str], str]
 ) -> None:
-    """Check that another `train.init_from` than the run began with has the same weights: a run reads them only once.
+    """Check that a changed `train.init_from` has the weights that the run began from; resuming does not load them.
 
     Args:
-        folder: of the run.
-        meta: of its checkpoint; 'origin' is the digest of what it began from, '' for random weights.
-        config: now. An empty path asks for nothing; the path of the start is not read, and may be gone.
+        folder: the run's folder.
+        meta: metadata of its checkpoint; 'origin' is the digest of the weights that it began from, '' if random.
+        config: the current one. Nothing is checked if its path is empty or unchanged, so the original may be gone.
         digest_of: path -> digest of the weights there.
 
     Raises:
-        ConfigError: they differ.
+        ConfigError: the weights differ.
     """
     before, t = meta["config"]["train"], config.train
     is_same = (t.init_from, t.init_step) == (before["init_from"], before.get("init_step", 0))
     if is_same or not t.init_from or "origin" not in meta or digest_of(t.init_from) == meta["origin"]:
         return
-    began = f"began from {before['init_from'] or 'others'}" if meta["origin"] else "began from random weights"
+    began = before["init_from"] or "another model" if meta["origin"] else "random weights"
     raise ConfigError(
-        f"config.train.init_from is {t.init_from} (init_step={t.init_step}); the run in {folder} {began}, with other "
-        "weights, and takes none when it resumes; leave init_from as it was or out, or use another --workdir to start "
-        "anew (a super-resolution stage takes a newer stem with config.train.reload_stem=True)"
+        f"config.train.init_from is {t.init_from} (init_step={t.init_step}), whose weights are not those that the run "
+        f"in {folder} began from ({began}); a resumed run loads none, so keep or remove init_from, or use another "
+        "--workdir to start over (a super-resolution stage loads a newer stem with config.train.reload_stem=True)"
     )
 
 
@@ -174,11 +173,11 @@ def check_keep_best(config: ExperimentConfig, plan: Plan, metrics: Sequence[str]
 
     Args:
         config: the experiment.
-        plan: of its last level.
+        plan: the plan of its last level.
         metrics: names under which its metrics are reported.
 
     Raises:
-        ConfigError: it does not; the message lists the names.
+        ConfigError: it does not; the message suggests names that it does report.
     """
     name, known = config.log.keep_best, [*schedule.reported_terms(config, plan), *metrics]
     if name and name not in known:
@@ -186,10 +185,10 @@ def check_keep_best(config: ExperimentConfig, plan: Plan, metrics: Sequence[str]
 
 
 def check_meta(folder: Path, meta: Mapping[str, Any], config: ExperimentConfig, info: SourceInfo) -> None:
-    """Compare what a checkpoint was made with.
+    """Compare the metadata of a checkpoint with the configuration and the data.
 
     Raises:
-        ConfigError: the configuration, or the number of images or labels, differs.
+        ConfigError: the configuration, the number of images or their labels differ.
     """
     bad, _ = resume_conflicts(meta["config"], config.to_dict())
     if meta["num_images"] != info.num_images:
@@ -200,10 +199,10 @@ def check_meta(folder: Path, meta: Mapping[str, Any], config: ExperimentConfig, 
 
 
 def check_space(folder: Path, state: TrainState, keep: int) -> None:
-    """Check that there is room for the checkpoints.
+    """Check that the disk has space for the checkpoints.
 
     Raises:
-        ConfigError: less free space than `keep` + 1 checkpoints need.
+        ConfigError: less space is free than `keep` + 1 checkpoints need.
     """
     need = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) * 1.3 * (keep + 1)
     free = shutil.disk_usage(folder).free
@@ -217,7 +216,7 @@ def check_space(folder: Path, state: TrainState, keep: int) -> None:
 
 
 def facts_of(info: SourceInfo) -> dict[str, Any]:
-    """Return the facts about the data that must be equal on every process, by the name to show."""
+    """Return the facts about the data that must agree on all processes, by their names in messages."""
     return {"images in the data set": info.num_images, "labels of the images (digest)": info.label_digest}
 
 

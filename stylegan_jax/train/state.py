@@ -12,15 +12,15 @@ from stylegan_jax.train import terms
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """The whole state of a run; no keys, no functions, no frozen networks.
+    """The whole state of a run, without random keys, functions and frozen networks.
 
     Attributes:
         step: int32[], iterations done.
         nimg: int32[], images shown.
-        nets: variables of every network by name ('g' and 'd' of a GAN), all collections.
-        opt: optimiser state of every network that is trained.
+        nets: variables, in all collections, of every network by name (of a GAN, 'g' and 'd').
+        opt: optimiser state of every trained network, by the same name.
         ema: moving averages of parameters, by network, and those of `config.train.posthoc_ema` ('power0', …).
-        moving: other values that are updated, by name ('w_avg', 'pl_mean' and 'augment' of a GAN).
+        moving: other values that training updates, by name (of a GAN, 'w_avg', 'pl_mean', 'augment').
         stats: sums of the reported terms since the last report (`terms`).
     """
 

@@ -1,4 +1,4 @@
-"""What the loop knows of what it trains: a `Task`, whose phases are rows of a table."""
+"""The contract between the loop and what it trains: a `Task`, whose phases form a table."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from stylegan_jax.train.state import TrainState
 
 
 class Rates(NamedTuple):
-    """Everything that a schedule moves: pure functions of the images shown, traced where they change.
+    """Everything that follows a schedule: pure functions of the images shown, traced if they change.
 
     Attributes:
         lr: learning rate by network, before the correction for lazy regularisation.
         beta2: second-moment decay by network, before that correction.
         gamma: weight of R1 and R2.
-        ema_beta: decay of the averages for this iteration.
-        blur_sigma: blur of what the discriminator sees, in pixels.
-        fade: float[] in [0, 1], how far the newest layers are faded in; None: nothing is being faded in.
+        ema_beta: decay of the exponential averages in this iteration.
+        blur_sigma: blur of the discriminator's images, in pixels.
+        fade: float[] in [0, 1], how far the newest layers are faded in; None: no layers are being faded in.
         augment_p: strength of the augmentation; None: the one in the state.
-        stage: int32[], the last style slot in training of a progressive encoder; None: all of them.
+        stage: int32[], the last style slot that a progressive encoder trains; None: it trains all.
     """
 
     lr: Mapping[str, Any]
@@ -43,10 +43,10 @@ class Context(NamedTuple):
     """What a loss reads besides its rows.
 
     Attributes:
-        nets: variables by network, with the parameters to differentiate by.
+        nets: variables by network, including the parameters to differentiate with respect to.
         moving: `TrainState.moving`.
         frozen: pretrained networks by name.
-        rates: of this iteration.
+        rates: the rates of this iteration.
     """
 
     nets: Mapping[str, Variables]
@@ -56,12 +56,12 @@ class Context(NamedTuple):
 
 
 class Aux(NamedTuple):
-    """What a loss returns besides its value; the field says how micro-batches are joined.
+    """What a loss returns besides its value; the field determines how micro-batches are combined.
 
     Attributes:
-        rows: arrays with one row per example, joined in their order; for `Phase.after`.
-        means: scalars float[], averaged; those that the phase names in `reports` are reported.
-        moved: collections by network that this call moved, without 'params'; averaged leaf by leaf.
+        rows: arrays with one row per example, concatenated in the order of the batch; for `Phase.after`.
+        means: scalars float[], averaged; those named in `Phase.reports` are reported.
+        moved: collections, except 'params', that the call updated, by network; averaged leaf by leaf.
     """
 
     rows: dict[str, jax.Array]
@@ -70,31 +70,31 @@ class Aux(NamedTuple):
 
 
 Loss = Callable[[Context, Tree], Any]
-"""(context, rows) -> (scalar, Aux), or values float[n] where the phase has `couple`."""
+"""(context, rows) -> (scalar, `Aux`); if the phase has `couple`, -> values float[n]."""
 
 
 def keep(moving: Mapping[str, Any], context: Context, aux: Aux) -> dict[str, Any]:
-    """Return `moving` as it is: the `after` of a phase that moves nothing."""
+    """Return `moving` unchanged: the `after` of a phase that updates nothing."""
     return dict(moving)
 
 
 class Phase(NamedTuple):
-    """A row of the table of what one iteration runs, in order.
+    """One row of the table of phases, which an iteration runs in order.
 
     Attributes:
-        name: of its program, its random streams and its line in reports.
+        name: names its program and its random streams.
         net: the network that it trains.
         draw: (state, batch, root key) -> rows, a tree of arrays with one row per example, or scalars that all examples
             share. All randomness is drawn here, so that the rest can be split into micro-batches.
         loss: (context, rows) -> (mean over the rows, `Aux`).
         couple: (values float[n], context) -> (scalar, `Aux`), for a loss that is not a mean over examples: `loss` then
-            returns values, one per example, and this couples all of them. None: no coupling.
-        after: (moving, context, aux) -> moving.
-        every: runs every so many iterations (lazy regularisation, SG2 App. B).
-        start_nimg: runs once so many images have been shown.
-        end_nimg: runs no more once so many have; None: to the end.
-        is_whole: False for a regulariser: the optimiser skips the parameters that it does not depend on.
-        reports: names of `aux.means` that are reported.
+            returns one value per example, and `couple` combines them. None: the loss is a mean.
+        after: (moving, context, aux) -> moving, updated after the step.
+        every: iterations from one run of the phase to the next (lazy regularisation, SG2 App. B).
+        start_nimg: images shown before the phase first runs.
+        end_nimg: images shown after which it no longer runs; None: it runs to the end.
+        is_whole: False for a regulariser: the optimiser skips the parameters on which it does not depend.
+        reports: names in `Aux.means` that are reported.
     """
 
     name: str
@@ -116,14 +116,14 @@ class Plan(NamedTuple):
     Attributes:
         phases: the table.
         rates: images shown before the iteration -> `Rates`.
-        optimizers: by network.
-        finish: (state, rates) -> (state, values to report), once per iteration after its phases: averages and what else
-            all phases see as it was; `step` and `nimg` are moved by the caller.
-        finish_reports: names of the values that it reports.
-        frames: images that an example counts as.
-        rule: how clips are taken from videos; None: examples are images.
+        optimizers: optimiser by network.
+        finish: (state, rates) -> (state, values to report), called once after an iteration's phases to update what they
+            all read, such as the averages; the caller updates `step` and `nimg`.
         batch: the abstract global batch, without shardings.
-        draws: numbers of the draws of labels that the phases read, in the order of `Batch.gen_label`.
+        draws: which draws of labels the phases read, in the order of `Batch.gen_label`.
+        finish_reports: names of the values that `finish` reports.
+        frames: number of images that one example counts as.
+        rule: how clips are taken from videos; None: examples are images.
     """
 
     phases: tuple[Phase, ...]
@@ -138,28 +138,28 @@ class Plan(NamedTuple):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(h, w, c) of the images of the level."""
+        """(h, w, c) of the level's images."""
         h, w, c = self.batch.pixels.shape[-3:]
         return h, w, c
 
 
 class Preview(Protocol):
-    """Pictures of a state, the same latents at every snapshot."""
+    """Sample grids of a state, with the same latents every time."""
 
     def compile(self, state: Any, frozen: Any) -> None:
-        """Compile its program from arrays or abstract shapes."""
+        """Compile the program for arguments that are arrays or abstract shapes."""
 
     def draw(self, state: TrainState, frozen: Any) -> np.ndarray:
-        """Return uint8[cells, h, w, c], of clips uint8[cells, t, h, w, c]."""
+        """Return uint8[cells, h, w, c], or uint8[cells, t, h, w, c] for clips."""
         ...
 
 
 class Frozen(NamedTuple):
-    """A pretrained network that is read and never trained, donated or saved.
+    """A pretrained network, which is never trained, donated or saved.
 
     Attributes:
         tree: its arrays.
-        digest: SHA-256 of names, shapes, types and bytes; stored in checkpoints.
+        digest: SHA-256 of their names, shapes, dtypes and bytes; stored in checkpoints.
     """
 
     tree: Tree
@@ -167,27 +167,27 @@ class Frozen(NamedTuple):
 
 
 class Task(NamedTuple):
-    """All that the loop knows of what it trains.
+    """Everything that the loop knows about what it trains.
 
     Attributes:
         plan: level -> `Plan`.
         create: (key, frozen) -> the state before the first step; pure.
-        terms: names of everything that its phases and `finish` may report, in the order of `TrainState.stats`.
+        terms: names of everything that the phases and `finish` may report, in the order of `TrainState.stats`.
         frozen: loaders of pretrained networks by name; each is called once per run.
-        frozen_shapes: of the same networks, what returns their abstract arrays and reads no file; those that are
-            missing here have to be loaded for that (`shapes_of_frozen`).
         preview: level -> `Preview`.
-        export: state -> nested dicts that sampling reads, saved beside the state.
+        export: state -> nested dicts that sampling reads, saved next to the state.
         averages: state -> nested dicts of the averages of `config.train.posthoc_ema`, stored as snapshots
             (`checkpoints.averages`).
-        open_source: path -> what `transfer` copies from, checked against abstract shapes of the state, with the
-            `digest` of its weights; of '' None, or an error where the run needs something to start from.
-        transfer: (fresh state, source) -> (state, lines of a report).
-        reload: the same of a state that has been restored, before training goes on; None: it stays as it is.
-        advice: what to change where training diverges, for an error message.
+        open_source: path -> what `transfer` copies from, with the `digest` of its weights. For '' it returns None, or
+            raises ConfigError if the run cannot start from random weights.
+        transfer: (fresh state or its abstract shapes, source) -> (state, lines of a report).
+        frozen_shapes: functions that return the abstract arrays of pretrained networks without reading a file, by name;
+            `shapes_of_frozen` loads the networks that have none.
+        reload: like `transfer`, for a restored state before training continues; None: it is used unchanged.
+        advice: what to change if training diverges, for error messages.
         warnings: means of a tick -> lines to show.
         short: reported term -> its name in the progress line.
-        titles: network -> what it is called in tables.
+        titles: network -> its name in tables.
     """
 
     plan: Callable[[Level], Plan]
@@ -208,6 +208,6 @@ class Task(NamedTuple):
 
 
 def shapes_of_frozen(task: Task) -> dict[str, Tree]:
-    """Return the abstract arrays of the pretrained networks of a task, by name."""
+    """Return the abstract arrays of a task's pretrained networks, by name."""
     loaded = lambda name: jax.eval_shape(lambda: task.frozen[name]().tree)
     return {name: task.frozen_shapes[name]() if name in task.frozen_shapes else loaded(name) for name in task.frozen}

@@ -1,4 +1,4 @@
-"""What can be trained, and which task a configuration is for."""
+"""The registry of tasks, and the task of a configuration."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Kind(NamedTuple):
     """A kind of task.
 
     Attributes:
-        make: (config, layout, **what the data decide) -> the task.
-        resolve: config -> config with what other runs decide, before anything is checked or opened.
-        with_data: (config, description of the data) -> config with what these decide.
-        of_data: (config, data) -> what `make` needs of them.
+        make: (config, layout, **arguments from `of_data`) -> the task.
+        resolve: config -> config completed from other runs, before anything is checked or opened.
+        with_data: (config, `SourceInfo`) -> config completed from the data.
+        of_data: (config, data) -> the arguments of `make` that depend on the data.
     """
 
     make: Callable[..., Task]
@@ -51,29 +51,29 @@ TASKS: dict[str, Kind] = {
         lambda config, source: _labels(config, source) | _first_images(config, source),
     ),
 }
-"""Names are the values of `config.task`."""
+"""Value of `config.task` -> its kind."""
 
 
 def resolve(config: ExperimentConfig) -> ExperimentConfig:
-    """Return the configuration with what other runs decide: for an encoder, the architecture of its generator.
+    """Complete a configuration from other runs: for an encoder, with the architecture of its generator.
 
     Raises:
-        ConfigError: there is no such task, or no such generator.
+        ConfigError: there is no such task or no such generator, or an encoder cannot invert it.
     """
     check_choice("task", config.task, TASKS)
     return TASKS[config.task].resolve(config)
 
 
 def with_data(config: ExperimentConfig, info: SourceInfo) -> ExperimentConfig:
-    """Return the configuration with what the data decide: for a GAN, the length of its labels."""
+    """Complete a configuration from the data: for a GAN, with the length of its labels."""
     return TASKS[config.task].with_data(config, info)
 
 
 def make_task(config: ExperimentConfig, layout: Layout, source: FittedSource | None = None) -> Task:
-    """Return the task of a resolved configuration; without data, with no labels but those of the configuration.
+    """Return the task of a resolved configuration; without `source`, labels have the length that it sets.
 
     Raises:
-        ConfigError: what the task needs is missing or does not fit.
+        ConfigError: something that the task needs is missing or does not fit.
     """
     check_choice("task", config.task, TASKS)
     kind = TASKS[config.task]

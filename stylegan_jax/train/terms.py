@@ -13,12 +13,19 @@ import jax.numpy as jnp
 import numpy as np
 
 NONFINITE = "nonfinite/"
-"""Prefix of the share of a program's steps whose loss or gradient was not finite (`train.on_nan` skip or scrub)."""
+"""Prefix of the terms that report a program's share of non-finite steps (`train.on_nan` skip or scrub)."""
 
 
 @flax.struct.dataclass
 class Stats:
-    """Per term: float32 sums and counts since the last report, and the step of the first bad value or -1."""
+    """Statistics of n terms since the last report.
+
+    Attributes:
+        total: float32[n], sums.
+        squares: float32[n], sums of squares.
+        count: float32[n], numbers of values.
+        bad_step: int32[n], the step of the first NaN or infinity; -1: none.
+    """
 
     total: jax.Array
     squares: jax.Array
@@ -27,17 +34,22 @@ class Stats:
 
 
 def empty(count: int) -> Stats:
-    """Return empty statistics of this many terms."""
-    zeros = lambda: jnp.zeros([count], jnp.float32)  # buffers of their own, since the state is donated
+    """Return empty statistics of `count` terms."""
+    zeros = lambda: jnp.zeros([count], jnp.float32)  # separate buffers, because the state is donated
     return Stats(zeros(), zeros(), zeros(), jnp.full([count], -1, jnp.int32))
 
 
 def add(
     stats: Stats, names: Sequence[str], values: Mapping[str, jax.Array], step: jax.Array, *, drop_bad: bool = False
 ) -> Stats:
-    """Add one value per named term (scalars), and record the first step at which a term is NaN or infinite.
+    """Add one value to each of some terms.
 
-    `names` are all terms in their order. With `drop_bad`, bad values are skipped instead.
+    Args:
+        stats: before.
+        names: all terms, in the order of `stats`.
+        values: scalars by term.
+        step: recorded for terms whose first NaN or infinity this is.
+        drop_bad: skip non-finite values instead of adding and recording them.
     """
     if not values:
         return stats
@@ -57,12 +69,12 @@ def add(
 
 
 def means(stats: Stats, names: Sequence[str]) -> dict[str, float]:
-    """Return the mean of every term with values; `stats` must be on the host."""
+    """Return the mean of every term that has values; `stats` must be on the host."""
     return {n: float(stats.total[i] / stats.count[i]) for i, n in enumerate(names) if stats.count[i]}
 
 
 def stds(stats: Stats, names: Sequence[str]) -> dict[str, float]:
-    """Return the population standard deviation over steps of every term with values."""
+    """Return the population standard deviation over steps of every term that has values."""
     out = {}
     for i, name in enumerate(names):
         if stats.count[i]:
@@ -72,7 +84,7 @@ def stds(stats: Stats, names: Sequence[str]) -> dict[str, float]:
 
 
 def first_bad(stats: Stats, names: Sequence[str]) -> tuple[str, int] | None:
-    """Return (term, step) of the earliest NaN or infinity, or None; a loss comes before values that follow from it."""
+    """Return (term, step) of the earliest NaN or infinity, or None; within a step, the first term in `names`."""
     found = [(int(s), i) for i, s in enumerate(stats.bad_step) if s >= 0]
     if not found:
         return None

@@ -1,8 +1,8 @@
-"""Where a run's scalars and grids go besides stats.jsonl and grids/: TensorBoard, Weights & Biases.
+"""Trackers, which receive a run's scalars and grids besides stats.jsonl and grids/: TensorBoard, Weights & Biases.
 
-A tracker receives values and never delays training: it imports its package, writes and waits in a thread of its own,
-and if it fails, one warning says so and the run continues. A new one is a class with the four methods of `Tracker`, a
-line in `TRACKERS`, and, if its package is an extra of setup.py, a line in `EXTRAS`.
+A tracker never delays training: its own thread imports its package, writes and waits. If it fails, it logs one warning
+and the run continues. To add one, write a class with the four methods of `Tracker`, add a line to `TRACKERS`, and, if
+its package is an extra of setup.py, one to `EXTRAS`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ _log = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
-    """The interface that the loop calls, on the first process only; no method may raise, or wait for a disk or a
-    network."""
+    """What the loop calls, on the first process only. No method may raise an error or wait for a disk or network."""
 
     def start(self) -> None:
-        """Begin to import and write; called once, after the first step, when nothing waits for the process."""
+        """Begin to import and write; called once, after the first step."""
         ...
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
@@ -44,16 +43,16 @@ class Tracker(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what is left; starts a tracker that received values before `start`."""
+        """Write what is left, even if `start` was never called."""
         ...
 
 
 class WeightsAndBiases:
-    """A run of Weights & Biases. Its id is kept in the workdir, so that a resumed run continues it.
+    """A run of Weights & Biases. Its id is stored in the workdir, so that a resumed run continues it.
 
-    Points have the key `step` as their axis. W&B cannot retract points: those between the checkpoint and the moment at
-    which a run was killed appear twice, with equal values. Its own environment variables decide where they go:
-    WANDB_MODE (offline: files below workdir/wandb), WANDB_PROJECT (else stylegan_jax), WANDB_ENTITY, WANDB_API_KEY.
+    The horizontal axis is `step`. W&B cannot delete points: if a run is killed, those after its last checkpoint appear
+    twice, with equal values, once it has resumed. W&B's environment variables apply: WANDB_MODE (offline: files go to
+    workdir/wandb), WANDB_PROJECT (default stylegan_jax), WANDB_ENTITY, WANDB_API_KEY.
 
     Args:
         folder: folder of the run.
@@ -61,7 +60,7 @@ class WeightsAndBiases:
     """
 
     ID_FILE = "wandb_id"
-    PATIENCE_S = 120.0  # how long the end of a run waits for an upload
+    PATIENCE_S = 120.0  # seconds that the end of a run waits for the upload
 
     def __init__(self, folder: Path, config: ExperimentConfig):
         self._folder, self._config = folder, config
@@ -92,7 +91,7 @@ class WeightsAndBiases:
         self._thread.join(self.PATIENCE_S)
         if self._thread.is_alive():
             _log.warning(
-                "Weights & Biases has not finished within %.0f s; the rest is in %s, for `wandb sync`",
+                "Weights & Biases did not finish within %.0f s; upload the rest from %s with `wandb sync`",
                 *(self.PATIENCE_S, self._folder / "wandb"),
             )
 
@@ -113,13 +112,13 @@ class WeightsAndBiases:
             while (row := self._waiting.get()) is not None:
                 run.log({key: _shown(wandb, value) for key, value in row.items()})
             run.finish()
-        except Exception as error:  # no network, a full disk: the curves are not worth the run
+        except Exception as error:  # no network or a full disk: losing curves must not end the run
             self._failed = True
             _log.warning("Weights & Biases stopped: %r; stats.jsonl has all scalars, grids/ all pictures", error)
 
 
 def _shown(wandb: Any, value: Any) -> Any:
-    """Return images uint8[1, h, w, c] as W&B's; other values unchanged."""
+    """Convert images uint8[1, h, w, c] to W&B's type; return other values unchanged."""
     if not isinstance(value, np.ndarray):
         return value
     return wandb.Image(value[0, :, :, 0] if value.shape[-1] == 1 else value[0])
@@ -141,24 +140,24 @@ TRACKERS: dict[str, Opener] = {
     "tensorboard": lambda folder, step, config: TensorBoard(folder / "tensorboard", step),
     "wandb": lambda folder, step, config: WeightsAndBiases(folder, config),
 }
-"""`config.log.trackers` -> opener(workdir, step that the run starts from, config)."""
+"""Name in `config.log.trackers` -> function (workdir, step at which the run starts, config) that opens the tracker."""
 
 EXTRAS = {"wandb": "wandb"}
-"""Tracker whose package is not part of the base install -> that package, and the extra of setup.py that has it."""
+"""Tracker whose package is not in the base install -> that package, also the name of the extra in setup.py."""
 
 
 def check_trackers(config: ExperimentConfig) -> None:
-    """Check that the packages of the trackers are installed, and that they can write.
+    """Check that the trackers' packages are installed and that they can write.
 
     Raises:
-        ConfigError: one is missing, or W&B is online and has no key.
+        ConfigError: a package is missing, or W&B is online and has no API key.
     """
     for name in config.log.trackers:
         package = EXTRAS.get(name)
         if package and not _is_there(package):
             raise ConfigError(
                 f"config.log.trackers names {name!r}, whose package is not installed: pip install "
-                f"'stylegan-jax[{package}]', or take it out of config.log.trackers"
+                f"'stylegan-jax[{package}]', or remove it from config.log.trackers"
             )
         if name == "wandb":
             _check_key()
@@ -167,12 +166,12 @@ def check_trackers(config: ExperimentConfig) -> None:
 def _is_there(package: str) -> bool:
     try:
         return importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):  # of a module that is blocked, or half removed
+    except (ImportError, ValueError):  # a module that is blocked or half removed
         return False
 
 
 def _check_key() -> None:
-    """Check that W&B will not ask for a key: nobody would answer a prompt in its thread."""
+    """Check that W&B will not prompt for a key, which nobody could answer in its thread."""
     silent = ("offline", "dryrun", "disabled")
     if os.environ.get("WANDB_MODE") in silent or os.environ.get("WANDB_API_KEY"):
         return
@@ -181,13 +180,13 @@ def _check_key() -> None:
     if wandb.setup().settings.mode in silent or wandb.login(prompt=False):  # the first: `wandb offline` in this folder
         return
     raise ConfigError(
-        "config.log.trackers names 'wandb', which has no API key here: run `wandb login`, or set WANDB_API_KEY, or "
+        "config.log.trackers names 'wandb', which has no API key here: run `wandb login`, set WANDB_API_KEY, or set "
         "WANDB_MODE=offline, which writes files for `wandb sync`"
     )
 
 
 class Trackers:
-    """All trackers of a run as one; none except on the first process.
+    """All trackers of a run; none except on the first process.
 
     Args:
         folder: folder of the run.

@@ -179,7 +179,7 @@ def test_unknown_networks_and_missing_weights_are_named(monkeypatch, tmp_path):
     monkeypatch.setenv("STYLEGAN_JAX_FEATURES", str(tmp_path))
     config = toy.make_config(model__d_arch="projected", model__projected__backbones=("deit_base",))
     task = make_task(config, toy.sharding.make_layout(1))
-    with pytest.raises(ConfigError, match=r"(?s)deit_base_distilled_patch16_224-df68dfff.pth.*Without a file: .*lite0"):
+    with pytest.raises(ConfigError, match=r"(?s)deit_base_distilled_patch16_224-df68dfff.pth.*Without a file, .*lite0"):
         task.frozen["deit_base"]()
 
 

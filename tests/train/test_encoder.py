@@ -239,7 +239,7 @@ def test_the_latent_discriminator_has_four_layers():
 
 def test_generators_that_no_encoder_fits_are_errors():
     model = toy_encoder.model()
-    with pytest.raises(ConfigError, match="makes clips"):
+    with pytest.raises(ConfigError, match="generates clips"):
         generator.check_generator(model.replace(gan=toy.CLIPS), "x", "e4e")
     one = toy.PLAIN._replace(spec=toy.SPEC._replace(num_ws=1))
     with pytest.raises(ConfigError, match="one style for all layers"):

@@ -95,7 +95,7 @@ def test_a_run_starts_from_another_encoder(straight, tmp_path):
 
 def test_what_is_no_encoder_is_an_error_before_anything_compiles(straight, tmp_path):
     config = toy_encoder.make_config(**OWN | {"train__init_from": str(tmp_path)})
-    with pytest.raises(ConfigError, match="holds no run of an encoder"):
+    with pytest.raises(ConfigError, match="is not the folder of an encoder"):
         loop.train(config, tmp_path / "run")
     _, folder, _ = straight
     residual = toy_encoder.make_config(**OWN | {"train__init_from": str(folder), "encoder__residual": True})

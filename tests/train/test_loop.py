@@ -157,7 +157,7 @@ def test_other_pictures_under_the_same_name_are_noticed(straight, cache, tmp_pat
             data.MemorySource(images, rows if labelled else None), config.data, config.model.image_shape
         )
         loop.train(config, folder, moved)
-        assert ("the images of memory are not those of the last start" in capsys.readouterr().out) == is_other
+        assert ("the images of memory have changed since the last start" in capsys.readouterr().out) == is_other
         assert ((folder / "grids" / "reals.png").read_bytes() != shown) == is_other
 
 

@@ -78,17 +78,17 @@ def test_layers_are_counted_as_in_the_official_code(arch, names):
 def test_more_layers_than_there_are_is_an_error():
     with pytest.raises(ConfigError, match=r"freeze_d is 3; .* has 2 freezable layers, .*: b8/fromrgb, b8/conv0"):
         check_frozen(toy.make_config(train__freeze_d=3), toy.SPEC)
-    with pytest.raises(ConfigError, match="'embed' and this model has no labels"):
+    with pytest.raises(ConfigError, match="'embed', but this model has no labels"):
         check_frozen(toy.make_config(train__freeze_mapping="embed"), toy.SPEC)
     check_frozen(toy.make_config(train__freeze_mapping="embed"), toy.SPEC._replace(label_dim=2))
     without = toy.SPEC._replace(groups={**toy.SPEC.groups, "mapping": ()})
-    with pytest.raises(ConfigError, match="no mapping network to freeze"):
+    with pytest.raises(ConfigError, match="no mapping network; use"):
         check_frozen(toy.make_config(train__freeze_mapping="all"), without)
 
 
 def test_labels_that_are_no_classes_do_not_fit_a_mean_style_per_class():
     per_class = toy.SPEC._replace(label_dim=3, w_avg=(3, toy.SPEC.w_dim))
-    with pytest.raises(ConfigError, match="gives vectors, and this architecture has a mean style per class"):
+    with pytest.raises(ConfigError, match="yields vectors, but this architecture has a mean style per class"):
         check_labels(per_class, "vectors")
     check_labels(per_class, "classes")
     check_labels(toy.SPEC._replace(label_dim=3), "vectors")

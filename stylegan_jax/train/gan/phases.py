@@ -1,4 +1,4 @@
-"""The table of a GAN's phases: what each draws and updates; `objective` has their losses."""
+"""The table of a GAN's phases: what each draws and updates. Their losses are in `objective`."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from stylegan_jax.train.state import TrainState
 from stylegan_jax.train.task import Aux, Context, Phase, keep
 
 PHASES = ("g_main", "g_reg", "d_main", "d_reg")
-"""The order of the phases (SG2 §4), unless `loss.d_first`; a name's position is the number of its draw of labels."""
+"""The phases in order (SG2 §4), unless `loss.d_first` is set. A name's index numbers its draw of labels."""
 
 
 class Drawing(NamedTuple):
-    """The values that a phase needs to draw its rows.
+    """What a phase needs to draw its rows.
 
     Attributes:
-        gan: the bundle of a level, fully faded in.
+        gan: the level's bundle, fully faded in.
         config: the experiment at this level.
         level: the part of the run.
         layout: spreads rows over the devices.
@@ -49,7 +49,7 @@ class Drawing(NamedTuple):
     draws: tuple[str, ...]
 
     def labels(self, batch: Batch, phase: str) -> jax.Array:
-        """Return the labels float[n, k] of a phase's latents; those of its reals if the loss compares pairs."""
+        """Return the labels float[n, k] of a phase's latents: its own draw, or those of the reals paired with them."""
         if phase not in self.draws:
             return as_cond(reals_of(batch, phase)[1], self.gan.spec.label_dim)
         return as_cond(batch.gen_label[self.draws.index(phase)], self.gan.spec.label_dim)
@@ -57,7 +57,7 @@ class Drawing(NamedTuple):
     def latents(
         self, phase: str, state: TrainState, batch: Batch, root_key: jax.Array, cond: jax.Array
     ) -> objective.Latents:
-        """Return the latents of a phase, as many as `cond` float[n, k]. Inputs that the data decide come from the
+        """Draw the latents of a phase for labels `cond` float[n, k]. Inputs that depend on the data come from the
         batch."""
         draw, mix, noise = jax.random.split(rng.stream(root_key, phase, state.step), 3)
         n, split = cond.shape[0], self.layout.split
@@ -70,7 +70,7 @@ class Drawing(NamedTuple):
         return objective.Latents(inputs, mixed, cond, mix, noise)
 
     def seen(self, name: str, state: TrainState, root_key: jax.Array, n: int) -> Seen:
-        """Return the draws for n fakes on their way into the discriminator; `name` is 'phase/side'."""
+        """Draw what the discriminator's view of n examples needs; `name` is 'phase/fake' or 'phase/real'."""
         phase, side = name.split("/")
         key = rng.stream(root_key, f"{phase}/augment/{side}", state.step)
         strength = rates_at(self.config, self.level, state.nimg).augment_p
@@ -81,7 +81,7 @@ class Drawing(NamedTuple):
         return Seen(view=drawn, key=own)
 
     def reals(self, phase: str, state: TrainState, root_key: jax.Array, batch: Batch) -> Seen:
-        """Return the reals of a batch on their way into the discriminator."""
+        """Return a phase's reals, faded like the generator, with the draws for their view."""
         n, rates = batch.label.shape[0], rates_at(self.config, self.level, state.nimg)
         given, label = reals_of(batch, phase)
         image = self.layout.spread(images.from_pixels(given["image"]))
@@ -98,14 +98,14 @@ def as_cond(label: jax.Array, label_dim: int) -> jax.Array:
 
 
 def reals_of(batch: Batch, phase: str) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Return (sample, labels) of the reals of a phase: the generator's phase has its own if it reads any."""
+    """Return (sample, labels) of a phase's reals; if the generator's phases need reals, they have their own."""
     if phase.startswith("g") and batch.second is not None:
         return batch.second
     return batch.sample, batch.label
 
 
 SEEN = ("scores/fake", "scores/real", "signs/fake", "signs/real")
-"""Statistics of logits that d_main reports; with APA, of everything presented as real."""
+"""Statistics of logits that d_main reports. With APA, 'real' includes the fakes presented as real."""
 
 
 def make_phases(whole: Gan, config: ExperimentConfig, level: Level, layout: Layout) -> tuple[Phase, ...]:
@@ -170,16 +170,16 @@ def make_phases(whole: Gan, config: ExperimentConfig, level: Level, layout: Layo
 
 
 def used_phases(config: ExperimentConfig) -> tuple[str, ...]:
-    """Return the phases that a run of this configuration ever runs, in their order."""
+    """Return the phases that a run with this configuration uses, in order."""
     used = {"g_main": True, "g_reg": config.loss.pl_weight > 0, "d_main": True, "d_reg": is_d_reg_lazy(config)}
     order = sorted(PHASES, key=lambda name: name.startswith("g")) if config.loss.d_first else PHASES
     return tuple(name for name in order if used[name])
 
 
 def label_draws(config: ExperimentConfig) -> tuple[str, ...]:
-    """Return the phases whose latents have labels of their own, in the order of `Batch.gen_label`.
+    """Return the phases that draw labels for their latents, in the order of `Batch.gen_label`.
 
-    Latents paired with reals, by the loss or by the mixtures of WGAN-GP, have the labels of these reals.
+    Latents that the loss or WGAN-GP pairs with reals have the labels of these reals instead.
     """
     where = {penalty.where for penalty in regularizers.penalties(config.loss.d_reg)}
     paired = {"g_main", "d_main"} if has_pairs(config) else set()
@@ -190,17 +190,17 @@ def label_draws(config: ExperimentConfig) -> tuple[str, ...]:
 
 
 def has_pairs(config: ExperimentConfig) -> bool:
-    """Return whether the loss compares every fake with a real, so that the generator's phase needs reals of its own."""
+    """Return whether the loss compares each fake with a real, so that the generator's phase needs reals too."""
     return LOSSES[config.loss.adversarial].needs_real
 
 
 def is_steered(config: ExperimentConfig, name: str) -> bool:
-    """Return whether p of 'augment' or of 'apa' changes."""
+    """Return whether a controller changes p of `name`, 'augment' or 'apa'."""
     return (config.augment if name == "augment" else config.augment.apa).mode in controller.STEERED
 
 
 def is_d_reg_lazy(config: ExperimentConfig) -> bool:
-    """Return whether the discriminator's penalties have a phase; if not, there are none, or d_main has them."""
+    """Return whether the discriminator's penalties are a phase of their own instead of part of d_main or off."""
     return config.loss.d_reg != "none" and config.loss.d_reg_interval > 0
 
 
@@ -239,12 +239,12 @@ def _draw_d_main(drawing: Drawing, state: TrainState, batch: Batch, root_key: ja
 
 
 def _mix(drawing: Drawing, phase: str, state: TrainState, root_key: jax.Array, n: int) -> jax.Array:
-    """Return float[n] in [0, 1): the place between a real and a fake for WGAN-GP."""
+    """Draw float[n] in [0, 1), WGAN-GP's positions between reals and fakes."""
     return drawing.layout.split(jax.random.uniform(rng.stream(root_key, f"{phase}/mix", state.step), (n,)))
 
 
 def _pseudo(drawing: Drawing, phase: str, state: TrainState, root_key: jax.Array, n: int) -> dict[str, jax.Array]:
-    """Return which of n reals the phase replaces by fakes, bool[n], if the run has APA."""
+    """Draw which of n reals the phase replaces by fakes, bool[n], if APA is on."""
     if drawing.config.augment.apa.mode == "none":
         return {}
     drawn = jax.random.uniform(rng.stream(root_key, f"{phase}/apa", state.step), (n,))
@@ -252,7 +252,7 @@ def _pseudo(drawing: Drawing, phase: str, state: TrainState, root_key: jax.Array
 
 
 def _observe(config: ExperimentConfig, logits: jax.Array, aux: Aux, moving: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the statistics of the augmentation and of APA, updated with the logits of reals."""
+    """Return the controllers of the augmentation and of APA, updated with the logits of reals."""
     modes = {"augment": config.augment.mode, "apa": config.augment.apa.mode}
     add = lambda name: controller.observe(moving[name], logits, aux.rows.get("pseudo"))
     return {name: add(name) for name, mode in modes.items() if mode != "none"}
@@ -276,7 +276,7 @@ def _draw_d_reg(drawing: Drawing, state: TrainState, batch: Batch, root_key: jax
     rows: dict[str, Any] = {"real": real} | _pseudo(drawing, "d_reg", state, root_key, batch.label.shape[0])
     if where == {"real"} and "pseudo" not in rows:
         return rows
-    # Fakes that are mixed with reals have their labels.
+    # Fakes that are mixed with reals have the reals' labels.
     cond = real.cond if "mix" in where else drawing.labels(batch, "d_reg")
     assert cond is not None
     rows["latents"] = drawing.latents("d_reg", state, batch, root_key, cond)

@@ -1,4 +1,4 @@
-"""The sample grid of a run: the same latents and labels at every snapshot."""
+"""The sample grid of a GAN's run, with the same latents and labels every time."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from stylegan_jax.sampling import drawing
 from stylegan_jax.train.state import TrainState
 
 FRAMES = 16
-"""Number of frames in a preview of clips, the first ones of a video."""
+"""Number of frames, from the start of a video, in a preview of clips."""
 
 
 class GanPreview:
-    """Draws the averaged generator at fixed latents, `noise='const'`, no truncation; for clips, `FRAMES` frames.
+    """Samples the averaged generator at fixed latents with constant noise and without truncation.
 
     Args:
-        gan: the model.
+        gan: the model's bundle.
         layout: cells are split over its devices.
         config: the experiment, for its seed.
-        label: float32[cells, k].
+        label: float32[cells, k], labels of the cells.
         level: the part of the run; None: the whole model.
     """
 
@@ -51,18 +51,18 @@ class GanPreview:
             ws = drawing.map_styles(here, model["g"], None, inputs, label)
             return drawing.draw(here, model["g"], ws, inputs)
 
-        shardings = (None, layout.batch, layout.batch)  # None: as the given model lies
+        shardings = (None, layout.batch, layout.batch)  # None: keep the sharding of the argument
         self._jitted = jax.jit(draw, in_shardings=shardings, out_shardings=layout.replicated)
         self._draw = None
 
     def compile(self, state: TrainState, frozen: Any = None) -> None:
-        """Compile the program from a state or its abstract shapes."""
+        """Compile the program for a state or its abstract shapes."""
         shape = lambda x: jax.ShapeDtypeStruct((self._chunk, *x.shape[1:]), x.dtype, sharding=self._batch)
         lowered = compiling.lower(self._jitted, _drawn(state), jax.tree.map(shape, self._inputs), shape(self._label))
         self._draw = lowered.compile(compiler_options=compiling.quick_options())
 
     def draw(self, state: TrainState, frozen: Any = None) -> np.ndarray:
-        """Return uint8[cells, h, w, c], for clips uint8[cells, t, h, w, c]; waits for the device."""
+        """Return uint8[cells, h, w, c], or uint8[cells, t, h, w, c] for clips; waits for the device."""
         draw = self._draw or self._jitted
         model, out = _drawn(state), []
         for start in range(0, len(self._label), self._chunk):

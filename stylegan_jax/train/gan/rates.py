@@ -1,4 +1,4 @@
-"""The rates of a GAN: the values of its schedules at a number of images shown."""
+"""The rates of a GAN: its schedules as functions of the images shown."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from stylegan_jax.train.task import Rates
 
 
 def cosine(schedule: ScheduleConfig, nimg: Any, start: float, end: float) -> Any:
-    """Return a rate once `nimg` images have been shown: from `start` to `end` along half a cosine (Huang et al. 2024).
+    """Return a rate that goes from `start` to `end` along half a cosine, after `nimg` images (Huang et al. 2024).
 
     Args:
-        schedule: the numbers of images between which the rate changes; before and after, it is constant.
-        nimg: int32[] or float[], traced or not.
-        start: value at the beginning.
-        end: value at the end; STAYS: the rate is constant.
+        schedule: the rate changes between its `start_kimg` and `end_kimg` and is constant outside.
+        nimg: int32[] or float[], images shown; may be traced.
+        start: initial value.
+        end: final value; STAYS: the rate is constant.
 
     Returns:
         float[], or `start` itself if the rate is constant.
@@ -39,7 +39,7 @@ def rates_at(config: ExperimentConfig, level: Level, nimg: Any) -> Rates:
     Args:
         config: the experiment at this level (`config.at_level`).
         level: the part of the run.
-        nimg: int32[], images shown before the iteration, traced or not.
+        nimg: int32[], images shown before the iteration; may be traced.
     """
     t, loss, end = config.train, config.loss, config.schedule
     warm: Any = 1.0

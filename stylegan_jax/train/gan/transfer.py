@@ -1,4 +1,4 @@
-"""Start training from existing weights, with a report of every array: loaded, left as initialised, or dropped."""
+"""Start training from existing weights, and report of every array whether it is loaded, new or dropped."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from stylegan_jax.sampling.model import LoadedModel
 from stylegan_jax.train.state import TrainState
 
 LABEL_LAYERS = ("mapping/embed/weight",)
-"""Arrays whose shape depends on the number of classes; they start anew when it differs."""
+"""Arrays whose shape depends on the number of classes; if it differs, they are newly initialised."""
 
 
 class Source(NamedTuple):
-    """A model to copy from, and where it comes from, for messages: its path, and which checkpoint it is of."""
+    """A model to copy from; its path and checkpoint (`which`) are shown in messages."""
 
     model: LoadedModel
     path: str
@@ -29,23 +29,23 @@ class Source(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Of the averaged weights and the mean styles: of a run, G and D belong to the same checkpoint."""
+        """Digest of the averaged weights and mean styles, which also identify the checkpoint of G and D."""
         return digest_of({"g_ema": self.model.g_ema, "w_avg": self.model.w_avg}, {})
 
 
 def open_source(config: ExperimentConfig, path: str) -> Source | None:
-    """Load the model to start from; None where there is none, the path ''.
+    """Load the model to start from: of a run, checkpoint `train.init_step`, or its best. Return None for path ''.
 
     Raises:
-        ConfigError: none, and layers of the stages before are frozen, which would stay random.
+        ConfigError: the path is '' and `train.freeze_g` would freeze random layers.
         ConfigError, BadCheckpointError, CheckpointError: as `load_model`.
     """
     if not path:
         if config.train.freeze_g != "none":
             raise ConfigError(
-                f"config.train.init_from is empty with freeze_g={config.train.freeze_g!r}, which would leave the "
-                "layers of the stages before random for ever; pass the run of the stage before, or freeze_g='none' to "
-                "train all of them"
+                f"config.train.init_from is empty with freeze_g={config.train.freeze_g!r}, so the layers of earlier "
+                "stages would stay random; set init_from to the run of the previous stage, or freeze_g='none' to train "
+                "all layers"
             )
         return None
     step, which = config.train.init_step or None, ""
@@ -55,7 +55,7 @@ def open_source(config: ExperimentConfig, path: str) -> Source | None:
 
 
 def _best_step(path: str) -> tuple[int, str] | None:
-    """Return the best checkpoint of a run and what it is the best by; None for anything else."""
+    """Return (step, term that it is the best by) of a run's best checkpoint; None if there is none."""
     folder = Path(path).expanduser()
     return best_step(folder) if committed_steps(folder / "checkpoints") else None
 
@@ -63,20 +63,20 @@ def _best_step(path: str) -> tuple[int, str] | None:
 def transfer(config: ExperimentConfig, state: TrainState, source: Source) -> tuple[TrainState, list[str]]:
     """Copy G, D and the averaged generator into a fresh state.
 
-    Blocks are matched by resolution, so that a model can grow or shrink: new blocks keep their initial values, blocks
-    that do not exist here are dropped. A G or D that the source lacks keeps its initial values; a missing G is taken
-    from the average.
+    Blocks are matched by resolution, so a model can grow or shrink: new blocks keep their initial values, and blocks
+    that do not exist here are dropped. If the source lacks G, its average is used; if it lacks D, D keeps its initial
+    values.
 
     Args:
         config: the experiment of `state`.
-        state: a fresh state; or its abstract shapes, to check only.
+        state: a fresh state, or its abstract shapes to only check.
         source: the model to copy from.
 
     Returns:
         (state, lines of the report).
 
     Raises:
-        ConfigError: an array has another shape here, or nothing fits; the text lists them.
+        ConfigError: arrays have other shapes here, or none match; the message lists them.
     """
     model, path, which = source
     _check_same(config.model, model, path)
@@ -101,14 +101,14 @@ def transfer(config: ExperimentConfig, state: TrainState, source: Source) -> tup
 
 
 def _begin_stage(config: ExperimentConfig, state: TrainState, source: Source) -> tuple[TrainState, list[str]]:
-    """Start a super-resolution stage: what is below comes from the average of the stage before, into G and its average.
+    """Start a super-resolution stage: copy the averaged generator of the previous stage into G and its average.
 
-    Everything of it is taken as it was, the Fourier input too; the head and D start anew.
+    This includes the Fourier input; the head and D are newly initialised.
     """
     model, path, which = source
     groups, problems = models.build(config.model).spec.groups, []
     frozen = {"none": (), "stem": ("stem",), "stem_input": ("stem", "input")}[config.train.freeze_g]
-    lines = [f"initialised from {path}{which}, the average of the stage before"]
+    lines = [f"initialised from {path}{which}, the average of the previous stage"]
     want = flatten(state.ema["g"])
     for name in ("stem", "input", "head"):
         paths = [path for path in want if _is_below(path, groups[name])]
@@ -125,9 +125,9 @@ def _begin_stage(config: ExperimentConfig, state: TrainState, source: Source) ->
 
 
 def reload(config: ExperimentConfig, state: TrainState, source: Source) -> tuple[TrainState, list[str]]:
-    """Take the stages before again, as the published code does at every start: all of them but the Fourier input.
+    """Load the layers of the earlier stages again, except the Fourier input, as the published code does at every start.
 
-    The mean styles come from there too. Arguments, returned values and errors are those of `transfer`.
+    The mean styles are loaded too. Arguments, returned values and errors are those of `transfer`.
     """
     groups, problems = models.build(config.model).spec.groups, []
     _check_same(config.model, source.model, source.path)
@@ -140,7 +140,7 @@ def reload(config: ExperimentConfig, state: TrainState, source: Source) -> tuple
 def _take(
     state: TrainState, model: LoadedModel, starts: tuple[str, ...], lines: list[str], problems: list[str]
 ) -> TrainState:
-    """Put the averaged arrays below these paths, and the mean styles, into G and its average."""
+    """Copy the averaged arrays below the paths `starts`, and the mean styles, into G and its average."""
     g = {name: take(tree, model.g_ema.get(name, {}), starts, problems) for name, tree in state.nets["g"].items()}
     average = take(state.ema["g"], model.g_ema["params"], starts, [])
     have = state.moving["w_avg"]
@@ -150,7 +150,7 @@ def _take(
 
 
 def take(target: Any, source: Any, starts: tuple[str, ...], problems: list[str]) -> Any:
-    """Return a tree with the arrays of `source` below the paths `starts`; adds to `problems` what does not fit."""
+    """Return `target` with the arrays of `source` below the paths `starts`; what does not fit joins `problems`."""
     out, have = flatten(target), flatten(source)
     for name, leaf in out.items():
         if not _is_below(name, starts):
@@ -168,42 +168,42 @@ def _is_below(path: str, starts: tuple[str, ...]) -> bool:
 
 
 def _unless(problems: list[str], config: ExperimentConfig, source: Source, state: TrainState) -> TrainState:
-    """Return the state, unless there are problems."""
+    """Return the state, or raise ConfigError if there are problems."""
     if problems:
         raise ConfigError(
             f"config.train.init_from={source.path} does not fit this model:\n  "
             + "\n  ".join(problems)
-            + "\nUse the source's channel_base, channel_max, w_dim, mapping_layers and layouts: "
+            + "\nUse the source's channel_base, channel_max, w_dim, mapping_layers and layouts. Keys that differ: "
             + _differences(source.model, config.model)
         )
     return state
 
 
 def _mean_styles(w_avg: Any, have: Any, lines: list[str], problems: list[str]) -> Any:
-    """Return the mean style or styles of a source; with other classes, the mean over its own for each."""
+    """Return the source's mean styles; if the classes differ, each one here gets the mean of the source's."""
     if w_avg.shape == have.shape:
         return w_avg
     if w_avg.shape[-1] != have.shape[-1]:
         problems.append(f"w_avg: {w_avg.shape} in the source, {have.shape} here")
         return w_avg
-    lines.append(f"  w_avg: {w_avg.shape} in the source, {have.shape} here; its mean is taken")
+    lines.append(f"  w_avg: {w_avg.shape} in the source, {have.shape} here; its mean is used")
     return jnp.broadcast_to(w_avg.reshape(-1, w_avg.shape[-1]).mean(axis=0), have.shape)
 
 
 def _check_same(config: ModelConfig, model: LoadedModel, path: str) -> None:
-    """Check what no shape tells of: the resampling filter, and what the architecture names."""
+    """Check the keys that shapes do not reveal: the resampling filter, and those that the architecture names."""
     same = ARCH_RULES[config.arch].same if model.config.arch == config.arch else ()
     for key in ("resample_filter", *same):
         theirs, ours = getattr(model.config, key), getattr(config, key)
         if theirs != ours:
             raise ConfigError(
-                f"config.train.init_from={path}: its {key} is {theirs}, ours is {ours}; set config.model.{key} to the "
-                "same"
+                f"config.train.init_from={path} has {key}={theirs}, but config.model.{key} is {ours}; set it to the "
+                "same value"
             )
 
 
 def _merge_network(title: str, target: Any, source: Any, lines: list[str], problems: list[str]) -> dict[str, Any]:
-    """Merge all collections of a network; those that the source lacks keep their initial values."""
+    """Copy all collections of a network; those that the source lacks keep their initial values."""
     names = {"params": title, "buffers": f"{title} noise maps"}
     out = {}
     for collection, tree in target.items():
@@ -231,7 +231,7 @@ def _merge(title: str, target: Any, source: Any, lines: list[str], problems: lis
         else:
             problems.append(f"{title} {name}: {jnp.shape(have[name])} in the source, {leaf.shape} here")
     if want and not loaded:
-        problems.append(f"{title}: nothing in the source has the name of an array here")
+        problems.append(f"{title}: no array of the source has the name of one here")
     dropped = [name for name in have if name not in want]
     size = sum(out[n].size for n in loaded)
     lines.append(f"  {title}: {len(loaded)} arrays loaded ({size:,d} numbers), {len(kept)} new, {len(dropped)} dropped")

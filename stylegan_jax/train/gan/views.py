@@ -1,4 +1,4 @@
-"""Images as the discriminator sees them: blurred at the start of training (as in StyleGAN3-R), augmented (ADA)."""
+"""Images as the discriminator sees them: blurred early in training (as in StyleGAN3-R), then augmented (ADA)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from stylegan_jax.train.task import Rates
 
 
 def blur(image: jax.Array, sigma: jax.Array, max_sigma: float) -> jax.Array:
-    """Blur with the taps 2^-(x / sigma)^2 at |x| <= floor(3 sigma), normalised; zeros outside the image.
+    """Blur with normalised taps 2^-(x / sigma)^2 for |x| <= floor(3 sigma); pixels outside the image count as zero.
 
-    One product with a banded matrix per axis, because the taps change while the program stays the same.
+    Each axis is a product with a banded matrix, because the number of taps changes while the program stays the same.
 
     Args:
         image: float[n, h, w, c].
-        sigma: float[], pixels, at most `max_sigma`; below 1/3 the image is unchanged.
+        sigma: float[], in pixels, at most `max_sigma`; below 1/3 the image is unchanged.
         max_sigma: static bound of `sigma`.
 
     Returns:
         float[n, h, w, c].
     """
-    sigma = backend.stored(sigma, sigma != -1)  # the taps and their sum end at one reach
+    sigma = backend.stored(sigma, sigma != -1)  # one value for all uses, so that taps and sum have the same reach
     reach = jnp.floor(3 * sigma)
 
     def taps(x: jax.Array) -> jax.Array:
@@ -40,17 +40,17 @@ def blur(image: jax.Array, sigma: jax.Array, max_sigma: float) -> jax.Array:
         bands = [taps(x[:, None] - x[None]) / total for x in (rows, columns)]
         return jnp.einsum("yh,nhwc,xw->nyxc", bands[0], image, bands[1], precision="highest", optimize="optimal")
 
-    return jax.lax.cond(reach > 0, filtered, lambda image: image, image)  # free once it has faded
+    return jax.lax.cond(reach > 0, filtered, lambda image: image, image)  # costs nothing once the blur has faded
 
 
 def blur_sigma(loss: LossConfig, nimg: jax.Array) -> jax.Array:
-    """Return float[], the blur in pixels once `nimg` images have been shown: falls linearly from its initial value."""
+    """Return float[], the blur in pixels after `nimg` images: it falls linearly to 0."""
     fade = loss.blur_fade_kimg * 1000
     return loss.blur_init_sigma * jnp.maximum(fade - nimg, 0) / fade  # 1 - nimg / fade would lose a tap to rounding
 
 
 class Views:
-    """The changes to every image that enters the discriminator: blur, then augmentation.
+    """What is done to every image before the discriminator sees it: blur, then augmentation.
 
     Args:
         config: the experiment.
@@ -63,7 +63,7 @@ class Views:
         self._augment = make_augment(config.augment, image_shape, layout.shards)
 
     def draw(self, key: jax.Array, n: int, strength: jax.Array) -> Any:
-        """Return the augmentation's random parameters of n images, a tree of rows."""
+        """Draw the augmentation's random parameters for n images: a tree of rows."""
         return jax.tree.map(self._layout.split, self._augment.draw(key, n, strength))
 
     def apply(self, rates: Rates, drawn: Any, image: jax.Array) -> jax.Array:
