@@ -76,7 +76,7 @@ def test_layers_are_counted_as_in_the_official_code(arch, names):
 
 
 def test_more_layers_than_there_are_is_an_error():
-    with pytest.raises(ConfigError, match=r"freeze_d is 3; .* has 2 freezable layers, .*: b8/fromrgb, b8/conv0"):
+    with pytest.raises(ConfigError, match=r"freeze_d is 3, .* has 2 freezable layers; .*: b8/fromrgb, b8/conv0"):
         check_frozen(toy.make_config(train__freeze_d=3), toy.SPEC)
     with pytest.raises(ConfigError, match="'embed', but this model has no labels"):
         check_frozen(toy.make_config(train__freeze_mapping="embed"), toy.SPEC)
