@@ -13,12 +13,12 @@
     frames = list(sampling.paths.loop(model, [3, 4], frames=2))  # a video: uint8 [h, w, c] each
     images.to_picture(images.to_pixels(edited), columns=2)
 
-A model of videos has `model.video`, frames along time, and `model.still`, its frames as a model of images.
-`project` finds the styles of photographs, an encoder (`load_encoder`) does so in one pass; `alignment.crop` cuts out
-faces by given points, `tune` trains the generator until it draws a picture exactly, `drag_points` moves points of a
-picture, and `export_model`
-writes a model folder with a card and programs for other platforms. `map_styles`, `draw` and `draw_pixels` are the pure
-functions underneath, of `model.gan` and `model.on_device().g_ema`. Names are imported on first use.
+For video models, `model.video` returns frames along time, and `model.still` an image model of its frames. `project`
+finds the styles of photographs, and an encoder (`load_encoder`) does so in one pass; `alignment.crop` cuts out faces by
+their landmarks, `tune` trains the generator until it draws a picture exactly, `drag_points` moves points of a picture,
+and `export_model` writes a model folder with a card and programs for other platforms. `map_styles`, `draw` and
+`draw_pixels` are the pure functions underneath, which take `model.gan` and `model.on_device().g_ema`. Names are
+imported on first use.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name on first use, so that importing the package costs nothing."""
+    """Import a name on first use, so that importing the package is cheap."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f"{__name__}.{_HOME.get(name, name)}")

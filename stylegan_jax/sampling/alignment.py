@@ -1,10 +1,10 @@
-"""Crops of photographs by given points, as the images of a data set were made.
+"""Crops of photographs by landmarks, aligned like the images of a data set.
 
-    points = [(210, 190), (300, 188), (255, 240), (222, 300), (292, 298)]  # (x, y) in pixels, from the upper left one
-    pixels = alignment.crop(picture, points, 256)  # uint8 [256, 256, 3], as FFHQ's faces are
+    points = [(210, 190), (300, 188), (255, 240), (222, 300), (292, 298)]  # (x, y) in pixels from the upper left
+    pixels = alignment.crop(picture, points, 256)  # uint8 [256, 256, 3], aligned like FFHQ
 
-The points are those of a face: the eye on the left of the picture, the one on the right, the tip of the nose, the left
-and the right corner of the mouth. The middle of the upper left pixel is (0, 0). Nothing here finds the points: use any
+The points are those of a face: the eye on the left of the picture, the eye on the right, the tip of the nose, the left
+and the right corner of the mouth. The centre of the upper left pixel is (0, 0). Nothing here finds the points: use any
 detector of five landmarks, or read them off by hand.
 """
 
@@ -18,10 +18,10 @@ from PIL import Image
 from stylegan_jax.base.spec import Array
 
 ARCFACE = np.array([(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)])
-"""Where the five points are to be, (x, y) in 112x112: the template of ArcFace (Deng et al. 2019), for face networks."""
+"""ArcFace's template (Deng et al. 2019): target positions (x, y) of the five points in 112x112, for face networks."""
 ARCFACE_SIZE = 112
 OVERSAMPLE = 4
-"""Samples per pixel and axis, before they are averaged."""
+"""Samples per pixel and axis, which are then averaged."""
 
 
 def ffhq_corners(points: np.ndarray) -> np.ndarray:
@@ -39,7 +39,7 @@ def ffhq_corners(points: np.ndarray) -> np.ndarray:
     across, up = right - left, eyes - mouth
     centre = eyes - 0.1 * up
     side = max(4 * np.hypot(*across), 3.6 * np.hypot(*up))
-    x = across + np.array([-up[1], up[0]])  # both say which way is right
+    x = across + np.array([-up[1], up[0]])  # two estimates of the direction to the right
     x = x / np.hypot(*x) * side / 2
     y = np.array([-x[1], x[0]])
     return np.stack([centre - x - y, centre - x + y, centre + x + y, centre + x - y]) + 0.5
@@ -48,7 +48,7 @@ def ffhq_corners(points: np.ndarray) -> np.ndarray:
 def arcface_corners(points: np.ndarray) -> np.ndarray:
     """Return the corners of the square whose similarity transform brings five points closest to ArcFace's template.
 
-    The least squares of Umeyama (1991), whose rotation and scale are one complex number. Args and returns as of
+    A least-squares fit (Umeyama 1991), with rotation and scale as one complex number. Arguments and result are those of
     `ffhq_corners`.
     """
     to_complex = lambda p: p[:, 0] + 1j * p[:, 1]
@@ -61,18 +61,18 @@ def arcface_corners(points: np.ndarray) -> np.ndarray:
 
 
 RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"ffhq": ffhq_corners, "arcface": arcface_corners}
-"""Which square five points cut out."""
+"""Rules for the square that five points determine."""
 
 
 def crop(picture: Array, points: Sequence[Sequence[float]] | Array, size: int, rule: str = "ffhq") -> np.ndarray:
-    """Cut a turned square out of a picture.
+    """Cut a rotated square out of a picture, which is mirrored beyond its edges.
 
-    Beyond its edges the picture is mirrored. The square is sampled four times as finely as it is shown, or the picture
-    first averaged down, so that nothing aliases; FFHQ's own blur of the mirrored part is left out.
+    To avoid aliasing, the square is sampled at four times the resolution, and large pictures are averaged down first.
+    Unlike FFHQ's, the mirrored part is not blurred.
 
     Args:
         picture: uint8[h, w, c], 1 or 3 channels.
-        points: five (x, y) in pixels; see above.
+        points: five (x, y) in pixels, in the order of the module's docstring.
         size: height and width of the result.
         rule: one of `RULES`.
 
@@ -80,7 +80,7 @@ def crop(picture: Array, points: Sequence[Sequence[float]] | Array, size: int, r
         uint8[size, size, c].
 
     Raises:
-        ValueError: a picture, points or a size that cannot be used, or an unknown rule.
+        ValueError: the picture, points or size cannot be used, or the rule is unknown.
     """
     picture, points = np.asarray(picture), check_points(points)
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in (1, 3):
@@ -92,7 +92,7 @@ def crop(picture: Array, points: Sequence[Sequence[float]] | Array, size: int, r
     corners = RULES[rule](points)
     side = float(np.hypot(*(corners[3] - corners[0])))
     if side < 1:
-        raise ValueError(f"the points are within {side:.2g} pixels, so that nothing can be cut out")
+        raise ValueError(f"the points span only {side:.2g} pixels, so there is nothing to cut out; check their unit")
     height, width = picture.shape[:2]
     beyond = max(*-corners.min(axis=0), *(corners.max(axis=0) - (width, height)))
     if beyond > 4 * max(height, width):
@@ -118,7 +118,7 @@ def check_points(points: Sequence[Sequence[float]] | Array) -> np.ndarray:
     except (TypeError, ValueError):
         found = np.zeros(0)
     if found.shape != (5, 2) or not np.isfinite(found).all():
-        raise ValueError("points are not five (x, y): left eye, right eye, nose, left and right corner of the mouth")
+        raise ValueError("points must be five (x, y): left eye, right eye, nose, left and right corner of the mouth")
     across, mouth = found[1] - found[0], found[4] - found[3]
     if across @ mouth <= 0:
         raise ValueError(
@@ -129,7 +129,7 @@ def check_points(points: Sequence[Sequence[float]] | Array) -> np.ndarray:
 
 
 def _sample(picture: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
-    """Return uint8[size, size, c] inside four corners, mirrored where these are outside of the picture."""
+    """Return uint8[size, size, c] inside four corners, mirrored where they are outside the picture."""
     height, width, channels = picture.shape
     low = np.floor(corners.min(axis=0)).astype(int) - 2
     high = np.ceil(corners.max(axis=0)).astype(int) + 2

@@ -1,14 +1,13 @@
-"""Averages whose width is chosen after the training, from stored averages of other widths (EDM2; Karras et al. 2023,
-§3).
+"""Averages whose width is chosen after training, from stored averages of other widths (EDM2; Karras et al. 2023, §3).
 
-The power-function average of parameters w(s) after t images weighs them by p(s) = (g + 1) s^g / t^(g + 1), s in [0, t].
-Its relative width is the standard deviation of p over t. A run stores a few such averages now and then
-(`config.train.posthoc_ema`); their combination whose weights are nearest to a wanted p, by least squares, is the
-average of the wanted width. Products of two profiles have a closed form, so no trajectory is needed.
+The power-function average of parameters w(s) after t images weights them by p(s) = (g + 1) s^g / t^(g + 1), s in [0,
+t]. Its relative width is the standard deviation of p divided by t. A run regularly stores a few such averages
+(`config.train.posthoc_ema`). To obtain another width, they are combined so that the weights come closest to the profile
+p of that width, by least squares. Inner products of two profiles have a closed form, so no trajectory is needed.
 
 Unlike in the paper, the combination's weights sum to one, so constant parameters are reproduced exactly. Time is
-counted in images; an average that moves by `1 - (1 - n / t)^(g + 1)` after n of t images is exactly the one above, of
-parameters that are constant between two iterations, for any batch sizes.
+counted in images; an average that moves by `1 - (1 - n / t)^(g + 1)` when the last n of t images are shown is exactly
+the one above, for parameters that are constant between iterations and any batch sizes.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from stylegan_jax.sampling.load import from_run
 from stylegan_jax.sampling.model import LoadedModel
 
 MAX_WIDTH = math.sqrt(1 / 12)
-"""Width of the plain mean, whose exponent is 0; wider profiles would give most weight to the beginning."""
+"""Width of the plain mean, whose exponent is 0; wider profiles would weight the beginning most."""
 MAX_ERROR = 0.1
-"""Profiles farther from the wanted one, relative to its norm, raise an error."""
+"""Largest distance of a profile from the requested one, relative to its norm; farther ones raise an error."""
 
 
 class AverageError(StyleganError, ValueError):
-    """A run's snapshots cannot give an average of that width; the message says which widths they can."""
+    """A run's snapshots cannot be combined to an average of this width; the message says which widths they reach."""
 
 
 class Profiles(NamedTuple):
@@ -55,8 +54,8 @@ class Combination(NamedTuple):
     """How stored averages combine into one of another width.
 
     Attributes:
-        weights: float64[n], of the stored ones.
-        error: norm of the difference between its profile and the wanted one, over the norm of that.
+        weights: float64[n], of the stored averages.
+        error: norm of the difference between its profile and the requested one, relative to the latter's norm.
     """
 
     weights: np.ndarray
@@ -71,8 +70,8 @@ def exponent_of(width: float) -> float:
     """
     if not 0 < width <= MAX_WIDTH:
         raise AverageError(
-            f"the width {width:g} is out of range: it is the standard deviation of the average's weights over the "
-            f"training's length; use more than 0 and at most {math.floor(MAX_WIDTH * 1e4) / 1e4:g}, such as 0.1"
+            f"the width {width:g} is out of range: it is the standard deviation of the average's weights relative to "
+            f"the length of training; use more than 0 and at most {math.floor(MAX_WIDTH * 1e4) / 1e4:g}, such as 0.1"
         )
     x = width**-2.0
     return max(0.0, float(np.roots([1.0, 7.0, 16.0 - x, 12.0 - x]).real.max()))
@@ -91,17 +90,17 @@ def inner_products(a: Profiles, b: Profiles) -> np.ndarray:
 
 
 def combine(stored: Profiles, width: float, time: float) -> Combination:
-    """Return the combination of stored profiles, weights summing to one, that is nearest to a wanted one.
+    """Return the combination of stored profiles, with weights that sum to one, that is nearest to a requested one.
 
     Args:
         stored: profiles that end at `time` or before.
-        width: the wanted relative width.
+        width: the requested relative width.
         time: images shown at its end.
     """
     wanted = Profiles(np.array([exponent_of(width)]), np.array([float(time)]))
     gram, onto = inner_products(stored, stored), inner_products(stored, wanted)[:, 0]
     square = inner_products(wanted, wanted)[0, 0]
-    scale = 1 / np.sqrt(np.diag(gram))  # to profiles of norm 1: those of early snapshots are much larger
+    scale = 1 / np.sqrt(np.diag(gram))  # normalises the profiles, which are much larger in early snapshots
     products = gram * scale[:, None] * scale
     start = scale / (scale @ scale)  # weights that sum to one; `free` are the directions that keep the sum
     free = np.linalg.qr(scale[:, None], mode="complete")[0][:, 1:]
@@ -125,8 +124,8 @@ def snapshots_of(workdir: PathLike, step: int | None = None) -> list[Snapshot]:
     if not kept or (step is not None and kept[-1].step != step):
         near = min(found, key=lambda s: abs(s.step - (step or 0)))
         raise AverageError(
-            f"{workdir} has no snapshot of step {step}; the nearest of {len(found)} is of step {near.step}, and the "
-            f"last of step {found[-1].step}"
+            f"{workdir} has no snapshot of step {step}; the nearest of its {len(found)} is of step {near.step}, and "
+            f"the last of step {found[-1].step}"
         )
     return kept
 
@@ -135,7 +134,7 @@ def plan(snapshots: Sequence[Snapshot], widths: Sequence[float]) -> list[Combina
     """Return the combination for each width at the time of the last snapshot.
 
     Raises:
-        AverageError: a width is out of range, or too far from the combinations of the snapshots.
+        AverageError: a width is out of range, or the snapshots do not reach it.
     """
     stored, time = profiles_of(snapshots), snapshots[-1].nimg
     found = [combine(stored, width, time) for width in widths]
@@ -146,9 +145,9 @@ def plan(snapshots: Sequence[Snapshot], widths: Sequence[float]) -> list[Combina
             reach = f"they reach widths from {min(reached):.2g} to {max(reached):.2g}" if reached else "they reach none"
             raise AverageError(
                 f"the width {width:g} is too far from what {_count(snapshots)} of widths "
-                f"{', '.join(f'{w:g}' for w in snapshots[-1].widths)} can make up (error of the profile "
-                f"{combination.error:.0%}, at most {MAX_ERROR:.0%}): {reach}; choose one of them, or train with "
-                "snapshots closer to each other (config.log.average_ticks)"
+                f"{', '.join(f'{w:g}' for w in snapshots[-1].widths)} can approximate (error of the profile "
+                f"{combination.error:.0%}, at most {MAX_ERROR:.0%}): {reach}; choose one of them, or train with more "
+                "frequent snapshots (config.log.average_ticks)"
             )
     return found
 
@@ -163,14 +162,14 @@ def profiles_of(snapshots: Sequence[Snapshot]) -> Profiles:
 def reconstruct(snapshots: Sequence[Snapshot], weights: Sequence[np.ndarray]) -> list[dict[str, Any]]:
     """Return combinations of the averages of snapshots, summed in float64.
 
-    Every file is read and verified once. Collections that are not averaged are those of the last snapshot.
+    Every file is read and verified once. Collections that are not averaged come from the last snapshot.
 
     Args:
         snapshots: in order.
         weights: of all averages, snapshot by snapshot; one array per combination.
 
     Returns:
-        A generator {'params', 'w_avg', 'buffers', …} of float32 arrays per combination.
+        Per combination, a generator's variables {'params', 'w_avg', 'buffers', …}, float32.
 
     Raises:
         CheckpointError: a file is damaged.
@@ -194,18 +193,18 @@ def average(workdir: PathLike, widths: Sequence[float], step: int | None = None)
     """Return the models of a run whose averages have these relative widths.
 
     Args:
-        workdir: of a run with `config.train.posthoc_ema`.
+        workdir: workdir of a run with `config.train.posthoc_ema`.
         widths: in (0, `MAX_WIDTH`].
         step: step of the snapshot at which the averages end; None: the last.
 
     Raises:
-        AverageError: there are no snapshots, or they cannot give a width.
+        AverageError: there are no snapshots, or they do not reach a width.
         CheckpointError: a snapshot is damaged.
     """
     snapshots = snapshots_of(workdir, step)
     combinations = plan(snapshots, widths)
     last = snapshots[-1]
-    facts = card.run_facts(Path(workdir), last.meta, last.step) | {"metrics": []}  # those are of another average
+    facts = card.run_facts(Path(workdir), last.meta, last.step) | {"metrics": []}  # the run measured another average
     models = []
     trees = reconstruct(snapshots, [c.weights for c in combinations])
     for width, combination, tree in zip(widths, combinations, trees, strict=True):
@@ -230,8 +229,8 @@ def _why_none(workdir: Path) -> str:
     if widths:
         return "has stored no averages yet; let it train on (config.log.average_ticks says when the next is stored)"
     return (
-        "has no snapshots of averages: only a run that was started with --config.train.posthoc_ema=0.05,0.1 stores "
-        "them; train one with it (--config.train.init_from takes over the weights of this one)"
+        "has no snapshots of averages: only runs started with --config.train.posthoc_ema=0.05,0.1 store them; train "
+        "one (--config.train.init_from starts from the weights of this one)"
     )
 
 

@@ -1,4 +1,4 @@
-"""The model card: README.md of a model folder, made of its configuration and provenance and of nothing else."""
+"""The model card, README.md of a model folder, generated from its configuration and provenance alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stylegan_jax.sampling.model import LoadedModel
 
 
 def provenance(model: LoadedModel, evaluated: Path | None = None) -> dict[str, Any]:
-    """Return where a model comes from, without folders of this machine; `evaluated` as in `run_facts`."""
+    """Return where a model comes from, without paths of this machine; `evaluated` as in `run_facts`."""
     if "workdir" not in model.provenance:
         return model.provenance
     from stylegan_jax.checkpoints.restore import read_meta
@@ -27,13 +27,13 @@ def provenance(model: LoadedModel, evaluated: Path | None = None) -> dict[str, A
 
 
 def run_facts(workdir: Path, meta: Mapping[str, Any], step: int, evaluated: Path | None = None) -> dict[str, Any]:
-    """Return what a run knows of a checkpoint, JSON-ready and without folders of the machine.
+    """Return the facts about a run's checkpoint, JSON-ready and without paths of the machine.
 
     Args:
-        workdir: the run's.
-        meta: of the checkpoint.
-        step: of the checkpoint.
-        evaluated: metrics of its checkpoints, as `metrics --out` writes them.
+        workdir: workdir of the run.
+        meta: the checkpoint's metadata.
+        step: the checkpoint's step.
+        evaluated: a file of metrics of the run's checkpoints, as `metrics --out` writes it.
     """
     config, data = meta["config"], meta["config"]["data"]
     return {
@@ -60,13 +60,12 @@ def read_metrics(workdir: Path, step: int, evaluated: Path | None = None) -> lis
     """Return the last value of each metric of a run up to a step.
 
     Args:
-        workdir: of the run.
-        step: of a checkpoint.
-        evaluated: metrics of its checkpoints, as `metrics --out` writes them.
+        workdir: workdir of the run.
+        step: step of a checkpoint.
+        evaluated: a file of metrics of the run's checkpoints, as `metrics --out` writes it.
 
     Returns:
-        One {'metric', 'value', 'nimg', …} each; with 'interval' and 'detector' where metrics.jsonl has them, which
-        stats.jsonl lacks.
+        One {'metric', 'value', 'nimg', …} each; with 'interval' and 'detector' if the value is from metrics.jsonl.
     """
     found: dict[str, dict[str, Any]] = {}
     for row in curves.read_rows(workdir / curves.STATS):
@@ -82,11 +81,11 @@ def read_metrics(workdir: Path, step: int, evaluated: Path | None = None) -> lis
 
 
 def seconds_of(workdir: Path, step: int) -> float:
-    """Return how long a run trained up to a step, without starting and compiling; 0 where it is not recorded."""
+    """Return how long a run trained up to a step, without start-up and compilation; 0 if it was not recorded."""
     total = last = 0.0
     for row in curves.read_rows(workdir / curves.STATS):
         now = (row.get("timing") or {}).get("elapsed_sec", 0.0) if row.get("step", step + 1) <= step else last
-        total, last = total + (last if now < last else 0.0), now  # a start of the command begins at 0 again
+        total, last = total + (last if now < last else 0.0), now  # each start of the command counts from 0
     return total + last
 
 
@@ -106,10 +105,10 @@ def write_card(
         model: the model.
         facts: its provenance.
         name: title.
-        address: the argument of `load_model`.
-        licence: the Hub's identifier; '' when none was stated.
-        programs: code that calls the exported programs; '' without.
-        figure: the file of the learning curves next to the card; '' without.
+        address: the argument for `load_model`.
+        licence: the Hub's identifier; '' if none was stated.
+        programs: code that calls the exported programs; '' for none.
+        figure: file name of the learning curves next to the card; '' for none.
     """
     facts = readable(facts)
     parts = [_header(model, licence), f"# {name}", _summary(model), _table(model, facts)]
@@ -124,7 +123,7 @@ def write_card(
 
 
 def readable(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts that have the types that a run records; a model folder of a stranger may hold any others."""
+    """Return the facts that have the types that a run records; a stranger's model folder may hold anything else."""
     is_count = lambda x: isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < 1e18
     out: dict[str, Any] = {key: _line(facts[key]) for key in _TEXTS if isinstance(facts.get(key), str)}
     out |= {key: facts[key] for key in ("nimg", "step", "seconds") if is_count(facts.get(key))}
@@ -148,12 +147,12 @@ _TEXTS = ("recipe", "command", "augment", "source", "sha256", "era", "run")
 
 
 def _line(text: str) -> str:
-    """Return a text of a table's cell: one line, without what Markdown or a terminal would obey."""
+    """Return a text for a table's cell: one line, without characters that Markdown or a terminal would interpret."""
     return printable(" ".join(text.split()))[:200].translate(str.maketrans("`|<>", "'/()"))
 
 
 def _metric(row: Any) -> dict[str, Any]:
-    """Return a row of the metrics as a run records it; {} for anything else."""
+    """Return a row of the metrics if it is as a run records it; {} for anything else."""
     is_number = lambda x: isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
     if not isinstance(row, dict) or not isinstance(row.get("metric"), str):
         return {}
@@ -179,7 +178,7 @@ def _summary(model: LoadedModel) -> str:
     colour = {1: "grey", 3: "RGB", 4: "RGBA"}.get(c, f"{c}-channel")
     kind = {"multi-hot": "multi-hot labels of length {}", "vectors": "label vectors of length {}"}
     label = kind.get(model.label_kind, "{} classes").format(model.gan.spec.label_dim)
-    chosen = f", drawn by label ({label})" if model.gan.spec.label_dim else ""
+    chosen = f", conditional on a label ({label})" if model.gan.spec.label_dim else ""
     title, drawn = ARCH_RULES[model.config.arch].title, "images" if model.gan.draw_at is None else "videos"
     return (
         f"{title} generator of {width}x{height} {colour} {drawn}{chosen}: averaged weights, as a model folder of "
@@ -195,7 +194,7 @@ def _table(model: LoadedModel, facts: Mapping[str, Any]) -> str:
     if data:
         flips = [what for key, what in (("xflip", "left to right"), ("yflip", "top to bottom")) if data.get(key)]
         mirrored = f", mirrored {' and '.join(flips)}" if flips else ""
-        made_up = " (made-up shapes)" if data.get("source") == "synthetic" else ""
+        made_up = " (synthetic shapes)" if data.get("source") == "synthetic" else ""
         named = f"`{data['name']}`" if data.get("name") else f"source `{data.get('source', 'not known')}`"
         count = f", {data['num_images']:,} images" if data.get("num_images") else ""
         rows += [("training data", f"{named}{made_up}{count}{mirrored}")]
@@ -204,7 +203,7 @@ def _table(model: LoadedModel, facts: Mapping[str, Any]) -> str:
         steps = f", {facts['step']:,} iterations" if "step" in facts else ""
         rows += [("images shown", f"{facts['nimg'] / 1000:,.1f} kimg{steps}")]
     if seconds := facts.get("seconds"):
-        rows += [("trained for", f"{seconds:,.0f} s, without starting and compiling")]
+        rows += [("trained for", f"{seconds:,.0f} s, without start-up and compilation")]
     texts = ("recipe", "command", "augment", "source", "sha256", "era")
     rows += [(key, f"`{facts[key]}`") for key in texts if facts.get(key)]
     if made := facts.get("average"):
@@ -252,17 +251,17 @@ def _limits(facts: Mapping[str, Any]) -> str:
     lines = ["For research on generative models, and for drawing images like those it was trained on."]
     if data and shown is not None and data.get("num_images"):
         lines.append(
-            f"It saw {data['num_images']:,} images, each {shown / data['num_images']:,.1f} times on average: what that "
-            "set lacks or shows too often, the model does too."
+            f"It saw {data['num_images']:,} images, each {shown / data['num_images']:,.1f} times on average. What this "
+            "set lacks or over-represents, the model does too."
         )
         lines.append(
-            "With so few, look for copies of them before you rely on its images being new."
+            "With so few, check its images for copies of the training data before you rely on their being new."
             * (data["num_images"] < 10_000)
         )
     else:
-        lines.append("What it was trained on is not recorded here: see where the weights come from.")
+        lines.append("Its training data are not recorded here: see where the weights come from.")
     lines.append(
-        "This card is made of the run's records, which hold no examination for bias, for memorised images, or of the "
-        "rights in the training data."
+        "This card was generated from the run's records, which say nothing about bias, memorised images, or the rights "
+        "in the training data."
     )
     return " ".join(filter(None, lines))

@@ -1,4 +1,4 @@
-"""Centroids of styles, for multimodal truncation (Mokady et al. 2022; StyleGAN-XL): truncate towards the nearest mode.
+"""Centroids of styles, for multimodal truncation towards the nearest mode (Mokady et al. 2022; StyleGAN-XL).
 
 model = load_model("runs/xl")
 found = centroids.find(model, 64, 10_000)
@@ -34,15 +34,15 @@ def find(
     iterations: int = 30,
     chunk: int = 64,
 ) -> np.ndarray:
-    """Return k-means of the styles of random latents, with random classes if the model has classes.
+    """Return the k-means centroids of the styles of random latents, with random classes if the model has classes.
 
-    The published files have 10,000 of 600,000 styles. Mapping networks of StyleGAN-XL are those of the stem, so the
-    centroids of a stage fit later ones.
+    The published files have 10,000 centroids of 600,000 styles. All stages of StyleGAN-XL share the stem's mapping
+    network, so the centroids of one stage fit later ones.
 
     Args:
         model: only its mapping network matters.
         count: number of centroids.
-        samples: number of styles, at least as many.
+        samples: number of styles, at least `count`.
         classes: classes to draw from, uniformly; (): all.
         seed: of latents, classes, and the first centroids (k-means++).
         iterations: of k-means.
@@ -52,10 +52,13 @@ def find(
         float32[count, w].
 
     Raises:
-        ValueError: a number does not fit, the model lacks a class, or there are fewer different styles than centroids.
+        ValueError: a number is out of range, the model lacks a class, or there are fewer distinct styles than
+            centroids.
     """
     if not 1 <= count <= samples or iterations < 1:
-        raise ValueError(f"count={count} samples={samples} iterations={iterations}: 1 or more, and count <= samples")
+        raise ValueError(
+            f"count={count} samples={samples} iterations={iterations}: all must be 1 or more, and count <= samples"
+        )
     spec, draw = model.gan.spec, np.random.RandomState(seed)
     z = draw.randn(samples, spec.z_dim).astype(np.float32)
     label = None
@@ -65,18 +68,25 @@ def find(
     own = lambda part: None if label is None else label[part]
     w = np.concatenate([model.map(z[part], own(part), chunk=chunk)[:, 0] for part in parts])
     if len(np.unique(w, axis=0)) < count:
-        raise ValueError(f"count={count}: {samples} latents gave fewer different styles; draw more, or ask for less")
+        raise ValueError(
+            f"count={count}: {samples} latents have fewer distinct styles; pass more samples, or a smaller count"
+        )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="One of the clusters is empty")  # it stays where it is
+        warnings.filterwarnings("ignore", message="One of the clusters is empty")  # such a centroid stays where it is
         found, _ = kmeans2(w.astype(np.float64), count, iter=iterations, minit="++", rng=np.random.default_rng(seed))
     return found.astype(np.float32)
 
 
 def read(path: str | Path, spec: GanSpec, given: str = "") -> np.ndarray:
-    """Return centroids float32[m, w] from an .npz with that array, or an .npy, the published files' form.
+    """Return centroids float32[m, w] from an .npz that holds an array of that name, or from an .npy, as published.
+
+    Args:
+        path: the file.
+        spec: of the model.
+        given: the path as the user wrote it, for errors; '': `path`.
 
     Raises:
-        ValueError: it is not such a file, or does not fit the model; `given` is the path as the user wrote it.
+        ValueError: it is not such a file, or does not fit the model.
     """
     given = given or str(path)
     found = arrays.load(path)

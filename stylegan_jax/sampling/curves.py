@@ -1,7 +1,7 @@
-"""Learning curves: what a run reported over the images shown, and figures of them.
+"""Learning curves: values that a run reported, over the images shown, and figures of them.
 
-From the records of a workdir, which a model folder may hold too (`export --records`). Figures need matplotlib, the
-extra `figures`; nothing else does.
+They are read from the records of a workdir, or of a model folder that has them (`export --records`). Only figures need
+matplotlib, the extra `figures`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ PANELS = {
     "r_t, mean sign(D(real))": ("signs/real",),
     "p": ("augment/p",),
 }
-"""What is drawn if nothing is chosen, after the metrics: titles and terms of those that a run reports."""
+"""Default panels, after those of the metrics: {title: terms}, as far as a run reports them."""
 KEPT = ("metric", "value", "interval", "counts", "psi")
-"""Of a metric's record, what says what was found, and nothing of the machine."""
+"""Keys of a metric's record that are kept: the result, without facts about the machine."""
 STYLES = ("-", "--", ":", "-.")
 INSTALL = "figures of curves need matplotlib: pip install 'stylegan_jax[figures]'"
 
@@ -37,7 +37,7 @@ class Curve(NamedTuple):
     Attributes:
         kimg: float64[n], thousands of images shown.
         value: float64[n].
-        interval: float64[n, 2], both ends, NaN where they are not known.
+        interval: float64[n, 2], both ends; NaN if unknown.
     """
 
     kimg: np.ndarray
@@ -46,12 +46,12 @@ class Curve(NamedTuple):
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the whole rows of a JSON lines file; none without the file."""
+    """Return the complete rows of a JSON lines file; none if the file does not exist."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
             rows.append(json.loads(line))
-        except ValueError:  # a line that is being written
+        except ValueError:  # this line is still being written
             break
     return [row for row in rows if isinstance(row, dict)]
 
@@ -60,8 +60,8 @@ def metric_rows(path: Path, workdir: Path | None = None) -> list[dict[str, Any]]
     """Return the metrics in a file, in the order of their steps.
 
     Args:
-        path: metrics.jsonl of a run, or what `python -m stylegan_jax.metrics --out` wrote.
-        workdir: only those of this run's checkpoints, of the latter.
+        path: metrics.jsonl of a run, or a file that `python -m stylegan_jax.metrics --out` wrote.
+        workdir: for the latter, return only metrics of this run's checkpoints.
 
     Returns:
         One {'step', 'nimg', 'metric', 'value', 'interval', 'counts', 'psi', 'detector' (its name)} each.
@@ -88,16 +88,18 @@ def read(folder: Path, evaluated: Path | None = None) -> dict[str, Curve]:
 
     Args:
         folder: a workdir, or a model folder with the records of its run.
-        evaluated: records of `python -m stylegan_jax.metrics --out` of checkpoints of this run.
+        evaluated: a file that `python -m stylegan_jax.metrics --out` wrote, with metrics of this run's checkpoints.
 
     Raises:
-        ConfigError: there is nothing to read.
+        ConfigError: there are no reports, or `evaluated` has no metrics of this run.
     """
     rows, points = read_rows(folder / STATS), dict[str, list[tuple[float, float, float, float]]]()
     measured = metric_rows(folder / METRICS)
     measured += metric_rows(evaluated, folder) if evaluated is not None else []
     if evaluated is not None and not metric_rows(evaluated, folder):
-        raise ConfigError(f"{evaluated} has no metrics of checkpoints of {folder}; pass what `metrics --out` wrote")
+        raise ConfigError(
+            f"{evaluated} has no metrics of checkpoints of {folder}; pass the file that `metrics --out` wrote"
+        )
     for row in sorted(measured, key=lambda row: row["step"]):
         low, high = row.get("interval") or (math.nan, math.nan)
         points.setdefault(row["metric"], []).append((row["nimg"] / 1000, row["value"], low, high))
@@ -112,7 +114,7 @@ def read(folder: Path, evaluated: Path | None = None) -> dict[str, Curve]:
 
 
 def choose_panels(runs: Iterable[Mapping[str, Curve]], terms: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
-    """Return {title: names of curves} of a figure: one panel per term, or by default the metrics and `PANELS`.
+    """Return the panels of a figure, {title: names of curves}: one per term, or by default the metrics and `PANELS`.
 
     Raises:
         ConfigError: no run has one of the terms.
@@ -135,11 +137,14 @@ def draw(runs: Mapping[str, Mapping[str, Curve]], terms: Sequence[str] = (), end
 
     Args:
         runs: curves of each run, by the name to show.
-        terms: names of curves, one panel each; (): `choose_panels`.
+        terms: names of curves, one panel each; (): the default of `choose_panels`.
         ending: of the file, a format that matplotlib writes: 'png', 'svg', 'pdf'.
 
+    Returns:
+        The file's content.
+
     Raises:
-        ConfigError: matplotlib is missing, it has no such format, or no run reports one of the terms.
+        ConfigError: matplotlib is missing or cannot write the format, or no run reports one of the terms.
     """
     panels = choose_panels(runs.values(), terms)
     try:
@@ -150,7 +155,7 @@ def draw(runs: Mapping[str, Mapping[str, Curve]], terms: Sequence[str] = (), end
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.0 * lines), layout="constrained")
     if ending not in figure.canvas.get_supported_filetypes():
-        raise ConfigError(f"figures are not written as {ending!r}; use .png, .svg or .pdf")
+        raise ConfigError(f"figures cannot be written as {ending!r}; use .png, .svg or .pdf")
     for i, (title, names) in enumerate(panels.items()):
         axes = figure.add_subplot(lines, columns, i + 1, title=title, xlabel="thousand images shown")
         axes.grid(alpha=0.3)
@@ -167,7 +172,7 @@ def draw(runs: Mapping[str, Mapping[str, Curve]], terms: Sequence[str] = (), end
 
 
 def _draw_curve(axes: Any, curve: Curve, color: str, style: str, shown: Sequence[str]) -> None:
-    """Draw a line, with dots where there are few values, and its intervals where they are known."""
+    """Draw a line, with dots if there are few values, and its intervals if they are known."""
     marker = "o" if len(curve.kimg) < 40 else ""
     axes.plot(curve.kimg, curve.value, style, color=color, marker=marker, markersize=3, label=", ".join(shown))
     if np.isfinite(curve.interval).any():

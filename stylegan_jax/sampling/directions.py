@@ -17,9 +17,9 @@ class Directions(NamedTuple):
     """Directions to move styles along.
 
     Attributes:
-        vectors: float32[k, w], of length one, the most important first.
-        values: float32[k]: eigenvalues (SeFa), variances (GANSpace), else ones.
-        unit: float32[k]: the step of strength 1.
+        vectors: float32[k, w], of length 1, the most important first.
+        values: float32[k], eigenvalues (SeFa), variances (GANSpace), or ones.
+        unit: float32[k], length of the step of strength 1.
     """
 
     vectors: np.ndarray
@@ -39,7 +39,7 @@ def affine_slots(model: Any) -> dict[tuple[str, ...], int]:
     from stylegan_jax import models
     from stylegan_jax.sampling import drawing
 
-    gan = models.build(dataclasses.replace(model.config, remat_from=0))  # values cannot leave recomputed layers
+    gan = models.build(dataclasses.replace(model.config, remat_from=0))  # values cannot leave rematerialised layers
     rest = {name: np.zeros((1, *shape), np.float32) for name, shape in gan.spec.inputs.items() if name != "z"}
 
     @jax.jit
@@ -60,21 +60,21 @@ def affine_slots(model: Any) -> dict[tuple[str, ...], int]:
     slots = {tuple(path.split("/")): round(float(w.flat[0] - still[path].flat[0])) for path, w in found.items()}
     if not slots:
         raise ValueError(
-            f"the generator of arch {model.config.arch!r} has no affine layers that read styles, so SeFa finds no "
-            "direction; use --method=ganspace, boundary or difference"
+            f"the generator of arch {model.config.arch!r} has no affine layers that read styles, so SeFa cannot find "
+            "directions; use --method=ganspace, boundary or difference"
         )
     return dict(sorted(slots.items(), key=lambda item: item[1]))
 
 
 def stacked_affines(model: Any, layers: Sequence[int]) -> np.ndarray:
-    """Return float64[rows, w], one below another: weights of the affine layers that read the style slots `layers`."""
+    """Return the stacked weights float64[rows, w] of the affine layers that read the style slots `layers`."""
     found = []
     for path, slot in affine_slots(model).items():
         if slot in layers:
             node = model.g_ema["params"]
             for part in path if path[0] in node else ("synthesis", *path):
                 node = node[part]
-            weight = np.asarray(node["weight"], np.float64)[: model.gan.spec.w_dim]  # what follows may be motion's
+            weight = np.asarray(node["weight"], np.float64)[: model.gan.spec.w_dim]  # further rows read the motion code
             found.append(weight.T)
     if not found:
         raise ValueError(f"no affine layer reads the style slots {list(layers)}")
@@ -84,8 +84,11 @@ def stacked_affines(model: Any, layers: Sequence[int]) -> np.ndarray:
 def sefa(model: Any, layers: Sequence[int], count: int) -> Directions:
     """Return the directions that change the styles of `layers` most (Shen and Zhou 2021, "SeFa", equation 6).
 
-    The eigenvectors of A^T A with the largest eigenvalues, where A are the stacked affine weights; strength 1 is a step
-    of length one.
+    They are the eigenvectors of A^T A with the largest eigenvalues, where A are the stacked affine weights; strength 1
+    is a step of length 1.
+
+    Raises:
+        ValueError: `count` is out of range, or no affine layer reads these slots.
     """
     a = stacked_affines(model, layers)
     values, vectors = np.linalg.eigh(a.T @ a)
@@ -96,7 +99,11 @@ def sefa(model: Any, layers: Sequence[int], count: int) -> Directions:
 def ganspace(model: Any, label: Any, count: int, samples: int = 10_000, seed: int = 0, chunk: int = 256) -> Directions:
     """Return the principal components of W (Härkönen et al. 2020, "GANSpace", section 2.1).
 
-    From `samples` latents of one random stream; strength 1 is a step of one standard deviation along the component.
+    They are computed from `samples` latents of one random stream; strength 1 is a step of one standard deviation along
+    the component.
+
+    Raises:
+        ValueError: `count` or `samples` is out of range, or the label does not fit.
     """
     if samples < 2:
         raise ValueError(f"{samples} samples have no principal components; take at least 2, such as 10000")
@@ -111,15 +118,15 @@ def ganspace(model: Any, label: Any, count: int, samples: int = 10_000, seed: in
 def boundary(positive: np.ndarray, negative: np.ndarray) -> Directions:
     """Return the normal of the linear boundary between two groups of styles (Shen et al. 2020, "InterFaceGAN").
 
-    Of a linear support vector machine; it points to the positive ones. Strength 1 is the standard deviation of all
-    styles along it.
+    A linear support vector machine finds it; it points to the positive group. Strength 1 is the standard deviation of
+    all styles along it.
 
     Args:
         positive: float[n, w].
         negative: float[m, w].
 
     Raises:
-        ValueError: scikit-learn is not installed.
+        ValueError: scikit-learn is not installed, or the groups do not differ.
     """
     try:
         from sklearn.svm import LinearSVC
@@ -127,13 +134,13 @@ def boundary(positive: np.ndarray, negative: np.ndarray) -> Directions:
         raise ValueError("--method=boundary needs scikit-learn: pip install 'stylegan_jax[metrics]'") from None
     x = np.concatenate([positive, negative]).astype(np.float64)
     y = np.repeat([1, 0], [len(positive), len(negative)])
-    scale = x.std() or 1.0  # one number: another per axis would turn the normal
+    scale = x.std() or 1.0  # one number, because a scale per axis would turn the normal
     normal = LinearSVC(dual="auto", max_iter=100_000, random_state=0).fit((x - x.mean(axis=0)) / scale, y).coef_[0]
     return _single(normal, x)
 
 
 def difference(positive: np.ndarray, negative: np.ndarray) -> Directions:
-    """Return the direction from the mean of one group of styles float[m, w] to that of the other, float[n, w]."""
+    """Return the direction from the mean of the negative styles float[m, w] to that of the positive, float[n, w]."""
     between = positive.mean(axis=0) - negative.mean(axis=0)
     return _single(between, np.concatenate([positive, negative]))
 
@@ -146,10 +153,10 @@ def load(path: str, w_dim: int) -> Directions:
     """Read directions that `save` or other tools wrote.
 
     Files of other tools are .npy, or .npz with an array named in `VECTORS`, of shape [w], [1, w] as for linear
-    boundaries, or [k, w]; strength 1 moves by a vector's length.
+    boundaries, or [k, w]; there, strength 1 moves by a vector's length.
 
     Raises:
-        ValueError: the file is missing, damaged, has no directions, or is for styles of another length.
+        ValueError: the file is missing or damaged, or has no directions or those of styles of another length.
     """
     try:
         vectors = read_array(Path(path), VECTORS, "directions")
@@ -159,7 +166,7 @@ def load(path: str, w_dim: int) -> Directions:
             vectors = vectors[None] if vectors.ndim == 1 else vectors
             length = np.sqrt(np.sum(vectors.astype(np.float64) ** 2, axis=-1, keepdims=True))
             if not length.all():
-                raise ValueError("a direction of length 0 leads nowhere")
+                raise ValueError("it has a direction of length 0")
             found = _made(vectors / length, np.ones(len(vectors)), length[..., 0])
         k = len(found.vectors)
         if found.vectors.shape != (k, w_dim) or {found.values.shape, found.unit.shape} != {(k,)} or not k:
@@ -182,7 +189,7 @@ def _check_count(count: int, most: int) -> int:
 
 def _single(vector: np.ndarray, styles: np.ndarray) -> Directions:
     if not np.linalg.norm(vector):
-        raise ValueError("the two groups of styles do not differ; there is no direction between them")
+        raise ValueError("the two groups of styles have no difference, so there is no direction; pass other groups")
     vector = vector / np.linalg.norm(vector)
     return _made(vector[None], np.ones(1), np.array([np.std(styles @ vector)]))
 
@@ -192,5 +199,5 @@ def _made(vectors: np.ndarray, values: np.ndarray, unit: np.ndarray) -> Directio
 
 
 def _largest_positive(vectors: np.ndarray) -> np.ndarray:
-    """Return vectors [k, w] with signs, so far arbitrary, that make the largest entry of each positive."""
+    """Return vectors [k, w], whose signs are arbitrary, with signs that make the largest entry of each positive."""
     return vectors * np.sign(np.take_along_axis(vectors, np.abs(vectors).argmax(axis=1)[:, None], axis=1))

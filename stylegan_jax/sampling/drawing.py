@@ -1,7 +1,7 @@
 """From latents to pixels: map, truncate, draw, quantise. Pure functions; callers jit them.
 
-Notebooks, tools, metrics and the previews of a run all sample through here, so changes of an architecture's inputs, or
-of truncation, are made in one place. The losses of training call the bundle directly.
+Notebooks, tools, metrics and the previews of a run all sample through here, so an architecture's inputs and truncation
+are handled in one place. The losses of training call the bundle directly.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def map_styles(
     Args:
         gan: the model.
         variables: of its generator.
-        w_avg: float[w], the centre of truncation, or float[k, w] with one per class; not read if psi is None.
+        w_avg: float[w], the centre of truncation, or float[k, w] with one per class; ignored if psi is None.
         inputs: what `gan.draw_inputs` draws; an array float[n, z] stands for {'z': array}.
-        cond: float[n, k].
+        cond: labels float[n, k].
         psi: truncation, see `models.truncate`, or float[1, l, 1] for one per slot; None: the mapped styles bit for bit,
-            which psi=1 gives only up to rounding.
-        cutoff: truncate only this many first slots; None: all.
-        centroids: float[m, w]; truncation goes towards the nearest, whatever the class (XL §3.4); None: to `w_avg`.
+            which psi=1 returns only up to rounding.
+        cutoff: truncate only the first `cutoff` slots; None: all.
+        centroids: float[m, w]; truncate towards the nearest, whatever the class (XL §3.4); None: towards `w_avg`.
 
     Returns:
         ws float[n, l, w].
@@ -50,7 +50,7 @@ def map_styles(
 
 
 def nearest(centroids: jax.Array, w: jax.Array) -> jax.Array:
-    """Return int[n], which of centroids float[m, w] has the least Euclidean distance to each row of w float[n, w]."""
+    """Return int[n], the number of the nearest of centroids float[m, w] to each row of w float[n, w]."""
     products = jnp.matmul(w, centroids.T, precision="highest")
     return jnp.argmin(jnp.sum(jnp.square(centroids), axis=1)[None] - 2 * products, axis=1)
 
@@ -73,9 +73,9 @@ def draw(
         ws: float[n, l, w].
         inputs: further inputs of the synthesis network, such as the times of a clip; None: none.
         noise: static: 'const' (the model's own maps), 'random' (fresh, from `key`) or 'none'.
-        key: of random noise: one, or [n] for one per image; other noise leaves it unread.
-        transform: float[3, 3], or float[n, 3, 3], for `gan.with_transform`, which must not be None then; None: the
-            canvas is not moved.
+        key: for random noise: one, or [n] for one per image; ignored for other noise.
+        transform: float[3, 3], or float[n, 3, 3], for `gan.with_transform`, which the architecture must support; None:
+            no transform.
 
     Returns:
         float32[n, h, w, c], about [-1, 1]; for clips float32[n, t, h, w, c].
@@ -97,5 +97,5 @@ def draw_pixels(
     key: jax.Array | None = None,
     transform: jax.Array | None = None,
 ) -> jax.Array:
-    """Draw uint8[n, h, w, c]; see `draw`. Compiled as one program, it may differ by 1 from `to_pixels` of its image."""
+    """Draw uint8[n, h, w, c]; see `draw`. As one compiled program, it may differ by 1 from `to_pixels` of `draw`."""
     return images.to_pixels(draw(gan, variables, ws, inputs, noise=noise, key=key, transform=transform))

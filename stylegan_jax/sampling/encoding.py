@@ -6,7 +6,7 @@
     ws = encoder.encode(pixels)  # uint8 [n, h, w, c] or float in [-1, 1] -> float32 [n, l, w]
     images = encoder.model.synthesize(ws)
 
-Images have to be aligned as those that the generator was trained on; `alignment.crop` does so by given points.
+Images must be aligned like those that the generator was trained on; `alignment.crop` does this by landmarks.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from stylegan_jax.sampling.load import load_model
 from stylegan_jax.sampling.model import CHUNK, LoadedModel
 
 Model = LoadedModel | str | os.PathLike[str] | None
-"""A generator, or where it is; None: the one that belongs to the encoder."""
+"""A generator, or its path; None: the one that belongs to the encoder."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LoadedEncoder:
-    """An encoder with the generator that draws what it finds.
+    """An encoder with the generator whose styles it finds.
 
     Attributes:
         encoder: its functions.
@@ -59,8 +59,8 @@ class LoadedEncoder:
         """Return the styles of images.
 
         Args:
-            images: uint8[n, h, w, c], or float[n, h, w, c] in [-1, 1], in any size, with the channels and the aspect
-                ratio that the encoder sees, which are the generator's (but of e4e for cars, 4:3).
+            images: uint8[n, h, w, c], or float[n, h, w, c] in [-1, 1], of any size, with the encoder's channels and
+                aspect ratio, which are the generator's (except for e4e of cars: 4:3).
             iterations: of a residual encoder (ReStyle); None: as it was trained.
             chunk: images per call.
 
@@ -68,7 +68,8 @@ class LoadedEncoder:
             ws float32[n, l, w].
 
         Raises:
-            ValueError: images of another shape, or several iterations of an encoder that is not residual.
+            ValueError: the images have another shape, the encoder is not residual and there are several iterations, or
+                the styles are not finite.
         """
         spec = self.encoder.spec
         images = check_images(images, spec.image)
@@ -79,13 +80,13 @@ class LoadedEncoder:
         run, g = _program(self.encoder, self.model.gan, count), self.model.on_device().g_ema
         parts = [jax.device_get(run(self._placed, g, part))[:n] for part, n in trained.in_chunks(images, chunk)]
         ws = np.concatenate(parts)
-        trained.check_finite(ws, "styles", "the encoder's weights hold such numbers, or it diverged in training")
+        trained.check_finite(ws, "styles", "the encoder's weights are not finite, or it diverged in training")
         return ws
 
 
 @functools.lru_cache(maxsize=16)
 def _program(encoder: Encoder, gan: Gan, iterations: int) -> Any:
-    def run(variables, g, images):  # weights as arguments, or they would be compiled in
+    def run(variables, g, images):  # weights are arguments, because constants would be compiled in
         images = pictures.from_pixels(images) if images.dtype == np.uint8 else images
         ws, _ = restyle.iterate(encoder, variables, lambda ws: drawing.draw(gan, g, ws), images, iterations)
         return ws
@@ -94,11 +95,11 @@ def _program(encoder: Encoder, gan: Gan, iterations: int) -> Any:
 
 
 def check_images(images: Array, shape: tuple[int, int, int]) -> np.ndarray:
-    """Return uint8 or float32[n, h, w, c].
+    """Return images as uint8 or float32[n, h, w, c].
 
     Raises:
-        ValueError: another type, number of channels or aspect ratio than an encoder of images of a shape takes, or
-            numbers outside [-1, 1].
+        ValueError: the type, the channels or the aspect ratio do not fit an encoder of images of `shape`, (h, w, c), or
+            numbers are outside [-1, 1].
     """
     images = np.asarray(images)
     height, width, channels = shape
@@ -109,7 +110,7 @@ def check_images(images: Array, shape: tuple[int, int, int]) -> np.ndarray:
     h, w = images.shape[1:3]
     if h * width != w * height:
         raise ValueError(
-            f"images are {w}x{h} and the encoder sees {width}x{height}; they need the same aspect ratio, and to be "
+            f"images are {w}x{h} and the encoder sees {width}x{height}; images must have its aspect ratio, and be "
             "aligned as in training: crop them first (sampling.alignment.crop, or sampling.read_images)"
         )
     if images.dtype.kind == "u" and images.dtype != np.uint8:
@@ -126,12 +127,12 @@ def load_encoder(path: str | os.PathLike[str], model: Model = None, step: int | 
 
     Args:
         path: the workdir of a run with `config.task='encoder'`, or an e4e, pSp or ReStyle `.pt`, which is read without
-            running anything in it.
-        model: the generator, or where it is; None: the one that the run was trained for, or that is in the file.
+            executing anything in it.
+        model: the generator, or its path; None: the one that the run was trained for, or that the file contains.
         step: which checkpoint of a workdir; None: the newest.
 
     Raises:
-        ConfigError: none of these is at `path`, or the generator has other style slots than the encoder.
+        ConfigError: `path` is none of these, or the generator's style slots are not the encoder's.
         BadCheckpointError, CheckpointError, others: as `load_model`.
     """
     path = Path(os.path.expanduser(path))
@@ -149,7 +150,7 @@ def load_encoder(path: str | os.PathLike[str], model: Model = None, step: int | 
 
 
 def _from_file(path: Path, model: Model, step: int | None) -> LoadedEncoder:
-    """Return an encoder of others; the average image of a residual one is drawn by the generator."""
+    """Return another project's encoder; the generator draws the average image of a residual one."""
     from stylegan_jax.convert.encoders import read_encoder
 
     if step is not None:
@@ -176,10 +177,10 @@ def _open(model: LoadedModel | str | os.PathLike[str]) -> LoadedModel:
 
 
 def _check(path: Path, variables: Variables, generator: LoadedModel) -> None:
-    """Check that a generator takes what an encoder returns.
+    """Check that a generator takes the styles that an encoder returns.
 
     Raises:
-        ConfigError: it has other style slots.
+        ConfigError: the generator has other style slots.
     """
     spec = generator.gan.spec
     trained.check_styles_draw(spec)

@@ -1,4 +1,4 @@
-"""Writing a model for others: a model folder with a card, and its programs for other platforms."""
+"""Publishing a model: a model folder with a card, and programs for other platforms."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from stylegan_jax.convert import folder as folders
 from stylegan_jax.sampling import card, programs, run_records
 from stylegan_jax.sampling.model import LoadedModel
 
-CODE = """Without the code of this project, by JAX and safetensors alone; the folder `stablehlo` has one program per
+CODE = """The lines below need only JAX and safetensors, not this project. The folder `stablehlo` has one program per
 function and platform, and `export.json` lists their inputs and outputs. A program is code, which JAX compiles and runs
-with your rights: run those of people you trust. `load_exported` of `stylegan_jax.sampling.exported` raises an error for
-programs that call anything outside of themselves; the lines below do not look.
+with your rights: run only those of people you trust. `load_exported` of `stylegan_jax.sampling.exported` raises an
+error for programs that call anything outside themselves; the lines below do not check this.
 
 ```python
 import json, pathlib
@@ -59,17 +59,18 @@ def export_model(
         platforms: of the programs, some of `programs.PLATFORMS`; empty: no programs.
         noise: of the programs, 'const' or 'none'.
         precision: of the programs: 'model', or 'float32'.
-        whole: write G and D too, to continue training from them.
+        whole: also write G and D, to continue training from them.
         overwrite: replace a folder that this function wrote.
         name: title of the card; '': the name of the folder.
         address: what the card passes to `load_model`; '': the name of the folder.
         licence: of the weights, an identifier of the Hub; '': the card says that none was stated.
         facts: where the model comes from; None: `card.provenance`.
-        records: write the records of its run too, and its learning curves (`run_records`).
-        evaluated: metrics of checkpoints of its run, for the card and the curves, as `metrics --out` writes them.
+        records: also write the records of its run and its learning curves (`run_records`).
+        evaluated: a file of metrics of the run's checkpoints, as `metrics --out` writes it, for the card and the
+            curves.
 
     Raises:
-        ValueError: the model is still growing, or lacks networks of the whole, or has no run to take records of.
+        ValueError: the model is still growing, lacks G or D and `whole` is set, or has no run and `records` is set.
         BadCheckpointError: `out` exists and may not be replaced.
     """
     if not model.is_grown:
@@ -81,7 +82,7 @@ def export_model(
     facts = dict(card.provenance(model, evaluated) if facts is None else facts)
     origin = model.provenance
     if records and "workdir" not in origin:
-        raise ValueError("records: this model is not the workdir of a run; leave it out")
+        raise ValueError("records: this model is not the workdir of a run, so it has no records; leave it out")
     model, own = model.replace(provenance=facts), Path(out).resolve().name
     use = example(model, platforms)
     figure = run_records.FIGURE if records else ""
@@ -104,10 +105,10 @@ def export_model(
 
 
 def networks(model: LoadedModel, whole: bool) -> dict[str, Any]:
-    """Return the networks as a model folder holds them.
+    """Return the networks as a model folder stores them.
 
     Raises:
-        ValueError: `whole`, and one is not there.
+        ValueError: `whole` is set, and G or D is missing.
     """
     found = {"g_ema": {**model.g_ema, "w_avg": model.w_avg}}
     if whole:
@@ -123,7 +124,7 @@ def networks(model: LoadedModel, whole: bool) -> dict[str, Any]:
 
 
 def example(model: LoadedModel, platforms: Sequence[str]) -> str:
-    """Return the part of the card on the programs; '' without."""
+    """Return the part of the card about the programs; '' if there are none."""
     spec = model.gan.spec
     if not platforms:
         return ""

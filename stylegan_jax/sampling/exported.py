@@ -1,4 +1,4 @@
-"""`load_exported(folder)`: run the output of `tools.export` without the code of the architecture."""
+"""`load_exported(folder)`: run what `tools.export` wrote, without the code of the architecture."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ FOLDER = "stablehlo"
 FORMAT, FORMAT_VERSION = "stylegan_jax exported programs", 1
 FUNCTIONS = ("map", "synthesize", "sample")
 KNOWN_CALLS = ("custom_call @shape_assertion",)
-"""Calls that XLA itself resolves, in programs with a batch of any size; others would reach into this process."""
+"""Calls that XLA itself resolves, in programs with a batch of any size; others could call code in this process."""
 BACKENDS = {"gpu": "cuda"}
-"""JAX's names of backends, if `jax.export` has others."""
+"""Backends whose name in JAX is not that of `jax.export`."""
 
 
 class Description(NamedTuple):
     """The content of export.json.
 
     Attributes:
-        platforms: for which there are programs.
+        platforms: platforms for which there are programs.
         sha256: of the weights file.
-        reads: function: names of its weights.
-        programs: function: {platform: checksum of its program}.
+        reads: {function: names of its weights}.
+        programs: {function: {platform: checksum of its program}}.
         label_kind: as `SourceInfo.label_kind`.
         z_dim: length of a latent.
         label_dim: length of a label; 0: none.
@@ -54,7 +54,7 @@ class Description(NamedTuple):
 
 
 class ExportedModel:
-    """Exported programs and their weights. Each new number of images is compiled.
+    """Exported programs and their weights. Each new number of images compiles again.
 
     Args:
         described: content of export.json.
@@ -102,7 +102,7 @@ def load_exported(path: str | os.PathLike[str], platform: str = "") -> ExportedM
 
     Raises:
         ConfigError: there are no programs, or none for the platform; a file is unreadable or not the described one; or
-            a program calls code outside itself (it is then not compiled).
+            a program calls code outside itself, in which case it is not compiled.
     """
     path = os.path.expanduser(path)
     folder = hub.pull(path, hub.EXPORTED_FILES) if hub.is_address(path) else Path(path)
@@ -122,8 +122,8 @@ def load_exported(path: str | os.PathLike[str], platform: str = "") -> ExportedM
             raise ConfigError(f"{where}: {name}.{platform}.bin is not a program that JAX can read ({error})") from error
         if unsafe:
             raise ConfigError(
-                f"{where}: {name}.{platform}.bin calls what no program of ours calls, and was not compiled: "
-                f"{', '.join(unsafe[:8])}"
+                f"{where}: {name}.{platform}.bin calls code outside itself, which our programs never do, so it was not "
+                f"compiled: {', '.join(unsafe[:8])}"
             )
     return ExportedModel(described, programs, _read_weights(weights, described, where))
 
@@ -142,7 +142,7 @@ def _read_description(path: Path, where: str) -> Description:
     """Return the content of export.json, which is untrusted.
 
     Raises:
-        ConfigError: it is missing, of another version, or lacks something.
+        ConfigError: it is missing, of another version, or incomplete.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -176,7 +176,7 @@ def _read_description(path: Path, where: str) -> Description:
 
 
 def _read_weights(data: bytes, described: Description, where: str) -> dict[str, np.ndarray]:
-    """Return the weights that the functions read, of the bytes of a safetensors file."""
+    """Return the weights that the functions read, from the bytes of a safetensors file."""
     try:
         found = safetensors.numpy.load(data)
         return {key: found[key] for names in described.reads.values() for key in names}
@@ -185,11 +185,11 @@ def _read_weights(data: bytes, described: Description, where: str) -> dict[str, 
 
 
 def _check(path: Path, sha256: str) -> bytes:
-    """Return the bytes of a file that has this checksum."""
+    """Return the bytes of a file after a check of its checksum."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise ConfigError(f"{path} is not the file that export.json describes: damaged or exchanged; export again")
+        raise ConfigError(f"{path} is not the file that export.json describes: damaged or replaced; export again")
     return data

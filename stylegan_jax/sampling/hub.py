@@ -1,6 +1,6 @@
-"""The Hugging Face Hub: `hf://user/name` as the address of a model folder. The only code here that opens a connection.
+"""The Hugging Face Hub: `hf://user/name` as the address of a model folder. Only this module accesses the network.
 
-Only the named files of a model folder are pulled, never a pickle.
+It downloads only the named files of a model folder, never a pickle.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from stylegan_jax.base.errors import ConfigError
 MODEL_FILES = ("model.json", "weights.safetensors")
 EXPORTED_FILES = ("weights.safetensors", "stablehlo/*.json", "stablehlo/*.bin")
 RECORDS = ("config.json", "stats.jsonl", "metrics.jsonl", "curves.png")
-"""Of the run, where a folder has them."""
+"""Records of the run, if a folder has them."""
 INSTALL = "pip install 'huggingface_hub>=0.30', or pip install -e '.[hub]' in the checkout"
 _ADDRESS = re.compile(r"hf:/{1,2}(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\w[\w./-]*))?", re.ASCII)
-"""One slash where a `Path` was made of it."""
+"""Accepts one slash, because `Path` removes the second."""
 
 
 def is_address(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path means the Hub."""
+    """Return whether a path is an address on the Hub."""
     return re.match("hf:", os.fspath(path), re.IGNORECASE) is not None
 
 
 def pull(path: str | os.PathLike[str], files: Sequence[str] = MODEL_FILES) -> Path:
-    """Copy files of 'hf://user/name' or 'hf://user/name@revision' into the Hub's cache, where they are not there yet.
+    """Download files of 'hf://user/name' or 'hf://user/name@revision' into the Hub's cache, unless they are there.
 
     Args:
         path: the address.
@@ -38,7 +38,8 @@ def pull(path: str | os.PathLike[str], files: Sequence[str] = MODEL_FILES) -> Pa
         The folder that holds them.
 
     Raises:
-        ConfigError: not such an address, no huggingface_hub, no such repository, no connection, or no model folder.
+        ConfigError: `path` is not such an address, huggingface_hub is not installed, there is no connection or no such
+            repository, or it is not a model folder.
     """
     found = _ADDRESS.fullmatch(os.fspath(path))
     if not found or ".." in os.fspath(path):
@@ -53,37 +54,37 @@ def pull(path: str | os.PathLike[str], files: Sequence[str] = MODEL_FILES) -> Pa
     missing = [name for name in files if "*" not in name and not (folder / name).is_file()]
     if missing:
         raise ConfigError(
-            f"hf://{repo} is not a stylegan_jax model (missing: {', '.join(missing)}); other formats, pickles above "
-            "all, are not pulled. Download an official .pkl yourself and pass its path"
+            f"hf://{repo} is not a stylegan_jax model (missing: {', '.join(missing)}); other formats, above all "
+            "pickles, are not downloaded. Download an official .pkl yourself and pass its path"
         )
     return folder
 
 
 def push(folder: str | os.PathLike[str], repo: str, *, private: bool = False) -> str:
-    """Upload a model folder, README.md and exported programs included, as 'user/name', created if absent.
+    """Upload a model folder, including README.md and exported programs, to 'user/name', which is created if absent.
 
-    Who uploads is decided by huggingface_hub: `hf auth login`, or HF_TOKEN.
+    huggingface_hub decides who uploads: `hf auth login`, or HF_TOKEN.
 
     Args:
         folder: the model folder.
         repo: 'user/name'.
-        private: create it as private, and upload nowhere else.
+        private: create a private repository, and never upload to a public one.
 
     Returns:
         The address for `load_model`.
 
     Raises:
-        ConfigError: a name of another form, no huggingface_hub, the Hub refuses, or `private` and a public repository
-            of this name is there.
+        ConfigError: the name has another form, huggingface_hub is not installed, the Hub returns an error, or `private`
+            is set and the repository exists and is public.
     """
     check_name(repo)
     api = _library().HfApi()
     try:
         api.create_repo(repo, private=private, exist_ok=True)
-        if private and not api.repo_info(repo).private:  # what exists stays as it was
+        if private and not api.repo_info(repo).private:  # an existing repository keeps its visibility
             raise ConfigError(
-                f"--private: {repo} exists and is public; make it private on the Hub, choose another name, or leave "
-                "--private out"
+                f"--private: {repo} exists and is public; make it private on the Hub, choose another name, or omit "
+                "--private"
             )
         api.upload_folder(
             repo_id=repo,
@@ -100,10 +101,10 @@ def push(folder: str | os.PathLike[str], repo: str, *, private: bool = False) ->
 
 
 def check_name(repo: str) -> None:
-    """Check the name of a repository and that the library is there.
+    """Check the name of a repository, and that huggingface_hub is installed.
 
     Raises:
-        ConfigError: either fails.
+        ConfigError: one of the checks fails.
     """
     if not _ADDRESS.fullmatch(f"hf://{repo}") or "@" in repo or ".." in repo:
         raise ConfigError(f"--push={repo}: write USER/NAME")

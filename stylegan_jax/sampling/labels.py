@@ -1,4 +1,4 @@
-"""Labels in all forms that users write, checked against those with which a model was trained."""
+"""Labels in all forms that users pass, checked against those that a model was trained with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from stylegan_jax.base.spec import Array
 
 Label = int | Sequence[int] | Array | None
-"""A class for all images, one class per image, a label float[k] for all, labels float[n, k]; None without labels."""
+"""A class or a label float[k] for all images, one class per image, or labels float[n, k]; None for models without."""
 
 
 def as_labels(
@@ -28,14 +28,14 @@ def as_labels(
         count: number of images.
         label_dim: length of the model's labels.
         kind: kind of the labels it was trained with (`SourceInfo.label_kind`); '' if unknown.
-        given: the label as the user wrote it, for errors; '': as label=….
-        names: how the user writes a class, and a label of numbers, for errors.
+        given: the label as the user wrote it, for errors; '': label=….
+        names: how the user spells a class, and a label of numbers, for errors.
 
     Returns:
         float32[count, label_dim].
 
     Raises:
-        ValueError: the model has no labels but one was passed, or needs one and none was, or the label does not fit.
+        ValueError: a label is passed to a model without labels, missing for a model with labels, or does not fit.
     """
     if label is None:
         if label_dim and kind in ("multi-hot", "vectors"):
@@ -45,7 +45,7 @@ def as_labels(
         return np.zeros((count, 0), np.float32)
     value, given = np.asarray(label), given or f"{names[0]}={label}"
     if np.issubdtype(value.dtype, np.integer) and value.ndim < 2:
-        if label_dim and kind == "multi-hot":  # [1, 0, 1] may be meant as a label
+        if label_dim and kind == "multi-hot":  # [1, 0, 1] may be meant as one label
             raise ValueError(f"{given}: the labels of this model are {kind}, not classes; pass {label_dim} floats")
         value = one_hot(value, label_dim, kind, given=given, numbers=names[1])
     if not label_dim:

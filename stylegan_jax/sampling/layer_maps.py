@@ -1,4 +1,4 @@
-"""The feature maps of a synthesis network's layers, as `Gan.features` shows them, for a loaded model."""
+"""The feature maps of a loaded model's synthesis layers, from `Gan.features`."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from stylegan_jax.base.spec import Array, Inputs
 from stylegan_jax.sampling.model import LoadedModel, as_styles, synthesis_inputs
 
 PICTURE = "picture"
-"""The name of what the network draws, beside its layers'."""
+"""The name of the network's output, next to its layers' names."""
 
 
 @functools.lru_cache(maxsize=16)
 def list_layers(gan: models.Gan) -> dict[str, tuple[int, ...]]:
     """Return the layers whose feature maps `layer_maps` returns, from coarse to fine: {name: (h, w, c)}.
 
-    Nothing is computed.
+    Only shapes are traced; nothing is computed.
 
     Raises:
-        ValueError: the architecture does not show its features.
+        ValueError: the architecture does not support it.
     """
     if gan.features is None:
-        raise ValueError("this architecture does not show what its layers compute")
+        raise ValueError("this architecture does not expose the feature maps of its layers; use another model")
     draw, spec = gan.features, gan.spec
     g = jax.eval_shape(gan.init_g, jax.random.key(0))
     ws = jax.ShapeDtypeStruct((1, spec.num_ws, spec.w_dim), np.float32)
@@ -38,16 +38,16 @@ def list_layers(gan: models.Gan) -> dict[str, tuple[int, ...]]:
 
 
 def layer_maps(model: LoadedModel, ws: Array, inputs: Inputs | None = None) -> dict[str, np.ndarray]:
-    """Return {name: float32[h, w, c]}, the feature maps of all layers for one style, and the picture as `PICTURE`.
+    """Return {name: float32[h, w, c]}, the feature maps of all layers for one style, and the image as `PICTURE`.
 
     Args:
-        model: the generator; its noise is the model's own.
+        model: the generator, which draws with its constant noise.
         ws: float[l, w].
-        inputs: for an architecture that draws more than z, one row, as returned by `LoadedModel.draw_inputs`. For a
+        inputs: for an architecture that draws more than z, one row of what `LoadedModel.draw_inputs` returns. For a
             clip, the maps are those of its first frame.
 
     Raises:
-        ValueError: styles do not fit, inputs are missing, or the architecture does not show its features.
+        ValueError: styles do not fit, inputs are missing, or the architecture does not support it.
     """
     names, spec = list_layers(model.gan), model.gan.spec
     row = as_styles(np.asarray(ws)[None], spec)

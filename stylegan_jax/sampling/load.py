@@ -1,4 +1,4 @@
-"""`load_model(path)`: a run's workdir, a model folder, here or on the Hub, or an official .pkl, to sample from."""
+"""`load_model(path)`: load a run's workdir, a model folder (local or on the Hub), or an official .pkl."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: 
     Args:
         path: a workdir of `train`, a model folder (`model.json`), 'demo' for the one that comes with the package, the
             address of one on the Hugging Face Hub ('hf://user/name', 'hf://user/name@revision'), or a third-party
-            network file, such as an official `.pkl`, which is read without running anything in it.
+            network file, such as an official `.pkl`, which is read without executing anything in it.
         step: which checkpoint of a workdir; None: the newest.
-        whole: read G and D as well as the averaged generator. A file's G or D of another kind is skipped, and
+        whole: read G and D as well as the averaged generator. A G or D that is not of this model's kind is skipped, and
             `provenance['left_out']` says why.
 
     Raises:
-        ConfigError: none of these is at `path`, or 'demo' is missing from the installation.
-        BadCheckpointError: the file or folder is damaged, hostile, of an architecture that does not exist here, or has
-            non-finite numbers.
+        ConfigError: `path` is none of these, or 'demo' is missing from the installation.
+        BadCheckpointError: the file or folder is damaged or hostile, its architecture is unknown, or its numbers are
+            not finite.
         CheckpointError: the workdir's checkpoint is damaged.
     """
     if not os.fspath(path):
@@ -73,7 +73,7 @@ def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: 
 
 
 def _config(path: Path, config: dict[str, Any]) -> ModelConfig:
-    """Return the configuration of a file or folder, which is named where no network here has it."""
+    """Return the configuration of a file or folder; an error names the path."""
     try:
         return model_from_dict(config)
     except ConfigError as error:
@@ -109,7 +109,7 @@ def _from_workdir(path: Path, step: int | None, whole: bool) -> LoadedModel:
     bad = [name for name, x in named_leaves(g_ema).items() if not np.isfinite(x).all()]
     if bad:
         raise BadCheckpointError(
-            path, f"NaN or infinity at step {step} in {listing(bad)}: nothing can be drawn; take an earlier --step"
+            path, f"NaN or infinity at step {step} in {listing(bad)}: nothing can be drawn; pass an earlier --step"
         )
     if whole:
         state, _, _ = restore_nets(path, ("nets", "moving"), step)
@@ -123,9 +123,9 @@ def from_run(
     """Return the model of a run at a step.
 
     Args:
-        path: of its workdir, for messages.
+        path: its workdir, for messages.
         nets: {'g_ema' | 'g' | 'd': all collections}, generators with 'w_avg'.
-        meta: of a checkpoint of this step.
+        meta: metadata of a checkpoint of this step.
         step: iterations done.
         provenance: where it comes from, JSON-ready.
     """
@@ -145,7 +145,7 @@ def _from_nets(path: str, config: ModelConfig, nets: dict[str, Any], provenance:
     provenance = dict(provenance)
     if not nets.get("g_ema"):
         provenance["drawn"] = "G"
-        _say(path, "no averaged generator (G_ema) in it: its G is drawn, as training left it")
+        _say(path, "it has no averaged generator (G_ema), so G is used")
     if provenance.get("note") and "era" in provenance and "g_ema" in nets:
         _say(path, provenance["note"])
     split = lambda net: None if net is None else {k: v for k, v in net.items() if k != "w_avg"}

@@ -29,9 +29,9 @@ CHUNK = 8
 class LoadedModel:
     """A trained model.
 
-    Images are generated in fixed-size chunks, of which the last is padded, so that any number of images runs the same
-    program. An image depends only on its latent, label, truncation and noise, not on the other images of its chunk. The
-    first call puts the weights on the default device, where they stay as long as the model lives.
+    Images are generated in fixed-size chunks, of which the last is padded, so any number of images runs the same
+    program. An image depends only on its latent, label, truncation and noise, not on other images of its chunk. The
+    first call copies the weights to the default device, where they stay as long as the model lives.
 
     Attributes:
         config: its architecture.
@@ -42,7 +42,7 @@ class LoadedModel:
         d: discriminator variables, or None.
         provenance: where the model comes from, as text to print or store.
         label_kind: the kind of labels in a workdir's data: 'none', 'classes', 'multi-hot', 'vectors'; '' if unknown.
-        centroids: float32[m, w]: truncation pulls towards the nearest of them, whatever the class; None: to `w_avg`.
+        centroids: float32[m, w], truncate towards the nearest of them, whatever the class; None: towards `w_avg`.
         is_grown: False for a checkpoint whose last layers are missing or fading in (progressive growing).
     """
 
@@ -71,8 +71,8 @@ class LoadedModel:
     def draw_inputs(self, seeds: Latents, label: Label = None, *, chunk: int = CHUNK) -> dict[str, np.ndarray]:
         """Return the generator's inputs, as in `gan.spec.inputs`, one row per seed.
 
-        The latent 'z' is that of `latents`. Other inputs, such as the motion and the times of a clip, come from a key
-        that is derived from the seed.
+        The latent 'z' is that of `latents`. Other inputs, such as the motion and the times of a clip, are drawn with a
+        key derived from the seed.
 
         Args:
             seeds: integers from 0.
@@ -115,8 +115,8 @@ class LoadedModel:
         Args:
             z: seeds (integers), latents float[n, z], or what `draw_inputs` returns.
             label: see `Label`.
-            psi: truncation; 1 none, 0 the average.
-            cutoff: truncate only this many first style slots; None: all.
+            psi: truncation; 1: none, 0: the average style.
+            cutoff: truncate only the first `cutoff` style slots; None: all.
             chunk: latents per call.
 
         Returns:
@@ -131,7 +131,7 @@ class LoadedModel:
         check_classes(cond, self.gan.spec)
         run, (g, *centres) = _mapper(self.gan), self._placed
         ws = _in_parts(lambda part: run(g, *centres, *part, np.float32(psi), cutoff), (inputs, cond), chunk)
-        check_finite(ws, "styles", f"the model's weights hold such numbers, or psi, {psi:g}, makes them so large")
+        check_finite(ws, "styles", f"the model's weights are not finite, or psi={psi:g} makes them too large")
         return ws
 
     def synthesize(
@@ -150,8 +150,8 @@ class LoadedModel:
             ws: float[n, l, w], or float[n, w] for the same style in every slot.
             inputs: for an architecture that draws more than z, what `draw_inputs` returns; others ignore it.
             noise: 'const' (the model's own maps), 'random' (fresh per image) or 'none'.
-            seeds: of random noise, one per image; None: 0, 1, …
-            transform: float[3, 3], or float[n, 3, 3] for one per image, of an architecture that can translate and
+            seeds: for random noise, one per image; None: 0, 1, …
+            transform: float[3, 3], or float[n, 3, 3] for one per image, for an architecture that can translate and
                 rotate its output; see `Gan.with_transform` and `paths.make_transform`.
             chunk: images per call.
 
@@ -188,7 +188,7 @@ class LoadedModel:
         run, (g, *_) = _drawer(self.gan, noise), self._placed
         for part, n in in_chunks(rows, chunk):
             image = jax.device_get(run(g, *part))[:n]
-            check_finite(image, "images", "the model's weights hold such numbers, or its styles are too large")
+            check_finite(image, "images", "the model's weights are not finite, or its styles are too large")
             yield image
 
     def sample(
@@ -206,7 +206,7 @@ class LoadedModel:
         Latents float[n, z], or what `draw_inputs` returns, can be passed instead; see `map` and `synthesize`.
 
         The latent of a seed is `numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so official
-        weights produce the known images.
+        weights produce the same images as there.
         """
         given = seeds if isinstance(seeds, dict) else to_array(seeds)
         inputs = self._as_inputs(given, label, chunk)
@@ -230,7 +230,7 @@ class LoadedModel:
         cutoff: int | None = None,
         chunk: int = CHUNK,
     ) -> Iterator[np.ndarray]:
-        """Return the frames of videos, for a model that was trained on videos; any number in constant memory.
+        """Return the frames of videos, for a model that was trained on videos; memory does not grow with their number.
 
         Frame i is at time start + i * step, where a time of 1 is a frame of the training data and step is `speed`, or
         with `fps` speed * self.fps / fps. A frame depends only on its seeds, label, truncation and time: it has the
@@ -240,19 +240,19 @@ class LoadedModel:
         Args:
             seeds: the content of n videos: seeds (integers from 0), or latents float[n, z].
             frames: number of frames of each.
-            fps: frames per second at which they will be shown, so that they move as fast as the data; None: each frame
-                is `speed` later than the previous one, whatever the frame rate.
+            fps: frames per second at which they will be shown, to move as fast as the data; None: each frame is `speed`
+                later than the previous one, whatever the frame rate.
             start: time of the first frame, at least 0.
-            motion_seeds: their motion: one seed for all or one each; None: `seeds`, or 0 for latents and styles.
+            motion_seeds: their motion: one seed for all, or one each; None: `seeds`, or 0 for latents and styles.
             speed: 1 is as fast as the data, 0.5 half as fast, with times between those of the data.
             label: see `Label`.
-            styles: float[n, l, w] in place of `seeds`, not truncated.
-            psi: truncation of the styles; 1 none, 0 the average. Motion has none.
-            cutoff: truncate only this many first style slots; None: all.
+            styles: float[n, l, w] instead of `seeds`, not truncated.
+            psi: truncation of the styles; 1: none, 0: the average. Motion is not truncated.
+            cutoff: truncate only the first `cutoff` style slots; None: all.
             chunk: images per call.
 
         Returns:
-            An iterator over `frames` times uint8[n, h, w, c], a frame of every video; `np.stack(list(…), axis=1)` is
+            An iterator over `frames` arrays uint8[n, h, w, c], a frame of every video; `np.stack(list(…), axis=1)` is
             uint8[n, t, h, w, c].
 
         Raises:
@@ -265,13 +265,13 @@ class LoadedModel:
         return videos.video(self, seeds, frames, fps, start, motion_seeds, **options)
 
     def still(self, time: float = 0.0, motion_seed: int | None = None, label: Label = None) -> LoadedModel:
-        """Return a video model as an image model that draws the frames at one time, for everything that draws images.
+        """Return an image model that draws the frames of this video model at one time.
 
         Args:
             time: time of the frame, at least 0, in frames of the training data.
             motion_seed: seed of all images' motion; None: each image has the motion of its own seed, so `sample`
                 returns frames of `video`, and `synthesize` needs the result of `draw_inputs`.
-            label: label of all images' motion; None: each image's own, as for `None` above.
+            label: label of all images' motion; None: each image's own, as for `motion_seed`.
 
         Raises:
             ValueError: it is an image model, the time is negative, or a seed or label does not fit.
@@ -289,8 +289,7 @@ class LoadedModel:
         return float(found)
 
     def on_device(self) -> LoadedModel:
-        """Return the model with `g_ema` on the default device, for direct calls of its functions; methods do this
-        themselves."""
+        """Return the model with `g_ema` on the default device, for direct calls of its functions."""
         return self.replace(g_ema=self._placed[0])
 
     @property
@@ -318,7 +317,7 @@ class LoadedModel:
 
 @functools.lru_cache(maxsize=64)
 def _mapper(gan: models.Gan) -> Any:
-    def run(g, w_avg, centroids, inputs, cond, psi, cutoff):  # weights as arguments, or they would be compiled in
+    def run(g, w_avg, centroids, inputs, cond, psi, cutoff):  # weights are arguments: constants would be compiled in
         return drawing.map_styles(gan, g, w_avg, inputs, cond, psi, cutoff, centroids)
 
     return jax.jit(run, static_argnums=6)
@@ -335,7 +334,7 @@ def _drawer(gan: models.Gan, noise: str) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _starter(gan: models.Gan) -> Any:
-    def one(seed, cond):  # a row of its own key, so that it depends on its seed and label only
+    def one(seed, cond):  # each row has a key of its own, so it depends only on its seed and label
         drawn = gan.draw_inputs(seed_key(seed), 1, cond[None])
         return {name: drawn[name][0] for name in further_inputs(gan.spec)}
 
@@ -479,13 +478,13 @@ def check_truncation(psi: float, cutoff: int | None, num_ws: int) -> None:
     if not abs(psi) <= float(np.finfo(np.float32).max):
         raise ValueError(f"psi is {psi}; pass a number: 1 for no truncation, 0 for the average")
     if cutoff is not None and not 0 <= cutoff <= num_ws:
-        raise ValueError(f"cutoff is {cutoff}; this model has {num_ws} style slots: 0 to {num_ws}")
+        raise ValueError(f"cutoff is {cutoff}; this model has {num_ws} style slots: pass 0 to {num_ws}")
 
 
 def in_chunks(rows: Tree, size: int) -> Iterator[tuple[Any, int]]:
     """Yield (`size` rows of all arrays of a tree, how many of them count); the last chunk repeats its last row."""
     if size < 1:
-        raise ValueError(f"{size} images per call; at least 1")
+        raise ValueError(f"{size} images per call; it must be at least 1")
 
     def part(x: np.ndarray) -> np.ndarray:
         own = x[start : start + size]

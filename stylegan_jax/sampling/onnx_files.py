@@ -36,18 +36,18 @@ def write_onnx(
     name: str = "",
     licence: str = "",
 ) -> None:
-    """Write FUNCTION.onnx for some functions, and onnx.json, which describes them.
+    """Write FUNCTION.onnx for each function, and onnx.json, which describes them.
 
     The functions are those of `tools.export`: `map` (z, label, psi -> ws), `synthesize` (ws -> image float32, about
     [-1, 1]) and `sample` (z, label, psi -> pixels uint8), with a batch of any size, in float32. The last two also take
-    a model's inputs besides z: for clips, one frame per row, its time in frames and the motion noise of its clip.
+    a model's inputs besides z: for clips, per row a frame's time, in frames, and the motion noise of its clip.
 
     Args:
         model: the model, grown to its end.
         out: the folder.
         functions: which of them to write.
         noise: 'const' or 'none'.
-        half: store weights in float16, which takes half the space; loading a file widens them.
+        half: store weights in float16, which halves the size; they are converted to float32 on loading.
         overwrite: replace a folder that this function wrote.
         name: title; '': the name of the folder.
         licence: of the weights; '': not stated.
@@ -55,7 +55,7 @@ def write_onnx(
     Raises:
         ConfigError: the package `onnx` is missing, or a file would be larger than the format allows.
         ValueError: the model is still growing.
-        OnnxError: ONNX or the exporter lacks an operation.
+        OnnxError: the exporter has no rule for an operation, or ONNX lacks it.
         BadCheckpointError: `out` exists and may not be replaced.
     """
     check_replaceable(out, overwrite, is_ours)
@@ -96,8 +96,8 @@ def fill_onnx(
         made = to_onnx(function.run, read, function.inputs, output, half=half)
         if made.ByteSize() > LARGEST:
             raise ConfigError(
-                f"{key}.onnx would have {made.ByteSize() / 2**30:.1f} GiB; the format ends at 2: store the weights in "
-                "float16 (--half), or export StableHLO"
+                f"{key}.onnx would have {made.ByteSize() / 2**30:.1f} GiB, and the format allows 2; store the weights "
+                "in float16 (--half), or export StableHLO"
             )
         data = made.SerializeToString()
         write_whole(folder / f"{key}.onnx", data)
@@ -130,12 +130,12 @@ def fill_onnx(
 
 
 def in_full_precision(model: LoadedModel) -> models.Gan:
-    """Return a model's bundle with float32 everywhere."""
+    """Return a model's bundle that computes in float32 throughout."""
     return models.build(dataclasses.replace(model.config, compute_dtype="float32"))
 
 
 def check_package() -> None:
-    """Check that the package that writes the format is installed.
+    """Check that the package `onnx` is installed.
 
     Raises:
         ConfigError: it is not; the message names the extra.

@@ -1,4 +1,4 @@
-"""Closed paths through latents, styles, labels and positions of the canvas, and the frames along them."""
+"""Closed paths through latents, styles, labels and transforms of the canvas, and the frames along them."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ def loop(
     """Return the frames of a video that can be played in a loop.
 
     Args:
-        model: to draw with.
+        model: the model that draws them.
         z: the k keyframes: seeds, or latents float[k, z].
-        label: of all keyframes, or one each; see `LoadedModel.map`.
-        styles: float[k, l, w], keyframes in place of `z` and `label`, not truncated.
-        path: 'latent' goes from one keyframe to the next; 'translate' and 'rotate' show each on a canvas that makes one
-            round, for an architecture that can; see `transforms`.
+        label: for all keyframes, or one each; see `LoadedModel.map`.
+        styles: float[k, l, w], keyframes instead of `z` and `label`, not truncated.
+        path: 'latent' moves from one keyframe to the next; 'translate' and 'rotate' move each keyframe's canvas once
+            around, for an architecture that supports this; see `transforms`.
         space: of a latent path: 'w', a cubic spline through the styles, or 'z', great circles through the latents.
         frames: number of frames per keyframe.
         radius: radius of 'translate', in image heights.
         psi: truncation, see `LoadedModel.map`.
-        cutoff: see there.
+        cutoff: see `LoadedModel.map`.
         noise: 'const' or 'none'.
         chunk: images per call.
 
     Returns:
-        An iterator over k * frames times uint8[h, w, c].
+        An iterator over k * frames images uint8[h, w, c].
 
     Raises:
         ValueError: a keyframe, label, path or number does not fit.
@@ -88,7 +88,7 @@ def slerp(z: np.ndarray, t: np.ndarray) -> np.ndarray:
     a, b, share = z[at % len(z)], z[(at + 1) % len(z)], (t - at)[:, None]
     unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)
     angle = np.arccos(np.clip(np.sum(unit(a) * unit(b), axis=1, keepdims=True), -1, 1))
-    angle = np.maximum(angle, 1e-6)  # a seed that follows itself
+    angle = np.maximum(angle, 1e-6)  # 0 if a seed follows itself
     return ((np.sin((1 - share) * angle) * a + np.sin(share * angle) * b) / np.sin(angle)).astype(np.float32)
 
 
@@ -111,8 +111,8 @@ def make_transform(x: float, y: float, degrees: float, aspect: float) -> np.ndar
     """Return the float32[3, 3] for `Gan.with_transform` that rotates the picture and then moves it.
 
     Args:
-        x: movement to the right, as a share of the width.
-        y: movement down, as a share of the height.
+        x: translation to the right, as a share of the width.
+        y: translation down, as a share of the height.
         degrees: counter-clockwise rotation about the centre.
         aspect: width / height.
     """
@@ -125,9 +125,9 @@ def transforms(path: str, t: np.ndarray, radius: float, aspect: float) -> np.nda
     """Return float32[n, 3, 3] for `Gan.with_transform`: one loop per whole step of t float[n].
 
     Args:
-        path: 'translate', a circle about the centre that starts on the right and goes down; 'rotate', a turn
+        path: 'translate', a circle about the centre that starts on the right and goes down; 'rotate', a full turn
             counter-clockwise; anything else does not move.
-        t: times.
+        t: times; each whole number completes a loop.
         radius: of the circle, in image heights.
         aspect: width / height.
     """

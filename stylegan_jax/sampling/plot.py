@@ -1,4 +1,4 @@
-"""Plain figures with Pillow: lines in a frame with ticks, and heat maps with a scale."""
+"""Simple figures with Pillow: line plots with ticks, and heat maps with a colour scale."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ SCALE = ((255, 255, 255), (198, 219, 239), (107, 174, 214), (33, 113, 181), (8, 
 """Colours of a heat map, lowest first."""
 INK, GRID = (40, 40, 40), (225, 225, 225)
 TEXT, MARGIN = 14, (70, 30, 20, 45)
-"""Height of letters, and left, top, right and bottom margins of a frame, in pixels."""
+"""Height of text, and left, top, right and bottom margins of a plot, in pixels."""
 
 Line = tuple[np.ndarray, np.ndarray]
 """x and y, float[n] each."""
 
 
 class Axes(NamedTuple):
-    """The ranges of a frame and the numbers at its sides.
+    """The ranges, ticks and names of a plot's axes.
 
     Attributes:
-        x: first and last.
-        y: first and last, upwards.
-        x_ticks: numbers below.
-        y_ticks: numbers at the left.
-        x_name: below them.
-        y_name: above the frame at the left.
+        x: left and right end.
+        y: lower and upper end.
+        x_ticks: numbers below the plot.
+        y_ticks: numbers to the left of it.
+        x_name: below the numbers.
+        y_name: above the plot, on the left.
     """
 
     x: tuple[float, float]
@@ -40,7 +40,7 @@ class Axes(NamedTuple):
 
 
 def ticks(low: float, high: float, count: int = 6) -> np.ndarray:
-    """Return float64[n], about `count` multiples of 1, 2 or 5 times a power of ten, from `low` or below to `high`."""
+    """Return float64[n], about `count` multiples of 1, 2 or 5 times a power of ten that span `low` to `high`."""
     span = high - low if high > low else max(abs(low), 1.0)
     step = 10.0 ** np.floor(np.log10(span / count))
     step *= next(f for f in (1, 2, 5, 10) if f * step * count >= span)
@@ -49,13 +49,13 @@ def ticks(low: float, high: float, count: int = 6) -> np.ndarray:
 
 
 def draw_lines(title: str, lines: Mapping[str, Line], axes: Axes, size: tuple[int, int] = (560, 400)) -> np.ndarray:
-    """Return uint8[h, w, 3]: lines by name, with a legend at the upper right."""
+    """Return a line plot uint8[h, w, 3], with a legend at the upper right."""
     picture, to_place = _frame(title, axes, size)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(TEXT)
     for i, (name, (x, y)) in enumerate(lines.items()):
         color = COLORS[i % len(COLORS)]
         keep = (y >= axes.y[0]) & (y <= axes.y[1])
-        for part in np.split(np.arange(len(x)), np.flatnonzero(np.diff(keep)) + 1):  # what leaves the frame is cut off
+        for part in np.split(np.arange(len(x)), np.flatnonzero(np.diff(keep)) + 1):  # cut lines at the frame
             if keep[part[0]]:
                 draw.line([to_place(a, b) for a, b in zip(x[part], y[part], strict=True)], fill=color, width=2)
         right, top = size[0] - MARGIN[2] - 8, MARGIN[1] + 14 + i * (TEXT + 6)
@@ -66,7 +66,7 @@ def draw_lines(title: str, lines: Mapping[str, Line], axes: Axes, size: tuple[in
 
 
 def draw_heatmap(title: str, values: np.ndarray, axes: Axes, ends: tuple[float, float], steps: int) -> np.ndarray:
-    """Return uint8[h, w, 3]: float[rows, columns] as colours between two ends, with the scale at the right.
+    """Return a heat map uint8[h, w, 3] of float[rows, columns] between two ends, with the scale on the right.
 
     Row 0 is at the lower end of y.
     """
@@ -96,7 +96,7 @@ def colors(share: np.ndarray) -> np.ndarray:
 
 
 def _frame(title: str, axes: Axes, size: tuple[int, int], extra: int = 0):
-    """Return a white picture with frame, grid, numbers and names, and the function (x, y) -> place in it."""
+    """Return a white picture with frame, grid, numbers and names, and the function (x, y) -> pixel position."""
     left, top, right, bottom = MARGIN[0], MARGIN[1], size[0] - MARGIN[2], size[1] - MARGIN[3]
     picture = Image.new("RGB", (size[0] + extra, size[1]), (255, 255, 255))
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(TEXT)

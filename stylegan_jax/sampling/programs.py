@@ -1,7 +1,7 @@
 """The generator as StableHLO programs for other platforms, with a batch of any size (`jax.export`).
 
-Weights are arguments, read from `weights.safetensors` in the model folder of the programs. As constants they would be
-in each of the files, three functions for three platforms.
+Weights are arguments, read from `weights.safetensors` in the model folder. As constants, they would be in each of the
+files, of three functions for three platforms.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from stylegan_jax.sampling.exported import FORMAT, FORMAT_VERSION
 from stylegan_jax.sampling.model import LoadedModel, further_inputs
 
 PLATFORMS = {"cpu": "cpu", "cuda": "gpu", "tpu": "tpu"}
-"""Names of `jax.export`: names of JAX's backends."""
+"""{name in `jax.export`: name of JAX's backend}."""
 NET = "g_ema"
 
 
@@ -38,7 +38,7 @@ class Function(NamedTuple):
     Attributes:
         run: (weights {name in the weights file: array}, *inputs) -> output.
         inputs: names and shapes of float32 arrays; 'b' is the batch.
-        output: (name, type, shape), to be read.
+        output: (name, dtype, shape), for the description.
         reads: name -> whether it reads the weights of that name.
     """
 
@@ -54,7 +54,7 @@ def functions(gan: models.Gan, noise: str, *, with_further: bool = False) -> dic
     Args:
         gan: the bundle.
         noise: 'const' or 'none'.
-        with_further: let `synthesize` and `sample` take the model's inputs besides z, for clips one frame per row:
+        with_further: `synthesize` and `sample` also take the model's inputs besides z; for clips, of one frame per row:
             'times' float32[b, 1], and the others as in `gan.spec.inputs`.
 
     Raises:
@@ -101,18 +101,18 @@ def functions(gan: models.Gan, noise: str, *, with_further: bool = False) -> dic
 
 
 def export_function(function: Function, weights: Mapping[str, Any], platform: str) -> export.Exported:
-    """Return a function lowered for one of `PLATFORMS`, which need not be present.
+    """Return a function lowered for a platform, which need not be present.
 
     Args:
         function: one of `functions`.
-        weights: {name: array or shape}, those that it reads.
+        weights: {name: array or shape} of the weights that it reads.
         platform: one of `PLATFORMS`.
     """
     (batch,) = export.symbolic_shape("b")
     shape = lambda sizes: tuple(batch if size == "b" else size for size in sizes)
     inputs = [jax.ShapeDtypeStruct(shape(sizes), jnp.float32) for sizes in function.inputs.values()]
     given = {name: jax.ShapeDtypeStruct(np.shape(x), x.dtype) for name, x in weights.items()}
-    program = jax.jit(function.run, keep_unused=True)  # so that the arguments are those that the description lists
+    program = jax.jit(function.run, keep_unused=True)  # so the arguments are those that the description lists
     with tracing_for(PLATFORMS[platform]):
         return export.export(program, platforms=(platform,))(given, *inputs)
 
@@ -157,6 +157,6 @@ def write_programs(folder: Path, model: LoadedModel, platforms: Sequence[str], n
 
 
 def _precision(model: LoadedModel, platform: str) -> str:
-    """Return the type of the layers that may be in low precision."""
+    """Return the dtype of the layers that may compute in low precision."""
     with tracing_for(PLATFORMS[platform]):
         return str(low_dtype(model.config) or "float32")

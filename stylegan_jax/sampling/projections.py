@@ -1,4 +1,4 @@
-"""The results of the project tool: where they are, and how they are read."""
+"""The results of the project tool: finding and reading them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Projected(NamedTuple):
 def find_projections(folder: str | Path) -> list[Path]:
     """Return the projected_w.npz files of a folder made by `project`: its --out, or the folder of one image.
 
-    For an --out that was used again, those of the newest call, as listed in project.json; for other folders, every one
-    below it.
+    For an --out that was used several times, only those of the newest call, as listed in project.json; for other
+    folders, all below it.
     """
     folder = Path(folder)
     try:
@@ -65,10 +65,10 @@ def read(folder: Path, spec: Any) -> Projected:
 
 
 def _read_png(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Return uint8[h, w, c] of a PNG of exactly this shape; its header is compared before anything is decoded.
+    """Return uint8[h, w, c] of a PNG of exactly this shape; its header is checked before anything is decoded.
 
     Raises:
-        ValueError: it is missing, not a PNG, damaged, or has another size or number of channels.
+        ValueError: it is missing, not a PNG, damaged, or of another size or number of channels.
     """
     from stylegan_jax.data import images
 

@@ -1,4 +1,4 @@
-"""Styles of given images: the projector of StyleGAN2 (section 5.2 and appendix D), several images at once by vmap.
+"""Projection of images: the projector of StyleGAN2 (section 5.2 and appendix D), for several images at once with vmap.
 
     from stylegan_jax.sampling import projector
 
@@ -6,7 +6,7 @@
     found = projector.project(model, pixels, steps=300)
     found.ws, found.images, found.losses, found.noise
 
-Each step is one call of one compiled program: in a loop inside the program, XLA on CPU runs convolutions naively.
+Each step is one call of a compiled program, because XLA on CPU runs convolutions inside loops with slow code.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ LEARNING_RATE = 0.1
 RAMP_UP, RAMP_DOWN = 0.05, 0.25
 """Shares of the steps in which the learning rate rises and falls."""
 STYLE_NOISE, STYLE_NOISE_UNTIL = 0.05, 0.75
-"""Random moves of the style: their size at the start over the spread of W, and the share of the steps they fade in."""
+"""Random moves of the style: initial size relative to the spread of W, and the share of steps until they vanish."""
 NOISE_WEIGHT = 1e5
 NOISES = ("fit", "const")
 MAX_SIZE, MIN_SIZE = 256, 32
-"""Of the shorter side, for the comparison: larger images are averaged down, pixels of smaller ones repeated."""
+"""Limits of the shorter side for LPIPS: larger images are averaged down, pixels of smaller ones are repeated."""
 
-_NOT_FINITE = "the model's weights hold such numbers"
+_NOT_FINITE = "the model's weights are not finite"
 
 
 class Projection(NamedTuple):
-    """What was found for n images.
+    """The projections of n images.
 
     Attributes:
         ws: float32[n, l, w].
-        noise: {path: float32[n, h, w]}, the constant noise maps of each image, for `with_noise`; empty where they are
-            not fitted or the architecture has none.
-        images: float32[n, h, w, c], about [-1, 1], drawn with both.
-        lpips: float32[n], LPIPS between them and the targets.
-        start_lpips: float32[n], the same for what it started from, the mean style or `start`.
+        noise: {path: float32[n, h, w]}, the constant noise maps of each image, for `with_noise`; {} if they are not
+            optimised or the architecture has none.
+        images: float32[n, h, w, c], about [-1, 1], drawn from both.
+        lpips: float32[n], LPIPS between these and the targets.
+        start_lpips: float32[n], the same for the starting point, the mean style or `start`.
         losses: float32[steps, n], LPIPS before each step, of the style with its random move.
-        frames: uint8[k, n, h, w, c], images on the way.
+        frames: uint8[k, n, h, w, c], intermediate images.
     """
 
     ws: np.ndarray
@@ -75,7 +75,7 @@ Watch = Callable[[int, jax.Array, Callable[[], jax.Array]], None]
 
 
 class Spread(NamedTuple):
-    """Mean float32[w] of W, and the root mean squared distance of a style from it."""
+    """Mean float32[w] of W, and the root mean squared distance of styles from it."""
 
     mean: np.ndarray
     std: float
@@ -89,7 +89,7 @@ class Fit(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """What is compiled, once per model and features: `see` images, `draw` fits, take a `step`."""
+    """Compiled once per model and feature network: `see` images, `draw` a `Fit`, take a `step`."""
 
     see: Callable[..., Any]
     draw: Callable[..., Any]
@@ -115,29 +115,30 @@ def project(
 ) -> Projection:
     """Find styles and noise whose images resemble `images`.
 
-    Adam with the published schedules on the squared distance of LPIPS features, and on noise that is not to carry the
-    picture. Images do not influence each other: their losses are summed, and each has its own random stream.
+    Adam with the published schedules minimises the squared distance of LPIPS features, with a penalty that keeps the
+    picture out of the noise maps. Images do not influence each other: their losses are summed, and each has its own
+    random stream.
 
     Args:
         model: the generator.
-        images: uint8[n, h, w, c] of the model's shape; `read_images` makes them of files.
-        masks: float[n, h, w] in [0, 1], what counts; None: everything.
+        images: uint8[n, h, w, c] of the model's shape; `read_images` reads them from files.
+        masks: float[n, h, w] in [0, 1], weight of each pixel; None: all count.
         label: a class or label for all images, or one per image, as in `LoadedModel.map`; None for a model without.
         steps: of Adam; 1000 as published.
-        plus: one style per slot (W+) instead of one for all (W, as published).
-        noise: 'fit' starts from random constant noise maps and optimises them too, as published; 'const' holds the
+        plus: optimise one style per slot (W+) instead of one for all (W, as published).
+        noise: 'fit' starts from random constant noise maps and optimises them too, as published; 'const' keeps the
             model's own.
         seed: of the noise and of the random moves.
         net: LPIPS features; None: `load_features('vgg16_lpips')`.
-        frames: how many images to keep on the way, at even steps from the first to the last.
-        batch: the largest number of images at once; more are processed in turn.
-        watch: called after every step, to observe it; what it raises ends the projection.
-        start: styles float[n, l, w] to begin at, such as those that an encoder found, without random moves; without
-            `plus`, at their mean over the slots; `label` then has no effect. None: the mean of W, as published.
+        frames: number of intermediate images to keep, evenly from the first step to the last.
+        batch: largest number of images at once; more are processed in turn.
+        watch: called after every step; an error that it raises ends the projection.
+        start: styles float[n, l, w] to start from, without random moves, such as an encoder's; without `plus`, their
+            mean over slots; `label` then has no effect. None: the mean of W, as published.
         rate: the largest learning rate.
 
     Raises:
-        ValueError: an image, mask, label or number that does not fit; FeatureError, one of them, where weights lack.
+        ValueError: an image, mask, label or number does not fit. FeatureError, a ValueError too: weights are missing.
 
     Source: Karras et al. 2020 (StyleGAN2), section 5.2 and appendix D; W+ from Abdal et al. 2019.
     """
@@ -177,11 +178,11 @@ def parts(
     start: Array | None = None,
     rate: float = LEARNING_RATE,
 ) -> Iterator[Projection]:
-    """Check the arguments of `project`, and return an iterator over what it joins: up to `batch` images each."""
+    """Check the arguments of `project`, and return an iterator over its results, of up to `batch` images each."""
     trained.check_styles_draw(model.gan.spec)
     targets = check_images(images, model.gan.spec.image_shape)
     weights = check_masks(masks, targets.shape[:3])
-    dim = model.gan.spec.label_dim if start is None else 0  # labels say only where W has its mean
+    dim = model.gan.spec.label_dim if start is None else 0  # labels matter only for the mean of W
     cond = as_labels(label if start is None else None, len(targets), dim, model.label_kind)
     for name, value, least in (("steps", steps, 1), ("frames", frames, 0), ("batch", batch, 1)):
         if value < least:
@@ -196,7 +197,7 @@ def parts(
     net = net or load_features("vgg16_lpips")
     net = net._replace(params=jax.device_put(net.params))
     model = model.on_device()
-    size = -(-len(targets) // -(-len(targets) // batch))  # of parts that are as even as can be
+    size = -(-len(targets) // -(-len(targets) // batch))  # parts are as even as possible
     moments = keep_frames(steps, frames)
     total = steps * -(-len(targets) // size)
     bar = iter(records.progress(range(total), total, "step"))
@@ -214,12 +215,12 @@ def parts(
 
 
 def keep_frames(steps: int, count: int) -> list[int]:
-    """Return after how many steps, from 0 to `steps`, an image is kept: `count` of them, evenly, or fewer."""
+    """Return the steps, from 0 to `steps`, after which an image is kept: `count` evenly spread ones, or fewer."""
     return sorted(set(np.linspace(0, steps, min(count, 2 * steps + 1)).round().astype(int).tolist()))
 
 
 def _first_styles(model: LoadedModel, start: Array | None, n: int, plus: bool) -> np.ndarray | None:
-    """Return float32[n, l or 1, w] of the argument `start` of `project`."""
+    """Return the argument `start` of `project` as float32[n, l or 1, w]."""
     if start is None:
         return None
     ws = trained.as_styles(start, model.gan.spec)
@@ -231,7 +232,7 @@ def _first_styles(model: LoadedModel, start: Array | None, n: int, plus: bool) -
 def _project(
     model, net, targets, masks, cond, index, begin, *, steps, plus, noise, seed, moments, bar, watch, rate
 ) -> Projection:
-    """Do the work of `project` for images that fit at once; `bar` is advanced by one per step."""
+    """Project one part of the images; `bar` advances by one per step."""
     spec, g = model.gan.spec, model.g_ema
     run = programs(model.gan, net.apply)
     mean, std = spreads(model, cond) if begin is None else (begin[:, 0], np.zeros(len(begin), np.float32))
@@ -263,7 +264,7 @@ def _project(
 
 
 def _first(found: Projection, n: int) -> Projection:
-    """Return what was found for the first n images."""
+    """Return the projections of the first n images."""
     rows = found._replace(losses=found.losses[:, :n], frames=found.frames[:, :n])
     return rows._replace(
         ws=found.ws[:n],
@@ -281,7 +282,8 @@ def _join(parts: Sequence[Projection]) -> Projection:
 
 @functools.lru_cache(maxsize=16)
 def programs(gan: models.Gan, apply: Any) -> Programs:
-    """Return the programs of a model and a feature network; weights are arguments, so they are not compiled in."""
+    """Return the programs of a model and a feature network; weights are arguments, because constants would be compiled
+    in."""
 
     def see(params, image, masks):
         return apply(params, shown(image, masks), ("lpips",))["lpips"]
@@ -312,7 +314,7 @@ def programs(gan: models.Gan, apply: Any) -> Programs:
 
 
 def schedule(step: Any, steps: Any, most: Any = LEARNING_RATE) -> tuple[jax.Array, jax.Array]:
-    """Return (learning rate, size of the random moves in units of the spread) at a step of so many (SG2 appendix D).
+    """Return (learning rate, size of the random moves relative to the spread) at one of `steps` steps (SG2 appendix D).
 
     `most` is the largest learning rate.
     """
@@ -323,9 +325,9 @@ def schedule(step: Any, steps: Any, most: Any = LEARNING_RATE) -> tuple[jax.Arra
 
 
 def noise_penalty(x: jax.Array) -> jax.Array:
-    """Return how much a noise map float[h, w] resembles its neighbours, over a pyramid down to 8x8 (SG2 appendix D).
+    """Return the autocorrelation of a noise map float[h, w] at lag 1, over a pyramid down to 8x8 (SG2 appendix D).
 
-    Each level is the mean of 2x2 of the one before, as in the released code; the paper multiplies it by 2.
+    Each level is the mean of 2x2 pixels of the one before, as in the released code; the paper multiplies it by 2.
     """
     total = jnp.zeros(())
     while True:
@@ -336,21 +338,20 @@ def noise_penalty(x: jax.Array) -> jax.Array:
 
 
 def normalised(x: jax.Array) -> jax.Array:
-    """Return maps float[n, h, w] with mean 0 and mean square 1 each."""
+    """Return maps float[n, h, w], each with mean 0 and mean square 1."""
     x = x - x.mean(axis=(1, 2), keepdims=True)
     return x * jax.lax.rsqrt(jnp.square(x).mean(axis=(1, 2), keepdims=True))
 
 
 def shown(image: jax.Array, masks: jax.Array) -> jax.Array:
-    """Return images float[n, h, w, 3] in [0, 255] as the feature network sees them: masked, RGB, of a fitting size.
+    """Return images float[n, h, w, 3] in [0, 255] as the feature network sees them: masked, RGB, of a suitable size.
 
-    Where the shorter side is above 256, it is averaged down to 256 and the longer one in proportion (rounded), by the
-    mean of all pixels that an output pixel touches, as published for squares. Up to 256 the size stays; below 32 pixels
-    are repeated, because the network halves the size four times.
+    If the shorter side is above 256, images are averaged down so that it is 256, by area as published for squares. Up
+    to 256, the size is kept; below 32, pixels are repeated, because the network halves the size four times.
 
     Args:
-        image: float[n, h, w, c] in [-1, 1]; of RGBA the colours count, grey is repeated.
-        masks: float[n, h, w]; what is 0 is grey on both sides of the comparison.
+        image: float[n, h, w, c] in [-1, 1]; alpha is ignored, grey is repeated.
+        masks: float[n, h, w]; where it is 0, both images of the comparison are grey.
     """
     image = image[..., :3] * masks[..., None]
     shorter = min(image.shape[1:3])
@@ -384,7 +385,7 @@ def spreads(model: LoadedModel, cond: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def digest(model: LoadedModel) -> str:
-    """Return 32 hexadecimal digits of the weights that the model draws with."""
+    """Return a digest of the generator's weights, in hexadecimal digits."""
     return digest_of(jax.device_get(model.g_ema), {})
 
 
@@ -395,7 +396,7 @@ def noise_maps(variables: Variables) -> dict[str, Array]:
 
 
 def first_noise(model: LoadedModel, root: jax.Array, index: np.ndarray) -> dict[str, jax.Array]:
-    """Return unit normal maps float32[n, h, w] by path; those of an image depend on its number in `index` only."""
+    """Return unit normal maps float32[n, h, w] by path; an image's depend only on its number in `index`."""
     own = lambda path: rng.per_example(rng.stream(root, f"project/noise/{path}"), jnp.asarray(index))
     maps = noise_maps(model.g_ema)
     return {path: rng.normal(own(path), (len(index), *x.shape[:2])) for path, x in maps.items()}
@@ -415,7 +416,7 @@ def with_noise(model: LoadedModel, noise: dict[str, Any]) -> LoadedModel:
     """Return the model with one image's noise maps, {path: float[h, w]}, as its constant noise.
 
     Raises:
-        ValueError: maps that are not all of the model's, or of other sizes.
+        ValueError: the maps are not those of the model, or have other sizes.
     """
     own = {path: x.shape for path, x in noise_maps(model.g_ema).items()}
     given = {path: np.shape(x) for path, x in noise.items()}
@@ -426,10 +427,10 @@ def with_noise(model: LoadedModel, noise: dict[str, Any]) -> LoadedModel:
 
 
 def check_images(images: Array, shape: tuple[int, int, int]) -> np.ndarray:
-    """Return uint8[n, h, w, c].
+    """Return images as uint8[n, h, w, c], checked.
 
     Raises:
-        ValueError: another type or shape.
+        ValueError: they have another type or shape.
     """
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape or not len(images):
@@ -444,10 +445,10 @@ def check_images(images: Array, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def check_masks(masks: Array | None, shape: tuple[int, ...]) -> np.ndarray:
-    """Return float32[n, h, w].
+    """Return masks as float32[n, h, w], checked.
 
     Raises:
-        ValueError: another shape, numbers outside [0, 1], or a mask without anything that counts.
+        ValueError: they have another shape, or numbers outside [0, 1], or one is 0 everywhere.
     """
     if masks is None:
         return np.ones(shape, np.float32)
@@ -455,18 +456,18 @@ def check_masks(masks: Array | None, shape: tuple[int, ...]) -> np.ndarray:
     if masks.shape != shape or not ((masks >= 0) & (masks <= 1)).all():
         raise ValueError(f"masks of shape {list(masks.shape)}; pass numbers from 0 to 1 of shape {list(shape)}")
     if not masks.any(axis=(1, 2)).all():
-        raise ValueError(f"mask {int(np.argmin(masks.any(axis=(1, 2))))} is 0 everywhere, so that nothing counts")
+        raise ValueError(f"mask {int(np.argmin(masks.any(axis=(1, 2))))} is 0 everywhere; mark the pixels that count")
     return masks
 
 
 def read_images(files: Iterable[str | Path], shape: tuple[int, int, int]) -> np.ndarray:
     """Return uint8[n, h, w, c] of image files, cropped at the centre to the shape's aspect ratio, resized by Lanczos.
 
-    Transparency is composited over white unless c is 4; colours become grey where c is 1, grey colours where it is 3.
+    Unless c is 4, transparency is composited over white; colours are converted to grey if c is 1, and grey to RGB if 3.
 
     Raises:
-        ValueError: a file that is not an image.
-        OSError: a file that does not exist.
+        ValueError: a file is not an image.
+        OSError: a file does not exist.
     """
     from stylegan_jax.data.prepare.convert import Recipe
 
@@ -476,7 +477,7 @@ def read_images(files: Iterable[str | Path], shape: tuple[int, int, int]) -> np.
 
 
 def read_image(file: str | Path, recipe: Any) -> np.ndarray:
-    """Return uint8[h, w, c] of an image file, as a `data.prepare.convert.Recipe` says.
+    """Return uint8[h, w, c] of an image file, converted by a `data.prepare.convert.Recipe`.
 
     Raises:
         ValueError: it is not an image.

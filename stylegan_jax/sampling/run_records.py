@@ -1,7 +1,7 @@
-"""The records of a run in a model folder: its settings, its reports thinned out, its metrics, its learning curves.
+"""The records of a run in a model folder: its settings, a selection of its reports, its metrics and learning curves.
 
-The files have the names and the form that they have in a workdir, so whatever reads those reads these: `metrics` finds
-the data, `curves` draws. They hold no folders of the machine.
+The files have the names and the form that they have in a workdir, so tools read them there too: `metrics` finds the
+data, `curves` draws figures. They contain no paths of the machine.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from stylegan_jax.sampling import curves
 SETTINGS, FIGURE = "config.json", "curves.png"
 FILES = (SETTINGS, curves.STATS, curves.METRICS, FIGURE)
 MAX_ROWS = 240
-"""Of stats.jsonl that are kept, evenly spread, the last among them."""
+"""Rows of stats.jsonl that are kept, evenly spread, with the last among them."""
 
 
 def write_records(folder: Path, workdir: Path, config: Mapping[str, Any], step: int, evaluated: Path | None) -> None:
     """Write the records of a run up to a step.
 
     Args:
-        folder: that exists.
-        workdir: of the run.
-        config: of the checkpoint.
-        step: of the checkpoint.
-        evaluated: metrics of its checkpoints, as `metrics --out` writes them.
+        folder: an existing folder.
+        workdir: workdir of the run.
+        config: the checkpoint's configuration.
+        step: the checkpoint's step.
+        evaluated: a file of metrics of the run's checkpoints, as `metrics --out` writes it.
 
     Raises:
-        ConfigError: the run has reported nothing, or matplotlib is missing.
+        ConfigError: the run has no reports, or matplotlib is missing.
     """
     rows = [row for row in curves.read_rows(workdir / curves.STATS) if row.get("step", step + 1) <= step]
     every = -(-len(rows) // MAX_ROWS) or 1
@@ -50,7 +50,7 @@ def write_records(folder: Path, workdir: Path, config: Mapping[str, Any], step: 
 
 
 def without_folders(settings: Any) -> Any:
-    """Return settings in which a path is only its name, unless it is that of bundled data."""
+    """Return settings with paths reduced to their last name, except those of bundled data."""
     if isinstance(settings, Mapping):
         return {key: without_folders(value) for key, value in settings.items()}
     if isinstance(settings, list | tuple):
@@ -60,14 +60,14 @@ def without_folders(settings: Any) -> Any:
 
 
 def check_recipe(name: str, config: Mapping[str, Any]) -> str:
-    """Return the command that trains as a run was trained.
+    """Return the command that repeats the training of a run.
 
     Args:
-        name: of a recipe that comes with the package, without an argument.
-        config: of the run.
+        name: a recipe that comes with the package, without an argument.
+        config: the run's configuration.
 
     Raises:
-        ConfigError: there is no such recipe, or it has other settings.
+        ConfigError: there is no such recipe, or its settings are not those of the run.
     """
     if name not in bundled.recipes():
         raise ConfigError(f"--recipe={name}: {suggest(name, bundled.recipes())}")

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 BETA = 8.0
-"""Beta of the Kaiser window: side lobes fall by 60 dB before the spectrum of natural images does."""
+"""Beta of the Kaiser window; its side lobes fall by 60 dB before the spectrum of natural images does."""
 PAD = 4
-"""Samples of the spectrum per 1 / image size."""
+"""Samples of the spectrum per frequency step of 1 / image size."""
 
 
 class Spectrum(NamedTuple):
@@ -21,7 +21,7 @@ class Spectrum(NamedTuple):
 
     Attributes:
         power: float64[s, s], zero frequency first, s = pad * max(h, w); 1 everywhere for white noise of variance 1.
-        pad: samples per 1 / max(h, w).
+        pad: samples per frequency step of 1 / max(h, w).
         count: number of images.
     """
 
@@ -43,16 +43,16 @@ def moments(chunks: Iterable[np.ndarray]) -> tuple[float, float]:
         count, total = count + int(values.sum()), total + int(values @ levels)
         squares += int(values @ levels**2)
     if not count or squares * count == total**2:
-        raise ValueError("no images, or all of them of one value; there is nothing to normalise by")
+        raise ValueError("no images, or all their values are equal, so they cannot be normalised; check the data")
     return total / count, (squares / count - (total / count) ** 2) ** 0.5
 
 
 def average(chunks: Iterable[np.ndarray], mean: float, std: float, *, beta: float = BETA, pad: int = PAD) -> Spectrum:
     """Return the average over images and channels of |FFT(window * (x - mean) / std)|^2.
 
-    The window is the outer product of two Kaiser windows whose squares sum to 1. The spectrum of a windowed image of n
-    samples is determined by 2n frequencies, so images are padded only to twice their size; the spectrum at `pad` times
-    as many follows exactly from the average's autocorrelation. FFTs are in float32, sums over images in float64.
+    The window is the outer product of two Kaiser windows whose squares sum to 1. 2n frequencies determine the spectrum
+    of a windowed image of n samples, so images are padded only to twice their size; the spectrum at `pad` times n
+    frequencies follows exactly from the average's autocorrelation. FFTs are in float32, sums over images in float64.
 
     Args:
         chunks: uint8[n, h, w, c], with equal n except in the last.
@@ -62,7 +62,7 @@ def average(chunks: Iterable[np.ndarray], mean: float, std: float, *, beta: floa
         pad: at least 2.
 
     Raises:
-        ValueError: no image.
+        ValueError: there is no image.
     """
     total, count, size = None, 0, (0, 0)
     run: Callable = lambda x: x
@@ -94,16 +94,16 @@ def kaiser(size: tuple[int, int], beta: float) -> np.ndarray:
 
 
 def interpolate(power: np.ndarray, size: int) -> np.ndarray:
-    """Return float64[size, size] of half a spectrum float64[2h, w + 1] of images [h, w], at more frequencies.
+    """Interpolate half a spectrum float64[2h, w + 1] of images [h, w] to float64[size, size].
 
-    Its inverse transform is the autocorrelation, which is zero at lags of h, or w, and more, so zeros may be inserted.
+    Its inverse transform is the autocorrelation, which is zero at lags of at least h, or w, so zeros may be inserted.
     """
     h, w = power.shape[0] // 2, power.shape[1] - 1
     lags = np.fft.irfft2(power, (2 * h, 2 * w))
     wide = np.zeros((size, size))
-    at = lambda n: np.r_[0:n, -(n - 1) : 0]  # lags 0 … n - 1 and 1 - n … -1, also as places from the end
+    at = lambda n: np.r_[0:n, -(n - 1) : 0]  # lags 0 … n - 1 and 1 - n … -1; negative ones count from the end
     wide[np.ix_(at(h), at(w))] = lags[np.ix_(at(h), at(w))]
-    return np.maximum(np.fft.fft2(wide).real, 0)  # rounding may leave a little less than nothing
+    return np.maximum(np.fft.fft2(wide).real, 0)  # rounding may leave values slightly below 0
 
 
 def decibel(power: np.ndarray) -> np.ndarray:
@@ -112,9 +112,9 @@ def decibel(power: np.ndarray) -> np.ndarray:
 
 
 def slices(spectrum: Spectrum) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return {'0°': …, '45°': …}: frequencies in cycles per pixel, and dB there, float64[s // 2 + 1] each.
+    """Return {'0°': …, '45°': …}, each (frequencies in cycles per pixel, dB), float64[s // 2 + 1].
 
-    At 0° along the rows, up to 1/2; at 45° down to the right, where the distance goes up to 1/sqrt(2).
+    0° is along the rows, up to 1/2; 45° is along the diagonal down to the right, up to 1/sqrt(2).
     """
     size = len(spectrum.power)
     index = np.arange(size // 2 + 1)
@@ -125,11 +125,11 @@ def slices(spectrum: Spectrum) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def heatmap(spectrum: Spectrum, smooth: float) -> np.ndarray:
-    """Return dB float64[s + 1, s + 1] with frequency zero in the middle, row 0 at -1/2 and the last one at 1/2.
+    """Return dB float64[s + 1, s + 1] with frequency 0 in the centre, row 0 at -1/2 and the last at 1/2.
 
     Args:
         spectrum: the spectrum.
-        smooth: standard deviation of a Gaussian over it, in units of 1 / image size; 0: none.
+        smooth: standard deviation of the Gaussian that smooths it, in units of 1 / image size; 0: none.
     """
     from scipy.ndimage import gaussian_filter
 

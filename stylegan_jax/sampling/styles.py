@@ -1,4 +1,4 @@
-"""Styles as arrays: groups of slots, mixtures, moves along a direction; and the files that hold styles."""
+"""Styles as arrays: groups of slots, mixing, moving along a direction; and files of styles."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ OTHER_PROJECTIONS = ("projected_w_final.np[yz]", "projected_w.npy", "dlatents.np
 def slot_groups(model: Any) -> dict[str, list[int]]:
     """Return the style slots of a `LoadedModel` by name: 'coarse', 'middle', 'fine' and 'all'.
 
-    Coarse slots are those of images up to 8x8, middle ones up to 32x32, fine ones the rest, as in the StyleGAN paper
-    (section 3.1); thirds if a model's layers have no resolutions of their own (StyleGAN3).
+    Coarse slots are those of layers up to 8x8, middle ones up to 32x32, fine ones the rest, as in the StyleGAN paper
+    (section 3.1); they are thirds if slots have no resolution (StyleGAN3).
     """
     num_ws, slots = model.gan.spec.num_ws, model.gan.spec.slots
     first, second = num_ws // 3, 2 * num_ws // 3
@@ -42,23 +42,23 @@ def slot_groups(model: Any) -> dict[str, list[int]]:
 
 
 def check_slots(model: Any, what: str) -> None:
-    """Raise ValueError, saying that `what` needs several style slots, for a model that has one."""
+    """Raise ValueError, saying that `what` needs several style slots, if the model has only one."""
     if model.gan.spec.num_ws == 1:
         raise ValueError(
-            f"{what} needs several style slots, and arch {model.config.arch!r} has one, its latent; what moves it as a "
-            "whole works: boundaries and differences (edit), interpolation (video), projection without --plus"
+            f"{what} needs several style slots, and arch {model.config.arch!r} has one, its latent; use what moves the "
+            "whole latent: boundaries and differences (edit), interpolation (video), projection without --plus"
         )
 
 
 def mix(rows: np.ndarray, columns: np.ndarray, layers: Sequence[int]) -> np.ndarray:
-    """Return float32[r, c, l, w]: styles [r, l, w] with the slots `layers` of styles [c, l, w] (SG1 §3.1, fig. 3)."""
+    """Return float32[r, c, l, w]: styles [r, l, w] with the slots `layers` from styles [c, l, w] (SG1 §3.1, fig. 3)."""
     mixed = np.repeat(rows[:, None], len(columns), axis=1)
     mixed[:, :, layers] = columns[None][:, :, layers]
     return mixed
 
 
 def move(ws: np.ndarray, step: np.ndarray, layers: Sequence[int], strengths: Sequence[float]) -> np.ndarray:
-    """Return float32[n, s, l, w]: styles [n, l, w], their slots `layers` moved by each strength times step [w]."""
+    """Return float32[n, s, l, w]: styles [n, l, w] with the slots `layers` moved by each strength times step [w]."""
     moved = np.repeat(ws[:, None], len(strengths), axis=1)
     moved[:, :, layers] += np.asarray(strengths, np.float32)[None, :, None, None] * step
     return moved
@@ -75,14 +75,14 @@ def read(flag: str, text: str, spec: Any) -> np.ndarray:
         spec: of the model.
 
     Raises:
-        ValueError: a file is missing, damaged, has no styles, or belongs to another model; the error names flag and
+        ValueError: a file is missing or damaged, has no styles, or belongs to another model; the error names flag and
             file.
     """
     return np.concatenate([_in_slots(w, spec) for w in _read_each(flag, text, spec)])
 
 
 def read_means(flag: str, text: str, spec: Any) -> np.ndarray:
-    """Return float32[n, w] from the files that `read` reads: the mean over slots if each has a style of its own."""
+    """Return float32[n, w] from the files that `read` reads: the mean over slots if slots have different styles."""
     return np.concatenate([w.mean(axis=1) if w.ndim == 3 else w for w in _read_each(flag, text, spec)])
 
 
@@ -125,12 +125,12 @@ def read_array(path: Path, names: Sequence[str], what: str, width: int = 0) -> n
 
     Args:
         path: the file; nothing in it is executed.
-        names: names of the array, of which the first found is used; a file with a single array needs none of them.
+        names: possible names of the array, of which the first found is used; a single array may have any name.
         what: the word for the arrays, for errors.
-        width: the last axis of the array, checked before it is read; 0: any.
+        width: length of the last axis, checked before a large array is read; 0: any.
 
     Raises:
-        ValueError: it has none of them (the message lists what it has), or the file or array cannot be used.
+        ValueError: no array has such a name (the message lists those that exist), or the file or array cannot be used.
     """
     tensors = _read_tensors(path, what)
     headers = arrays.read_headers(path) if tensors is None else tensors
@@ -141,8 +141,8 @@ def read_array(path: Path, names: Sequence[str], what: str, width: int = 0) -> n
         raise ValueError(f"it holds {arrays.listed(kinds)}; {what} are called {' or '.join(map(repr, names[:3]))}")
     shape, dtype = headers[name].shape, headers[name].dtype
     if dtype.kind == "O":
-        raise ValueError("it holds a pickled Python object, which is not read; save the array alone by numpy.save")
-    is_large = 1 << 20 < math.prod(shape) * dtype.itemsize <= arrays.MAX_BYTES  # which takes seconds to unpack
+        raise ValueError("it holds a pickled Python object, which is not read; save the array alone with numpy.save")
+    is_large = 1 << 20 < math.prod(shape) * dtype.itemsize <= arrays.MAX_BYTES  # unpacking it takes seconds
     if width and is_large and shape[-1] != width:
         raise ValueError(f"{what} of shape {list(shape)}; this model takes [n, {width}]")
     with np.errstate(over="ignore"):
@@ -176,7 +176,7 @@ def _read_tensors(path: Path, what: str) -> dict[str, np.ndarray] | None:
 
 
 def _fit(w: np.ndarray, spec: Any) -> np.ndarray:
-    """Return [n, l, w] or [n, w] with an axis of images."""
+    """Return styles of any accepted shape as [n, l, w] or [n, w]."""
     w = w[None] if w.ndim == 1 else w
     w = w[:, 0] if w.ndim == 3 and w.shape[1] == 1 else w
     wanted = {2: (spec.w_dim,), 3: (spec.num_ws, spec.w_dim)}.get(w.ndim)

@@ -1,4 +1,4 @@
-"""Pivotal tuning (Roich et al. 2021): the generator is trained until its image of a projected style is the target.
+"""Pivotal tuning (Roich et al. 2021): training the generator until its image of a projected style is the target.
 
 from stylegan_jax.sampling import projector, tuner
 
@@ -28,18 +28,18 @@ from stylegan_jax.sampling.model import LoadedModel
 
 STEPS, LEARNING_RATE = 350, 3e-4
 DISTANCE, LOCAL_PSI = 30.0, 0.5
-"""Locality term: distance from the pivot, and truncation of the styles that give the direction (XL's code)."""
+"""Locality term: distance from the pivot, and truncation of the styles that determine the direction (XL's code)."""
 
 
 class Tuned(NamedTuple):
     """A generator tuned to one image.
 
     Attributes:
-        model: to draw from; its constant noise is the projection's.
-        image: float32[h, w, c], about [-1, 1]: its image for the pivot.
-        losses: float32[steps], LPIPS before each step, by the features used for tuning; if `enough` ended it, the last
-            step changed nothing.
-        lpips: LPIPS between `image` and the target, by the same features.
+        model: the tuned model; its constant noise is the projection's.
+        image: float32[h, w, c], about [-1, 1], its image for the pivot.
+        losses: float32[steps], LPIPS before each step, with the features used for tuning; if `enough` ended it, the
+            last step changed nothing.
+        lpips: LPIPS between `image` and the target, with the same features.
     """
 
     model: LoadedModel
@@ -64,8 +64,8 @@ def tune(
 ) -> Tuned:
     """Train the synthesis network until its image of a style, with constant noise, is the target.
 
-    Adam on the mean squared difference in [-1, 1] plus LPIPS, both weighted 1. The mapping network does not change, so
-    neither do the styles of seeds.
+    Adam minimises the mean squared difference in [-1, 1] plus LPIPS, both weighted 1. The mapping network does not
+    change, so neither do the styles of seeds.
 
     Args:
         model: the generator; it is not changed.
@@ -73,21 +73,21 @@ def tune(
         ws: float[l, w], the pivot.
         noise: constant noise maps {path: float[h, w]} of its projection; None: the model's own.
         mask: float[h, w] in [0, 1], weight of each pixel; None: all count.
-        steps: most steps of Adam.
+        steps: largest number of steps of Adam.
         rate: learning rate.
-        enough: LPIPS at which it ends early, before the step that measured it changes anything; 0: never.
-        locality: weight of the LPIPS between the images of the tuned and of the given generator at a random style, a
-            new one in every step, moved to distance 30 from the pivot; 0: off, as published for StyleGAN2;
+        enough: LPIPS at which tuning ends early; the step that measures it changes nothing. 0: never.
+        locality: weight of the LPIPS between images of the tuned and the original generator at a style in a random
+            direction, new in every step, at distance 30 from the pivot; 0: off, as published for StyleGAN2;
             StyleGAN-XL: 10.
-        net: LPIPS features; None: `load_features('vgg16_lpips')`, as in projection. Published:
-            'alexnet_lpips' and enough=0.06; StyleGAN-XL: VGG16 and no end.
+        net: LPIPS features; None: `load_features('vgg16_lpips')`, as in projection. Published: 'alexnet_lpips' and
+            enough=0.06; StyleGAN-XL: VGG16, without an early end.
         watch: called after every step, like that of `projector.project`; an error that it raises ends the tuning.
 
     Raises:
         ValueError: an image, style, map or number does not fit. FeatureError, a ValueError too: weights are missing.
 
-    Source: Roich et al. 2021, arXiv:2106.05744, section 3.2; numbers of its code. Its projection discards the noise
-    maps that it found; with `noise` ours starts from the projected image.
+    Source: Roich et al. 2021, arXiv:2106.05744, section 3.2, with the numbers of its code. Its projection discards the
+    noise maps; with `noise`, ours starts from the projected image.
     """
     trained.check_styles_draw(model.gan.spec)
     target = projector.check_images(np.asarray(image)[None], model.gan.spec.image_shape)
@@ -97,8 +97,8 @@ def tune(
         raise ValueError("this checkpoint has layers that are missing or fading in; tune one that has grown to its end")
     if steps < 1 or not 0 < rate < np.inf or not (0 <= enough < np.inf and 0 <= locality < np.inf):
         raise ValueError(
-            f"steps={steps} rate={rate} enough={enough} locality={locality}: steps and rate above 0, the others not "
-            "negative"
+            f"steps={steps} rate={rate} enough={enough} locality={locality}: steps and rate must be above 0, the "
+            "others not negative"
         )
     net = net or load_features("vgg16_lpips")
     params, run = jax.device_put(net.params), step_program(model.gan, net.apply)
@@ -106,7 +106,7 @@ def tune(
     wanted = images.from_pixels(target)
     see = projector.programs(model.gan, net.apply).see
     goal = see(params, wanted, masks)
-    synthesis = jax.tree.map(jnp.array, start["params"]["synthesis"])  # a copy, because steps take its memory
+    synthesis = jax.tree.map(jnp.array, start["params"]["synthesis"])  # a copy, because steps donate it
     adam, losses = optax.scale_by_adam().init(synthesis), []
     beside = neighbours(model, pivot, steps) if locality else None
     for i in records.progress(range(steps), steps, "step"):
@@ -128,17 +128,17 @@ def tune(
 
 @functools.lru_cache(maxsize=16)
 def _draw(gan: models.Gan) -> Any:
-    """Return (variables, synthesis parameters in place of theirs, ws) -> images."""
+    """Return (variables, synthesis parameters that replace theirs, ws) -> images."""
     return jax.jit(
         lambda g, synthesis, ws: drawing.draw(gan, g | {"params": g["params"] | {"synthesis": synthesis}}, ws)
     )
 
 
 def neighbours(model: LoadedModel, pivot: np.ndarray, count: int) -> np.ndarray:
-    """Return styles float32[count, l, w] at `DISTANCE` from pivot float32[1, l, w], on the way to random ones.
+    """Return styles float32[count, l, w] at `DISTANCE` from pivot float32[1, l, w], in the direction of random styles.
 
     The distance is the root mean square over slots; if all slots have one style, as published, it is that style's
-    distance. Random styles are truncated, and have random classes if there are any.
+    distance. The random styles are truncated, and have random classes if the model has classes.
     """
     draw, k = np.random.RandomState(0), model.gan.spec.label_dim
     z = draw.randn(count, model.gan.spec.z_dim).astype(np.float32)
@@ -150,7 +150,7 @@ def neighbours(model: LoadedModel, pivot: np.ndarray, count: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=16)
 def step_program(gan: models.Gan, apply: Any) -> Any:
-    """Return the program of one step; it takes the memory of the synthesis parameters and of Adam's state."""
+    """Return the program of one step, which donates the synthesis parameters and Adam's state."""
 
     def see(params, image, masks):
         return apply(params, projector.shown(image, masks), ("lpips",))["lpips"]

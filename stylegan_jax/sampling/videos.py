@@ -1,4 +1,4 @@
-"""Videos of any length from a model that was trained on videos, and its frames as pictures: see `LoadedModel.video`."""
+"""Videos of any length from a model that was trained on videos, and its frames as images; see `LoadedModel.video`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def video(
     """Check the arguments of `LoadedModel.video`, and return what it returns."""
     check_time(model)
     if chunk < 1:
-        raise ValueError(f"{chunk} images per call; at least 1")
+        raise ValueError(f"{chunk} images per call; it must be at least 1")
     step = time_step(model, frames, fps, start, speed)
     given = to_array(seeds) if styles is None else None
     ws = as_styles(styles, model.gan.spec) if styles is not None else np.zeros(0)
@@ -66,7 +66,7 @@ def video(
             frame, cell = np.divmod(np.minimum(np.arange(first, first + chunk), total - 1), n)
             times = (start + frame * step).astype(np.float32)
             image = jax.device_get(run(g, ws[cell], moving[cell], times, cond[cell]))[: total - first]
-            check_finite(image, "frames", "the model's weights hold such numbers, or its styles are too large")
+            check_finite(image, "frames", "the model's weights are not finite, or its styles are too large")
             held += list(images.to_pixels(image))
             while len(held) >= n:
                 yield np.stack(held[:n])
@@ -76,7 +76,7 @@ def video(
 
 
 def check_time(model: LoadedModel) -> None:
-    """Raise ValueError unless what the model draws has a time."""
+    """Raise ValueError unless the model draws videos."""
     if model.gan.draw_at is None and clips_of(model.config) is not None:
         raise ValueError(
             "this model draws the frames of one time, chosen by model.still(); use the model that still() was called on"
@@ -89,17 +89,17 @@ def check_time(model: LoadedModel) -> None:
 
 
 def check_at(name: str, time: float) -> None:
-    """Raise ValueError for a time that is negative or not a number; `name` is the argument's."""
+    """Raise ValueError for a time that is negative or not a number; `name` is that of the argument."""
     if not isinstance(time, numbers.Real) or not 0 <= time < float(np.finfo(np.float32).max):
         raise ValueError(f"{name}={time} must be a number from 0, the time of a video's first frame")
 
 
 def time_step(model: LoadedModel, frames: int, fps: float | None, start: float, speed: float) -> float:
-    """Return how far apart in time the frames of a video are, in frames of the training data.
+    """Return the time between frames of a video, in frames of the training data.
 
     Raises:
-        ValueError: a number does not fit, a frame rate was passed although that of the data is unknown, or frames are
-            so late that float32 cannot tell them apart.
+        ValueError: a number does not fit, `fps` is passed although the data's frame rate is unknown, or frames are so
+            late that float32 cannot distinguish their times.
     """
     if not isinstance(frames, numbers.Real) or frames < 1 or frames % 1:
         raise ValueError(f"frames={frames} must be a whole number from 1")
@@ -109,21 +109,21 @@ def time_step(model: LoadedModel, frames: int, fps: float | None, start: float, 
             raise ValueError(f"{name}={value} must be a number above 0")
     if fps is not None and model.fps is None:
         raise ValueError(
-            f"fps={fps}: how many frames per second this model's data had is not known; leave it out, and set the "
-            "speed, 1 for a frame of the data each"
+            f"fps={fps}: the frame rate of this model's data is unknown; leave it out, and set speed, which is 1 for a "
+            "step of one frame of the data"
         )
     step = speed if fps is None or model.fps is None else speed * model.fps / fps
     last = start + (frames - 1) * step
     if last > np.finfo(np.float32).max or (frames > 1 and np.spacing(np.float32(last)) > step / 2):
         raise ValueError(
             f"start={start} frames={frames} speed={speed}: the last frame would be at time {last:g}, where float32 "
-            f"does not tell times {step:g} apart; lower start or frames, or raise the speed"
+            f"cannot represent steps of {step:g}; lower start or frames, or raise the speed"
         )
     return step
 
 
 def choose_motion(motion_seeds: Any, seeds: np.ndarray | None, n: int) -> np.ndarray:
-    """Return uint32[n], the seed of each video's motion: as passed, else its own seed, or 0 if it has none."""
+    """Return uint32[n], the seed of each video's motion: as passed, or its own seed, or 0 if it has none."""
     if motion_seeds is None:
         return (seeds if seeds is not None and is_seeds(seeds) else np.zeros(n)).astype(np.uint32)
     found = np.atleast_1d(to_array(motion_seeds) if not np.isscalar(motion_seeds) else np.asarray(motion_seeds))
@@ -136,7 +136,7 @@ def choose_motion(motion_seeds: Any, seeds: np.ndarray | None, n: int) -> np.nda
 
 @functools.lru_cache(maxsize=64)
 def _drawer(gan: models.Gan) -> Any:
-    def run(g, ws, seeds, times, cond):  # a row of its own for each frame, so that it depends on no other
+    def run(g, ws, seeds, times, cond):  # a row for each frame, so that it depends on no other
         assert gan.draw_at is not None
         inputs = jax.vmap(functools.partial(stills.one_frame, gan.draw_at))(jax.vmap(seed_key)(seeds), times, cond)
         return drawing.draw(gan, g, ws, inputs)[:, 0]

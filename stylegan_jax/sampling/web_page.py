@@ -1,4 +1,4 @@
-"""A folder that is a web page: the generator runs in the browser, without a server that computes anything."""
+"""A folder that is a web page with the generator, which runs in the browser; no server computes anything."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ FILES = {
     "dist/ort-wasm-simd-threaded.wasm": "ort-wasm-simd-threaded.wasm",
     "package.json": "package.json",
 }
-"""Files of the npm package that the page needs: their names in the folder `ort`."""
+"""{file of the npm package that the page needs: its name in the folder `ort`}."""
 MAX_BYTES = 100 * 2**20
-"""Largest size of one of them; the largest of version 1.30 has 14 MB."""
+"""Size limit of each; the largest of version 1.30 has 14 MB."""
 
 
 def write_web(
@@ -37,14 +37,14 @@ def write_web(
 ) -> None:
     """Write a page with the model: seed, truncation, label, style mixing, a random walk, saving.
 
-    Any static host can serve it, and it loads nothing from other hosts. `python -m http.server --directory=OUT` shows
-    it here; browsers load no modules from file:// addresses.
+    Any static host can serve it, and it loads nothing from other hosts. `python -m http.server --directory=OUT` serves
+    it locally; browsers do not load modules from file:// addresses.
 
     Args:
         model: the model, grown to its end.
         out: the folder.
-        runtime: the npm package onnxruntime-web (MIT): its folder, or the archive that `npm pack` writes; None:
-            node_modules/onnxruntime-web here.
+        runtime: the npm package onnxruntime-web (MIT), as its folder or the archive that `npm pack` writes; None:
+            node_modules/onnxruntime-web in the current folder.
         noise: 'const' or 'none'.
         half: store weights in float16.
         overwrite: replace a folder that this function wrote.
@@ -52,14 +52,14 @@ def write_web(
         licence: of the weights; '': not stated.
 
     Raises:
-        ConfigError: the runtime is missing, the model draws more than z, or as `onnx_files.write_onnx`.
+        ConfigError: the runtime is missing, the model draws more than z, or for the reasons of `onnx_files.write_onnx`.
         ValueError: the model is still growing.
         BadCheckpointError: `out` exists and may not be replaced.
     """
     if further := further_inputs(model.gan.spec):
         raise ConfigError(
-            f"this model draws {', '.join(further)} besides z, and the page draws from z alone; --to=onnx writes files "
-            "that take them as inputs"
+            f"this model draws {', '.join(further)} besides z, and the page draws only z; --to=onnx writes files that "
+            "take them as inputs"
         )
     check_replaceable(out, overwrite, onnx_files.is_ours)
     parts = read_runtime(runtime)
@@ -83,7 +83,7 @@ def read_runtime(path: str | os.PathLike[str] | None) -> dict[str, bytes]:
     place = Path(path if path is not None else Path("node_modules") / RUNTIME)
     how = f"run `npm pack {RUNTIME}` and pass --runtime=FILE.tgz, or --runtime=node_modules/{RUNTIME}"
     if not place.exists():
-        raise ConfigError(f"{place} is not there; the page needs the npm package {RUNTIME} (MIT): {how}")
+        raise ConfigError(f"{place} does not exist; the page needs the npm package {RUNTIME} (MIT): {how}")
     try:
         if place.is_dir():
             return {name: (place / source).read_bytes() for source, name in FILES.items()}

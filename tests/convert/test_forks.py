@@ -176,10 +176,10 @@ def test_a_generator_that_was_not_averaged_is_said_and_recorded(tmp_path, caplog
     path = write(tmp_path, {"G": g_net(), "D": None, "G_ema": None})
     with caplog.at_level(logging.WARNING):
         model = load_model(path)
-    assert "its G is drawn" in caplog.text and model.provenance["drawn"] == "G"
+    assert "so G is used" in caplog.text and model.provenance["drawn"] == "G"
     assert main([f"--model={path}", f"--out={tmp_path / 'm'}"]) == 0
     caplog.clear()
-    assert load_model(tmp_path / "m").provenance["drawn"] == "G" and "its G is drawn" in caplog.text
+    assert load_model(tmp_path / "m").provenance["drawn"] == "G" and "so G is used" in caplog.text
 
 
 def test_nothing_else_of_a_model_folder_is_read_for_pictures(tmp_path):

@@ -82,7 +82,7 @@ def test_the_tool_writes_what_other_tools_take(tmp_path, capsys):
         assert np.array_equal(found, alignment.crop(picture, points, 32))
     for bad, text in (
         ({"a.png": FACE.tolist()}, "has no points of b.png and 0 others"),
-        (table | {"b.png": FACE[:4].tolist()}, "b.png: points are not five (x, y)"),
+        (table | {"b.png": FACE[:4].tolist()}, "b.png: points must be five (x, y)"),
         (table | {"a.png": FACE[[1, 0, 2, 3, 4]].tolist()}, "a.png: the eyes run from [160.0, 120.0]"),
         ([], "write an object, such as"),
     ):
@@ -95,9 +95,9 @@ def test_the_tool_writes_what_other_tools_take(tmp_path, capsys):
     ("changes", "text"),
     [
         ({"picture": np.zeros((8, 8, 3))}, "the picture is float64"),
-        ({"points": np.full((5, 2), np.nan)}, "points are not five"),
-        ({"points": "face"}, "points are not five"),
-        ({"points": FACE / 1000}, "are within 0.24 pixels"),
+        ({"points": np.full((5, 2), np.nan)}, "points must be five"),
+        ({"points": "face"}, "points must be five"),
+        ({"points": FACE / 1000}, "span only 0.24 pixels"),
         ({"points": FACE * 100}, "pixels beyond a picture of 40x30; are these its points"),
         ({"size": 0}, "size=0; choose 1 to 8192"),
         ({"rule": "ffqh"}, "rule is 'ffqh'; known: ffhq, arcface"),

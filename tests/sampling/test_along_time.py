@@ -142,9 +142,9 @@ def test_labels_reach_content_and_motion(labelled):
         ({"start": None}, "start=None must be a number from 0"),
         ({"frames": "2"}, "frames=2 must be a whole number from 1"),
         ({"motion_seeds": 0.5}, "motion_seeds=0.5: pass an integer"),
-        ({"chunk": 0}, "0 images per call; at least 1"),
-        ({"start": 1e8}, "at time 1e\\+08, where float32 does not tell times 1 apart"),
-        ({"start": 1e6, "speed": 1e-3}, "does not tell times 0.001 apart; lower start or frames, or raise the speed"),
+        ({"chunk": 0}, "0 images per call; it must be at least 1"),
+        ({"start": 1e8}, "at time 1e\\+08, where float32 cannot represent steps of 1"),
+        ({"start": 1e6, "speed": 1e-3}, "cannot represent steps of 0.001; lower start or frames, or raise the speed"),
         ({"label": 1}, "this model has no labels"),
         ({"psi": math.nan}, "psi is nan"),
         ({"seeds": [-1]}, "latents of shape"),
@@ -177,7 +177,7 @@ def test_other_models_and_negative_times(model, folder):
             call()
     unknown = model.replace(provenance={})
     assert (model.fps, unknown.fps) == (moving.FPS, None)
-    with pytest.raises(ValueError, match="how many frames per second this model's data had is not known; leave it out"):
+    with pytest.raises(ValueError, match="the frame rate of this model's data is unknown; leave it out"):
         unknown.video([1], fps=24)
 
 

@@ -94,7 +94,7 @@ def test_one_style_for_all_slots_and_noise_by_seed(model):
         (lambda m: m.synthesize(m.map([1], 0), noise="loud"), "noise is 'loud'; known: random, const, none"),
         (lambda m: m.synthesize(m.map([1], 0), seeds=[1, 2]), "2 seeds for 1 images"),
         (lambda m: m.moved(np.eye(3)), "cannot translate or rotate its output; use a model such as"),
-        (lambda m: m.map([1], 0, chunk=0), "0 images per call; at least 1"),
+        (lambda m: m.map([1], 0, chunk=0), "0 images per call; it must be at least 1"),
         (lambda m: m.synthesize(m.map([1], 0), seeds=[-1]), "one integer from 0 each"),
         (lambda m: m.map([1], [np.nan, 0.0, 1.0]), "have 3 finite entries"),
         (lambda m: m.replace(label_kind="vectors").map([1], 1), "are vectors, not classes; pass all 3 numbers"),

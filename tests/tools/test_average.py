@@ -116,8 +116,8 @@ def test_a_sweep_measures_every_width_and_draws_the_curve(run, tmp_path, capsys,
         (["--width=0.1", "--widths=0.1"], "pass exactly one of --width"),
         (["--width=0.4"], "the width 0.4 is out of range: "),
         (["--width=nan"], "the width nan is out of range: "),
-        (["--width=0.006"], "0.006 is too far from what 16 snapshots of widths 0.05, 0.1 can make up"),
-        (["--width=0.1", "--step=5"], "has no snapshot of step 5; the nearest of 16 is of step 4, and the last of"),
+        (["--width=0.006"], "0.006 is too far from what 16 snapshots of widths 0.05, 0.1 can approximate"),
+        (["--width=0.1", "--step=5"], "has no snapshot of step 5; the nearest of its 16 is of step 4, and the last of"),
         (["--width=0.1", "--psi=0.7"], "--psi=0.7 has no effect without --widths"),
         (["--width=0.1", "--metric=fid5k"], "--metric=fid5k has no effect without --widths"),
         (["--widths=0.1"], "--widths needs exactly one metric"),
@@ -136,7 +136,7 @@ def test_mistakes_are_answered_by_one_line(run, tmp_path, capsys, options, text)
 def test_what_has_no_averages_says_so(run, classes_model, tmp_path, capsys):
     for path, text in (
         (tmp_path / "nowhere", "does not exist; pass the workdir of a run with config.train.posthoc_ema"),
-        (classes_model, "has no snapshots of averages: only a run that was started with --config.train.posthoc_ema"),
+        (classes_model, "has no snapshots of averages: only runs started with --config.train.posthoc_ema"),
     ):
         assert average.main([f"--model={path}", "--width=0.1", f"--out={tmp_path / 'x'}"]) == 2
         assert text in capsys.readouterr().err

@@ -171,7 +171,7 @@ def test_an_exported_folder_draws_the_same_videos(model, run, tmp_path):
         (video, ["--path=time", "--motion_seeds=a"], "--motion_seeds='a': 'a' is not a seed or a range"),
         (video, ["--path=time", "--out=x.png", "--frames=5000"], "a strip holds at most 4096 frames in all"),
         (video, ["--path=time", "--out=nowhere/x.png"], "pass a file in a folder that exists"),
-        (video, ["--path=time", "--start=1e8"], "where float32 does not tell times 1 apart"),
+        (video, ["--path=time", "--start=1e8"], "where float32 cannot represent steps of 1"),
         (video, ["--path=latent", "--speed=2"], "--speed=2.0 has no effect with --path=latent"),
         (video, ["--path=latent", "--motion_seeds=1,2"], "--motion_seeds=1,2: a loop has one motion; --path=time"),
         (video, ["--path=rotate"], "--path=rotate: arch 'stylegan_v' cannot translate or rotate its output"),
@@ -181,7 +181,7 @@ def test_an_exported_folder_draws_the_same_videos(model, run, tmp_path):
         (noise, ["--out=o"], "has no noise inputs, so there is nothing to compare"),
         (export, ["--out=o"], "besides z, which exported programs and pages do not take"),
         (export, ["--out=o"], "export a model folder alone (--platforms=none)"),
-        (export, ["--out=o", "--to=web"], "besides z, and the page draws from z alone"),
+        (export, ["--out=o", "--to=web"], "besides z, and the page draws only z"),
     ],
 )
 def test_what_does_not_apply_is_said_in_one_line(run, tmp_path, tool, options, words):

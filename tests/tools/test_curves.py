@@ -80,7 +80,7 @@ def test_the_tool_draws_several_runs(run, tmp_path, capsys):
         ([both[1], f"--metrics={file}"], "has no metrics of checkpoints of"),
         ([both[0], "--terms=augment/q"], "no run reports 'augment/q'; they report loss/g_adversarial, augment/p"),
         ([f"--model={tmp_path / 'new'}"], "has no stats.jsonl with reports"),
-        ([both[0], f"--out={tmp_path / 'x.tiff2'}"], "not written as 'tiff2'"),
+        ([both[0], f"--out={tmp_path / 'x.tiff2'}"], "cannot be written as 'tiff2'"),
     ):
         assert tool.main([f"--out={tmp_path / 'x.png'}", *options]) == 2, text
         assert text in capsys.readouterr().err
@@ -134,7 +134,7 @@ def test_a_model_folder_with_its_records_is_the_demo_model(run, trained, tmp_pat
     assert export.main([*words, "--overwrite"]) == 0, capsys.readouterr().err
     text = (out / "README.md").read_text()
     for line in (
-        "| trained for | 600 s, without starting and compiling |",
+        "| trained for | 600 s, without start-up and compilation |",
         "| recipe | `tiny` |",
         "| command | `stylegan-jax train --config=tiny --workdir=runs/tiny` |",
         f"| trained with | commit {SHA}, jax 1 |",

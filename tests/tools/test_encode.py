@@ -90,7 +90,7 @@ def test_a_residual_encoder_looks_at_its_own_reconstruction(model, pixels):
 @pytest.mark.parametrize(
     ("change", "options", "text"),
     [
-        (lambda x: x[:, :-1], {}, "and to be aligned as in training: crop them first"),
+        (lambda x: x[:, :-1], {}, "and be aligned as in training: crop them first"),
         (lambda x: x[..., :1], {}, r"pass uint8\[n, h, w, 3\], or float in"),
         (lambda x: x[0], {}, "images are uint8"),
         (lambda x: x.astype(np.uint16), {}, "images are uint16; pixels are uint8"),

@@ -165,7 +165,7 @@ def test_an_exchanged_program_is_refused_and_a_folder_of_ours_replaced(exported,
     assert sorted(p.name for p in (tmp_path / "x").iterdir()) == ["README.md", "model.json", "weights.safetensors"]
     text = (tmp_path / "x" / "README.md").read_text()
     assert text.startswith('---\nlicense: "mit"\nlibrary_name: stylegan_jax\n') and "stablehlo" not in text
-    assert "What it was trained on is not recorded here" in text and "Metrics\n\nNo metrics were recorded" in text
+    assert "Its training data are not recorded here" in text and "Metrics\n\nNo metrics were recorded" in text
 
 
 def test_the_card_tells_what_the_run_recorded(tmp_path, classes_model):
@@ -196,7 +196,7 @@ def test_the_card_of_a_model_whose_provenance_lacks_things(classes_model):
     facts = {"data": {"name": "cats"}, "nimg": 2000, "metrics": [{"metric": "fid5k"}]}
     text = card.write_card(load_model(classes_model), facts, name="A", address="b", licence="mit", programs="")
     assert "| training data | `cats` |" in text and "| images shown | 2.0 kimg |" in text
-    assert "is not recorded here" in text and "No metrics were recorded" in text
+    assert "are not recorded here" in text and "No metrics were recorded" in text
 
 
 def test_the_card_takes_nothing_else_out_of_a_strangers_provenance(exported, tmp_path):
@@ -245,4 +245,4 @@ def test_calls_out_of_a_program_are_found_however_they_are_printed():
 
 def test_the_card_warns_of_programs_of_strangers(exported):
     text = (exported["grey"][1] / "README.md").read_text()
-    assert "run those of people you trust" in " ".join(text.split())
+    assert "run only those of people you trust" in " ".join(text.split())

@@ -81,7 +81,7 @@ def test_frames_of_clips_take_their_time_and_motion(clips, tmp_path, capsys):
     assert inputs["times"] == ["b", 1] and inputs["motion"] == ["b", *spec.inputs["motion"]]
     assert about["functions"]["sample"]["output"]["shape"] == ["b", 16, 16, 3]
     assert export.main([f"--model={clips}", f"--out={tmp_path / 'page'}", "--to=web"]) == 2
-    assert "draws times, motion, label besides z, and the page draws from z alone" in capsys.readouterr().err
+    assert "draws times, motion, label besides z, and the page draws only z" in capsys.readouterr().err
 
 
 def test_the_description_says_what_a_caller_needs(folders):
@@ -116,7 +116,7 @@ def test_bad_input_is_named(folders, tmp_path, capsys, monkeypatch):
     with pytest.raises(ValueError, match="still growing"):
         onnx_files.write_onnx(dataclasses.replace(model, is_grown=False), tmp_path / "x")
     monkeypatch.setattr(onnx_files, "LARGEST", 1000)
-    with pytest.raises(ConfigError, match=r"the format ends at 2: store the weights in float16 \(--half\)"):
+    with pytest.raises(ConfigError, match=r"and the format allows 2; store the weights in float16 \(--half\)"):
         onnx_files.write_onnx(model, tmp_path / "x")
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ConfigError, match=r"pip install 'stylegan_jax\[onnx\]'"):

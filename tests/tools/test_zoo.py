@@ -39,7 +39,7 @@ def test_a_model_with_one_style_slot_says_what_does_not_apply(zoo, tmp_path, cap
     Image.new("RGB", (8, 8)).save(tmp_path / "target.png")
     for tool, given, text in (
         (style_mix, ["--rows=0", "--columns=1"], "style mixing needs several style slots, and arch 'r3gan' has one"),
-        (edit, ["--method=sefa"], "has no affine layers that read styles, so SeFa finds no direction"),
+        (edit, ["--method=sefa"], "has no affine layers that read styles, so SeFa cannot find directions"),
         (project, [f"--targets={tmp_path / 'target.png'}", "--plus"], r"(W+) needs several style slots"),
     ):
         assert tool.main([run, *given, out]) == 2, text

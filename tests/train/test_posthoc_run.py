@@ -116,7 +116,7 @@ def test_a_run_without_the_key_stores_nothing(cache, tmp_path, straight):
     assert set(state.ema) == {"g"} and not (tmp_path / files.FOLDER).exists()
     with pytest.raises(ConfigError, match=r"train.posthoc_ema: \[\] -> \[0.05, 0.1"):
         loop.train(make_config(cache), tmp_path)
-    with pytest.raises(averages.AverageError, match=r"only a run that was started with --config.train.posthoc_ema"):
+    with pytest.raises(averages.AverageError, match=r"only runs started with --config.train.posthoc_ema"):
         averages.average(tmp_path, [0.1])
     ready = json.loads((straight[0] / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(ready))
