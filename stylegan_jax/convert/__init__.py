@@ -1,4 +1,4 @@
-"""Checkpoints of other code bases: an inert pickle reader, name tables and model folders."""
+"""Checkpoints of other code bases: reading pickles as data, name tables and model folders."""
 
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.folder import model_config, read_model_folder, write_model_folder

@@ -35,7 +35,7 @@ from stylegan_jax.inert.ordinary import is_url, newest_file, url_advice
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (0 done, 2 with one line for what is wrong)."""
+    """Run the command; return its exit code, 0, or 2 after a line that says what is wrong."""
     p = parser()
     args = p.parse_args(argv)
     if (args.model is None) == (args.source is None):
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def import_pickle(source: str, out: str, wanted: Sequence[str], *, overwrite: bool) -> list[str]:
-    """Write the model folder `out` from the .pkl file `source`; returns the lines of a summary."""
+    """Write the model folder `out` from the .pkl file `source`; return the lines of a summary."""
     if is_url(source):
         raise BadCheckpointError("", url_advice(source))
     if Path(source).is_dir():
@@ -84,10 +84,10 @@ def import_pickle(source: str, out: str, wanted: Sequence[str], *, overwrite: bo
 
 
 def export_folder(source: str, out: str, wanted: Sequence[str], *, overwrite: bool) -> list[str]:
-    """Write official state dicts into `out` from the model folder `source`; returns the lines of a summary."""
+    """Write official state dicts into `out` from the model folder `source`; return the lines of a summary."""
     if (Path(source) / "checkpoints").is_dir():
         advice = f"python -m stylegan_jax.tools.export --model={printable(source)} --out=FOLDER --platforms=none"
-        raise BadCheckpointError(source, f"is a run; make a model folder of it first: {advice}")
+        raise BadCheckpointError(source, f"is a run; export it as a model folder first: {advice}")
     model, nets = read_model_folder(source)
     config = model_config(model)
     nets = {name: tree for name, tree in nets.items() if name in wanted}
@@ -102,7 +102,7 @@ def export_folder(source: str, out: str, wanted: Sequence[str], *, overwrite: bo
 
 
 def _w_avg_beta(recorded: Any, name: str) -> float:
-    """Return the decay that the source file had, else the default of the official code."""
+    """Return the decay that the source file recorded, or the default of the official code."""
     try:
         value = recorded[name]["notes"]["w_avg_beta"]
     except (KeyError, TypeError):
@@ -124,7 +124,7 @@ def _summary(
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the tool's arguments."""
+    """Return the command's arguments."""
     p = Parser(
         prog="python -m stylegan_jax.convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -132,8 +132,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("source", nargs="?", help=argparse.SUPPRESS)  # the model, as version 0.1 spelt it
     p.add_argument("--out", required=True, help="folder to write")
     p.add_argument("--to", choices=("jax", "official"), default="jax", help="direction (default: jax)")
-    p.add_argument("--nets", default=",".join(OURS.values()), help="networks to take (default: %(default)s)")
-    p.add_argument("--overwrite", action="store_true", help="replace a folder written by this tool")
+    p.add_argument("--nets", default=",".join(OURS.values()), help="networks to convert (default: %(default)s)")
+    p.add_argument("--overwrite", action="store_true", help="replace a folder that this tool wrote")
     return p
 
 

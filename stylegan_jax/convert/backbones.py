@@ -1,7 +1,7 @@
-"""The frozen networks inside official discriminators: under timm's names, and compared with the weights available here.
+"""The frozen networks inside official discriminators: their names in timm, and a comparison with the weights here.
 
-Ours are read from files of their own and never written. A discriminator is only meaningful on the features that it was
-trained on, so a file with another frozen network raises an error; rounding is noted.
+Ours are read from files of their own and never written. A discriminator is meaningful only on the features that it was
+trained with, so a file with another frozen network raises an error; rounding differences are noted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stylegan_jax.convert.pickles import OfficialNet, listing
 from stylegan_jax.convert.projected import BACKBONES
 
 TOLERANCE = 1e-3
-"""How far a frozen network may differ from the weights here, as a share of an array's largest value."""
+"""Largest difference of a frozen network from the weights here, as a share of an array's largest value."""
 STAGES = {
     "layer0.3": 1,
     "layer0.4": 2,
@@ -27,16 +27,16 @@ STAGES = {
     "layer3.0": 4,
     "layer3.1": 1,
 }
-"""EfficientNet-Lite0: place of a stage, and its blocks."""
+"""EfficientNet-Lite0: {place of a stage: its number of blocks}."""
 FIRST = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
 OTHERS = {"conv_pw": "_expand_conv", "bn1": "_bn0", "conv_dw": "_depthwise_conv"}
 OTHERS |= {"bn2": "_bn1", "conv_pwl": "_project_conv", "bn3": "_bn2"}
-"""Layers of a block in timm's names, and in those of the file that we read; the first block does not expand."""
+"""Layers of a block: {timm's name: name in the file that we read}; the first block does not expand."""
 NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def split(net: OfficialNet) -> OfficialNet:
-    """Return a discriminator without its frozen networks; the attribute 'pretrained' of each records how it compares.
+    """Remove the frozen networks from a discriminator; the attribute 'pretrained' of each records the comparison.
 
     Args:
         net: a projected discriminator, as `projected.renamed` returns it.
@@ -53,7 +53,7 @@ def split(net: OfficialNet) -> OfficialNet:
         arrays = {}
         for name in [name for name in kept if name.startswith(prefix)]:
             inside = name.removeprefix(prefix)
-            if not (ours == "deit_base" and inside.startswith("layer")):  # read-outs are random: state of D
+            if not (ours == "deit_base" and inside.startswith("layer")):  # read-outs are random, so they belong to D
                 arrays[inside] = kept.pop(name)
         _check(official, arrays, names, ours)
         named = {names[name]: x for name, x in arrays.items() if names[name]}
@@ -81,7 +81,7 @@ def official_names(backbone: str) -> dict[str, str]:
 
 
 def _shapes(backbone: str) -> Mapping[str, tuple[int, ...]]:
-    from stylegan_jax.features import FEATURES  # a file that is damaged or hostile raises an error without JAX
+    from stylegan_jax.features import FEATURES  # imported late: damaged or hostile files raise errors without JAX
 
     return FEATURES[backbone].shapes()
 
@@ -101,10 +101,10 @@ def _check(official: str, arrays: Mapping[str, np.ndarray], names: Mapping[str, 
 
 
 def _compared(official: str, arrays: Mapping[str, np.ndarray], backbone: str) -> str:
-    """Return how arrays, under the names of a weights file, compare with the weights available here.
+    """Compare arrays, under the names of a weights file, with the weights available here; return the result as text.
 
     Raises:
-        BadCheckpointError: they are those of another network.
+        BadCheckpointError: the arrays are those of another network.
     """
     from stylegan_jax.features import FEATURES, FeatureError
     from stylegan_jax.features.weights import read_weights
@@ -113,18 +113,18 @@ def _compared(official: str, arrays: Mapping[str, np.ndarray], backbone: str) ->
         found, _ = read_weights(backbone)
         tensors: Any = FEATURES[backbone].canonical(found)
     except FeatureError:
-        return "ignored, not compared: no weights at hand"
+        return "ignored, not compared: no weights are installed"
     worst = 0.0
     for name, value in arrays.items():
         if name not in tensors or tensors[name].shape != value.shape:
-            raise BadCheckpointError("", f"its frozen network {official}: the weights at hand have no such {name}")
+            raise BadCheckpointError("", f"its frozen network {official}: the installed weights have no such {name}")
         want = np.asarray(tensors[name], np.float64)
         error = float(np.abs(np.asarray(value, np.float64) - want).max() / max(np.abs(want).max(), 1e-30))
         if not error <= TOLERANCE:
             raise BadCheckpointError(
                 "",
-                f"its frozen network {official} is not the one at hand: {name} is off by {error:.2g} of its largest "
-                f"value, above {TOLERANCE:g}; the discriminator was trained on other features",
+                f"its frozen network {official} is not the installed one: {name} differs by {error:.2g} of its largest "
+                f"value, more than {TOLERANCE:g}; the discriminator was trained with other features",
             )
         worst = max(worst, error)
-    return f"ignored, the weights at hand are used: equal within {worst:.2g} of the largest values"
+    return f"ignored, the installed weights are used: equal within {worst:.2g} of the largest values"

@@ -1,6 +1,6 @@
-"""Encoders of others: the .pt files of encoder4editing, pixel2style2pixel and ReStyle (all MIT), read as data.
+"""Other projects' encoders: the .pt files of encoder4editing, pixel2style2pixel and ReStyle (all MIT), read as data.
 
-They hold {'state_dict': 'encoder.*' and 'decoder.*', 'latent_avg', 'opts'}. The decoder is rosinality's StyleGAN2,
+They contain {'state_dict': 'encoder.*' and 'decoder.*', 'latent_avg', 'opts'}. The decoder is rosinality's StyleGAN2,
 which `convert_pickle` and `load_model` read from the same file (see `rosinality`).
 """
 
@@ -35,11 +35,11 @@ TYPES = {
     "SingleStyleCodeEncoder": "w",
     "BackboneEncoderUsingLastLayerIntoW": "w",
 }
-"""`opts.encoder_type` -> kind; the rest can be told from the arrays."""
+"""`opts.encoder_type` -> kind; the arrays determine the rest."""
 ITERATIONS = 5
-"""Of published ReStyle encoders."""
+"""Iterations of published ReStyle encoders."""
 CARS = (192, 256)
-"""Height and width of images where `opts.dataset_type` names cars; else both are 256."""
+"""Height and width of images if `opts.dataset_type` names cars; otherwise both are 256."""
 
 
 class ForeignEncoder(NamedTuple):
@@ -47,9 +47,9 @@ class ForeignEncoder(NamedTuple):
 
     Attributes:
         encoder: its functions and spec.
-        variables: its arrays; the average image of a residual encoder is zero, because only the generator can make it.
+        variables: its arrays; the average image of a residual encoder is zero, because only the generator can draw it.
         config: the keys that build it.
-        notes: what was told, assumed or left out, as lines.
+        notes: what was inferred, assumed or skipped, as lines.
     """
 
     encoder: Encoder
@@ -63,10 +63,10 @@ def read_encoder(path: str | os.PathLike[str], kind: str | None = None) -> Forei
 
     Args:
         path: a .pt file.
-        kind: 'e4e', 'psp' or 'w', for a file that does not say `encoder_type`; None: as it says.
+        kind: 'e4e', 'psp' or 'w', for a file without `encoder_type`; None: that of the file.
 
     Raises:
-        BadCheckpointError: missing, damaged, hostile, not an encoder, or one of another kind.
+        BadCheckpointError: the file is missing, damaged, hostile, not an encoder, or an encoder of another kind.
     """
     tensors, beside = read_state_file(path)
     own = {name.removeprefix("encoder."): x for name, x in tensors.items() if name.startswith("encoder.")}
@@ -77,7 +77,7 @@ def read_encoder(path: str | os.PathLike[str], kind: str | None = None) -> Forei
 
 
 def tensor_name(config: EncoderConfig, path: Sequence[str]) -> str:
-    """Return the published name of an array of an encoder by its path, as ('params', 'styles', 'style3', …)."""
+    """Return the published name of an encoder's array by its path, such as ('params', 'styles', 'style3', …)."""
     _, part, *rest = path
     if part == "body":
         return resnet.tensor_name(rest) if config.body == "resnet34" else irse.tensor_name(rest)
@@ -113,7 +113,7 @@ def _encoder(tensors: dict[str, np.ndarray], beside: Mapping[str, Any], kind: st
     if left := set(tensors) - used - idle:
         raise BadCheckpointError("", f"has arrays that this encoder does not have: {listing(left)}")
     if idle:
-        notes.append(f"{listing(idle)}: of maps that {spec.num_ws} styles do not read")
+        notes.append(f"{listing(idle)}: skipped, because {spec.num_ws} styles do not read these maps")
     variables = unflatten(out) | {"average": jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes["average"])}
     variables["average"]["w"] = _average(beside.get("latent_avg"), spec)
     return ForeignEncoder(encoder, variables, config, tuple(notes))
@@ -122,12 +122,12 @@ def _encoder(tensors: dict[str, np.ndarray], beside: Mapping[str, Any], kind: st
 def _described(
     tensors: Mapping[str, np.ndarray], opts: Mapping[str, Any], mean: Any, kind: str | None
 ) -> tuple[EncoderConfig, EncoderSpec, list[str]]:
-    """Return the keys and the spec that arrays and settings tell of, and what was assumed."""
+    """Return (keys, spec, notes) inferred from arrays and settings."""
     notes: list[str] = []
     says = opts.get("encoder_type")
     kind = kind or TYPES.get(says if isinstance(says, str) else "") or ("w" if "linear.weight" in tensors else None)
     if kind not in KINDS:
-        told = f"says encoder_type={says!r:.60}" if says else "does not say encoder_type"
+        told = f"has encoder_type={says!r:.60}" if says else "has no encoder_type"
         raise BadCheckpointError(
             "", f"{told}; known are {', '.join(TYPES)}: pass kind='e4e' or 'psp', which have the same arrays"
         )
@@ -202,7 +202,7 @@ def _convolutions(tensors: Mapping[str, np.ndarray], slot: int) -> int:
 
 
 def _slots(opts: Mapping[str, Any], mean: Any) -> int:
-    """Return the style slots of an encoder that makes one style: from the generator's size, or the average's rows."""
+    """Return the style slots of a one-style encoder, from the generator's size or the average's rows; 0 if unknown."""
     size = opts.get("stylegan_size", opts.get("output_size"))
     if isinstance(size, int) and size >= 4:
         return 2 * size.bit_length() - 4
@@ -210,12 +210,14 @@ def _slots(opts: Mapping[str, Any], mean: Any) -> int:
 
 
 def _average(mean: Any, spec: EncoderSpec) -> np.ndarray:
-    """Return float32[l, w] of `latent_avg`, which has l rows or one; zeros where the encoder does not start from it."""
+    """Return `latent_avg`, which has l rows or one, as float32[l, w]; zeros if the encoder does not start from it."""
     if mean is None:
         if spec.start_from_average:
             raise BadCheckpointError("", "has no latent_avg, which this encoder starts from")
         return np.zeros((spec.num_ws, spec.w_dim), np.float32)
     rows = np.asarray(mean)
     if rows.shape not in ((spec.w_dim,), (1, spec.w_dim), (spec.num_ws, spec.w_dim)) or not np.isfinite(rows).all():
-        raise BadCheckpointError("", f"latent_avg of shape {list(rows.shape)} is no average of {spec.num_ws} styles")
+        raise BadCheckpointError(
+            "", f"latent_avg has shape {list(rows.shape)}, which does not fit {spec.num_ws} styles"
+        )
     return np.array(np.broadcast_to(rows, (spec.num_ws, spec.w_dim)), np.float32)

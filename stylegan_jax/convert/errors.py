@@ -1,4 +1,4 @@
-"""The one error that reading, converting or writing a checkpoint can raise."""
+"""The error that reading, converting or writing a checkpoint raises."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class BadCheckpointError(StyleganError):
 
     Attributes:
         path: the file or folder at fault; empty when the data did not come from a file.
-        reason: what is wrong, and where possible what to do.
+        reason: what is wrong and, if possible, what to do.
     """
 
     def __init__(self, path: str | os.PathLike[str], reason: str):

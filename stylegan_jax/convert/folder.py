@@ -76,7 +76,7 @@ def fill_model_folder(
     nets: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> None:
-    """Write the files of a model folder into a folder that exists, `path` in messages; see `write_model_folder`."""
+    """Write the files of a model folder into an existing `folder`; messages name `path`. See `write_model_folder`."""
     with _located(path):
         config = json.loads(json.dumps(dict(model_config), allow_nan=False))
         provenance = json.loads(json.dumps(dict(provenance), allow_nan=False))
@@ -112,7 +112,7 @@ def read_model_folder(
         first_of: read only the first of these networks that exists; (): read all.
 
     Returns:
-        (content of model.json, {net: nested dicts of arrays}); our networks in float32, whatever the file has.
+        (content of model.json, {net: nested dicts of arrays}); our networks in float32, whatever the file's precision.
 
     Raises:
         BadCheckpointError: a file is missing or damaged, or the arrays are not those of the architecture.
@@ -128,7 +128,7 @@ def read_model_folder(
                 other = wrong_file(file)
             other = "" if "safetensors" in other else other
             raise BadCheckpointError(
-                weights, other or "does not match the checksum in model.json: damaged or exchanged; download it again"
+                weights, other or "does not match the checksum in model.json: damaged or replaced; download it again"
             )
         try:
             with safetensors.safe_open(weights, framework="np") as file:
@@ -142,12 +142,12 @@ def read_model_folder(
         nets = unflatten(flat)
         if held != model["nets"]:
             listed = ", ".join(map(show, model["nets"][:8])) or "no networks"
-            raise BadCheckpointError(path, f"model.json lists {listed}, the weights hold {listing(held)}")
+            raise BadCheckpointError(path, f"model.json lists {listed}, but the weights contain {listing(held)}")
         return model, _check_nets(model_config(model), nets)
 
 
 def model_config(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the model configuration keys of the content of model.json."""
+    """Return the model configuration keys in the content of model.json."""
     return {"arch": model["architecture"], **model["arguments"]}
 
 
@@ -180,8 +180,8 @@ def new_folder(
 
     Args:
         path: the folder.
-        overwrite: replace one that the same kind of writer made.
-        ours: decides that from the names in it; None: a model folder.
+        overwrite: replace an existing folder of the same kind.
+        ours: decides from the names in a folder whether it is of that kind; None: `is_model_folder`.
 
     Raises:
         BadCheckpointError: `path` exists and may not be replaced, or writing fails.
@@ -229,7 +229,7 @@ def check_replaceable(
 
 
 def _replaceable(target: Path, overwrite: bool, ours: Callable[[set[str]], bool]) -> bool:
-    """Only an empty folder, or one of ours if requested, may be replaced."""
+    """Return whether a folder may be replaced: an empty one, or one of ours if requested."""
     if not target.is_dir():
         return False
     names = {entry.name for entry in target.iterdir()}
@@ -273,7 +273,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     if wrong or unknown or "arch" in model["arguments"]:
         parts = [f"keys missing or of the wrong type: {', '.join(wrong)}"] * bool(wrong)
         parts += [f"unknown keys: {listing(unknown)}"] * bool(unknown)
-        raise BadCheckpointError(path, "; ".join(parts) or "arch stands among the arguments; it is 'architecture'")
+        raise BadCheckpointError(path, "; ".join(parts) or "arch is among the arguments; its key is 'architecture'")
     return model
 
 
@@ -286,7 +286,7 @@ def _check_arrays(flat: Mapping[str, np.ndarray]) -> None:
 
 
 def _check_nets(config: Mapping[str, Any], nets: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the networks in their own types after a check against the configuration.
+    """Return the networks, with their configuration's dtypes, after a check against it.
 
     Names, shapes and values are checked if the architecture is one of ours; others are returned unchanged.
     """

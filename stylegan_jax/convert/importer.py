@@ -1,4 +1,4 @@
-"""From an official file to our trees, and from our trees to official state dicts."""
+"""Converting official files to our trees, and our trees to official state dicts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NAMES = {
     "r3gan": r3gan,
     "stylegan_v": stylegan_v,
 }
-"""The names of an architecture's arrays in official files."""
+"""Modules with the names of an architecture's arrays in official files."""
 ARGUMENTS = {
     "stylegan1": arguments1,
     "stylegan2": arguments2,
@@ -58,7 +58,7 @@ ARGUMENTS = {
     "r3gan": arguments_r3gan,
     "stylegan_v": arguments_v,
 }
-"""The constructor arguments of its official networks."""
+"""Modules with the constructor arguments of its official networks."""
 EXPORTABLE = ("stylegan2", "stylegan3", "stylegan_xl", "r3gan", "stylegan_v")
 """Architectures with official networks in PyTorch."""
 
@@ -78,7 +78,7 @@ def net_table(config: Mapping[str, Any], net: str, *, with_fixed: bool = True) -
         with_fixed: also list the official arrays that follow from the configuration.
 
     Raises:
-        BadCheckpointError: the network is unknown, or the configuration fits none.
+        BadCheckpointError: the network is unknown, or no network has this configuration.
     """
     check_net_name(net)
     model, names = check_arguments(config), NAMES[config["arch"]]
@@ -90,16 +90,16 @@ def net_table(config: Mapping[str, Any], net: str, *, with_fixed: bool = True) -
 
 
 def net_kwargs(config: Mapping[str, Any], net: str, w_avg_beta: float = 0.998) -> dict[str, Any]:
-    """Return the constructor arguments of the official network; arguments as for `net_table`."""
+    """Return the constructor arguments of the official network; see `net_table` for the arguments."""
     if net == "d" and config["d_arch"] == projected_config.NAME:
         return arguments_projected.official_kwargs(config)
     return ARGUMENTS[config["arch"]].official_kwargs(config, net, w_avg_beta)
 
 
 def detect_architecture(official: OfficialPickle) -> str:
-    """Return an architecture, 'stylegan_xl' and 'stylegan_v' included, or 'unknown', from the array names.
+    """Return the name of the architecture, a key of `NAMES` or 'unknown', from the array names.
 
-    The generator's names decide if there is one, because forks add discriminators of their own.
+    If there is a generator, its names decide, because forks add discriminators of their own.
     """
     if official.kind == "tf":
         return "stylegan1" if any(net.version < 4 for net in official.nets.values()) else "stylegan2"
@@ -128,20 +128,20 @@ def convert_pickle(
     first: bool = False,
     optional: Sequence[str] = (),
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Convert another code base's network file to our parameter trees, without running anything in it.
+    """Convert another code base's network file to our parameter trees, without executing anything in it.
 
     Args:
         path: the file, as `read_official_pickle` reads it.
         nets: which of 'G', 'D', 'G_ema' to convert; those that the file lacks are skipped.
         first: convert only the first of `nets` that the file has.
-        optional: those of `nets` to skip, and to name in the provenance, if they are of another kind.
+        optional: those of `nets` that are skipped, and named in the provenance, if they are of another kind.
 
     Returns:
         (model configuration, {'g_ema' | 'g' | 'd': tree}, provenance). A generator tree is
         {'params', 'buffers', 'w_avg'} ('buffers' only with noise), a discriminator tree {'params'}; all float32.
 
     Raises:
-        BadCheckpointError: the file is unreadable, its architecture is not available, or its arrays do not match its
+        BadCheckpointError: the file is unreadable, its architecture is unknown, or its arrays do not match its
             arguments or are not finite.
     """
     official = read_official_pickle(path, nets, first=first)
@@ -152,7 +152,7 @@ def convert_pickle(
         arch = detect_architecture(official)
         if arch not in ARGUMENTS:
             known = ", ".join(ARGUMENTS)
-            raise BadCheckpointError(path, f"{_classes(official)}: of an {arch} architecture; known are {known}")
+            raise BadCheckpointError(path, f"{_classes(official)}: the architecture is {arch}; known are {known}")
         while True:
             try:
                 config, notes, tables = _fit(official, arch)
@@ -174,7 +174,7 @@ def _drawless(nets: Sequence[str]) -> str:
 
 
 class _Unfit(BadCheckpointError):
-    """A network of a file is not one of ours; `net` says which of 'G', 'D', 'G_ema'."""
+    """A network in a file is not one of ours; `net` is 'G', 'D' or 'G_ema'."""
 
     def __init__(self, net: str, reason: str):
         super().__init__("", reason)
@@ -182,11 +182,10 @@ class _Unfit(BadCheckpointError):
 
 
 def _fit(official: OfficialPickle, arch: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]], dict[str, Table]]:
-    """Return (model configuration, notes and tables of the networks), all checked; renames other code bases' networks
-    in place.
+    """Return (model configuration, notes and tables by network), checked; networks of `official` are renamed in place.
 
     Raises:
-        _Unfit: a network, which it names, is of another kind.
+        _Unfit: a network is of another kind; the error names it.
     """
     parts: dict[str, dict[str, Any]] = {}
     notes: dict[str, dict[str, Any]] = {}
@@ -211,7 +210,7 @@ def _fit(official: OfficialPickle, arch: str) -> tuple[dict[str, Any], dict[str,
 
 
 def _renamed(name: str, net: OfficialNet, kind: str, arch: str) -> OfficialNet:
-    """Return a network as the official PyTorch code would have written it, or TensorFlow's if only that exists."""
+    """Return a network as the official PyTorch code would have written it, or TensorFlow's if there is no other."""
     if net.is_renamed:
         return net
     if kind == "tf":
@@ -231,7 +230,7 @@ def _renamed(name: str, net: OfficialNet, kind: str, arch: str) -> OfficialNet:
 
 @contextlib.contextmanager
 def _naming(net: str) -> Iterator[None]:
-    """Add to an error which network it is about."""
+    """Add the name of the network to an error."""
     try:
         yield
     except BadCheckpointError as error:
@@ -239,7 +238,7 @@ def _naming(net: str) -> Iterator[None]:
 
 
 def _advice(official: OfficialPickle, error: _Unfit) -> str:
-    """Return the text of an error about one network: its class, and how to take the others."""
+    """Return the text of an error about one network: its class, and how to convert the others."""
     names = [name for name in official.nets if name != error.net]
     others = ",".join(OURS[name] for name in names if error.net == "D" or name == "G_ema")
     label = f"{error.net} ({show(official.nets[error.net].class_name)})"
@@ -261,11 +260,12 @@ def official_state_dicts(config: Mapping[str, Any], nets: Mapping[str, Any]) -> 
         {'G_ema' | 'G' | 'D': {official name: float32 array}}.
 
     Raises:
-        BadCheckpointError: a tree does not fit the configuration, or the architecture is not available.
+        BadCheckpointError: a tree does not fit the configuration, or no official PyTorch network has it.
     """
     if config.get("arch") not in EXPORTABLE:
         raise BadCheckpointError(
-            "", f"architecture {config.get('arch')!r} has no official PyTorch networks; {', '.join(EXPORTABLE)} have"
+            "",
+            f"architecture {config.get('arch')!r} has no official PyTorch network; only {', '.join(EXPORTABLE)} do",
         )
     check_arguments(config)
     if list(config["base_size"]) != [4, 4]:
@@ -279,7 +279,7 @@ def official_state_dicts(config: Mapping[str, Any], nets: Mapping[str, Any]) -> 
         raise BadCheckpointError("", "grows is True; no official network in PyTorch has an RGB layer per resolution")
     tables = {net: net_table(config, net) for net in nets}
     made = {official[net]: export_net(nets[net], tables[net]) for net in nets}
-    if config["arch"] == "r3gan":  # the mean input is known, and no array there
+    if config["arch"] == "r3gan":  # official files do not store the mean input
         made = {name: {k: x for k, x in arrays.items() if k != r3gan.W_AVG} for name, arrays in made.items()}
     return made
 
@@ -294,7 +294,7 @@ def _import(net: OfficialNet, table: Table) -> dict[str, Any]:
 def _provenance(
     path: str | os.PathLike[str], official: OfficialPickle, notes: dict[str, Any], left: dict[str, str]
 ) -> dict[str, Any]:
-    """Where the weights come from, as JSON-ready data without dates or folders."""
+    """Return where the weights come from, as JSON-ready data without dates or folders."""
     return {
         "source": Path(path).name,
         "sha256": sha256_file(path),

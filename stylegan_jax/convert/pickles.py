@@ -1,9 +1,9 @@
-"""Read the network files of the StyleGAN family as data: no code in them runs, no PyTorch or TensorFlow is needed.
+"""Read the network files of the StyleGAN family as data: no code in them runs, and no PyTorch or TensorFlow is needed.
 
-Official files are plain pickles. PyTorch era: a dict of modules 'G', 'D', 'G_ema' plus extras. TensorFlow era: a tuple
-of three `Network` states in the order G, D, G_ema. Official files also carry Python source; it is dropped unread. Files
-of others are read as well: a network alone, state dicts ('g_ema', or a decoder below 'state_dict'), and all of these in
-either form of torch.save.
+Official files are plain pickles. In the PyTorch era, they are a dict of modules 'G', 'D', 'G_ema' plus extras; in the
+TensorFlow era, a tuple of three `Network` states in the order G, D, G_ema. They also contain Python source, which is
+skipped. Other projects' files are read as well: a single network, state dicts ('g_ema', or a decoder below
+'state_dict'), and all of these in either form of torch.save.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class OfficialNet:
         params: dotted name (PyTorch) or slashed variable name (TensorFlow) -> read-only C-contiguous array.
         buffers: the same for PyTorch buffers; frozen layers are here.
         attributes: module path ('' is the network itself) -> its public plain attributes.
-        has_filters: the arrays include those that follow from the arguments.
-        is_renamed: names and arguments have been changed to the official ones.
+        has_filters: whether the arrays include those that follow from the arguments.
+        is_renamed: whether names and arguments have been changed to the official ones.
     """
 
     class_name: str
@@ -82,8 +82,8 @@ class OfficialPickle:
         kind: 'torch' or 'tf' (networks with their arguments), or 'state' (arrays alone).
         nets: those of 'G', 'D', 'G_ema' that are present and were requested.
         extras: everything else as plain data; `augment_pipe` is an OfficialNet if it is a network.
-        dropped: other content that is not plain data, and why; sampling does not need it.
-        note: how the file was interpreted if that is not evident, otherwise ''.
+        dropped: {name: why} for other content that is not plain data; sampling does not need it.
+        note: how the file was interpreted, if that is not evident; otherwise ''.
     """
 
     kind: str
@@ -96,7 +96,7 @@ class OfficialPickle:
 def read_official_pickle(
     path: str | os.PathLike[str], nets: Sequence[str] = NET_NAMES, *, first: bool = False
 ) -> OfficialPickle:
-    """Read a network file of the StyleGAN family without running anything in it.
+    """Read a network file of the StyleGAN family without executing anything in it.
 
     Args:
         path: the file.
@@ -113,13 +113,13 @@ def read_official_pickle(
 
 
 def read_plain_pickle(path: str | os.PathLike[str]) -> Any:
-    """Read any pickle of containers, numbers, strings and arrays (statistics, feature networks) without running it.
+    """Read any pickle of containers, numbers, strings and arrays (statistics, feature networks) without executing it.
 
     Args:
         path: the pickle.
 
     Returns:
-        dicts, lists, tuples, scalars and arrays; instances become {'class', 'args', 'state'}.
+        Dicts, lists, tuples, scalars and arrays; instances become {'class', 'args', 'state'}.
 
     Raises:
         BadCheckpointError: the file is missing, damaged or hostile.
@@ -128,7 +128,7 @@ def read_plain_pickle(path: str | os.PathLike[str]) -> Any:
 
 
 def _guarded(path: str | os.PathLike[str], work: Callable[[Any, _Reader], Any]) -> Any:
-    """Open `path`, run its opcodes, pass the result to `work`, and turn every failure into BadCheckpointError."""
+    """Read the pickle at `path`, pass the result to `work`, and turn every failure into BadCheckpointError."""
     try:
         with open(path, "rb") as file:
             try:
@@ -145,7 +145,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, RefusedError):
         return f"refused: {error}"
     if isinstance(error, zipfile.BadZipFile):
-        return f"damaged: {error}; a download that was cut off ends so; download it again"
+        return f"damaged: {error}; perhaps the download was interrupted: download it again"
     if isinstance(error, EOFError):
         return f"is cut off ({error}); download it again"
     return f"damaged, or not a pickle of a known kind ({type(error).__name__}: {str(error)[:300]})"
@@ -217,7 +217,7 @@ def _states(top: dict[Any, Any]) -> tuple[str, dict[str, Any], str]:
         return (
             "state",
             found,
-            "the file has arrays without the arguments of their network, which are told from the shapes",
+            "the file has arrays without their network's arguments, which are inferred from the shapes",
         )
     inner: dict[Any, Any] = wrapped[0] if wrapped else top
     for prefix in ("decoder", *_ROLES):
@@ -225,12 +225,12 @@ def _states(top: dict[Any, Any]) -> tuple[str, dict[str, Any], str]:
         if is_state(part):
             return "state", {_ROLES.get(prefix, "G_ema"): (part, _mean(top))}, f"the arrays below {prefix!r} are read"
     if is_state(inner):
-        return "state", {"G_ema": (_unwrapped(inner), _mean(top))}, "the file is the arrays of one network"
+        return "state", {"G_ema": (_unwrapped(inner), _mean(top))}, "the file contains the arrays of one network"
     return _networks(inner) if wrapped else _refuse(top)
 
 
 def _unwrapped(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a state dict without the prefix that training on several devices adds to all names."""
+    """Return a state dict without the prefix that PyTorch's training on several devices adds to all names."""
     is_wrapped = all(name.startswith("module.") for name in state)
     return {name.removeprefix("module."): value for name, value in state.items()} if is_wrapped else state
 
@@ -253,7 +253,7 @@ def _refuse(top: Any) -> NoReturn:
     inside = f"; it is of the type {type(top).__name__}"
     if type(top) is dict:
         kinds = {key: value.cls if isinstance(value, Record) else type(value).__name__ for key, value in top.items()}
-        inside = f"; it holds {listing(f'{key} ({kinds[key]})' for key in top)}" if top else "; it holds nothing"
+        inside = f"; it contains {listing(f'{key} ({kinds[key]})' for key in top)}" if top else "; it is empty"
     raise RefusedError(
         "not a network file: neither a dict with G, D or G_ema, nor TensorFlow networks, nor one network, nor the "
         f"state dict of one{inside}"
@@ -261,13 +261,13 @@ def _refuse(top: Any) -> NoReturn:
 
 
 def listing(names: Iterable[Any]) -> str:
-    """Return some names from a file for a message, none of them long."""
+    """Return some names from a file, shortened, for a message."""
     shown = sorted(name[:80] if isinstance(name, str) else show(name) for name in names)
     return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")
 
 
 def _role(parts: Any) -> str:
-    """Return 'G_ema' for a network with these parts that may be a generator, else 'D'."""
+    """Return 'D' if a network's parts are those of a discriminator, or 'G_ema'."""
     names = {str(name).partition(".")[0] for name in parts} if type(parts) is dict else set()
     return "D" if "b4" in names or "4x4" in names else "G_ema"
 
@@ -299,7 +299,7 @@ class _Reader(Reader):
     def record(self, value: Any, inner: Callable[[Any], Any], shallow: bool) -> Any:
         """Return a tensor or an instance as plain data."""
         if isinstance(value, TensorRecord):
-            if shallow:  # features of the last batch, and weights that follow from others: large, and never needed
+            if shallow:  # features of the last batch, or weights that follow from others: large and never needed
                 return "tensor"
             self.spend(ARRAY_NODES)
             return value.read(self.budget)
@@ -313,7 +313,7 @@ class _Reader(Reader):
         return value.cls if shallow else {"class": value.cls, "args": inner(value.args), "state": inner(value.state)}
 
     def extra(self, name: str, value: Any, result: OfficialPickle) -> None:
-        """Put content besides the networks into `extras` of a result, or its name into `dropped`."""
+        """Add content other than the networks to the result's `extras`, or its name to `dropped`."""
         is_net = name == "augment_pipe" and isinstance(value, Record) and type(value.state) is dict
         try:
             result.extras[name] = self.torch_net(value) if is_net else self.plain(value)
@@ -321,7 +321,7 @@ class _Reader(Reader):
             result.dropped[name[:80]] = str(error)[:200]
 
     def state_net(self, found: tuple[dict[str, Any], Any]) -> OfficialNet:
-        """Return the arrays of a state dict, and the mean style next to it, as an OfficialNet without arguments."""
+        """Return an OfficialNet without arguments, from the arrays of a state dict and the mean style next to it."""
         tensors, mean = found
         arrays = {_name("", name): self._tensor(name, tensor) for name, tensor in tensors.items()}
         if mean is not None:
@@ -374,7 +374,7 @@ class _Reader(Reader):
         return value.read(self.budget)
 
     def tf_net(self, record: Record) -> OfficialNet:
-        """Return a TensorFlow-era network as an OfficialNet; its variables are all in `params`."""
+        """Return a TensorFlow-era network as an OfficialNet with all variables in `params`."""
         state = _dict(record.state, "a network without a state")
         version = state.get("version")
         if version not in TF_VERSIONS:
@@ -434,17 +434,17 @@ def _list(value: Any, what: str) -> list[Any] | tuple[Any, ...]:
 
 
 def read_state_file(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read a file of torch.save that holds a state dict, and what lies beside it.
+    """Read a file of torch.save that contains a state dict, and what is next to it.
 
     Args:
         path: the file.
 
     Returns:
-        (tensors by name, plain data and tensors beside them by name). What is no plain data is left out, but 'opts', a
-        dict or a namespace of settings, has the names of classes in its place.
+        (tensors by name, plain data and tensors next to them by name). Anything else is skipped, except in 'opts', a
+        dict or namespace of settings, where the names of classes stand for instances.
 
     Raises:
-        BadCheckpointError: missing, damaged, hostile, or without a state dict.
+        BadCheckpointError: the file is missing, damaged, hostile, or without a state dict.
     """
 
     def work(top: Any, reader: _Reader) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

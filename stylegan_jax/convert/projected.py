@@ -1,7 +1,7 @@
 """The names of the projected discriminator in StyleGAN-XL's files: one group of arrays per frozen network.
 
-The frozen networks themselves are in those files too, but not in our trees: see `backbones`. The random projections
-after them are state. Counters of batches exist only in official files, and nothing depends on them.
+The frozen networks themselves are also in those files, but not in our trees; see `backbones`. The random projections
+after them are part of the discriminator's state. Counters of batches exist only in official files, and have no effect.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stylegan_jax.convert.pickles import OfficialNet
 from stylegan_jax.convert.tables import LAYOUTS, Fixed, Layout, Names, Path
 
 BACKBONES = {"tf_efficientnet_lite0": "efficientnet_lite0", "deit_base_distilled_patch16_224": "deit_base"}
-"""Official names of the frozen networks, and ours."""
+"""{official name of a frozen network: ours}."""
 OFFICIAL = {ours: theirs for theirs, ours in BACKBONES.items()}
 INSIDE = {
     ("conv", "weight"): "main.0.weight_orig",
@@ -52,12 +52,12 @@ TRANSPOSED = Layout(
 
 
 def is_projected(net: OfficialNet) -> bool:
-    """Return whether a discriminator in a file is a projected one."""
+    """Return whether a discriminator in a file is projected."""
     return any(name.startswith("feature_networks.") for name in net.tensors)
 
 
 def is_split(net: OfficialNet) -> bool:
-    """Return whether a discriminator is a projected one, with its frozen networks or without."""
+    """Return whether a discriminator is projected, with or without its frozen networks."""
     return any(name.startswith(("feature_networks.", "discriminators.")) for name in net.tensors)
 
 
@@ -75,9 +75,7 @@ def renamed(net: OfficialNet) -> OfficialNet:
             return name
         known = backbone if backbone in BACKBONES else re.sub(r"_\d$", "", backbone)
         if known not in BACKBONES:
-            raise BadCheckpointError(
-                "", f"its frozen network {backbone!r:.80} is not known; {', '.join(BACKBONES)} are"
-            )
+            raise BadCheckpointError("", f"its frozen network is {backbone!r:.80}; known are {', '.join(BACKBONES)}")
         return f"{group}.{known}.{rest}"
 
     parts = [{rename(name): value for name, value in part.items()} for part in (net.params, net.buffers)]

@@ -1,6 +1,7 @@
 """Published models that `convert` and `load_model` read: where their owners offer them, and under which licence.
 
-A table for people and for messages: nothing here opens a connection. Models have a checksum if the owner publishes one.
+The table is for people and messages; nothing here accesses the network. Models have a checksum if the owner publishes
+one.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ LICENCES = {
     "CC BY-NC 4.0": "NVIDIA's StyleGAN; non-commercial",
     "NVIDIA NC": "NVIDIA Source Code License; research or evaluation, non-commercial",
     "mixed": "the authors' code is MIT with parts under NVIDIA's non-commercial licence; the files state none",
-    "unclear": "the owner states none, and that NVIDIA's non-commercial licence is likely to hold",
-    "none stated": "the owner states no licence: ask before you use it for more than looking",
+    "unclear": "the owner states none, and says that NVIDIA's non-commercial licence is likely to apply",
+    "none stated": "the owner states no licence: ask before any use beyond evaluation",
 }
 
 
@@ -40,7 +41,7 @@ class Published(NamedTuple):
         sha256: of the file; '' if the owner publishes none.
         classes: number of its labels' classes; 0 without labels.
         note: a few words that distinguish it from similar models.
-        fid: as stated by the owner, of 50,000 images against the whole training set; 0: not recorded here.
+        fid: FID that the owner states, of 50,000 images against the whole training set; 0: not recorded here.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""The names of R3GAN's official files: stages and layers are numbered in the order in which a network runs them.
+"""The names of R3GAN's official files: stages and layers are numbered in the order of execution.
 
-Layer 0 of a generator's stage leads into it, and the residual blocks follow; in the discriminator the blocks come
-first. Resampling kernels exist only in official files.
+In the generator, layer 0 of a stage is its transition, and the residual blocks follow; in the discriminator, the blocks
+come first. Resampling kernels exist only in official files.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _stage(name: str) -> int:
 
 
 def _block(place: Path) -> int | None:
-    """Return the number of the residual block; None: the layer that changes the width."""
+    """Return the number of the residual block; None for the layer that changes the width."""
     return int(place[1].removeprefix("block")) if place[1].startswith("block") else None
 
 

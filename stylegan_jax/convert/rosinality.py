@@ -1,9 +1,9 @@
-"""StyleGAN2 generators without their arguments: state dicts, above all with the names of rosinality/stylegan2-pytorch.
+"""StyleGAN2 generators without their arguments: state dicts, mostly with the names of rosinality/stylegan2-pytorch.
 
-Those names are what most editing work has (pSp, e4e, ReStyle, HyperStyle: the same below 'decoder.'). There, style.N is
-the mapping network, convs.N the two layers of each resolution in turn, noises.noise_N the noise maps in the same
-order, to_rgbs.N the RGB layers; weights of modulated convolutions have an axis of length 1 before the others. The mean
-style, latent_avg, is next to the state dict, or is missing. Written from public knowledge of the format.
+Most editing projects use those names (pSp, e4e, ReStyle and HyperStyle below 'decoder.'). There, style.N is the mapping
+network, convs.N the two layers of each resolution in turn, noises.noise_N the noise maps in the same order, to_rgbs.N
+the RGB layers; weights of modulated convolutions have a leading axis of length 1. The mean style, latent_avg, is next
+to the state dict, or missing. Written from public knowledge of the format.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _RGB_LEAVES = {key: value for key, value in _LEAVES.items() if key.startswith("c
 
 
 def is_generator(names: Mapping[str, Any]) -> bool:
-    """Return whether arrays have the names of rosinality's generator."""
+    """Return whether the names are those of rosinality's generator."""
     return {"style.1.weight", "input.input", "conv1.conv.weight", "to_rgb1.bias"} <= names.keys()
 
 
@@ -75,13 +75,13 @@ def official_state(net: OfficialNet) -> OfficialNet:
     tensors.pop("latent_avg", None)
     if not any(name.startswith("synthesis.b4.") for name in tensors):
         raise BadCheckpointError(
-            "", "a state dict says how its network is built for StyleGAN2 alone; pass the file that has its arguments"
+            "", "a state dict determines its network only for StyleGAN2; pass the file that has the arguments"
         )
     return _described(net, tensors, clamp=CLAMP)
 
 
 def _official_name(name: str) -> str | None:
-    """Return the official name of an array of rosinality's."""
+    """Return the official name of one of rosinality's arrays; None if it is unknown."""
     if name == "input.input":
         return "synthesis.b4.const"
     if m := re.fullmatch(r"style\.(\d{1,3})\.(weight|bias)", name):
@@ -98,7 +98,7 @@ def _official_name(name: str) -> str | None:
 
 
 def _layer(index: int) -> str:
-    """Return the block and the name of the convolution `index`: one at 4x4, then two per resolution."""
+    """Return block and name of convolution number `index`: one at 4x4, then two per resolution."""
     return f"b{2 ** ((index + 5) // 2)}.conv{(index + 1) % 2}" if index else "b4.conv1"
 
 
@@ -118,17 +118,17 @@ def _rearranged(name: str, ours: str, value: np.ndarray) -> np.ndarray:
 
 
 def _mean_style(arrays: Mapping[str, np.ndarray], mean: np.ndarray | None) -> np.ndarray:
-    """Return float32[w]: the mean style of a file, as one row or as equal ones, or the mean over many latents."""
+    """Return float32[w], the mean style of a file, from one row or equal rows, or the mean over many latents."""
     if mean is None:
         return _sampled_mean(arrays)
     rows = mean.reshape(-1, mean.shape[-1]) if mean.ndim else mean.reshape(1, 1)
     if not len(rows) or not np.allclose(rows, rows[:1], rtol=1e-4, atol=1e-5, equal_nan=True):
-        raise BadCheckpointError("", f"latent_avg has {len(rows)} rows that differ; one mean style is read")
+        raise BadCheckpointError("", f"latent_avg has {len(rows)} rows that differ; only one mean style is supported")
     return np.array(rows[0], np.float32)
 
 
 def _sampled_mean(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the mean of the mapping network over `SAMPLES` latents (SG2 App. B), which are always the same."""
+    """Return the mean of the mapping network over `SAMPLES` fixed latents (SG2 App. B)."""
     count = sum(re.fullmatch(r"mapping\.fc\d+\.weight", name) is not None for name in arrays)
     none = np.zeros(0)
     layers = [tuple(arrays.get(f"mapping.fc{i}.{leaf}", none) for leaf in ("weight", "bias")) for i in range(count)]
@@ -137,11 +137,11 @@ def _sampled_mean(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         if weight.ndim != 2 or bias.shape != weight.shape[:1] or width not in (None, weight.shape[1]):
             raise BadCheckpointError("", "style.N are not the layers of a mapping network")
         if max(weight.shape) > 1 << 12:
-            raise BadCheckpointError("", f"a mapping layer of shape {list(weight.shape)} is larger than any")
+            raise BadCheckpointError("", f"a mapping layer has shape {list(weight.shape)}; at most {1 << 12} on a side")
         width = weight.shape[0]
     x = np.random.RandomState(0).randn(SAMPLES, layers[0][0].shape[1]).astype(np.float32)
     x /= np.sqrt(np.mean(np.square(x), axis=1, keepdims=True) + 1e-8)
-    with np.errstate(all="ignore"):  # what is not finite raises an error of its own
+    with np.errstate(all="ignore"):  # values that are not finite raise an error later
         for weight, bias in layers:
             x = x @ np.asarray(weight, np.float32).T * (LR_MULT / np.sqrt(weight.shape[1])) + bias * LR_MULT
             x = np.maximum(x, 0.2 * x) * np.sqrt(2)
@@ -149,7 +149,7 @@ def _sampled_mean(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _described(net: OfficialNet, arrays: dict[str, np.ndarray], clamp: float | None) -> OfficialNet:
-    """Return a network of arrays under the official names, with the arguments inferred from their shapes."""
+    """Return a network with these arrays and the arguments inferred from their shapes."""
     shape = lambda name: _shape(arrays, name)
     found = [re.fullmatch(r"synthesis\.b(\d{1,5})\.conv1\.weight", name) for name in arrays]
     sizes = sorted(int(m[1]) for m in found if m)
@@ -160,7 +160,10 @@ def _described(net: OfficialNet, arrays: dict[str, np.ndarray], clamp: float | N
     narrow = [res for res in sizes if widths[res] < most]
     base = widths[narrow[-1]] * narrow[-1] if narrow else most * sizes[-1]
     if any(min(base // res, most) != width for res, width in widths.items()):
-        raise BadCheckpointError("", f"has {list(widths.values())} channels at {sizes}; only a rule of halving is read")
+        raise BadCheckpointError(
+            "",
+            f"has {list(widths.values())} channels at {sizes}; they must follow from channel_base and channel_max",
+        )
     layers = sum(re.fullmatch(r"mapping\.fc\d+\.weight", name) is not None for name in arrays)
     w_dim, inputs = shape(f"mapping.fc{layers - 1}.weight")[0], shape("mapping.fc0.weight")[-1]
     embed = arrays.get("mapping.embed.weight")
@@ -190,5 +193,5 @@ def _described(net: OfficialNet, arrays: dict[str, np.ndarray], clamp: float | N
 
 def _shape(arrays: Mapping[str, np.ndarray], name: str) -> tuple[int, ...]:
     if name not in arrays or not arrays[name].ndim:
-        raise BadCheckpointError("", f"has no array {name} that tells a size")
+        raise BadCheckpointError("", f"has no array {name}, which determines a size")
     return arrays[name].shape

@@ -1,8 +1,8 @@
 """The names of StyleGAN's official files in TensorFlow.
 
 There, the constant is [1, c, 4, 4], noise maps are [1, 1, h, w], and features are flattened as c·h·w; dense and
-convolution layouts are ours. A style is stored as [scale, shift] with the scales minus 1, as here. If the enlargement
-was part of the convolution ('fused', by default starting at 128x128), the kernel is stored the other way round.
+convolution layouts are ours. A style is stored as [scale, shift] with the scales minus 1, as here. If the upsampling
+was part of the convolution ('fused', by default starting at 128x128), the kernel is stored flipped.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from stylegan_jax.convert.tables import LAYOUTS, TENSORFLOW, Names, Path
 
 
 def from_tensorflow(net: OfficialNet, name: str) -> OfficialNet:
-    """Return a network without the counter of its level of detail, and with every kernel the same way round.
+    """Return a network without its level-of-detail variables, and with all kernels unflipped.
 
     Raises:
-        BadCheckpointError: the argument for fusing has no meaning.
+        BadCheckpointError: `fused_scale` has an unknown value.
     """
     fused = net.init_kwargs.get("fused_scale", "auto")
     if fused not in (True, False, "auto"):
@@ -76,5 +76,5 @@ def discriminator(config: ModelConfig, paths: Iterable[Path]) -> Names:
 
 
 def _lod(config: ModelConfig, res: int) -> int:
-    """Return the level of detail of a resolution: 0 for the last, one more per halving."""
+    """Return the level of detail of a resolution: 0 for the last, and one more per halving."""
     return int(math.log2(config.resolution // res))

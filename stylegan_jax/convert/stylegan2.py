@@ -1,4 +1,4 @@
-"""The names of StyleGAN2's official files in PyTorch: those of our modules, joined by dots.
+"""The names of StyleGAN2's official files in PyTorch: the names of our modules, joined by dots.
 
 FIR filters exist only in official files, as buffers of blocks and of their layers.
 """
@@ -50,7 +50,7 @@ def discriminator(config: ModelConfig, paths: Iterable[Path]) -> Names:
 def _filters(
     config: ModelConfig, paths: Iterable[Path], resampling: tuple[str, ...], others: tuple[str, ...]
 ) -> dict[str, Fixed]:
-    """Return the filters of blocks and of their layers; `others` do not resample, and have the default."""
+    """Return the filters of blocks and their layers; `others` do not resample, and have the default filter."""
     out = {}
     for path in paths:
         if path[-1] == "weight" and path[-2] in resampling + others:

@@ -1,6 +1,6 @@
-"""The names of StyleGAN3's official files: a layer is called L0_36_512 there, by index, width and channels; here L0.
+"""The names of StyleGAN3's official files: layers such as L0_36_512, by index, width and channels; here L0.
 
-Low-pass filters exist only in official files: they follow from the layer plan. The discriminator is StyleGAN2's.
+Low-pass filters, which follow from the layer plan, exist only in official files. The discriminator is StyleGAN2's.
 """
 
 from __future__ import annotations
@@ -30,6 +30,6 @@ def names_of(plan: Plan) -> Names:
         for name, design in {"up_filter": p.up_design, "down_filter": p.down_design}.items():
             f = design_lowpass(*design)
             if f is not None:
-                described = "the low-pass filter that the arguments ask for"
+                described = "the low-pass filter that the arguments determine"
                 fixed[f"synthesis.{p.official_name}.{name}"] = Fixed(f, described)
     return Names(lambda path: dotted(tuple(theirs.get(key) or key for key in path)), fixed=fixed)

@@ -52,7 +52,7 @@ def discriminator(config: ModelConfig, paths: Iterable[Path]) -> Names:
     fixed = dict(plain.fixed)
     if table in paths:
         waves = np.asarray([gap_frequencies(config.stylegan_v)], np.float32)
-        fixed["time_encoder.time_encoder.fourier_coefs"] = Fixed(waves, "the frequencies that max_num_frames asks for")
+        fixed["time_encoder.time_encoder.fourier_coefs"] = Fixed(waves, "the frequencies that max_num_frames sets")
 
     def official(path: Path) -> str:
         return "time_encoder.const_embed.weight" if path == table else dotted(path)

@@ -1,6 +1,7 @@
-"""The names of StyleGAN-XL's official files: StyleGAN3's, of stem and heads, with a table of class embeddings.
+"""The names of StyleGAN-XL's official files: StyleGAN3's for stem and heads, with a table of class embeddings.
 
-The table is stored unchanged, unlike the weights of dense layers. Layer numbers skip one where the first head begins.
+The table is stored untransposed, unlike the weights of dense layers. Layer numbers skip one where the first head
+begins.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Official arrays and ours: one table per network, used in both directions.
 
-Which arrays a network has, and their shapes, follows from its abstract tree (`jax.eval_shape` of its init). An
-architecture adds the names of its official files (`Names`), and how an array is stored there follows from its name and
-rank. Our layouts are dense [in, out], convolution HWIO without any flip, constant [4, 4, c], and features flattened as
-h·w·c.
+The arrays of a network and their shapes follow from its abstract tree (`jax.eval_shape` of its init). An architecture
+adds the names of its official files (`Names`); the layout of an array there follows from its name and rank. Our layouts
+are dense [in, out], convolution HWIO without any flip, constant [4, 4, c], and features flattened as h·w·c.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ Path = tuple[str, ...]
 
 
 class Layout(NamedTuple):
-    """How an official array becomes ours, and back; `shape` maps our shape to the official one."""
+    """How an official array is converted to ours and back; `shape` maps our shape to the official one."""
 
     to_ours: Callable[[np.ndarray], np.ndarray]
     to_official: Callable[[np.ndarray], np.ndarray]
@@ -73,11 +72,11 @@ LAYOUTS = {
 TORCH = {("weight", 2): "dense", ("weight", 4): "conv", ("const", 3): "const"}
 """(last key, rank) -> layout in PyTorch files; 'same' if not listed."""
 TENSORFLOW = {("const", 3): "tf_const", ("noise_const", 2): "tf_map"}
-"""The same for TensorFlow."""
+"""The same in TensorFlow files."""
 
 
 class Slot(NamedTuple):
-    """One official array that is also ours: its path in our tree, its shape and dtype there, and its layout."""
+    """An official array that is also ours: its path in our tree, its shape and dtype there, and its layout."""
 
     where: Path
     leaf: Any
@@ -95,9 +94,9 @@ class Slot(NamedTuple):
 
 
 class Fixed(NamedTuple):
-    """One official array that follows from the configuration; `described` completes 'it is not …' in an error.
+    """An official array that follows from the configuration; `described` completes 'it is not …' in errors.
 
-    With `is_free`, it may have any value in a file.
+    With `is_free`, a file may have any value.
     """
 
     value: np.ndarray
@@ -134,12 +133,12 @@ class Names(NamedTuple):
 
 
 def abstract(gan: Any, net: str, frozen: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-    """Return the tree of a network with shapes in place of values.
+    """Return the tree of a network with shapes instead of values.
 
     Args:
         gan: `models.Gan`.
         net: 'g', 'g_ema' or 'd'.
-        frozen: trees of those pretrained networks of `gan.spec.frozen` on which the arrays depend; shapes suffice.
+        frozen: trees of the pretrained networks of `gan.spec.frozen` on which the arrays depend; shapes suffice.
 
     Returns:
         Nested dicts of all collections, for a generator also 'w_avg'; leaves have a shape and a dtype.
@@ -147,13 +146,13 @@ def abstract(gan: Any, net: str, frozen: Mapping[str, Any] = MappingProxyType({}
     Raises:
         BadCheckpointError: a frozen network that they depend on is missing.
     """
-    import jax  # a file that is damaged or hostile raises an error without it
+    import jax  # imported late: damaged or hostile files raise errors without it
 
     from stylegan_jax.base import backend
 
     init = gan.init_d if net == "d" else gan.init_g
     try:
-        with backend.tracing_for("tpu"):  # any platform will do, but asking for the real one would claim it
+        with backend.tracing_for("tpu"):  # any platform will do, and asking JAX for the real one would claim the device
             tree = dict(jax.eval_shape(lambda trees: init(jax.random.key(0), trees), dict(frozen)))
     except KeyError as error:
         if error.args[0] not in gan.spec.frozen:
@@ -165,7 +164,7 @@ def abstract(gan: Any, net: str, frozen: Mapping[str, Any] = MappingProxyType({}
 
 
 def network_tree(model: ModelConfig, net: str) -> Mapping[str, Any]:
-    """Return the `abstract` tree of a network of a configuration; do not change it, since it is traced only once."""
+    """Return the `abstract` tree of a configuration's network, which is cached: do not change it."""
     return _network_tree(model, "d" if net == "d" else "g")
 
 
@@ -175,11 +174,11 @@ def _network_tree(model: ModelConfig, net: str) -> Mapping[str, Any]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of numbers that no honest file has
+            warnings.simplefilter("ignore")  # about numbers that no honest file has
             return abstract(models.build(model), net)
     except (ArithmeticError, AssertionError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {str(error)[:200]}"
-        raise BadCheckpointError("", f"its arguments make no network ({reason})") from None
+        raise BadCheckpointError("", f"no network can be built from its arguments ({reason})") from None
 
 
 def make_table(tree: Mapping[str, Any], names: Names, *, with_fixed: bool = True) -> Table:
@@ -229,7 +228,7 @@ def import_net(tensors: dict[str, np.ndarray], table: Table) -> dict[str, Any]:
     """Rearrange official arrays into our tree.
 
     Args:
-        tensors: official name -> array; emptied meanwhile, so that memory is used only once.
+        tensors: official name -> array; emptied on the way, to save memory.
         table: see `make_table`.
 
     Returns:
@@ -257,7 +256,7 @@ def export_net(tree: Mapping[str, Any], table: Table) -> dict[str, np.ndarray]:
         table: see `make_table`.
 
     Returns:
-        Official name -> array, float32 (counters: integers), C-contiguous, fixed arrays included when the table lists
+        Official name -> array, float32 (counters: integers), C-contiguous; includes fixed arrays if the table lists
         them.
 
     Raises:
@@ -279,7 +278,7 @@ def check_tree(tree: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Check that `tree` has exactly the arrays of an abstract tree, with finite numbers of the same kind.
 
     Raises:
-        BadCheckpointError: it has not; the message lists arrays that are missing, unexpected, of the wrong shape or
+        BadCheckpointError: it does not; the message lists arrays that are missing, unexpected, of the wrong shape or
             type, or not finite.
     """
     have, want = flatten(tree), flatten(expected)
@@ -288,7 +287,7 @@ def check_tree(tree: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
 
 
 def check_values(arrays: Mapping[str, np.ndarray], dtypes: Mapping[str, Any]) -> None:
-    """Check that arrays are floating if their network's are, and finite; their precision may differ.
+    """Check that arrays are floating-point where the network's are, and finite; their precision may differ.
 
     Raises:
         BadCheckpointError: some are not; the message names them.
@@ -301,7 +300,7 @@ def check_values(arrays: Mapping[str, np.ndarray], dtypes: Mapping[str, Any]) ->
         bad = [k for k, x in arrays.items() if is_float[k] and not np.isfinite(np.asarray(x, np.float32)).all()]
     if bad:
         raise BadCheckpointError(
-            "", f"NaN or infinity in {_listing(bad)}: nothing can be drawn; take an earlier snapshot of its training"
+            "", f"NaN or infinity in {_listing(bad)}: nothing can be drawn; use an earlier snapshot of its training"
         )
 
 

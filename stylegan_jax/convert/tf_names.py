@@ -1,7 +1,7 @@
-"""TensorFlow-era StyleGAN2 and StyleGAN2-ADA networks, renamed to the PyTorch names and layouts.
+"""TensorFlow-era StyleGAN2 and StyleGAN2-ADA networks, converted to the PyTorch names and layouts.
 
-Some differences are not only in names: style biases are stored without their 1, up-sampling convolutions are stored the
-other way round, and width arguments count half (`fmap_base`).
+Some differences are not only in names: style biases are stored minus 1, kernels of upsampling convolutions are stored
+flipped, and the width argument is half of PyTorch's (`fmap_base`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import OfficialNet, listing
 from stylegan_jax.inert.stream import show
 
-# Arguments of the TensorFlow functions that change nothing once a network is trained, or only its use.
+# Arguments of the TensorFlow functions that do not change a trained network, or only its use.
 _USAGE = ("truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val", "style_mixing_prob")
 _USAGE += ("structure", "conditioning", "fused_modconv", "func_name", "randomize_noise", "freeze_layers")
 _UNUSED_VARIABLES = ("lod",)
@@ -24,7 +24,7 @@ _BUILD_FUNCTIONS = {
     "mapping_func": ("G_mapping",),
     "synthesis_func": ("G_synthesis", "G_synthesis_stylegan2", "G_synthesis_stylegan_revised"),
 }
-"""Names of the functions that built the parts of a generator; the parts are inferred from the arrays."""
+"""Functions that may have built the parts of a generator; the arrays determine the parts."""
 _NEUTRAL = {"fmap_decay": 1.0, "fmap_min": 1, "dtype": "float32", "normalize_latents": True}
 
 _Change = Callable[[np.ndarray], np.ndarray]
@@ -51,7 +51,7 @@ def _plus_one(x: np.ndarray) -> np.ndarray:
 
 
 def _noise_owner(index: int) -> str:
-    """Noise maps are numbered consecutively: 0 at 4x4, then two per resolution."""
+    """Return the layer of noise map number `index`: one at 4x4, then two per resolution."""
     return f"b{2 ** ((index + 5) // 2)}.conv{(index + 1) % 2}" if index else "b4.conv1"
 
 
@@ -98,7 +98,7 @@ def _discriminator_name(name: str) -> tuple[str, _Change] | None:
 def _rename(
     net: OfficialNet, resolution: int, table: Callable[[str], tuple[str, _Change] | None]
 ) -> tuple[dict[str, np.ndarray], bool]:
-    """Return the arrays under PyTorch names, and whether the single-RGB ('orig') naming occurred."""
+    """Return the arrays under PyTorch names, and whether names were those of a single RGB layer ('orig')."""
     out: dict[str, np.ndarray] = {}
     left, single_rgb = [], False
     for name, value in net.params.items():
@@ -122,10 +122,10 @@ def _rename(
 
 
 def settle(left: dict[str, Any], label: str) -> None:
-    """Remove static arguments that forks add next to others with the same meaning.
+    """Remove static arguments of forks that repeat others.
 
     Raises:
-        BadCheckpointError: they do not have the same meaning.
+        BadCheckpointError: they contradict the others.
     """
     sizes = {key: left.pop(key) for key in ("resolution_w", "resolution_h") if key in left}
     if sizes:
@@ -133,7 +133,7 @@ def settle(left: dict[str, Any], label: str) -> None:
         if any(type(size) is not int or size != resolution for size in sizes.values()):
             w, h = (sizes.get(key, resolution) for key in ("resolution_w", "resolution_h"))
             raise BadCheckpointError(
-                "", f"{label} draws {show(w)}x{show(h)} pixels; files of TensorFlow are read if they are square"
+                "", f"{label} draws {show(w)}x{show(h)} pixels; TensorFlow's files are read only for square images"
             )
     for key, known in _BUILD_FUNCTIONS.items():
         name = left.pop(key, known[0])
@@ -252,4 +252,6 @@ def tf_discriminator(net: OfficialNet) -> OfficialNet:
 
 def _refuse_old_labels(net: OfficialNet, label_dim: Any) -> None:
     if label_dim and not any("LabelEmbed" in name for name in net.params):
-        raise BadCheckpointError("", "labels as in the first StyleGAN2 release (format 4), which no later network uses")
+        raise BadCheckpointError(
+            "", "its labels are in the form of the first StyleGAN2 release, which is not supported"
+        )

@@ -153,13 +153,13 @@ def test_files_that_are_no_encoder(tmp_path):
     nan = good | {"styles.0.linear.bias": np.full(W, np.nan, np.float32)}
     without = {name: x for name, x in good.items() if name != "body.7.res_layer.2.weight"}
     bad = {
-        "does not say encoder_type.*pass kind='e4e'": (good, {}, zeros),
+        "has no encoder_type.*pass kind='e4e'": (good, {}, zeros),
         "says encoder_type='Mystery'": (good, {"encoder_type": "Mystery"}, zeros),
         "lacks the array encoder.body.7.res_layer.2.weight": (without, opts, zeros),
         "does not have: extra": (good | {"extra": np.ones(2, np.float32)}, opts, zeros),
         "styles.0.linear.bias holds NaN": (nan, opts, zeros),
         "impossible shape": (good | {"styles.2.convs.0.bias": np.ones(3, np.float32)}, opts, zeros),
-        "latent_avg of shape .5, 32.": (good, opts, np.zeros((5, W))),
+        "latent_avg has shape .5, 32.": (good, opts, np.zeros((5, W))),
         "has no latent_avg": (good, opts | {"start_from_latent_avg": True}, None),
         "neither the arrays of IR-SE nor": ({"styles.0.linear.weight": np.ones((W, W), np.float32)}, opts, zeros),
         "no style blocks": (ir_se_only(), opts, zeros),

@@ -192,7 +192,7 @@ def test_command_line_errors(tmp_path, pickle_file, capsys):
     assert error.count("error: ") == 4 and "known are g_ema, g, d" in error
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     assert main([f"--model={tmp_path / 'run'}", f"--out={tmp_path / 'm'}", "--to=official"]) == 2
-    assert "is a run; make a model folder of it first: python -m stylegan_jax.tools.export" in capsys.readouterr().err
+    assert "is a run; export it as a model folder first: python -m stylegan_jax.tools.export" in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
 
 

@@ -43,7 +43,7 @@ def narrow_transformer():
 
 @pytest.fixture(autouse=True)
 def no_weights(monkeypatch, tmp_path):
-    """Have no weights at hand."""
+    """Have no weights are installed."""
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path / "nothing"))
     monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
 
@@ -91,7 +91,7 @@ def test_every_layout_in_and_out_again(tmp_path, layout):
     for name, value in want.items():
         np.testing.assert_array_equal(state[name], 0 if name.endswith("tracked") else value, err_msg=name)
     notes = provenance["nets"]["D"]["notes"]
-    assert notes == dict.fromkeys(frozen, "ignored, not compared: no weights at hand")
+    assert notes == dict.fromkeys(frozen, "ignored, not compared: no weights are installed")
     kwargs = importer.net_kwargs(config, "d")
     assert (kwargs["backbones"], kwargs["proj_type"], kwargs["interp224"]) == (list(frozen), proj, True)
 
@@ -155,9 +155,9 @@ def test_frozen_networks_are_compared_with_the_weights_at_hand(tmp_path, monkeyp
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path / "weights"))
     weights_at_hand(arrays, tmp_path / "weights", 1 + 1e-5)
     notes = convert(tmp_path, arrays, 0)[2]["nets"]["D"]["notes"]
-    assert notes[xl.LITE0].startswith("ignored, the weights at hand are used: equal within 1e-05")
+    assert notes[xl.LITE0].startswith("ignored, the installed weights are used: equal within 1e-05")
     weights_at_hand(arrays, tmp_path / "weights", 1.01)
-    with pytest.raises(BadCheckpointError, match=r"is not the one at hand: _conv_stem.weight is off by 0\.0099"):
+    with pytest.raises(BadCheckpointError, match=r"is not the installed one: _conv_stem.weight differs by 0\.0099"):
         convert(tmp_path, arrays, 0)
     assert set(convert(tmp_path, arrays, 0, ("G_ema",))[1]) == {"g_ema"}
 
@@ -203,7 +203,7 @@ HEAD = f"discriminators.{xl.LITE0}.mini_discs.2"
         (
             {"feature_networks.resnet50.pretrained.x": np.ones(2)},
             0,
-            "its frozen network 'resnet50' is not known; tf_eff",
+            "its frozen network is 'resnet50'; known are tf_eff",
         ),
         ({f"feature_networks.{xl.LITE0}_3.scratch.layer0_ccm.bias": np.ones(2)}, 0, "the same frozen network twice"),
         ({}, 3, "generator and discriminator differ: one is with labels, the other without labels"),

@@ -232,7 +232,7 @@ def test_a_file_becomes_a_model_folder_and_back(tmp_path):
     assert model["architecture"] == "stylegan1" and provenance["era"] == "tf"
     jax.tree.map(np.testing.assert_array_equal, again, nets)
     assert config["conv_clamp"] == 0.0 and config["channel_base"] == 64 and config["mapping_layer_dim"] == 7
-    with pytest.raises(BadCheckpointError, match="'stylegan1' has no official PyTorch networks"):
+    with pytest.raises(BadCheckpointError, match="'stylegan1' has no official PyTorch network;"):
         official_state_dicts(config, nets)
 
 

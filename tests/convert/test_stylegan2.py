@@ -202,7 +202,7 @@ def test_other_filters(tmp_path):
 
 def test_networks_of_other_architectures_are_named_by_their_classes(tmp_path):
     content = generator_file({"encoder.x": np.ones((2, 2), np.float32)}, {})
-    with pytest.raises(BadCheckpointError, match=r"G_ema .*: of an unknown architecture; known are .*_v$"):
+    with pytest.raises(BadCheckpointError, match=r"G_ema .*: the architecture is unknown; known are .*_v$"):
         convert(tmp_path, content)
 
 
@@ -310,7 +310,7 @@ def test_tensorflow_files_that_cannot_be_converted(tmp_path):
     with pytest.raises(BadCheckpointError, match="fmap_decay"):
         convert(tmp_path, _tf_file(5, fmap_decay=2.0))
     g = forge.tf_network("G", 4, G_TF | {"label_size": 2}, {"mapping/LabelConcat/weight": np.ones((2, 6))})
-    with pytest.raises(BadCheckpointError, match="labels as in the first StyleGAN2 release"):
+    with pytest.raises(BadCheckpointError, match="labels are in the form of the first StyleGAN2 release"):
         convert(tmp_path, (g, g, g))
     g = forge.tf_network("G", 4, G_TF, {"synthesis/4x4/Const/StyleMod/weight": np.ones((2, 6))})
     with pytest.raises(BadCheckpointError, match="another architecture: synthesis/4x4/Const/StyleMod/weight"):

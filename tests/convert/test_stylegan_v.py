@@ -182,8 +182,8 @@ FREQS = "synthesis.motion_encoder.time_encoder.freqs"
         ),
         ({}, {"mapping.w_avg": np.ones(7, np.float32)}, r"mapping\.w_avg is \[7\], expected \[9\]"),
         ({}, {FREQS: np.ones(6, np.float32)}, r"time_encoder\.freqs is \[6\]; it must have 2 axes"),
-        ({}, {FREQS: np.ones((1, 6), np.float32)}, "freqs is not that of periods from 8 to 64 frames"),
-        ({"time_enc__max_period_len": 128}, {}, "freqs is not that of periods from 8 to 128 frames"),
+        ({}, {FREQS: np.ones((1, 6), np.float32)}, "freqs does not fit the periods of its settings, 8 to 64 frames"),
+        ({"time_enc__max_period_len": 128}, {}, "freqs does not fit the periods of its settings, 8 to 128 frames"),
         ({"motion__kernel_size": 3}, {}, r"conv\.0\.weight is \[6, 9, 5\], expected \[6, 9, 3\]"),
         ({"time_enc__dim": 8}, {}, "freqs is .*expected"),
         ({"time_enc__cond_type": "concat_w", "input__type": "const"}, {}, "not fit|missing: .*input"),
@@ -192,7 +192,7 @@ FREQS = "synthesis.motion_encoder.time_encoder.freqs"
         ({"input__type": "const"}, {}, r"cfg\.input\.type is 'const'; .* draws motion with 'temporal' alone$"),
         ({"motion__gen_strategy": "autoregressive"}, {}, "gen_strategy is 'autoregressive'; known here: conv$"),
         ({"motion__fourier": False}, {}, r"cfg\.motion\.fourier is False; known here: True$"),
-        ({"motion__jitter": 0.5}, {}, r"cfg\.motion has settings that are not known: jitter$"),
+        ({"motion__jitter": 0.5}, {}, r"cfg\.motion has unknown settings: jitter$"),
         ({"use_noise": True}, {}, r"cfg\.use_noise is True; known here: False$"),
         ({"sampling__type": "first"}, {}, r"cfg\.sampling\.type is 'first'; known here: random, uniform$"),
         (
@@ -235,7 +235,7 @@ def test_what_does_not_fit_a_generator_is_named(tmp_path, changes, arrays, words
             {},
             {"time_encoder.time_encoder.fourier_coefs": np.ones((1, 4), np.float32)},
             {},
-            "fourier_coefs is not the frequencies that max_num_frames asks for$",
+            "fourier_coefs is not the frequencies that max_num_frames sets$",
         ),
     ],
 )

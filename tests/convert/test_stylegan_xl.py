@@ -104,16 +104,16 @@ HEAD = "synthesis.L10_52_8"
         (
             {},
             {HEAD: {"out_cutoff": 6.727171322029716}},
-            "L9_36_8 kept that layer only, which does not tell its resolution",
+            "L9_36_8 kept only that layer, which does not determine its resolution",
         ),
-        ({}, {HEAD: {"out_cutoff": None}}, "has out_cutoff=None; layers of official files say it"),
+        ({}, {HEAD: {"out_cutoff": None}}, "has out_cutoff=None; in official files it is a positive number"),
         ({}, {HEAD: {"out_cutoff": float("nan")}}, "has out_cutoff=nan"),
-        ({}, {HEAD: {"is_critically_sampled": True}}, "last layers are not sampled critically"),
+        ({}, {HEAD: {"is_critically_sampled": True}}, "last layers are not critically sampled"),
         ({}, {"synthesis.L5_36_8": {"out_channels": 7}}, "do not follow from one channel_base"),
         ({}, {"synthesis.L1_36_8": {"out_cutoff": 2.5}}, "lead to images of height"),
         ({}, {"synthesis.L1_36_8": {"out_cutoff": 1e9}}, "lead to images of height|damaged"),
         ({}, {"synthesis.L16_32_3": {"out_size": "32"}}, "lead to images of height 0"),
-        ({}, {"synthesis.L16_32_3": {"is_critically_sampled": False}}, "last layers are not sampled critically"),
+        ({}, {"synthesis.L16_32_3": {"is_critically_sampled": False}}, "last layers are not critically sampled"),
         ({}, {"mapping.fc0": {"bias_gain": "x"}}, "bias_gain='x', not a positive number"),
         ({}, {"synthesis.L0_36_8": {"lrelu": 1, "tmp_sampling_rate": 1e6}}, "lrelu_upsampling is 62500; at most 8"),
     ],
@@ -129,11 +129,11 @@ def test_what_does_not_fit_is_named(tmp_path, changes, attributes, words):
 def test_names_are_not_sorted(tmp_path):
     forged = xl.Forged(xl.TWICE)
     forged.attributes["synthesis"]["layer_names"] = sorted(forged.names)
-    with pytest.raises(BadCheckpointError, match="last layers are not sampled critically"):
+    with pytest.raises(BadCheckpointError, match="last layers are not critically sampled"):
         convert(tmp_path, xl.snapshot(forged.network()))
 
 
 def test_arrays_alone_do_not_tell_the_stages(tmp_path):
     state = {name: forge.ndarray(value) for name, value in xl.Forged(xl.TWICE).arrays.items()}
-    with pytest.raises(BadCheckpointError, match="pass the file that has its arguments"):
+    with pytest.raises(BadCheckpointError, match="pass the file that has the arguments"):
         convert(tmp_path, {"G_ema": state})

@@ -1,1 +1,1 @@
-"""Constructor arguments of official networks, as keys of a model configuration and back."""
+"""Constructor arguments of official networks, converted to keys of a model configuration and back."""

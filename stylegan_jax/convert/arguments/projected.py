@@ -13,7 +13,7 @@ from stylegan_jax.convert.pickles import OfficialNet
 from stylegan_jax.convert.projected import BACKBONES, OFFICIAL
 
 CMAP = 64
-"""Size of the mapped label if a configuration does not set it."""
+"""Size of the mapped label unless a configuration sets it."""
 WIDTHS = ProjectedConfig().widths
 """Published channels at nominal sizes 4, 8, …, 1024."""
 
@@ -25,8 +25,8 @@ def discriminator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str,
         net: as `backbones.split` returns it.
 
     Returns:
-        The keys that it determines, and how the frozen networks compare with those available here. The arrays only show
-        whether there are labels: the key 'has_labels', which no configuration has.
+        The keys that it determines, and how its frozen networks compare with the weights available here. Of labels, the
+        arrays show only whether there are any: the key 'has_labels', which no configuration has.
 
     Raises:
         BadCheckpointError: it has no small discriminators.
@@ -58,7 +58,7 @@ def discriminator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str,
 
 
 def official_kwargs(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the constructor arguments of the official discriminator of a full model configuration."""
+    """Return the constructor arguments of the official discriminator for a full model configuration."""
     own = arguments["projected"]
     return {
         "backbones": [OFFICIAL.get(name, name) for name in own["backbones"]],
@@ -72,7 +72,7 @@ def official_kwargs(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _widths(shapes: dict[str, tuple[int, ...]], head: str) -> list[int]:
-    """Return the widths at nominal sizes; a small discriminator has those from its start down to 8."""
+    """Return the widths at nominal sizes; a small discriminator has those from its first size down to 8."""
     down: list[int] = []
     while (block := shapes.get(f"{head}.main.{len(down)}.main.0.weight_orig")) and len(down) < 8:
         down.append(block[0])

@@ -19,8 +19,7 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
     """Return (model configuration keys, notes) of an official generator.
 
     Args:
-        net: modules pickled by the names of their classes; only names and shapes of arrays and the dtypes of stages are
-            read.
+        net: the network; only names and shapes of its arrays and the dtypes of its stages are read.
 
     Returns:
         The keys that a generator determines, and no notes.
@@ -41,7 +40,7 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
 
 
 def discriminator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (model configuration keys, notes) of an official discriminator; as `generator_arguments`."""
+    """Return (model configuration keys, notes) of an official discriminator; see `generator_arguments`."""
     bases = [name for name in net.tensors if re.fullmatch(r"Model\.MainLayers\.\d+\.Layers\.\d+\.Basis\.weight", name)]
     if len(bases) != 1:
         raise BadCheckpointError("", "it is not a discriminator of r3gan")
@@ -81,10 +80,10 @@ def official_kwargs(arguments: Mapping[str, Any], net: str, w_avg_beta: float = 
 
 
 def with_mean(net: OfficialNet) -> OfficialNet:
-    """Return a generator with the mean input under the name 'w_avg': zeros followed by the embedding of each label.
+    """Add the mean input to a generator as 'w_avg': zeros followed by the embedding of each label.
 
     Raises:
-        BadCheckpointError: as `generator_arguments`.
+        BadCheckpointError: the arrays are those of another network.
     """
     inputs = _shape(net, "Model.MainLayers.0.Layers.0.LinearLayer.weight", 2)[1]
     embed, classes = _labels(net)
@@ -118,12 +117,15 @@ def _stages(net: OfficialNet, first_block: int, base: tuple[int, ...], embed_dim
         inner, width = _shape(net, f"{place}.LinearLayer1.Layer.weight", 4)[:2]
         inside = _shape(net, f"{place}.LinearLayer2.Layer.weight", 4)[1]
         if inner % width or inner % inside:
-            raise BadCheckpointError("", f"stage {stage} has widths {width}, {inner} and {inside}, which do not divide")
+            raise BadCheckpointError(
+                "",
+                f"stage {stage} has widths {width}, {inner} and {inside}; the other two must divide the second",
+            )
         widths.append(width)
         groups.append(inner // inside)
         factors.add(inner // width)
     if len(factors) != 1:
-        raise BadCheckpointError("", f"its stages have expansions {sorted(factors)}; one configuration has one")
+        raise BadCheckpointError("", f"its stages have expansions {sorted(factors)}; a configuration has only one")
     turn = 1 if first_block else -1
     types = [net.attributes.get(f"Model.MainLayers.{stage}", {}).get("DataType") for stage in range(len(blocks))]
     return {

@@ -1,8 +1,7 @@
-"""Architecture arguments: from the constructor arguments of official networks to model configuration keys.
+"""From the constructor arguments of official networks to model configuration keys: the parts that architectures share.
 
-This file has the parts that architectures share; each adds a file of its own. Three sources must agree: the constructor
-arguments (without defaults), the attributes stored on the modules (with them), and the array shapes (checked on
-import).
+Each architecture adds a file of its own. Three sources must agree: the constructor arguments (without defaults), the
+attributes stored on the modules (with defaults), and the array shapes (checked on import).
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import OfficialNet, listing
 
 ARCHITECTURES: tuple[str, ...] = ModelConfig.__dataclass_fields__["g_arch"].metadata["choices"]
-# What official files can ask for; all are in ops.bias_act.ACTIVATIONS, which needs JAX.
+# Activations of official files; all are in ops.bias_act.ACTIVATIONS, which needs JAX.
 ACTIVATIONS = ("lrelu", "relu", "linear", "tanh", "sigmoid", "elu", "selu", "softplus", "swish")
 WHOLE_BATCH = 1 << 20  # a minibatch-stddev group larger than any batch: the official None
 
 DEFAULTS: dict[str, Any] = ExperimentConfig().to_dict()["model"] | {"resolution": 0, "label_dim": 0}
-"""The model configuration unless the arguments differ; a file names its resolution and its labels."""
+"""The model configuration without arguments; a file always sets resolution and labels."""
 SHARED = (
     "resolution",
     "base_size",
@@ -58,13 +57,13 @@ FILTER_TAPS: dict[str, Callable[[ModelConfig], int]] = {
     "stylegan3": lambda model: count_taps(make_plan(model)),
     "stylegan_xl": lambda model: count_taps(stylegan_xl.make_plan(model)),
 }
-"""Taps of the filters that an architecture designs from its configuration."""
+"""Architecture -> number of taps of all filters that it designs from its configuration."""
 MAX_FILTER_TAPS = 1 << 13
-"""Largest number of them; StyleGAN3 at 1024x1024 has 410 (T) and 1994 (R)."""
+"""Largest such number; StyleGAN3 at 1024x1024 has 410 (T) and 1994 (R)."""
 HARMLESS = ("class_name", "fp16_channels_last", "fused_modconv_default", "freeze_layers", "num_ws", "use_fp16")
-HARMLESS += ("freeze_embed", "verbose")  # what stylegan3-fun froze in training is in the arrays like the rest
+HARMLESS += ("freeze_embed", "verbose")  # stylegan3-fun: layers frozen in training are stored like the others
 MAX_FLOAT = 1e38
-"""Largest number that a file may set; float32 can hold three times as much."""
+"""Largest number that a file may set; float32 reaches three times as far."""
 _MISSING = object()
 
 
@@ -124,7 +123,7 @@ def _merge_projected(g: Mapping[str, Any] | None, d: Mapping[str, Any]) -> dict[
     """Return one model configuration of a generator and a projected discriminator, which sees images of any size."""
     if g is None:
         advice = "convert it with a generator: --nets=g_ema,d"
-        raise BadCheckpointError("", f"a projected discriminator does not tell the size of its images; {advice}")
+        raise BadCheckpointError("", f"a projected discriminator does not determine the size of its images; {advice}")
     own = {key: value for key, value in d.items() if key != "has_labels"}
     if d["has_labels"] != bool(g["label_dim"]):
         texts = [("with" if has_labels else "without") + " labels" for has_labels in (g["label_dim"], d["has_labels"])]
@@ -137,12 +136,12 @@ def _blur(arguments: Mapping[str, Any]) -> list[float]:
 
 
 class Arguments:
-    """Constructor arguments that remember which of them were used.
+    """Constructor arguments, which record which of them were used.
 
     Args:
         net: the official network.
         names: names of its positional arguments.
-        nested: arguments that are dicts of further arguments.
+        nested: names of arguments that are dicts of further arguments.
     """
 
     def __init__(self, net: OfficialNet, names: tuple[str, ...], nested: tuple[str, ...] = ()):
@@ -169,7 +168,7 @@ class Arguments:
         self.left.update(more)
 
     def part(self, key: str, label: str) -> Arguments:
-        """Return the arguments of a sub-network that have a dict of their own."""
+        """Return the arguments of a sub-network, which are in a dict of their own."""
         return Arguments(OfficialNet(f"{self.label}.{label}", 0, (), self._dict(key), {}, {}, self.attributes), ())
 
     def get(self, name: str, default: Any, module: str | None = None, attribute: str = "") -> Any:
@@ -217,7 +216,7 @@ class Arguments:
 
 
 def mapping_widths(mapping: Arguments, w_dim: int) -> dict[str, int]:
-    """Return the widths of a mapping network, 0 for that of w."""
+    """Return the widths of a mapping network; 0 stands for that of w."""
     keys = {"embed_features": "mapping_embed_dim", "layer_features": "mapping_layer_dim"}
     found = {key: mapping.optional(name, None) for name, key in keys.items()}
     return {key: 0 if width in (None, w_dim) else width for key, width in found.items()}
@@ -267,16 +266,16 @@ def finish(out: dict[str, Any], *parts: Arguments) -> dict[str, Any]:
                 "", f"{part.label} has arguments that change the network and are not known: {listing(part.left)}"
             )
     if out.get("z_dim") == 0:
-        raise BadCheckpointError("", "z_dim is 0: it draws from its label alone, and here every image needs a latent")
+        raise BadCheckpointError("", "z_dim is 0: it draws from the label alone, and here every image needs a latent")
     check_arguments(out)
     return out
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> ModelConfig:
-    """Return the model configuration of these keys; missing ones have their defaults.
+    """Return the model configuration of these keys; missing keys have their defaults.
 
     Raises:
-        BadCheckpointError: a key, which the message names, has a value that no network of a sane size can have.
+        BadCheckpointError: a key has a value that no network of a reasonable size can have; the message names the key.
     """
     _check_types(arguments, DEFAULTS, "")
     full = {**DEFAULTS, **arguments}

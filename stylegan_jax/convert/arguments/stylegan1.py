@@ -9,7 +9,7 @@ from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import OfficialNet, listing
 from stylegan_jax.convert.tf_names import settle
 
-# Arguments that change nothing once a network is trained, or only its use; `from_tensorflow` used fused_scale.
+# Arguments that do not change a trained network, or only its use; `from_tensorflow` handles fused_scale.
 _USAGE = ("truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val", "style_mixing_prob")
 _USAGE += ("dlatent_avg_beta", "structure", "randomize_noise", "func_name", "fused_scale", "dlatent_broadcast")
 _NEUTRAL = {"fmap_decay": 1.0, "dtype": "float32", "normalize_latents": True, "use_wscale": True}
@@ -21,7 +21,7 @@ _SWITCHES = {"use_styles": True, "const_input_layer": True, "use_pixel_norm": Fa
 
 
 class _Arguments:
-    """The static arguments of a network, each used once; `rgb` names the layers that show whether it grows."""
+    """The static arguments of a network, each used once; the number of `rgb` layers shows whether it grows."""
 
     def __init__(self, net: OfficialNet, rgb: str):
         self.label, self.left = net.class_name, {k: v for k, v in net.init_kwargs.items() if k not in _USAGE}
@@ -90,7 +90,7 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
 
 
 def discriminator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (model configuration keys, notes) of a discriminator; as `generator_arguments`."""
+    """Return (model configuration keys, notes) of a discriminator; see `generator_arguments`."""
     kw = _Arguments(net, "FromRGB")
     group, statistics = kw.count("mbstd_group_size"), kw.count("mbstd_num_features")
     out = {"mbstd_group": max(group, 1), "mbstd_channels": statistics if group > 1 else 0}

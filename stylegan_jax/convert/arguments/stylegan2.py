@@ -29,7 +29,7 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
         net: PyTorch-era generator; constructor arguments flat, or nested in `synthesis_kwargs` and `mapping_kwargs`.
 
     Returns:
-        The keys that a generator determines, and facts that do not change the network but are worth keeping.
+        The keys that a generator determines, and notes: facts worth keeping that do not change the network.
 
     Raises:
         BadCheckpointError: an argument is unknown, or sources contradict each other.
@@ -62,7 +62,7 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
 
 
 def discriminator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (model configuration keys, notes) of an official StyleGAN2 discriminator; as `generator_arguments`."""
+    """Return (model configuration keys, notes) of an official StyleGAN2 discriminator; see `generator_arguments`."""
     kwargs = Arguments(net, ("c_dim", "img_resolution", "img_channels"), nested=("block_kwargs",))
     mapping = kwargs.part("mapping_kwargs", "mapping")
     epilogue = kwargs.part("epilogue_kwargs", "b4")

@@ -20,7 +20,7 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
         net: PyTorch-era generator.
 
     Returns:
-        The keys that a generator determines, and facts that do not change the network but are worth keeping.
+        The keys that a generator determines, and notes: facts worth keeping that do not change the network.
 
     Raises:
         BadCheckpointError: an argument is unknown, or sources contradict each other.
@@ -59,7 +59,7 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
             "magnitude_ema_kimg": 20.0,
         },
     }
-    out |= mapping_widths(mapping, out["w_dim"])  # of forks that took the mapping network of StyleGAN2
+    out |= mapping_widths(mapping, out["w_dim"])  # of forks with StyleGAN2's mapping network
     notes = {
         "w_avg_beta": mapping.get("w_avg_beta", 0.998, "mapping"),
         "magnitude_ema_beta": kwargs.get("magnitude_ema_beta", 0.999, layer),

@@ -1,7 +1,7 @@
 """Arguments of official StyleGAN-V networks, in both directions: those of StyleGAN2, and a tree of settings, `cfg`.
 
-Settings may refer to others that the file lacks. They are then inferred from arrays where possible, and the distance of
-motion codes is the shortest period, to which the published settings tie it.
+Settings may refer to others that the file lacks. Those are inferred from arrays if possible; the distance of motion
+codes is then the shortest period, as in the published settings.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ KNOWN = {
     "motion": ("z_dim", "v_dim", "motion_z_distance", "gen_strategy", "kernel_size", "use_fractional_t", "fourier"),
     "time_enc": ("cond_type", "dim", "min_period_len", "max_period_len", "phase_dropout_std"),
 }
-"""Settings of the branches that determine how a frame is drawn; the official code never reads `phase_dropout_std`."""
+"""Settings that determine how a frame is drawn, by branch; the official code never reads `phase_dropout_std`."""
 CONDITIONS = ("concat_const", "concat_w", "sum_w")
 MOTION = "synthesis.motion_encoder"
 LEAST_JOINED = 16
@@ -42,7 +42,7 @@ class Settings:
 
     Args:
         net: the network.
-        names: of its positional arguments.
+        names: names of its positional arguments.
     """
 
     def __init__(self, net: OfficialNet, names: tuple[str, ...]):
@@ -51,17 +51,17 @@ class Settings:
         if not isinstance(tree, dict):
             raise BadCheckpointError(
                 "",
-                "its constructor has no cfg, the tree of settings; pass the whole network, as official files hold it, "
-                "not its arrays alone",
+                "its constructor has no cfg, the tree of settings; pass the whole network, as official files store it, "
+                "not only its arrays",
             )
         self.tree, self.kwargs = tree, kwargs
         self.shapes = {name: value.shape for name, value in net.tensors.items()}
         sampling = net.attributes.get("", {}).get("sampling_dict")
         if not isinstance(tree.get("sampling"), dict) and isinstance(sampling, dict):
-            self.tree = {**tree, "sampling": sampling}  # what the generator keeps of it without references
+            self.tree = {**tree, "sampling": sampling}  # the generator's copy, which has no references
 
     def get(self, path: str, told: Any = None) -> Any:
-        """Return a setting, or the value inferred from arrays if it is missing or refers to one that is."""
+        """Return a setting, or `told`, inferred from arrays, if it is missing or refers to a missing one."""
         value: Any = self.tree
         for key in path.split("."):
             value = value.get(key) if isinstance(value, dict) else None
@@ -101,7 +101,7 @@ class Settings:
         return shape
 
     def part(self, name: str) -> dict[str, Any]:
-        """Return a dict of further arguments without the settings, which official mapping networks get a copy of."""
+        """Return a dict of further arguments without its copy of the settings."""
         value = self.kwargs.get(name) or {}
         if not isinstance(value, dict):
             raise BadCheckpointError("", f"{name} is a {type(value).__name__}, not a dict")
@@ -121,7 +121,7 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
         net: a whole module, with its constructor arguments.
 
     Returns:
-        The keys that a generator determines, and facts that do not change the network but are worth keeping.
+        The keys that a generator determines, and notes: facts worth keeping that do not change the network.
 
     Raises:
         BadCheckpointError: an argument or setting is unknown, or belongs to another network, such as MoCoGAN's.
@@ -134,7 +134,7 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
     own = _clips(settings, OWN["frames"]) | _motion(settings, net)
     own |= _joining(out["resolution"], out["channel_base"], out["channel_max"])
     if out["resolution"] < LEAST_JOINED:
-        own["frames"] = 1  # a generator draws each frame alone, whatever clips it learned from
+        own["frames"] = 1  # the generator draws frames independently, so any number will do
     out |= {"arch": "stylegan_v", "stylegan_v": {**OWN, **own}}
     model = check_arguments(out)
     _check_waves(net, model)
@@ -142,7 +142,7 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
 
 
 def discriminator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (model configuration keys, notes) of an official discriminator; as `generator_arguments`."""
+    """Return (model configuration keys, notes) of an official discriminator; see `generator_arguments`."""
     settings = Settings(net, D_NAMES)
     parts = {key: settings.part(key) for key in ("block_kwargs", "mapping_kwargs", "epilogue_kwargs")}
     clamp = settings.kwargs.get("conv_clamp")
@@ -155,7 +155,7 @@ def discriminator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str,
     own |= _clips(settings, _frames(settings, joined))
     cmap = settings.kwargs.get("cmap_dim")
     if own["frames"] > 1 and type(cmap) is int and cmap != settings.shape("b4.fc.bias", 1)[0]:
-        out["cmap_dim"] = cmap  # gaps are mapped too, without labels
+        out["cmap_dim"] = cmap  # without labels, gaps are still mapped
     out |= {"arch": "stylegan_v", "use_noise": False, "stylegan_v": {**OWN, **own}}
     check_arguments(out)
     return out, notes
@@ -215,11 +215,11 @@ def _check_known(settings: Settings) -> None:
         given = given if isinstance(given, dict) else {}
         more = [key for key, value in given.items() if key not in known and value not in (None, {}, False, 0)]
         if more:
-            raise BadCheckpointError("", f"cfg.{branch} has settings that are not known: {listing(more)}")
+            raise BadCheckpointError("", f"cfg.{branch} has unknown settings: {listing(more)}")
 
 
 def _clips(settings: Settings, frames: int) -> dict[str, Any]:
-    """Return the keys of how clips are taken; `frames` of a clip if no setting has them."""
+    """Return the keys that say how clips are sampled; a clip has `frames` frames unless a setting says otherwise."""
     table = settings.shapes.get("time_encoder.const_embed.weight", (None,))
     longest = settings.whole("sampling.max_num_frames", table[0] or OWN["max_num_frames"])
     kind = settings.choice("sampling.type", ("random", "uniform"), OWN["sampling"])
@@ -281,8 +281,7 @@ def _condition(settings: Settings) -> str:
 
 
 def _joining(resolution: int, base: int, most: int) -> dict[str, Any]:
-    """Return keys of a discriminator that fits a generator without one: as published, or at half the height of a small
-    image."""
+    """Return the discriminator's keys for a file without one: as published, or at half the height of a small image."""
     joined = max(8, min(OWN["concat_res"], resolution // 2))
     divisor = OWN["frames_divisor"]
     return {"concat_res": joined, "frames_divisor": 1 if min(base // joined, most) % divisor else divisor}
@@ -297,7 +296,7 @@ def _frames(settings: Settings, joined: int) -> int:
 
 
 def _check_waves(net: OfficialNet, model: ModelConfig) -> None:
-    """Check that the frequencies of a file are those of its settings.
+    """Check that a file's frequencies are those that follow from its settings.
 
     Raises:
         BadCheckpointError: they differ.
@@ -307,10 +306,10 @@ def _check_waves(net: OfficialNet, model: ModelConfig) -> None:
     for name, wanted in zip(("freqs", "phase_scales"), waves(model), strict=True):
         have = net.tensors.get(f"{MOTION}.time_encoder.{name}")
         is_same = have is None or have.shape != (1, *wanted.shape) or np.allclose(have[0], wanted, rtol=1e-4, atol=0)
-        if not is_same:  # of other shapes, the tables tell
+        if not is_same:  # the tables report other shapes
             own = model.stylegan_v
             raise BadCheckpointError(
                 "",
-                f"{MOTION}.time_encoder.{name} is not that of periods from {own.min_period} to {own.max_period} frames,"
-                " as its settings say",
+                f"{MOTION}.time_encoder.{name} does not fit the periods of its settings, {own.min_period} to "
+                f"{own.max_period} frames",
             )

@@ -1,7 +1,7 @@
 """The arguments of official StyleGAN-XL networks, inferred from their layers, in both directions.
 
-The constructor arguments do not suffice: those of a super-resolution file are still its stem's. But each layer carries
-its own numbers, and the order of execution is `synthesis.layer_names`.
+The constructor arguments do not suffice: in a super-resolution file they are still those of its stem. But each layer
+stores its own numbers, and `synthesis.layer_names` is the order of execution.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import OfficialNet
 
 BASE_PER_CHANNEL = 64
-"""Published channel_base / channel_max, if no layer shows them: 65536 and 1024, 32768 and 512."""
+"""Published channel_base / channel_max (65536 / 1024, 32768 / 512), used if no layer shows the base."""
 DEFAULTS = {"first_stopband": 2**2.1, "last_stopband_rel": 2**0.3}
 _NAME = re.compile(r"L(\d{1,4})_(\d{1,5})_(\d{1,6})")
 _MAX_LAYERS = 500
@@ -41,13 +41,13 @@ class Layer(NamedTuple):
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1 << 31:
             raise BadCheckpointError(
                 "",
-                f"synthesis.{self.name} has {key}={value!r:.80}; layers of official files say it, as a positive number",
+                f"synthesis.{self.name} has {key}={value!r:.80}; in official files it is a positive number",
             )
         return value
 
     @property
     def is_critical(self) -> bool:
-        """Whether the layer is sampled critically; a further stage would cut it off."""
+        """Whether the layer is critically sampled; a further stage would remove it."""
         return self.numbers.get("is_critically_sampled") is True
 
 
@@ -55,13 +55,13 @@ def generator_arguments(net: OfficialNet) -> tuple[dict[str, Any], dict[str, Any
     """Return (model configuration keys, notes) of an official generator: a stem, or any number of stages on one.
 
     Args:
-        net: whole modules; only the shapes of arrays and the attributes of layers are read.
+        net: the whole network; only the shapes of arrays and the attributes of layers are read.
 
     Returns:
-        The keys that a generator determines, and facts that do not change the network but are worth keeping.
+        The keys that a generator determines, and notes: facts worth keeping that do not change the network.
 
     Raises:
-        BadCheckpointError: layers lack their numbers, or have numbers that no stages lead to.
+        BadCheckpointError: layers lack their numbers, or the numbers do not follow from any stages.
     """
     layers = _layers(net)
     shapes = {name: value.shape for name, value in net.tensors.items()}
@@ -101,8 +101,8 @@ def _layers(net: OfficialNet) -> list[Layer]:
     if not isinstance(names, list | tuple) or not 3 <= len(names) <= _MAX_LAYERS:
         raise BadCheckpointError(
             "",
-            "synthesis has no layer_names, which say how its layers follow each other; pass the whole network, as "
-            "official files hold it, not its arrays alone",
+            "synthesis has no layer_names, the order of its layers; pass the whole network, as official files store "
+            "it, not only its arrays",
         )
     layers = []
     for name in names:
@@ -114,7 +114,7 @@ def _layers(net: OfficialNet) -> list[Layer]:
 
 
 def _mapping(net: OfficialNet, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Return the keys of the mapping network, without its table of embeddings, which exists even without labels."""
+    """Return the mapping network's keys, except those of its table of embeddings, which exists even without labels."""
     w_avg = shapes.get("mapping.w_avg", ())
     label_dim = w_avg[0] if len(w_avg) == 2 else 0
     width, inputs = _shape(shapes, "mapping.fc0.weight", 2)
@@ -142,7 +142,7 @@ def _synthesis(net: OfficialNet, layers: list[Layer]) -> dict[str, Any]:
     first = layers[0]
     critical = sum(layer.is_critical for layer in layers) - 1
     if critical < 1 or not all(layer.is_critical for layer in layers[-critical - 1 :]):
-        raise BadCheckpointError("", "its last layers are not sampled critically, as those of official networks are")
+        raise BadCheckpointError("", "its last layers are not critically sampled, unlike those of official networks")
     parts = _parts(layers)
     heights = [_height(part, critical, is_last=part is parts[-1]) for part in parts]
     last = layers[-2]
@@ -151,7 +151,7 @@ def _synthesis(net: OfficialNet, layers: list[Layer]) -> dict[str, Any]:
     rate = first.number("out_sampling_rate")
     stopband = first.number("out_half_width") + first.number("out_cutoff")
     if stopband > rate / 2 * (1 + 1e-9):
-        cutoffs["first_stopband"] = stopband  # else it is hidden behind the rate
+        cutoffs["first_stopband"] = stopband  # at half the rate, the layer does not show the stopband
     own = DEFAULTS | {key: _snapped(value, DEFAULTS.get(key, value)) for key, value in cutoffs.items()}
     wide = [layer for layer in layers[:-1] if not layer.numbers.get("is_torgb")]
     enlarging = next(layer for layer in wide if layer.number("up_factor") > 1)
@@ -181,9 +181,9 @@ def _synthesis(net: OfficialNet, layers: list[Layer]) -> dict[str, Any]:
 
 
 def _parts(layers: list[Layer]) -> list[list[Layer]]:
-    """Return the layers of the stem and of each stage: those that are left, and all of the last one.
+    """Return the layers of the stem and of each stage; all but the last have lost those that the next stage replaced.
 
-    A stage begins with a layer that keeps the cutoff; the layers sampled critically do so too, at the end.
+    A stage begins with a layer that keeps the cutoff; the critically sampled layers at the end keep it too.
     """
     starts = [0]
     for i, layer in enumerate(layers[1:], 1):
@@ -202,19 +202,21 @@ def _parts(layers: list[Layer]) -> list[list[Layer]]:
 
 
 def _height(part: list[Layer], critical: int, *, is_last: bool) -> int:
-    """Return the height of the images that a stem or a stage ended at."""
+    """Return the height of the images of a stem or a stage."""
     if is_last:
         size = part[-1].numbers.get("out_size")
         height = np.ravel(np.asarray(size if isinstance(size, np.ndarray | list | tuple | int) else 0))[-1]
     elif len(part) < 2:
         raise BadCheckpointError(
-            "", f"the stage of synthesis.{part[0].name} kept that layer only, which does not tell its resolution"
+            "", f"the stage of synthesis.{part[0].name} kept only that layer, which does not determine its resolution"
         )
     else:
         start, step = part[0].number("out_cutoff"), part[1].number("out_cutoff")
         height = 2 * start * (step / start) ** len(part)
     if not 4 <= height <= 1 << 20 or abs(height - round(float(height))) > 1e-6 * height:
-        raise BadCheckpointError("", f"the layers up to synthesis.{part[-1].name} lead to images of height {height}")
+        raise BadCheckpointError(
+            "", f"the layers up to synthesis.{part[-1].name} lead to images of height {height}, which is impossible"
+        )
     return round(float(height))
 
 
@@ -236,11 +238,10 @@ def _channels(net: OfficialNet, wide: list[Layer]) -> dict[str, int]:
 
 
 def _common(layers: list[Layer], key: str, default: Any) -> Any:
-    """Return the attributes that all layers share.
+    """Return the value of an attribute that all layers share.
 
     Raises:
-        BadCheckpointError: they differ, as in a head on a stem with an older configuration; a configuration has one
-            value.
+        BadCheckpointError: layers differ, as when a head is on a stem with an older configuration.
     """
     found = [layer.numbers.get(key, default) for layer in layers]
     other = next((i for i, value in enumerate(found) if value != found[0]), None)
@@ -252,15 +253,15 @@ def _common(layers: list[Layer], key: str, default: Any) -> Any:
 
 
 def _snapped(value: float, usual: float) -> float:
-    """Return the usual number if a value equals it up to rounding."""
+    """Return the usual number if the value equals it up to rounding, or the value."""
     return usual if math.isclose(value, usual, rel_tol=1e-6) else value
 
 
 def _check_layers(arguments: Mapping[str, Any], layers: list[Layer]) -> None:
-    """Check that the plan of a configuration is that of a file, number for number.
+    """Check that a configuration's layer plan agrees with a file, number for number.
 
     Raises:
-        BadCheckpointError: they differ; the message names the first number.
+        BadCheckpointError: they differ; the message names the first difference.
     """
     planned = make_plan(check_arguments(arguments)).layers
     names = [p.official_name for p in planned]
@@ -280,7 +281,7 @@ def _check_layers(arguments: Mapping[str, Any], layers: list[Layer]) -> None:
 
 
 def _is_close(value: np.ndarray, wanted: np.ndarray) -> bool:
-    """Return whether numbers are equal up to rounding; one size may stand for both of a square."""
+    """Return whether numbers are equal up to rounding; a square's size may be one number."""
     return value.shape in ((), wanted.shape) and bool(np.allclose(value, wanted, rtol=1e-6, atol=0))
 
 
