@@ -154,7 +154,7 @@ def test_files_that_are_no_encoder(tmp_path):
     without = {name: x for name, x in good.items() if name != "body.7.res_layer.2.weight"}
     bad = {
         "has no encoder_type.*pass kind='e4e'": (good, {}, zeros),
-        "says encoder_type='Mystery'": (good, {"encoder_type": "Mystery"}, zeros),
+        "has encoder_type='Mystery'": (good, {"encoder_type": "Mystery"}, zeros),
         "lacks the array encoder.body.7.res_layer.2.weight": (without, opts, zeros),
         "does not have: extra": (good | {"extra": np.ones(2, np.float32)}, opts, zeros),
         "styles.0.linear.bias holds NaN": (nan, opts, zeros),
