@@ -1,7 +1,7 @@
 """Train: `stylegan-jax train --config=quickstart --workdir=runs/quickstart`.
 
 Running the same command again resumes the run. Any key can be overridden: `--config.train.batch_size=16`.
-The same, from a checkout: `python -m stylegan_jax.main --config=configs/quickstart.py --workdir=runs/quickstart`.
+From a checkout: `python -m stylegan_jax.main --config=configs/quickstart.py --workdir=runs/quickstart`.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Train nothing.")
 _LESS_MEMORY = (
     "lower config.train.batch_size; or, for the same result, raise config.train.grad_accum, or set "
-    "config.model.remat_from to recompute layers (--dry_run estimates what is needed)"
+    "config.model.remat_from to recompute layers (--dry_run estimates the memory)"
 )
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the flags for the help and for completion; absl reads them, since any key of the recipe is a flag too."""
+    """Return the flags for help and completion. absl parses the command line, because recipes' keys are flags too."""
     head, _, rest = (__doc__ or "").partition("\n\n")
     p = Parser("python -m stylegan_jax.main", None, head, f"{rest}\nRecipes: {', '.join(bundled.recipes())}.")
     p.usage = "%(prog)s --config=RECIPE --workdir=DIR [--config.KEY=VALUE ...]"
-    p.add_argument("--config", metavar="RECIPE[:ARGUMENT]", help="name of a recipe, or the path of a file of yours")
+    p.add_argument("--config", metavar="RECIPE[:ARGUMENT]", help="name of a recipe, or path of your own file")
     p.add_argument(
         "--workdir",
         metavar="DIR",
-        help="folder of the run: checkpoints, grids, statistics; resumed if it exists; --dry_run needs none",
+        help="folder of the run, for checkpoints, grids and statistics; a run in it is resumed (not for --dry_run)",
     )
     p.add_argument("--dry_run", action="store_true", help="print config, parameters, FLOPs and memory; train nothing")
     return p
@@ -55,19 +55,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.register_multi_flags_validator(
         ["workdir", "dry_run"],
         lambda given: bool(given["workdir"] or given["dry_run"]),
-        "--workdir is missing; name the folder of the run, such as --workdir=runs/first",
+        "--workdir is missing; pass the folder of the run, such as --workdir=runs/first",
     )
     return app.run(train_recipe, [sys.argv[0], *words], flags_parser=parse_flags)
 
 
 def train_recipe(argv: list[str]) -> int:
-    """Train what the flags say; return the exit code."""
+    """Train as the flags say; return the exit code."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}; options look like --workdir=DIR")
     keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs pages of traceback before the error that we print
-    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # else: no TPU here
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # hides that there is no TPU
     from stylegan_jax.base import shortage
     from stylegan_jax.base.errors import StyleganError, visible
     from stylegan_jax.checkpoints.checkpointer import CheckpointError
@@ -88,7 +88,7 @@ def train_recipe(argv: list[str]) -> int:
         return 2
     try:
         with join_processes(config.distributed):
-            assert _WORKDIR.value is not None  # but for a dry run; checked with the command line
+            assert _WORKDIR.value is not None  # checked with the command line, except for a dry run
             train(config, _WORKDIR.value)
     except LostProcessError as error:
         print(f"error: {visible(error)}", file=sys.stderr, flush=True)
@@ -106,10 +106,10 @@ def train_recipe(argv: list[str]) -> int:
 
 
 def _kept(folder: str) -> str:
-    """Return what a run that ended early has left."""
+    """Return a sentence on what is left of a run that ended early."""
     from stylegan_jax.checkpoints.restore import committed_steps
 
-    with contextlib.suppress(OSError):  # of a disk that is gone nobody knows
+    with contextlib.suppress(OSError):  # the disk may be gone
         if not committed_steps(Path(folder) / "checkpoints"):
             return f"{folder} has no checkpoint yet"
     return f"the last checkpoint in {folder} is kept"

@@ -450,7 +450,7 @@ def test_auto_is_valid_for_any_resolution_and_devices(argument, resolution):
 def test_numbers_are_finite(value):
     tree = common.get_config()
     tree.augment.p_max = value
-    with pytest.raises(ConfigError, match=r"config.augment.p_max is .*; it must be a finite number"):
+    with pytest.raises(ConfigError, match=r"config.augment.p_max is .*; it must be finite"):
         config_lib.from_dict(tree)
 
 
@@ -475,11 +475,11 @@ R3GAN |= {"model__r3gan": STAGES}
             r"widths has 3 entries, .* resolution 8 has 2 stages, of heights 4, 8",
         ),
         ({"loss__style_mixing_prob": 0.9}, "r3gan has one style slot, so there is nothing to mix: set it to 0"),
-        ({"model__mbstd_channels": 1}, "r3gan has no minibatch statistics: set it to 0"),
-        ({"model__grows": True}, "r3gan does not grow: set it to False"),
+        ({"model__mbstd_channels": 1}, "r3gan has no minibatch stddev: set it to 0"),
+        ({"model__grows": True}, "r3gan cannot grow: set it to False"),
         ({"schedule__end_kimg": 5.0, "schedule__start_kimg": 6.0, "schedule__g_lr": 0.1}, "must end after it starts"),
-        ({"schedule__end_kimg": 5.0}, "the ends that are set are none; set end_kimg and at least one of g_lr"),
-        ({"schedule__g_lr": 0.1}, r"end_kimg is 0 and the ends that are set are \['g_lr'\]"),
+        ({"schedule__end_kimg": 5.0}, "the final values that are set are none; set end_kimg and at least one of g_lr"),
+        ({"schedule__g_lr": 0.1}, r"end_kimg is 0 and the final values that are set are \['g_lr'\]"),
         ({"schedule__g_lr": 0.0, "schedule__end_kimg": 5.0}, "must be above 0, or -1 for a constant rate"),
         ({"schedule__beta2": -0.5, "schedule__end_kimg": 5.0}, "must be at least 0, or -1"),
         ({"schedule__augment_p": 0.5, "schedule__end_kimg": 5.0}, "only the strength of mode 'fixed' is scheduled"),

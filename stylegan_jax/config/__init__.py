@@ -1,8 +1,8 @@
-"""ConfigDict in, frozen dataclasses out: once, at start-up, with every cross-field check.
+"""The configuration: a ConfigDict is converted once, at the start, into frozen dataclasses that have been checked.
 
-`fields` has every key with its type, default, unit, meaning and limits (`augmentation` those of its group), `arch` what
-each architecture adds, `rules` the rules across keys. An error names the value, the rule and the fix, and comes before
-anything is compiled.
+`fields` defines every key with its type, default, unit, meaning and limits (`augmentation` and `encoder` those of their
+groups), `arch` what each architecture adds, and `rules` the rules that involve several keys. An error names the value,
+the rule and the fix, and is raised before anything is compiled.
 """
 
 from stylegan_jax.base.errors import ConfigError, suggest

@@ -1,4 +1,4 @@
-"""The keys of `config.augment`: augmentation of images before the discriminator (`fields` has all others)."""
+"""The keys of `config.augment`: augmentation of the discriminator's images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stylegan_jax.config.documented import field
 
 @dataclasses.dataclass(frozen=True)
 class AugmentOps:
-    """Multiplier of p per operation; 0: off, -1: the pipe's value (0 or 1)."""
+    """Multiplier of p for each operation; 0: off, -1: the pipe's value (0 or 1)."""
 
     xflip: float = field(-1.0, "mirroring left to right")
     rotate90: float = field(-1.0, "rotation by a multiple of 90 degrees")
@@ -37,15 +37,15 @@ class AugmentStrength:
     rotate_max: float = field(1.0, "rotation: uniform in ±this, 1 = 180 degrees", least=0)
     aniso_std: float = field(0.2, "of the log2 of the anisotropic scale", least=0)
     xfrac_std: float = field(0.125, "of the translation, in image sizes", least=0)
-    brightness_std: float = field(0.2, "of what is added; images are in [-1, 1]", least=0)
+    brightness_std: float = field(0.2, "of the added brightness; images are in [-1, 1]", least=0)
     contrast_std: float = field(0.5, "of the log2 of the contrast", least=0)
     hue_max: float = field(1.0, "hue rotation: uniform in ±this, 1 = 180 degrees", least=0)
     saturation_std: float = field(1.0, "of the log2 of the saturation", least=0)
-    imgfilter_std: float = field(1.0, "of the log2 of a band's amplification", least=0)
+    imgfilter_std: float = field(1.0, "of the log2 of a frequency band's amplification", least=0)
     imgfilter_bands: tuple[float, ...] = field(
-        (1.0, 1.0, 1.0, 1.0), "multipliers of the 4 bands, lowest frequencies first", least=0
+        (1.0, 1.0, 1.0, 1.0), "multipliers of p for the 4 bands, lowest frequencies first", least=0
     )
-    noise_std: float = field(0.1, "the noise's standard deviation is half-normal with this scale", least=0)
+    noise_std: float = field(0.1, "scale of the half-normal distribution of the noise's standard deviation", least=0)
     cutout_size: float = field(0.5, "sides of the rectangle, in image sizes", least=0, most=1)
 
 
@@ -65,28 +65,28 @@ class ApaConfig:
     mode: str = field(
         "none", "none; fixed: probability p; apa: p is adjusted as in mode 'ada'", choices=("none", "fixed", "apa")
     )
-    p: float = field(0.0, "probability that a real is replaced by a fake; mode 'apa' starts from it", least=0)
-    p_max: float = field(0.9, "upper limit of p; at 1 there would be no reals left to adjust it by", above=0, below=1)
-    target: float = field(0.6, "of mean(sign(D(real))), over true reals, to which p is adjusted", above=-1, below=1)
+    p: float = field(0.0, "probability that a real is replaced by a fake; initial value in mode 'apa'", least=0)
+    p_max: float = field(0.9, "upper limit of p; at 1 no reals would be left to measure overfitting", above=0, below=1)
+    target: float = field(0.6, "p is adjusted so that mean(sign(D(real))), over true reals, is this", above=-1, below=1)
     interval: int = field(4, "iterations between two updates of p", above=0)
-    kimg: float = field(500.0, "kimg in which p can go from 0 to 1", above=0)
+    kimg: float = field(500.0, "kimg in which p can rise from 0 to 1", above=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
-    """What happens to reals and fakes before the discriminator (StyleGAN2-ADA)."""
+    """Augmentation of reals and fakes before the discriminator (StyleGAN2-ADA)."""
 
     mode: str = field("none", "none; fixed: strength p; ada: adaptive p (ADA §3.3)", choices=("none", "fixed", "ada"))
-    method: str = field("ada", "ada: the pipe below; diffaugment", choices=("ada", "diffaugment"))
-    pipe: str = field("bgc", "operations of method 'ada', as blit, geom, bg, bgc, bgcfnc: a name in augment.PIPES")
-    p: float = field(0.0, "strength, the probability of each operation; mode 'ada' starts from it")
+    method: str = field("ada", "ada: the operations of pipe; diffaugment", choices=("ada", "diffaugment"))
+    pipe: str = field("bgc", "operations of method 'ada', such as blit, geom, bg, bgc, bgcfnc: a name in augment.PIPES")
+    p: float = field(0.0, "strength: the probability of each operation; initial value in mode 'ada'")
     p_max: float = field(
-        1.0, "upper limit of the adaptive p; at 1 all operations are always applied (official code: none)", above=0
+        1.0, "upper limit of the adaptive p; at 1 all operations are always applied (official code: no limit)", above=0
     )
-    target: float = field(0.6, "of mean(sign(D(real))), to which p is adjusted")
+    target: float = field(0.6, "p is adjusted so that mean(sign(D(real))) is this")
     interval: int = field(4, "iterations between two updates of p", above=0)
-    kimg: float = field(500.0, "kimg in which p can go from 0 to 1 (100 when fine-tuning)", above=0)
-    ops: AugmentOps = field(AugmentOps(), "multiplier of p per operation")
+    kimg: float = field(500.0, "kimg in which p can rise from 0 to 1 (100 when fine-tuning)", above=0)
+    ops: AugmentOps = field(AugmentOps(), "multiplier of p for each operation")
     strength: AugmentStrength = field(AugmentStrength(), "distributions of the operations")
-    diffaugment: DiffAugmentConfig = field(DiffAugmentConfig(), "of method 'diffaugment'")
-    apa: ApaConfig = field(ApaConfig(), "fakes among the reals; alone or with the above")
+    diffaugment: DiffAugmentConfig = field(DiffAugmentConfig(), "keys of method 'diffaugment'")
+    apa: ApaConfig = field(ApaConfig(), "fakes presented as real; alone or with the above")

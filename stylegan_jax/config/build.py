@@ -1,4 +1,4 @@
-"""From a ConfigDict or nested dict to the frozen dataclasses."""
+"""Convert a ConfigDict or nested dict into the frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from stylegan_jax.config.rules import check_model, validate
 
 
 def from_dict(tree: Any) -> ExperimentConfig:
-    """Build and check an `ExperimentConfig` from a ConfigDict or nested dict; missing keys take their defaults.
+    """Build and check an `ExperimentConfig` from a ConfigDict or nested dict; missing keys have their defaults.
 
     Raises:
-        ConfigError: unknown key, wrong type, or a value that breaks a rule.
+        ConfigError: a key is unknown, a type is wrong, or a value breaks a rule.
     """
     plain = tree.to_dict() if hasattr(tree, "to_dict") else tree
     config = _build(ExperimentConfig, renewed(plain), "")
@@ -29,7 +29,7 @@ def from_dict(tree: Any) -> ExperimentConfig:
 
 
 def model_from_dict(tree: Mapping[str, Any]) -> ModelConfig:
-    """Build and check a `ModelConfig` from a stored nested dict (of a config.json or a model.json), as `from_dict`."""
+    """Build and check a `ModelConfig` from the nested dict of a config.json or model.json; errors as in `from_dict`."""
     model = _build(ModelConfig, tree, "model.")
     check_model(model)
     return model
@@ -64,7 +64,7 @@ def _convert(value: Any, hint: Any, key: str) -> Any:
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"config.{key} is {value!r}; it must be a finite number; for no limit use a large one")
+        raise ConfigError(f"config.{key} is {value!r}; it must be finite; use a large number for no limit")
     if type(value) is not hint:
         raise ConfigError(f"config.{key} is {value!r} ({type(value).__name__}); it must be {hint.__name__}")
     return value

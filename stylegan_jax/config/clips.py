@@ -1,4 +1,4 @@
-"""How clips are taken from videos: a rule that the data, the networks and the configuration share."""
+"""The rule by which clips are taken from videos, shared by data, networks and configuration."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 
 class ClipRule(NamedTuple):
-    """Which frames of a video make a clip (Skorokhodov et al. 2022, §3.2).
+    """Which frames of a video make up a clip (Skorokhodov et al. 2022, §3.2).
 
     Attributes:
-        frames: frames of a clip.
-        max_num_frames: longer videos are first cut to a window of this many frames.
-        sampling: 'random': the distance between the first and last frame is drawn, and the others are any frames
-            between them; 'uniform': one distance is drawn for all neighbours.
-        max_dist: largest distance.
+        frames: number of frames in a clip.
+        max_num_frames: longer videos are first cut to a random window of this many frames.
+        sampling: 'random': the distance between the first and last frame is drawn, then random frames between them;
+            'uniform': a single distance between neighbouring frames is drawn.
+        max_dist: largest distance, in frames.
         total_dists: the distances that 'random' draws from; (): all except the largest, as published.
-        fractional_starts: generated clips begin between two frames.
+        fractional_starts: whether generated clips may begin between two frames.
     """
 
     frames: int
@@ -27,7 +27,7 @@ class ClipRule(NamedTuple):
 
 
 def distances(rule: ClipRule, length: int) -> tuple[int, ...]:
-    """Return the distances, ascending, to draw from for a video of `length` frames; () if it is too short."""
+    """Return the distances to draw from, ascending, for a video of `length` frames; () if it is too short."""
     if rule.sampling == "uniform":
         return tuple(range(1, min(rule.max_dist, length // rule.frames) + 1))
     most = min(rule.max_dist, length - 1)
@@ -37,5 +37,5 @@ def distances(rule: ClipRule, length: int) -> tuple[int, ...]:
 
 
 def least_frames(rule: ClipRule) -> int:
-    """Return the minimum number of frames of a video; more than max_num_frames if nothing fits."""
+    """Return the least number of frames that a video must have; more than max_num_frames if no distance fits."""
     return next((n for n in range(1, rule.max_num_frames + 1) if distances(rule, n)), rule.max_num_frames + 1)

@@ -1,4 +1,4 @@
-"""Dataclass fields that carry their meaning and their rule, and the function that checks these rules."""
+"""Dataclass fields with a description and limits, and the check of these limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Range(NamedTuple):
-    """The values that a number, or every entry of a tuple, may have; None: no limit on that side."""
+    """Limits of a number, or of every entry of a tuple; None: no limit."""
 
     above: float | None = None
     least: float | None = None
@@ -55,23 +55,23 @@ def field(
     Args:
         default: its value in recipes that do not set it, and in files stored before the key existed.
         doc: unit and meaning.
-        choices: its allowed values; a key whose values are names in a registry has none here.
+        choices: the allowed values; (): not limited here, for example because they are names in a registry.
         above, least, below, most: limits of a number, or of every entry of a tuple.
-        is_path: a file or folder, in which `~` stands for the home folder.
+        is_path: whether it is a file or folder, in which `~` is expanded to the home folder.
     """
     metadata = {"doc": doc, "choices": choices, "range": Range(above, least, below, most), "is_path": is_path}
     return cast(T, dataclasses.field(default=default, metadata=metadata))
 
 
 def check_fields(values: Any, prefix: str = "") -> None:
-    """Check every field of a dataclass, and of those inside it, against its choices and its limits.
+    """Check every field of a dataclass, and of nested ones, against its choices and limits.
 
     Args:
         values: an instance.
-        prefix: its place in the configuration, such as 'model.'.
+        prefix: its path in the configuration, such as 'model.'.
 
     Raises:
-        ConfigError: the first value that breaks its rule.
+        ConfigError: a value breaks its rule; the message names the first.
     """
     for f in dataclasses.fields(values):
         key, value = prefix + f.name, getattr(values, f.name)
@@ -87,20 +87,20 @@ def check_fields(values: Any, prefix: str = "") -> None:
 
 
 def check_choice(key: str, value: str, known: Collection[str]) -> None:
-    """Raise ConfigError unless the value of a key is one of the known names."""
+    """Raise ConfigError if the value of a key is not one of the known names."""
     if value not in known:
         raise ConfigError(f"config.{key} is {value!r}; {suggest(value, known)}")
 
 
 def check_names(config: Any, registries: Mapping[str, Collection[str]]) -> None:
-    """Check keys whose values are names in registries, which only modules above this package know.
+    """Check keys whose values are names in registries, which only higher-ranked modules know.
 
     Args:
         config: an `ExperimentConfig`.
         registries: key, such as 'loss.adversarial' -> its registry.
 
     Raises:
-        ConfigError: a name is not in its registry; the message lists those that are.
+        ConfigError: a name is not in its registry; the message suggests names that are.
     """
     for key, known in registries.items():
         check_choice(key, functools.reduce(getattr, key.split("."), config), known)

@@ -1,7 +1,7 @@
-"""Progressive growing as a schedule of images shown (PG §2, SG1 App. C): the levels that a configuration implies.
+"""Progressive growing as a schedule over images shown (PG §2, SG1 App. C): the levels that a configuration implies.
 
-A run without growing is one level. Everything here is a pure function of the configuration; steps count iterations,
-`nimg` images.
+A run without growing is one level. Everything here is a pure function of the configuration; steps count iterations, and
+`nimg` counts images.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Level(NamedTuple):
         g_lr: learning rate of the generator.
         d_lr: learning rate of the discriminator.
         fade_start: images shown when its fade begins.
-        fade_length: images until its layers are fully in; 0: no fade.
+        fade_length: images until its layers are fully faded in; 0: no fade.
         restarts: steps before which the optimisers are reset.
-        frames: images per example: those of a clip, because images shown count frames.
+        frames: images per example: of a clip, every frame counts as an image shown.
     """
 
     height: int
@@ -50,7 +50,7 @@ class Level(NamedTuple):
         return self.start + (step - self.first) * self.batch_size * self.frames
 
     def examples(self, step: int) -> int:
-        """Return the examples shown before a step: images, or clips."""
+        """Return the examples (images or clips) shown before a step."""
         return self.nimg(step) // self.frames
 
 
@@ -58,8 +58,8 @@ class Level(NamedTuple):
 def levels(config: ExperimentConfig) -> tuple[Level, ...]:
     """Return the levels of a run in order.
 
-    Each level of a run that grows, except the first, is faded in over `growing.fade_kimg` and then trained for
-    `growing.train_kimg`; the last is trained to the end. A level begins with the first batch after that many images.
+    In a run that grows, each level except the first is faded in over `growing.fade_kimg` and then trained for
+    `growing.train_kimg`; the last is trained to the end. A level begins with the first whole batch after its start.
     """
     t, g = config.train, config.growing
     total = round(t.total_kimg * 1000)
@@ -83,14 +83,14 @@ def levels(config: ExperimentConfig) -> tuple[Level, ...]:
 
 
 def heights(config: ExperimentConfig) -> list[int]:
-    """Return the image heights of a run, from `growing.start` to the model's; only the model's without growing."""
+    """Return the image heights of a run, from `growing.start` to the model's; without growing, the model's only."""
     height = config.model.image_shape[0]
     start = config.growing.start or height
     return [start * 2**i for i in range(int(math.log2(height // start)) + 1)]
 
 
 def level_at(config: ExperimentConfig, step: int) -> int:
-    """Return the number of the level that a step belongs to; the last for steps after the end."""
+    """Return the number of a step's level; for steps after the end, the last."""
     plan = levels(config)
     return next((k for k, level in enumerate(plan) if step < level.end), len(plan) - 1)
 
@@ -107,13 +107,13 @@ def at_level(config: ExperimentConfig, level: Level) -> ExperimentConfig:
 
 
 def is_grown(config: ExperimentConfig, step: int) -> bool:
-    """Return whether all layers are fully in after a step, so that the model is that of `config.model`."""
+    """Return whether all layers are fully faded in after a step, so that the model is that of `config.model`."""
     last = levels(config)[-1]
     return step > last.first and images_shown(config, step) >= last.fade_start + last.fade_length
 
 
 def describe_levels(config: ExperimentConfig) -> list[str]:
-    """Return one line per level of a run that grows."""
+    """Return one line per level if the run grows."""
     plan = levels(config)
     fades = lambda x: f", faded in over {x.fade_length / 1000:g} kimg" if x.fade_length else ""
     return [
@@ -125,10 +125,11 @@ def describe_levels(config: ExperimentConfig) -> list[str]:
 
 
 def check_growing(config: ExperimentConfig) -> None:
-    """Check that the levels lead from the first height to the model's.
+    """Check `config.growing`.
 
     Raises:
-        ConfigError: the first height does not lead there, a table lacks levels, or the run is too short.
+        ConfigError: no doubling leads from the first height to the model's, the model cannot grow, a table has the
+            wrong length, the run is too short, or a level has no iteration.
     """
     g, height, base = config.growing, config.model.image_shape[0], config.model.base_size[0]
     if g.start == 0:
@@ -136,27 +137,27 @@ def check_growing(config: ExperimentConfig) -> None:
     known = [base * 2**i for i in range(config.model.num_blocks - 1)]
     if g.start not in known:
         raise ConfigError(
-            f"config.growing.start is {g.start}; the way to height {height} (config.model.resolution) begins at one of "
-            f"{known}; 0: no growing"
+            f"config.growing.start is {g.start}; to reach height {height} (config.model.resolution) by doubling, it "
+            f"must be one of {known}; 0: no growing"
         )
     if not config.model.grows:
         raise ConfigError(
-            f"config.growing.start is {g.start} and config.model.grows is False: the model lacks the RGB layers of "
+            f"config.growing.start is {g.start} with config.model.grows=False, so the model lacks the RGB layers of "
             "smaller images; set config.model.grows=True, or config.growing.start=0"
         )
     if config.train.freeze_d:
         raise ConfigError(
-            f"config.train.freeze_d is {config.train.freeze_d} with config.growing.start={g.start}; layers are counted "
-            "from the image, which grows; set one of them to 0"
+            f"config.train.freeze_d is {config.train.freeze_d} with config.growing.start={g.start}; it counts layers "
+            "from the image, whose size changes; set one of them to 0"
         )
     if g.start % config.mesh.spatial:
         raise ConfigError(
-            f"config.growing.start is {g.start} and config.mesh.spatial is {config.mesh.spatial}, which must divide it"
+            f"config.mesh.spatial is {config.mesh.spatial}; it must divide config.growing.start={g.start}"
         )
     if g.train_kimg <= 0 or g.fade_kimg < 0:
         raise ConfigError(
             f"config.growing.train_kimg is {g.train_kimg} and fade_kimg {g.fade_kimg}; the first must be greater than "
-            "0, the second not negative"
+            "0, the second must not be negative"
         )
     below = heights(config)[:-1]
     for key in ("batch_sizes", "learning_rates"):
@@ -164,12 +165,12 @@ def check_growing(config: ExperimentConfig) -> None:
         if table and len(table) != len(below):
             raise ConfigError(
                 f"config.growing.{key} is {table}, {len(table)} entries; set one for each height below {height}: "
-                f"{below}; () is config.train's everywhere"
+                f"{below}; () uses config.train's everywhere"
             )
     needed = len(below) * (g.train_kimg + g.fade_kimg)
     if round(config.train.total_kimg * 1000) < round(needed * 1000):
         raise ConfigError(
-            f"config.train.total_kimg is {config.train.total_kimg:g}; growing from {g.start} to {height} is done after "
+            f"config.train.total_kimg is {config.train.total_kimg:g}; growing from {g.start} to {height} takes "
             f"{len(below)} x (growing.train_kimg {g.train_kimg:g} + growing.fade_kimg {g.fade_kimg:g}) = {needed:g} "
             "kimg; train longer, make the levels shorter, or start higher"
         )
@@ -177,5 +178,5 @@ def check_growing(config: ExperimentConfig) -> None:
         if level.first == level.end:
             raise ConfigError(
                 f"config.growing.train_kimg={g.train_kimg:g} and fade_kimg={g.fade_kimg:g} leave no iteration at "
-                f"height {level.height}, whose batch is {level.batch_size}; make them longer, or the batches smaller"
+                f"height {level.height} with batches of {level.batch_size}; make them longer, or the batches smaller"
             )

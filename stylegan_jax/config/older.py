@@ -1,4 +1,4 @@
-"""Keys that have been replaced: recipes and stored configurations of older versions in today's keys."""
+"""Replaced keys: convert recipes and stored configurations of older versions to today's keys."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 REPLACED = {
     "config.log.tensorboard": 'use --config.log.trackers="(\'tensorboard\',)", or "()" for none',
 }
-"""Keys that the command line no longer takes -> what to write instead."""
+"""Keys that the command line no longer accepts -> what to use instead."""
 
 
 def renewed(tree: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return nested dicts of a configuration with today's keys; the given ones are not changed.
+    """Return a configuration's nested dicts with today's keys, without changing the argument.
 
     `log.tensorboard` became a name in `log.trackers`.
     """

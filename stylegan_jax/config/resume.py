@@ -1,4 +1,4 @@
-"""What may differ between a checkpoint and the command that resumes it."""
+"""Which keys may differ between a checkpoint and the command that resumes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stylegan_jax.base.trees import flatten
 from stylegan_jax.config.fields import ExperimentConfig
 from stylegan_jax.config.older import renewed
 
-# Keys that may differ between a checkpoint and the command that resumes it; all others determine what is computed.
+# Keys, or groups that end in a dot, that may differ when a run resumes; all others determine what is computed.
 RESUMABLE_KEYS = (
     "name",
     "train.total_kimg",
@@ -36,7 +36,7 @@ RESUMABLE_KEYS = (
 
 
 def completed(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stored `to_dict` tree with defaults for the keys that did not exist when it was written."""
+    """Return a stored `to_dict` tree, with defaults for keys that did not exist when it was written."""
     return _overlay(ExperimentConfig().to_dict(), renewed(saved))
 
 
@@ -46,7 +46,7 @@ def _overlay(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 def resume_conflicts(saved: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Compare two `to_dict` trees; return (lines of changes that forbid a resume, lines of harmless changes)."""
+    """Compare two `to_dict` trees; return (changes that prevent resuming, harmless changes), one line each."""
     old, new = (flatten(completed(x), ".") for x in (saved, now))
     bad, fine = [], []
     for key in sorted(old.keys() | new.keys()):

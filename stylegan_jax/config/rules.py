@@ -1,4 +1,4 @@
-"""The rules that involve several keys; those of one key are on its field, those of an architecture in `arch`."""
+"""The rules that involve several keys. Rules of a single key are on its field, those of an architecture in `arch`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from stylegan_jax.config.levels import at_level, check_growing, levels
 
 
 def validate(config: ExperimentConfig) -> None:
-    """Check the rules that involve one or more keys.
+    """Check a whole configuration, except for names in registries.
 
     Raises:
-        ConfigError: the first rule that is broken.
+        ConfigError: a rule is broken; the message is on the first.
     """
     check_model(config.model)
     check_fields(config)
@@ -44,8 +44,8 @@ def _check_gan(config: ExperimentConfig) -> None:
     ARCH_RULES[config.model.arch].check_run(config)
     if config.data.source == "video" and clips_of(config.model) is None:
         raise ConfigError(
-            f"config.data.source is 'video' and config.model.arch {config.model.arch!r}, which is trained on images: "
-            "use --config.data.source=zip or folder, which take every frame as an image, or arch 'stylegan_v'"
+            f"config.data.source is 'video', but arch {config.model.arch!r} is trained on images; use "
+            "--config.data.source=zip or folder, where every frame is an image, or arch 'stylegan_v'"
         )
     check_growing(config)
     _at_each_level(config, _check_batch)
@@ -55,7 +55,7 @@ def _check_gan(config: ExperimentConfig) -> None:
 
 
 def _at_each_level(config: ExperimentConfig, check: Callable[[ExperimentConfig], None]) -> None:
-    """Check the configuration of every level; name the height if a smaller one fails."""
+    """Check the configuration of every level; the error names the height unless it is the last."""
     *below, last = levels(config)
     for level in below:
         try:
@@ -66,7 +66,7 @@ def _at_each_level(config: ExperimentConfig, check: Callable[[ExperimentConfig],
 
 
 def check_model(model: ModelConfig) -> None:
-    """Check the rules of the architecture keys."""
+    """Check the rules of `config.model`; raises ConfigError if one is broken."""
     check_choice("model.arch", model.arch, ARCH_RULES)
     check_fields(model, "model.")
     if not model.resample_filter or sum(model.resample_filter) == 0:
@@ -83,7 +83,7 @@ def check_model(model: ModelConfig) -> None:
         raise ConfigError(f"config.model.base_size is {model.base_size}; resolution * width / height must be whole")
     if model.remat_from > model.resolution:
         raise ConfigError(
-            f"config.model.remat_from is {model.remat_from}; 0 means none, else a height up to the resolution "
+            f"config.model.remat_from is {model.remat_from}; it must be 0 (none) or a height up to the resolution "
             f"{model.resolution}, such as {model.resolution // 2}"
         )
     nominal = 4 * 2 ** (model.num_blocks - 1)  # blocks count from 4, whatever the base height
@@ -101,7 +101,7 @@ def check_model(model: ModelConfig) -> None:
 
 
 def _check_batch(config: ExperimentConfig) -> None:
-    """Check that the batch divides into stddev groups, path length's part and micro-batches."""
+    """Check that the batch, and path length's part of it, divide into statistics groups and micro-batches."""
     t, loss = config.train, config.loss
     key, group = config.model.stats_group
     group = min(group, t.batch_size)
@@ -139,8 +139,8 @@ def _check_options(config: ExperimentConfig) -> None:
         raise ConfigError("config.model.compute_dtype='float16' overflows without conv_clamp; set conv_clamp=256")
     if (loss.adv_reduction == "sum") != (loss.adv_batch > 0):
         raise ConfigError(
-            f"config.loss.adv_reduction is {loss.adv_reduction!r} and adv_batch is {loss.adv_batch}; a sum needs the "
-            f"examples that it is over, such as adv_batch={t.batch_size} (published: those of one device), a mean 0"
+            f"config.loss.adv_reduction is {loss.adv_reduction!r} and adv_batch is {loss.adv_batch}; for 'sum', set it "
+            f"to the number of examples summed, such as {t.batch_size} (published: those of one device); for 'mean', 0"
         )
     if (loss.blur_init_sigma > 0) != (loss.blur_fade_kimg > 0):
         raise ConfigError(
@@ -148,22 +148,22 @@ def _check_options(config: ExperimentConfig) -> None:
             "both (StyleGAN3-R: 10 pixels over 200 kimg), or both to 0"
         )
     if len(set(t.posthoc_ema)) < len(t.posthoc_ema):
-        raise ConfigError(f"config.train.posthoc_ema is {t.posthoc_ema}; a repeated width is of no use: remove it")
+        raise ConfigError(f"config.train.posthoc_ema is {t.posthoc_ema}; widths must differ: remove repeated ones")
 
 
 def _check_run(config: ExperimentConfig) -> None:
-    """Check when a run keeps, ends and goes back."""
+    """Check the rules on keeping the best checkpoint, early stopping and rollbacks."""
     t = config.train
     if t.early_stop_kimg and not config.log.keep_best:
         raise ConfigError(
-            f"config.train.early_stop_kimg is {t.early_stop_kimg} without config.log.keep_best; name the value that "
-            "has to improve"
+            f"config.train.early_stop_kimg is {t.early_stop_kimg} without config.log.keep_best; set it to the value "
+            "that has to improve"
         )
     if config.log.keep_best.startswith("metric/") and config.log.checkpoint_ticks % config.eval.ticks:
         raise ConfigError(
             f"config.log.keep_best is {config.log.keep_best!r} with checkpoint_ticks={config.log.checkpoint_ticks} and "
-            f"config.eval.ticks={config.eval.ticks}; a checkpoint needs a value of its own step: make checkpoint_ticks "
-            "a multiple of eval.ticks"
+            f"config.eval.ticks={config.eval.ticks}; checkpoints are compared by a value of their own step: make "
+            "checkpoint_ticks a multiple of eval.ticks"
         )
     if t.on_nan == "rollback" and t.max_rollbacks < 1:
         raise ConfigError("config.train.max_rollbacks is 0 with on_nan='rollback'; use 1 or more, or on_nan='halt'")
@@ -191,8 +191,8 @@ def _check_schedule(config: ExperimentConfig) -> None:
             )
     if bool(schedule.end_kimg) != bool(moving):
         raise ConfigError(
-            f"config.schedule.end_kimg is {schedule.end_kimg:g} and the ends that are set are {moving or 'none'}; set "
-            "end_kimg and at least one of " + ", ".join(ends) + ", or none of them"
+            f"config.schedule.end_kimg is {schedule.end_kimg:g} and the final values that are set are "
+            f"{moving or 'none'}; set end_kimg and at least one of " + ", ".join(ends) + ", or none of them"
         )
     if moving and schedule.end_kimg <= schedule.start_kimg:
         raise ConfigError(
@@ -215,7 +215,7 @@ def _check_augment(augment: AugmentConfig, schedule: ScheduleConfig) -> None:
     if not 0 <= augment.p <= augment.p_max:
         raise ConfigError(f"config.augment.p is {augment.p}; it must be in [0, config.augment.p_max={augment.p_max}]")
     if not -1 < augment.target < 1:
-        raise ConfigError(f"config.augment.target is {augment.target}; a mean of signs is in (-1, 1); ADA uses 0.6")
+        raise ConfigError(f"config.augment.target is {augment.target}; it must be in (-1, 1); ADA uses 0.6")
     if augment.mode == "fixed" and augment.p == 0 and not schedule.augment_p > 0:
         raise ConfigError(
             "config.augment.p is 0 with mode='fixed', which augments nothing; set it (DiffAugment as published: 1), or "
@@ -223,7 +223,9 @@ def _check_augment(augment: AugmentConfig, schedule: ScheduleConfig) -> None:
         )
     for key, value in dataclasses.asdict(augment.ops).items():
         if value != -1 and not value >= 0:
-            raise ConfigError(f"config.augment.ops.{key} is {value}; -1 (as the pipe says), 0 (off) or a multiplier")
+            raise ConfigError(
+                f"config.augment.ops.{key} is {value}; it must be -1 (the pipe's value), 0 (off) or a multiplier"
+            )
     apa = augment.apa
     if apa.p > apa.p_max:
         raise ConfigError(f"config.augment.apa.p is {apa.p}; it must be in [0, config.augment.apa.p_max={apa.p_max}]")
@@ -237,12 +239,12 @@ def _check_augment(augment: AugmentConfig, schedule: ScheduleConfig) -> None:
 
 
 def _check_distributed(d: DistributedConfig) -> None:
-    """Check that either all keys of the processes are set or none."""
+    """Check that the keys that identify processes are all set, or none."""
     if not (d.coordinator or d.num_processes or d.process_id != -1):
         return
     if d.mode == "off":
         raise ConfigError(
-            "config.distributed.mode is 'off' with other keys of the group set; use 'auto', or clear them"
+            "config.distributed.mode is 'off', but other keys of the group are set; use 'auto', or remove them"
         )
     if not d.coordinator:
         raise ConfigError(
@@ -251,7 +253,9 @@ def _check_distributed(d: DistributedConfig) -> None:
         )
     port = d.coordinator.rpartition(":")[2]
     if ":" not in d.coordinator or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ConfigError(f"config.distributed.coordinator is {d.coordinator!r}; write host:port, as 10.0.0.2:8476")
+        raise ConfigError(
+            f"config.distributed.coordinator is {d.coordinator!r}; it must be host:port, such as 10.0.0.2:8476"
+        )
     if d.num_processes < 1 or not 0 <= d.process_id < d.num_processes:
         raise ConfigError(
             f"config.distributed.process_id is {d.process_id} of num_processes={d.num_processes}; processes are "
@@ -260,10 +264,10 @@ def _check_distributed(d: DistributedConfig) -> None:
 
 
 def check_devices(config: ExperimentConfig, num_devices: int) -> None:
-    """Check that every micro-batch splits evenly over the devices, path-length part included.
+    """Check that the batch, path length's part of it, and their micro-batches split evenly over the devices.
 
     Raises:
-        ConfigError: the batch, a micro-batch, or the path-length part does not divide.
+        ConfigError: one of them does not.
     """
     _at_each_level(config, functools.partial(_check_shares, num_devices=num_devices))
 

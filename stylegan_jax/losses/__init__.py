@@ -1,1 +1,1 @@
-"""Losses and regularisers: callables in, per-example arrays out; nothing here depends on an architecture."""
+"""Losses and regularisers: they take callables and return one value per example, whatever the architecture."""

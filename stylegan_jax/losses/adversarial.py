@@ -1,7 +1,7 @@
-"""Adversarial losses on the logits of fakes and reals, one value per example.
+"""Adversarial losses: functions of the logits of fakes and reals, with one value per example.
 
-Logits are float[n, k]; a loss averages over the k heads itself. Relativistic losses compare the logits of row i of the
-fakes with those of row i of the reals.
+Logits are float[n, k]; a loss averages over the k heads. Relativistic losses compare row i of the fakes with row i of
+the reals.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ Unary = Callable[[jax.Array], jax.Array]
 
 
 def _separate(generator: Unary, fake: Unary, real: Unary) -> AdversarialLoss:
-    """Return a loss of three functions of one logit: of the generator's fakes, the discriminator's fakes and reals."""
+    """Build a loss from functions of a single logit: the generator's term, the discriminator's for fakes and reals."""
     return AdversarialLoss(lambda f, r: generator(f).mean(axis=1), lambda f, r: (fake(f) + real(r)).mean(axis=1))
 
 
 def _relativistic(difference: Unary) -> AdversarialLoss:
-    """Return a loss of the difference of the logits of a real and of a fake, in both directions."""
+    """Build a loss from a function of the difference between the logits of a fake and a real."""
 
     def generator(fake: jax.Array, real: jax.Array | None) -> jax.Array:
         if real is None:
-            raise ValueError("a relativistic loss of the generator needs the logits of reals")
+            raise ValueError("the generator's relativistic loss needs the logits of reals")
         return difference(fake - real).mean(axis=1)
 
     return AdversarialLoss(generator, lambda fake, real: difference(real - fake).mean(axis=1), needs_real=True)
 
 
 LOSSES: dict[str, AdversarialLoss] = {
-    # Non-saturating logistic loss (Goodfellow et al. 2014 §3), the choice of every StyleGAN.
+    # Non-saturating logistic loss (Goodfellow et al. 2014 §3), as in StyleGAN, StyleGAN2 and StyleGAN3.
     "logistic": _separate(lambda x: jax.nn.softplus(-x), jax.nn.softplus, lambda x: jax.nn.softplus(-x)),
-    # The original minimax game: the generator maximises what the discriminator minimises.
+    # The original, saturating minimax game: the generator maximises what the discriminator minimises.
     "minimax": _separate(lambda x: -jax.nn.softplus(x), jax.nn.softplus, lambda x: jax.nn.softplus(-x)),
     # Hinge (Lim & Ye 2017), as in Projected GAN and StyleGAN-XL.
     "hinge": _separate(lambda x: -x, lambda x: jax.nn.relu(1 + x), lambda x: jax.nn.relu(1 - x)),
@@ -61,5 +61,5 @@ LOSSES: dict[str, AdversarialLoss] = {
 
 
 def drift(real: jax.Array) -> jax.Array:
-    """Return float[n], the squared logits of reals float[n, k], a penalty that keeps a critic near 0 (PG App. A.1)."""
+    """Return float[n], the squared logits of reals float[n, k]: this penalty keeps a critic near 0 (PG App. A.1)."""
     return jnp.square(real).mean(axis=1)

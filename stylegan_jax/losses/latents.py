@@ -1,4 +1,4 @@
-"""Losses on styles: what keeps an encoder's styles where the generator edits well (Tov et al. 2021, §4)."""
+"""Losses on styles, which keep an encoder's styles in the region where edits work well (Tov et al. 2021, §4)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Critic = Callable[[jax.Array], jax.Array]
 
 
 def reached(num_ws: int, stage: Any) -> jax.Array:
-    """Return bool[l], which style slots a progressive stage has reached: 0 to `stage`, an integer, traced or not."""
+    """Return bool[l]: whether a progressive encoder has reached each style slot, 0 to `stage` (which may be traced)."""
     return jnp.arange(num_ws) <= stage
 
 
 def style_adversarial(critic: Critic, ws: jax.Array, stage: Any) -> jax.Array:
-    """Return how much the latent discriminator tells the encoder's styles from the generator's (§4.1.2).
+    """Return the encoder's non-saturating loss against the latent discriminator (§4.1.2).
 
     Args:
         critic: the latent discriminator, which sees one style at a time.
-        ws: float[n, l, w].
+        ws: float[n, l, w], the encoder's styles.
         stage: only slots 0 to `stage` count.
 
     Returns:
@@ -37,11 +37,11 @@ def style_adversarial(critic: Critic, ws: jax.Array, stage: Any) -> jax.Array:
 def delta_norms(ws: jax.Array, stage: Any) -> jax.Array:
     """Return the lengths of the offsets from the first style, summed over slots 1 to `stage` (§4.1.1).
 
-    The length is not squared, as in the code and not as in the paper's equation. Where an offset is zero, so is the
-    gradient.
+    Lengths are not squared: we follow the published code rather than the paper's equation. The gradient of a zero
+    offset is zero.
 
     Args:
-        ws: float[n, l, w].
+        ws: float[n, l, w], styles.
         stage: the last slot that counts.
 
     Returns:

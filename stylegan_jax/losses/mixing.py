@@ -7,14 +7,14 @@ import jax.numpy as jnp
 
 
 def mix_styles(key: jax.Array, ws: jax.Array, other: jax.Array, prob: float) -> jax.Array:
-    """With a probability, take the styles of another latent, starting at a random slot.
+    """With probability `prob`, replace the styles from a random slot onwards by those of a second latent.
 
-    One cutoff serves the whole batch, uniform over the slots 1 … l-1, as in the official code.
+    As in the official code, the whole batch shares one cutoff, uniform over slots 1 … l-1.
 
     Args:
-        key: one key.
+        key: one key for the batch.
         ws: float[n, l, w].
-        other: float[n, l, w], styles of a second latent.
+        other: float[n, l, w], styles of the second latents.
         prob: probability in [0, 1].
 
     Returns:

@@ -1,4 +1,4 @@
-"""Gradient penalties and path length by `jax.grad`: callables in, per-example arrays out."""
+"""Gradient penalties and path length, with one value per example."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import jax
 import jax.numpy as jnp
 
 Critic = Callable[[jax.Array], tuple[jax.Array, Any]]
-"""Images -> (logits float[n, k], anything else)."""
+"""Images -> (logits float[n, k], anything else to return)."""
 
 
 class Penalty(NamedTuple):
     """A penalty on the discriminator's gradient with respect to its images.
 
     Attributes:
-        kind: 'gradient', the squared norm; or 'deviation', the norm's squared deviation from 1.
-        where: the images at which it is computed: 'real', 'fake', or 'mix', between the two.
-        weight: the key of `config.loss` with its weight.
-        scale: constant factor of its weight.
+        kind: 'gradient' (the squared norm) or 'deviation' (the norm's squared deviation from 1).
+        where: the images at which it is evaluated: 'real', 'fake', or 'mix' (between the two).
+        weight: the key in `config.loss` of its weight.
+        scale: constant factor of the weight.
     """
 
     kind: str
@@ -36,12 +36,12 @@ PENALTIES: dict[str, Penalty] = {
 
 
 def split(names: str) -> list[str]:
-    """Return the names in 'r1+r2'; 'none' has none."""
+    """Return the names in a value such as 'r1+r2'; [] for 'none'."""
     return [] if names == "none" else [name.strip() for name in names.split("+")]
 
 
 def penalties(names: str) -> tuple[Penalty, ...]:
-    """Return the penalties of 'r1+r2'; 'none' has none."""
+    """Return the penalties in a value such as 'r1+r2'; () for 'none'."""
     return tuple(PENALTIES[name] for name in split(names))
 
 
@@ -49,12 +49,12 @@ def squared_norm(critic: Critic, image: jax.Array) -> tuple[jax.Array, jax.Array
     """Return the squared norm of the discriminator's gradient at images (Mescheder et al. 2018, eq. 9).
 
     Args:
-        critic: image -> (logits float[n, k], more); augmentation belongs inside, so that the gradient passes through
-            it.
+        critic: image -> (logits float[n, k], more); it includes the augmentation, so that the gradient passes through.
         image: float[n, h, w, c] or clips float[n, t, h, w, c], before augmentation.
 
     Returns:
-        (float[n], the squared gradient of the sum of the logits, summed over h, w, c, averaged over t; logits; more).
+        (float[n], logits, more). The first is the squared gradient of the sum of the logits, summed over h, w, c and
+        averaged over t.
     """
 
     def total(x: jax.Array) -> tuple[jax.Array, Any]:
@@ -67,7 +67,7 @@ def squared_norm(critic: Critic, image: jax.Array) -> tuple[jax.Array, jax.Array
 
 
 def deviation(squared: jax.Array, *, target: float = 1.0) -> jax.Array:
-    """Return how far a gradient norm is from its target (Gulrajani et al. 2017, eq. 3).
+    """Return the squared deviation of a gradient norm from its target (Gulrajani et al. 2017, eq. 3).
 
     Args:
         squared: float[n], squared norms.
@@ -86,12 +86,12 @@ def interpolate(real: jax.Array, fake: jax.Array, mix: jax.Array) -> jax.Array:
 
 
 def path_lengths(synthesize: Callable[[jax.Array], jax.Array], ws: jax.Array, noise: jax.Array) -> jax.Array:
-    """Length of the Jacobian-vector product with a random image (SG2 §3.2, eq. 4).
+    """Return the path lengths: norms of the product of the Jacobian and a random image (SG2 §3.2, eq. 4).
 
     Args:
-        synthesize: styles float[n, l, w] -> image float[n, h, w, c] or clips float[n, t, h, w, c].
+        synthesize: styles float[n, l, w] -> images float[n, h, w, c] or clips float[n, t, h, w, c].
         ws: float[n, l, w].
-        noise: of the shape of the images, unit normal; divided here by sqrt(h * w).
+        noise: standard normal, of the images' shape; divided by sqrt(h * w) here.
 
     Returns:
         float[n] = sqrt(mean over l of the sum over w of the squared gradient of sum(image * noise) with respect to
@@ -103,10 +103,10 @@ def path_lengths(synthesize: Callable[[jax.Array], jax.Array], ws: jax.Array, no
 
 
 def path_length_penalty(lengths: jax.Array, mean: jax.Array, decay: float) -> tuple[jax.Array, jax.Array]:
-    """Squared deviation from the running mean, which is updated first.
+    """Return the squared deviations of path lengths from their running mean, which is updated first.
 
-    The gradient passes through the updated mean (`decay` of it depends on these lengths), as in the official code;
-    store the returned mean without its gradient.
+    As in the official code, the gradient passes through the updated mean, to which these lengths contribute with weight
+    `decay`; store the returned mean without its gradient.
 
     Args:
         lengths: float[n].

@@ -1,4 +1,4 @@
-"""What the next level of a run needs, prepared in the background while the current level trains."""
+"""Prepare the next level of a run in the background while the current one trains."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Made = TypeVar("Made")
 
 
 class Ahead(Generic[Made]):
-    """Makes numbered things, each once, in a thread of its own; a context manager that waits for an unfinished one.
+    """Makes numbered things, each once, in a thread. As a context manager, it waits at exit for an unfinished one.
 
     Args:
         make: number -> thing.
-        count: numbers run from 0 to count - 1.
+        count: numbers are 0 to count - 1.
     """
 
     def __init__(self, make: Callable[[int], Made], count: int):
@@ -23,17 +23,17 @@ class Ahead(Generic[Made]):
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
 
     def start(self, number: int) -> None:
-        """Begin to make a number's thing, unless that has begun or the number does not exist."""
+        """Begin to make a thing, unless it has been started or its number does not exist."""
         if number < self._count and number not in self._made:
             self._made[number] = self._pool.submit(self._make, number)
 
     def get(self, number: int) -> Made:
-        """Return a number's thing; wait for it, and raise the error that making it raised."""
+        """Wait for a thing and return it; raise the error that making it raised."""
         self.start(number)
         return self._made[number].result()
 
     def drop_below(self, number: int) -> None:
-        """Forget the things of smaller numbers; they are made again if they are needed again."""
+        """Forget things with smaller numbers, to free memory."""
         for done in [n for n in self._made if n < number]:
             del self._made[done]
 

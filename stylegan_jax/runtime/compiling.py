@@ -1,4 +1,4 @@
-"""Tracing and compiling a run's programs: they are traced one at a time and compiled several at once."""
+"""Trace and compile programs: one trace at a time, several compilations at once."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from stylegan_jax.base.files import cache_folder
 
 _tracing = threading.Lock()
 
-_CHECKED = ".checked"  # in a folder of compiled programs: when they were last looked through
-_WRITING_S = 60.0  # programs that were being written then are looked at again
+_CHECKED = ".checked"  # its modification time says when the folder's compiled programs were last checked
+_WRITING_S = 60.0  # programs written within this time before the last check are checked again
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 @contextlib.contextmanager
 def tracing() -> Iterator[None]:
-    """Let no other thread trace meanwhile, and collect no garbage.
+    """Keep other threads from tracing, and switch off garbage collection.
 
-    Tracing is pure Python. Threads that trace at the same time wait for the interpreter lock and take longer than one
-    after the other, and tracing creates so many long-lived objects that collecting garbage takes a fifth of the time.
+    Tracing is pure Python: threads that trace at the same time contend for the interpreter lock and together take
+    longer than one after the other. Garbage collection would take a fifth of the time, because tracing creates many
+    long-lived objects.
     """
     with _tracing:
         collected = gc.isenabled()
@@ -43,13 +44,13 @@ def tracing() -> Iterator[None]:
 
 
 def lower(jitted: Any, *args: Any) -> jax.stages.Lowered:
-    """Trace and lower a function under `jax.jit`, from arrays or their abstract shapes; safe in any thread."""
+    """Trace and lower a jitted function for arguments that are arrays or abstract shapes; safe in any thread."""
     with tracing():
         return jitted.lower(*args)
 
 
 def compile_programs(jitted: Mapping[str, Any], arguments: Mapping[str, tuple]) -> dict[str, Any]:
-    """Compile programs by name, several at a time, from their arguments: arrays or abstract shapes."""
+    """Compile programs by name, several at once, for arguments that are arrays or abstract shapes."""
 
     def compile_one(name: str) -> tuple[str, Any]:
         return name, lower(jitted[name], *arguments[name]).compile()
@@ -59,21 +60,21 @@ def compile_programs(jitted: Mapping[str, Any], arguments: Mapping[str, tuple]) 
 
 
 def quick_options() -> dict[str, Any] | None:
-    """Return compiler options for programs that run rarely: on CPU, compile fast rather than well."""
+    """Return compiler options for programs that run rarely: on CPU, no optimisation."""
     return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
 
 
 def drop_damaged(folder: Path) -> None:
-    """Delete incomplete compiled programs among those written since the last check of the folder.
+    """Delete incomplete files among the compiled programs written since the folder was last checked.
 
-    A process that is killed while it writes one leaves a partial file. JAX would warn about it at every start, compile
+    A process that is killed while writing one leaves a partial file. JAX would warn about it at every start, compile
     the program again, and never replace the file.
     """
     stamp, now = folder / _CHECKED, time.time()
-    with contextlib.suppress(OSError):  # no such folder yet, or one that cannot be written
+    with contextlib.suppress(OSError):  # the folder does not exist yet or is read-only
         last = stamp.stat().st_mtime if stamp.exists() else 0.0
         for path in folder.glob("*-cache"):
-            with contextlib.suppress(OSError):  # another process was faster
+            with contextlib.suppress(OSError):  # another process may have deleted it first
                 if last - _WRITING_S <= path.stat().st_mtime <= now - 1 and not _is_whole(path.read_bytes()):
                     path.unlink()
         stamp.touch()
@@ -81,7 +82,7 @@ def drop_damaged(folder: Path) -> None:
 
 
 def _is_whole(entry: bytes) -> bool:
-    """Return whether an entry of JAX's cache can be decompressed; one that needs a missing package counts as whole."""
+    """Return whether an entry of JAX's cache can be decompressed; True if the package for it is not installed."""
     if entry.startswith(_ZSTD):
         try:
             zstandard = importlib.import_module("zstandard")
@@ -100,10 +101,10 @@ def _is_whole(entry: bytes) -> bool:
 
 
 def use_compilation_cache(where: str) -> None:
-    """Keep compiled programs in a folder; 'auto': in the user's cache, 'off': nowhere.
+    """Store compiled programs in the folder `where`; 'auto': the user's cache folder, 'off': nowhere.
 
-    `JAX_COMPILATION_CACHE_DIR` takes precedence over the folder of 'auto', and
-    `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` over our half second.
+    `JAX_COMPILATION_CACHE_DIR` takes precedence over 'auto', and `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` over our
+    half second.
     """
     if where == "off":
         return

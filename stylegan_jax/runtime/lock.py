@@ -1,4 +1,4 @@
-"""One live run per workdir: two writers would mix their checkpoints."""
+"""Lock a workdir for one live run: two would mix their checkpoints."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, e
 
 
 class WorkdirBusyError(StyleganError):
-    """Another live run is using the workdir; the message names it and says what to do."""
+    """Another live run is using the workdir; the message names it."""
 
 
 class WorkdirMovedError(StyleganError):
-    """The workdir is not where the run began; the message says what to do."""
+    """The workdir is no longer the folder in which the run began."""
 
 
 class WorkdirLock:
     """Holds `<workdir>/run.lock` while the run lives.
 
-    The kernel drops the lock when the holder ends, however it ends, so a killed run leaves nothing to clean up. The
-    file itself stays: deleting it would let two processes lock two files of the same name. With several processes
-    per run, only the first takes the lock. If the file system has no locks (some network mounts, gs://), a warning is
-    logged and the run continues without one.
+    The kernel releases the lock when its holder ends, however it ends, so a killed run leaves nothing to clean up. The
+    file itself stays, because deleting it would let two processes lock two files of the same name. If a run has several
+    processes, only the first takes the lock. If the file system does not support locks (some network mounts, gs://), a
+    warning is logged and the run continues without one.
     """
 
     def __init__(self, workdir: str | os.PathLike[str]):
-        """Remember the workdir; nothing is locked yet."""
+        """Store the workdir, without locking it yet."""
         self._workdir = os.fspath(workdir)
         self._fd: int | None = None
         self._note = b""
 
     def __enter__(self) -> WorkdirLock:
-        """Take the lock at once or not at all.
+        """Take the lock, without waiting for it.
 
         Raises:
             WorkdirBusyError: a live run holds it.
@@ -79,7 +79,7 @@ class WorkdirLock:
             self._warn_unlocked(str(error))
             return self
         self._fd = fd
-        # A forked worker shares the lock and would keep it after a kill of the run.
+        # A forked worker shares the lock and would keep it if the run were killed.
         os.register_at_fork(after_in_child=self._close)
         note = json.dumps(_describe_self()).encode()
         self._note = note if _write(fd, note) else b""
@@ -87,16 +87,16 @@ class WorkdirLock:
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Check before writing below the workdir, and after an error there, that it is still the locked one.
+        """Check, before writing in the workdir and after an error, that it is still the locked folder.
 
-        All processes of the run enter it.
+        All processes of the run must enter this context.
 
         Raises:
             WorkdirMovedError: it was moved, deleted, or replaced by another run's.
         """
         moved = WorkdirMovedError(
             f"{self._workdir} is no longer the folder that this run began in: it was moved, deleted or replaced. "
-            "Put it back and run the same command again, or pass the place where it is now as --workdir"
+            "Move it back and run the same command again, or pass its new path as --workdir"
         )
         if not all_processes(self._is_in_place()):
             raise moved
@@ -109,13 +109,13 @@ class WorkdirLock:
 
     def _is_in_place(self) -> bool:
         if not self._note:
-            return True  # nobody can tell
+            return True  # without a note there is nothing to compare
         try:
             return pathlib.Path(self._workdir, LOCK_FILE).read_bytes() == self._note
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError:
-            return True  # a failing disk is not a folder that has moved
+            return True  # a failing disk does not mean that the folder was moved
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None):
         if self._fd is not None:
@@ -146,7 +146,7 @@ def _describe_holder(fd: int) -> str:
         return (
             f"process {holder['pid']} on host {holder['host']}, started {holder['started']} ({holder['command'][:200]})"
         )
-    except (ValueError, KeyError, TypeError, OSError):  # it is just being written
+    except (ValueError, KeyError, TypeError, OSError):  # the note is still being written
         return "another process that has just started"
 
 
@@ -155,6 +155,6 @@ def _write(fd: int, content: bytes) -> bool:
     try:
         os.ftruncate(fd, 0)
         return os.pwrite(fd, content, 0) == len(content)
-    except OSError as error:  # a full disk: the lock holds all the same
-        _log.warning("cannot note the holder in the lock file: %s", error)
+    except OSError as error:  # the disk is full, for example; the lock holds nevertheless
+        _log.warning("cannot write who holds the lock into the lock file: %s", error)
         return False

@@ -1,8 +1,8 @@
-"""Which device holds what: devices = data x fsdp x spatial.
+"""The mesh of devices = data x fsdp x spatial, and how arrays are sharded over it.
 
-The batch is split over `data` and `fsdp`. Parameters, optimiser moments and averages are whole on every device, or with
-`fsdp` > 1 split over it, gathered where they are used (ZeRO; Rajbhandari et al. 2020). With `spatial` > 1 the height of
-images and of the activations near them is split, for images whose activations do not fit one device.
+The batch is split over `data` and `fsdp`. Parameters, optimiser moments and averages are replicated, or, with `fsdp` >
+1, split over `fsdp` and gathered where they are used (ZeRO; Rajbhandari et al. 2020). With `spatial` > 1, the height of
+images and of their activations is split, for images whose activations do not fit on one device.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ AXES = ("data", "fsdp", "spatial")
 ROWS = ("data", "fsdp")
 """The axes over which the batch is split."""
 WHOLE_BELOW = 1 << 12
-"""Smaller arrays are not split over `fsdp`: biases, statistics, counters."""
+"""Arrays with fewer elements, such as biases and counters, are not split over `fsdp`."""
 
 
 class Layout(NamedTuple):
     """A mesh and the shardings used on it.
 
     Attributes:
-        mesh: axes `AXES`.
+        mesh: the devices, with axes `AXES`.
         replicated: every device holds the whole array.
-        batch: axis 0 split over the batch's axes.
-        phases: the same for axis 1 (for `Batch.gen_label`).
+        batch: axis 0 is split over `ROWS`.
+        phases: axis 1 is split over `ROWS` (for `Batch.gen_label`).
     """
 
     mesh: Mesh
@@ -43,34 +43,34 @@ class Layout(NamedTuple):
 
     @property
     def shards(self) -> int:
-        """How many parts the batch is split into."""
+        """Number of parts into which the batch is split."""
         return self.mesh.size // self.mesh.shape["spatial"]
 
     def batch_shardings(self) -> Batch:
-        """Return the shardings of a `Batch`; a sample's sharding applies to every array in it."""
+        """Return the shardings of a `Batch`; that of the sample applies to every array in it."""
         return Batch(self.batch, self.batch, self.phases, self.batch, self.phases)  # pyright: ignore[reportArgumentType]
 
     def split(self, x: jax.Array) -> jax.Array:
-        """Ask inside jit for axis 0 of `x` to be split over the devices."""
+        """Constrain axis 0 of `x`, inside jit, to be split over the devices."""
         return jax.lax.with_sharding_constraint(x, self.batch)
 
     def split_second(self, x: jax.Array) -> jax.Array:
-        """Ask inside jit for axis 1 of `x` to be split over the devices."""
+        """Constrain axis 1 of `x`, inside jit, to be split over the devices."""
         return jax.lax.with_sharding_constraint(x, self.phases)
 
     def spread(self, image: jax.Array) -> jax.Array:
-        """Ask inside jit for images [n, h, w, c] or clips [n, t, h, w, c] to be split by their height too."""
+        """Constrain images [n, h, w, c] or clips [n, t, h, w, c], inside jit, to be split by height too."""
         if self.mesh.shape["spatial"] == 1:
             return image
         spec = PartitionSpec(ROWS, *[None] * (image.ndim - 4), "spatial")
         return jax.lax.with_sharding_constraint(image, NamedSharding(self.mesh, spec))
 
     def state(self, tree: Any) -> Any:
-        """Return the sharding of every array (or abstract array) of a state: a tree of the same structure."""
+        """Return a tree with the sharding of every array (or abstract array) of a state."""
         return jax.tree.map(self._of, tree)
 
     def place(self, tree: Any, shardings: Any = None) -> Any:
-        """Return global arrays, replicated or by a tree of shardings; every process passes the same values."""
+        """Return global arrays, replicated or sharded by a tree; every process passes the same values."""
 
         def put(x: Any, sharding: NamedSharding) -> jax.Array:
             if isinstance(x, jax.Array) and x.sharding == sharding:
@@ -81,11 +81,11 @@ class Layout(NamedTuple):
         return jax.tree.map(put, tree, shardings or jax.tree.map(lambda _: self.replicated, tree))
 
     def root_key(self, seed: int) -> jax.Array:
-        """Return the root key of a run on every device."""
+        """Return the root key of a run, replicated on every device."""
         return jax.jit(lambda: rng.root(seed), out_shardings=self.replicated)()
 
     def hold(self, tree: Any) -> Any:
-        """Ask inside jit for a state to be sharded as `state` says."""
+        """Constrain a state, inside jit, to the shardings that `state` returns."""
         return jax.lax.with_sharding_constraint(tree, self.state(tree)) if self.mesh.shape["fsdp"] > 1 else tree
 
     def _of(self, x: Any) -> NamedSharding:
@@ -98,11 +98,11 @@ class Layout(NamedTuple):
 
 
 def make_layout(num_devices: int = 0, among: Sequence[Any] | None = None, *, fsdp: int = 1, spatial: int = 1) -> Layout:
-    """Return the layout over all devices (or those of `among`), or over the first `num_devices`.
+    """Return the layout over the first `num_devices` of `among` (None: of all devices); 0: over all of them.
 
     Raises:
-        ConfigError: there are fewer devices than requested, or more with several processes; `fsdp` x `spatial` does not
-            divide their number; or the devices that share an image belong to several processes.
+        ConfigError: there are fewer devices than requested; a run of several processes requests fewer than all;
+            `fsdp` x `spatial` does not divide their number; or devices of several processes would share an image.
     """
     devices = jax.devices() if among is None else among
     if num_devices > len(devices):
@@ -110,15 +110,15 @@ def make_layout(num_devices: int = 0, among: Sequence[Any] | None = None, *, fsd
         raise ConfigError(f"config.train.num_devices is {num_devices}; {have} {len(devices)}; use 0 for all")
     if among is None and 0 < num_devices < len(devices) and jax.process_count() > 1:
         raise ConfigError(
-            f"config.train.num_devices is {num_devices}; the {jax.process_count()} processes of this run have "
-            f"{len(devices)} devices, which all take part; use 0"
+            f"config.train.num_devices is {num_devices}; a run of several processes ({jax.process_count()}) uses all "
+            f"of their devices ({len(devices)}); use 0"
         )
     devices = devices[: num_devices or len(devices)]
     data, rest = divmod(len(devices), fsdp * spatial)
     if rest:
         raise ConfigError(
             f"config.mesh.fsdp={fsdp} times config.mesh.spatial={spatial} is {fsdp * spatial}, which must divide the "
-            f"{len(devices)} devices; the rest of them split the batch"
+            f"{len(devices)} devices"
         )
     mesh = jax.make_mesh((data, fsdp, spatial), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
     owners = np.vectorize(lambda d: d.process_index)(mesh.devices)
@@ -135,7 +135,7 @@ def layout_of(config: ExperimentConfig, among: Sequence[Any] | None = None) -> L
     """Return the layout of an experiment.
 
     Raises:
-        ConfigError: as `make_layout`, or an image height that `spatial` does not divide.
+        ConfigError: as `make_layout`, or `spatial` does not divide the image height.
     """
     x, height = config.mesh, config.model.image_shape[0]
     if height % x.spatial:

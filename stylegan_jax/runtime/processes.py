@@ -1,4 +1,4 @@
-"""The processes of a run on many hosts: joining at the start, agreeing, failing together."""
+"""The processes of a run on several hosts: they join at the start, agree, and fail together."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from stylegan_jax.config import ConfigError, DistributedConfig, ExperimentConfig
 T = TypeVar("T")
 
 _LOST = ("gloo", "connection", "heartbeat", "coordination service", "unavailable", "deadline")
-"""Words in the errors of collectives when a process is gone."""
-_GONE = "another process of this run is gone or cannot be reached"
+"""Words in the errors of collective operations when a process has died."""
+_GONE = "another process of this run died or cannot be reached"
 _RESUME = "the last checkpoint is kept: run the same command on every host to continue from it"
 
 
@@ -35,14 +35,14 @@ class LostProcessError(StyleganError):
 
 @contextlib.contextmanager
 def join_processes(config: DistributedConfig) -> Iterator[None]:
-    """Join the other processes of the run, before JAX touches a device, and leave them at the end.
+    """Join the run's other processes before JAX touches a device, and leave them at the end.
 
-    With `mode='auto'` and no address, JAX finds the processes of a TPU slice, SLURM, Open MPI or GKE job; if it finds
-    none, or the job has one process, this process is alone and uses all devices of its machine.
+    With `mode='auto'` and no coordinator, JAX finds the processes of a TPU slice, SLURM, Open MPI or GKE job. If it
+    finds none, or the job has one process, this process is alone and uses all devices of its machine.
 
     Raises:
         ConfigError: the others did not join in time.
-        LostProcessError: one of them is gone. Exit without Python's exit hooks, which would wait for it.
+        LostProcessError: one of them died. Exit without Python's exit hooks, which would wait for it.
     """
     if config.mode == "off" or _is_single_task(config) or not _join(config):
         yield
@@ -54,11 +54,11 @@ def join_processes(config: DistributedConfig) -> Iterator[None]:
             if jax.process_count() == 1 or not any(word in str(error).lower() for word in _LOST):
                 raise
             raise LostProcessError(f"{_GONE} ({_first_line(error)}); {_RESUME}") from error
-    jax.distributed.shutdown()  # not after an error: parting waits for the others, which may be gone
+    jax.distributed.shutdown()  # not after an error: it waits for the others, which may have died
 
 
 def _is_single_task(config: DistributedConfig) -> bool:
-    """Return whether SLURM or Open MPI started one process; JAX would give it the first GPU only."""
+    """Return whether SLURM or Open MPI started a single process, to which JAX would assign the first GPU only."""
     tasks = os.environ.get("OMPI_COMM_WORLD_SIZE") or os.environ.get("SLURM_NTASKS")
     return config.mode == "auto" and not config.coordinator and tasks == "1"
 
@@ -81,23 +81,23 @@ def _join(config: DistributedConfig) -> bool:
         return False  # no cluster found
     except jax.errors.JaxRuntimeError as error:
         raise ConfigError(
-            f"the processes of this run did not meet within config.distributed.start_timeout_s="
+            f"the processes of this run did not all join within config.distributed.start_timeout_s="
             f"{config.start_timeout_s} s ({_first_line(error)}); start the same command on every host, and check that "
-            f"they reach {config.coordinator or 'process 0'}"
+            f"every host can reach {config.coordinator or 'process 0'}"
         ) from None
     return True
 
 
 @contextlib.contextmanager
 def _last_words() -> Iterator[None]:
-    """Let a small process say what to do if this one ends without leaving the block.
+    """Start a small process that prints what to do if this one ends without leaving the context.
 
-    When a process of the run is silent for too long, JAX aborts all others from a thread of its own, past Python.
+    If a process of the run is silent for too long, JAX aborts all others from its own thread, bypassing Python.
     """
     script = "import sys; sys.stdin.read() or sys.stderr.write(sys.argv[1])"
-    text = f"error: this process was ended from outside or because {_GONE} (see above); {_RESUME}\n"
+    text = f"error: this process was killed, or {_GONE} (see above); {_RESUME}\n"
     command = [sys.executable, "-S", "-c", script, text]
-    # In a session of its own, so that Ctrl-C does not reach it.
+    # In its own session, so that Ctrl-C does not reach it.
     with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True) as witness:
         try:
             yield
@@ -111,11 +111,11 @@ def _first_line(error: Exception) -> str:
 
 
 def run_on_all_processes(action: Callable[[], T]) -> T:
-    """Run an action on every process; if it fails on one, fail on all.
+    """Run an action on every process; if it fails on one, raise an error on all.
 
     Raises:
-        Exception: what the action raised here.
-        ConfigError: it failed elsewhere.
+        Exception: what the action raised on this process.
+        ConfigError: it failed on another one.
     """
     if jax.process_count() == 1:
         return action()
@@ -128,7 +128,7 @@ def run_on_all_processes(action: Callable[[], T]) -> T:
     if error is not None:
         raise error
     if len(failed):
-        raise ConfigError(f"process {failed[0]} could not start; its own output says why")
+        raise ConfigError(f"process {failed[0]} could not start; see its output for the reason")
     return result  # type: ignore[return-value]
 
 
@@ -136,11 +136,11 @@ def check_agreement(config: ExperimentConfig, facts: dict[str, Any]) -> None:
     """Check that all processes agree on everything that determines the computation.
 
     Args:
-        config: the experiment; the places of files and the number of this process may differ.
-        facts: other values that must be equal, by the name to show.
+        config: the experiment; `process_id` and the folders of caches and weights may differ.
+        facts: other values that must be equal, by their names in messages.
 
     Raises:
-        ConfigError: on every process; on those that differ from process 0, the message names the fields.
+        ConfigError: on every process; on those that differ from process 0, the message lists the differences.
     """
     if jax.process_count() == 1:
         return
@@ -166,10 +166,10 @@ def check_agreement(config: ExperimentConfig, facts: dict[str, Any]) -> None:
 
 
 def check_shared(folder: Path) -> None:
-    """Check that all processes see the same folder: otherwise each would keep its own part of a checkpoint.
+    """Check that all processes see the same folder, because each writes its part of a checkpoint.
 
     Raises:
-        ConfigError: on every process.
+        ConfigError: on every process, if one sees another folder.
     """
     if jax.process_count() == 1:
         return
@@ -182,8 +182,8 @@ def check_shared(folder: Path) -> None:
     def look() -> None:
         if not mark.exists():
             raise ConfigError(
-                f"--workdir={folder} of process {jax.process_index()} is not that of process 0; pass all processes one "
-                "folder on a file system that they share"
+                f"--workdir={folder} of process {jax.process_index()} is not the folder of process 0; pass all "
+                "processes the same folder, on a file system that they share"
             )
 
     run_on_all_processes(write)
@@ -195,7 +195,7 @@ def check_shared(folder: Path) -> None:
 
 
 def code_version() -> dict[str, str]:
-    """Return a digest of this package's source and the versions that decide what is computed."""
+    """Return a digest of this package's source, and the versions of the packages that affect the computation."""
     root = Path(os.path.dirname(stylegan_jax.__file__))
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):

@@ -1,4 +1,4 @@
-"""What a process reports while it runs: rows of stats.jsonl, truncated TensorBoard events, progress, durations."""
+"""Records of a running process: rows of stats.jsonl, truncation of TensorBoard's events, progress, durations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 class StatsFile:
     """stats.jsonl: one JSON row per tick, without gaps or duplicates after a crash.
 
-    On opening, rows past the restored step, a half-written last line and damaged lines are removed.
+    Opening it removes rows after the restored step, an incomplete last line and damaged lines.
     """
 
     def __init__(self, path: Path, restored_step: int):
@@ -28,7 +28,7 @@ class StatsFile:
         self._file = path.open("ab")
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append a row in one write and flush it; NaN and infinity become null."""
+        """Append a row in one write, and flush it; NaN and infinity become null."""
         self._file.write(json.dumps(_known(row), allow_nan=False).encode() + b"\n")
         self._file.flush()
 
@@ -37,7 +37,7 @@ class StatsFile:
 
 
 def _is_whole(row: bytes, last: int) -> bool:
-    """Return whether a line of stats.jsonl is a complete row of step `last` or an earlier one."""
+    """Return whether a line is a complete row whose step is at most `last`."""
     try:
         return row.endswith(b"\n") and json.loads(row)["step"] <= last
     except (ValueError, KeyError, TypeError):
@@ -45,14 +45,14 @@ def _is_whole(row: bytes, last: int) -> bool:
 
 
 def cut_events(folder: Path, step: int) -> None:
-    """Truncate TensorBoard's event files before their first event of a later step or half-written event.
+    """Truncate TensorBoard's event files before their first incomplete event or event of a later step.
 
-    Otherwise a run that was killed and resumed would show the steps since its checkpoint twice.
+    Without this, a run that was killed and resumed would show the steps after its checkpoint twice.
     """
     for path in folder.glob("events.out.tfevents.*"):
         with contextlib.suppress(OSError), path.open("r+b") as file:
             size, start = path.stat().st_size, 0
-            while start < size:  # a record: its length uint64, a checksum uint32, an event, a checksum
+            while start < size:  # a record is the event's length (uint64), a checksum (uint32), the event, a checksum
                 head = file.read(12)
                 end = start + 16 + int.from_bytes(head[:8], "little")
                 if len(head) < 12 or end > size or _step_of(file.read(20)) > step:
@@ -62,7 +62,7 @@ def cut_events(folder: Path, step: int) -> None:
 
 
 def _step_of(event: bytes) -> int:
-    """Return the step of an event in protobuf's encoding, which begins: 1 (time) as 8 bytes, 2 (step) as varint."""
+    """Return the step of a protobuf event: field 1, the time, has 8 bytes; field 2, the step, is a varint."""
     at = 9 if event[:1] == b"\x09" else 0
     if event[at : at + 1] != b"\x10":
         return 0
@@ -81,7 +81,7 @@ def _known(value: Any) -> Any:
 
 
 def duration(seconds: float) -> str:
-    """Return '1d 02h', '3h 04m', '5m 06s' or '7s'."""
+    """Format a duration as '1d 02h', '3h 04m', '5m 06s' or '7s'."""
     s = round(seconds)
     for big, small, size, unit in (("d", "h", 86400, 3600), ("h", "m", 3600, 60), ("m", "s", 60, 1)):
         if s >= size:
@@ -90,7 +90,7 @@ def duration(seconds: float) -> str:
 
 
 def progress(items: Iterable[T], total: int, unit: str) -> Iterable[T]:
-    """Yield items, with a progress bar and the time left if the error output is a terminal."""
+    """Yield items, with a progress bar on stderr if it is a terminal."""
     from tqdm import tqdm
 
     return tqdm(items, total=total, unit=unit, dynamic_ncols=True, disable=None)

@@ -1,4 +1,4 @@
-"""Stopping on request: a signal asks, the loop finishes its step, saves and exits with code 0."""
+"""Stopping by a signal: the loop finishes its step, saves, and exits with code 0."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ class StopSignal:
     """Context manager that turns SIGTERM, SIGINT and SIGUSR1 into a request to stop.
 
     A second SIGINT raises KeyboardInterrupt at once. The previous handlers are restored on exit. Outside the main
-    thread
-    (where Python takes no handlers) nothing is installed and nothing is ever requested.
+    thread, where Python does not allow handlers, nothing is installed and nothing is ever requested.
 
-    With several processes, a signal to one of them stops all at the same step. JAX's coordination service ensures that
-    without waiting for a device. It watches SIGTERM itself, so the other signals are turned into SIGTERM.
+    With several processes, a signal to one of them stops all at the same step. JAX's coordination service ensures this
+    without waiting for a device. It watches SIGTERM, so the other signals are turned into SIGTERM.
     """
 
     def __init__(self) -> None:
-        """Install nothing yet; JAX already knows the other processes."""
+        """Install nothing yet. JAX must know the other processes by now."""
         self._requested: str | None = None
         self._interrupted = False
         self._steps = 0
@@ -40,10 +39,10 @@ class StopSignal:
         return self._requested
 
     def agreed(self) -> bool:
-        """Return whether to stop now, the same answer on all processes; call it after every step."""
+        """Return whether to stop now, equal on all processes; call it after every step."""
         if not self._several:
             return self._requested is not None
-        self._steps += 1  # not the step of the state, which a rollback takes back
+        self._steps += 1  # not the state's step, which a rollback decreases
         return multihost_utils.reached_preemption_sync_point(self._steps)
 
     def reason(self) -> str:
@@ -60,7 +59,7 @@ class StopSignal:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None):
         for number, handler in self._former.items():
-            # None stands for a handler that was not installed from Python; it cannot be put back.
+            # None stands for a handler that was not installed from Python; it cannot be restored.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._former = {}
 
@@ -72,7 +71,7 @@ class StopSignal:
         if self._requested is None:
             self._requested = name
         hint = "; press Ctrl-C again to quit at once" if number == signal.SIGINT else ""
-        # Not print or logging: their locks may be held by the code that was interrupted.
+        # Not print or logging, because the interrupted code may hold their locks.
         with contextlib.suppress(OSError):
             os.write(2, f"{name}: finishing this step, then saving and stopping{hint}\n".encode())
         if self._several:

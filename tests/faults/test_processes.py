@@ -126,7 +126,7 @@ def test_the_loss_of_a_process_ends_the_run_with_a_clear_message(tmp_path):
         codes = command.finish(processes, 60)
     assert codes[0] not in (0, None) and codes[1] == -signal.SIGKILL
     assert time.monotonic() - start < 30
-    command.wait_for("another process of this run is gone", 10)
+    command.wait_for("another process of this run died", 10)
     command.wait_for("run the same command on every host", 10)
 
 
@@ -142,7 +142,7 @@ def test_a_process_that_hangs_ends_the_run_of_the_others_and_then_its_own(tmp_pa
         processes[hung].send_signal(signal.SIGCONT)
         assert processes[hung].wait(timeout=60) not in (0, None)  # it may not go on alone
         end = time.monotonic() + 10
-        while "another process of this run is gone" not in command.output(1 - hung):
+        while "another process of this run died" not in command.output(1 - hung):
             assert time.monotonic() < end, command.output(1 - hung)
 
 
@@ -161,10 +161,10 @@ REFUSED = {
         ((), ("--config.train.g_lr=0.003",)),
         "process 1 was not started like process 0:\n  config.train.g_lr: 0.002 there, 0.003 here",
     ),
-    "the folder": ((("--workdir={}/a",), ("--workdir={}/b",)), "b of process 1 is not that of process 0"),
+    "the folder": ((("--workdir={}/a",), ("--workdir={}/b",)), "b of process 1 is not the folder of process 0"),
     "devices": (
         (("--config.train.num_devices=2",),) * 2,
-        "config.train.num_devices is 2; the 2 processes of this run have 4 devices, which all take part; use 0",
+        "config.train.num_devices is 2; a run of several processes (2) uses all of their devices (4); use 0",
     ),
 }
 

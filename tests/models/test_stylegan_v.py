@@ -153,8 +153,8 @@ def test_videos_that_are_too_short_have_no_clips():
         ({"d_arch": "skip"}, "d_arch is 'skip'; stylegan_v needs 'resnet'"),
         ({"v__concat_res": 256}, r"concat_res is 256; .* it must be one of \[8, 16, 32, 64, 128\]"),
         ({"v__frames_divisor": 3}, "frames_divisor is 3; it must divide the 512 channels at resolution 16"),
-        ({"v__max_num_frames": 32}, "table of gaps below max_num_frames=32: set max_dist to at most 31"),
-        ({"v__frames": 40}, "has room for that many frames: allow a longer one, of at least 39"),
+        ({"v__max_num_frames": 32}, "must be less than max_num_frames=32"),
+        ({"v__frames": 40}, "has room for that many frames: allow a distance of at least 39"),
         ({"v__min_period": 2048}, "min_period is 2048; it must not exceed max_period=1024"),
     ],
 )

@@ -85,16 +85,16 @@ def test_the_largest_map_is_what_the_layer_makes_in_memory():
     [
         ({"up_factors": (2,), "head_layers": (2,)}, r"head_layers is \(2,\); each must be at least 3"),
         ({"up_factors": (3,), "head_layers": (7,)}, r"up_factors is \(3,\); each must be one of \(2, 4, 8, 16\)"),
-        ({"up_factors": (2, 2), "head_layers": (7,)}, r"head_layers is \(7,\) and up_factors \(2, 2\); each stage"),
+        ({"up_factors": (2, 2), "head_layers": (7,)}, r"head_layers is \(7,\) and up_factors is \(2, 2\); each stage"),
         (
             {"up_factors": (16,), "head_layers": (7,)},
-            r"leaves a stem of 4; .* at least 8 rows .*multiply to at most 8",
+            r"resolution is 4; .* at least 8 .*be at most 8",
         ),
         ({"embed_rows": 2, "label_dim": 3}, r"label_dim is 3; the table of embeddings has 2 rows; set .*at least 3"),
-        ({"grows": True}, "which grows by stages of its own"),
+        ({"grows": True}, "grows by stages of its own"),
         (
             {"up_factors": (16,), "head_layers": (3,), "resolution": 16384, "channel_base": 1 << 24},
-            r"layer L5 enlarges by .*its map of 32772x32772x8 has 2\^31 values or more for one image; with 3 head "
+            r"layer L5 upsamples by .*, 32772x32772x8, has 2\^31 values or more; with 3 head "
             r"layers at height 1024 these factors fit: 2, 4; use one",
         ),
         ({"resolution": 65536, "channel_base": 1 << 24}, "the stem alone is too large: use fewer channels"),

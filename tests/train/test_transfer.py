@@ -256,11 +256,11 @@ def test_what_no_stage_can_start_from_is_an_error():
     stage = xl_config(**STAGE, **{"model.resolution": 16})
     fresh, other = drawn_state(stage, 2), make_config()
     for source, words in (
-        (other, "before is a stylegan2; a super-resolution stage starts from the stage before"),
-        (xl_config(**{"model.stylegan3.num_layers": 4}), r"before has another plan: its layer is L1_28_\d+ "),
+        (other, "before has arch 'stylegan2'; a super-resolution stage starts from the previous stage"),
+        (xl_config(**{"model.stylegan3.num_layers": 4}), r"before has another layer plan: L1_28_\d+ "),
         (
             xl_config(**STAGE | {"model.resolution": 16, "model.stylegan_xl.head_layers": (4,)}),
-            r"has up_factors=\(2,\), head_layers=\(4,\); start from the stage before, with \(\) and \(\)",
+            r"has up_factors=\(2,\), head_layers=\(4,\); start from the previous stage, with \(\) and \(\)",
         ),
     ):
         with pytest.raises(ConfigError, match=words):

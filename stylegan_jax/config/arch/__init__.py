@@ -20,10 +20,9 @@ class ArchRules(NamedTuple):
         check: raise ConfigError for a model that it cannot build.
         describe: the lines that it adds to a dry run, or ''.
         check_run: raise ConfigError for keys outside `model` that do not fit it.
-        same: keys of `model` that change no shape but must be equal to start from other weights.
-        starts_stage: (ours, the source's, its path) -> whether starting from it begins a super-resolution stage on top
-            of it, which takes the source's layers for the part below; raise ConfigError if it is neither that nor the
-            same model.
+        same: keys of `model` that change no shape but must equal the source's to start from its weights.
+        starts_stage: (ours, the source's model, its path) -> whether ours is a super-resolution stage on top of the
+            source, whose layers it then loads; raise ConfigError if it is neither that nor the same model.
         clips: how clips are taken from videos; None: the model is trained on images.
     """
 
@@ -57,5 +56,5 @@ ARCH_RULES: dict[str, ArchRules] = {
 
 
 def clips_of(model: ModelConfig) -> ClipRule | None:
-    """Return how the examples of a model are taken from videos; None: they are images."""
+    """Return how a model's clips are taken from videos; None: it is trained on images."""
     return ARCH_RULES[model.arch].clips(model) if model.arch in ARCH_RULES else None

@@ -1,4 +1,4 @@
-"""R3GAN: the widths of its stages, and the rules against features that it does not have."""
+"""R3GAN (Huang et al. 2024): its keys and rules."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class R3GANConfig:
-    """Keys of arch 'r3gan' only, for both networks, one entry per resolution from the base size up; FFHQ-256's."""
+    """Keys of arch 'r3gan' only, for both networks; tuples have one entry per resolution, starting at the base size.
 
-    widths: tuple[int, ...] = field((768, 768, 768, 768, 384, 192, 96), "channels", least=1)
+    Defaults are those of FFHQ at 256x256.
+    """
+
+    widths: tuple[int, ...] = field((768, 768, 768, 768, 384, 192, 96), "channels of each stage", least=1)
     groups: tuple[int, ...] = field(
-        (96, 96, 96, 96, 48, 24, 12), "channel groups of the 3x3 convolutions (the paper's cardinality)", least=1
+        (96, 96, 96, 96, 48, 24, 12), "groups of its 3x3 convolutions (the paper's cardinality)", least=1
     )
-    blocks: tuple[int, ...] = field((2, 2, 2, 2, 2, 2, 2), "residual blocks", least=1)
+    blocks: tuple[int, ...] = field((2, 2, 2, 2, 2, 2, 2), "its residual blocks", least=1)
     expansion: int = field(2, "factor by which the 3x3 convolutions widen the channels", least=1)
-    embed_dim: int = field(64, "size of the embedded label behind the generator's latent", least=1)
+    embed_dim: int = field(64, "size of the label embedding appended to the generator's latent", least=1)
 
 
 def check(model: ModelConfig) -> None:
-    """Check that there is one width, cardinality and depth per resolution, and that groups divide."""
+    """Check that tuples have one entry per resolution, that groups divide, and that unsupported features are off."""
     own, stages = model.r3gan, model.num_blocks
     for key in ("widths", "groups", "blocks"):
         values = getattr(own, key)
@@ -46,15 +49,15 @@ def check(model: ModelConfig) -> None:
                 "group)"
             )
     if model.grows:
-        raise ConfigError("config.model.grows is True; r3gan does not grow: set it to False")
+        raise ConfigError("config.model.grows is True; r3gan cannot grow: set it to False")
     if model.mbstd_channels:
         raise ConfigError(
-            f"config.model.mbstd_channels is {model.mbstd_channels}; r3gan has no minibatch statistics: set it to 0"
+            f"config.model.mbstd_channels is {model.mbstd_channels}; r3gan has no minibatch stddev: set it to 0"
         )
 
 
 def check_run(config: ExperimentConfig) -> None:
-    """Check that no key needs several style slots."""
+    """Check that styles are not mixed."""
     if config.loss.style_mixing_prob:
         raise ConfigError(
             f"config.loss.style_mixing_prob is {config.loss.style_mixing_prob}; r3gan has one style slot, so there is "

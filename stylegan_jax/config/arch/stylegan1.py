@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class StyleGAN1Config:
-    """Keys of arch 'stylegan1' only; the defaults are row F."""
+    """Keys of arch 'stylegan1' only; the defaults are row F of SG1 table 1."""
 
-    use_styles: bool = field(True, "AdaIN after every layer; without, w is the input of the first layer only")
+    use_styles: bool = field(True, "AdaIN after every layer; False: w is the input of the first layer only")
     const_input: bool = field(True, "a learned constant instead of a dense layer on w")
     use_pixel_norm: bool = field(False, "normalise every pixel's feature vector (ProGAN)")
     use_instance_norm: bool = field(True, "normalise every feature map, the first half of AdaIN")
     blur_filter: tuple[float, ...] = field(
-        (1.0, 2.0, 1.0), "FIR taps after upsampling and before downsampling; (1,): none, as in ProGAN"
+        (1.0, 2.0, 1.0), "FIR taps after upsampling and before downsampling; (1,): no blur, as in ProGAN"
     )
 
 
 def check(model: ModelConfig) -> None:
-    """Check the depth of the mapping network, and the first blur."""
+    """Check the size of w without a mapping network, and the blur filter."""
     if model.mapping_layers == 0 and model.label_dim != -1:
         width = model.z_dim * (2 if model.label_dim else 1)
         if model.w_dim != width:
@@ -36,11 +36,13 @@ def check(model: ModelConfig) -> None:
             )
     blur = model.stylegan1.blur_filter
     if not blur or sum(blur) == 0:
-        raise ConfigError(f"config.model.stylegan1.blur_filter is {blur}; its taps must not sum to zero; (1,) is none")
+        raise ConfigError(
+            f"config.model.stylegan1.blur_filter is {blur}; its taps must not sum to zero; (1,) is no blur"
+        )
 
 
 def check_run(config: ExperimentConfig) -> None:
-    """Check that styles are mixed only if there are styles."""
+    """Check that styles are mixed only if there are any."""
     if config.loss.style_mixing_prob and not config.model.stylegan1.use_styles:
         raise ConfigError(
             f"config.loss.style_mixing_prob is {config.loss.style_mixing_prob} with model.stylegan1.use_styles=False, "

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def check(model: ModelConfig) -> None:
-    """Check that there is a mapping network, and that networks that grow have the plain layout."""
+    """Check that there is a mapping network, and that networks that grow have layout 'orig'."""
     check_mapping(model)
     if model.grows and (model.g_arch, model.d_arch) != ("orig", "orig"):
         raise ConfigError(

@@ -1,9 +1,8 @@
 """StyleGAN3: its keys, their rules, and the plan that they imply: rates, cutoffs, sizes, padding (SG3 §3.2, App. C).
 
-`model.g_arch` and `use_noise` have no effect here. Pure arithmetic, without JAX. Frequencies and sampling rates count
-per
-image height: an image of height 256 has 256 samples per unit and spans [-1/2, 1/2] vertically; the horizontal span
-follows from its width.
+`model.g_arch` and `use_noise` have no effect here. It is plain arithmetic, without JAX. Frequencies and sampling rates
+are per image height: an image of height 256 has 256 samples per unit and spans [-1/2, 1/2] vertically; its horizontal
+span follows from its width.
 """
 
 from __future__ import annotations
@@ -27,38 +26,40 @@ if TYPE_CHECKING:
 class StyleGAN3Config:
     """Keys of arch 'stylegan3', and of the stem of 'stylegan_xl'; the defaults are StyleGAN3-T."""
 
-    num_layers: int = field(14, "synthesis layers before the RGB one", least=1)
-    num_critical: int = field(2, "of them, critically sampled ones at the end", least=1)
-    first_cutoff: float = field(2.0, "cutoff frequency of the first layer, cycles per image height", above=0)
-    first_stopband: float = field(2**2.1, "its stopband, where the filters have full attenuation")
+    num_layers: int = field(14, "synthesis layers before the RGB layer", least=1)
+    num_critical: int = field(2, "how many of them, at the end, are critically sampled", least=1)
+    first_cutoff: float = field(2.0, "cutoff frequency of the first layer, in cycles per image height", above=0)
+    first_stopband: float = field(2**2.1, "frequency at which the first layer's filters reach full attenuation")
     last_stopband_rel: float = field(
-        2**0.3, "stopband of the last layer, in units of its cutoff (half the image height)", above=1
+        2**0.3, "the same for the last layer, relative to its cutoff (half the image height)", above=1
     )
-    margin_size: int = field(10, "extra samples on every side of all but the last layers", least=0)
-    output_scale: float = field(0.25, "factor of the image", above=0)
-    conv_kernel: int = field(3, "3: T, 1: R", least=1)
-    filter_size: int = field(6, "taps of a filter per factor of its resampling", least=1)
-    lrelu_upsampling: int = field(2, "rate of the leaky ReLU, in units of the layer's higher rate", least=1)
+    margin_size: int = field(10, "extra samples on each side of all but the last layers", least=0)
+    output_scale: float = field(0.25, "factor by which the output is multiplied", above=0)
+    conv_kernel: int = field(3, "kernel size of the convolutions: 3 (T) or 1 (R)", least=1)
+    filter_size: int = field(6, "number of taps of a filter, per unit of its resampling factor", least=1)
+    lrelu_upsampling: int = field(
+        2, "sampling rate around the leaky ReLU, relative to the higher of a layer's rates", least=1
+    )
     use_radial_filters: bool = field(
-        False, "R: radially symmetric downsampling filters, but in critically sampled layers"
+        False, "radially symmetric downsampling filters (R), except in critically sampled layers"
     )
     channel_base: int = field(
         0,
-        "of the generator: channels(cutoff) = min(channel_base / 2 / cutoff, channel_max); 0: model.channel_base",
+        "generator: channels(cutoff) = min(channel_base / 2 / cutoff, channel_max); 0: model.channel_base",
         least=0,
     )
-    channel_max: int = field(0, "of the generator; 0: model.channel_max", least=0)
-    magnitude_ema_kimg: float = field(20.0, "half-life of the average of input magnitudes in kimg", above=0)
+    channel_max: int = field(0, "generator: largest number of channels of a layer; 0: model.channel_max", least=0)
+    magnitude_ema_kimg: float = field(20.0, "half-life of the moving average of input magnitudes, in kimg", above=0)
 
 
 class InputPlan(NamedTuple):
     """The Fourier features.
 
     Attributes:
-        channels: their number.
-        size: (h, w) in samples, margin included.
-        rate: samples per unit.
-        bandwidth: largest frequency.
+        channels: number of features.
+        size: (h, w) in samples, including the margin.
+        rate: sampling rate, per unit.
+        bandwidth: highest frequency.
     """
 
     channels: int
@@ -71,8 +72,8 @@ class Signal(NamedTuple):
     """A feature map as a sampled signal (SG3 §3.2).
 
     Attributes:
-        channels: number of maps.
-        size: (h, w) in samples, margin included.
+        channels: number of channels.
+        size: (h, w) in samples, including the margin.
         rate: sampling rate s.
         cutoff: cutoff frequency f_c of its low-pass filter.
         half_width: half-width f_h of the filter's transition band.
@@ -89,20 +90,20 @@ class LayerPlan(NamedTuple):
     """One synthesis layer: a convolution and a leaky ReLU at the rate `tmp_rate`, between two filters.
 
     Attributes:
-        index: 0 for the first after the Fourier features.
-        source: its input.
-        out: its output.
+        index: 0 for the first layer after the Fourier features.
+        source: its input signal.
+        out: its output signal.
         kernel: height and width of the convolution.
         tmp_rate: sampling rate around the leaky ReLU.
         up: tmp_rate / source.rate.
         down: tmp_rate / out.rate.
         up_taps: taps of the upsampling filter; 1: none.
         down_taps: taps of the downsampling filter per axis; 1: none.
-        radial: the downsampling filter is radially symmetric, not separable.
+        radial: whether the downsampling filter is radially symmetric instead of separable.
         padding: (x_before, x_after, y_before, y_after) of the upsampled image.
-        is_critical: sampled critically: its cutoff is half its rate.
-        is_rgb: the last layer; no filters, no non-linearity, no demodulation.
-        is_lowp: may compute in the low-precision dtype.
+        is_critical: whether it is critically sampled: its cutoff is half its rate.
+        is_rgb: whether it is the last layer, without filters, non-linearity and demodulation.
+        is_lowp: whether it may compute in the low-precision dtype.
     """
 
     index: int
@@ -122,22 +123,22 @@ class LayerPlan(NamedTuple):
 
     @property
     def up_design(self) -> tuple[int, float, float, float]:
-        """Arguments of `ops.lowpass.design_lowpass` for the upsampling filter, which limits the layer's input."""
+        """Arguments of `ops.lowpass.design_lowpass` for the upsampling filter, which band-limits the input."""
         return self.up_taps, self.source.cutoff, 2 * self.source.half_width, self.tmp_rate
 
     @property
     def down_design(self) -> tuple[int, float, float, float, bool]:
-        """Arguments of `ops.lowpass.design_lowpass` for the downsampling filter, which limits the layer's output."""
+        """Arguments of `ops.lowpass.design_lowpass` for the downsampling filter, which band-limits the output."""
         return self.down_taps, self.out.cutoff, 2 * self.out.half_width, self.tmp_rate, self.radial
 
     @property
     def official_name(self) -> str:
-        """Name of this layer in NVIDIA's checkpoints."""
+        """Name of the layer in NVIDIA's checkpoints."""
         return f"L{self.index}_{self.out.size[1]}_{self.out.channels}"
 
 
 class Plan(NamedTuple):
-    """A whole generator: the Fourier features and the layers, the RGB layer last."""
+    """A whole generator: the Fourier features, then the layers, of which the last is the RGB layer."""
 
     input: InputPlan
     layers: tuple[LayerPlan, ...]
@@ -148,11 +149,11 @@ def make_plan(config: ModelConfig) -> Plan:
     """Return the layer plan of a StyleGAN3 configuration.
 
     Cutoffs and stopbands are geometric progressions up to the first critically sampled layer. The sampling rate of a
-    layer is the smallest image height / 2^j that its stopband allows and that gives whole sizes on both axes; at
+    layer is the smallest image height / 2^j that its stopband allows and that makes both sizes whole numbers; for
     heights that are powers of two this is the published rule.
 
     Raises:
-        ConfigError: a value does not permit a plan.
+        ConfigError: the values permit no plan.
     """
     _check_bands(config)
     c = config.stylegan3
@@ -165,14 +166,14 @@ def make_plan(config: ModelConfig) -> Plan:
 def make_signals(
     config: ModelConfig, count: int, cutoff: float, stopband: float, source: Signal | None = None
 ) -> list[Signal]:
-    """Return the outputs of `count` layers and the RGB layer, up to half the image height.
+    """Return the output signals of `count` layers and the RGB layer; their cutoffs end at half the image height.
 
     Args:
-        config: the model; they end at its resolution.
-        count: layers before the RGB one.
-        cutoff: of the first.
-        stopband: of the first.
-        source: the first output has its rate and channels; None: those that follow from the stopband and cutoff.
+        config: the model.
+        count: number of layers before the RGB layer.
+        cutoff: cutoff of the first layer.
+        stopband: stopband of the first layer.
+        source: the first layer keeps its rate and channels; None: they follow from the stopband and cutoff.
 
     Raises:
         ConfigError: a layer has no channels.
@@ -207,14 +208,14 @@ def make_signals(
 def make_layers(
     config: ModelConfig, first: int, sources: Sequence[Signal], signals: Sequence[Signal]
 ) -> tuple[LayerPlan, ...]:
-    """Return the layers, numbered from `first`, that make each of the signals from its source; the last one is RGB."""
+    """Return the layers that map each source to its signal, numbered from `first`; the last is the RGB layer."""
     last, critical = len(signals) - 1, len(signals) - 1 - config.stylegan3.num_critical
     pairs = enumerate(zip(sources, signals, strict=True))
     return tuple(_layer(config, first + i, a, b, is_critical=i >= critical, is_rgb=i == last) for i, (a, b) in pairs)
 
 
 def check(model: ModelConfig) -> None:
-    """Check that the keys permit a layer plan."""
+    """Check that the keys permit a layer plan; raises ConfigError if not."""
     check_mapping(model)
     if model.grows:
         raise ConfigError(
@@ -246,8 +247,8 @@ def _check_bands(config: ModelConfig) -> None:
 
 
 def _rates(stopbands: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return int[l]: for each stopband, the smallest height / 2^j above twice the stopband that gives whole sizes on
-    both axes."""
+    """Return int[l], for each stopband the smallest height / 2^j of at least twice the stopband (at most the height)
+    that makes both sizes whole numbers."""
     twos = lambda n: (n & -n).bit_length() - 1  # how often 2 divides n
     odd, top = height >> twos(height), twos(height)
     wanted = np.ceil(np.log2(np.minimum(stopbands * 2, height) / odd)).astype(int)
@@ -264,7 +265,7 @@ def _layer(
     up_taps, down_taps = (1 if is_rgb or f == 1 else c.filter_size * f for f in (up, down))
     sides = []
     for axis in (1, 0):
-        full = source.size[axis] + kernel - 1  # the convolution pads to the full size
+        full = source.size[axis] + kernel - 1  # the convolution's padding is 'full'
         total = (out.size[axis] - 1) * down + 1 - full * up + up_taps + down_taps - 2
         before = (total + up) // 2  # samples lie at the centres of their cells (SG3 App. C.3)
         sides += [before, total - before]

@@ -1,9 +1,8 @@
 """StyleGAN-XL (Sauer et al. 2022): its keys, their rules, and the plan of a stem with super-resolution stages on top.
 
-The stem is a StyleGAN3 generator, described by the keys `model.stylegan3`. A stage replaces the critically sampled
-layers of the network below by a head, which ends at a larger image. The whole generator follows from the configuration
-alone:
-the last stage ends at `model.resolution`.
+The stem is a StyleGAN3 generator with the keys `model.stylegan3`. A stage replaces the critically sampled layers of the
+previous stage by a head whose images are larger. The configuration determines the whole generator: the last stage ends
+at `model.resolution`.
 """
 
 from __future__ import annotations
@@ -23,30 +22,29 @@ if TYPE_CHECKING:
     from stylegan_jax.config.fields import ModelConfig
 
 NAME = "stylegan_xl"
-"""`model.arch` of it."""
+"""Its value of `model.arch`."""
 UP_FACTORS = (2, 4, 8, 16)
 MOST_VALUES = 2**31
-"""Number of values in one image's feature map from which a 32-bit index is too small."""
+"""A feature map of one image with this many values or more cannot be indexed with 32 bits."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StyleGANXLConfig:
     """Keys of arch 'stylegan_xl' only, besides those of `model.stylegan3`.
 
-    Its `channel_base` and `channel_max` are the final values: published commands double them (T) or multiply them by
-    four (R).
+    `channel_base` and `channel_max` there are final values; the published commands double (T) or quadruple (R) theirs.
     """
 
     up_factors: tuple[int, ...] = field(
         (),
-        "upsampling factor of each super-resolution stage: 2, 4, 8 or 16; the stem ends at "
-        "model.resolution / their product; (): the stem alone",
+        "upsampling factor of each super-resolution stage: 2, 4, 8 or 16; the stem's resolution is model.resolution "
+        "divided by all of them; (): the stem alone",
     )
     head_layers: tuple[int, ...] = field(
-        (), "of each stage: layers that it adds before the RGB one, at least 3 (published: 7, on small data 4)"
+        (), "layers that each stage adds before the RGB layer: at least 3 (published: 7, for small data sets 4)"
     )
     embed_rows: int = field(
-        1000, "classes in the table of embeddings, of which labels use the first; it exists without labels too", least=1
+        1000, "rows of the table of class embeddings; labels use the first; it exists without labels too", least=1
     )
     embed_dim: int = field(320, "size of an embedding: channels of the last stage of EfficientNet-Lite0", least=1)
 
@@ -63,11 +61,11 @@ def stem_of(model: ModelConfig, stages: int = 0) -> ModelConfig:
 def make_plan(model: ModelConfig) -> Plan:
     """Return the layer plan of a StyleGAN-XL configuration (XL §3.2).
 
-    A head starts from the output of the last layer below: its first layer keeps the rate, cutoff and channels.
-    The numbering of layers skips one number where the first head begins, as in official files.
+    A head continues from the last layer that is kept: its first layer has the same rate, cutoff and channels. As in
+    official files, the numbering of layers skips one number where the first head begins.
 
     Raises:
-        ConfigError: a value does not permit a plan.
+        ConfigError: the values permit no plan.
     """
     *below, head_layers = (0, *model.stylegan_xl.head_layers)
     if not below:
@@ -81,14 +79,14 @@ def make_plan(model: ModelConfig) -> Plan:
 
 
 def split_plan(model: ModelConfig) -> tuple[tuple[LayerPlan, ...], tuple[LayerPlan, ...]]:
-    """Return (layers of the earlier stages, layers of the last stage); for a stem alone, none and all."""
+    """Return (layers kept from earlier stages, layers of the last stage); without stages, all are the last's."""
     layers, heads = make_plan(model).layers, model.stylegan_xl.head_layers
     count = len(layers) - heads[-1] - 1 if heads else 0
     return layers[:count], layers[count:]
 
 
 def largest_map(plan: Plan) -> tuple[LayerPlan, tuple[int, int, int]]:
-    """Return (layer, (h, w, c)) of the largest map of a generator: around a leaky ReLU, between its two filters."""
+    """Return (layer, (h, w, c)) of a generator's largest feature map, which lies between a layer's two filters."""
 
     def shape(p: LayerPlan) -> tuple[int, int, int]:
         height, width = ((size - 1) * p.down + p.down_taps for size in p.out.size)
@@ -99,13 +97,13 @@ def largest_map(plan: Plan) -> tuple[LayerPlan, tuple[int, int, int]]:
 
 
 def check(model: ModelConfig) -> None:
-    """Check that the keys permit a layer plan, and that the table has a row for every class."""
+    """Check that the keys permit a layer plan and that every class has an embedding; raises ConfigError if not."""
     own = model.stylegan_xl
     check_mapping(model)
     check_fields(own, "model.stylegan_xl.")
     if model.grows:
         raise ConfigError(
-            "config.model.grows is True with arch='stylegan_xl', which grows by stages of its own; use "
+            "config.model.grows is True, but arch 'stylegan_xl' grows by stages of its own; set it to False, and use "
             "config.model.stylegan_xl.up_factors"
         )
     if model.label_dim > own.embed_rows:
@@ -118,13 +116,13 @@ def check(model: ModelConfig) -> None:
     if math.prod(shape) >= MOST_VALUES:
         raise ConfigError(
             f"config.model.stylegan_xl.up_factors is {own.up_factors} with head_layers={own.head_layers}; layer "
-            f"L{layer.index} enlarges by {layer.up}, and its map of {'x'.join(map(str, shape))} has 2^31 "
-            f"values or more for one image; {_what_fits(model)}"
+            f"L{layer.index} upsamples by {layer.up}, and its feature map of one image, {'x'.join(map(str, shape))}, "
+            f"has 2^31 values or more; {_what_fits(model)}"
         )
 
 
 def _what_fits(model: ModelConfig) -> str:
-    """Return which factors the first stage with too large a map can have on what is below it, as text."""
+    """Return advice: which factors would fit for the first stage whose largest map is too large."""
     own = model.stylegan_xl
     fits = lambda plan: math.prod(largest_map(make_plan(plan))[1]) < MOST_VALUES
     stage = next(k for k in range(len(own.up_factors) + 1) if not fits(stem_of(model, k)))
@@ -149,7 +147,7 @@ def _check_stages(model: ModelConfig) -> None:
     own, c = model.stylegan_xl, model.stylegan3
     if len(own.up_factors) != len(own.head_layers):
         raise ConfigError(
-            f"config.model.stylegan_xl.head_layers is {own.head_layers} and up_factors {own.up_factors}; each stage "
+            f"config.model.stylegan_xl.head_layers is {own.head_layers} and up_factors is {own.up_factors}; each stage "
             "needs an entry in both"
         )
     least = max(3, c.num_critical + 1)
@@ -160,24 +158,24 @@ def _check_stages(model: ModelConfig) -> None:
             )
         if layers < least:
             raise ConfigError(
-                f"config.model.stylegan_xl.head_layers is {own.head_layers}; each must be at least {least}, as "
+                f"config.model.stylegan_xl.head_layers is {own.head_layers}; each must be at least {least}, because "
                 f"num_critical={c.num_critical} of them are critically sampled (published: 7)"
             )
     stem = model.resolution // math.prod(own.up_factors)
     if stem * math.prod(own.up_factors) != model.resolution or stem < 2 * model.base_size[0]:
         raise ConfigError(
-            f"config.model.resolution is {model.resolution} with up_factors {own.up_factors}, which leaves a stem of "
-            f"{model.resolution / math.prod(own.up_factors):g}; a stem has at least {2 * model.base_size[0]} rows "
-            f"(published: 16), so the factors divide the resolution and multiply to at most "
-            f"{model.resolution // (2 * model.base_size[0])}"
+            f"config.model.resolution is {model.resolution} with up_factors {own.up_factors}, so the stem's resolution "
+            f"is {model.resolution / math.prod(own.up_factors):g}; it must be whole and at least "
+            f"{2 * model.base_size[0]} (published: 16), so the factors' product must divide the resolution and be at "
+            f"most {model.resolution // (2 * model.base_size[0])}"
         )
 
 
 def starts_stage(ours: ModelConfig, theirs: ModelConfig, path: str) -> bool:
-    """Return whether `theirs`, the model of the weights at `path`, is the stage before ours rather than the same one.
+    """Return whether `theirs`, the model of the weights at `path`, is the stage before ours; False: it is the same.
 
     Raises:
-        ConfigError: it is neither, or its layers differ from ours below.
+        ConfigError: it is neither, or its layers differ from the ones that we would load.
     """
     own = ours.stylegan_xl
     if not own.up_factors:
@@ -185,7 +183,8 @@ def starts_stage(ours: ModelConfig, theirs: ModelConfig, path: str) -> bool:
     start = f"config.train.init_from={path}"
     if theirs.arch != ours.arch:
         raise ConfigError(
-            f"{start} is a {theirs.arch}; a super-resolution stage starts from the stage before, of arch 'stylegan_xl'"
+            f"{start} has arch {theirs.arch!r}; a super-resolution stage starts from the previous stage, of arch "
+            "'stylegan_xl'"
         )
     stages = lambda model: (model.stylegan_xl.up_factors, model.stylegan_xl.head_layers)
     if stages(theirs) == stages(ours):
@@ -194,21 +193,21 @@ def starts_stage(ours: ModelConfig, theirs: ModelConfig, path: str) -> bool:
     if stages(theirs) != stages(before):
         raise ConfigError(
             f"{start} has up_factors={theirs.stylegan_xl.up_factors}, head_layers={theirs.stylegan_xl.head_layers}; "
-            f"start from the stage before, with {before.stylegan_xl.up_factors} and {before.stylegan_xl.head_layers}, "
-            "or from the same"
+            f"start from the previous stage, with {before.stylegan_xl.up_factors} and "
+            f"{before.stylegan_xl.head_layers}, or from the same stage"
         )
     bare = lambda model: [p._replace(is_lowp=False) for p in make_plan(model).layers]
     for want, have in zip(bare(before), bare(theirs), strict=False):
         if want != have:
             raise ConfigError(
-                f"{start} has another plan: its layer is {have.official_name} ({have.out}), ours {want.official_name} "
+                f"{start} has another layer plan: {have.official_name} ({have.out}) instead of {want.official_name} "
                 f"({want.out}); use its resolution and its keys of config.model.stylegan3"
             )
     return True
 
 
 def describe(model: ModelConfig) -> str:
-    """Return the stages and the layer plan as text."""
+    """Return the stages and the layer plan as text, for a dry run."""
     own, plan = model.stylegan_xl, make_plan(model)
     lines = []
     for stage in range(len(own.up_factors) + 1):
