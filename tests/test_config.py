@@ -89,7 +89,7 @@ RULES = [  # (changes, what the text must name: key, value, fix)
     ({"train__freeze_mapping": "embedding"}, ["config.train.freeze_mapping is 'embedding'", "did you mean 'embed'?"]),
     ({"log__best_mode": "lowest"}, ["config.log.best_mode is 'lowest'", "min, max"]),
     ({"train__posthoc_ema": (0.05, 0.3)}, ["config.train.posthoc_ema is (0.05, 0.3)", "must be in (0, 0.288]", "EDM2"]),
-    ({"train__posthoc_ema": (0.1, 0.1)}, ["config.train.posthoc_ema is (0.1, 0.1)", "remove it"]),
+    ({"train__posthoc_ema": (0.1, 0.1)}, ["config.train.posthoc_ema is (0.1, 0.1)", "remove repeated"]),
     ({"log__average_ticks": -1}, ["config.log.average_ticks is -1", "must not be negative"]),
     # model
     ({"model__remat_from": -1}, ["config.model.remat_from is -1", "must not be negative", "0: none"]),
@@ -107,8 +107,8 @@ RULES = [  # (changes, what the text must name: key, value, fix)
     ({"model__w_dim": -3}, ["config.model.w_dim is -3", "at least 1"]),
     ({"model__channel_max": 0}, ["config.model.channel_max is 0", "at least 1"]),
     ({"model__mbstd_group": 0}, ["config.model.mbstd_group is 0", "at least 1"]),
-    ({"model__label_dim": -2}, ["config.model.label_dim is -2", "at least -1", "0: none; -1: from the data"]),
-    ({"model__conv_clamp": -1.0}, ["config.model.conv_clamp is -1.0", "must not be negative", "0: none"]),
+    ({"model__label_dim": -2}, ["config.model.label_dim is -2", "at least -1", "-1: from the data"]),
+    ({"model__conv_clamp": -1.0}, ["config.model.conv_clamp is -1.0", "must not be negative", "0: not clamped"]),
     ({"model__channel_base": 128}, ["config.model.channel_base is 128", "use at least 256"]),
     (
         {"model__channel_base": 20, "model__resolution": 16, "model__base_size": (2, 2)},

@@ -29,7 +29,7 @@ RULES = [
     ({"target": 1.0}, ["config.augment.target is 1.0", "ADA uses 0.6"]),
     ({"mode": "fixed", "p": 0.0}, ["config.augment.p is 0 with mode='fixed'", "DiffAugment as published: 1"]),
     ({"ops": {"hue": -0.5}}, ["config.augment.ops.hue is -0.5", "-1 (the pipe's value)"]),
-    ({"ops": {"hue": float("nan")}}, ["config.augment.ops.hue is nan", "finite number"]),
+    ({"ops": {"hue": float("nan")}}, ["config.augment.ops.hue is nan", "must be finite"]),
     ({"strength": {"scale_std": -1.0}}, ["config.augment.strength.scale_std is -1.0", "must not be negative"]),
     ({"strength": {"cutout_size": 1.5}}, ["config.augment.strength.cutout_size is 1.5", "in [0, 1]"]),
     ({"strength": {"imgfilter_bands": (1.0, 1.0)}}, ["imgfilter_bands is (1.0, 1.0)", "4 multipliers"]),

@@ -197,7 +197,7 @@ def test_configurations_that_do_not_fit():
         "did you mean 'ir_se50'": lambda: build("ir_se5"),
         "encoder.kind": lambda: build(kind="w+"),
         "must have 4 entries": lambda: build(body_units=(1, 2)),
-        "multiple of it": lambda: build(body_widths=(8, 8, 10, 16)),
+        "it must divide every width": lambda: build(body_widths=(8, 8, 10, 16)),
         "only a residual encoder makes several passes": lambda: build(iterations=5),
         "reads 1 .grey. or 3": lambda: build("efficientnet_lite0", channels=4),
         "encoder.image_size": lambda: build(image_size=(0, 32)),

@@ -148,10 +148,10 @@ def test_videos_that_are_too_short_have_no_clips():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"v__cond_type": "sum_w", "w_dim": 128}, r"time_dim 256; .* so set time_dim=64, or another cond_type"),
+        ({"v__cond_type": "sum_w", "w_dim": 128}, r"time_dim is 256; .* so set time_dim=64, or another cond_type"),
         ({"use_noise": True}, "use_noise is True; stylegan_v needs False"),
         ({"d_arch": "skip"}, "d_arch is 'skip'; stylegan_v needs 'resnet'"),
-        ({"v__concat_res": 256}, r"concat_res is 256; .* it must be one of \[8, 16, 32, 64, 128\]"),
+        ({"v__concat_res": 256}, r"concat_res is 256; it must lie .*: one of \[8, 16, 32, 64, 128\]"),
         ({"v__frames_divisor": 3}, "frames_divisor is 3; it must divide the 512 channels at resolution 16"),
         ({"v__max_num_frames": 32}, "must be less than max_num_frames=32"),
         ({"v__frames": 40}, "has room for that many frames: allow a distance of at least 39"),

@@ -259,7 +259,7 @@ def test_generators_that_no_encoder_fits_are_errors():
     [
         ({"encoder__model": ""}, "encoder.model is empty"),
         ({"encoder__kind": "psp"}, "only kind 'e4e' has stages"),
-        ({"encoder__training__warmup_kimg": 0.0}, "only the styles of samples are known"),
+        ({"encoder__training__warmup_kimg": 0.0}, "only samples have known styles"),
         ({"encoder__training__warmup_kimg": 1.0}, "never train"),
         ({"train__grad_accum": 2}, "batch normalisation needs the whole batch"),
         ({"eval__metrics": "fid5k"}, "metrics during training are for generators"),
