@@ -1,4 +1,4 @@
-"""Data: sources of images, their order, and batches. It exchanges only `spec.Batch` with the rest of the project."""
+"""Data: sources of images, their order, and batches. Training receives only `spec.Batch` from this package."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the modules that make batches on first use: they need JAX, and the data set tool does not."""
+    """Import the modules that make batches on first use, because they need JAX and the data set tool does not."""
     if name in ("Batches", "open_batches"):
         from stylegan_jax.data import batches
 

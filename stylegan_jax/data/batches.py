@@ -1,7 +1,7 @@
-"""From a source to an endless stream of global batches, in an order that depends only on (seed, position).
+"""An endless stream of global batches, in an order that depends only on (seed, position).
 
-Three ways make the same batches bit for bit: a NumPy gather from decoded images in RAM, a jitted gather from decoded
-images on the device, and decoding on the fly, by tf.data if TensorFlow is installed and by a pool of threads if not.
+Three ways produce the same batches bit for bit: a NumPy gather from decoded images in RAM, a jitted gather from decoded
+images on the device, and decoding on the fly, by tf.data if TensorFlow is installed, else by a pool of threads.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from stylegan_jax.data.fitted import FittedSource, Source, fit_source
 from stylegan_jax.data.tiles_source import TilesSource
 from stylegan_jax.data.video_source import Videos, videos_of
 
-_AHEAD = 2  # batches made before they are asked for
+_AHEAD = 2  # batches prepared in advance
 
 
 class Schedule:
     """The images, flips and labels of this host's part of batch b, as pure functions of b.
 
     Args:
-        source: provides its size and labels.
-        flips: (xflip, yflip); an epoch shows every image as stored and mirrored in each way, see `order.order`.
+        source: the images.
+        flips: (xflip, yflip), as in `order.order`: an epoch shows every image as stored and mirrored.
         seed: the run's seed.
         start: images shown before batch 0.
         batch_size: images per batch, over all hosts.
         shard: (index, count) of hosts; the host's rows are contiguous.
         draws: numbers of the draws of labels for latents.
-        videos: the source's videos, with the rule for taking clips from them; None: its images are the examples.
+        videos: the source's videos and the rule by which clips are taken from them; None: examples are images.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Schedule:
         return self._source.label_rows(index if self._videos is None else self._videos[0].heads[index])
 
     def batch(self, b: int, pixels: Any, place: Callable[..., Any]) -> Batch:
-        """Return batch b of these images [m, h, w, c] or clips [rows, t, h, w, c], by `place` (array, axis of rows)."""
+        """Return batch b of images [m, h, w, c] or clips [rows, t, h, w, c]; `place` makes its arrays global."""
         positions, times, (shown, _) = self.positions(b), self.images(b)[2], self.examples(b)
         drawn = order.label_index(self._seed, positions, self._draws, self._count)
         label, gen_label = place(self._labels_of(shown)), place(self._labels_of(drawn), 1)
@@ -114,8 +114,8 @@ class Schedule:
 class Batches(Iterator[Batch]):
     """An endless iterator of `Batch` with `close()`; also a context manager.
 
-    A thread makes batches ahead and sends them to the devices. An error while making one is raised by the `next` that
-    would have returned it, and ends the iterator.
+    A thread prepares batches in advance and sends them to the devices. If making a batch fails, the `next` that would
+    have returned it raises the error, which ends the iterator.
     """
 
     def __init__(self, made: Generator[Batch], ahead: int):
@@ -188,27 +188,27 @@ def open_batches(
     has_second: bool = False,
     rule: ClipRule | None = None,
 ) -> Batches:
-    """Return the batches that follow the first `start` examples of a run: images, or clips of videos.
+    """Return the batches that follow the first `start` examples (images or clips) of a run.
 
     Args:
         source: from `open_source`, or any `Source` (a `MemorySource` in a notebook).
-        data: the data group of the config: xflip, yflip, subset, cache, workers, resize_filter.
+        data: `config.data`; xflip, yflip, subset, cache, workers and resize_filter are used.
         image_shape: the model's (h, w, c).
         batch_size: examples per batch, over all hosts.
         seed: determines the order and the drawn labels; any integer.
-        start: position in examples, batch_size * step to resume before that step.
-        sharding: of the sample and `label`, such as NamedSharding(mesh, P('data')), which makes arrays global. None:
-            NumPy arrays of this shard's rows (with cache='device': on the default device).
+        start: position in examples; batch_size * step resumes before that step.
+        sharding: sharding of the sample and `label`, such as NamedSharding(mesh, P('data')), for global arrays. None:
+            NumPy arrays of this host's rows (with cache='device', arrays on the default device).
         shard_index: this host's number, `jax.process_index()`.
-        shard_count: number of hosts, `jax.process_count()`; each makes rows [i n/H, (i+1) n/H) of every batch.
+        shard_count: number of hosts, `jax.process_count()`; host i makes rows [i n/H, (i+1) n/H) of every batch.
         draws: numbers of the draws of labels in `Batch.gen_label`, one for each phase that draws latents; a draw
-            depends on its own number, not on which others are requested.
-        has_second: batches have a second set of reals, `Batch.second`, in an order of its own.
-        rule: how clips are taken from the videos of the source; None: examples are images. An epoch shows one clip of
-            every video, and mirrored copies count as further videos.
+            depends only on its own number, not on which others are requested.
+        has_second: whether batches have a second set of reals, `Batch.second`, in its own order.
+        rule: how clips are taken from the source's videos; None: examples are images. An epoch shows one clip of
+            every video; mirrored copies count as further videos.
 
     Raises:
-        ConfigError: the batch does not divide, or cache='device' without an array.
+        ConfigError: the hosts do not divide the batch, or an index is out of range.
         DataError: the source does not fit the model.
     """
     if batch_size < 1 or shard_count < 1 or batch_size % shard_count:
@@ -224,8 +224,8 @@ def open_batches(
     if has_second:
         schedule = Schedule(fitted, flips, seed=order.second_seed(seed), draws=(), **common)
         made = _with_second(made, _make(fitted, data, schedule, sharding))
-    # On the device they are made in the caller's thread: hosts must launch device programs in one order, and launching
-    # costs no waiting.
+    # With cache='device', batches are made in the caller's thread, because all hosts must launch device programs in the
+    # same order. Launching does not wait.
     return Batches(made, ahead=0 if fitted.cache == "device" else _AHEAD)
 
 
@@ -265,7 +265,7 @@ def _host_pixels(source: FittedSource, schedule: Schedule) -> Iterator[np.ndarra
 def _pooled_pixels(
     source: FittedSource, plan: Callable[[int], tuple[np.ndarray, np.ndarray]], workers: int
 ) -> Iterator[np.ndarray]:
-    """Yield uint8[rows, h, w, c] as `pipeline.pixel_batches` does; threads decode, two batches ahead."""
+    """Yield uint8[rows, h, w, c] like `pipeline.pixel_batches`; threads decode two batches in advance."""
     with contextlib.ExitStack() as stack:
         pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
         stack.callback(pool.shutdown, cancel_futures=True)
@@ -277,7 +277,7 @@ def _pooled_pixels(
 
 
 def _mirror(pixels: np.ndarray, flip: np.ndarray) -> np.ndarray:
-    """Mirror images uint8[n, h, w, c] in place as flip bool[n, 2] says (left to right, top to bottom)."""
+    """Mirror images uint8[n, h, w, c] in place where flip bool[n, 2] (left to right, top to bottom) says so."""
     for axis, mirrored in ((2, flip[:, 0]), (1, flip[:, 1])):
         pixels[mirrored] = np.flip(pixels[mirrored], axis)
     return pixels
@@ -292,7 +292,7 @@ def _place_all(pixels: Iterator[np.ndarray], schedule: Schedule, sharding: Named
 
 
 def _place(local: np.ndarray, schedule: Schedule, sharding: NamedSharding | None, axis: int = 0):
-    """Return the global array whose rows on `axis` are split over hosts as `local`; NumPy without a sharding."""
+    """Return the global array of which this host has the rows `local` on `axis`; without a sharding, `local`."""
     if sharding is None:
         return local
     if axis:
@@ -302,7 +302,7 @@ def _place(local: np.ndarray, schedule: Schedule, sharding: NamedSharding | None
 
 
 def _device_batches(source: FittedSource, schedule: Schedule, sharding: NamedSharding | None) -> Generator[Batch]:
-    """Gather from the decoded images on the device; only indices and labels cross per step."""
+    """Gather from the decoded images on the device; only indices and labels are transferred per step."""
     assert source.array is not None
     if sharding is None:
         images = jax.device_put(source.array)
@@ -320,7 +320,7 @@ def _device_batches(source: FittedSource, schedule: Schedule, sharding: NamedSha
 
 
 def _gather(images: jax.Array, index: jax.Array, flip: jax.Array, frames: int = 0) -> jax.Array:
-    """Return images[index] uint8[n, h, w, c], mirrored as flip[n, 2] says (left to right, top to bottom).
+    """Return images[index] uint8[n, h, w, c], mirrored where flip bool[n, 2] (left to right, top to bottom) says so.
 
     With `frames`, index is [n, t], flip [n, t, 2] and the result clips [n, t, h, w, c].
     """

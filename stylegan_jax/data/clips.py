@@ -1,6 +1,6 @@
-"""Which frames make a clip: the published rules (Skorokhodov et al. 2022, §3.2) as functions of uniform numbers.
+"""The published rules for the frames of a clip (Skorokhodov et al. 2022, §3.2), as functions of uniform numbers.
 
-A choice among n things takes number floor(u n). Only the start of a clip may be fractional; gaps are whole numbers.
+A choice among n items takes item floor(u n). Only the start of a clip may be fractional; gaps are whole numbers.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ def clip_times(rule: ClipRule, length: int, u: np.ndarray, *, is_fractional: boo
     Args:
         rule: how clips are taken.
         length: frames of the video, enough for a clip.
-        u: float64[frames] in [0, 1) and more: the distance, the start, then the frames between.
-        is_fractional: the start lies between two frames.
+        u: float64[frames] or longer, in [0, 1): for the distance, the start, then the frames between.
+        is_fractional: whether the start may lie between two frames.
 
     Returns:
         float64[frames], from 0 to length - 1.
@@ -45,7 +45,7 @@ def real_clip(rule: ClipRule, length: int, u: np.ndarray) -> tuple[np.ndarray, n
     Args:
         rule: how clips are taken.
         length: frames of the video.
-        u: float64[1 + frames]: the window's start, then as in `clip_times`.
+        u: float64[1 + frames] in [0, 1): for the window's start, then as in `clip_times`.
     """
     window = min(length, rule.max_num_frames)
     first = int(u[0] * (length - window + 1))
@@ -54,7 +54,7 @@ def real_clip(rule: ClipRule, length: int, u: np.ndarray) -> tuple[np.ndarray, n
 
 
 def consecutive(length: int, count: int, every: int, u: float) -> np.ndarray:
-    """Return the numbers int64[count] of every `every`-th frame from a random start, as metrics take them.
+    """Return int64[count], the numbers of every `every`-th frame from a random start `u`, as metrics use them.
 
     A video needs (count - 1) * every + 1 frames.
     """
@@ -72,7 +72,7 @@ def real_clips(rule: ClipRule, seed: int, positions: np.ndarray, lengths: np.nda
 
 
 def fake_times(rule: ClipRule, seed: int, draw: int, positions: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return the times float32[m, t] of generated clips, in videos of these lengths; `draw` is that of their labels."""
+    """Return times float32[m, t] of generated clips in videos of these lengths; `draw` is the draw of their labels."""
     u = order.numbers(seed, order.FAKE_CLIP + draw, positions, rule.frames)
     times = [
         clip_times(rule, min(int(length), rule.max_num_frames), row, is_fractional=rule.fractional_starts)

@@ -1,10 +1,10 @@
 """What a folder or zip contains as a data set: one rule for training, metrics and the data set tool.
 
-- Names are relative, with `/`: backslashes count as `/`, `./` as nothing, accents in their composed form.
-- Files below a hidden folder (any part begins with a dot) or a folder that a system makes are skipped.
-- A file is a picture if it begins like one or has the suffix of one. Leftovers of editors and downloads are not.
+- Names are relative, with `/`: backslashes become `/`, `./` is dropped, accents take their composed form.
+- Files in hidden folders (any part of the name begins with a dot) and in system folders are skipped.
+- A file is a picture if its first bytes or its suffix say so, unless an editor or a download left it behind.
 - Video files are not pictures: the data set tool turns them into frames.
-- Of several zip members with one name, equal ones count once; otherwise the last one is used, as by unzip.
+- Of several zip members with the same name, the last is used, as by unzip; if their contents differ, a note says so.
 - Everything that is skipped is counted.
 """
 
@@ -27,7 +27,7 @@ SYSTEM_FOLDERS = (
     "__macosx", "@eadir", "$recycle.bin", "recycler", "system volume information", "lost+found", "#recycle",
     "@recycle", "#snapshot", "__pycache__",
 )  # fmt: skip
-"""Folders that operating systems and storage devices make, in lower case."""
+"""Folders that operating systems and storage devices create, in lower case."""
 LEFTOVERS = (
     "~", ".bak", ".orig", ".old", ".tmp", ".part", ".partial", ".crdownload", ".download", ".swp",
 )  # fmt: skip
@@ -44,19 +44,20 @@ _PLAIN = re.compile(r"[A-Za-z0-9_][\w.-]*(?:/[A-Za-z0-9_][\w.-]*)*", re.ASCII)
 
 @dataclasses.dataclass
 class Contents:
-    """The files of a folder or zip that are used, and those that are not.
+    """The files of a folder or zip: those that are used, and those that are not.
 
     Attributes:
-        names: of the pictures, by the module's rule, sorted.
-        numbers: of each of them, its place in the list that was read.
+        names: names of the pictures, by the module's rule, sorted.
+        numbers: position of each picture in the list that was classified.
         bad: (name, reason) of pictures that are not read.
         folders: names of all folders that are not hidden.
         linked: names of links to folders, which are not followed; they are in `bad`, too.
-        jsons: (folder with '/' at its end, '' at the root; place in the list) of each dataset.json, the root's first.
-        hidden: number of files below hidden and system folders, by folder.
-        videos: (name, place in the list) of each video file, sorted; they are in `others`, too.
+        jsons: (folder with a final '/', or '' for the root; position in the list) of each dataset.json, the root's
+            first.
+        hidden: number of files in hidden and system folders, by folder.
+        videos: (name, position in the list) of each video file, sorted; they are in `others`, too.
         others: number of files that are not pictures, by suffix.
-        repeated: names of several members, of which the last is used.
+        repeated: names that several members with different contents have; the last member is used.
     """
 
     names: list[str] = dataclasses.field(default_factory=list)
@@ -80,7 +81,7 @@ class Contents:
         if self.repeated:
             names = ", ".join(printable(name) for name in self.repeated[:_SHOWN])
             more = f" and {len(self.repeated) - _SHOWN} more" if len(self.repeated) > _SHOWN else ""
-            lines.append(f"several members of different content have the same name; the last is taken: {names}{more}")
+            lines.append(f"several members with different contents have the same name; the last is used: {names}{more}")
         return lines
 
 
@@ -95,7 +96,7 @@ def _most(found: collections.Counter[str]) -> str:
 
 
 def clean_name(name: str) -> str:
-    """Return a name by the module's rule; '' for one that is empty or leads outside."""
+    """Return a name by the module's rule; '' if it is empty or leads outside the set."""
     if _PLAIN.fullmatch(name):
         return name
     parts = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
@@ -115,11 +116,11 @@ def list_contents(
 
     Args:
         found: their stored names, relative to the folder or zip.
-        head: place in `found` -> the first bytes of that file, b'' if they cannot be read.
+        head: position in `found` -> the first bytes of that file, b'' if they cannot be read.
         linked: names of links to folders.
-        folders: names of folders, at least those of the empty ones.
-        identity: place in `found` -> a value that is equal for members of equal content; None: for a folder, in which
-            names are the same only if they are spelt differently.
+        folders: names of folders, at least of the empty ones.
+        identity: position in `found` -> a value that is equal for members with equal contents; None for a folder, where
+            two files only get the same name if their stored names differ.
     """
     out = Contents()
     pictures: dict[str, int] = {}
@@ -179,7 +180,7 @@ def pictures_in(folder: str) -> list[str]:
 def _add(
     out: Contents, pictures: dict[str, int], name: str, i: int, identity: Callable[[int], Hashable] | None
 ) -> None:
-    """Record a picture; of several with one name, only one."""
+    """Record a picture; of several with the same name, only one."""
     known = pictures.get(name)
     if known is None:
         pictures[name] = i
@@ -192,13 +193,13 @@ def _add(
 
 
 def hidden_part(name: str) -> str:
-    """Return the first part of a name that begins with a dot or is a system's folder; '' if there is none."""
+    """Return the first part of a name that begins with a dot or is a system folder; '' if there is none."""
     parts = name.split("/")
     return next((part for part in parts if part.startswith(".") or part.lower() in SYSTEM_FOLDERS), "")
 
 
 def _kind_of(last: str, head: Callable[[], bytes]) -> str:
-    """Return 'picture', 'unread' (a kind of picture that is not read), 'video', or the suffix of something else."""
+    """Return 'picture', 'unread' (a picture in an unsupported format), 'video', or the suffix of anything else."""
     lower, suffix = last.lower(), _suffix(last)
     if lower.endswith(LEFTOVERS):
         return "~" if lower.endswith("~") else suffix
@@ -226,10 +227,11 @@ def begins_like_video(head: bytes) -> bool:
 
 
 def by_subfolder(contents: Contents) -> tuple[dict[str, int], list[str], str]:
-    """Return ({name: class number}, class names, the folder whose subfolders they are, with '/' at its end, or '').
+    """Return ({name: class number}, class names, the folder that contains the class folders, with a final '/', or '').
 
-    A class is a folder at the top; if that is a single folder with nothing but folders, one inside it. Folders without
-    a readable picture count too, so that numbers do not depend on damaged files. Loose pictures are skipped.
+    Classes are the top-level folders. If there is only one, which contains nothing but folders, they are the folders
+    inside it. Folders without a readable picture count too, so that numbers do not depend on damaged files. Pictures
+    outside class folders are skipped.
     """
     prefix, bad = "", [name for name, _ in contents.bad if clean_name(name)]
     while True:

@@ -1,4 +1,4 @@
-"""The errors of the data package: each gives the place, the reason and the fix."""
+"""The errors of the data package: each names the place, the reason and the fix."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def bad_images_error(
     total: int,
     rule: str = "All images must have one size and the model's channels",
 ) -> DataError:
-    """Return the error that ends the start, naming the first bad images and counting all.
+    """Return the error that names the first bad images and counts all.
 
     Args:
         where: the folder or zip.
         bad: (name, reason) of each bad image.
-        total: how many images were checked.
-        rule: the rule for all images.
+        total: number of images that were checked.
+        rule: the rule that all images must follow.
     """
     lines = [f"  {printable(name)}: {reason}" for name, reason in bad[:SHOWN]]
     if len(bad) > SHOWN:
@@ -58,7 +58,7 @@ def bad_images_error(
 
 
 def wrong_kind(path: str) -> str:
-    """Return what a file is if it cannot be a data set, such as a web page, and what to do; '' for others."""
+    """Return what a file is and what to do if it cannot be a data set (a web page, for example); else ''."""
     with contextlib.suppress(OSError), open(path, "rb") as file:
         return ordinary.wrong_file(file, "a data set")
     return ""
@@ -74,7 +74,7 @@ def missing_path_error(path: str, kind: str, option: str = "config.data.path") -
     while folder and not os.path.isdir(folder):
         folder, name = os.path.split(folder)
     near: list[str] = []
-    with contextlib.suppress(OSError):  # a folder that may be entered, but not listed
+    with contextlib.suppress(OSError):  # the folder cannot be listed
         near = difflib.get_close_matches(name, sorted(os.listdir(folder)), n=1, cutoff=0.5)
     hint = f"; did you mean {printable(os.path.join(folder, near[0]))}?" if near else ""
     where = printable(os.path.abspath(path))
@@ -90,14 +90,11 @@ _OPTIONS = {
     r", or (train without labels|leave them out with): (?=--labels)": ", or use ",
     r", or skip them with --config\.data\.on_bad_image=skip": "",
 }
-"""Wording for training -> wording for commands without a configuration."""
+"""Wording in training -> wording in commands that have no configuration."""
 
 
 def explain(error: Exception, option: str, path: str) -> str:
-    """Return the text of a data error for a command whose flag `option` names the data.
-
-    It begins with the flag and mentions no configuration keys.
-    """
+    """Return the text of a data error for a command whose flag `option` names the data: without configuration keys."""
     text = str(error)
     if path:
         text = text.removeprefix(f"{path}: ").removeprefix(f"{path}/").removeprefix(f"config.data.path is {path!r}; ")

@@ -1,7 +1,7 @@
-"""Encoded images with names: the common part of the zip and folder sources.
+"""Encoded images with names: what the zip and folder sources have in common.
 
-All bad images are found before the first step. `FileSource` checks every header and end mark; if the set will be
-cached, `fitted.decode_all` decodes every image anyway and reports here the faults that the quick check cannot see.
+Bad images are found before the first step. `FileSource` checks every header and end mark. If the set will be cached,
+`fitted.decode_all` decodes every image, and reports the faults that this quick check misses to `FileSource.drop`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stylegan_jax.data.label_files import LabelTable, read_labels
 
 log = logging.getLogger(__name__)
 
-_CHUNK = 64  # images per thread task: below this, handing over costs more than decoding small images
+_CHUNK = 64  # images per task: with fewer, scheduling costs more than decoding small images
 _PROGRESS_SECONDS = 10.0
 _DEEP_LOOKED_AT = 64
 
@@ -35,8 +35,8 @@ class Files(Protocol):
     where: str
     contents: Contents
     names: list[str]
-    bad: list[tuple[str, str]]  # (name, reason) refused while listing
-    has_checksums: bool  # whether `digest` reads nothing
+    bad: list[tuple[str, str]]  # (name, reason) of files found unusable while listing
+    has_checksums: bool  # whether `digest` reads no file
 
     def read(self, index: int) -> bytes:
         """Return the bytes of one file; raises BadImage or OSError."""
@@ -51,7 +51,7 @@ class Files(Protocol):
         ...
 
     def read_json(self, number: int) -> bytes:
-        """Return the bytes of a dataset.json, by its place in `contents`; raises DataError."""
+        """Return the bytes of a dataset.json, by its position in `contents`; raises DataError."""
         ...
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ class Files(Protocol):
 
 
 def no_image_error(files: Files) -> DataError:
-    """Return the error for a folder or zip without a picture; it says what was found instead."""
+    """Return the error for a folder or zip without pictures, which says what was found instead."""
     lines = "".join(f"\n  {printable(name)}: {reason}" for name, reason in files.bad[:SHOWN])
     lines += "".join(f"\n  {line}" for line in files.contents.notes())
     if files.contents.videos:
@@ -101,7 +101,7 @@ class FileSource:
         labels: 'none', 'file' or 'subfolders'.
         channels: 1, 3 or 4.
         on_bad_image: 'error' or 'skip'.
-        workers: threads.
+        workers: number of threads.
         find_labels: (files, labels) -> their table.
 
     Raises:
@@ -190,7 +190,7 @@ class FileSource:
         log.warning("%s: %d bad images skipped, such as %s: %s", where, len(bad), printable(name), why)
 
     def drop(self, bad: Sequence[tuple[int, BadImage]]) -> np.ndarray:
-        """Drop images by index, by policy; return the indices that stay, int64[m]."""
+        """Drop bad images by index, or raise an error, by policy; return the indices that stay, int64[m]."""
         self._refuse([(error.name, error.reason) for _, error in bad])
         stay = np.delete(np.arange(len(self._keep)), [i for i, _ in bad])
         self._keep, self._labels = self._keep[stay], self._labels.take(stay)
@@ -223,7 +223,7 @@ class FileSource:
 
     @property
     def has_checksums(self) -> bool:
-        """Whether `digest` reads nothing."""
+        """Whether `digest` reads no file."""
         return self._files.has_checksums
 
     def digest(self, index: int) -> bytes:
@@ -250,7 +250,7 @@ class FileSource:
         return self._labels.vectors(index)
 
     def label_rows(self, index: np.ndarray) -> np.ndarray:
-        """Return labels as they travel to the device: class numbers int32[*index.shape], or vectors as `labels`."""
+        """Return labels as batches contain them: class numbers int32[*index.shape], or vectors like `labels`."""
         return self._labels.rows(index)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A digest of the images of a source, which is cheap if the storage has checksums."""
+"""Digests of the images of a source, cheap if the storage has checksums."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from stylegan_jax.data.memory_source import MemorySource
 from stylegan_jax.data.tiles_source import TilesSource
 
 _SLICE = 1024
-"""Number of an array's images that are hashed at a time."""
+"""Number of images of an array that are hashed at once."""
 
 
 _LOOKED_AT = 256
-"""Minimum number of images that a quick digest covers, if there are that many."""
+"""Least number of images that a quick digest covers, if there are that many."""
 
 
 def fingerprint(source: FittedSource, workers: int = 2) -> str:
@@ -31,7 +31,7 @@ def fingerprint(source: FittedSource, workers: int = 2) -> str:
     count = inner.info().num_images
     if isinstance(inner, MemorySource):
         digest.update(f"array {inner.array.shape}".encode())
-        for start in range(0, count, _SLICE):  # a mapped file may be larger than the memory
+        for start in range(0, count, _SLICE):  # a mapped file may be larger than memory
             digest.update(array_bytes(inner.array[start : start + _SLICE]))
     elif isinstance(inner, TilesSource):
         digest.update(b"tiles " + inner.fingerprint())
@@ -49,9 +49,9 @@ def fingerprint(source: FittedSource, workers: int = 2) -> str:
 
 
 def quick_fingerprint(source: FittedSource) -> str:
-    """Return 32 hexadecimal digits that change with the images; cheap enough for every start of a run.
+    """Return 32 hexadecimal digits that change with the images, cheap enough for every start of a run.
 
-    For a zip, they cover all checksums, otherwise some hundred images, evenly spread. '' if those cannot be read.
+    For a zip they cover all checksums, otherwise a few hundred evenly spaced images. '' if images cannot be read.
     """
     inner, count = source.inner, source.info().num_images
     is_free = isinstance(inner, FileSource) and inner.has_checksums

@@ -1,4 +1,4 @@
-"""A source brought to the model's image size, with its decoded images kept in memory when they fit."""
+"""A source whose images have the model's size, and are kept decoded in memory if they fit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FittedSource:
 
     Attributes:
         inner: the source as stored.
-        array: uint8[N, h, w, c], all images at the model's size; None when they are not held in memory.
+        array: uint8[N, h, w, c], all images at the model's size; None if they are not kept in memory.
         cache: where batches come from: 'off', 'host' or 'device'.
         keep: int64[N], which images of `inner` these are, ascending; None: all.
     """
@@ -91,15 +91,16 @@ class FittedSource:
         return self.inner.labels(self.stored(index))
 
     def label_rows(self, index: np.ndarray) -> np.ndarray:
-        """Return labels as they travel to the device: class numbers int32[*index.shape], or vectors as `labels`."""
+        """Return labels as batches contain them: class numbers int32[*index.shape], or vectors like `labels`."""
         if rows := getattr(self.inner, "label_rows", None):
             return rows(self.stored(index))
-        vectors = self.labels(index)  # of a source of the user's own
+        vectors = self.labels(index)  # a user's own source may lack `label_rows`
         return np.argmax(vectors, axis=-1).astype(np.int32) if self.inner.info().label_kind == "classes" else vectors
 
     def at(self, image_shape: tuple[int, int, int], data: DataConfig) -> FittedSource:
-        """Return the same images at another (h, w, c), resized from what is stored, in memory if they fit. Closing this
-        source closes it too. With data.on_bad_image='skip', call `leave_out_bad` first.
+        """Return the same images at another (h, w, c), resized from the stored ones, in memory if they fit.
+
+        Closing this source closes the result too. With data.on_bad_image='skip', call `leave_out_bad` first.
 
         Raises:
             DataError: an image cannot be decoded.
@@ -113,7 +114,7 @@ class FittedSource:
         array = None
         if cache != "off":
             array, bad = _decode(self.inner, chosen, size, self.resize_filter, data.workers)
-            if bad and data.on_bad_image == "skip":  # it was fine at the start, or nobody looked
+            if bad and data.on_bad_image == "skip":  # it was good at the start, or was not checked
                 raise bad[0][1]
             if bad:
                 raise bad_images_error(self.info().name, [(e.name, e.reason) for _, e in bad], len(chosen))
@@ -122,13 +123,13 @@ class FittedSource:
     def leave_out_bad(self, image_shape: tuple[int, int, int], data: DataConfig) -> None:
         """Skip images that cannot be decoded before any are shown, so that all sizes have the same images.
 
-        With data.on_bad_image='skip', all images are decoded here if those of the smallest size fit into memory. If
-        those of the model's size fit, that has already been done; if none fit, a bad image ends the run when it is
-        shown.
+        With data.on_bad_image='skip', all images are decoded here if they fit into memory at the smallest size. If they
+        fit at the model's size, this has already been done. If they do not fit at all, a bad image ends the run when it
+        is shown.
 
         Args:
-            image_shape: the smallest (h, w, c) that will be requested from `at`; its images are kept.
-            data: the data group of the config.
+            image_shape: the smallest (h, w, c) that will be requested from `at`; images at this size are kept.
+            data: `config.data`.
 
         Raises:
             DataError: no image can be decoded.
@@ -149,11 +150,10 @@ class FittedSource:
 
 
 def fit_source(source: Source, data: DataConfig, image_shape: tuple[int, int, int]) -> FittedSource:
-    """Check a source against the model's (h, w, c), choose `data.subset`, and decode into memory according to
-    `data.cache`.
+    """Check a source against the model's (h, w, c), choose `data.subset`, and decode as `data.cache` says.
 
     Raises:
-        DataError: channels or aspect ratio differ, there are fewer images than the subset, or one cannot be decoded.
+        DataError: channels or aspect ratio differ, the subset is too large, or an image cannot be decoded.
     """
     if isinstance(source, FittedSource):
         if (*source.size, source.info().image_shape[2]) != image_shape:
@@ -224,17 +224,17 @@ def decode_all(
     """Decode images; bad ones raise an error or are skipped.
 
     Args:
-        source: whose images.
+        source: the source to decode.
         size: (height, width) to resize to.
         resize_filter: 'box' or 'lanczos'.
-        workers: threads.
-        keep: int64[N], ascending: which images; None: all.
+        workers: number of threads.
+        keep: int64[N], ascending, the images to decode; None: all.
 
     Returns:
-        (uint8[N, h, w, c], keep without the skipped images, in the source's new numbers).
+        (uint8[N, h, w, c], `keep` without the skipped images, in the source's new numbering).
 
     Raises:
-        DataError: images are bad and the source raises an error for them, or no others are left.
+        DataError: images are bad and the source does not skip them, or no good ones are left.
     """
     info = source.info()
     chosen = np.arange(info.num_images) if keep is None else keep
@@ -246,7 +246,7 @@ def decode_all(
     good = np.flatnonzero(np.isin(chosen, stay))
     if not len(good):
         raise bad_images_error(info.name, [(error.name, error.reason) for _, error in bad], len(chosen))
-    for to, i in enumerate(good):  # in place: the set may fill most of the memory
+    for to, i in enumerate(good):  # in place, because the set may fill most of the memory
         array[to] = array[i]
     return array[: len(good)], None if keep is None else np.searchsorted(stay, chosen[good])
 

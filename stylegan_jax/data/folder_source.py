@@ -18,14 +18,15 @@ from stylegan_jax.data.labels import MAX_JSON_BYTES
 class FolderFiles:
     """`files.Files` over a folder, by the rule of `contents`.
 
-    Linked files are read wherever they are; linked folders are reported as bad and not entered, so that a link cannot
-    lead in circles.
+    Links to files are followed. Links to folders are reported as bad instead, because they could form cycles.
 
     Args:
         path: the folder.
 
     Raises:
-        DataError: there is no such folder."""
+        ConfigError: it is a file.
+        DataError: there is no such folder.
+    """
 
     has_checksums = False
 
@@ -45,7 +46,7 @@ class FolderFiles:
             return file.read(images.MAX_BYTES)
 
     def path(self, number: int) -> str:
-        """Return the path of a file, by its place in the list that `contents` was made of."""
+        """Return the path of a file, by its position in the list that `contents` classified."""
         return os.path.join(self.where, self._found[number])
 
     def open(self, index: int) -> BinaryIO:
@@ -70,10 +71,10 @@ class FolderFiles:
             return b""
 
     def read_json(self, number: int) -> bytes:
-        """Return the bytes of a dataset.json, by its place in the list that `contents` was made of.
+        """Return the bytes of a dataset.json, by its position in the list that `contents` classified.
 
         Raises:
-            DataError: it cannot be read, or is too large.
+            DataError: it cannot be read.
         """
         path = self.path(number)
         try:
@@ -98,7 +99,7 @@ def _walk(root: str) -> tuple[list[str], list[str], list[str]]:
     def fail(error: OSError) -> None:
         below = os.path.relpath(error.filename or root, root)
         if below != os.curdir and hidden_part(below.replace(os.sep, "/")):
-            return  # lost+found is the administrator's
+            return  # a system folder such as lost+found, readable by the administrator only
         raise DataError(f"{error.filename}: cannot be listed: {error.strerror}") from error
 
     found: list[str] = []

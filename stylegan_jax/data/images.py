@@ -1,10 +1,10 @@
-"""Encoded bytes to pixels, by Pillow: which images are usable, decoding, turning upright, resizing.
+"""Encoded bytes to pixels, by Pillow: checking, decoding, applying EXIF orientation, resizing.
 
-`open_image` is the only place where untrusted files reach Pillow, and `read_image` the only one where they are decoded:
-training, metrics and the data set tool see the same pixels. The content decides the format, not the name. EXIF
-orientation is applied. 16 bits become 8 by the high byte, or by a stated depth. Unreadable metadata does not make a
-picture bad. Everything else about the kind of pixels is up to the caller: training accepts exactly the model's
-channels, the data set tool converts.
+`open_image` is the only place where untrusted files reach Pillow, and `read_image` the only one where they are decoded,
+so training, metrics and the data set tool see the same pixels. The content determines the format, not the name. EXIF
+orientation is applied. 16-bit values are reduced to their high byte, or scaled from a given depth. Unreadable metadata
+does not make a picture bad. Callers decide on the kind of pixels: training accepts exactly the model's channels, the
+data set tool converts.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ SUFFIXES = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff",
     ".ppm", ".pgm", ".pbm", ".pnm", ".pfm",
 )  # fmt: skip
-"""All suffixes that Pillow has for these formats; for files with other suffixes, the first bytes decide."""
+"""Pillow's suffixes of these formats; for files with other suffixes, the first bytes decide."""
 RAW_SUFFIXES = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".raf", ".rw2")
-"""Suffixes of cameras' raw files: they begin like TIFF, and only a small preview in them is readable."""
+"""Suffixes of cameras' raw files, which begin like TIFF but of which only a small preview is readable."""
 OTHER_SUFFIXES = (
     ".tga", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".exr", ".hdr", ".psd", ".svg", ".ico", ".eps", *RAW_SUFFIXES,
 )  # fmt: skip
-"""Suffixes of images that this project does not read: they are reported as bad instead of being overlooked."""
+"""Suffixes of images that this project does not read; they are reported as bad."""
 
-MAX_PIXELS = 1 << 26  # 8192 x 8192; larger headers are taken for decompression bombs
+MAX_PIXELS = 1 << 26  # 8192 x 8192; larger images are treated as decompression bombs
 MAX_BYTES = 1 << 28
 _LARGER = ": a decompression bomb, or an image for the data set tool's --max_megapixels"
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -70,17 +70,17 @@ _SIGNATURES = (_PNG_SIGNATURE, b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", 
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 _PPM = re.compile(rb"P[1-6fF]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s")
 _OTHER_HALF = {"16L": "16B", "16B": "16L", "16N": "16B" if sys.byteorder == "little" else "16L"}
-"""Pillow's mode for unpacking the high bytes of 16 bits per channel -> its mode for the low ones."""
+"""Pillow's raw mode for the high bytes of 16-bit channels -> its raw mode for the low bytes."""
 
 
 class Header(NamedTuple):
     """The header of a usable image.
 
     Attributes:
-        size: (height, width), upright.
-        format: Pillow's name.
-        is_plain: 8 bits, stored upright: any decoder gives the same pixels.
-        is_deep: 16 bits per channel.
+        size: (height, width), after EXIF orientation.
+        format: Pillow's name of the format.
+        is_plain: whether any decoder returns the same pixels: 8 bits, stored upright.
+        is_deep: whether it has 16 bits per channel.
     """
 
     size: tuple[int, int]
@@ -93,10 +93,10 @@ class Read(NamedTuple):
     """A decoded image.
 
     Attributes:
-        image: Pillow's, upright, with 8 bits per channel where that is possible; its `info` has a transparent colour.
-        format: Pillow's name.
+        image: Pillow's image, upright, with 8 bits per channel if possible; `info` keeps a transparent colour.
+        format: Pillow's name of the format.
         changes: what was changed, for a report.
-        brightest: the largest value of an image with 16 bits per channel; None with 8.
+        brightest: the largest value of an image with 16 bits per channel; None for other images.
     """
 
     image: Image.Image
@@ -114,16 +114,16 @@ def begins_like_image(head: bytes) -> bool:
 
 
 def inspect(file: BinaryIO, channels: int) -> Header:
-    """Check an image without decoding it, as far as that is possible.
+    """Check an image, without decoding it if possible.
 
     PNG and JPEG are checked by header and end mark; other formats, and files with data after the pixels, are decoded.
 
     Args:
-        file: seekable, at 0.
+        file: seekable, at position 0.
         channels: 1, 3 or 4.
 
     Raises:
-        BadImage: with the reason.
+        BadImage: it cannot be used.
     """
     try:
         image = open_image(file)
@@ -131,7 +131,7 @@ def inspect(file: BinaryIO, channels: int) -> Header:
         turn = _orientation(image) if image.format != "PNG" or any(k in image.info for k in _PNG_ORIENTED) else 1
         ends_well = _ends_well(file, image.format or "")
     except BadImage:
-        ends_well = False  # perhaps it is only its metadata
+        ends_well = False  # the fault may be in the metadata only
     if not ends_well:
         file.seek(0)
         read = read_image(file.read(MAX_BYTES))
@@ -160,7 +160,7 @@ def decode(data: bytes, channels: int) -> np.ndarray:
 
 
 def _check_kind(image: Image.Image, channels: int, is_deep: bool = False) -> None:
-    """Raise BadImage for pixels of another kind than the model's; deep ones will have 8 bits."""
+    """Raise BadImage if the pixels are not of the model's kind; deep ones will have 8 bits."""
     mode = "L" if is_deep and image.mode.startswith("I") else image.mode
     if mode != MODES[channels]:
         raise BadImage(f"{_NAMES.get(mode, mode)}, not {_NAMES[MODES[channels]]}")
@@ -178,12 +178,12 @@ def read_image(data: bytes, *, depth: int = 16, max_pixels: int = MAX_PIXELS) ->
 
     Args:
         data: the file.
-        depth: bits that the values of images with 16 bits per channel use; 12: 4095 is white.
-        max_pixels: width times height at most.
+        depth: significant bits of images with 16 bits per channel; 12: 4095 is white.
+        max_pixels: largest width times height.
 
     Raises:
         BadImage: it is not an image, is damaged or too large, or has several frames.
-        MemoryError: memory ran out, which says nothing about the image.
+        MemoryError: memory ran out; the image may be good.
     """
     if data[:256].lstrip()[:1] == b"<":
         raise BadImage("text such as HTML or SVG, not an image")
@@ -257,7 +257,7 @@ def _eight_bits(
     """Return a deep image with 8 bits per channel, and its largest value."""
     changes.append("16 bits to 8")
     values = np.asarray(image)
-    if values.dtype == np.uint8:  # Pillow gives the high bytes alone
+    if values.dtype == np.uint8:  # Pillow returns the high bytes only
         low = _low_bytes(data, max_pixels)
         if low is None and depth != 16:
             raise BadImage(
@@ -271,7 +271,7 @@ def _eight_bits(
     if scaled.max() > 255:
         changes.append(f"values beyond {depth} bits cut off")
         scaled = np.minimum(scaled, 255)
-    if has_alpha:  # which may use all bits where the colours do not
+    if has_alpha:  # opacity may use all bits even if the colours do not
         used = 16 if opacity.max() >> depth else depth
         scaled = np.concatenate([scaled, opacity >> (used - 8)], axis=2)
     made = Image.fromarray(scaled.astype(np.uint8))
@@ -302,7 +302,7 @@ def _low_bytes(data: bytes, max_pixels: int) -> np.ndarray | None:
 
 
 def dark_warning(brightest: int) -> list[str]:
-    """Return a warning if the largest value of all images with 16 bits per channel is less than an eighth of white."""
+    """Return a warning if the largest value of all 16-bit images is less than an eighth of white."""
     if brightest >= 1 << 13:
         return []
     bits = next(bits for bits in (8, 10, 12, 13) if brightest < 1 << bits)
@@ -313,7 +313,7 @@ def dark_warning(brightest: int) -> list[str]:
 
 
 def fit(pixels: np.ndarray, size: tuple[int, int], resize_filter: str) -> np.ndarray:
-    """Return the image at (height, width) `size`, resized by 'box' or 'lanczos' if needed; uint8[h, w, c]."""
+    """Return uint8[h, w, c] at (height, width) `size`, resized with 'box' or 'lanczos' if needed."""
     height, width, channels = pixels.shape
     if (height, width) == size:
         return pixels
@@ -326,15 +326,15 @@ def open_image(file: BinaryIO, formats: tuple[str, ...] = FORMATS, max_pixels: i
     """Read the header of an image.
 
     Args:
-        file: seekable, at 0.
-        formats: Pillow's formats to try; the content decides, not the name.
-        max_pixels: width times height at most. Pillow has a limit of its own, `PIL.Image.MAX_IMAGE_PIXELS`.
+        file: seekable, at position 0.
+        formats: Pillow's names of the formats to try.
+        max_pixels: largest width times height. Pillow's own limit, `PIL.Image.MAX_IMAGE_PIXELS`, applies too.
 
     Returns:
-        Pillow's image, its pixels still undecoded.
+        Pillow's image, not yet decoded.
 
     Raises:
-        BadImage: the file is empty, of another format, damaged, or too large.
+        BadImage: the file is empty, has another format, or is damaged or too large.
     """
     if not file.read(1):
         raise BadImage("empty file (0 bytes)")
@@ -356,7 +356,7 @@ def open_image(file: BinaryIO, formats: tuple[str, ...] = FORMATS, max_pixels: i
 
 
 def png_bits(file: BinaryIO) -> int:
-    """Return the bits per channel that the header of a PNG states; moves the file's position."""
+    """Return the bits per channel in the header of a PNG; moves the file's position."""
     file.seek(24)
     return file.read(1)[0]
 
@@ -371,8 +371,8 @@ def _ends_well(file: BinaryIO, image_format: str) -> bool:
 
 
 def _png_ends_with_pixels(file: BinaryIO, end: int) -> bool:
-    """Return whether the last chunk before the end mark has pixels: metadata after them may turn the picture."""
-    file.seek(max(0, end - 8500))  # the chunks of most writers have up to 8 KiB
+    """Return whether the last chunk before the end mark has pixels; metadata after them may set an orientation."""
+    file.seek(max(0, end - 8500))  # most writers' chunks have at most 8 KiB
     tail = file.read(8500)
     if not tail.endswith(b"\0\0\0\0IEND\xaeB`\x82"):
         return False
@@ -388,7 +388,7 @@ def _png_ends_with_pixels(file: BinaryIO, end: int) -> bool:
 
 
 def check_png_chunks(data: bytes) -> None:
-    """Compare every checksum; Pillow skips those of the pixel data, so a flipped bit would go unnoticed.
+    """Verify every checksum: Pillow skips those of the pixel data, so a flipped bit would go unnoticed.
 
     Raises:
         BadImage: a checksum is wrong, or the end mark is missing.
@@ -398,7 +398,7 @@ def check_png_chunks(data: bytes) -> None:
 
 
 def _chunks(data: bytes):
-    """Yield (kind, start, end) of the chunks of a PNG, after comparing their checksums."""
+    """Yield (kind, start, end) of the chunks of a PNG, after verifying their checksums."""
     at = len(_PNG_SIGNATURE)
     while True:
         if at + 12 > len(data):

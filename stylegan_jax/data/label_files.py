@@ -1,4 +1,4 @@
-"""The labels of a folder or zip of images: its dataset.json, wherever that is, or its subfolders."""
+"""The labels of a folder or zip of images: from dataset.json, wherever it is, or from subfolders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stylegan_jax.data.labels import Labels, label_table, labels_of, missing_lab
 
 _LIKE_LABELS = (".csv", ".tsv", ".json", ".jsonl")
 _MOST_FILES = 20
-"""How many of a set's dataset.json files are searched for labels."""
+"""Largest number of dataset.json files that are searched for labels."""
 
 
 class Labelled(Protocol):
@@ -22,7 +22,7 @@ class Labelled(Protocol):
     contents: Contents
 
     def read_json(self, number: int) -> bytes:
-        """Return the bytes of the file at this place in the list; raises DataError."""
+        """Return the bytes of the file at a position in the list; raises DataError."""
         ...
 
 
@@ -30,9 +30,9 @@ class LabelTable(NamedTuple):
     """Labels by name, as stored.
 
     Attributes:
-        table: label of each image that has one; None: the set has none.
-        names: of the classes, () if unknown.
-        where: the file or folder that they come from.
+        table: label of each image that has one; None: the set has no labels.
+        names: class names, () if unknown.
+        where: the file or folder with the labels.
         notes: lines for a report.
     """
 
@@ -56,7 +56,7 @@ class LabelTable(NamedTuple):
         )
 
     def classes(self, names: Sequence[str]) -> int:
-        """Return the number of classes of images' labels, 0 for other labels; raises DataError as `labels` does."""
+        """Return the number of classes of images, 0 if labels are not classes; raises DataError like `labels`."""
         labels = self.labels([name for name in names if self.table is not None and name in self.table])
         return labels.dim if labels.kind == "classes" else 0
 
@@ -69,8 +69,8 @@ def read_labels(files: Labelled, wanted: str) -> LabelTable:
     """Find the labels of a folder or zip.
 
     Args:
-        files: which.
-        wanted: 'none', 'file' (a dataset.json with labels is required), 'auto' (if there is one) or 'subfolders'.
+        files: the folder or zip.
+        wanted: 'none', 'file' (a dataset.json with labels is required), 'auto' (used if there is one) or 'subfolders'.
 
     Raises:
         DataError: there are no labels, several dataset.json have some, or they cannot be read.
@@ -89,7 +89,7 @@ def _of_subfolders(files: Labelled) -> LabelTable:
             f"{files.where}: config.data.labels='subfolders', but no image lies in a subfolder; use "
             "--config.data.labels=none"
         )
-    lines = [f"the classes are the folders in {printable(folder)}, which holds the whole set"] if folder else []
+    lines = [f"the classes are the folders in {printable(folder)}, which contains the whole set"] if folder else []
     beside = {name[len(folder) :].split("/")[0] for name in files.contents.folders if name.startswith(folder)}
     if empty := sorted(beside - {"", *classes}):
         shown = ", ".join(map(printable, empty[:SHOWN])) + " …" * (len(empty) > SHOWN)
@@ -139,13 +139,13 @@ def _contents(files: Labelled, places: Sequence[tuple[str, int]]) -> list[tuple[
 
 
 def _read(files: Labelled, folder: str, content: bytes, notes: tuple[str, ...]) -> LabelTable:
-    """Return the labels in a dataset.json of a set's images."""
+    """Return a set's labels from the content of a dataset.json in `folder`."""
     where = f"{files.where}/{folder}{JSON_NAME}"
     stored, names = label_table(content, where)
     images = set(files.contents.names)
     table = {clean_name(folder + name) or name: label for name, label in stored.items()}
     if folder and not images & table.keys():
-        table = stored  # perhaps they are relative to the root
+        table = stored  # the names may be relative to the root
     unused = [name for name in table if name not in images]
     if len(unused) == len(table) and images:
         raise missing_labels_error(where, files.contents.names, len(images), next(iter(table), ""))
@@ -155,13 +155,13 @@ def _read(files: Labelled, folder: str, content: bytes, notes: tuple[str, ...]) 
 
 
 def _may_have_labels(content: bytes) -> bool:
-    """Return whether a file has labels, or cannot be checked, which is an error later."""
+    """Return whether a file has labels, or is not valid JSON, which is an error later."""
     tree = _parsed(content)
     return tree is None or (isinstance(tree, dict) and isinstance(tree.get("labels"), list))
 
 
 def _is_null(content: bytes) -> bool:
-    """Return whether the file states that there are no labels, as the official tools write it."""
+    """Return whether the file says that there are no labels, as official tools do."""
     tree = _parsed(content)
     return isinstance(tree, dict) and tree.get("labels", 0) is None
 

@@ -1,7 +1,8 @@
-"""Labels: class numbers or float vectors, and the dataset.json that holds them.
+"""Labels: class numbers or float vectors, and the dataset.json that contains them.
 
-The file is `{"labels": [["00000/img00000000.png", 3], …], "label_names": ["cat", …]}`; a label is a class number from
-0 or a list of numbers. Class numbers stay integers in memory and become one-hot vectors only for the images of a batch.
+The file is `{"labels": [["00000/img00000000.png", 3], …], "label_names": ["cat", …]}`; a label is a class number,
+starting at 0, or a list of numbers. Class numbers stay integers in memory and in batches; they become one-hot vectors
+on the device.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Labels:
 
     Attributes:
         values: int32[N] class numbers, or float32[N, k] vectors (k = 0: no labels).
-        dim: length k of a label vector; for class numbers at least one for each name.
+        dim: length k of a label vector; for class numbers, the number of classes, at least that of the names.
         names: class names, empty if unknown.
     """
 
@@ -42,7 +43,7 @@ class Labels:
 
     @functools.cached_property
     def kind(self) -> str:
-        """'none', 'classes' (numbers; one-hot in a batch), 'multi-hot' (vectors of 0 and 1), 'vectors' (floats)."""
+        """'none', 'classes' (numbers), 'multi-hot' (vectors of 0 and 1) or 'vectors' (floats)."""
         if not self.dim:
             return "none"
         if self.values.ndim == 1:
@@ -51,7 +52,7 @@ class Labels:
 
     @functools.cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits that change when any label does."""
+        """16 hexadecimal digits that change with any label."""
         head = f"{self.values.dtype.str} {self.values.shape} {self.dim}".encode()
         return hashlib.sha256(head + array_bytes(self.values)).hexdigest()[:16]
 
@@ -79,7 +80,7 @@ class Labels:
 
     @functools.cached_property
     def counts(self) -> tuple[int, ...]:
-        """The number of images of each class, or of each entry of multi-hot labels; () for the other kinds."""
+        """Number of images of each class, or of each entry of multi-hot labels; () for other kinds."""
         return count(self.values, self.kind, self.dim)
 
     def vectors(self, index: np.ndarray) -> np.ndarray:
@@ -92,16 +93,16 @@ class Labels:
         return out
 
     def rows(self, index: np.ndarray) -> np.ndarray:
-        """Return labels as they travel: class numbers int32[*index.shape], or vectors float32[*index.shape, k]."""
+        """Return labels as batches contain them: class numbers int32[*index.shape], or float32[*index.shape, k]."""
         return self.values[index]
 
     def take(self, index: np.ndarray) -> Labels:
-        """Return the labels of a subset; the vector length stays."""
+        """Return the labels of a subset, with the same vector length."""
         return dataclasses.replace(self, values=self.values[index])
 
 
 def count(rows: np.ndarray, kind: str, dim: int) -> tuple[int, ...]:
-    """Return `Labels.counts` of some of the rows of a data set."""
+    """Return `Labels.counts` for some rows of a data set's labels."""
     if kind == "classes":
         return tuple(np.bincount(rows, minlength=dim).tolist())
     return tuple(rows.sum(0).astype(int).tolist()) if kind == "multi-hot" else ()
@@ -116,7 +117,7 @@ def from_array(values: np.ndarray, count: int, where: str, names: Sequence[str] 
     """Return labels from integers [N] (classes) or floats [N, k].
 
     Raises:
-        DataError: wrong shape, type or range.
+        DataError: the shape, type or range is wrong, or the number of labels or names.
     """
     values = np.asarray(values)
     integer = np.issubdtype(values.dtype, np.integer)
@@ -142,12 +143,12 @@ def from_array(values: np.ndarray, count: int, where: str, names: Sequence[str] 
 
 
 def describe(kind: str, counts: Sequence[int], names: Sequence[str], total: int, unit: str = "image") -> list[str]:
-    """Return lines about the classes of a data set, with a warning if something is doubtful.
+    """Return lines about the classes of a data set, with warnings about what looks wrong.
 
     Args:
         kind: `Labels.kind`.
         counts: `Labels.counts`.
-        names: of the classes, or ().
+        names: class names, or ().
         total: number of examples.
         unit: the word for an example.
     """
@@ -173,7 +174,7 @@ def describe(kind: str, counts: Sequence[int], names: Sequence[str], total: int,
     if kind == "classes" and len(counts) == 1:
         lines.append(f"warning: all {unit}s are of one class ({name(0)}), which teaches nothing; use labels 'none'")
     elif kind == "classes" and total > 2 and max(counts) == 1:
-        lines.append(f"warning: every {unit} has a class of its own; are the labels ids?")
+        lines.append(f"warning: every {unit} has its own class; are the labels ids?")
     if twice := sorted({n for n in names if names.count(n) > 1}):
         which = ", ".join(map(printable, twice[:_CLASSES_SHOWN]))
         lines.append(f"warning: several classes have the same name, but different numbers: {which}")
@@ -197,9 +198,9 @@ def labels_of(table: Mapping[str, Any], names: Sequence[str], where: str, label_
 
     Args:
         table: label by name, as stored in the file.
-        names: of the images.
+        names: names of the images.
         where: the file, for errors.
-        label_names: of the classes.
+        label_names: class names.
 
     Raises:
         DataError: images have no label (they are named), or labels are of mixed kinds.
@@ -229,9 +230,9 @@ def missing_labels_error(where: str, missing: Sequence[str], total: int, known: 
 
     Args:
         where: the file.
-        missing: their names.
+        missing: names of these images.
         total: number of images.
-        known: a name that has one, for comparison.
+        known: a name that has a label, for comparison.
     """
     shown = ", ".join(printable(n) for n in missing[:SHOWN])
     hint = f" (its names are such as {printable(known)})" if known and len(missing) == total else ""
@@ -245,7 +246,7 @@ def label_table(data: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
     """Return ({name: stored label}, class names) of a dataset.json; the labels are not checked.
 
     Raises:
-        DataError: the text is not JSON, or does not have the form that the module describes.
+        DataError: the file is too large, not JSON, or does not have the form that the module describes.
     """
     if len(data) > MAX_JSON_BYTES:
         raise DataError(f"{where}: {len(data)} bytes; the limit is {MAX_JSON_BYTES}; use an .npz of images and labels")

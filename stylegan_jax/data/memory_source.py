@@ -1,4 +1,4 @@
-"""Decoded images in one array: from a .npy or .npz file, or passed in Python."""
+"""Decoded images in one array, from a .npy or .npz file or passed in Python."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stylegan_jax.data.errors import DataError, missing_path_error
 from stylegan_jax.data.labels import Labels, from_array, no_labels
 
 _MAX_RATIO = 100
-"""Largest ratio of unpacked to packed bytes of a .npz, beyond 1 GiB: as in zips of images."""
+"""Largest allowed ratio of unpacked to packed bytes of a .npz beyond 1 GiB, as for zips of images."""
 
 
 class MemorySource:
@@ -67,7 +67,7 @@ class MemorySource:
         return self._labels.vectors(index)
 
     def label_rows(self, index: np.ndarray) -> np.ndarray:
-        """Return labels as they travel to the device: class numbers int32[*index.shape], or vectors as `labels`."""
+        """Return labels as batches contain them: class numbers int32[*index.shape], or vectors like `labels`."""
         return self._labels.rows(index)
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ def open_memory(data: DataConfig, image_shape: tuple[int, int, int]) -> MemorySo
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable .npy or .npz of plain arrays ({str(error)[:200]})") from error
     if "images" not in found:
-        raise DataError(f"{path}: no array 'images' in it; it holds {arrays.listed(list(known))}")
+        raise DataError(f"{path}: no array 'images' in it; it contains {arrays.listed(list(known))}")
     if wanted[-1] not in found:
         raise DataError(
             f"{path}: config.data.labels='file' needs a .npz with an array 'labels'; use --config.data.labels=none"

@@ -1,8 +1,8 @@
-"""The order of the images and the draw of labels: pure functions of (seed, position), in NumPy, without state.
+"""The order of images and the draws of labels: pure functions of (seed, position), in NumPy, without state.
 
-A position counts images shown since the start of the run, over all hosts. Each epoch is its own permutation of the data
-set, computed point by point by a keyed generalized Feistel network with cycle walking (Black and Rogaway 2002, "Ciphers
-with arbitrary finite domains"): any position costs the same time and no memory, so a run can start anywhere.
+A position counts examples shown since the start of the run, over all hosts. Each epoch is its own permutation of the
+data set, computed point by point by a keyed generalised Feistel network with cycle walking (Black and Rogaway 2002,
+"Ciphers with arbitrary finite domains"): every position costs the same time and no memory, so a run can start anywhere.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = 0xFFFFFFFFFFFFFFFF
-_ROUNDS = 14  # chi-square over all permutations of 3, 4 and 5 items is flat from here on
+_ROUNDS = 14  # with more, chi-square over all permutations of 3, 4 and 5 items does not improve
 _ORDER, _LABEL, _UNIFORM, _SUBSET, _SECOND = 1, 2, 3, 4, 5  # streams: two purposes never share numbers
-CLIP, METRIC_CLIP, FAKE_CLIP = 6, 7, 100  # of `numbers`; the last and all above it, one for each draw of labels
+CLIP, METRIC_CLIP, FAKE_CLIP = 6, 7, 100  # streams of `numbers`; FAKE_CLIP + i is for draw i of labels
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
@@ -35,7 +35,7 @@ def counter_hash(*parts: int | np.integer | np.ndarray) -> np.ndarray:
 
 
 def permute(index: np.ndarray, size: int, key: np.ndarray) -> np.ndarray:
-    """Map each index through the permutation of range(size) that its key determines.
+    """Map each index by the permutation of range(size) that its key determines.
 
     Args:
         index: int64[m], in [0, size).
@@ -50,14 +50,14 @@ def permute(index: np.ndarray, size: int, key: np.ndarray) -> np.ndarray:
     round_keys = counter_hash(key[None, :], np.arange(_ROUNDS)[:, None])
     out = _feistel(index.astype(np.uint64), rows, columns, round_keys)
     outside = np.flatnonzero(out >= size)
-    while outside.size:  # walking on until inside makes a permutation of [0, size)
+    while outside.size:  # cycle walking: repeating until the result is inside permutes [0, size)
         out[outside] = _feistel(out[outside], rows, columns, round_keys[:, outside])
         outside = outside[out[outside] >= size]
     return out.astype(np.int64)
 
 
 def _feistel(x: np.ndarray, rows: int, columns: int, round_keys: np.ndarray) -> np.ndarray:
-    """Permute [0, rows * columns): uint64[m], with round_keys uint64[rounds, m]."""
+    """Permute [0, rows * columns): x is uint64[m], round_keys uint64[rounds, m]."""
     a, b = np.uint64(rows), np.uint64(columns)
     high, low = x // b, x % b
     for r in range(0, len(round_keys), 2):
@@ -76,7 +76,7 @@ def order(
         positions: int64[m], not negative: the number of images shown before each.
         num_images: size of the data set.
         xflip: an epoch shows every image as stored and mirrored left to right.
-        yflip: an epoch shows every image as stored and upside down; with xflip, all four copies.
+        yflip: an epoch shows every image as stored and mirrored top to bottom; with xflip, all four versions.
 
     Returns:
         (index int64[m] in [0, num_images), flip bool[m, 2]: left to right, top to bottom).
@@ -90,23 +90,23 @@ def order(
 
 
 def second_seed(seed: int) -> int:
-    """Return the seed of another order and other labels than those of `seed`."""
+    """Return a seed derived from `seed`, for a second, independent order."""
     return int(counter_hash(seed, _SECOND)[0])
 
 
 def subset(seed: int, count: int, num_images: int) -> np.ndarray:
-    """Return `count` of range(num_images), drawn without replacement, int64[count], ascending.
+    """Return `count` numbers of range(num_images), drawn without replacement, int64[count], ascending.
 
-    For one seed, a smaller subset is part of every larger one.
+    For one seed, larger subsets contain smaller ones.
     """
     key = np.repeat(counter_hash(seed, _SUBSET), count)
     return np.sort(permute(np.arange(count), num_images, key))
 
 
 def label_index(seed: int, positions: np.ndarray, draws: np.ndarray, num_images: int) -> np.ndarray:
-    """Return whose label each latent gets: i.i.d. uniform over images, int64[draws, m] for positions int64[m].
+    """Return the image whose label each latent gets, i.i.d. uniform: int64[draws, m] for positions int64[m].
 
-    `draws` int64[draws] are numbers: a draw's result does not depend on which others are requested.
+    A draw depends on its number in `draws`, int64[draws], and not on which others are requested.
     """
     drawn = counter_hash(seed, _LABEL, np.asarray(draws)[:, None], np.asarray(positions, np.int64)[None, :])
     return (drawn % np.uint64(num_images)).astype(np.int64)
@@ -119,7 +119,7 @@ def uniform(count: int, *parts: int) -> np.ndarray:
 
 
 def numbers(seed: int, stream: int, positions: np.ndarray, count: int) -> np.ndarray:
-    """Return float64[m, count] in [0, 1) for positions int64[m]: a row depends on the seed, stream and position."""
+    """Return float64[m, count] in [0, 1) for positions int64[m]; a row depends on seed, stream and position only."""
     positions = np.asarray(positions, np.int64)[:, None]
     drawn = counter_hash(seed, stream, positions, np.arange(count)[None])
     return (drawn >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -1,9 +1,9 @@
-"""Decoding on the fly by tf.data, for sets that do not fit in memory. The only module that imports TensorFlow.
+"""Decoding on the fly by tf.data, for sets that do not fit into memory. The only module that imports TensorFlow.
 
 Without TensorFlow, `data.batches` decodes the same pixels in a pool of threads.
 
-It turns positions into decoded images, always in order. PNG and JPEG are decoded by TensorFlow's own code, which
-gives the same pixels as Pillow (JPEG: with the accurate integer transform, Pillow's default); the rest by Pillow.
+Images are always in order. TensorFlow decodes PNG and JPEG to the same pixels as Pillow (JPEG with the accurate integer
+transform, Pillow's default); Pillow decodes the rest.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def has_tensorflow() -> bool:
 
 
 def import_tensorflow() -> Any:
-    """Import TensorFlow, silenced and without access to the accelerators, which belong to JAX.
+    """Import TensorFlow, silenced and without access to the accelerators, which JAX uses.
 
     Raises:
         DataError: it is not installed.
@@ -59,11 +59,11 @@ def pixel_batches(
     """Yield uint8[rows, h, w, c] for batch 0, 1, ….
 
     Args:
-        source: the files at the model's size.
-        files: the files themselves.
+        source: the images at the model's size.
+        files: its encoded files.
         plan: batch number -> (index int64[rows], flip bool[rows, 2]).
         rows: images per batch.
-        workers: decoding threads, private to the pipeline.
+        workers: number of decoding threads, private to the pipeline.
 
     Raises:
         DataError: an image can no longer be read or decoded; the error names it.
@@ -71,7 +71,7 @@ def pixel_batches(
     tf = import_tensorflow()
     decode = _decoder(tf, source, files)
 
-    failed: list[BadImage] = []  # TensorFlow would print a traceback and lose the type of what Python raises inside it
+    failed: list[BadImage] = []  # an exception in a Python function loses its type in TensorFlow
 
     def encoded(i: int) -> bytes:
         try:
@@ -105,7 +105,7 @@ def pixel_batches(
                 made = next(iterator)
             except tf.errors.OpError as error:
                 problem = str(error)[:300]
-                traceback.clear_frames(error.__traceback__)  # they would keep the iterator past the functions it calls
+                traceback.clear_frames(error.__traceback__)  # the frames would keep the iterator alive
             else:
                 yield made
                 b += 1
@@ -113,12 +113,12 @@ def pixel_batches(
         del iterator, dataset  # ends the reading threads before the files are closed
     if failed:
         raise failed[0]
-    source.gather(plan(b)[0])  # decodes by Pillow: raises, and names the image
+    source.gather(plan(b)[0])  # decodes with Pillow, to raise an error that names the image
     raise DataError(f"batch {b} could not be decoded: {problem}")
 
 
 def _options(tf: Any, workers: int) -> Any:
-    """Return tf.data options: one order, and threads of its own so that XLA keeps the others."""
+    """Return tf.data options for a deterministic order and private threads, which leave the others to XLA."""
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False

@@ -1,4 +1,4 @@
-"""The data sources by name, and `open_source`."""
+"""The registry of data sources, and `open_source`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _LABELS = {
 
 
 def describe_data(data: DataConfig, info: SourceInfo) -> str:
-    """Return the line about the data at the start of a run: number of images, subset, copies, labels."""
+    """Return the line about the data at the start of a run: number of images, subset, mirroring, labels."""
     parts = [printable(info.name), f"{info.num_images} images of {'x'.join(map(str, info.image_shape))}"]
     if info.subset_of:
         parts[1] += f" (random subset of {info.subset_of}, config.data.subset_seed={data.subset_seed})"
@@ -84,6 +84,6 @@ def describe_data(data: DataConfig, info: SourceInfo) -> str:
 
 
 def describe_contents(info: SourceInfo) -> list[str]:
-    """Return the lines below it: images of each class, skipped files, and warnings."""
+    """Return the lines below it: number of images in each class, skipped files, and warnings."""
     lines = labels.describe(info.label_kind, info.label_counts, info.label_names, info.num_images)
     return [*lines, *info.notes]

@@ -1,4 +1,4 @@
-"""Coloured shapes drawn from a formula: data without files, for tests, speed measurements and a first run."""
+"""Coloured shapes drawn by a formula: data without files, for tests, speed measurements and a first run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHAPES = ("disc", "square", "triangle", "ring", "cross")
 
 
 class SyntheticSource:
-    """A `Source` whose image i is a pure function of i: one shape, anti-aliased, before a two-colour gradient.
+    """A `Source` whose image i is a pure function of i: one anti-aliased shape on a gradient.
 
     With `num_labels` > 0 the class determines the kind and hue of the shape, so that labels can be learnt.
 
@@ -69,7 +69,7 @@ class SyntheticSource:
         return self._labels.vectors(index)
 
     def label_rows(self, index: np.ndarray) -> np.ndarray:
-        """Return labels as they travel to the device: class numbers int32[*index.shape], or vectors as `labels`."""
+        """Return labels as batches contain them: class numbers int32[*index.shape], or vectors like `labels`."""
         return self._labels.rows(index)
 
     def close(self) -> None:

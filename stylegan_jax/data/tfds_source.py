@@ -1,6 +1,6 @@
-"""Prepared TensorFlow Datasets with one image feature. Nothing is ever downloaded here.
+"""Prepared data sets of tensorflow_datasets with an image feature. Nothing is ever downloaded here.
 
-Random access needs either the whole set in memory (TFRecord files, tfds' default) or array_record files, which are read
+Random access needs the whole set in memory (TFRecord files, the default of tfds) or array_record files, which are read
 one example at a time and need no TensorFlow.
 """
 
@@ -25,10 +25,10 @@ class ArrayRecordSource:
     """A `Source` over a tfds split in array_record files, decoded image by image (under a lock).
 
     Args:
-        name: for logs and errors.
-        examples: tfds data source, decoding images.
+        name: short name for logs and errors.
+        examples: the tfds data source, which decodes images.
         image_key: name of the image feature.
-        labels: of all examples.
+        labels: labels of all examples.
     """
 
     def __init__(self, name: str, examples: Any, image_key: str, labels: Labels):
@@ -51,7 +51,7 @@ class ArrayRecordSource:
         try:
             with self._lock:
                 image = np.asarray(self._examples[int(index)][self._key])
-        except Exception as error:  # the reader and the decoder are tfds'
+        except Exception as error:  # tfds' reader and decoder raise many kinds
             raise DataError(f"{self._name}: example {index} cannot be read: {str(error)[:200]}") from error
         return _checked(image, self._shape or image.shape, f"{self._name}: example {index}")
 
@@ -60,7 +60,7 @@ class ArrayRecordSource:
         return self._labels.vectors(index)
 
     def label_rows(self, index: np.ndarray) -> np.ndarray:
-        """Return labels as they travel to the device: class numbers int32[*index.shape], or vectors as `labels`."""
+        """Return labels as batches contain them: class numbers int32[*index.shape], or vectors like `labels`."""
         return self._labels.rows(index)
 
     def close(self) -> None:
@@ -90,7 +90,7 @@ def _builder(tfds: Any, path: str) -> Any:
         near = suggest(path, known).split("known:")[0].strip()
         raise DataError(
             f"tfds has no data set {path!r}, and {data_dir} (TFDS_DATA_DIR) holds none. "
-            f"{near or 'Give a name such as cifar10, or the folder with dataset_info.json.'}"
+            f"{near or 'Pass a name such as cifar10, or the folder with dataset_info.json.'}"
         ) from error
     except Exception as error:  # tfds raises many kinds for names and folders it cannot read
         why = (str(error) or repr(error)).splitlines()[0][:200]
@@ -131,8 +131,8 @@ class Split(NamedTuple):
     """A split of a prepared data set.
 
     Attributes:
-        builder: tfds' own object.
-        name: of data set and split, for logs.
+        builder: tfds' builder.
+        name: name of data set and split, for logs.
         count: number of examples.
         image_key: name of the image feature.
         label_key: name of the class feature, '' without labels.

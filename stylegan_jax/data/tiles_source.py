@@ -1,8 +1,8 @@
-"""Random crops of large pictures, cut as they are needed: every place of every picture is an image of the set.
+"""Random crops of large pictures, cut when they are needed: every position in every picture is an image of the set.
 
-Nothing is written. Image i is a place, found by arithmetic, so the order of the images is that of every source: a pure
-function of (seed, position). Neighbouring numbers are far apart, and any number of first images is spread evenly over
-all pictures (a Kronecker sequence), as grids and metrics need.
+Nothing is written to disk. The position of image i follows by arithmetic, so the order is a pure function of (seed,
+position) as for every source. Images with neighbouring numbers are far apart, and the first n images, for any n, are
+spread evenly over all pictures (a Kronecker sequence), as grids and metrics need.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from stylegan_jax.data.labels import no_labels
 from stylegan_jax.data.zip_source import ZipFiles
 
 MAX_LISTED = 1 << 27
-"""Most places that `data.tile_contrast` may choose from; each one kept takes 8 bytes."""
+"""Largest number of positions from which `data.tile_contrast` may choose; each one kept takes 8 bytes."""
 _SPREAD = math.sqrt(2) - 1
-"""Used instead of the golden section, with which images 8 apart, as in grids of 8 columns, would be close together."""
+"""Not the golden ratio, which puts images whose numbers differ by 8, as in grids of 8 columns, close together."""
 
 
 class OnePicture:
@@ -72,12 +72,12 @@ class OnePicture:
 
 
 class Pictures:
-    """A cache of the most recently used decoded pictures, up to a number of bytes; safe from any thread.
+    """A thread-safe cache of the most recently used decoded pictures.
 
     Args:
-        files: where they are.
+        files: the pictures.
         channels: 1, 3 or 4.
-        limit: bytes that are kept; in addition, one picture per thread that decodes.
+        limit: bytes to keep; in addition, each decoding thread holds one picture.
     """
 
     def __init__(self, files: Files, channels: int, limit: int):
@@ -98,7 +98,7 @@ class Pictures:
                 self._kept.move_to_end(number)
                 return self._kept[number]
             gate = self._gates[number]
-        with gate:  # two threads do not decode one picture
+        with gate:  # so that two threads do not decode the same picture
             with self._lock:
                 if number in self._kept:
                     return self._kept[number]
@@ -113,7 +113,7 @@ class Pictures:
 
 
 class TilesSource:
-    """A `Source` whose images are all tiles of some pictures, a step apart; see the module.
+    """A `Source` whose images are all tiles of some pictures at positions a step apart; see the module.
 
     Attributes:
         representative: metrics use at most this many of the first tiles, which are spread evenly.
@@ -121,13 +121,13 @@ class TilesSource:
     Args:
         name: short name for logs.
         files: the pictures.
-        tile: (height, width) of a tile in pixels of a picture.
-        step: pixels between two places, both ways.
-        contrast: least standard deviation of a tile's brightness, of 255; 0: any.
+        tile: (height, width) of a tile in the pictures' pixels.
+        step: pixels between neighbouring positions, in both directions.
+        contrast: least standard deviation of a tile's brightness, which is in [0, 255]; 0: any.
         channels: 1, 3 or 4.
-        limit: bytes of decoded pictures that are kept.
+        limit: bytes of decoded pictures to keep.
         on_bad_image: 'error' or 'skip'.
-        workers: threads that check the pictures.
+        workers: number of threads that check the pictures.
 
     Raises:
         DataError: there is no picture, one is bad or too small with 'error', no tile has that contrast, or there are
@@ -159,7 +159,7 @@ class TilesSource:
         busy: dict[int, np.ndarray] = {}
         if contrast:
             _check_listed(files.where, sum(map(math.prod, grids.values())), step)
-        if contrast or decoded <= limit:  # else one that is damaged inside ends the run when it is shown
+        if contrast or decoded <= limit:  # if not, a picture with damaged pixels ends the run when it is shown
             busy, more = _decode(self._pictures, files, sorted(sizes), tile, step, contrast, workers)
             bad += more
         bad = sorted(bad + files.bad)
@@ -171,7 +171,7 @@ class TilesSource:
         self._columns = np.array([grids[i][1] for i in self._numbers], np.int64)
         counts = np.array([math.prod(grids[i]) for i in self._numbers], np.int64)
         self._ends = np.cumsum(counts)
-        self._places: np.ndarray | None = None  # which of all places are in the set; None: all of them
+        self._places: np.ndarray | None = None  # the positions that are in the set; None: all
         if contrast:
             self._places = np.concatenate(
                 [start + busy[i] for start, i in zip(self._ends - counts, self._numbers, strict=True)]
@@ -234,7 +234,7 @@ class TilesSource:
         return tile.copy()
 
     def fingerprint(self, most: int = 0) -> bytes:
-        """Return a digest that changes with the tiles: of all pictures, or of at most this many, evenly spread."""
+        """Return a digest that changes with the tiles; with `most`, of about that many evenly spaced pictures."""
         digest = hashlib.sha256(repr((self._tile, self._step, self._count, self._columns.tolist())).encode())
         if self._places is not None:
             digest.update(self._places.tobytes())
@@ -247,7 +247,7 @@ class TilesSource:
         return self._labels.vectors(index)
 
     def label_rows(self, index: np.ndarray) -> np.ndarray:
-        """Return the same: there are no classes."""
+        """Return the same as `labels`, because there are no classes."""
         return self._labels.rows(index)
 
     def close(self) -> None:
@@ -279,15 +279,15 @@ def _look(
 
 
 def _grid(size: tuple[int, int], tile: tuple[int, int], step: int) -> tuple[int, int]:
-    """Return how many places a picture of (height, width) has, (rows, columns)."""
+    """Return (rows, columns) of the positions in a picture of (height, width) `size`."""
     return (size[0] - tile[0]) // step + 1, (size[1] - tile[1]) // step + 1
 
 
 def _check_listed(where: str, total: int, step: int) -> None:
-    """Check that places can be listed.
+    """Check that positions can be listed.
 
     Raises:
-        DataError: there are too many of them.
+        DataError: there are too many.
     """
     if total > MAX_LISTED:
         enough = step * math.ceil(math.sqrt(total / MAX_LISTED))
@@ -306,7 +306,7 @@ def _decode(
     contrast: float,
     workers: int,
 ) -> tuple[dict[int, np.ndarray], list[tuple[str, str]]]:
-    """Decode pictures; return (their places with enough contrast, by number; (name, reason) of bad ones)."""
+    """Decode pictures; return (positions with enough contrast by picture, (name, reason) of bad pictures)."""
     busy: dict[int, np.ndarray] = {}
     bad: list[tuple[str, str]] = []
 
@@ -328,15 +328,15 @@ def _decode(
 
 
 def deviations(pixels: np.ndarray, tile: tuple[int, int], step: int) -> Iterator[np.ndarray]:
-    """Yield the standard deviations of the brightness of the tiles of a picture, row by row, of 255.
+    """Yield the standard deviations of the brightness, in [0, 255], of a picture's tiles, row by row.
 
-    Sums over the rows of a tile slide down the picture, which takes only two numbers per column. They are integers, so
-    rounding errors cannot add up.
+    Sums over the rows of a tile slide down the picture, so only two numbers per column are stored. They are integers,
+    so rounding errors cannot accumulate.
 
     Args:
         pixels: uint8[h, w, c]; brightness is the mean of the colours without alpha.
         tile: (height, width).
-        step: pixels between two tiles, both ways.
+        step: pixels between neighbouring tiles, in both directions.
 
     Yields:
         float64[columns].
@@ -355,13 +355,13 @@ def deviations(pixels: np.ndarray, tile: tuple[int, int], step: int) -> Iterator
 
 
 def _windows(x: np.ndarray, width: int) -> np.ndarray:
-    """Return the sums over every `width` neighbours of int64[w], int64[w - width + 1]."""
+    """Return int64[w - width + 1], the sums over every `width` neighbours of int64[w]."""
     sums = np.concatenate([[0], np.cumsum(x)])
     return sums[width:] - sums[:-width]
 
 
 def _coprime(count: int) -> int:
-    """Return the step of the Kronecker sequence: near `_SPREAD` of the count, and without a common divisor."""
+    """Return the step of the Kronecker sequence: close to `_SPREAD` times `count`, and coprime to it."""
     near = max(1, round(count * _SPREAD))
     return next(n for d in range(count + 1) for n in (near + d, near - d) if n > 0 and math.gcd(n, count) == 1)
 
@@ -370,8 +370,8 @@ def open_tiles(data: DataConfig, image_shape: tuple[int, int, int]) -> TilesSour
     """Open `data.path`, a picture, a folder or a zip, as tiles with `image_shape[2]` channels.
 
     Raises:
-        ConfigError: labels are requested, or the tile's width would not be whole.
-        DataError: there is no picture, one is bad, or none has enough contrast.
+        ConfigError: labels are requested, or the tile's width would not be a whole number.
+        DataError: there is no picture, one is bad, or no tile has enough contrast.
     """
     height, width, channels = image_shape
     if data.labels != "none":

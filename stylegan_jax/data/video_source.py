@@ -1,7 +1,7 @@
-"""Videos as folders of frames, in a zip or a folder: a video is a folder that directly contains pictures, at any depth.
+"""Videos as folders of frames, in a zip or folder: a video is a folder, at any depth, that directly contains pictures.
 
-Frames are in the order of the numbers in their names (2 before 10). A label belongs to a video: in dataset.json those
-of its frames must agree, and one frame is enough; with subfolders, a class is a folder that contains videos.
+Frames are ordered by the numbers in their names (2 before 10). A video has one label: in dataset.json, those of its
+frames must agree, and one frame with a label is enough; with subfolders, a class is a folder that contains videos.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from stylegan_jax.data.zip_source import ZipFiles
 
 
 class Videos(NamedTuple):
-    """Which images of a source are the frames of which video.
+    """The videos of a source, as numbers of its images.
 
     Attributes:
-        names: of the videos.
-        frames: int64[N], numbers of images, video after video, each in the order of its frames.
-        first: int64[V], where the frames of a video begin in `frames`.
-        lengths: int64[V].
+        names: names of the videos.
+        frames: int64[N], numbers of images: the frames of one video after another, in order.
+        first: int64[V], index in `frames` at which each video begins.
+        lengths: int64[V], number of frames of each video.
     """
 
     names: tuple[str, ...]
@@ -52,13 +52,13 @@ class Videos(NamedTuple):
 
 
 class VideoSource(FileSource):
-    """A `FileSource` of the frames of videos; images of it are frames."""
+    """A `FileSource` whose images are the frames of videos."""
 
     def videos(self, keep: np.ndarray | None = None) -> Videos:
-        """Return the videos that have all of their frames, in the order of their names.
+        """Return the videos whose frames are all available, in the order of their names.
 
         Args:
-            keep: int64[N], ascending, the available images; None: all. Numbers of frames are places in it.
+            keep: int64[N], ascending, the available images; None: all. Frames are numbered by their position in it.
         """
         number = np.arange(len(self._keep)) if keep is None else keep
         by_video: dict[str, list[tuple[Any, int]]] = {}
@@ -93,7 +93,7 @@ class VideoSource(FileSource):
         return self._files.names[int(self._keep[index])]
 
     def _count_frames(self) -> dict[str, int]:
-        """Return how many frames each video has, including unusable ones."""
+        """Return the number of frames of each video, including unusable ones."""
         counts: dict[str, int] = {}
         for name in [*self._files.names, *(name for name, _ in self._files.bad)]:
             counts[folder_of(name)] = counts.get(folder_of(name), 0) + 1
@@ -104,7 +104,7 @@ def videos_of(source: FittedSource, rule: ClipRule, on_bad_image: str) -> Videos
     """Return the videos of a source that are long enough for a clip.
 
     Raises:
-        DataError: the source has images, or some videos, which are named, are too short and may not be skipped.
+        DataError: the source has images instead of videos, or videos are too short and may not be skipped.
     """
     if not isinstance(source.inner, VideoSource):
         raise DataError(
@@ -128,7 +128,7 @@ def videos_of(source: FittedSource, rule: ClipRule, on_bad_image: str) -> Videos
 
 
 def check_examples(source: FittedSource, data: DataConfig, rule: ClipRule | None) -> None:
-    """Check that a source has a model's kind of examples: with a rule for clips, videos that are long enough.
+    """Check that a source has videos that are long enough, if a model is trained on clips (it has a rule).
 
     Raises:
         DataError: as `videos_of`.
@@ -138,10 +138,10 @@ def check_examples(source: FittedSource, data: DataConfig, rule: ClipRule | None
 
 
 def read_video_labels(files: Labelled, wanted: str) -> LabelTable:
-    """Find the labels of videos; as `label_files.read_labels`, with one label for all frames of a video.
+    """Find the labels of videos, like `label_files.read_labels`, with one label for all frames of a video.
 
     Raises:
-        DataError: as there, or if frames of one video have different labels.
+        DataError: as there, or frames of one video have different labels.
     """
     names = files.contents.names
     if wanted == "subfolders":
@@ -172,7 +172,7 @@ def open_video(data: DataConfig, image_shape: tuple[int, int, int]) -> VideoSour
     """Open `data.path`, a zip or a folder, as videos whose frames have `image_shape[2]` channels.
 
     Raises:
-        DataError: it is neither, has no or bad frames, or labels are missing or differ within a video.
+        DataError: it is neither, frames are missing or bad, or labels are missing or differ within a video.
     """
     files: Files = FolderFiles(data.path) if os.path.isdir(data.path) else ZipFiles(bundled.find_data(data.path))
     try:

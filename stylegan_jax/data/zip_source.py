@@ -1,7 +1,7 @@
-"""Images in a zip, the layout of the official StyleGAN tools: any names, and `dataset.json`.
+"""Images in a zip with the layout of the official StyleGAN tools: any names, and `dataset.json`.
 
 Nothing is extracted: members are read at their offsets with positional reads, so threads and forked processes share one
-file without a lock. The checksum of a member is compared at every read.
+file without a lock. Every read verifies the member's checksum.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from stylegan_jax.data.files import FileSource
 from stylegan_jax.data.labels import MAX_JSON_BYTES
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
-_MAX_RATIO = 100  # unpacked to packed bytes; only above _RATIO_FROM bytes: small flat images pack well
+_MAX_RATIO = 100  # of unpacked to packed bytes, above _RATIO_FROM bytes; small images of one colour may exceed it
 _RATIO_FROM = 1 << 24
 _ENCRYPTED = 1
-_UNIX = 3  # the system whose permission bits a member carries
+_UNIX = 3  # value of create_system if a member has Unix permission bits
 
 
 class ZipFiles:
@@ -70,11 +70,11 @@ class ZipFiles:
         self.contents.names = self.names
 
     def read(self, index: int) -> bytes:
-        """Return the unpacked bytes of one member after comparing its checksum."""
+        """Return the unpacked bytes of one member, after verifying its checksum."""
         return self._unpack(self._infos[index])
 
     def open(self, index: int) -> BinaryIO:
-        """Return one member as a seekable file; stored members are not read as a whole."""
+        """Return one member as a seekable file; uncompressed members are not read as a whole."""
         offset, packed, _, method, _ = self._infos[index]
         if method != zipfile.ZIP_STORED:
             return io.BytesIO(self.read(index))
@@ -98,7 +98,7 @@ class ZipFiles:
             return b""
 
     def read_json(self, number: int) -> bytes:
-        """Return the bytes of a dataset.json, by its place in the list that `contents` was made of.
+        """Return the bytes of a dataset.json, by its position in the list that `contents` classified.
 
         Raises:
             DataError: it is damaged or too large.
@@ -216,7 +216,7 @@ def _refusal(info: zipfile.ZipInfo, zip_size: int) -> str:
 
 
 def open_zip(data: DataConfig, image_shape: tuple[int, int, int]) -> FileSource:
-    """Open `data.path` as a zip of images with `image_shape[2]` channels; the bundled ones are found from any folder.
+    """Open `data.path` as a zip of images with `image_shape[2]` channels; bundled zips are found from any folder.
 
     Raises:
         DataError: it is not a zip, has no images or bad ones, or labels are missing.

@@ -225,7 +225,7 @@ def test_bright_deep_pictures_are_not_warned_of(write, tmp_path):
     )
     plain = write(tmp_path, "folder", {"a.png": Image.new("L", (16, 16)).tobytes()} | {"b.png": deep_png(values)})
     assert len(prepare(Options(plain, str(tmp_path / "z.zip"), depth=8)).written) == 1
-    with pytest.raises(DataError, match="--depth=7: between 8 and 16 bits"):
+    with pytest.raises(DataError, match="--depth=7 must be between 8 and 16 bits"):
         prepare(Options(plain, str(tmp_path / "w.zip"), depth=7))
 
 

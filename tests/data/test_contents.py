@@ -169,11 +169,11 @@ def test_the_last_of_several_members_of_one_name_counts(pets, config, smooth, en
     source = open_source(config(source="zip", path=path), SHAPE)
     assert source.info().num_images == 9 and np.array_equal(source.pixels(0), other)
     assert list(source.info().notes) == [
-        "several members of different content have the same name; the last is taken: bird/00.png"
+        "several members with different contents have the same name; the last is used: bird/00.png"
     ]
     source.close()
     report = prepare(Options(path, str(tmp_path / "out.zip")))
-    assert len(report.written) == 9 and not report.skipped and "the last is taken: bird/00.png" in report.notes[0]
+    assert len(report.written) == 9 and not report.skipped and "the last is used: bird/00.png" in report.notes[0]
 
 
 def test_two_files_of_a_folder_with_one_name_are_an_error(pets, write, tmp_path, config):
@@ -222,7 +222,7 @@ DOUBTFUL = {
     "gaps": ([0, 0, 0, 2, 2, 2, 5, 5, 5], "no image of 1, 3, 4"),
     "from one": ([1, 1, 1, 2, 2, 2, 3, 3, 3], "do the classes count from 1"),
     "ids": ([7, 812, 90001, 14, 15, 16, 17, 18, 19], "9 different labels up to 90001 for 9 images look like ids"),
-    "one each": (list(range(9)), "every image has a class of its own"),
+    "one each": (list(range(9)), "every image has its own class"),
     "lists of one integer": ([[i // 3] for i in range(9)], "write plain numbers, 5 and not \\[5\\]"),
     "one class": ([0] * 9, "all images are of one class"),
 }

@@ -209,15 +209,15 @@ def test_an_odd_first_image_does_not_decide(smooth, encode, write, tmp_path):
 
 def test_options_are_checked_before_anything_is_read(tmp_path):
     cases = {
-        r"--transform=crop: known are none, stretch, center-crop": {"transform": "crop"},
-        r"--resize_filter=cubic: known are box, lanczos": {"resize_filter": "cubic"},
-        r"--labels=json: known are auto, file": {"labels": "json"},
-        r"--channels=2: known are 0, 1, 3, 4": {"channels": 2},
-        r"--alpha=red: known are white": {"alpha": "red"},
-        r"--duplicates=ask: known are keep, drop": {"duplicates": "ask"},
+        r"--transform=crop must be one of none, stretch, center-crop": {"transform": "crop"},
+        r"--resize_filter=cubic must be one of box, lanczos": {"resize_filter": "cubic"},
+        r"--labels=json must be one of auto, file": {"labels": "json"},
+        r"--channels=2 must be one of 0, 1, 3, 4": {"channels": 2},
+        r"--alpha=red must be one of white": {"alpha": "red"},
+        r"--duplicates=ask must be one of keep, drop": {"duplicates": "ask"},
         r"--workers=0 must be at least 1": {"workers": 0},
         r"--max_images=-1 must be at least 0": {"max_images": -1},
-        r"--resolution=0x5: between 1 and 8192": {"resolution": (0, 5)},
+        r"--resolution=0x5: each side must have between 1 and 8192": {"resolution": (0, 5)},
         r"--resolution=5x9000: between": {"resolution": (5, 9000)},
         r"--transform=center-crop needs --resolution": {"transform": "center-crop"},
         r"use --transform=center-crop-tall": {"transform": "center-crop-wide", "resolution": (8, 16)},
@@ -239,9 +239,9 @@ def test_destinations_that_are_refused(photos, tmp_path):
     (tmp_path / "file").write_bytes(b"old")
     (tmp_path / "dir.zip").mkdir()
     cases = (
-        (path, {}, "lie in each other"),
-        (f"{path}/out.zip", {}, "lie in each other"),
-        (str(tmp_path), {"overwrite": True}, "lie in each other"),
+        (path, {}, "contain each other"),
+        (f"{path}/out.zip", {}, "contain each other"),
+        (str(tmp_path), {"overwrite": True}, "contain each other"),
         ("old.zip", {}, "exists; choose another, or replace it with --overwrite"),
         ("mine", {}, "is not empty; choose another, or replace it with --overwrite"),
         ("mine", {"overwrite": True}, "was not made by this tool"),

@@ -161,7 +161,7 @@ def test_hostile_and_damaged_cifar_archives(cifar, tmp_path):
     for case, (members, text) in cases.items():
         refused(write_tar(tmp_path / f"{case}.tar.gz", members), text, tmp_path)
     (tmp_path / "cut.tar.gz").write_bytes(good[: len(good) // 2])
-    refused(tmp_path / "cut.tar.gz", "damaged or cut off|no known kind", tmp_path)
+    refused(tmp_path / "cut.tar.gz", "damaged or cut off|unknown kind", tmp_path)
     refused(tmp_path / "good.tar.gz", "--split=valid: CIFAR has train and test", tmp_path, split="valid")
     with tarfile.open(tmp_path / "link.tar", "w") as archive:
         archive.addfile(link)
@@ -205,7 +205,7 @@ def test_damaged_mnist(read, tmp_path):
         "huge": (bytes([0, 0, 8, 3]) + b"\xff" * 12, "claims"),
         "none": (idx(pixels[:0]), "claims"),
         "gzip": (gzip.compress(whole)[:2000], "damaged or cut off"),
-        "text": (b"hello", "of no known kind"),
+        "text": (b"hello", "unknown kind of file"),
     }
     for case, (data, text) in cases.items():
         (tmp_path / f"{case}-images").write_bytes(data)

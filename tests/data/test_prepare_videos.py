@@ -172,7 +172,7 @@ def test_variable_rates_and_durations_are_times(tmp_path):
     assert frames_of(found) == [[0, 1, 2, 2, 3, 4, 4, 4, 4, 4, 5]]
     report, found = made(tmp_path, tmp_path / "set")
     assert len(frames_of(found)[0]) == 6 and report.variable == ["phone.mp4"]
-    words = "the frame rate changes inside 1 videos (phone.mp4), whose frames were taken as they are; --fps=25"
+    words = "the frame rate changes inside 1 videos (phone.mp4), whose frames were written as stored; --fps=25"
     assert any(words in line for line in report.warnings(16))
     animation(tmp_path / "gifs" / "a.gif", 3, duration=[100, 0, 400])  # browsers show 0 for 100
     animation(tmp_path / "gifs" / "b.gif", 4, 1, duration=50)
@@ -343,7 +343,7 @@ def test_folders_of_frames_are_made_anew(kind, tmp_path, encode, write):
     assert made(tmp_path, path, content="frames", labels="subfolders")[0].label_names == ("set",)
     with pytest.raises(DataError, match="--fps=5: frames in folders have no times"):
         made(tmp_path, path, content="frames", fps=5)
-    with pytest.raises(DataError, match=r"--chunk_frames=5 is for videos, and .* holds images; .*--content=frames"):
+    with pytest.raises(DataError, match=r"--chunk_frames=5 is for videos, but .* contains images; .*--content=frames"):
         made(tmp_path, path, chunk_frames=5)
 
 
@@ -380,8 +380,8 @@ def test_what_a_folder_holds_is_found_out(shelf, tmp_path, encode):
 
 def test_options_of_videos_are_checked(shelf, tmp_path):
     for text, options in {
-        r"--content=films: known are auto, images, videos, frames": {"content": "films"},
-        r"--fps=0: more than 0 and at most 1000": {"fps": 0.0},
+        r"--content=films must be one of auto, images, videos, frames": {"content": "films"},
+        r"--fps=0 must be more than 0 and at most 1000": {"fps": 0.0},
         r"--fps=nan: more than 0": {"fps": float("nan")},
         r"--skip_frames=-1 must be at least 0": {"skip_frames": -1},
         r"--min_frames=0 must be at least 1": {"min_frames": 0},
@@ -393,7 +393,7 @@ def test_options_of_videos_are_checked(shelf, tmp_path):
     file = str(shelf / "cats" / "2.mp4")
     for text, options in {
         "--labels=file: .* is one video, which has no labels": {"labels": "file"},
-        "--content=images: .* is a video; leave it out": {"content": "images"},
+        "--content=images .* is a video; leave it out": {"content": "images"},
     }.items():
         with pytest.raises(DataError, match=text):
             prepare(Options(file, str(tmp_path / "x.zip"), **options))
@@ -404,7 +404,7 @@ def test_options_of_videos_are_checked(shelf, tmp_path):
 
 def test_without_pyav_it_is_asked_for_and_animations_need_none(shelf, tmp_path, monkeypatch):
     monkeypatch.setattr(video_files.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"holds video files, which need PyAV: pip install 'stylegan_jax\[video\]'"):
+    with pytest.raises(DataError, match=r"contains video files, which need PyAV: pip install 'stylegan_jax\[video\]'"):
         made(tmp_path, shelf)
     assert frames_of(made(tmp_path, shelf / "dogs" / "b.webp")[1]) == [[0, 1, 2, 3]]
 

@@ -293,7 +293,7 @@ def test_bad_arrays_are_refused(config, tmp_path, smooth):
         archive.writestr("images.npy", head.getvalue())
     np.savez(tmp_path / "labels.npz", images=smooth(2), labels=np.array([0, 1, 2]))
     cases = {
-        "other.npz": r"no array 'images' in it; it holds 'pictures'",
+        "other.npz": r"no array 'images' in it; it contains 'pictures'",
         "object.npy": "not a readable",
         "object.npz": "not a readable",
         "float.npy": "float64.*must be uint8",

@@ -1,7 +1,8 @@
 """Make a data set for training from existing files: `python -m stylegan_jax.data.prepare --source=… --dest=…`.
 
-`sources` identifies a source, and one module reads each kind, as `examples`; `convert` makes an image of one kind from
-any readable one; `write` puts the zip or folder in place in one piece; `run` joins them; `report` says what was done.
+`sources` identifies the kind of a source, and a module for each kind reads it as `examples`. `convert` turns any
+readable image into one of the wanted kind, `write` puts the zip or folder in place atomically, `run` joins these steps,
+and `report` says what was done.
 """
 
 from stylegan_jax.data.prepare.options import Options

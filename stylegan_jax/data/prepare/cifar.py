@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, python or binary version, from the published archive. The pickles in it are not executed."""
+"""CIFAR-10 and CIFAR-100, python or binary version, from the published archive, whose pickles are not executed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _DAMAGE = (tarfile.TarError, OSError, EOFError, zlib.error)
 _MAX_MEMBER = 1 << 28
 _MAX_TOTAL = 1 << 30
 _BATCHES = 5
-"""Files of CIFAR-10's training images."""
+"""Number of files of CIFAR-10's training images."""
 _SIDE, _PIXELS = 32, 3 * 32 * 32
-# Which files make a split; which file and key name the classes.
+# The files of each split, and the files that may contain the class names.
 _PARTS = {"train": r"data_batch_[0-9]+(\.bin)?|train(\.bin)?", "test": r"test_batch(\.bin)?|test(\.bin)?"}
 _META = ("batches.meta", "meta", "batches.meta.txt", "fine_label_names.txt")
 
@@ -46,10 +46,10 @@ def _open(path: str) -> tarfile.TarFile:
 def open_cifar(path: str, split: str, with_labels: bool) -> Examples:
     """Open cifar-10-python.tar.gz, cifar-10-binary.tar.gz or their CIFAR-100 counterparts.
 
-    CIFAR-100 gets its 100 fine classes.
+    The labels of CIFAR-100 are its 100 fine classes.
 
     Raises:
-        DataError: it is not such an archive, or is damaged.
+        DataError: the split is unknown, or the file is not such an archive or is damaged.
     """
     if split not in SPLITS:
         raise DataError(f"--split={split}: CIFAR has {' and '.join(SPLITS)}")
@@ -70,7 +70,7 @@ def open_cifar(path: str, split: str, with_labels: bool) -> Examples:
     values = np.concatenate([v for _, v in made])
     examples = from_arrays(pixels, values if with_labels else None, os.path.basename(path), "cifar", names)
     batches = [n for n in parts if n.startswith("data_batch")]
-    if 0 < len(batches) < _BATCHES:  # a tar that is cut off between two files ends like any other
+    if 0 < len(batches) < _BATCHES:  # truncation between two files of a tar cannot be detected
         examples.notes.append(
             f"warning: {path} has {len(batches)} of the {_BATCHES} batches of CIFAR-10 ({', '.join(batches)}); if it "
             "should have all, copy it again"
@@ -79,7 +79,7 @@ def open_cifar(path: str, split: str, with_labels: bool) -> Examples:
 
 
 def _read_tar(path: str) -> dict[str, bytes]:
-    """Return {base name: bytes} of the regular files in a tar that CIFAR has; nothing is unpacked to disk."""
+    """Return {base name: bytes} of a tar's regular files that belong to CIFAR; nothing is unpacked to disk."""
     wanted = re.compile("|".join([*_PARTS.values(), *map(re.escape, _META)]))
     found: dict[str, bytes] = {}
     total = 0
@@ -99,7 +99,7 @@ def _read_tar(path: str) -> dict[str, bytes]:
 
 
 def _text_keys(tree: Any) -> dict[str, Any]:
-    """Return a dict of the archive with text keys; Python 3 wrote some of them as bytes."""
+    """Return a dict with its keys as text; in some archives they are bytes."""
     if not isinstance(tree, dict):
         raise ValueError("a batch is not a dict")
     return {k.decode("latin1") if isinstance(k, bytes) else str(k): v for k, v in tree.items()}
@@ -118,7 +118,7 @@ def _python(data: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _binary(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return (uint8[n, 3072], int64[n]) of records of one label byte (CIFAR-100: two, the fine one last) and pixels."""
+    """Return (uint8[n, 3072], int64[n]) of records: a label byte (CIFAR-100: two, fine last), then the pixels."""
     label_bytes = 1 if "batch" in name else 2
     records = np.frombuffer(data, np.uint8)
     if not len(records) or len(records) % (label_bytes + _PIXELS):

@@ -1,13 +1,13 @@
-"""Any readable image to 8-bit pixels of one kind and size.
+"""Convert any readable image to 8-bit pixels of one kind and size.
 
-The rules, each counted in the report:
+The report counts every use of these rules:
 
-- Decoding, EXIF and 16 bits are as in training (`data.images`). An image with several frames or pages is an error, but
-  of the pairs that phones write (MPO) the first is used.
-- Colour profiles are dropped, not applied; CMYK becomes RGB by the plain formula.
+- Decoding, EXIF and 16 bits are as in training (`data.images`). An image with several frames or pages is an error,
+  except for the pairs that phones write (MPO), of which the first is used.
+- Colour profiles are dropped, not applied; CMYK becomes RGB by the simple formula.
 - 32-bit and floating-point images are an error, because their white is unknown.
-- Transparency is composited over white or black, or dropped while the colours beneath it are kept, according to
-  `alpha`; it is kept if the output has four channels.
+- Transparency is kept if the output has four channels. If not, `alpha` says whether it is composited over white or
+  black, or dropped, which keeps the colours beneath it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NO_RANGE = {"I": "32-bit", "F": "floating-point", "I;32": "32-bit", "I;32B": "3
 
 
 class Recipe(NamedTuple):
-    """How every image is made.
+    """How every image is converted.
 
     Attributes:
         channels: 1, 3 or 4.
@@ -39,8 +39,8 @@ class Recipe(NamedTuple):
         resolution: (width, height), or None to keep the size.
         transform: one of TRANSFORMS.
         resize_filter: 'box' or 'lanczos'.
-        depth: bits that the values of images with 16 bits per channel use.
-        max_pixels: most pixels of an image.
+        depth: significant bits of images with 16 bits per channel.
+        max_pixels: largest width times height of a source image.
     """
 
     channels: int
@@ -57,7 +57,7 @@ class Made(NamedTuple):
 
     Attributes:
         png: the bytes of an uncompressed PNG.
-        sha256: SHA-256 of them.
+        sha256: SHA-256 of these bytes.
         size: (height, width).
         changes: what was changed.
         brightest: the largest value if the source had 16 bits per channel, else None.
@@ -75,7 +75,7 @@ def make(source: bytes | np.ndarray, recipe: Recipe) -> Made:
 
     Args:
         source: an encoded image, or uint8[h, w, c].
-        recipe: what to make of it.
+        recipe: how to convert it.
 
     Raises:
         BadImage: it cannot be read or converted.
@@ -94,7 +94,7 @@ def make(source: bytes | np.ndarray, recipe: Recipe) -> Made:
         raise
     except ValueError as error:  # Pillow has no such conversion
         raise BadImage(f"pixels of the kind {image.mode} cannot be converted: {images.first_line(error)}") from error
-    image.info = {}  # else the colour profile and the text of the source are written too
+    image.info = {}  # so that the source's colour profile and text are not written
     out = io.BytesIO()
     image.save(out, "PNG", compress_level=0)
     png = out.getvalue()
@@ -162,7 +162,7 @@ def fit(image: Image.Image, recipe: Recipe, changes: list[str]) -> Image.Image:
     if right - left < width or bottom - top < height:
         changes.append("enlarged")
     if box != (0, 0, image.width, image.height):
-        image = image.crop(box)  # not `resize(box=…)`, whose filter reaches over the edge
+        image = image.crop(box)  # not `resize(box=…)`, whose filter would see pixels outside the box
     if image.size != (width, height):
         image = image.resize((width, height), images.FILTERS[recipe.resize_filter])
     if recipe.transform in ("center-crop-wide", "center-crop-tall"):
@@ -176,10 +176,9 @@ def fit(image: Image.Image, recipe: Recipe, changes: list[str]) -> Image.Image:
 def crop_box(width: int, height: int, resolution: tuple[int, int], transform: str) -> tuple[int, int, int, int]:
     """Return (left, top, right, bottom) of the part that is resized to (width, height) `resolution`.
 
-    'none' takes everything but raises BadImage for an aspect ratio that differs by more than one pixel; 'stretch' takes
-    everything. 'center-crop' takes the largest centred part of that aspect ratio. 'center-crop-wide' takes the full
-    width, and skips images that are narrower, or flatter than the aspect ratio; 'center-crop-tall' does the same by
-    height.
+    'none' uses the whole image, and skips aspect ratios that differ by more than one pixel; 'stretch' uses the whole
+    image. 'center-crop' uses the largest centred part with the aspect ratio. 'center-crop-wide' uses the full width,
+    and skips images that are narrower, or flatter than the aspect ratio; 'center-crop-tall' does the same for height.
 
     Raises:
         BadImage: the transform skips the image.

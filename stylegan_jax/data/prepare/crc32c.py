@@ -1,7 +1,8 @@
 """CRC-32C (Castagnoli), the checksum of TFRecord files, in NumPy.
 
-A byte-by-byte loop is too slow for images. The bytes are cut into columns of equal length, whose checksums are computed
-in parallel. Checksums are linear, so two neighbours are joined by moving the first past the second's zeros.
+A byte-by-byte loop is too slow for images. The bytes are cut into parts of equal length, whose checksums are computed
+in parallel. Because checksums are linear, two neighbours are combined by advancing the first over as many zero bytes as
+the second is long.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _WORDS: list[int] = _TABLE.tolist()
 
 @functools.cache
 def _past_zeros(nbytes: int) -> np.ndarray:
-    """Return uint32[4, 256]: the result for each value of each byte of a checksum after `nbytes` zero bytes."""
-    states = np.uint32(1) << np.arange(32, dtype=np.uint32)  # linear: 32 single bits say everything
+    """Return uint32[4, 256]: for each byte of a checksum and each of its values, the result after `nbytes` zeros."""
+    states = np.uint32(1) << np.arange(32, dtype=np.uint32)  # linear, so 32 single bits determine all results
     for _ in range(nbytes):
         states = (states >> 8) ^ _TABLE[states & 0xFF]
     bits = np.arange(256)[:, None] >> np.arange(8) & 1
@@ -38,7 +39,7 @@ def _past_zeros(nbytes: int) -> np.ndarray:
 
 
 def _move(table: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """Return checksums after the zeros that `table` represents."""
+    """Advance checksums over the zero bytes that `table` represents."""
     out = table[0][states & 0xFF]
     for byte in range(1, 4):
         out = out ^ table[byte][states >> (8 * byte) & 0xFF]

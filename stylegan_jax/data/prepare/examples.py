@@ -16,8 +16,8 @@ class Example(NamedTuple):
     """One image of a source.
 
     Attributes:
-        name: its name there, for the report.
-        label: its label, None without one.
+        name: its name in the source, for the report.
+        label: its label; None if it has none.
         load: returns encoded bytes, or pixels uint8[h, w, c]; called in a thread; raises BadImage or OSError.
     """
 
@@ -32,8 +32,8 @@ class Frame(NamedTuple):
     Attributes:
         load: returns its pixels uint8[h, w, c], or the bytes of an image; called once, in a thread; raises BadImage or
             OSError.
-        time: seconds since the first frame; 0 if frames have no times.
-        duration: seconds for which it is shown; 0 if frames have no times.
+        time: seconds after the first frame; 0 if frames have no times.
+        duration: seconds for which the frame is shown; 0 if frames have no times.
     """
 
     load: Callable[[], bytes | np.ndarray]
@@ -45,9 +45,9 @@ class Video(NamedTuple):
     """One video of a source.
 
     Attributes:
-        name: its name there, for the report.
-        label: its label, None without one.
-        frames: yields its frames in order, one decoded after another; raises BadImage or OSError.
+        name: its name in the source, for the report.
+        label: its label; None if it has none.
+        frames: yields its frames in order, decoding one at a time; raises BadImage or OSError.
     """
 
     name: str
@@ -61,16 +61,16 @@ class Examples:
 
     Attributes:
         kind: 'folder', 'zip', 'file', 'lsun', 'cifar', 'mnist', 'tfrecords' or 'tfds'.
-        name: of the file or folder, without its parents.
-        examples: read once, in order; none if the source has videos.
+        name: name of the file or folder, without its parents.
+        examples: the examples, read once, in order; empty if the source has videos.
         count: number of examples.
         videos: the videos; None for a source of images.
-        labelled: whether examples have labels; one without is then bad.
+        labelled: whether examples have labels; if so, one without a label is bad.
         label_names: class names, empty if unknown.
         classes: number of classes of all labels; 0 if unknown, or if labels are not class numbers.
-        notes: lines about skipped files and doubtful things.
-        bad: names and reasons of files found unusable while listing.
-        channels: the images' own channels, the default.
+        notes: lines about skipped files, and warnings.
+        bad: (name, reason) of files found unusable while listing.
+        channels: the images' own number of channels, the default.
         close: closes files.
     """
 
@@ -94,9 +94,9 @@ def from_arrays(pixels: np.ndarray, values: np.ndarray | None, name: str, kind: 
     Args:
         pixels: uint8[n, h, w, c].
         values: int[n] class numbers, or None.
-        name: of the source.
-        kind: of the source.
-        names: class names; empty when unknown.
+        name: name of the source.
+        kind: kind of the source.
+        names: class names; empty if unknown.
     """
 
     def examples():

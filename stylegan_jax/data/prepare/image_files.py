@@ -1,4 +1,4 @@
-"""Folders and zips of image files, read by the same code as in training."""
+"""Folders and zips of image files, read by the code that training uses."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def open_files(path: str, options: Options) -> Examples:
     """Open a folder (with its subfolders) or a zip, of images or of videos.
 
     Args:
-        path: of the folder or zip.
-        options: `content` says which; `labels`: 'auto' (dataset.json if there is one), 'file' (it is required),
-            'subfolders' or 'none'.
+        path: path of the folder or zip.
+        options: `content` says whether it has images or videos; `labels` is 'auto' (dataset.json if there is one),
+            'file' (it is required), 'subfolders' or 'none'.
 
     Raises:
         DataError: it is not a zip, has no images, or its labels cannot be read.
@@ -60,7 +60,7 @@ def open_files(path: str, options: Options) -> Examples:
 
 
 def _nothing_in(files: Files) -> DataError:
-    """Return the error for a source without a picture; it names an LSUN database in it."""
+    """Return the error for a source without pictures, which may contain an LSUN database."""
     if ".mdb" in files.contents.others:
         return DataError(
             f"{files.where}: an LSUN database in a folder or zip; unpack it and pass the folder with data.mdb"

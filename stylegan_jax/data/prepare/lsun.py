@@ -27,7 +27,7 @@ def open_lsun(path: str) -> Examples:
         raise DataError(f"{path}: not an LMDB that can be read: {error}") from error
     file = os.path.join(path, "data.mdb") if os.path.isdir(path) else path
     size = os.path.getsize(file)
-    if size < needed:  # the file is mapped into memory: reading behind its end would kill the process
+    if size < needed:  # the file is mapped into memory: reading past its end would kill the process
         database.close()
         raise DataError(f"{file}: cut off: {size} of {needed} bytes; copy it again")
 

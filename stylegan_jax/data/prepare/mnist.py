@@ -26,11 +26,11 @@ def is_idx(path: str) -> bool:
 
 
 def open_mnist(path: str, wanted: str) -> Examples:
-    """Open idx images; 28x28 are padded by two black pixels on each side to 32x32, as the official tool does.
+    """Open idx images. As in the official tool, 28x28 pixels are padded with black to 32x32.
 
     Args:
-        path: such as train-images-idx3-ubyte.gz; train-labels-idx1-ubyte.gz is expected next to it.
-        wanted: labels: 'auto' (if the file exists), 'file' or 'none'.
+        path: path of the images, such as train-images-idx3-ubyte.gz; train-labels-idx1-ubyte.gz is expected next to it.
+        wanted: labels to read: 'auto' (if the file exists), 'file' or 'none'.
 
     Raises:
         DataError: the file is damaged, or labels are missing.
@@ -54,7 +54,7 @@ def open_mnist(path: str, wanted: str) -> Examples:
 
 
 def _labels_path(path: str) -> str:
-    """Return the existing file of labels that belongs to a file of images; '' if there is none."""
+    """Return the file with the labels of a file of images; '' if it does not exist."""
     folder, name = os.path.split(path)
     beside = name.replace("images", "labels").replace("idx3", "idx1")
     for found in (beside, beside.removesuffix(".gz"), beside + ".gz"):

@@ -1,4 +1,4 @@
-"""Work in threads on a stream of items, of which only a few are in memory."""
+"""Process a stream of items in threads, with only a few of them in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ R = TypeVar("R")
 def run_in_order(
     work: Callable[[T], R], items: Iterable[T], workers: int, chunk_size: int = 4
 ) -> Generator[tuple[T, R]]:
-    """Yield (item, work(item)) in the order of the items; work runs in threads, one chunk ahead for each."""
+    """Yield (item, work(item)) in the order of the items; each thread works one chunk ahead."""
     pool = ThreadPoolExecutor(workers)
     waiting: collections.deque[tuple[list[T], Future[list[R]]]] = collections.deque()
     source = iter(items)

@@ -1,4 +1,4 @@
-"""The report on what was done: lines for the user, dataset.json, and meta.json next to the images."""
+"""The report on what was done: lines for the user, and dataset.json and meta.json next to the images."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from stylegan_jax.data.prepare import write
 from stylegan_jax.data.prepare.examples import Label
 from stylegan_jax.data.prepare.options import OF_VIDEOS, Options
 
-_REASONS, _NAMES = 20, 5  # how many the summary shows
-_LEAST_VIDEO = 32  # height from which on the recipe of videos has settings
+_REASONS, _NAMES = 20, 5  # how many of each the summary shows
+_LEAST_VIDEO = 32  # smallest height for which the recipe of videos has settings
 
 
 @dataclasses.dataclass
@@ -32,27 +32,27 @@ class Report:
     """The record of what was done.
 
     Attributes:
-        kind: of the source, see `Examples`.
-        name: of the source.
-        channels: of the images.
+        kind: kind of the source, see `Examples`.
+        name: name of the source.
+        channels: channels of the images.
         looked_at: number of examples read, good or bad.
         size: (height, width) of the images.
         written: (member, name in the source, SHA-256 of the member) of each image.
-        labels: of the images written, all None or none of them.
+        labels: label of each written image; either all are None or none is.
         label_names: class names, empty if unknown.
         classes: number of classes in the source; 0 if unknown, or if labels are not class numbers.
-        notes: lines about skipped files and doubtful things.
-        brightest: the largest value of all images with 16 bits per channel; None without such images.
+        notes: lines about skipped files, and warnings.
+        brightest: the largest value of all images with 16 bits per channel; None if there are none.
         skipped: (name, reason) of each skipped image.
-        duplicates: (name, name of the first with the same pixels).
+        duplicates: (name, name of the first with the same pixels) of each duplicate.
+        changes: what was changed -> in how many images.
         unit: the word for an example, 'image' or 'video'. For videos, `written` has the name of the folder, the name in
-            the source (for a chunk `name[start:stop]`), and the SHA-256 of the list of its frames' SHA-256.
-        root: the folder that contains the videos, with '/' at its end, or ''.
-        frames: of each video written.
+            the source (for a chunk `name[start:stop]`), and the SHA-256 of its frames' SHA-256s.
+        root: the folder that contains the videos, with a final '/', or ''.
+        frames: number of frames of each written video.
         rates: frames per second of each video that was read, from the times in the file.
         variable: names of videos whose frame rate changes.
-        rest: frames left over from chunks.
-        changes: what was changed -> in how many images.
+        rest: number of frames dropped because they were too few for a chunk.
     """
 
     kind: str
@@ -77,12 +77,12 @@ class Report:
     rest: int = 0
 
     def note_brightest(self, value: int | None) -> None:
-        """Take the largest value of one more image into account."""
+        """Record the largest value of another image."""
         if value is not None:
             self.brightest = max(value, self.brightest or 0)
 
     def warnings(self, depth: int, fps: float | None = None) -> list[str]:
-        """Return lines about classes, skipped files and doubtful things; `depth` and `fps` are the options."""
+        """Return lines about classes and skipped files, and warnings; `depth` and `fps` are the options."""
         labels = self.training_labels()
         lines = list(self.notes)
         if labels is not None:
@@ -99,7 +99,7 @@ class Report:
         return lines + self._about_rates(fps)
 
     def _about_rates(self, fps: float | None) -> list[str]:
-        """Return lines about frame rates and frames left over from chunks; `fps` is the option."""
+        """Return lines about frame rates and dropped frames; `fps` is the option."""
         lines = []
         if self.rest:
             lines.append(f"skipped: {self.rest} frames at the end of videos, too few for a chunk")
@@ -107,7 +107,7 @@ class Report:
             shown = ", ".join(map(printable, self.variable[:_NAMES])) + " …" * (len(self.variable) > _NAMES)
             lines.append(
                 f"warning: the frame rate changes inside {len(self.variable)} videos ({shown}), whose frames were "
-                "taken as they are; --fps=25, say, makes time even"
+                "written as stored; --fps=25, for example, makes time uniform"
             )
         if fps is None and self.rates and not self.rate(None):
             lines.append(
@@ -130,7 +130,7 @@ class Report:
         """Return the labels as training will read them; None if there are none.
 
         Raises:
-            DataError: class numbers or vectors out of range.
+            DataError: class numbers or vectors are out of range.
         """
         if not self.labels or self.labels[0] is None:
             return None
@@ -153,10 +153,10 @@ def labels_json(report: Report) -> bytes:
 
 
 def meta_json(options: Options, report: Report) -> bytes:
-    """Return meta.json: the origin of the images, how they were made, and what was skipped; no times, no paths."""
+    """Return meta.json: origin of the images, how they were made and what was skipped, without times and paths."""
     labels = report.training_labels()
     asked = dataclasses.asdict(options)
-    for key in ("source", "dest", "strict", "overwrite", "workers"):  # do not change what is written
+    for key in ("source", "dest", "strict", "overwrite", "workers"):  # these do not affect what is written
         del asked[key]
     counts = {
         "looked_at": report.looked_at,
@@ -223,7 +223,7 @@ def summary(options: Options, report: Report, seconds: float) -> list[str]:
 
 
 def left_out(skipped: list[tuple[str, str]]) -> list[str]:
-    """Return lines that name bad images by reason."""
+    """Return lines that list bad images by reason."""
     if not skipped:
         return []
     by_reason = collections.defaultdict(list)
@@ -252,11 +252,11 @@ def _next_step(options: Options, report: Report, labels: Labels | None) -> str:
     height, width = report.size
     if height != width or height & (height - 1):
         return (
-            f"note: {width}x{height} is not a square power of two; set config.model.base_size so that the model can "
-            "make it, or use --resolution and --transform"
+            f"note: {width}x{height} is not a square power of two; set config.model.base_size accordingly, or use "
+            "--resolution and --transform"
         )
     kind = "zip" if write.is_zip(options.dest) else "folder"
-    dest = options.dest  # as a shell takes it, though the terminal may not show it
+    dest = options.dest  # quoted for a shell, even if the terminal cannot show it
     quoted = shlex.quote(dest) if dest.isprintable() else "$" + repr(os.fsencode(dest))[1:]
     recipe, flags = f"auto.py:{height}", f"--config.data.source={kind} --config.data.path={quoted}"
     if report.unit == "video":

@@ -1,4 +1,4 @@
-"""From a source to a written set: images are made in threads and written in the order of the source."""
+"""Convert a source to a written set: images are converted in threads and written in the order of the source."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def prepare(options: Options, progress: Progress = lambda results, expected: res
 
     Args:
         options: see `Options`.
-        progress: wraps the results, given the expected number, 0 if unknown (frames of videos); for a progress bar.
+        progress: (results, expected number; 0: unknown, as for frames of videos) -> results, to show a progress bar.
 
     Raises:
-        DataError: nothing was written; the message says why.
+        DataError: the set cannot be made; nothing was written.
     """
     options = dataclasses.replace(options, source=expand_home(options.source), dest=expand_home(options.dest))
     check_options(options)
@@ -71,7 +71,7 @@ def _prepare(options: Options, progress: Progress) -> Report:
 def _write_images(
     options: Options, examples: Examples, report: Report, writer: write.Writer, progress: Progress
 ) -> None:
-    """Make and write the images; the report is filled in."""
+    """Convert and write the images, and fill in the report."""
     recipe = recipe_of(options, report.channels)
     expected = min(examples.count, options.max_images or examples.count)
     results = run_in_order(lambda example: _make(example, recipe), examples.examples, options.workers)
@@ -89,7 +89,7 @@ def _write_images(
                     continue
             first_of.setdefault(made.sha256, example.name)
             name = write.member_name(len(report.written))
-            if not (options.strict and report.skipped):  # then the rest is only looked at, to name all that is bad
+            if not (options.strict and report.skipped):  # if so, the rest is only checked, to list all bad images
                 writer.add(name, made.png)
             report.size = made.size
             report.changes.update(made.changes)
@@ -125,7 +125,7 @@ def _check(options: Options, report: Report) -> None:
     """Check that the set may be put in place.
 
     Raises:
-        DataError: no image is left, some are bad with `strict`, or most have another size than the first.
+        DataError: no image is left, some are bad with `strict`, or most differ in size from the first.
     """
     of = f"{options.source}: {len(report.skipped)} of {report.looked_at} {report.unit}s cannot be used"
     others = sum(reason.endswith("like the first") for _, reason in report.skipped)

@@ -1,4 +1,4 @@
-"""The kind of a source, which follows from its content, not its name."""
+"""Identify the kind of a source, by its content rather than its name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def open_examples(options: Options) -> Examples:
     """Open the source of `options`.
 
     Raises:
-        DataError: it does not exist, is of an unknown kind or damaged, or lacks the requested labels.
+        DataError: it does not exist, its kind is unknown, it is damaged, or it lacks the requested labels.
     """
     path = bundled.find_data(options.source)
     try:
@@ -31,8 +31,8 @@ def open_examples(options: Options) -> Examples:
     if examples.videos is None and (given := videos_only(options)):
         examples.close()
         raise DataError(
-            f"--{given} is for videos, and --source={path} holds images; leave it out, or use --content=frames if "
-            "each folder in there is a video"
+            f"--{given} is for videos, but --source={path} contains images; leave it out, or use --content=frames if "
+            "each folder in it is a video"
         )
     return examples
 
@@ -82,11 +82,11 @@ def _kind(path: str) -> str:
         return "mnist"
     if cifar.is_tar(path):
         return "cifar"
-    if zipfile.is_zipfile(path):  # with a program before it that unpacks it
+    if zipfile.is_zipfile(path):  # a self-extracting zip begins with a program
         return "files"
     if what := wrong_kind(path):
         raise DataError(f"--source={path} {what}")
     raise DataError(
-        f"--source={path}: of no known kind, which are a folder or zip of images or videos, a video, an LSUN *_lmdb, "
-        "a CIFAR tar.gz, MNIST *-images-idx3-ubyte(.gz), *.tfrecords, and tfds:NAME"
+        f"--source={path}: unknown kind of file; it must be a folder or zip of images or videos, a video, an LSUN "
+        "*_lmdb, a CIFAR tar.gz, MNIST *-images-idx3-ubyte(.gz), *.tfrecords, or tfds:NAME"
     )

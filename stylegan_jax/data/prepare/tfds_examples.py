@@ -1,4 +1,4 @@
-"""Prepared tensorflow_datasets, one example after another."""
+"""Prepared data sets of tensorflow_datasets, read one example at a time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def open_tfds_examples(name: str, split: str, wanted: str) -> Examples:
     """Open a prepared data set by name or folder; nothing is downloaded.
 
     Args:
-        name: such as cifar10.
-        split: such as train.
-        wanted: labels: 'auto' (its class feature, if it has one), 'file' or 'none'.
+        name: name such as cifar10, or folder.
+        split: split such as train.
+        wanted: labels to read: 'auto' (the class feature, if there is one), 'file' (it is required) or 'none'.
 
     Raises:
         DataError: tfds is missing, the set is unknown or not prepared, the split is unknown, or there is no class
@@ -33,7 +33,7 @@ def open_tfds_examples(name: str, split: str, wanted: str) -> Examples:
                 image = np.asarray(example[found.image_key])
                 label = int(example[found.label_key]) if found.label_key else None
                 yield Example(f"{found.name}[{i}]", label, lambda image=image: image)
-        except Exception as error:  # of the reader and the decoder, which are others'
+        except Exception as error:  # tfds' reader and decoder raise many kinds
             raise DataError(f"tfds {name}: cannot be read: {str(error)[:200]}; prepare it again") from error
 
     channels = found.builder.info.features[found.image_key].shape[-1]

@@ -29,8 +29,8 @@ def open_tfrecords(path: str, wanted: str) -> Examples:
     """Open a folder (its highest resolution) or one .tfrecords file.
 
     Args:
-        path: of the folder or file.
-        wanted: labels: 'auto' (if there is a .labels file), 'file' or 'none'.
+        path: path of the folder or file.
+        wanted: labels to read: 'auto' (if there is a .labels file), 'file' (it is required) or 'none'.
 
     Raises:
         DataError: the folder has no such file, its framing is damaged, or labels are missing.
@@ -81,7 +81,7 @@ def _highest(folder: str) -> str:
 
 
 class _Records:
-    """The records of one file, read by position; from any thread.
+    """The records of one file, read by position; thread-safe.
 
     Raises:
         DataError: it cannot be read, or a length does not fit its checksum or the file.
@@ -145,7 +145,7 @@ def _masked(data: bytes) -> int:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return (the number that begins at a position, the position after it); raises ValueError, IndexError."""
+    """Return (the varint at a position, the position after it); raises ValueError or IndexError."""
     value = 0
     for shift in range(0, 70, 7):
         byte = data[at]
@@ -176,7 +176,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def _only(data: bytes, number: int) -> list[bytes]:
-    """Return the sub-messages or strings with this field number."""
+    """Return the submessages or strings with this field number."""
     return [value for found, value in _fields(data) if found == number and isinstance(value, bytes)]
 
 
@@ -218,7 +218,7 @@ def _pixels(record: bytes) -> np.ndarray:
 
 
 def _read_labels(path: str, count: int) -> list[Label]:
-    """Return one label per image; rows with a single 1 are classes.
+    """Return one label per image; if all rows are one-hot, labels are class numbers.
 
     Raises:
         DataError: it is not a plain array of one row per image.

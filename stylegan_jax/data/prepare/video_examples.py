@@ -1,4 +1,4 @@
-"""The videos in a folder, a zip or a file: video files, animations, or folders of frames."""
+"""The videos in a folder, zip or file: video files, animations, or folders of frames."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _LOOKED_AT = 64
 
 
 class _Listed:
-    """The videos of `files` as `label_files.Labelled`: they are labelled by name.
+    """The videos of `files` as `label_files.Labelled`, because labels refer to their names.
 
     Args:
         files: the folder or zip.
-        names: of its videos.
+        names: names of its videos.
     """
 
     def __init__(self, files: Files, names: list[str]):
@@ -34,10 +34,10 @@ class _Listed:
 
 
 def content_of(files: Files) -> str:
-    """Return 'videos' or 'images': the content of a folder or zip.
+    """Return whether a folder or zip contains 'videos' or 'images'.
 
-    It contains videos if there are video files (in a zip, and no pictures), or if more than half of a sample of its
-    pictures are animations.
+    It contains videos if there are video files (in a zip, video files and no pictures), or if more than half of a
+    sample of its pictures are animations.
     """
     if files.contents.videos and (isinstance(files, FolderFiles) or not files.names):
         return "videos"
@@ -60,11 +60,11 @@ def open_videos(path: str, kind: str, files: Files, content: str, options: Optio
     """Return the videos of an opened folder or zip.
 
     Args:
-        path: of it.
+        path: path of the folder or zip.
         kind: 'folder' or 'zip'.
-        files: closed by `Examples.close`.
+        files: its files; `Examples.close` closes them.
         content: 'videos' or 'frames'.
-        options: for labels, and for how frames are read.
+        options: the options on labels and frames.
 
     Raises:
         DataError: there is no video, it is a zip of video files, PyAV is missing, or labels cannot be read.
@@ -97,10 +97,10 @@ def open_video_file(path: str, options: Options) -> Examples:
     """Return the single video of a file.
 
     Raises:
-        DataError: PyAV is missing, or options do not apply to a single file.
+        DataError: PyAV is missing, or an option does not apply to a single file.
     """
     if options.content not in ("auto", "videos"):
-        raise DataError(f"--content={options.content}: --source={path} is a video; leave it out")
+        raise DataError(f"--content={options.content} does not fit --source={path}, which is a video; leave it out")
     if options.labels not in ("auto", "none"):
         raise DataError(f"--labels={options.labels}: --source={path} is one video, which has no labels; leave it out")
     if is_animated(path):
@@ -118,7 +118,7 @@ Decoders = dict[str, Callable[[], Iterator[Frame]]]
 
 
 def _of_files(files: Files, options: Options) -> tuple[Decoders, list[tuple[str, str]], list[str]]:
-    """Return decoders of each video file and animation in the order of their names, bad files, and notes."""
+    """Return (decoders of the video files and animations in the order of their names, bad files, notes)."""
     limit = options.max_megapixels << 20
     found: Decoders = {}
     if files.contents.videos:
@@ -141,7 +141,7 @@ def _of_files(files: Files, options: Options) -> tuple[Decoders, list[tuple[str,
 
 
 def _of_frames(files: Files, options: Options) -> tuple[Decoders, list[tuple[str, str]], list[str]]:
-    """Return readers of each folder of frames in the order of their names, bad files, and notes."""
+    """Return (readers of the folders of frames in the order of their names, bad files, notes)."""
     if options.fps is not None:
         raise DataError(f"--fps={options.fps:g}: frames in folders have no times; leave it out")
     members: dict[str, list[int]] = {}

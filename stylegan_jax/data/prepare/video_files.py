@@ -1,7 +1,7 @@
-"""Video files to frames: MP4, MOV, WebM and more by PyAV; GIF, animated WebP and APNG by Pillow.
+"""Video files to frames: MP4, MOV, WebM and others by PyAV; GIF, animated WebP and APNG by Pillow.
 
-One frame is decoded after another, so that memory does not grow with the length. Frames are turned upright by the
-rotation that the file states, and widened if it states that its pixels are not square.
+Frames are decoded one at a time, so memory does not grow with the length of a video. They are rotated as the file says,
+and resized if it says that its pixels are not square.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from stylegan_jax.data.prepare.examples import Frame
 from stylegan_jax.inert.ordinary import is_pointer
 
 ANIMATED = ("GIF", "WEBP", "PNG")
-"""Pillow's formats that can hold animations."""
+"""Pillow's formats that can contain animations."""
 _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,mxf,yuv4mpegpipe,ivf,nut,dv,wtv"
 )
-"""Formats that FFmpeg may detect: lists of other files, which it would open, and texts are not videos."""
-_BROWSERS_MS, _SHORT_MS = 100, 10  # browsers show frames that claim 10 ms or less for 100
-_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own leave the second stream, of opacity, aside
+"""Formats that FFmpeg may detect. Playlists, whose files it would open, and texts are not among them."""
+_BROWSERS_MS, _SHORT_MS = 100, 10  # browsers show frames that claim 10 ms or less for 100 ms
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders ignore the second stream, opacity
 _HEAD = 64
-_THREADS = 8  # of a decoder; each holds a frame
+_THREADS = 8  # largest number of a decoder's threads, each of which holds a frame
 
 
 def check_pyav(where: str) -> None:
@@ -40,7 +40,7 @@ def check_pyav(where: str) -> None:
         DataError: PyAV is missing.
     """
     if importlib.util.find_spec("av") is None:
-        raise DataError(f"{where} holds video files, which need PyAV: pip install 'stylegan_jax[video]'")
+        raise DataError(f"{where} contains video files, which need PyAV: pip install 'stylegan_jax[video]'")
 
 
 def is_animation(file: BinaryIO) -> bool:
@@ -63,11 +63,11 @@ def is_animated(path: str) -> bool:
 
 
 def decode_animation(open_file: Callable[[], BinaryIO], max_pixels: int) -> Iterator[Frame]:
-    """Yield the frames of a GIF, animated WebP or APNG, RGBA.
+    """Yield the frames of a GIF, animated WebP or APNG as RGBA.
 
     Args:
-        open_file: opens the file, seekable.
-        max_pixels: width times height at most.
+        open_file: opens the file, which must be seekable.
+        max_pixels: largest width times height.
 
     Raises:
         BadImage: it is damaged, truncated, or has another format.
@@ -92,12 +92,12 @@ def decode_animation(open_file: Callable[[], BinaryIO], max_pixels: int) -> Iter
 
 
 def decode_video(path: str, max_pixels: int, threads: int) -> Iterator[Frame]:
-    """Yield the frames of a video file in display order, RGB, or RGBA if it has opacity.
+    """Yield the frames of a video file in display order, as RGB, or RGBA if it has opacity.
 
     Args:
-        path: of the file.
-        max_pixels: width times height at most.
-        threads: most threads of the decoder.
+        path: path of the file.
+        max_pixels: largest width times height.
+        threads: largest number of the decoder's threads.
 
     Raises:
         BadImage: it contains no video, or is damaged, truncated, or too large.
@@ -172,7 +172,7 @@ def _frames(container: Any, max_pixels: int, threads: int) -> Iterator[Frame]:
 
 
 def _decoder(stream: Any, threads: int) -> Any:
-    """Return the decoder of a stream, which includes opacity and raises an error on damage that it notices.
+    """Return a stream's decoder, which includes opacity and raises an error on damage that it detects.
 
     Raises:
         BadImage: there is none.
@@ -191,7 +191,7 @@ def _decoder(stream: Any, threads: int) -> Any:
 
 
 def _pixels(frame: Any, ratio: float) -> np.ndarray:
-    """Return uint8[h, w, c] of PyAV's frame, upright, with square pixels; `ratio` is the width of a pixel by height."""
+    """Return uint8[h, w, c] of PyAV's frame, upright, with square pixels; `ratio` is a pixel's width / height."""
     has_alpha = any(part.is_alpha for part in frame.format.components)
     pixels = frame.to_ndarray(format="rgba" if has_alpha else "rgb24")
     if ratio > 0 and abs(ratio - 1) > 1e-3:
@@ -208,9 +208,9 @@ def _has_trailer(file: BinaryIO) -> bool:
 
 
 def _ends_early(file: BinaryIO) -> bool:
-    """Return whether a file is shorter than its structure states: MP4's boxes, WebM's segment, RIFF of AVI and WebP.
+    """Return whether a file is shorter than its structure says: MP4's boxes, WebM's segment, RIFF of AVI and WebP.
 
-    The decoder would take such a file for a shorter video. The position is 0 afterwards.
+    The decoder would treat such a file as a shorter video. The file's position is 0 afterwards.
     """
     total = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -223,7 +223,7 @@ def _ends_early(file: BinaryIO) -> bool:
             size = int.from_bytes(box[:4], "big")
             if size == 1:
                 size = int.from_bytes(box[8:], "big")
-            if size == 0 or not box[4:8].isalnum():  # up to the end; something else behind the boxes
+            if size == 0 or not box[4:8].isalnum():  # the last box, or other data after the boxes
                 break
             end += max(size, 8)
     elif head.startswith(b"RIFF"):
@@ -240,7 +240,7 @@ def _ends_early(file: BinaryIO) -> bool:
 
 
 def _ebml_size(data: bytes, at: int) -> tuple[int | None, int]:
-    """Return (a size as Matroska writes it, the place after it); None if unknown, as in a live recording."""
+    """Return (the Matroska size at a position, the position after it); None if unknown, as in a live recording."""
     length = 9 - data[at].bit_length() if at < len(data) else 9
     if length > 8:
         return None, at

@@ -1,4 +1,4 @@
-"""Videos to folders of frames, at a frame rate, in chunks: one frame after another, whatever the length."""
+"""Convert videos to folders of frames, at a frame rate and in chunks, one frame at a time."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from stylegan_jax.data.prepare.parallel import run_in_order
 from stylegan_jax.data.prepare.report import Report, width_x_height
 
 _TOLERANCE = 0.25
-"""Part of an interval of --fps by which a frame may be late: times in files are rounded, and jitter."""
+"""Fraction of an interval of --fps by which a frame may be late, because times in files are rounded and jitter."""
 _MOST_SECONDS = 3600.0
-"""Longest interval between two frames; a longer one is damage, and would be filled with frames."""
+"""Longest interval between two frames; longer ones are treated as damage, because frames would be repeated to fill
+them."""
 _UNEVEN = 1.5
-"""Ratio of longest to shortest interval above which a frame rate is variable; WebM rounds to milliseconds."""
+"""Ratio of the longest to the shortest interval above which a frame rate is variable; WebM rounds to milliseconds."""
 
 
 Shot = tuple[Frame, int] | BadImage
-"""A frame and how often it is written, or the reason why there are no more."""
+"""A frame and how often to write it, or the reason why no more follow."""
 
 
 def write_videos(
@@ -35,7 +36,7 @@ def write_videos(
     writer: write.Writer,
     progress: Callable[[Iterable[Any], int], Iterable[Any]],
 ) -> None:
-    """Make and write the videos of a source; the report is filled in. A bad video leaves nothing."""
+    """Convert and write the videos of a source, and fill in the report; nothing of a bad video is written."""
     recipe = recipe_of(options, report.channels)
     first_of: dict[str, str] = {}
 
@@ -64,7 +65,7 @@ class _Made:
 
     def __init__(self, options: Options, report: Report, writer: write.Writer, first_of: dict[str, str]):
         self._options, self._report, self._writer, self._first_of = options, report, writer, first_of
-        self._is_written = not (options.strict and report.skipped)  # else it is only looked at, to name all that is bad
+        self._is_written = not (options.strict and report.skipped)  # if not, it is only checked, to list all bad ones
         self._pace = Pace()
         self._size: tuple[int, int] | None = None
         self._done: list[tuple[str, str, str, int]] = []
@@ -77,7 +78,7 @@ class _Made:
         """Write the frames of a video, and yield after each.
 
         Raises:
-            BadImage: it cannot be used; what has been written of it remains until the writer is rolled back.
+            BadImage: it cannot be used; frames already written remain until the writer is rolled back.
         """
         options = self._options
         shown = at_rate(self._pace.watch(video.frames()), options.fps)
@@ -95,7 +96,7 @@ class _Made:
             raise BadImage(f"{count} frames{' are left' * bool(options.skip_frames)}; at least {least} are needed")
 
     def _write_one(self, video: Video, pngs: Iterator[convert.Made], start: int) -> Iterator[int]:
-        """Write frames until the chunk is full or no more come; return how many there were."""
+        """Write frames until the chunk is full or there are no more; return their number."""
         options, writer, mark = self._options, self._writer, self._writer.mark()
         folder = write.folder_name(len(self._report.written) + len(self._done))
         digest, length = hashlib.sha256(), 0
@@ -127,7 +128,7 @@ class _Made:
         return length
 
     def _checked(self, results: Iterable[tuple[Shot, convert.Made | BadImage]]) -> Generator[convert.Made]:
-        """Yield finished frames, each as often as it is shown; all have one size."""
+        """Yield finished frames, each as often as it is written, and check that all have the same size."""
         for shot, made in results:
             if isinstance(made, BadImage):
                 raise made
@@ -152,7 +153,7 @@ class _Made:
                 yield made
 
     def report(self, video: Video) -> None:
-        """Add what was written to the report."""
+        """Add this video's results to the report."""
         report = self._report
         self._first_of.update(self._digests)
         report.duplicates += self._duplicates
@@ -171,7 +172,7 @@ class _Made:
 
 
 def _with_error(shown: Iterable[tuple[Frame, int]]) -> Iterator[Shot]:
-    """Yield the argument's items, and the error with which it ends: with reading ahead, it must not come too early."""
+    """Yield the items, then the error that ends them, if any, so that reading ahead does not raise it too early."""
     try:
         yield from shown
     except BadImage as error:
@@ -192,7 +193,7 @@ def _make(shot: Shot, recipe: convert.Recipe) -> convert.Made | BadImage:
 
 
 class Pace:
-    """The frame rate of a video, from the times of its frames."""
+    """Measures the frame rate of a video from the times of its frames."""
 
     def __init__(self):
         self._count, self._last, self._least, self._most = 0, 0.0, math.inf, 0.0
@@ -208,7 +209,7 @@ class Pace:
 
     @property
     def rate(self) -> float | None:
-        """Mean frames per second; None if frames have no times."""
+        """Mean number of frames per second; None if frames have no times."""
         return (self._count - 1) / self._last if self._last else None
 
     @property
@@ -218,16 +219,16 @@ class Pace:
 
 
 def at_rate(frames: Iterable[Frame], fps: float | None) -> Iterator[tuple[Frame, int]]:
-    """Yield frames and how often each is written: frame k is the one on display k / fps seconds after the first.
+    """Yield frames and how often to write each: output frame k is the one on display k / fps seconds after the first.
 
     A frame that is less than a quarter of an interval late counts as on time.
 
     Args:
-        frames: in order.
-        fps: None: each once.
+        frames: the frames in order.
+        fps: frames per second to write; None: each frame once.
 
     Raises:
-        BadImage: their times jump.
+        BadImage: the frames' times jump.
     """
     if fps is None:
         yield from ((frame, 1) for frame in frames)
@@ -250,7 +251,7 @@ def at_rate(frames: Iterable[Frame], fps: float | None) -> Iterator[tuple[Frame,
 
 
 def window(shown: Iterable[tuple[Frame, int]], skip: int, most: int) -> Iterator[tuple[Frame, int]]:
-    """Yield frames and counts without the first `skip`, and at most `most` of them; 0: all."""
+    """Yield frames and counts without the first `skip`, at most `most` in all; 0: no limit."""
     left = most or math.inf
     for frame, count in shown:
         dropped = min(skip, count)

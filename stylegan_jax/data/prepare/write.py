@@ -1,7 +1,7 @@
-"""The finished set, as a zip or a folder: put in place in one piece, or not at all.
+"""Write the finished set as a zip or folder, atomically.
 
-Everything is written next to the destination, as `.NAME.prepare-part`, and renamed when it is complete. The part is
-locked while it is written; the next run takes over what a killed run left.
+Everything is written to `.NAME.prepare-part` next to the destination, which is renamed when it is complete. The part is
+locked while it is being written; the next run replaces what a killed run left behind.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from stylegan_jax.data.errors import DataError
 
 FORMAT = "stylegan_jax prepared data set"
 _OTHER_ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".mdb", ".tfrecords", ".h5", ".hdf5", ".npz")
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can state: the same input gives the same bytes
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can contain; a fixed one makes the bytes reproducible
 _UNIX = 3
 
 
 class Writer(Protocol):
-    """Takes the images one after another; a context manager that removes the part unless `finish` was called."""
+    """Receives the images one by one; a context manager that removes the part unless `finish` was called."""
 
     def add(self, name: str, data: bytes) -> None:
         """Write one member."""
         ...
 
     def add_folder(self, name: str) -> None:
-        """Make a folder: an entry of its own in a zip, which the official reader of videos needs."""
+        """Create a folder; in a zip, it gets its own entry, which the official reader of videos needs."""
         ...
 
     def mark(self) -> int:
-        """Return how much of the set is written, for `rollback`."""
+        """Return the current position, for `rollback`."""
         ...
 
     def rollback(self, mark: int) -> None:
@@ -53,22 +53,22 @@ class Writer(Protocol):
 
 
 def member_name(index: int) -> str:
-    """Return the name of image `index`: 00000/img00000000.png, a thousand to a folder, as official tools do."""
+    """Return the name of image `index`, such as 00000/img00000000.png: a thousand per folder, as in official tools."""
     return f"{index:08d}"[:5] + f"/img{index:08d}.png"
 
 
 def folder_name(index: int) -> str:
-    """Return the name of the folder of video `index`: 000000."""
+    """Return the name of the folder of video `index`, such as 000000."""
     return f"{index:06d}"
 
 
 def frame_name(index: int) -> str:
-    """Return the name of frame `index` in the folder of its video: 000000.png."""
+    """Return the name of frame `index` in its video's folder, such as 000000.png."""
     return f"{index:06d}.png"
 
 
 def root_of_videos(dest: str) -> str:
-    """Return the folder that contains the videos, with '/' at its end: a zip's name; '' in a folder."""
+    """Return the folder that contains the videos, with a final '/': in a zip, its name; '' for a folder."""
     return os.path.splitext(os.path.basename(os.path.abspath(dest)))[0] + "/" if is_zip(dest) else ""
 
 
@@ -76,7 +76,7 @@ def check_dest(dest: str, source: str, overwrite: bool) -> None:
     """Check that a destination can and may be written, before anything is read.
 
     Raises:
-        DataError: it exists, may not be replaced, or is inside the source.
+        DataError: it exists and may not be replaced, or it and the source lie in each other.
     """
     if not dest:
         raise DataError("--dest is empty; pass a .zip or a folder")
@@ -84,7 +84,7 @@ def check_dest(dest: str, source: str, overwrite: bool) -> None:
     if os.path.exists(source):
         for inner, outer in ((real, real_source), (real_source, real)):
             if inner == outer or inner.startswith(outer.rstrip(os.sep) + os.sep):
-                raise DataError(f"--dest={dest} and --source={source} lie in each other; choose another --dest")
+                raise DataError(f"--dest={dest} and --source={source} contain each other; choose another --dest")
     if is_zip(dest):
         if os.path.isdir(dest):
             raise DataError(f"--dest={dest} is a folder; choose a name without .zip for a folder")
@@ -101,7 +101,8 @@ def check_dest(dest: str, source: str, overwrite: bool) -> None:
         raise DataError(f"--dest={dest} is not empty; choose another, or replace it with --overwrite")
     if not _is_ours(dest):
         raise DataError(
-            f"--dest={dest} was not made by this tool (no {META_NAME} of it), so --overwrite does not delete it"
+            f"--dest={dest} was not made by this tool (it lacks its {META_NAME}), so --overwrite does not delete it; "
+            "choose another"
         )
 
 
@@ -119,7 +120,7 @@ def _is_ours(folder: str) -> bool:
 
 
 def open_writer(dest: str) -> Writer:
-    """Begin to write a .zip or a folder.
+    """Begin to write a zip or folder.
 
     Raises:
         DataError: it cannot be created, or another run is writing it.
@@ -140,8 +141,8 @@ def open_writer(dest: str) -> Writer:
 
 
 def _lock(fd: int, path: str) -> None:
-    """Lock an open file or folder, or close it and raise BlockingIOError; on a file system without locks, do without
-    one."""
+    """Lock an open file or folder, unless the file system has no locks; if another run holds the lock, close it and
+    raise BlockingIOError."""
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -206,7 +207,7 @@ class _ZipWriter:
             with contextlib.suppress(OSError):
                 os.unlink(self._part)
             with contextlib.suppress(OSError, ValueError):
-                self._zip.close()  # writes a directory, which may not fit on the disk; the file has no name any more
+                self._zip.close()  # writes a directory to the unlinked file, for which the disk may be too full
         with contextlib.suppress(OSError):
             self._file.close()
 
