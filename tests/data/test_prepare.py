@@ -218,7 +218,7 @@ def test_options_are_checked_before_anything_is_read(tmp_path):
         r"--workers=0 must be at least 1": {"workers": 0},
         r"--max_images=-1 must be at least 0": {"max_images": -1},
         r"--resolution=0x5: each side must have between 1 and 8192": {"resolution": (0, 5)},
-        r"--resolution=5x9000: between": {"resolution": (5, 9000)},
+        r"--resolution=5x9000: each side": {"resolution": (5, 9000)},
         r"--transform=center-crop needs --resolution": {"transform": "center-crop"},
         r"use --transform=center-crop-tall": {"transform": "center-crop-wide", "resolution": (8, 16)},
         r"use --transform=center-crop-wide": {"transform": "center-crop-tall", "resolution": (16, 8)},

@@ -382,7 +382,7 @@ def test_options_of_videos_are_checked(shelf, tmp_path):
     for text, options in {
         r"--content=films must be one of auto, images, videos, frames": {"content": "films"},
         r"--fps=0 must be more than 0 and at most 1000": {"fps": 0.0},
-        r"--fps=nan: more than 0": {"fps": float("nan")},
+        r"--fps=nan must be more than 0": {"fps": float("nan")},
         r"--skip_frames=-1 must be at least 0": {"skip_frames": -1},
         r"--min_frames=0 must be at least 1": {"min_frames": 0},
         r"--chunk_frames=2 leaves no video of --min_frames=3": {"chunk_frames": 2},
