@@ -1,1 +1,1 @@
-"""Recipes: one file is one experiment. They are installed as `stylegan_jax.configs`."""
+"""Recipes: each file is one experiment. They are installed as `stylegan_jax.configs`."""

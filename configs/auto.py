@@ -1,9 +1,9 @@
 """Reasonable settings for any data set, from its resolution and the number of devices (StyleGAN2-ADA's `auto`).
 
-The augmentation is adaptive, as there; `--config.augment.mode=none` may do better with 100,000 images or more.
+As there, augmentation is adaptive; with 100,000 images or more, `--config.augment.mode=none` may be better.
 
 Command:  python -m stylegan_jax.main --config=configs/auto.py:256 --workdir=runs/mine --config.data.path=mine.zip
-          after the colon: resolution, or resolution,devices (default: all there are)
+          after the colon: resolution, or resolution,devices (default: all devices)
 Hardware: any; batch = max(min(devices * min(4096 // resolution, 32), 64), devices), in multiples of two per device.
 Expected: a good start; tune `config.loss.r1_gamma` first, by factors of two.
 Sources: train.py of NVlabs/stylegan2-ada-pytorch; on large data sets docs/configs.md of NVlabs/stylegan3.
@@ -25,7 +25,7 @@ def get_config(argument: str = "256"):
     c = common.get_config()
     c.name = f"auto{resolution}"
     batch = max(min(devices * min(4096 // resolution, 32), 64), devices)
-    batch = max(batch // (2 * devices), 1) * 2 * devices  # so that path length's half divides too
+    batch = max(batch // (2 * devices), 1) * 2 * devices  # so that path length's half divides evenly too
     c.train.batch_size = batch
     c.model.resolution = resolution
     c.model.mapping_layers = 2
@@ -40,7 +40,7 @@ def get_config(argument: str = "256"):
 
 
 def count_devices() -> int:
-    """Return how many devices there are."""
+    """Return the number of devices."""
     import jax
 
     return jax.device_count()

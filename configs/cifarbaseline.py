@@ -18,7 +18,7 @@ def get_config(argument: str = "conditional"):
     cifar10.set_labels(c, argument, "cifarbaseline")
     c.model.mapping_layers = 8
     c.model.d_arch = "resnet"
-    c.model.d_mapping_layers = 0  # the embedding alone, as in the TensorFlow code that has these settings
+    c.model.d_mapping_layers = 0  # only the embedding, as in the TensorFlow code with these settings
     c.loss.pl_weight = 2.0
     c.loss.style_mixing_prob = 0.9
     c.train.g_lr = 0.0025

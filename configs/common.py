@@ -1,7 +1,7 @@
 """Every configuration key with its default, as a ConfigDict. Not a recipe: recipes call `get_config()` and change it.
 
-What the keys mean, their units, defaults and limits: `stylegan_jax/config/fields.py`, and `stylegan_jax/config/arch/`
-for the keys of one architecture. Any key can be set on the command line, for example `--config.train.batch_size=16`.
+The meaning, unit, default and limits of each key are in `stylegan_jax/config/fields.py`, those of one architecture's
+keys in `stylegan_jax/config/arch/`. Any key can be set on the command line, such as `--config.train.batch_size=16`.
 """
 
 import dataclasses
@@ -12,12 +12,12 @@ from stylegan_jax.config import ExperimentConfig
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Return StyleGAN2 config F at 256x256 with no data set chosen."""
+    """Return StyleGAN2 config F at 256x256, without a data set."""
     return ml_collections.ConfigDict(dataclasses.asdict(ExperimentConfig()))
 
 
 def get_small_config() -> ml_collections.ConfigDict:
-    """Return a small StyleGAN2 at 32x32 on the bundled emoji, for a CPU: what the quickstarts change."""
+    """Return a small StyleGAN2 at 32x32 on the bundled emoji, for a CPU: the basis of the quickstarts."""
     c = get_config()
     c.model.resolution = 32
     c.model.z_dim = c.model.w_dim = 128

@@ -1,13 +1,13 @@
-"""e4e (Tov et al. 2021): an encoder for a trained generator, as its authors train theirs for domains without faces.
+"""e4e (Tov et al. 2021): an encoder for a trained generator, with its authors' settings for domains other than faces.
 
 Command:  python -m stylegan_jax.main --config=configs/e4e.py --workdir=runs/e4e --config.encoder.model=runs/x
           --config.data.path=images.zip
 Faces:    --config.encoder.weights=IR-SE50.pth --config.encoder.training.similarity=ir_se50
           --config.encoder.training.similarity_path=IR-SE50.pth --config.encoder.training.similarity_weight=0.1
 Hardware: published: one P40 for 3 days (cars at 512x512, 200k iterations).
-Parameters: with a generator of 512x512 and w_dim 512, 238.3 million, and 0.8 million of the latent discriminator.
-Expected: not reproduced here. Differences from the published training: MoCo's features, which need a file of their own,
-are replaced by EfficientNet-Lite0's; the body starts fresh unless `weights` names its file; losses are computed at
+Parameters: for a generator at 512x512 with w_dim 512, 238.3 million; latent discriminator 0.8 million.
+Expected: not reproduced by us. Differences from the published training: EfficientNet-Lite0's features replace MoCo's,
+which need a separate file; the body's initial weights are random unless `weights` names a file; losses are computed at
 `encoder.image_size`.
 """
 

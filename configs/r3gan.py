@@ -1,4 +1,4 @@
-"""R3GAN (Huang et al. 2024) with its published settings, which change during the run: rates, average, augmentation.
+"""R3GAN (Huang et al. 2024) with its published settings; rates, average and augmentation change during the run.
 
 Command:  python -m stylegan_jax.main --config=configs/r3gan.py:ffhq256 --workdir=runs/r3gan \
               --config.data.path=ffhq256.zip
@@ -7,7 +7,7 @@ Hardware: 8 GPUs in the source (ImageNet: 32 and 64); ours: not measured.
 Parameters, generator and discriminator: cifar10 20,781,952 and 21,280,512; ffhq64 22,429,824 and 22,381,440; ffhq256
           23,057,952 and 23,009,568; imagenet32 82,914,304 and 86,548,992; imagenet64 103,570,432 and 107,205,120.
 Expected: FID 1.96, 1.95, 2.75, 1.27 and 2.09 in the source, in that order; not reproduced by us. There, the settings
-          move over 20 or 200 million images and then stay, and runs are stopped by hand.
+          change over 20 or 200 million images and then stay constant, and runs are stopped by hand.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from stylegan_jax.configs import common
 
 
 class Preset(NamedTuple):
-    """What differs between the published settings; gamma and augment_p are (start, end), ema_kimg and end_kimg ends."""
+    """What differs between the published settings: gamma is (start, end); augment_p and ema_kimg are final values."""
 
     resolution: int
     widths: tuple[int, ...]
@@ -60,7 +60,7 @@ def get_config(argument: str = "ffhq256"):
 
 
 def networks(resolution: int, widths: tuple[int, ...], groups: tuple[int, ...]):
-    """Return what all published settings share, at some resolution and widths; two blocks per stage."""
+    """Return what all published settings share, at a resolution and with widths; two blocks per stage."""
     c = common.get_config()
     c.model.arch = "r3gan"
     c.model.resolution = resolution

@@ -2,7 +2,7 @@
 
 Command:  python -m stylegan_jax.main --config=configs/r3gan_quickstart.py --workdir=runs/r3gan_quickstart
 Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download.
-Expected: 35 images per second on one core (6 minutes); docs/story.md compares it with StyleGAN2, at 30 thousand images.
+Expected: 35 images per second on one core (6 minutes); docs/story.md compares it with StyleGAN2 at 30 thousand images.
 """
 
 from stylegan_jax.configs import r3gan

@@ -2,11 +2,11 @@
 
 Command:  for row in a b c d e; do
               python -m stylegan_jax.main --config=configs/r3gan_roadmap.py:$row --workdir=runs/$row; done
-Rows:     a StyleGAN2, as common.get_small_config; b without styles, noise, mapping network, path length, mixing and
-          minibatch statistics; c with the relativistic loss and R1 + R2; d with residual networks, without groups; e
-          R3GAN.
-          Also ac: all of StyleGAN2, with the loss of c. In b and c the networks are those of StyleGAN without styles,
-          whose weights are scaled at run time; the paper removes that too.
+Rows:     a is StyleGAN2 (common.get_small_config, the quickstart of version 0.1); b drops styles, noise, mapping
+          network, path length, mixing and minibatch stddev; c adds the relativistic loss and R1 + R2; d uses residual
+          networks, without groups; e is R3GAN. ac is StyleGAN2 with the loss of c.
+          In b and c the networks are those of StyleGAN without styles, whose weights are scaled at run time; the paper
+          removes that too.
 Hardware: 2 CPU cores.
 Expected: rows a, ac and e with two seeds each are in docs/story.md; 12 to 25 minutes a row on one core.
 """
@@ -37,7 +37,7 @@ def get_config(argument: str = "e"):
 
 
 def strip(c) -> None:
-    """Leave of StyleGAN2 what draws an image: convolutions from a dense layer on the latent."""
+    """Reduce StyleGAN2 to convolutions after a dense layer on the latent."""
     c.model.arch = "stylegan1"
     c.model.use_noise = False
     c.model.mapping_layers = 0

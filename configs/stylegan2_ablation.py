@@ -3,10 +3,10 @@
 Command:
   python -m stylegan_jax.main --config=configs/stylegan2_ablation.py:B --workdir=runs/ablation-B \
       --config.data.path=ffhq-1024x1024.zip
-  after the colon a configuration, A to F:
+  after the colon: a configuration, A to F:
     A StyleGAN; B weight demodulation, still growing; C lazy regularisation; D path length; E no growing, a skip
     generator and a residual discriminator; F larger networks
-  or the layout of the generator and of the discriminator, each orig, skip or resnet, as :skip-resnet; these are E
+  or layouts of generator and discriminator, each orig, skip or resnet, such as :skip-resnet, with the settings of E
 Hardware: 8 accelerators of 16 GB or more; ours: not measured.
 Parameters: generator 30,370,060; discriminator 29,012,513 (F); A 26,219,627 and 23,087,249, B to D 24,900,764 and
 23,087,249, E 24,900,764 and 24,038,161; generators of the layouts orig 23,596,292, skip 24,900,764, resnet 24,557,316,
@@ -25,13 +25,13 @@ def get_config(argument: str = "F"):
     is_layout = g_arch in LAYOUTS and d_arch in LAYOUTS
     if not is_layout and argument not in [*"ABCDEF"]:
         raise ValueError(
-            f"configs/stylegan2_ablation.py:{argument}: write a configuration, A to F, or two layouts, as :skip-resnet "
+            f"configs/stylegan2_ablation.py:{argument}: write a configuration, A to F, or layouts such as :skip-resnet "
             f"(known: {', '.join(LAYOUTS)})"
         )
     c = common.get_config()
     c.name = f"stylegan2-{argument}"
     c.model.resolution = 1024
-    c.model.num_lowp_res, c.model.conv_clamp = 0, 0.0  # float32, as the paper
+    c.model.num_lowp_res, c.model.conv_clamp = 0, 0.0  # float32, as in the paper
     c.data.path = "datasets/ffhq-1024x1024.zip"
     c.data.xflip = True
     c.data.workers = 8
@@ -55,7 +55,7 @@ def get_config(argument: str = "F"):
 
 
 def growing(c) -> None:
-    """Grow as StyleGAN does, with the smaller batches that StyleGAN2's repository has for it."""
+    """Grow like StyleGAN, with the smaller batches of StyleGAN2's repository."""
     c.model.grows = True
     c.model.channel_base = 16384
     ffhq_stylegan1.schedule(c, start=8)

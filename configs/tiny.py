@@ -1,4 +1,4 @@
-"""Tiny: synthetic shapes at 8x8, for the tests and to check an installation. Most of its minute is compilation.
+"""Tiny: synthetic shapes at 8x8, for tests and to check an installation. Most of its minute is compilation.
 
 Command:  python -m stylegan_jax.main --config=configs/tiny.py --workdir=/tmp/tiny
 Hardware: any CPU.

@@ -1,1 +1,1 @@
-"""Command lines that start training elsewhere; `docs/launch.md`. Standard library only."""
+"""Commands that start training on other machines; `docs/launch.md`. Standard library only."""

@@ -1,4 +1,4 @@
-"""Commands as argument lists: printed in a dry run, executed otherwise; errors that name the fix."""
+"""Commands as argument lists, printed in a dry run and executed otherwise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _INSTALL = {
 
 
 class LaunchError(Exception):
-    """Something cannot be launched; the text has the value, the rule and the fix."""
+    """Training cannot be launched; the message has the value, the rule and the fix."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Runner:
     """Runs commands, or prints them.
 
     Attributes:
-        dry_run: print each command on stdout as it could be typed into a shell, and run nothing.
+        dry_run: print each command on stdout, quoted for a shell, and run nothing.
     """
 
     dry_run: bool
@@ -55,14 +55,14 @@ class Runner:
         """Run a command that must succeed.
 
         Raises:
-            LaunchError: it is not installed or failed.
+            LaunchError: it is not installed, or it failed.
         """
         code = self.run(argv, stdin)
         if code:
-            raise LaunchError(f"`{shlex.join(argv)}` ended with exit code {code}; its own message is above")
+            raise LaunchError(f"`{shlex.join(argv)}` failed with exit code {code}; see its message above")
 
     def read(self, argv: Sequence[str], note: str) -> tuple[int, str, str]:
-        """Run a command quietly; return its exit code, stdout and stderr. A dry run prints it with the note."""
+        """Run a command silently; return its exit code, stdout and stderr. A dry run prints it with `note`."""
         if self.dry_run:
             print(f"{shlex.join(argv)}  # {note}")
             return 0, "", ""
@@ -80,10 +80,10 @@ def _execute(argv: Sequence[str], **options) -> subprocess.CompletedProcess[str]
 
 
 def wait_until(ready: Callable[[], bool], what: str, poll_seconds: float, wait_hours: float) -> None:
-    """Ask again and again, with an end.
+    """Poll `ready` until it returns True.
 
     Raises:
-        LaunchError: the time is over.
+        LaunchError: it does not within `wait_hours`.
     """
     deadline = time.monotonic() + wait_hours * 3600
     while not ready():
@@ -93,14 +93,14 @@ def wait_until(ready: Callable[[], bool], what: str, poll_seconds: float, wait_h
 
 
 def train_arguments(arguments: Sequence[str], mounted: str = "") -> list[str]:
-    """Check what follows `--`: the arguments of `python -m stylegan_jax.main`.
+    """Check and return the arguments of `python -m stylegan_jax.main`, which follow `--`.
 
     Args:
-        arguments: as given, with or without the leading `--`.
-        mounted: folder that all hosts share; the workdir has to lie in it. Empty: any folder will do.
+        arguments: as passed, with or without the leading `--`.
+        mounted: folder that all hosts share, in which the workdir must lie; '': any folder is accepted.
 
     Raises:
-        LaunchError: no recipe, no workdir, or one that the training could not use.
+        LaunchError: the recipe or workdir is missing, or training could not use the workdir.
     """
     arguments = list(arguments[1:] if arguments[:1] == ["--"] else arguments)
     for option, example in (("--config", "configs/ffhq.py"), ("--workdir", f"{mounted or 'runs'}/ffhq")):
@@ -109,19 +109,19 @@ def train_arguments(arguments: Sequence[str], mounted: str = "") -> list[str]:
     workdir = option_value(arguments, "--workdir") or ""
     if "://" in workdir:
         raise LaunchError(
-            f"--workdir={workdir} is an address, and a workdir is a folder; mount the bucket with --storage and use a "
+            f"--workdir={workdir} is an address, but must be a folder; mount the bucket with --storage and use a "
             f"folder in {mounted or 'the mount'}"
         )
     if mounted and not Path(workdir).is_relative_to(mounted):
         raise LaunchError(
-            f"--workdir={workdir} is not in {mounted}, the storage that all hosts share and that outlives them; "
+            f"--workdir={workdir} is not in {mounted}, the storage that all hosts share and that survives them; "
             f"use --workdir={mounted}/{Path(workdir).name}"
         )
     return arguments
 
 
 def option_value(arguments: Sequence[str], option: str) -> str | None:
-    """Return the value of `--option=value` or `--option value`, None if it is not there."""
+    """Return the value of `--option=value` or `--option value`; None if the option is absent."""
     for i, argument in enumerate(arguments):
         if argument.startswith(f"{option}="):
             return argument.partition("=")[2]
@@ -134,7 +134,7 @@ def check_name(name: str, limit: int = 61) -> None:
     """Check the name of a cloud resource.
 
     Raises:
-        LaunchError: it is not lower-case letters, digits and hyphens from a letter on, or too long.
+        LaunchError: it has other characters than lower-case letters, digits and hyphens, or is too long.
     """
     if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name) or len(name) > limit:
         raise LaunchError(
@@ -144,17 +144,17 @@ def check_name(name: str, limit: int = 61) -> None:
 
 
 def require_yes(yes: bool, what: str) -> None:
-    """Refuse to delete without confirmation.
+    """Require confirmation before deleting.
 
     Raises:
-        LaunchError: --yes was not given.
+        LaunchError: --yes is missing.
     """
     if not yes:
-        raise LaunchError(f"this deletes {what} with everything stored on it; add --yes to do so")
+        raise LaunchError(f"this deletes {what} with everything stored on it; add --yes to confirm")
 
 
 def command_line(main: Callable[[Sequence[str]], int], on_interrupt: str = "") -> None:
-    """Run a command line and exit: 2 after an error that the user can fix, 130 after Ctrl-C."""
+    """Run a command and exit with its code; with 2 after an error that the user can fix, 130 after Ctrl-C."""
     try:
         sys.exit(main(sys.argv[1:]))
     except LaunchError as error:
@@ -166,7 +166,7 @@ def command_line(main: Callable[[Sequence[str]], int], on_interrupt: str = "") -
 
 
 def parser(name: str, doc: str | None) -> argparse.ArgumentParser:
-    """Return the option parser of `python -m launch.NAME` that shows its docstring and takes no abbreviations."""
+    """Return the option parser of `python -m launch.NAME`; its help shows `doc`, and options cannot be abbreviated."""
     return argparse.ArgumentParser(
         prog=f"python -m launch.{name}",
         description=doc,

@@ -1,12 +1,12 @@
 """Train on a TPU slice of a GKE cluster: python -m launch.gke VERB --name=NAME [options] [-- ...]
 
-  apply    make a JobSet from launch/gke/jobset.yaml:   ... apply ... -- --config=... --workdir=/mnt/shared/...
-  xpk      the same through xpk, on a cluster that xpk made:   ... xpk --cluster=... -- --config=...
+  apply    create a JobSet from launch/gke/jobset.yaml:   ... apply ... -- --config=... --workdir=/mnt/shared/...
+  xpk      the same through xpk, on a cluster created by xpk:   ... xpk --cluster=... -- --config=...
   status, logs
-  delete   the JobSet (needs --yes); the storage is kept
+  delete   delete the JobSet (needs --yes); the storage is kept
 
-kubectl's current context is the cluster. The image is made with `python -m launch.docker build --on=tpu`. The cluster
-starts a preempted slice or a failed training again, --max_restarts times in all, and it resumes.
+The cluster is kubectl's current context. Build the image with `python -m launch.docker build --on=tpu`. After a
+preemption or failure, the cluster starts training again, up to --max_restarts times in all, and it resumes.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def jobset(o: argparse.Namespace, arguments: Sequence[str]) -> str:
         | ({"csi": csi} if bucket else {"persistentVolumeClaim": {"claimName": o.storage}}),
     }
     template = (ROOT / "launch" / "gke" / "jobset.yaml").read_text(encoding="utf-8")
-    body = template[template.index("apiVersion:") :]  # the comment before it is about the template
+    body = template[template.index("apiVersion:") :]  # skips the comment on the template
     return string.Template(body).substitute({name: json.dumps(value) for name, value in values.items()})
 
 
@@ -87,46 +87,46 @@ def xpk(o: argparse.Namespace, arguments: Sequence[str]) -> list[str]:
 
 def _require(o: argparse.Namespace, *names: str) -> None:
     why = {
-        "image": "made by `python -m launch.docker build --on=tpu`, such as us-docker.pkg.dev/ME/REPO/stylegan_jax:tpu",
-        "type": "the slice, such as v5litepod-16",
-        "storage": "what all pods share, gs://BUCKET or the name of a claim; local disks end with their pods",
-        "cluster": "the name of a cluster made by `xpk cluster create`",
-        "zone": "the cluster's zone, such as us-west4-a",
+        "image": "build it with launch.docker, and pass its name, such as us-docker.pkg.dev/ME/REPO/stylegan_jax:tpu",
+        "type": "pass the slice, such as v5litepod-16",
+        "storage": "pass what all pods share, gs://BUCKET or the name of a claim; local disks end with their pods",
+        "cluster": "pass the name of a cluster created by `xpk cluster create`",
+        "zone": "pass the cluster's zone, such as us-west4-a",
     }
     for name in names:
         if not getattr(o, name):
-            raise LaunchError(f"--{name} is missing: {why[name]}")
+            raise LaunchError(f"--{name} is missing; {why[name]}")
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Return the checked options and what follows `--`.
+    """Return (checked options, the arguments after `--`).
 
     Raises:
-        LaunchError: value, rule, fix.
+        LaunchError: an option is wrong.
     """
     argv = list(argv)
     cut = argv.index("--") if "--" in argv else len(argv)
     parser = commands.parser("gke", __doc__)
     parser.add_argument("verb", choices=VERBS)
-    parser.add_argument("--name", required=True, help="of the JobSet or workload")
+    parser.add_argument("--name", required=True, help="name of the JobSet or workload")
     parser.add_argument("--type", help="slice, such as v5litepod-64 (64 chips) or v5p-256 (256 cores: 128 chips)")
     parser.add_argument("--image", help="container image")
-    parser.add_argument("--storage", help=f"gs://BUCKET, or a claim of kind ReadWriteMany, mounted on {MOUNTED}")
-    parser.add_argument("--service_account", default="default", help="Kubernetes account that may write the bucket")
-    parser.add_argument("--spot", action="store_true", help="nodes that may be preempted")
+    parser.add_argument("--storage", help=f"gs://BUCKET, or a ReadWriteMany claim, mounted on {MOUNTED}")
+    parser.add_argument("--service_account", default="default", help="Kubernetes account that may write to the bucket")
+    parser.add_argument("--spot", action="store_true", help="use nodes that may be preempted")
     parser.add_argument("--reservation", help="name of a reservation")
-    parser.add_argument("--max_restarts", type=int, default=100, help="preemptions and failures in all")
-    parser.add_argument("--grace_seconds", type=int, default=120, help="between SIGTERM and SIGKILL")
+    parser.add_argument("--max_restarts", type=int, default=100, help="restarts after preemptions and failures, in all")
+    parser.add_argument("--grace_seconds", type=int, default=120, help="seconds between SIGTERM and SIGKILL")
     parser.add_argument("--namespace", default="default", help="Kubernetes namespace")
     parser.add_argument("--cluster", help="xpk: name of the cluster")
     parser.add_argument("--zone", help="xpk: zone of the cluster")
     parser.add_argument("--project", help="xpk: project of the cluster")
-    parser.add_argument("--yes", action="store_true", help="delete: really")
+    parser.add_argument("--yes", action="store_true", help="delete: confirm")
     commands.add_dry_run(parser)
     o = parser.parse_args(argv[:cut])
-    commands.check_name(o.name, 40)  # the names of pods and their hosts are longer, and end at 63
+    commands.check_name(o.name, 40)  # names of pods and their hosts are longer, and limited to 63
     if o.spot and o.reservation:
-        raise LaunchError("--spot and --reservation exclude each other: spot is what reservations leave; choose one")
+        raise LaunchError("--spot and --reservation exclude each other: spot capacity is unreserved; choose one")
     if o.storage and not re.fullmatch(r"gs://[a-z0-9][-_.a-z0-9]+/?|[a-z0-9][-.a-z0-9]*", o.storage):
         raise LaunchError(f"--storage={o.storage} is neither a bucket, gs://NAME, nor the name of a claim")
     if o.max_restarts < 0 or o.grace_seconds < 1:
@@ -146,7 +146,7 @@ def main(argv: Sequence[str]) -> int:
             runner.check([*kubectl, "apply", "--filename=-"], stdin=jobset(o, arguments))
         return 0
     if rest:
-        raise LaunchError(f"{o.verb} takes nothing after --, and got {shlex.join(rest)}")
+        raise LaunchError(f"{o.verb} takes no arguments after --, but got {shlex.join(rest)}; remove them")
     if o.verb == "status":
         runner.check([*kubectl, "get", "jobset", o.name])
         return runner.run(

@@ -1,7 +1,7 @@
 """Train on the GPUs of this machine: python -m launch.gpu_node [options] -- --config=... --workdir=runs/...
 
-One process with all GPUs of --devices. Several machines without a scheduler: the same command on each, with the address
-of the first and --process_id=0, 1, ...:
+One process uses all GPUs of --devices. On several machines without a scheduler, run the same command on each, with the
+address of the first and --process_id=0, 1, ...:
   ... --coordinator=10.0.0.1:8476 --num_processes=2 --process_id=0 -- --config=... --workdir=/shared/...
 """
 
@@ -25,9 +25,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--devices", help="GPUs to use, such as 0,1,2,3; default: all")
     parser.add_argument("--flags", default="gpu", help="preset of launch/flags")
     parser.add_argument("--coordinator", help="several machines: HOST:PORT of the first")
-    parser.add_argument("--num_processes", type=int, help="several machines: how many")
+    parser.add_argument("--num_processes", type=int, help="several machines: their number")
     parser.add_argument("--process_id", type=int, help="several machines: number of this one, from 0")
-    parser.add_argument("--restarts", type=int, default=0, help="after a crash, so many times, a minute later")
+    parser.add_argument("--restarts", type=int, default=0, help="restart at most N times, a minute after a crash")
     commands.add_dry_run(parser)
     o = parser.parse_args(argv[:cut])
     arguments = commands.train_arguments(argv[cut + 1 :])
@@ -45,14 +45,14 @@ def main(argv: Sequence[str]) -> int:
     for again in range(1, o.restarts + 1):
         if code in (FINISHED, REFUSED, ASKED_TO_STOP):
             break
-        print(f"launch: ended with exit code {code}; start {again} of {o.restarts} again in a minute", flush=True)
+        print(f"launch: exit code {code}; restart {again} of {o.restarts} in a minute", flush=True)
         time.sleep(60)
         code = Runner(o.dry_run).run(command)
     return code
 
 
 def distributed(coordinator: str | None, num_processes: int | None, process_id: int | None) -> list[str]:
-    """Return the training's arguments for one of several machines; none of the three given: no arguments.
+    """Return the training's arguments for one of several machines; [] if all three are None.
 
     Raises:
         LaunchError: one is missing or wrong.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# On a fresh Linux machine: the package in ~/venv and, if given, shared storage on /mnt/shared. Can be repeated.
+# Set up a fresh Linux machine: install the package in ~/venv and, with STORAGE, mount it on /mnt/shared. Can be repeated.
 #   launch/setup.sh EXTRA [STORAGE]
 # EXTRA is tpu, cuda or cpu; STORAGE is gs://BUCKET (Cloud Storage FUSE) or HOST:/EXPORT (NFS, such as Filestore).
 set -euo pipefail
@@ -39,7 +39,7 @@ if [ -n "$storage" ] && ! mountpoint -q "$mounted"; then
   esac
 fi
 
-# uv brings a Python of its own where the machine's is older than the package needs.
+# uv installs its own Python if the machine's is older than the package requires.
 command -v uv >/dev/null || python3 -m pip install --quiet --user uv
 PATH="$PATH:$HOME/.local/bin"
 [ -x "$HOME/venv/bin/python" ] || uv venv --quiet --python 3.12 "$HOME/venv"

@@ -1,6 +1,6 @@
-"""TPU slices by their accelerator type: chips, topology, hosts, runtime version.
+"""TPU slices by accelerator type: chips, topology, hosts, runtime version.
 
-Source: Google's pages on the TPU versions (v4, v5e, v5p, v6e), on software versions and on TPUs in GKE, 2026.
+Source: Google's pages on TPU versions (v4, v5e, v5p, v6e), on software versions and on TPUs in GKE, 2026.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ class Family(NamedTuple):
 
     Attributes:
         runtime: image of the TPU VM.
-        cores_per_chip: the number in a type counts cores up to v5p, chips from v5e on.
-        selector: GKE's label `cloud.google.com/gke-tpu-accelerator`; empty if not offered there.
+        cores_per_chip: cores per chip if the number in a type counts cores; 1 if it counts chips (v5e, v6e).
+        selector: GKE's label `cloud.google.com/gke-tpu-accelerator`; '' if GKE does not offer it.
         topologies: {chips: topology} of whole slices.
     """
 
@@ -50,7 +50,7 @@ FAMILIES = {
 
 
 class Slice(NamedTuple):
-    """A slice on GKE."""
+    """How GKE describes a slice."""
 
     selector: str
     topology: str
@@ -62,7 +62,7 @@ def family(accelerator: str) -> Family:
     """Return the family of a type such as 'v5litepod-64'.
 
     Raises:
-        LaunchError: unknown.
+        LaunchError: the type is unknown.
     """
     name, size = _split(accelerator)
     if name == "v5e":
@@ -74,10 +74,10 @@ def family(accelerator: str) -> Family:
 
 
 def gke_slice(accelerator: str) -> Slice:
-    """Return how GKE describes a slice, with 4 chips per host from two hosts on.
+    """Return how GKE describes a slice; slices of several hosts have 4 chips per host.
 
     Raises:
-        LaunchError: unknown, or not offered on GKE.
+        LaunchError: the type is unknown, or GKE does not offer it.
     """
     kind, size = family(accelerator), _split(accelerator)[1]
     chips, rest = divmod(size, kind.cores_per_chip)

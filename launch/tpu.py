@@ -1,12 +1,12 @@
 """Train on a Cloud TPU slice, one VM or a pod: python -m launch.tpu VERB --name=NAME --zone=ZONE [options] [-- ...]
 
-  create   make the slice (with --queued: a queued resource) and wait until it is ready
-  copy     put this checkout on all workers, install it, mount the shared storage
+  create   create the slice (with --queued: a queued resource) and wait until it is ready
+  copy     copy this checkout to all workers, install it, mount the shared storage
   run      run a command on all workers:   ... run ... -- COMMAND
   train    start training on all workers and show its log:   ... train ... -- --config=... --workdir=/mnt/shared/...
-  watch    create, copy, train; after a preemption again, until the training has ended
-  follow, stop, status   the training that runs
-  delete   the slice (needs --yes)
+  watch    create, copy and train, and again after each preemption, until training has finished
+  follow, stop, status   show its log, stop it, show its state
+  delete   delete the slice (needs --yes)
 
 Training continues when this command or its connection ends.
 """
@@ -28,7 +28,7 @@ from launch import commands
 from launch.commands import ROOT, LaunchError, Runner
 from launch.slices import family
 
-FOLDER = "stylegan_jax"  # of the checkout, in the home of every worker
+FOLDER = "stylegan_jax"  # the checkout's folder in every worker's home
 MOUNTED = "/mnt/shared"
 REFUSED, NOT_COPIED, SSH_FAILED, COPY_FAILED, CREATE_FAILED = 2, 127, 255, 1000, 1001  # exit codes; two of our own
 READY, ACTIVE, SUSPENDING = "READY", "ACTIVE", "SUSPENDING"
@@ -40,12 +40,12 @@ VERBS = ("create", "copy", "run", "train", "watch", "follow", "stop", "status", 
 
 
 class NotCreatedError(LaunchError):
-    """The slice could not be had, or not for long; later it may."""
+    """The slice could not be created, or is gone already; a later attempt may succeed."""
 
 
 @dataclass(frozen=True)
 class Tpu:
-    """One slice: the commands that concern it."""
+    """The commands for one slice."""
 
     options: argparse.Namespace
     runner: Runner
@@ -57,11 +57,11 @@ class Tpu:
 
     @property
     def group(self) -> str:
-        """gcloud's name for what is created and deleted."""
+        """gcloud's name of the resource to create and delete."""
         return "queued-resources" if self.options.queued else "tpu-vm"
 
     def create(self) -> None:
-        """Ask for the slice; wait until it is ready."""
+        """Create the slice and wait until it is ready."""
         o = self.options
         runtime = o.runtime or family(o.type).runtime
         tier = [f"--{name}" for name in ("spot", "reserved") if getattr(o, name)]
@@ -78,7 +78,7 @@ class Tpu:
     def state(self) -> str:
         """Return the slice's state in gcloud's words, or `ABSENT`.
 
-        A queued resource that is ACTIVE is as good as its slice, which may have been preempted a moment ago.
+        For an ACTIVE queued resource it is the state of its slice, which may just have been preempted.
         """
         if not self.options.queued:
             return self._describe("tpu-vm", "state", READY)
@@ -106,7 +106,7 @@ class Tpu:
         """Wait until the slice is ready.
 
         Raises:
-            LaunchError: it will not become ready, or not in time.
+            LaunchError: it will not become ready, or does not in time.
         """
         commands.wait_until(
             self._is_ready, f"slice {self.options.name}", self.options.poll_seconds, self.options.wait_hours
@@ -135,7 +135,7 @@ class Tpu:
         return self.ssh(shlex.join(["bash", f"{FOLDER}/launch/worker.sh", *arguments]))
 
     def copy(self) -> None:
-        """Put the checkout on all workers and install it; mount the storage; run --prepare."""
+        """Copy the checkout to all workers, install it, mount the storage, and run --prepare."""
         o = self.options
         with self._private_folder() as folder:
             archive = folder / f"{o.name}.tar.gz"
@@ -152,7 +152,7 @@ class Tpu:
 
     @contextlib.contextmanager
     def _private_folder(self) -> Iterator[Path]:
-        """Yield a new folder of a name that nobody can guess, and so prepare; a dry run names it by a pattern."""
+        """Yield a new folder with an unpredictable name, so that nobody can tamper with it; a pattern in a dry run."""
         if self.runner.dry_run:
             yield Path(tempfile.gettempdir()) / f"{FOLDER}-XXXXXXXX"
             return
@@ -165,13 +165,13 @@ class Tpu:
         return self.runner.run(self.worker("follow"))
 
     def watch(self, arguments: Sequence[str]) -> int:
-        """Keep the training going until it ends; return 0.
+        """Keep training running until it has finished; return 0.
 
-        A slice that is gone is deleted and made again; a training that fails is started again. `max_failures` failures
-        in a row, each within `fast_minutes` of its start, end the watch.
+        A slice that is gone is deleted and created again, and a training that fails is started again, until
+        `max_failures` in a row have failed within `fast_minutes` of their start.
 
         Raises:
-            LaunchError: it keeps failing, was refused as wrong, or the time is over.
+            LaunchError: training keeps failing, its arguments are wrong, or `max_hours` are over.
         """
         if self.runner.dry_run:
             return self._show_watch(arguments)
@@ -207,18 +207,18 @@ class Tpu:
         raise LaunchError(f"--max_hours={o.max_hours:g} are over; training continues; the same command follows it")
 
     def _attempt(self, verb: str, arguments: Sequence[str], copy: bool) -> int:
-        """Copy if asked to, start the training or find it running, follow it; return the exit code."""
+        """Copy if `copy`, start training unless it runs, and follow it; return the exit code."""
         if copy:
             try:
                 self.copy()
-            except LaunchError as error:  # the slice may have gone meanwhile: the caller looks
+            except LaunchError as error:  # the slice may be gone; the caller checks
                 say(str(error))
                 return COPY_FAILED
         code = self.runner.run(self.worker(verb, "tpu", *arguments))
         return code or self.runner.run(self.worker("follow"))
 
     def _ensure_slice(self) -> bool:
-        """Bring the slice up; return whether it is new."""
+        """Create the slice unless it is ready; return whether it is new."""
         state = self.state()
         if state in (*LEAVING, *COMING):
             commands.wait_until(
@@ -256,12 +256,12 @@ class Tpu:
 
 
 def say(text: str) -> None:
-    """Tell the user, apart from the output of commands."""
+    """Print a message to the user on stderr."""
     print(f"launch: {text}", file=sys.stderr, flush=True)
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Return the checked options and what follows `--`."""
+    """Return (checked options, the arguments after `--`)."""
     argv = list(argv)
     cut = argv.index("--") if "--" in argv else len(argv)
     parser = commands.parser("tpu", __doc__)
@@ -271,19 +271,19 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--project", help="default: gcloud's own setting")
     parser.add_argument("--type", help="slice, such as v5litepod-64 (64 chips) or v5p-256 (256 cores: 128 chips)")
     parser.add_argument("--runtime", help="image of the VMs; default: by --type")
-    parser.add_argument("--queued", action="store_true", help="through a queued resource of the same name")
-    parser.add_argument("--valid_until", help="with --queued: give up after, such as 6h")
-    parser.add_argument("--spot", action="store_true", help="cheaper, and may be preempted at any time")
-    parser.add_argument("--reserved", action="store_true", help="from a reservation")
+    parser.add_argument("--queued", action="store_true", help="use a queued resource of the same name")
+    parser.add_argument("--valid_until", help="with --queued: give up after this time, such as 6h")
+    parser.add_argument("--spot", action="store_true", help="use cheaper capacity that may be preempted at any time")
+    parser.add_argument("--reserved", action="store_true", help="use a reservation")
     parser.add_argument("--create_flag", action="append", default=[], metavar="FLAG", help="one more flag for create")
     parser.add_argument("--storage", help=f"gs://BUCKET or HOST:/EXPORT, mounted on {MOUNTED} of every worker")
-    parser.add_argument("--prepare", help="shell command on all workers after the installation, such as a copy of data")
-    parser.add_argument("--poll_seconds", type=float, default=30, help="between two looks at the state")
-    parser.add_argument("--wait_hours", type=float, default=24, help="for a slice to become ready")
-    parser.add_argument("--max_hours", type=float, default=24 * 30, help="watch: in all")
-    parser.add_argument("--max_failures", type=int, default=3, help="watch: fast failures in a row")
-    parser.add_argument("--fast_minutes", type=float, default=15, help="watch: a failure within this is a fast one")
-    parser.add_argument("--yes", action="store_true", help="delete: really")
+    parser.add_argument("--prepare", help="shell command to run on all workers after installing, such as copying data")
+    parser.add_argument("--poll_seconds", type=float, default=30, help="seconds between two checks of the state")
+    parser.add_argument("--wait_hours", type=float, default=24, help="longest wait for a slice to become ready")
+    parser.add_argument("--max_hours", type=float, default=24 * 30, help="watch: longest time in all")
+    parser.add_argument("--max_failures", type=int, default=3, help="watch: end after this many fast failures in a row")
+    parser.add_argument("--fast_minutes", type=float, default=15, help="watch: a failure within this time is fast")
+    parser.add_argument("--yes", action="store_true", help="delete: confirm")
     commands.add_dry_run(parser)
     options = parser.parse_args(argv[:cut])
     check(options)
@@ -291,27 +291,25 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def check(o: argparse.Namespace) -> None:
-    """Check options against each other.
+    """Check the options.
 
     Raises:
-        LaunchError: value, rule, fix.
+        LaunchError: an option is wrong, missing, or does not fit another.
     """
     commands.check_name(o.name)
     if not re.fullmatch(r"[a-z]+-[a-z]+[0-9]+-[a-z]", o.zone):
         raise LaunchError(f"--zone={o.zone} is not a zone; zones look like us-west4-a (a region is not enough)")
     if o.verb in ("create", "watch"):
         if not o.type:
-            raise LaunchError("--type is missing; name the slice to create, such as --type=v5litepod-64")
+            raise LaunchError("--type is missing; pass the slice to create, such as --type=v5litepod-64")
         family(o.type)
     if o.verb == "watch" and not (o.storage or o.prepare):
         raise LaunchError(
-            f"--storage is missing: a new slice has only what {MOUNTED} brings; pass gs://BUCKET or HOST:/EXPORT, or "
-            f"mount it yourself with --prepare"
+            f"--storage is missing, without which a new slice has no data and no checkpoints in {MOUNTED}; pass "
+            "gs://BUCKET or HOST:/EXPORT, or mount it yourself with --prepare"
         )
     if o.spot and o.reserved:
-        raise LaunchError(
-            "--spot and --reserved exclude each other: spot capacity is what reservations leave; choose one"
-        )
+        raise LaunchError("--spot and --reserved exclude each other, because spot capacity is unreserved; choose one")
     if o.valid_until and not o.queued:
         raise LaunchError(f"--valid_until={o.valid_until} is for queued resources; add --queued")
     if o.storage and not re.fullmatch(r"gs://[a-z0-9][-_.a-z0-9]+/?|[^\s/:]+:/\S*", o.storage):
@@ -326,13 +324,13 @@ def main(argv: Sequence[str]) -> int:
     o, rest = parse(argv)
     tpu = Tpu(o, Runner(o.dry_run))
     if o.verb not in ("run", "train", "watch") and rest:
-        raise LaunchError(f"{o.verb} takes nothing after --, and got {shlex.join(rest)}")
+        raise LaunchError(f"{o.verb} takes no arguments after --, but got {shlex.join(rest)}; remove them")
     if o.verb in ("train", "watch"):
         rest = commands.train_arguments(rest, MOUNTED)
         return tpu.train(rest) if o.verb == "train" else tpu.watch(rest)
     if o.verb == "run":
         if not rest:
-            raise LaunchError("run has nothing to run; end the line with: -- COMMAND")
+            raise LaunchError("run has no command to run; end the line with: -- COMMAND")
         return tpu.runner.run(tpu.ssh(shlex.join(rest)))
     if o.verb == "status":
         tpu.runner.check(tpu.gcloud(tpu.group, "describe", o.name))
@@ -346,4 +344,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    commands.command_line(main, "the training on the workers goes on; `follow` shows it again, `stop` ends it")
+    commands.command_line(main, "training on the workers continues; `follow` shows its log again, `stop` ends it")

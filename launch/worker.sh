@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Training on this machine, one host of possibly several.
-#   launch/worker.sh exec PRESET ARGUMENTS...    in the foreground
-#   launch/worker.sh start PRESET ARGUMENTS...   in the background, in place of one that runs
-#   launch/worker.sh ensure PRESET ARGUMENTS...  the same, unless just this runs already
-#   launch/worker.sh follow                      show the log until the end; exit as the training did
-#   launch/worker.sh stop                        ask it to save and end
+# Train on this machine, which may be one host of several.
+#   launch/worker.sh exec PRESET ARGUMENTS...    train in the foreground
+#   launch/worker.sh start PRESET ARGUMENTS...   train in the background, replacing a training that runs
+#   launch/worker.sh ensure PRESET ARGUMENTS...  the same, unless exactly this training runs already
+#   launch/worker.sh follow                      show the log until the end; exit with the training's code
+#   launch/worker.sh stop                        ask it to save and exit
 #   launch/worker.sh status
-# PRESET is a file of launch/flags. ARGUMENTS are those of `python -m stylegan_jax.main`, whose exit code is kept, except
-# that a run which was asked to stop and saved ends with 143: schedulers take 0 for a finished run and would not resume it.
-# All but exec need Linux (flock, setsid).
+# PRESET is a file of launch/flags. ARGUMENTS are those of `python -m stylegan_jax.main`. Its exit code is passed on,
+# except that a run that was asked to stop and has saved exits with 143: schedulers would treat 0 as a finished run and not
+# resume it. All commands but exec need Linux (flock, setsid).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 job="${STYLEGAN_JAX_JOB:-$HOME/.stylegan_jax}"
@@ -28,7 +28,7 @@ train() {
   trap 'asked=USR1; kill -USR1 "$child" 2>/dev/null || true' USR1
   "$python" -m stylegan_jax.main "$@" &
   child=$!
-  [ -z "$asked" ] || kill -"$asked" "$child" 2>/dev/null || true # asked before there was a child
+  [ -z "$asked" ] || kill -"$asked" "$child" 2>/dev/null || true # a signal came before the child existed
   wait "$child" || code=$?
   while kill -0 "$child" 2>/dev/null; do # a signal ends `wait` before the training has ended
     code=0
@@ -71,7 +71,7 @@ case "${1:-}" in
     shift
     train "$@"
     ;;
-  background) # what `start` leaves behind; the lock came with file descriptor 9
+  background) # started by `start`; the lock is inherited with file descriptor 9
     shift
     code=0
     train "$@" || code=$?
