@@ -69,7 +69,7 @@ class Labels:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Warnings about doubtful labels."""
+        """Warnings about labels that are probably wrong."""
         if self.values.ndim != 2 or self.dim != 1 or not len(self.values) or (self.values % 1).any():
             return ()
         ends = f"{self.values.min():.0f} to {self.values.max():.0f}"

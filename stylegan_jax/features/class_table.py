@@ -1,4 +1,4 @@
-"""StyleGAN-XL's class embeddings: a table of one vector per class, from a user's file."""
+"""StyleGAN-XL's class embeddings: a table with a vector per class, from a user's file."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def read_class_table(
 ) -> tuple[np.ndarray, str]:
     """Read a table of class embeddings (XL §3.1).
 
-    The published one holds spatial means of EfficientNet-Lite0's last stage, averaged over the images of each ImageNet
-    class, in the usual order of classes. Any file with one table works: a pickle (also dill's), torch.save,
-    safetensors.
+    The published table contains spatial means of EfficientNet-Lite0's last stage, averaged over the images of each
+    ImageNet class, in the usual order of classes. Any file with a single table works: a pickle (dill's too),
+    torch.save, safetensors.
 
     Args:
-        path: a file or a folder with the published one; None: `weights.cache_folder`.
-        rows: number of the network's classes.
+        path: a file, or a folder with the published one; None: `weights.cache_folder`.
+        rows: number of classes of the network.
         dim: size of the network's embeddings.
-        classes: number of the labels' classes, which use the first rows.
+        classes: number of classes of the labels, which use the first rows.
 
     Returns:
-        float32[rows, dim], and where it came from: place and SHA-256.
+        (float32[rows, dim], its origin: path and SHA-256).
 
     Raises:
-        FeatureError: the file is missing, unreadable, or holds another table.
+        FeatureError: the file is missing or unreadable, or its table does not fit.
     """
     tensors, source = read_weights(NAME, path)
     if len(tensors) != 1:
@@ -42,11 +42,11 @@ def read_class_table(
     table = next(iter(tensors.values()))
     if table.ndim == 2 and len(table) < classes:
         raise FeatureError(
-            f"{source} has a table of {len(table)} classes, and the labels have {classes}; it must have a row for each"
+            f"{source} has a table of {len(table)} classes, but the labels have {classes}; it must have a row for each"
         )
     if table.shape != (rows, dim) or table.dtype.kind != "f":
         raise FeatureError(
-            f"{source} has a table {table.dtype}{list(table.shape)}, and the network needs float[{rows}, {dim}]; set "
+            f"{source} has a table {table.dtype}{list(table.shape)}, but the network needs float[{rows}, {dim}]; set "
             "embed_rows and embed_dim of config.model.stylegan_xl and config.model.projected to the table's, or pass "
             "another file"
         )
@@ -59,7 +59,7 @@ def place(tree: Mapping[str, Any], table: Any) -> dict[str, Any]:
     """Return a network's tree with the table in every layer that embeds classes: one in G, one per head in D.
 
     Args:
-        tree: nested dicts of arrays; layers that embed classes are called 'embed' and hold 'weight', float[rows, dim].
+        tree: nested dicts of arrays; layers that embed classes are called 'embed' and have 'weight', float[rows, dim].
         table: float[rows, dim].
 
     Raises:

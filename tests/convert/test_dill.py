@@ -149,7 +149,7 @@ def test_wrong_class_tables_say_what_to_do(tmp_path):
     with pytest.raises(FeatureError, match=r"tf_efficientnet_lite0\.pkl  from  the repository"):
         read_class_table(path)
     cases = {
-        r"float32\[5, 3\], and the network needs float\[1000, 320\]; set .*embed_rows": {"x": TABLE},
+        r"float32\[5, 3\], but the network needs float\[1000, 320\]; set .*embed_rows": {"x": TABLE},
         "has 2 arrays": {"x": TABLE, "y": TABLE},
         "has 0 arrays": {"x": 1},
         "int32": {"x": np.ones((1000, 320), np.int32)},

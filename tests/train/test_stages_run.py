@@ -149,8 +149,8 @@ def test_a_table_that_does_not_fit_is_named(table, tmp_path):
     plain = {"model__arch": "stylegan2", "model__d_arch": "resnet"}
     cases = (
         (missing, {}, rf"(?s){re.escape(missing)}.*tf_efficientnet_lite0\.pkl  from  the repository .*class_table=''"),
-        (table, four, "a table of 3 classes, and the labels have 4"),
-        (table, wide, r"float32\[3, 5\], and the network needs float\[3, 6\]; set embed_rows and embed_dim"),
+        (table, four, "a table of 3 classes, but the labels have 4"),
+        (table, wide, r"float32\[3, 5\], but the network needs float\[3, 6\]; set embed_rows and embed_dim"),
         (table, {"model__projected__embed_dim": 6}, r"_xl has 3 rows of 5, config\.model\.projected has 3 rows of 6;"),
         (table, plain, "neither network has a table of class embeddings"),
     )  # fmt: skip
