@@ -139,8 +139,8 @@ def _check_options(config: ExperimentConfig) -> None:
         raise ConfigError("config.model.compute_dtype='float16' overflows without conv_clamp; set conv_clamp=256")
     if (loss.adv_reduction == "sum") != (loss.adv_batch > 0):
         raise ConfigError(
-            f"config.loss.adv_reduction is {loss.adv_reduction!r} and adv_batch is {loss.adv_batch}; for 'sum', set it "
-            f"to the number of examples summed, such as {t.batch_size} (published: those of one device); for 'mean', 0"
+            f"config.loss.adv_reduction is {loss.adv_reduction!r} and adv_batch is {loss.adv_batch}; set it to "
+            f"the number of examples of 'sum', such as adv_batch={t.batch_size} (published: one device's); for 'mean', to 0"
         )
     if (loss.blur_init_sigma > 0) != (loss.blur_fade_kimg > 0):
         raise ConfigError(

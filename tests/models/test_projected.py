@@ -143,8 +143,8 @@ def test_a_sum_is_over_the_critics_and_a_mean_over_them_too():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model__projected__input_size": 100}, "multiple of 32 of at least 128, such as 128"),
-        ({"model__projected__input_size": 96}, "of at least 128"),
+        ({"model__projected__input_size": 100}, "multiple of 32, at least 128, such as 128"),
+        ({"model__projected__input_size": 96}, "at least 128"),
         (
             {
                 "model__projected__input_size": 0,
@@ -152,7 +152,7 @@ def test_a_sum_is_over_the_critics_and_a_mean_over_them_too():
                 "model__base_size": (4, 1),
                 "model__channel_base": 8192,
             },
-            "256x64 as they are",
+            "at their size, 256x64",
         ),
         ({"model__img_channels": 4}, "img_channels is 4"),
         ({"model__label_dim": 4}, "embed_rows=3"),

@@ -196,7 +196,7 @@ def test_an_upload_that_hangs_does_not_hold_the_end_of_a_run(tmp_path, monkeypat
         run.close()
     release.set()
     run._thread.join()
-    assert "has not finished" in caplog.text and "wandb sync" in caplog.text
+    assert "did not finish" in caplog.text and "wandb sync" in caplog.text
 
 
 def test_a_key_of_older_recipes_and_runs_still_says_what_it_said():
