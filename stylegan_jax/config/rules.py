@@ -140,7 +140,7 @@ def _check_options(config: ExperimentConfig) -> None:
     if (loss.adv_reduction == "sum") != (loss.adv_batch > 0):
         raise ConfigError(
             f"config.loss.adv_reduction is {loss.adv_reduction!r} and adv_batch is {loss.adv_batch}; set it to "
-            f"the number of examples of 'sum', such as adv_batch={t.batch_size} (published: one device's); for 'mean', to 0"
+            f"the number of examples of 'sum', such as adv_batch={t.batch_size} (published: one device's), 0 for 'mean'"
         )
     if (loss.blur_init_sigma > 0) != (loss.blur_fade_kimg > 0):
         raise ConfigError(
