@@ -111,7 +111,7 @@ def replace(folder: Path) -> None:
 
 @pytest.mark.parametrize("act", [lambda folder: folder.rename(folder.with_name("moved")), shutil.rmtree, replace])
 def test_a_folder_moved_deleted_or_replaced_while_it_trains_ends_the_run(straight, tmp_path, act: Act):
-    with pytest.raises(WorkdirMovedError, match=r"moved, deleted or replaced.* pass the place where it is now"):
+    with pytest.raises(WorkdirMovedError, match=r"moved, deleted or replaced.* pass its new path"):
         train_until(tmp_path / "run", 24, act)
     left = [path.name for path in (tmp_path / "run").iterdir()] if (tmp_path / "run").exists() else []
     assert left == (["run.lock"] if act is replace else [])  # nothing was written where the folder is not

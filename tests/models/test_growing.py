@@ -121,7 +121,7 @@ def test_heights_that_do_not_exist_are_refused():
         ("stylegan2", {"mapping_layers": 0}, "mapping_layers is 0; it must be at least 1"),
         ("stylegan1", {"mapping_layers": 0}, "w_dim is 10; with mapping_layers=0 w is z, so set w_dim=6"),
         ("stylegan1", {"mapping_layers": 0, "label_dim": 3}, "w is z and the embedded label, so set w_dim=12"),
-        ("stylegan1", {"stylegan1": {"blur_filter": ()}}, r"blur_filter is \(\); .* \(1,\) is none"),
+        ("stylegan1", {"stylegan1": {"blur_filter": ()}}, r"blur_filter is \(\); .* \(1,\) is no blur"),
     ],
 )
 def test_models_that_cannot_be_are_refused(arch, changes, message):

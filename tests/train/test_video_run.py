@@ -69,9 +69,9 @@ def test_a_run_on_videos_resumes_bit_for_bit_counts_frames_and_draws_clips(video
 def test_videos_that_do_not_fit_raise_an_error_before_anything_is_compiled(videos, tmp_path):
     with pytest.raises(DataError, match=r"5 of 5 videos have too few frames: 0 \(9\), .* of at least 11"):
         train(make_config(videos, tmp_path / "cache", model__stylegan_v__frames=11, **LONG), tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"trained on clips: use --config\.data\.source=video"):
+    with pytest.raises(ConfigError, match=r"trained on clips; use --config\.data\.source=video"):
         make_config(videos, tmp_path / "cache", data__source="zip")
-    with pytest.raises(ConfigError, match=r"data\.source is 'video' and config\.model\.arch 'stylegan2'"):
+    with pytest.raises(ConfigError, match=r"data\.source is 'video', but arch 'stylegan2'"):
         make_config(videos, tmp_path / "cache", model__arch="stylegan2")
 
 
