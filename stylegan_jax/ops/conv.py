@@ -2,11 +2,10 @@
 
 Images are [n, h, w, c], kernels [kh, kw, c_in, c_out]. On CPU the library's convolution is fast forward and slow in its
 gradients, so there a convolution has derivative rules of its own. Three functions are each other's derivatives:
-correlating an
-image with a kernel, spreading an image through a kernel, and the kernel gradient of both. Their forward passes are
-library convolutions without inserted zeros, and one or two matrix products. Their rules are again these functions, so
-every
-order of reverse-mode derivative works; only forward mode needs `lowering='library'`.
+correlating an image with a kernel, spreading an image through a kernel, and the kernel gradient of both. Their forward
+passes are library convolutions without inserted zeros, and one or two matrix products; with `lowering='short'`, wide
+ones take half the products where `ops.short.pays` says so. Their rules are again these functions, so every order of
+reverse-mode derivative works; only forward mode needs `lowering='library'`.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ import jax
 import jax.numpy as jnp
 
 from stylegan_jax.base import backend
-from stylegan_jax.ops import fir, grouped
+from stylegan_jax.ops import fir, grouped, short
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 NO_PADS: Pads = ((0, 0), (0, 0))
-LOWERINGS = ("library", "products")
+LOWERINGS = ("library", "products", "short")
 DEFAULT: str | None = None
-"""Lowering of calls that name none; None: 'products' on CPU, 'library' elsewhere."""
+"""Lowering of calls that name none; None: 'short' on CPU, 'library' elsewhere."""
 
 
 def conv2d(
@@ -49,13 +48,13 @@ def conv2d(
         float[n, (h + pads - kh) // stride + 1, (w + pads - kw) // stride + 1, c_out].
     """
     lowering = _choose(lowering)
-    if w.shape[:2] == (1, 1) and groups == 1 and stride == 1 and padding == NO_PADS:
+    if lowering == "library" and _is_product(w, padding, stride) and groups == 1:
         return jnp.einsum("nhwi,io->nhwo", x, w[0, 0])
     if lowering == "library" or (groups > 1 and stride > 1):
         return _library(x, w, padding, stride, groups)
     if groups > 1:
         return grouped.correlate(x, w, padding, groups)
-    return _correlate(x, w, padding, stride)
+    return _correlate(x, w, padding, stride, lowering == "short")
 
 
 def conv2d_transposed(x: jax.Array, w: jax.Array, stride: int, *, lowering: str | None = None) -> jax.Array:
@@ -73,17 +72,22 @@ def conv2d_transposed(x: jax.Array, w: jax.Array, stride: int, *, lowering: str 
         float[n, (h - 1) * stride + kh, (w - 1) * stride + kw, c_out].
     """
     kh, kw = w.shape[:2]
-    if _choose(lowering) == "library":
+    lowering = _choose(lowering)
+    if lowering == "library":
         pads = ((kh - 1, kh - 1), (kw - 1, kw - 1))
         return _library(x, w[::-1, ::-1], pads, dilation=stride)
     size = ((x.shape[1] - 1) * stride + kh, (x.shape[2] - 1) * stride + kw)
-    return _spread(x, w.swapaxes(2, 3), NO_PADS, stride, size)
+    return _spread(x, w.swapaxes(2, 3), NO_PADS, stride, size, lowering == "short")
+
+
+def _is_product(w: jax.Array, padding: Pads, stride: int) -> bool:
+    return w.shape[:2] == (1, 1) and stride == 1 and padding == NO_PADS
 
 
 def _choose(lowering: str | None) -> str:
     lowering = lowering or DEFAULT
     if lowering is None:
-        return "products" if backend.platform() == "cpu" else "library"
+        return "short" if backend.platform() == "cpu" else "library"
     if lowering not in LOWERINGS:
         raise ValueError(f"lowering is {lowering!r}; known: {', '.join(LOWERINGS)}")
     return lowering
@@ -107,14 +111,19 @@ def _pad(x: jax.Array, rows: tuple[int, int] = (0, 0), columns: tuple[int, int] 
     return jax.lax.pad(x, jnp.zeros([], x.dtype), ((0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0)))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _correlate(x: jax.Array, w: jax.Array, padding: Pads, stride: int) -> jax.Array:
-    """y[r] = sum over a of x[stride*r + a - before] w[a], in both axes."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _correlate(x: jax.Array, w: jax.Array, padding: Pads, stride: int, is_short: bool) -> jax.Array:
+    """y[r] = sum over a of x[stride*r + a - before] w[a], in both axes; `is_short` allows `ops.short`."""
+    if _is_product(w, padding, stride):
+        return jnp.einsum("nhwi,io->nhwo", x, w[0, 0])
+    columns = x.shape[2] + sum(padding[1]) - w.shape[1] + 1
+    if is_short and stride == 1 and short.pays(columns, w.shape, x.dtype):
+        return short.correlate(x, w, padding)
     return _library(x, w, padding, stride)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _spread(g: jax.Array, w: jax.Array, padding: Pads, stride: int, size: tuple[int, int]) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def _spread(g: jax.Array, w: jax.Array, padding: Pads, stride: int, size: tuple[int, int], is_short: bool) -> jax.Array:
     """x[i] = sum over r, a with stride*r + a - before = i of g[r] w[a]: the transpose of `_correlate` in x.
 
     Args:
@@ -123,32 +132,35 @@ def _spread(g: jax.Array, w: jax.Array, padding: Pads, stride: int, size: tuple[
         padding: that of the correlation.
         stride: that of the correlation.
         size: (h, w) of the result; every stride-th row and column of it is one convolution with every stride-th tap.
+        is_short: as in `_correlate`.
 
     Returns:
         float[n, *size, c_in].
     """
     (top, _), (left, _) = padding
-    rows, columns = -(-(top + size[0]) // stride), -(-(left + size[1]) // stride)
-    phases = [[_phase(g, w[a::stride, b::stride], (rows, columns)) for b in range(stride)] for a in range(stride)]
     if stride == 1:
-        x = phases[0][0]
-    else:
-        x = jnp.stack([jnp.stack(row, axis=3) for row in phases], axis=2)
-        x = x.reshape(x.shape[0], rows * stride, columns * stride, w.shape[2])
+        return _phase(g, w, (top, left), size, is_short)
+    rows, columns = -(-(top + size[0]) // stride), -(-(left + size[1]) // stride)
+    phase = lambda a, b: _phase(g, w[a::stride, b::stride], (0, 0), (rows, columns), is_short)
+    x = jnp.stack([jnp.stack([phase(a, b) for b in range(stride)], axis=3) for a in range(stride)], axis=2)
+    x = x.reshape(x.shape[0], rows * stride, columns * stride, w.shape[2])
     return _pad(x, (-top, top + size[0] - rows * stride), (-left, left + size[1] - columns * stride))
 
 
-def _phase(g: jax.Array, w: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Convolve g with some taps: x[m] = sum over q of g[m - q] w[q], for m below `size`."""
+def _phase(g: jax.Array, w: jax.Array, first: tuple[int, int], size: tuple[int, int], is_short: bool) -> jax.Array:
+    """Convolve g with some taps: x[m] = sum over q of g[m - q] w[q], for `size` values of m from `first` on."""
     kh, kw, c_in, _ = w.shape
     if kh == 0 or kw == 0:
         return jnp.zeros((g.shape[0], *size, c_in), g.dtype)
-    pads = ((kh - 1, size[0] - g.shape[1]), (kw - 1, size[1] - g.shape[2]))
-    return _library(g, w[::-1, ::-1].swapaxes(2, 3), pads)
+    (top, left), (rows, columns) = first, size
+    pads = ((kh - 1 - top, top + rows - g.shape[1]), (kw - 1 - left, left + columns - g.shape[2]))
+    return _correlate(g, w[::-1, ::-1].swapaxes(2, 3), pads, 1, is_short)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _kernel_grad(x: jax.Array, g: jax.Array, padding: Pads, stride: int, kernel: tuple[int, int]) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def _kernel_grad(
+    x: jax.Array, g: jax.Array, padding: Pads, stride: int, kernel: tuple[int, int], is_short: bool
+) -> jax.Array:
     """w[a] = sum over r of x[stride*r + a - before] g[r]: the transpose of `_correlate` in w.
 
     One matrix product over images and positions for every `stride`-th row of taps. Its left operand holds the kw
@@ -159,6 +171,8 @@ def _kernel_grad(x: jax.Array, g: jax.Array, padding: Pads, stride: int, kernel:
     kh, kw = kernel
     (top, _), (left, _) = padding
     gh, gw = g.shape[1:3]
+    if is_short and stride == 1 and short.pays(gw, (kh, kw, x.shape[3], g.shape[3]), x.dtype):
+        return short.kernel_grad(x, g, padding, kh)
     x = _pad(x, columns=(left, (gw - 1) * stride + kw - left - x.shape[2]))
     x = jnp.stack([x[:, :, b : b + (gw - 1) * stride + 1 : stride] for b in range(kw)], axis=3)
     taps = []
@@ -176,36 +190,27 @@ def _kernel_grad(x: jax.Array, g: jax.Array, padding: Pads, stride: int, kernel:
     return taps[0] if len(taps) == 1 else jnp.stack([taps[a % stride][a // stride] for a in range(kh)])
 
 
-def _correlate_forward(x, w, padding, stride):
-    return _correlate(x, w, padding, stride), (x, w)
-
-
-def _correlate_backward(padding, stride, saved, g):
+def _correlate_backward(padding, stride, is_short, saved, g):
     x, w = saved
-    return _spread(g, w, padding, stride, x.shape[1:3]), _kernel_grad(x, g, padding, stride, w.shape[:2])
+    by_image = _spread(g, w, padding, stride, x.shape[1:3], is_short)
+    return by_image, _kernel_grad(x, g, padding, stride, w.shape[:2], is_short)
 
 
-def _spread_forward(g, w, padding, stride, size):
-    return _spread(g, w, padding, stride, size), (g, w)
-
-
-def _spread_backward(padding, stride, size, saved, v):
+def _spread_backward(padding, stride, size, is_short, saved, v):
     g, w = saved
-    return _correlate(v, w, padding, stride), _kernel_grad(v, g, padding, stride, w.shape[:2])
+    by_kernel = _kernel_grad(v, g, padding, stride, w.shape[:2], is_short)
+    return _correlate(v, w, padding, stride, is_short), by_kernel
 
 
-def _kernel_grad_forward(x, g, padding, stride, kernel):
-    return _kernel_grad(x, g, padding, stride, kernel), (x, g)
-
-
-def _kernel_grad_backward(padding, stride, kernel, saved, v):
+def _kernel_grad_backward(padding, stride, kernel, is_short, saved, v):
     x, g = saved
-    return _spread(g, v, padding, stride, x.shape[1:3]), _correlate(x, v, padding, stride)
+    by_image = _spread(g, v, padding, stride, x.shape[1:3], is_short)
+    return by_image, _correlate(x, v, padding, stride, is_short)
 
 
-_correlate.defvjp(_correlate_forward, _correlate_backward)
-_spread.defvjp(_spread_forward, _spread_backward)
-_kernel_grad.defvjp(_kernel_grad_forward, _kernel_grad_backward)
+_correlate.defvjp(lambda x, w, *static: (_correlate(x, w, *static), (x, w)), _correlate_backward)
+_spread.defvjp(lambda g, w, *static: (_spread(g, w, *static), (g, w)), _spread_backward)
+_kernel_grad.defvjp(lambda x, g, *static: (_kernel_grad(x, g, *static), (x, g)), _kernel_grad_backward)
 
 
 def conv2d_resample(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylegan_jax.ops import conv, fir, grouped
+from stylegan_jax.ops import conv, fir, grouped, short
 
 from . import references
 
@@ -90,8 +90,49 @@ def test_lowerings_of_the_transposed_convolution_agree_in_both_derivatives(kerne
 
 
 def compare_lowerings(x, w, op):
-    library, products = (derivatives(x, w, functools.partial(op, lowering=name)) for name in conv.LOWERINGS)
+    library, products = (derivatives(x, w, functools.partial(op, lowering=name)) for name in ("library", "products"))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), products, library)
+
+
+SHORT = {  # (image, kernel, padding)
+    "same": ((2, 7, 8, 3), (3, 3, 3, 4), ((1, 1), (1, 1))),
+    "odd_columns": ((2, 5, 9, 3), (3, 3, 3, 2), ((1, 1), (1, 1))),
+    "five_rows_uneven": ((1, 5, 10, 2), (5, 3, 2, 3), ((0, 3), (2, 1))),
+    "one_row_cropped": ((2, 4, 9, 1), (1, 3, 1, 2), ((2, -1), (-1, 0))),
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_short_filters_agree_in_values_and_both_derivatives(name, draw, monkeypatch):
+    image, kernel, padding = SHORT[name]
+    x, w = draw(image), draw(kernel)
+    op = functools.partial(conv.conv2d, padding=padding)
+    monkeypatch.setattr(short, "pays", lambda columns, kernel, dtype: kernel[1] == short.TAPS)
+    text = str(jax.make_jaxpr(lambda x, w: op(x, w, lowering="short"))(x, w))
+    assert "name=correlate" in text  # not the library's
+    np.testing.assert_allclose(op(x, w, lowering="short"), references.correlate(padded(x, padding), w), atol=1e-12)
+    got, want = (derivatives(x, w, functools.partial(op, lowering=name)) for name in ("short", "library"))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), got, want)
+
+
+def test_short_filters_in_float32_where_they_pay(draw):
+    """Errors relative to the largest value; those of the sum of products are 1e-6 here."""
+    x, w = draw((2, 9, 11, 64)), draw((3, 3, 64, 64)) / 24
+    op = functools.partial(conv.conv2d, padding=((1, 1), (1, 1)))
+    got = derivatives(x.astype(np.float32), w.astype(np.float32), functools.partial(op, lowering="short"))
+    want = derivatives(x, w, functools.partial(op, lowering="library"))
+    errors = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / np.abs(b).max()), got, want)
+    assert 0 < max(jax.tree.leaves(errors)) < 2e-5
+
+
+def test_short_filters_are_used_only_where_they_pay():
+    wide = (3, 3, 64, 64)
+    assert short.pays(8, wide, jnp.dtype("float32"))
+    assert not short.pays(7, wide, jnp.dtype("float32"))
+    for dtype in ("float64", "bfloat16", "float16"):
+        assert not short.pays(64, wide, jnp.dtype(dtype))
+    for kernel in ((3, 3, 32, 64), (3, 3, 64, 3), (3, 1, 64, 64), (2, 2, 64, 64)):
+        assert not short.pays(64, kernel, jnp.dtype("float32"))
 
 
 def test_third_derivatives_of_the_products_lowering(draw):
@@ -107,7 +148,7 @@ def test_third_derivatives_of_the_products_lowering(draw):
 
 
 def test_unknown_lowering_lists_the_known_ones():
-    with pytest.raises(ValueError, match="'fast'; known: library, products"):
+    with pytest.raises(ValueError, match="'fast'; known: library, products, short"):
         conv.conv2d(jnp.zeros((1, 4, 4, 1)), jnp.zeros((3, 3, 1, 1)), lowering="fast")
 
 
