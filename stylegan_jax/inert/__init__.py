@@ -1,8 +1,8 @@
 """Read pickles as data: nothing in them is imported, looked up or called, and time and memory are bounded.
 
-`machine` runs the opcodes, `stream` bounds the bytes, `arrays` knows how NumPy pickles arrays, `plain` puts them
-together for files of containers, numbers, strings and arrays. `tensors` and `standins` add PyTorch's tensors and the
-names in official files, `weights` the containers that weights are published in.
+`machine` runs the opcodes, `stream` bounds the bytes, `arrays` knows how NumPy pickles arrays, and `plain` combines
+them for files of containers, numbers, strings and arrays. `tensors` and `standins` add PyTorch's tensors and the names
+in official files, and `weights` the containers in which weights are published.
 """
 
 from stylegan_jax.inert.plain import load_plain

@@ -1,4 +1,4 @@
-"""Stand-ins for names and for NumPy arrays in a pickle: recorded, and read as bytes when needed."""
+"""Stand-ins for names and NumPy arrays in a pickle: they are recorded, and read as bytes when needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NUMPY_DTYPE = re.compile(r"(b1|[iu][1248]|f[248])")
 
 
 class HasBudget(Protocol):
-    """The part of a world that the calls below need."""
+    """The part of a `World` that the handlers below need."""
 
     budget: Budget
 
@@ -27,20 +27,20 @@ class Global:
     is_stand_in = True
 
     def __init__(self, module: str, name: str, is_known: bool = True):
-        """Store the name, and whether official files have it."""
+        """Store the name, and whether official files use it."""
         self.qualified, self.is_known = f"{module}.{name}", is_known
 
 
 @dataclasses.dataclass(eq=False)
 class DtypeRecord:
-    """A NumPy dtype: `code` such as 'f4', `order` one of '<', '>'."""
+    """A NumPy dtype: `code`, such as 'f4', and byte `order`, '<' or '>'."""
 
     code: Any
     order: str = "<"
 
     @property
     def dtype(self) -> np.dtype:
-        """The dtype itself, if it is numeric: 'O' arrays hold pickles of their own."""
+        """The dtype, if it is numeric; arrays of objects contain pickles, and raise RefusedError."""
         code = "b1" if self.code in ("?", "bool") else self.code
         if not isinstance(code, str) or not _NUMPY_DTYPE.fullmatch(code):
             raise RefusedError(f"the NumPy dtype {show(self.code)}")
@@ -49,7 +49,7 @@ class DtypeRecord:
 
 @dataclasses.dataclass(eq=False)
 class ArrayRecord:
-    """A NumPy array that is still in the file. `shape` is None before BUILD; `fault` says why it cannot be read."""
+    """A NumPy array that is still in the file; `shape` is None before BUILD, and `fault` says why it cannot be read."""
 
     shape: tuple[int, ...] | None = None
     dtype: DtypeRecord | None = None
@@ -74,7 +74,7 @@ class ArrayRecord:
         )
 
     def read(self, budget: Budget) -> np.ndarray:
-        """Return the array, native byte order, C-contiguous, read-only."""
+        """Return the array: native byte order, C-contiguous, read-only."""
         if self.fault or self.shape is None or self.dtype is None:
             raise RefusedError(self.fault or "a NumPy array without content")
         if not isinstance(self.raw, str | bytes | Window):
@@ -102,14 +102,14 @@ def array_shape(shape: Any) -> tuple[int, ...]:
 
 
 def expect(value: Any, kind: Any) -> Any:
-    """Return `value` if it has the type `kind`, else raise RefusedError."""
+    """Return `value` if it has the type `kind`; if not, raise RefusedError."""
     if not isinstance(value, kind):
         raise RefusedError(f"a {type(value).__name__} where a {getattr(kind, '__name__', kind)} belongs")
     return value
 
 
 def _codecs_encode(world: HasBudget, text: Any, encoding: Any = "latin1") -> bytes:
-    """How protocol 2 writes bytes."""
+    """Decode bytes as protocol 2 writes them."""
     if encoding not in ("latin1", "latin-1"):
         raise RefusedError(f"the text encoding {show(encoding)}")
     world.budget.charge(len(expect(text, str)))
@@ -141,4 +141,4 @@ ARRAY_CALLS: dict[str, Callable[..., Any]] = {
     **{f"{name}.multiarray.scalar": _numpy_scalar for name in ("numpy.core", "numpy._core")},
     **{f"{name}.numeric._frombuffer": _numpy_frombuffer for name in ("numpy.core", "numpy._core")},
 }
-"""Qualified name -> handler(world, *arguments), for what pickled NumPy arrays call."""
+"""Qualified name -> handler(world, *arguments), for the functions that pickled NumPy arrays call."""

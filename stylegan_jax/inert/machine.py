@@ -1,10 +1,10 @@
 """A pickle machine that builds plain data and never calls, imports or looks up anything.
 
 Python's own unpicklers call whatever a file names. Here every opcode is implemented below, containers are plain, and
-the opcodes that could run code (GLOBAL, REDUCE, NEWOBJ, BUILD) ask a `World`, which answers with records.
-Untrusted input is safe in time and memory: the number of opcodes (those of nested pickles included), of items that
-calls copy, string sizes and total bytes are bounded, keys of dicts and sets are short scalars (hashing nested tuples
-can take exponential time), and nothing recurses.
+the opcodes that could run code (GLOBAL, REDUCE, NEWOBJ, BUILD) ask a `World`, which returns records. Untrusted input
+cannot exhaust time or memory: opcodes (including those of nested pickles), items that calls copy, string sizes and
+total bytes are bounded, keys of dicts and sets are short scalars (hashing nested tuples can take exponential time), and
+nothing recurses.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any, Protocol
 
 from stylegan_jax.inert.stream import Budget, RefusedError, Window
 
-MAX_OPCODES = 1_000_000  # of one pickle; official files have some ten thousand per network
+MAX_OPCODES = 1_000_000  # per machine; official files have some ten thousand per network
 MAX_STRING = 1 << 26
 MAX_LONG = 64  # bytes of an integer; official files need 11
 MAX_OPEN_MARKS = 1000
 INLINE_BYTES = 4096  # longer byte strings stay in the file, as a Window
 MAX_KEY = 1 << 14  # characters; equal keys are compared in full
-TUPLE_STEPS = 200  # of a key that is a tuple; their hashes can be made to collide
+TUPLE_STEPS = 200  # cost of a key that is a tuple, because hashes of tuples can be made to collide
 
 _SCALARS = (str, int, float, bool, type(None), bytes)
 
 
 class World(Protocol):
-    """Answers the machine's questions about the names in a file; every answer is inert data."""
+    """Answers the machine's requests for names, calls and instances; every answer is inert data."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Return a stand-in for `module.name`, or raise RefusedError."""
@@ -77,7 +77,7 @@ class Machine:
     """
 
     def __init__(self, window: Window, world: World, budget: Budget):
-        """Prepare; nothing is read yet."""
+        """Store the arguments; nothing is read yet."""
         self.window, self.world, self.budget = window, world, budget
         self.opcodes = 0
         self._reset()
@@ -91,7 +91,7 @@ class Machine:
         """Run up to the next STOP and return the object left on the stack.
 
         Raises:
-            RefusedError: the input needs something that official files do not need, or exceeds a limit.
+            RefusedError: the input needs something that official files do not, or exceeds a limit.
             EOFError, ValueError, IndexError, KeyError, struct.error: the input is damaged.
         """
         self._reset()
@@ -124,7 +124,7 @@ class Machine:
         return self.window.read(nbytes).decode(encoding, "surrogatepass" if encoding == "utf-8" else "strict")
 
     def blob(self, nbytes: int) -> bytes | Window:
-        """Read `nbytes`; long ones are left in the file."""
+        """Read `nbytes`; long strings stay in the file, as a Window."""
         return self.window.read(nbytes) if nbytes <= INLINE_BYTES else self.window.split(nbytes)
 
 

@@ -1,4 +1,4 @@
-"""Files mistaken for a network or a data set: what they are, from their first bytes, and what to do."""
+"""Files mistaken for a network or a data set: what they are, judging by their first bytes, and what to do."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _MAX_DIRECTORY = 1 << 20
 
 
 def is_pointer(head: bytes) -> bool:
-    """Return whether a file begins like the pointer that Git leaves in place of a large file."""
+    """Return whether a file begins like the pointer that Git LFS leaves instead of a large file."""
     return head.startswith(b"version https://git-lfs.github.com")
 
 
@@ -95,7 +95,7 @@ def _zipped(file: BinaryIO) -> str:
     tail = file.read()
     end = tail.rfind(b"PK\x05\x06")
     if end < 0 or int.from_bytes(tail[end + 12 : end + 16], "little") > _MAX_DIRECTORY:
-        return ""  # cut off, or a directory that is longer than any
+        return ""  # truncated, or with an impossibly long directory
     try:
         names = zipfile.ZipFile(file).namelist()
     except (ValueError, OSError, EOFError, LookupError, RuntimeError, zipfile.BadZipFile):
@@ -111,7 +111,7 @@ def _zipped(file: BinaryIO) -> str:
 
 
 def foreign_folder(folder: Path) -> str:
-    """Return what a folder is if another library wrote a model into it; '' for anything else."""
+    """Describe a folder that another library wrote a model into; '' for anything else."""
     with contextlib.suppress(OSError):
         for pattern, kind in _FOREIGN.items():
             if next((path for path in folder.glob(pattern) if path.is_file()), None):
@@ -122,7 +122,7 @@ def foreign_folder(folder: Path) -> str:
 
 
 def _beside(file: BinaryIO, what: str) -> str:
-    """Return `what`, with the folder to pass instead of one of its files."""
+    """Return `what`, with advice to pass the folder if the file is part of a model."""
     folder = os.path.dirname(os.path.abspath(getattr(file, "name", "") or "."))
     names = ("model.json", "weights.safetensors", "checkpoints")
     has_model = any(os.path.exists(os.path.join(folder, name)) for name in names)
@@ -130,10 +130,10 @@ def _beside(file: BinaryIO, what: str) -> str:
 
 
 def newest_file(folder: Path) -> str:
-    """Return the newest network file of another library in a folder or its subfolders, relative to it; '' if there is
-    none.
+    """Return the newest network file of another library in a folder or its subfolders, relative to it; '' for none.
 
-    The newest has the highest number in a name such as network-snapshot-000123.pkl, or else the latest time.
+    The newest has the highest number in a name such as network-snapshot-000123.pkl; without such names, the latest
+    time.
     """
     found: list[Path] = []
     with contextlib.suppress(OSError):
@@ -150,7 +150,7 @@ def newest_file(folder: Path) -> str:
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is a web address, from which `Path` may have dropped a slash."""
+    """Return whether a path is a web address; `Path` may have removed one of its slashes."""
     return _URL.match(os.fspath(path)) is not None
 
 

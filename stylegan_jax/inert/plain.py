@@ -22,16 +22,16 @@ DAMAGE = (
     ValueError,
     struct.error,
 )
-"""Errors that running a damaged pickle can raise besides RefusedError."""
+"""Errors that a damaged pickle can cause besides RefusedError."""
 
 MAX_DEPTH = 40
 _MAX_NODES = 1_000_000
 ARRAY_NODES = 20
-"""An array counts as this many nodes, because making one takes about that much longer."""
+"""An array counts as this many nodes, because creating one takes about that much longer."""
 
 
 class PlainWorld:
-    """Answers the machine for pickles that need no classes except NumPy's arrays.
+    """The `World` of pickles that need no classes except NumPy's arrays.
 
     Args:
         budget: charged for everything that is read.
@@ -41,14 +41,14 @@ class PlainWorld:
         self.budget = budget
 
     def find_class(self, module: str, name: str) -> Global:
-        """Return the stand-in of an allowed name.
+        """Return the stand-in for an allowed name.
 
         Raises:
             RefusedError: the name is not on the list.
         """
         qualified = f"{module}.{name}"
         if qualified != "numpy.ndarray" and qualified not in ARRAY_CALLS:
-            raise RefusedError(f"it asks for {show(qualified)}, which plain data does not need; it was not run")
+            raise RefusedError(f"it asks for {show(qualified)}, which plain data does not need; nothing was executed")
         return Global(module, name)
 
     def persistent_load(self, pid: Any) -> Any:
@@ -120,17 +120,17 @@ class Reader:
         return self.record(value, inner, shallow)
 
     def spend(self, nodes: int) -> None:
-        """Count the nodes that are visited.
+        """Count visited nodes.
 
         Raises:
-            RefusedError: there are more than any honest file has, such as one list that occurs a million times.
+            RefusedError: there are more than any honest file has, as when one list occurs a million times.
         """
         self.nodes -= nodes
         if self.nodes < 0:
             raise RefusedError("data nested too deeply or repeated too often")
 
     def record(self, value: Any, inner: Callable[[Any], Any], shallow: bool) -> Any:
-        """Return any other kind of record as plain data; here there is none."""
+        """Return any other kind of record as plain data; this class knows none."""
         raise RefusedError(f"a {type(value).__name__} where plain data belongs")
 
 
@@ -146,10 +146,10 @@ def load_plain(file: BinaryIO) -> Any:
         file: seekable; read from its start.
 
     Returns:
-        dicts, lists, tuples, scalars, strings (those of Python 2 as latin-1), bytes and read-only arrays.
+        Dicts, lists, tuples, scalars, strings (Python 2's decoded as latin-1), bytes and read-only arrays.
 
     Raises:
-        RefusedError: the file is damaged, hostile, or holds anything else.
+        RefusedError: the file is damaged, hostile, or contains anything else.
     """
     size = file.seek(0, os.SEEK_END)
     budget = file_budget(size)

@@ -1,8 +1,7 @@
-"""OmegaConf's trees of settings in a pickle, read as the values that they hold; the package itself is not needed.
+"""OmegaConf's trees of settings in a pickle, read as plain values; the package itself is not needed.
 
-A node holds a value, or a list or dict of nodes, and the node above it, so that one branch carries its whole tree. A
-value may refer to another key (`${model.generator.w_dim}`). The reference is looked up in that tree; if nothing has
-that name, it remains text.
+A node holds a value, or a list or dict of nodes, and its parent, so a branch contains its whole tree. A value may refer
+to another key (`${model.generator.w_dim}`). References are looked up in that tree; one without a target remains text.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from stylegan_jax.inert.standins import Record
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
 _MAX_STEPS = 40
-"""Limit of a look-up: nodes above one, keys on the way, and references met there."""
+"""Limit of a look-up: parents, keys on the way, and references met there."""
 
 
 def is_node(value: Any) -> bool:
@@ -24,7 +23,7 @@ def is_node(value: Any) -> bool:
 
 
 def held(node: Record) -> Any:
-    """Return what a node holds: a value, or a dict or list of nodes; for a reference, its target."""
+    """Return the content of a node: a value, or a dict or list of nodes; for a reference, its target."""
     value = _own(node)
     return _look_up(node, value) if refers(value) else value
 
@@ -41,7 +40,7 @@ def _own(value: Any) -> Any:
 
 
 def _look_up(node: Record, reference: str) -> Any:
-    """Return the target of a reference; the reference itself if it has none, is circular, or is too long."""
+    """Return the target of a reference, or the reference if it has no target, is circular, or is too long."""
     top = node
     for _ in range(_MAX_STEPS):
         above = top.state.get("_parent")

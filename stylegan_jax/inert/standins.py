@@ -1,9 +1,10 @@
 """Stand-ins for every name that an official pickle may mention, and the allow-list of those names.
 
-Nothing here imports, looks up or calls what a file asks for: a name becomes a `Global`, an instance a `Record`, a
-tensor a `TensorRecord` that still has to be read. Calls of a name that is not on the list are a `Record` too, marked as
-unknown: it may stay next to the networks, and nothing that reads a network takes it for data. The same holds for dill's
-encodings of functions, cells, classes and bound methods.
+Nothing here imports, looks up or calls what a file asks for: a name becomes a `Global`, an instance a `Record`, and a
+tensor a `TensorRecord`, which is read later. A call of a name that is not on the list also becomes a `Record`, marked
+as
+unknown: it may occur next to the networks, but nothing that reads a network accepts it as data. The same applies to
+dill's encodings of functions, cells, classes and bound methods.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _DICTS = ("collections.OrderedDict", *_EASY_DICTS, "builtins.dict", "__builtin__
 _SETS = ("builtins.set", "__builtin__.set", "builtins.frozenset", "__builtin__.frozenset")
 _SCALAR_TYPES = ("object", "list", "tuple", "int", "float", "bool", "str", "bytes", "bytearray", "complex", "slice")
 
-# Modules whose classes hold data: recorded by name, whatever the class.
+# Modules whose classes hold data; any of their classes is recorded by name.
 RECORDED_MODULES = (
     "R3GAN.",
     "dnnlib.",
@@ -45,7 +46,7 @@ RECORDED_NAMES = frozenset(
 
 
 STREAM_STEPS = 300
-"""Number of steps for which opening a nested stream counts, besides its opcodes."""
+"""Steps that opening a nested stream counts as, besides its opcodes."""
 
 
 class Record:
@@ -55,12 +56,12 @@ class Record:
         cls: qualified name of its class, or of the called function.
         args: positional arguments.
         state: what BUILD set, usually the instance dict.
-        version: `torch_utils.persistence` version of a persistent object, else 0.
-        is_known: official files have this name.
+        version: `torch_utils.persistence` version of a persistent object; 0 for others.
+        is_known: whether official files use this name.
     """
 
     is_stand_in = True
-    drops_items = True  # what is added to an instance of a list, dict or set of its own class is not kept
+    drops_items = True  # items added to an instance of a subclass of list, dict or set are not kept
 
     def __init__(
         self, cls: str, args: tuple[Any, ...] = (), state: Any = None, version: int = 0, is_known: bool = True
@@ -71,11 +72,11 @@ class Record:
     @property
     def refusal(self) -> str:
         """The text of an error about an instance that is not data."""
-        return f"it asks for {show(self.cls)}, which no official network file needs; it was not run"
+        return f"it asks for {show(self.cls)}, which no official network file needs; nothing was executed"
 
 
 class OfficialWorld(PlainWorld):
-    """Answers the machine for the files of the StyleGAN family.
+    """The `World` of files of the StyleGAN family.
 
     Args:
         budget: charged for everything that is read.
@@ -87,19 +88,19 @@ class OfficialWorld(PlainWorld):
         self.names: dict[str, Global] = {}
 
     def find_class(self, module: str, name: str) -> Global:
-        """Return the stand-in of a name, which remembers whether official files have it.
+        """Return the stand-in for a name, which records whether official files use it.
 
         Raises:
             RefusedError: the name is too long.
         """
         qualified = f"{module}.{name}"
         if len(qualified) > 512:
-            raise RefusedError(f"it asks for {show(qualified)}, a name that is too long; it was not run")
+            raise RefusedError(f"it asks for {show(qualified)}, a name that is too long; nothing was executed")
         is_known = qualified in RECORDED_NAMES or qualified in CALLS or f"{module}.".startswith(RECORDED_MODULES)
         return self.names.setdefault(qualified, Global(module, name, is_known and "." not in name))
 
     def persistent_load(self, pid: Any) -> Any:
-        """Raise RefusedError: only tensor streams inside a file have persistent ids."""
+        """Raise RefusedError: persistent ids occur only in tensor streams."""
         raise RefusedError("a persistent id outside a tensor")
 
     def reduce(self, function: Any, args: tuple[Any, ...]) -> Any:
@@ -112,7 +113,7 @@ class OfficialWorld(PlainWorld):
         return handler(self, *args) if handler else Record(name, args, is_known=function.is_known)
 
     def new(self, cls: Any, args: Any, kwargs: Any) -> Any:
-        """Return a stand-in for `cls.__new__(cls, *args, **kwargs)`; dill creates classes by calls."""
+        """Return a stand-in for `cls.__new__(cls, *args, **kwargs)`; with dill, `cls` may be the result of a call."""
         if isinstance(cls, Record):
             return Record(cls.cls, tuple(expect(args, tuple)), is_known=False)
         name = expect(cls, Global).qualified
@@ -127,12 +128,12 @@ class OfficialWorld(PlainWorld):
         if isinstance(obj, Record):
             obj.state = state
             return obj
-        # The instance attributes of an EasyDict, an OrderedDict or a tensor say nothing.
+        # Instance attributes of an EasyDict, an OrderedDict or a tensor have no meaning.
         return obj if type(obj) is dict or isinstance(obj, TensorRecord) else super().build(obj, state)
 
 
 def _persistent(world: OfficialWorld, meta: Any) -> Record:
-    """torch_utils.persistence: keep class name and state, drop the source text."""
+    """Record an object of torch_utils.persistence by class name and state, without its source text."""
     meta = expect(meta, dict)
     if meta.get("type") != "class":
         raise RefusedError("a persistent object that is not a class instance")
@@ -175,7 +176,7 @@ def _rebuild_parameter(world: OfficialWorld, data: Any, *rest: Any) -> TensorRec
 
 
 def _rebuild_from_type(world: OfficialWorld, function: Any, kind: Any, args: Any, *rest: Any) -> TensorRecord:
-    """How a tensor of a subclass or with attributes is pickled: as the function that made it, and its arguments."""
+    """Rebuild a tensor of a subclass or with attributes, pickled as the function that made it and its arguments."""
     handler = CALLS.get(expect(function, Global).qualified)
     if handler is None or handler not in (_rebuild_tensor, _rebuild_parameter):
         raise RefusedError(f"a tensor made by {show(function.qualified)}")
@@ -192,13 +193,13 @@ def _device(world: OfficialWorld, *args: Any) -> str:
 
 
 def _attribute(world: OfficialWorld, owner: Any, name: Any, *default: Any) -> Record:
-    """`getattr(owner, name)`, how methods of modules and functions of dill are pickled: recorded, not looked up."""
+    """Record `getattr(owner, name)`, as methods of modules and dill's functions are pickled, without looking it up."""
     of = owner.cls if isinstance(owner, Record) else expect(owner, Global).qualified
     return Record("method", (of, expect(name, str)), is_known=isinstance(owner, Record) and owner.is_known)
 
 
 def _old_instance(world: OfficialWorld, cls: Any, base: Any = None, state: Any = None) -> Any:
-    """`copyreg._reconstructor`, how protocols 0 and 1 write instances."""
+    """Record an instance as protocols 0 and 1 write it, with `copyreg._reconstructor`."""
     made = world.new(cls, (), {})
     return _ordered_dict(world, state) if made == {} and type(state) is dict else made
 

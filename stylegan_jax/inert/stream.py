@@ -12,15 +12,15 @@ from stylegan_jax.base.errors import StyleganError
 
 CHUNK = 1 << 14
 MAX_STEPS = 2_000_000
-"""Steps that reading one file may take; official files need some ten thousand opcodes per network."""
+"""Limit of the steps for reading one file; official files need some ten thousand opcodes per network."""
 
 
 class RefusedError(StyleganError):
-    """The input needs something outside the allow-list or beyond a limit."""
+    """The input needs something that is not on the allow-list, or exceeds a limit."""
 
 
 class Budget:
-    """Counts the bytes that reading allocates and its steps, so that a small file cannot exhaust memory or time.
+    """Counts allocated bytes and steps, so that a small file cannot exhaust memory or time.
 
     Args:
         limit: bytes that may be allocated in total.
@@ -35,7 +35,7 @@ class Budget:
         """Spend `nbytes`.
 
         Raises:
-            RefusedError: the limit is passed.
+            RefusedError: the limit is exceeded.
         """
         self.left -= nbytes
         if self.left < 0:
@@ -45,7 +45,7 @@ class Budget:
         """Spend steps: one per opcode, and one per item that a call visits or copies.
 
         Raises:
-            RefusedError: the limit is passed.
+            RefusedError: the limit is exceeded.
         """
         self.steps -= count
         if self.steps < 0:
@@ -53,7 +53,7 @@ class Budget:
 
 
 class Window:
-    """Forward reads from a stretch of a seekable file; windows on one file do not disturb each other.
+    """Reads forward through a range of a seekable file; windows on one file are independent.
 
     Args:
         file: binary file, seekable.

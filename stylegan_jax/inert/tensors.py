@@ -1,4 +1,4 @@
-"""PyTorch storages and tensors read with NumPy alone.
+"""PyTorch's storages and tensors, read with NumPy alone.
 
 A plain `pickle.dump` of a module writes each storage as the bytes of a nested `torch.save` stream. The legacy form is
 five parts: magic number, protocol, system information, a pickled reference to the storage, a list of keys; then an
@@ -55,7 +55,7 @@ class StorageRecord:
 
     @property
     def item_dtype(self) -> np.dtype:
-        """How one item lies in the file."""
+        """Dtype of an item in the file."""
         return np.dtype(ITEMS[self.kind])
 
     def read(self, budget: Budget) -> np.ndarray:
@@ -77,7 +77,7 @@ class StorageRecord:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TensorRecord:
-    """A view of a storage; offset and strides count items, and lie inside the storage."""
+    """A view of a storage; offset and strides count items, and the view is inside the storage."""
 
     storage: StorageRecord
     offset: int
@@ -85,7 +85,7 @@ class TensorRecord:
     stride: tuple[int, ...]
 
     def read(self, budget: Budget) -> np.ndarray:
-        """Return the tensor C-contiguous and read-only; a view of the storage where the strides allow."""
+        """Return the tensor, C-contiguous and read-only; a view of the storage if its strides allow."""
         items = self.storage.read(budget)
         steps = tuple(s * items.itemsize for s in self.stride)
         view = np.lib.stride_tricks.as_strided(items[self.offset :], self.size, steps, writeable=False)
@@ -123,14 +123,14 @@ class _StorageClass(str):
 
 
 class StorageWorld:
-    """Answers the machine inside a tensor stream, where only storages occur."""
+    """The `World` of a tensor stream, where only storages occur."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module in STORAGE_MODULES and name in ITEMS:
             return _StorageClass(name)
         if (module, name) == ("collections", "OrderedDict"):
             return dict
-        raise RefusedError(f"a tensor stream asks for {show(f'{module}.{name}')}; it was not run")
+        raise RefusedError(f"a tensor stream asks for {show(f'{module}.{name}')}; nothing was executed")
 
     def persistent_load(self, pid: Any) -> Any:
         if type(pid) not in (tuple, list) or len(pid) not in (5, 6) or pid[0] != "storage":
@@ -157,7 +157,7 @@ class StorageWorld:
 def _reference(value: Any) -> tuple[str, StorageRecord]:
     if type(value) is tuple and len(value) == 2 and isinstance(value[1], StorageRecord):
         return value
-    raise RefusedError("a tensor stream that holds something else than one storage")
+    raise RefusedError("a tensor stream that contains something other than one storage")
 
 
 def check_legacy_head(machine: Machine) -> None:
@@ -203,7 +203,7 @@ def load_storage(window: Window, budget: Budget) -> StorageRecord:
 
 
 def _load_zip(window: Window, budget: Budget) -> StorageRecord:
-    """Read the zip form; members are stored uncompressed and small in number."""
+    """Read the zip form, which has few members, stored uncompressed."""
     total = window.remaining
     budget.charge(2 * total)
     with zipfile.ZipFile(io.BytesIO(window.read(total))) as archive:

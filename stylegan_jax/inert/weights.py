@@ -1,4 +1,4 @@
-"""Tensors by name from the files that networks are published in, read as data; no PyTorch, nothing executed.
+"""Tensors by name from published weights files, read as data: without PyTorch, and nothing is executed.
 
 The known files are those of torch.save, in its legacy form (five streams, then the storages) and as a zip archive;
 TorchScript archives, which are such zips with classes of their own; pickled modules; pickles of containers and arrays,
@@ -26,9 +26,9 @@ from stylegan_jax.inert.stream import Budget, RefusedError, Window, signed
 _NPY = b"\x93NUMPY"
 _MAX_MEMBERS, _MAX_NODES = 20_000, 200_000
 MAX_PATH = 1024
-"""Most characters of an array's dotted name."""
+"""Largest number of characters of an array's dotted name."""
 _TRANSPARENT = ("_parameters", "_buffers", "_modules", "state_dict", "params")
-"""Keys that only contain others: those of a pickled module, and wrappers around a state dict."""
+"""Keys that are left out of dotted names: those of a pickled module, and wrappers around a state dict."""
 _SCRIPT_CLASSES = ("__torch__.", "torch.jit._pickle.")
 
 
@@ -39,7 +39,7 @@ def read_tensors(file: BinaryIO) -> dict[str, np.ndarray]:
         file: seekable; read from its start.
 
     Returns:
-        dotted name -> read-only array, dtypes as stored (bfloat16 as float32); anything else in the file is ignored.
+        Dotted name -> read-only array, dtypes as stored (bfloat16 as float32); anything else in the file is ignored.
 
     Raises:
         RefusedError: the file is damaged, hostile, or of another kind.
@@ -58,7 +58,7 @@ def read_tensors(file: BinaryIO) -> dict[str, np.ndarray]:
             raise RefusedError(top.refusal)
         return found
     except (*DAMAGE, zipfile.BadZipFile, safetensors.SafetensorError) as error:
-        raise RefusedError(f"damaged, or no file of tensors ({type(error).__name__}: {str(error)[:200]})") from None
+        raise RefusedError(f"damaged, or not a file of tensors ({type(error).__name__}: {str(error)[:200]})") from None
 
 
 def load_container(file: BinaryIO, size: int, budget: Budget) -> Any:
@@ -70,7 +70,7 @@ def load_container(file: BinaryIO, size: int, budget: Budget) -> Any:
         budget: charged with everything that is read.
 
     Raises:
-        RefusedError, or one of `plain.DAMAGE` and zipfile.BadZipFile: damaged, hostile, or of another kind.
+        RefusedError, zipfile.BadZipFile, or one of `plain.DAMAGE`: the file is damaged, hostile, or of another kind.
     """
     file.seek(0)
     head = file.read(10)
@@ -82,15 +82,15 @@ def load_container(file: BinaryIO, size: int, budget: Budget) -> Any:
 
 
 def _from_npy(pickle: Window, budget: Budget) -> Any:
-    """Return the one Python object that `numpy.save` pickled into a file of version 1, such as a dict of arrays."""
+    """Return the single Python object, such as a dict of arrays, that `numpy.save` pickled into a file of version 1."""
     top = _from_streams(pickle, budget)
     if not isinstance(top, ArrayRecord) or type(top.raw) is not list or len(top.raw) != 1:
-        raise RefusedError("a NumPy file that does not hold one dict of arrays")
+        raise RefusedError("a NumPy file that does not contain one dict of arrays")
     return top.raw[0]
 
 
 class _FileWorld(OfficialWorld):
-    """Answers the machine for whole files, whose storages lie next to the pickle and are named by persistent ids.
+    """The `World` of whole files, whose storages are outside the pickle and named by persistent ids.
 
     Args:
         budget: charged with everything that is read.
@@ -102,7 +102,7 @@ class _FileWorld(OfficialWorld):
         self._references = tensors.StorageWorld()
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return the stand-in of a storage class, a class of the archive's own, or an allowed name."""
+        """Return the stand-in for a storage class, a class that the archive defines, or an allowed name."""
         if module in tensors.STORAGE_MODULES and name in tensors.ITEMS:
             return self._references.find_class(module, name)
         if f"{module}.".startswith(_SCRIPT_CLASSES) and len(module) + len(name) < 512:
@@ -162,13 +162,13 @@ def _from_zip(file: BinaryIO, budget: Budget) -> Any:
 
 
 def _check_directory(file: BinaryIO) -> None:
-    """Raise RefusedError for a list of members that is too long; it is read whole."""
+    """Raise RefusedError if the list of members, which zipfile reads whole, is too long."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - (1 << 16) - 22))
     tail = file.read()
     end = tail.rfind(b"PK\x05\x06")
     if end < 0:
-        return  # cut off, as zipfile will say
+        return  # truncated, as zipfile will report
     counts = [int.from_bytes(tail[end + 10 : end + 12], "little")]
     wide = tail.rfind(b"PK\x06\x06", 0, max(end, 0))
     counts += [int.from_bytes(tail[wide + 32 : wide + 40], "little")] * (wide >= 0)

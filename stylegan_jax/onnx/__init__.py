@@ -1,4 +1,4 @@
-"""JAX programs as ONNX graphs, with a batch of any size. It deals with arrays and primitives, not with networks."""
+"""JAX programs as ONNX graphs, with a batch of any size. This folder knows arrays and primitives, but no networks."""
 
 from stylegan_jax.onnx.convert import OnnxError, to_onnx
 

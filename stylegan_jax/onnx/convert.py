@@ -1,4 +1,4 @@
-"""From a JAX function to an ONNX model: its equations one by one; what is known at export is computed there."""
+"""From a JAX function to an ONNX model, equation by equation; constants are evaluated at export."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def to_onnx(
         weights: {name: array}; they become constants of the model under their names.
         inputs: name -> shape of a float32 array; the size 'b' is the batch, any number from 1.
         output: name of the result.
-        half: store the larger weights in float16; loading the model widens them.
+        half: store large weights in float16; they are converted to float32 on loading.
         about: the model's metadata.
 
     Raises:
-        OnnxError: ONNX or this exporter lacks an operation; the message names it.
+        OnnxError: this exporter has no rule for an operation, or ONNX lacks it; the message names it.
     """
     import onnx
     from onnx import helper
@@ -110,7 +110,7 @@ def _run(graph: Graph, jaxpr: Any, consts: Sequence[Value], inputs: Sequence[Val
 
 
 def _equation(graph: Graph, equation: Any, given: list[Value], outs: list[Any]) -> list[Value]:
-    """Return the outputs of an equation, as constants where its inputs are."""
+    """Return the outputs of an equation, as constants if its inputs are."""
     name, params = equation.primitive.name, equation.params
     if name in CALLS:
         called = params[CALLS[name]]
@@ -128,23 +128,23 @@ def _equation(graph: Graph, equation: Any, given: list[Value], outs: list[Any]) 
     except OnnxError as error:
         raise OnnxError(f"the primitive {name!r}: {error}") from None
     except Exception as error:
-        if type(error).__name__ != "InconclusiveDimensionOperation":  # JAX has no public name for it any more
+        if type(error).__name__ != "InconclusiveDimensionOperation":  # JAX no longer exports this class
             raise
         why = str(error).partition("\n")[0]
-        raise OnnxError(f"the primitive {name!r}: a size that depends on the batch ({why})") from None
+        raise OnnxError(f"the primitive {name!r}: a size depends on the batch ({why})") from None
 
 
 def _iota(out: Any, axis: int) -> Value:
     size = [1] * len(out.shape)
     size[axis] = out.shape[axis]
     if is_symbolic(size[axis]):
-        raise OnnxError("the primitive 'iota': numbers of the batch")
+        raise OnnxError("the primitive 'iota' counts along the batch, which is unknown at export")
     data = np.arange(size[axis], dtype=out.dtype).reshape(size)
     return Value(tuple(out.shape), tuple(size), np.dtype(out.dtype), data=data)
 
 
 def _fold(equation: Any, given: list[Value], outs: list[Any]) -> list[Value] | None:
-    """Return constants if all inputs are constants, otherwise None. Broadcasts of constants are still pending."""
+    """Return constants if all inputs are constants, or None; broadcasts of constants stay pending."""
     name = equation.primitive.name
     if name in ("broadcast_in_dim", "transpose") or not given:
         return None

@@ -1,4 +1,4 @@
-"""The graph that is being written, and its tensors during writing."""
+"""The graph that is being written, and its values."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class OnnxError(StyleganError, ValueError):
 class Value:
     """An array of the program: a constant, or a tensor of the graph.
 
-    Broadcasts are not written until something needs them, since element-wise operations of ONNX broadcast like NumPy.
+    Broadcasts are not written until something needs them, because element-wise operations of ONNX broadcast like NumPy.
 
     Attributes:
-        shape: as the program has it.
-        held: shape of the tensor or constant: the same, or 1 along axes that are yet to be broadcast.
-        dtype: NumPy's.
+        shape: the shape in the program.
+        held: shape of the tensor or constant: the same, except for 1 along axes whose broadcast is pending.
+        dtype: dtype of its elements.
         name: name of the tensor; '' for a constant.
         data: the constant, of shape `held`; None for a tensor.
         origin: the weight that a constant was computed from, for its name in the file.
@@ -43,7 +43,7 @@ class Value:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is left to broadcast."""
+        """Whether no broadcast is pending."""
         return same(self.shape, self.held)
 
 
@@ -67,12 +67,12 @@ class Graph:
     """Nodes and constants, in the order in which they are added.
 
     Args:
-        batch: the symbolic dimension; every other one is a multiple of it.
-        half: store constants of many elements in float16, and widen them when the file is loaded.
+        batch: the symbolic dimension; all others are multiples of it.
+        half: store large constants in float16, with a node that converts them to float32.
     """
 
     def __init__(self, batch: Dim, half: bool = False):
-        """Begin an empty graph."""
+        """Create an empty graph."""
         from onnx import helper, numpy_helper
 
         self._helper, self._numpy = helper, numpy_helper
@@ -96,7 +96,7 @@ class Graph:
         return names
 
     def name(self, value: Value | str) -> str:
-        """Return the name of a tensor or constant before its broadcasts; a constant is stored."""
+        """Return the name of a tensor or constant, without its pending broadcasts; a constant is stored."""
         if isinstance(value, str):
             return value
         if value.data is None:
@@ -104,7 +104,7 @@ class Graph:
         return self.store(value.data, value.origin or "constant")
 
     def store(self, data: np.ndarray, label: str) -> str:
-        """Store a constant and return its name; equal ones are stored once."""
+        """Store a constant and return its name; equal constants are stored once."""
         data = np.ascontiguousarray(data) if data.ndim else data
         key = (data.dtype.str, data.shape, data.tobytes())
         if key not in self._constants:
@@ -114,7 +114,9 @@ class Graph:
                 with np.errstate(over="ignore"):
                     narrow = data.astype(np.float16)
                 if not np.isfinite(narrow).all():
-                    raise OnnxError(f"the weight {label} has values above 65504, which float16 does not hold")
+                    raise OnnxError(
+                        f"the weight {label} has values above 65504, which float16 cannot represent; omit half (--half)"
+                    )
                 self.initializers.append(self._numpy.from_array(narrow, small))
                 self.nodes.append(self._helper.make_node("Cast", [small], [name], to=self.type(np.dtype(np.float32))))
             else:
@@ -126,15 +128,15 @@ class Graph:
         return self.store(np.asarray(values, np.int64), "sizes")
 
     def type(self, dtype: np.dtype) -> int:
-        """Return ONNX's number of a dtype."""
+        """Return ONNX's number for a dtype."""
         return self._helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
     def bind_batch(self, name: str, axis: int, factor: int) -> None:
-        """Set the input and the axis from which the batch is read."""
+        """Set the input and the axis from which the batch size is read, as `factor` times it."""
         self._source = (name, axis, factor)
 
     def multiple(self, dim: Dim) -> int:
-        """Return k of a dimension k * batch.
+        """Return k for a dimension k * batch.
 
         Raises:
             OnnxError: it is not of this form.
@@ -142,10 +144,10 @@ class Graph:
         for k in range(1, 4097):
             if dim == k * self._batch_dim:
                 return k
-        raise OnnxError(f"a dimension of {dim} is not a whole multiple of the batch")
+        raise OnnxError(f"a dimension is {dim}, not a whole multiple of the batch")
 
     def dimension(self, dim: Dim) -> str:
-        """Return the name of int64[1] with a symbolic dimension."""
+        """Return the name of a tensor int64[1] that holds a symbolic dimension."""
         if not self._batch:
             name, axis, factor = self._source
             (size,) = self.add("Shape", [name], start=axis, end=axis + 1)
@@ -154,7 +156,7 @@ class Graph:
         return self._batch if k == 1 else self.add("Mul", [self._batch, self.ints([k])])[0]
 
     def sizes(self, shape: Shape) -> str:
-        """Return the name of int64[n] with a shape."""
+        """Return the name of a tensor int64[n] that holds a shape."""
         if not any(map(is_symbolic, shape)):
             return self.ints([int(x) for x in shape])
         parts = [self.dimension(dim) if is_symbolic(dim) else self.ints([int(dim)]) for dim in shape]
@@ -171,7 +173,7 @@ class Graph:
         if value.data is not None and not any(map(is_symbolic, value.shape)):
             data = np.broadcast_to(value.data, tuple(map(int, value.shape)))
             return dataclasses.replace(value, held=value.shape, data=data)
-        # Expand broadcasts both ways, so that axes that have their size already are given as 1.
+        # Expand broadcasts in both directions, so axes that already have their size are passed as 1.
         wanted = tuple(1 if x == y else x for x, y in zip(value.shape, value.held, strict=True))
         (name,) = self.add("Expand", [value, self.sizes(wanted)])
         return self.tensor(name, value, value.shape)

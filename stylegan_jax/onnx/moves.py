@@ -1,4 +1,4 @@
-"""Operations that move elements, used by several rules."""
+"""Operations that move elements, which several rules use."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def transpose(graph: Graph, x: Value, order: Sequence[int]) -> Value:
 
 
 def cut(graph: Graph, x: Value, starts, ends, steps, shape: Shape) -> Value:
-    """Return x[starts:ends:steps] along every axis; axes that are broadcast later, and whole ones, are left unchanged.
+    """Return x[starts:ends:steps] along every axis; whole axes and those with pending broadcasts are unchanged.
 
     Raises:
-        OnnxError: part of a symbolic axis.
+        OnnxError: only part of a symbolic axis is taken.
     """
     axes, held = [], list(x.held)
     for axis, (size, start, end, step) in enumerate(zip(x.shape, starts, ends, steps, strict=True)):
         if step == 1 and not is_symbolic(start) and start == 0 and end == size:
             continue
         if is_symbolic(size) or is_symbolic(start) or is_symbolic(end):
-            raise OnnxError("part of the batch")
+            raise OnnxError("it takes part of the batch, whose size is unknown at export")
         if not is_symbolic(x.held[axis]) and x.held[axis] == 1 and size != 1:
             continue
         axes.append(axis)

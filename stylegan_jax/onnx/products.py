@@ -18,7 +18,7 @@ def dot(graph: Graph, inputs: list[Value], outs: list[Any], *, dimension_numbers
     free = lambda x, used: [axis for axis in range(len(x.shape)) if axis not in used]
     left_free, right_free = free(a, {*left_sum, *left_batch}), free(b, {*right_sum, *right_batch})
     shape = tuple(outs[0].shape)
-    if not left_batch and len(left_sum) == 1 and len(right_free) == 1:  # a layer: ONNX keeps what stands in front
+    if not left_batch and len(left_sum) == 1 and len(right_free) == 1:  # a dense layer: MatMul keeps leading axes
         a = transpose(graph, a, [*left_free, *left_sum])
         b = transpose(graph, b, [*right_sum, *right_free])
         return [graph.tensor(graph.add("MatMul", [a, b])[0], a, shape)]
@@ -45,10 +45,10 @@ def convolution(
     batch_group_count,
     **params: Any,
 ) -> list[Value]:
-    """Write a convolution; one with zeros between the samples of its input becomes a transposed one.
+    """Write a convolution; one with a dilated input becomes a transposed convolution.
 
     Raises:
-        OnnxError: groups of the batch; zeros between samples with a kernel that is computed at run time.
+        OnnxError: it has groups in the batch, or a dilated input and a kernel that is computed at run time.
     """
     if batch_group_count != 1:
         raise OnnxError("a convolution with groups in the batch")
@@ -74,7 +74,7 @@ def convolution(
 
 
 def _transposed(graph: Graph, x: Value, w: Value, channels: int, padding, stride, dilation, shared) -> Value:
-    """Return the convolution with stride - 1 zeros between samples; it scatters through the reversed kernel."""
+    """Convolve an input with stride - 1 zeros between samples, by ConvTranspose and the flipped kernel."""
     if w.data is None:
         raise OnnxError("a transposed convolution with a kernel that is computed at run time")
     groups = shared["group"]
@@ -82,7 +82,7 @@ def _transposed(graph: Graph, x: Value, w: Value, channels: int, padding, stride
     turned = w.data[:, :, ::-1, ::-1].reshape(groups, out // groups, inside, *kernel)
     turned = turned.transpose(0, 2, 1, 3, 4).reshape(groups * inside, out // groups, *kernel)
     reach = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
-    left = [(r - low, r - high) for r, (low, high) in zip(reach, padding, strict=True)]  # of the full size, to cut off
+    left = [(r - low, r - high) for r, (low, high) in zip(reach, padding, strict=True)]  # what to cut off the full size
     pads = [max(low, 0) for low, _ in left] + [max(high, 0) for _, high in left]
     (name,) = graph.add("ConvTranspose", [x, constant(turned, w.origin)], strides=list(stride), pads=pads, **shared)
     full = [(size - 1) * s + 1 + r for size, s, r in zip(x.shape[2:], stride, reach, strict=True)]

@@ -1,4 +1,4 @@
-"""How primitives of JAX are written in ONNX: element-wise operations, and those that move elements."""
+"""Rules for writing JAX's primitives in ONNX: element-wise operations, and those that move elements."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ SAME = ("copy", "copy_p", "stop_gradient", "optimization_barrier", "sharding_con
 
 
 def broadcast_held(inputs: Sequence[Value]) -> Shape:
-    """Return the shape that ONNX gives an element-wise operation on tensors before their broadcasts."""
+    """Return the shape that an element-wise operation of ONNX has on tensors with pending broadcasts."""
     rank = max(len(x.held) for x in inputs)
     padded = [(1,) * (rank - len(x.held)) + x.held for x in inputs]
     return tuple(next((d for d in dims if is_symbolic(d) or d != 1), 1) for dims in zip(*padded, strict=True))
 
 
 def elementwise(op: str) -> Rule:
-    """Return the rule of an operation that broadcasts."""
+    """Return the rule of an element-wise operation."""
 
     def rule(graph: Graph, inputs: list[Value], outs: list[Any], **params: Any) -> list[Value]:
         return [combine(graph, op, inputs, outs[0])]
@@ -69,7 +69,7 @@ def elementwise(op: str) -> Rule:
 
 
 def combine(graph: Graph, op: str, inputs: Sequence[Value], out: Any, **attributes: Any) -> Value:
-    """Return an element-wise operation on values before their broadcasts."""
+    """Return an element-wise operation on values with pending broadcasts."""
     (name,) = graph.add(op, inputs, **attributes)
     return Value(tuple(out.shape), broadcast_held(inputs), np.dtype(out.dtype), name)
 
@@ -106,13 +106,15 @@ def _rem(graph, inputs, outs, **params):
 
 def _round(graph, inputs, outs, *, rounding_method, **params):
     if rounding_method.name != "TO_NEAREST_EVEN":
-        raise OnnxError(f"round with {rounding_method.name}: ONNX rounds halves to even numbers")
+        raise OnnxError(f"round with {rounding_method.name}; ONNX rounds halves to even numbers")
     return [combine(graph, "Round", inputs, outs[0])]
 
 
 def _select(graph, inputs, outs, **params):
     if len(inputs) != 3 or inputs[0].dtype != np.bool_:
-        raise OnnxError(f"select_n between {len(inputs) - 1} cases by {inputs[0].dtype}: only two, by a condition")
+        raise OnnxError(
+            f"select_n has {len(inputs) - 1} cases chosen by {inputs[0].dtype}; only two chosen by bool are supported"
+        )
     which, no, yes = inputs
     return [combine(graph, "Where", [which, yes, no], outs[0])]
 
@@ -145,7 +147,7 @@ def _broadcast(graph, inputs, outs, *, shape, broadcast_dimensions, **params):
 
 def _reshape(graph, inputs, outs, *, dimensions=None, **params):
     if dimensions is not None:
-        raise OnnxError("a reshape that transposes first")
+        raise OnnxError("a reshape that also transposes is not supported")
     return [reshape(graph, inputs[0], tuple(outs[0].shape))]
 
 
@@ -178,7 +180,7 @@ def _rev(graph, inputs, outs, *, dimensions, **params):
 def _pad(graph, inputs, outs, *, padding_config, **params):
     x, value = inputs
     if any(interior for _, _, interior in padding_config):
-        raise OnnxError("pad between elements")
+        raise OnnxError("padding between elements is not supported")
     x = graph.whole(x)
     return [pad(graph, x, [(low, high) for low, high, _ in padding_config], value)]
 
@@ -222,7 +224,7 @@ def _cumsum(graph, inputs, outs, *, axis, reverse, **params):
 
 
 def _gather(graph, inputs, outs, *, dimension_numbers, slice_sizes, **params):
-    """Elements along one axis by number, such as the rows of an embedding; or a slice at a known place."""
+    """Write a gather along an axis by number, such as of rows of an embedding, or of a slice at a known place."""
     x, index = graph.whole(inputs[0]), inputs[1]
     d = dimension_numbers
     if d.operand_batching_dims or d.start_indices_batching_dims:
@@ -233,26 +235,26 @@ def _gather(graph, inputs, outs, *, dimension_numbers, slice_sizes, **params):
             starts[axis], ends[axis] = int(at), int(at) + int(slice_sizes[axis])
         for axis, size in enumerate(slice_sizes):
             if axis not in d.start_index_map and not size == x.shape[axis]:
-                raise OnnxError("gather of part of an axis at no place")
+                raise OnnxError("gather takes part of an axis without a start")
         part = cut(graph, x, starts, ends, [1] * len(starts), tuple(slice_sizes))
         return [reshape(graph, part, tuple(outs[0].shape))]
     axis = d.start_index_map[0]
     count = len(index.shape) - 1
     kept = tuple(a for a in range(len(outs[0].shape)) if not axis <= a < axis + count)
     if d.collapsed_slice_dims != (axis,) or d.offset_dims != kept:
-        raise OnnxError(f"gather with {d}: only along one axis by number, and slices at a known place")
+        raise OnnxError(f"gather with {d}; only elements along one axis and slices at a known place are supported")
     numbers = reshape(graph, index, tuple(index.shape[:-1]))
     (name,) = graph.add("Gather", [x, numbers], axis=axis)
     return [graph.tensor(name, x, outs[0].shape)]
 
 
 def _gather_each(graph, x, index, out, d, slice_sizes):
-    """Elements along the second axis, by separate numbers for each row of the batch."""
+    """Write a gather of elements along the second axis, with separate numbers for each row of the batch."""
     rest = tuple(range(len(index.shape) - 1, len(out.shape)))
     along = (d.operand_batching_dims, d.start_indices_batching_dims, d.start_index_map, d.collapsed_slice_dims)
     is_rows = along == ((0,), (0,), (1,), (1,)) and d.offset_dims == rest
     if not is_rows or tuple(slice_sizes[2:]) != tuple(x.shape[2:]):
-        raise OnnxError(f"gather with {d}: of batches, only rows by number")
+        raise OnnxError(f"gather with {d}; in batches, only rows by number are supported")
     (numbers,) = graph.add("Cast", [index], to=graph.type(np.dtype(np.int64)))
     (name,) = graph.add("GatherND", [x, dataclasses.replace(index, name=numbers, data=None)], batch_dims=1)
     return graph.tensor(name, x, out.shape)
@@ -295,4 +297,4 @@ RULES: dict[str, Rule] = {
 }
 ELEMENTWISE = {*UNARY, *BINARY, "square", "rsqrt", "integer_pow", "ne", "rem", "round", "select_n", "clamp"}
 ELEMENTWISE |= {"convert_element_type", *SAME}
-"""Primitives that are evaluated on constants before their broadcasts."""
+"""Primitives that are evaluated on constants with pending broadcasts."""

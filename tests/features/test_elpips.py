@@ -33,7 +33,7 @@ def test_the_authors_kind_of_file_is_read_as_data(tmp_path):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ([1, 2], "does not hold one dict of arrays"),
+        ([1, 2], "does not contain one dict of arrays"),
         (heads(**{"lin3.model.1.weight": -np.ones((1, 1, 128, 1), np.float32)}), "lin3.* negative weights"),
         (heads(**{"lin13.model.1.weight": np.ones((1, 1, 64, 1), np.float32)}), "has the shape"),
     ],

@@ -148,9 +148,9 @@ def test_weights_in_float16_take_half_the_space():
     ("function", "text"),
     [
         (lambda w, x: jnp.sort(x), "'sort' of JAX has no rule for ONNX"),
-        (lambda w, x: jax.lax.pad(x, 0.0, ((0, 0, 0), (0, 0, 1))), "'pad': pad between elements"),
-        (lambda w, x: x[:2], "'gather': a size that depends on the batch"),
-        (lambda w, x: x * jnp.arange(x.shape[0])[:, None], "'iota': numbers of the batch"),
+        (lambda w, x: jax.lax.pad(x, 0.0, ((0, 0, 0), (0, 0, 1))), "'pad': padding between elements"),
+        (lambda w, x: x[:2], "'gather': a size depends on the batch"),
+        (lambda w, x: x * jnp.arange(x.shape[0])[:, None], "'iota' counts along the batch"),
     ],
 )
 def test_what_cannot_be_written_is_named(function, text):
