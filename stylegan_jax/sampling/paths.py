@@ -9,7 +9,16 @@ import numpy as np
 from stylegan_jax.base import images
 from stylegan_jax.base.spec import Array
 from stylegan_jax.sampling.labels import Label, as_labels
-from stylegan_jax.sampling.model import CHUNK, Latents, LoadedModel, as_latents, as_styles, check_styles_draw, in_chunks
+from stylegan_jax.sampling.model import (
+    CHUNK,
+    Latents,
+    LoadedModel,
+    as_latents,
+    as_styles,
+    check_classes,
+    check_styles_draw,
+    in_chunks,
+)
 
 PATHS = ("latent", "translate", "rotate")
 SPACES = ("w", "z")
@@ -67,6 +76,12 @@ def loop(
     if styles is None:
         latents = as_latents(z, spec.z_dim)
         cond = as_labels(label, len(latents), spec.label_dim, model.label_kind)
+        check_classes(cond, spec)
+        if path == "latent" and space == "z" and len(spec.w_avg) == 2 and (cond != cond[:1]).any():
+            raise ValueError(
+                "space='z' blends the labels of its keyframes, and this architecture takes one class at a time; use "
+                "space='w' (--space=w), or one class for all"
+            )
     if path == "latent" and space == "z" and styles is None:
         keys, at = latents, lambda t: to_styles(slerp(latents, t), blend(cond, t))
     else:

@@ -1,4 +1,4 @@
-"""The `--config` flag of the commands: a mistake in it is one line of error, before anything heavy is imported."""
+"""The `--config` flag of commands: a mistake in it prints one line, before anything slow is imported."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from stylegan_jax.base.flags import prepare_words
 
 
 def parse_flags(argv: list[str], into: flags.FlagValues = flags.FLAGS) -> list[str]:
-    """Parse the command line; a recipe or key that does not exist ends the command with one line and exit code 2."""
+    """Parse the command line; a missing recipe or key ends the command with one line and exit code 2."""
     argv = [*argv[:1], *find_recipes(prepare_words(argv[1:]))]
     message = missing_recipe(argv)
     if not message:
         try:
             return into(argv)
         except flags.Error as error:
-            message = str(error).strip().splitlines()[-1]  # a recipe's own error comes with its whole traceback
+            message = str(error).strip().splitlines()[-1]  # an error inside a recipe includes its traceback
         except (AttributeError, KeyError, ValueError, TypeError, OSError, ImportError) as error:
             message = unknown_key(argv) or " ".join(str(error.args[0] if error.args else error).split())
     print(f"error: {visible(message)}", file=sys.stderr)
@@ -31,7 +31,7 @@ def parse_flags(argv: list[str], into: flags.FlagValues = flags.FLAGS) -> list[s
 
 
 def find_recipes(words: Sequence[str]) -> list[str]:
-    """Return the words of a command line with the file of the recipe that each --config names."""
+    """Return the words of a command line, with the name of each --config replaced by the recipe's file."""
     found: list[str] = []
     for word in words:
         flag, equals, value = word.partition("=")
@@ -45,7 +45,7 @@ def find_recipes(words: Sequence[str]) -> list[str]:
 
 
 def missing_recipe(argv: list[str]) -> str:
-    """Return the error if --config names a recipe that does not exist, else ''."""
+    """Return the error if --config names a recipe that does not exist, or ''."""
     named = [a.partition("=")[2].partition(":")[0] for a in argv if a.lstrip("-").startswith("config=")]
     if not named or os.path.isfile(named[-1]):
         return ""
@@ -56,7 +56,7 @@ def missing_recipe(argv: list[str]) -> str:
 
 
 def unknown_key(argv: list[str]) -> str:
-    """Return the error about the first --config.KEY that no recipe has, else ''."""
+    """Return the error about the first --config.KEY that no recipe has, or ''."""
     from stylegan_jax.config import ExperimentConfig, suggest
     from stylegan_jax.config.older import REPLACED
 
@@ -76,8 +76,8 @@ def unknown_key(argv: list[str]) -> str:
 def keep_freed_memory() -> None:
     """Let the C library keep freed memory for the next step instead of returning it to the system.
 
-    XLA on CPU allocates and frees the temporaries of a program, hundreds of MiB, at every call; returned memory has to
-    be faulted in page by page each time, which took an eighth of a training step at 64x64. Only with glibc.
+    XLA on CPU allocates and frees the temporaries of a program, hundreds of MiB, at every call. Returned memory must be
+    faulted in page by page again, which took an eighth of a training step at 64x64. Only glibc is supported.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt

@@ -1,4 +1,4 @@
-"""The subcommands of `stylegan-jax`: where each one's module is, and what it does."""
+"""The subcommands of `stylegan-jax`, with their modules and summaries."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Command(NamedTuple):
     """A subcommand.
 
     Attributes:
-        module: has `main(argv) -> exit code`, and the parser of its arguments as `parser()`; imported when needed.
-        summary: for the list of all.
+        module: has `main(argv) -> exit code` and `parser()`; imported when needed.
+        summary: a few words for the overview.
     """
 
     module: str
@@ -24,24 +24,24 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("stylegan_jax.main", "train a recipe, or resume its run"),
     "prepare": Command(
-        "stylegan_jax.data.prepare.__main__", "make a data set of images or videos, LSUN, CIFAR, TFRecords"
+        "stylegan_jax.data.prepare.__main__", "make a data set from images, videos, LSUN, CIFAR, TFRecords"
     ),
     "studio": Command("stylegan_jax.studio.__main__", "a model in the browser: sliders, mixing, editing, films"),
     "sample": Command("stylegan_jax.tools.sample", "draw images, or a whole data set"),
     "mix": Command("stylegan_jax.tools.style_mix", "coarse styles of one image, fine ones of another"),
     "edit": Command("stylegan_jax.tools.edit", "move along directions: SeFa, GANSpace, boundaries"),
     "project": Command("stylegan_jax.tools.project", "find the styles of your own photographs"),
-    "encode": Command("stylegan_jax.tools.encode", "find the styles of photographs by an encoder, in one pass"),
+    "encode": Command("stylegan_jax.tools.encode", "find the styles of photographs with an encoder, in one pass"),
     "pti": Command("stylegan_jax.tools.pti", "tune the generator to photographs (pivotal tuning)"),
-    "drag": Command("stylegan_jax.tools.drag", "drag points of a picture to where they are to be (DragGAN)"),
+    "drag": Command("stylegan_jax.tools.drag", "drag points of a picture to targets (DragGAN)"),
     "video": Command("stylegan_jax.tools.video", "walk through the latent space as MP4, WebP or GIF"),
     "noise": Command("stylegan_jax.tools.noise", "show what the noise inputs change"),
     "centroids": Command("stylegan_jax.tools.centroids", "modes of the styles, to truncate towards"),
     "truncation": Command("stylegan_jax.tools.truncation", "the same seeds at several values of psi"),
     "metrics": Command("stylegan_jax.metrics.__main__", "FID, KID, precision and recall, path length and others"),
-    "align": Command("stylegan_jax.tools.align", "crop faces by given points, as FFHQ does"),
+    "align": Command("stylegan_jax.tools.align", "crop faces by their landmarks, as in FFHQ"),
     "compare": Command("stylegan_jax.tools.compare", "pairs of images: L2, LPIPS, E-LPIPS, identity"),
-    "attributes": Command("stylegan_jax.tools.attributes", "fit the attribute classifiers of linear separability"),
+    "attributes": Command("stylegan_jax.tools.attributes", "fit attribute classifiers for linear separability"),
     "spectrum": Command("stylegan_jax.tools.spectrum", "compare power spectra of images"),
     "curves": Command("stylegan_jax.tools.curves", "learning curves of runs as a figure"),
     "average": Command("stylegan_jax.tools.average", "choose the length of the average after training"),
@@ -66,7 +66,7 @@ def parser(name: str) -> argparse.ArgumentParser:
 
 
 def overview(version: str) -> str:
-    """Return the one screen that lists them all."""
+    """Return one screen that lists all subcommands."""
     lines = [f"{PROGRAM} {version}: the StyleGAN family in JAX", "", f"usage: {PROGRAM} COMMAND [OPTIONS]", ""]
     lines += [f"  {name:<11s} {command.summary}" for name, command in COMMANDS.items()]
-    return "\n".join([*lines, "", f"`{PROGRAM} COMMAND --help` lists the options of one."])
+    return "\n".join([*lines, "", f"`{PROGRAM} COMMAND --help` lists its options."])

@@ -1,4 +1,4 @@
-"""The common arguments of the drawing tools, and the seeds, slots, styles and labels made from them. No JAX."""
+"""The common arguments of drawing tools, parsed to seeds, slots, styles and labels. No JAX."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import numpy as np
 from stylegan_jax.base.flags import number
 
 _FLAGS = {"classes": "class"}
-"""Names of arguments -> how they are written, if that differs."""
+"""{name of an argument: its flag}, if they differ."""
 STYLES = "styles instead of seeds: .npz or .npy of [n, w] or [n, slots, w], folders of projections; several with commas"
-"""Help of --styles."""
+"""Help text of --styles."""
 MAX_NUMBERS = 10_000_000
-"""Most numbers that a flag such as --seeds may name."""
+"""Limit of the numbers that a flag such as --seeds lists."""
 
 
 def add_arguments(p: argparse.ArgumentParser, psi: bool = True, batch: bool = True) -> None:
     """Add the arguments for the model and for drawing."""
     add_model(p)
     if psi:
-        p.add_argument("--psi", type=float, default=1.0, help="truncation: 1 none, 0 the average image (default: 1)")
-    p.add_argument("--cutoff", type=int, default=None, help="truncate only this many style slots, the first ones")
+        p.add_argument("--psi", type=float, default=1.0, help="truncation: 1: none, 0: the average image (default: 1)")
+    p.add_argument("--cutoff", type=int, default=None, help="truncate only the first CUTOFF style slots (default: all)")
     p.add_argument(
         "--centroids",
         metavar="FILE",
-        help="truncate towards the nearest of these, which `centroids` found, not the mean",
+        help="truncate towards the nearest of these, which `centroids` wrote, instead of the mean",
     )
-    add_labels(p, "class or classes from 0, as 3, 0-4, 1,7, or all")
+    add_labels(p, "class or classes from 0, such as 3, 0-4, 1,7, or all")
     if batch:
         p.add_argument("--batch", type=int, default=8, help="images per call (default: 8)")
 
@@ -86,7 +86,7 @@ def parse_seeds(text: str) -> list[int]:
     """Return the seeds of '0-15', '3', '1,5,8-10'.
 
     Raises:
-        ValueError: the text has another form, is negative, or has a range that runs backwards.
+        ValueError: the text has another form, or contains a negative number or a reversed range.
     """
     return parse_numbers("--seeds", text, 2**32, "seed")
 
@@ -95,7 +95,7 @@ def parse_numbers(flag: str, text: str, below: int, what: str) -> list[int]:
     """Return the whole numbers of '0-15', '3', '1,5,8-10'.
 
     Raises:
-        ValueError: the text has another form, is negative or too large, or has a range that runs backwards.
+        ValueError: the text has another form, or contains a negative or too large number or a reversed range.
     """
     found: list[int] = []
     for part in text.split(","):
@@ -110,13 +110,13 @@ def parse_numbers(flag: str, text: str, below: int, what: str) -> list[int]:
         if ends[1] >= below:
             raise ValueError(f"{flag}={text!r}: {ends[1]} is too large; each {what} is below {below}")
         if (count := len(found) + ends[1] - ends[0] + 1) > MAX_NUMBERS:
-            raise ValueError(f"{flag}={text!r} asks for {count} or more; at most {MAX_NUMBERS} in one call")
+            raise ValueError(f"{flag}={text!r} lists {count} or more; at most {MAX_NUMBERS} per call")
         found += range(ends[0], ends[1] + 1)
     return found
 
 
 def _is_digits(text: str) -> bool:
-    """Return whether a text is ASCII digits; `str.isdigit` is true of superscripts and other alphabets, too."""
+    """Return whether a text is ASCII digits; `str.isdigit` also accepts superscripts and other alphabets."""
     return text.isascii() and text.isdecimal()
 
 
@@ -136,7 +136,7 @@ def parse_floats(flag: str, text: str) -> list[float]:
 
 
 def chunk(args: argparse.Namespace, count: int) -> int:
-    """Return how many of `count` images to draw per call: --batch, or all of them if they are fewer."""
+    """Return how many of `count` images to draw per call: --batch, or all if there are fewer."""
     return max(1, min(args.batch, count))
 
 
@@ -157,7 +157,7 @@ def check_unused(parser: argparse.ArgumentParser, args: argparse.Namespace, name
         where: ends the sentence 'has no effect …'.
 
     Raises:
-        ValueError: one has another value.
+        ValueError: an argument has another value.
     """
     for name in names:
         value = getattr(args, name)
@@ -166,7 +166,7 @@ def check_unused(parser: argparse.ArgumentParser, args: argparse.Namespace, name
 
 
 def parse_layers(text: str, model: Any) -> list[int]:
-    """Return the style slots of 'coarse', 'middle', 'fine', 'all' (`styles.slot_groups`), or of numbers as '0-3,7'.
+    """Return the style slots of 'coarse', 'middle', 'fine', 'all' (`styles.slot_groups`), or of numbers like '0-3,7'.
 
     Raises:
         ValueError: it is neither a name nor slots of this model.
@@ -181,7 +181,7 @@ def parse_layers(text: str, model: Any) -> list[int]:
                 raise ValueError(f"--layers={text}: this model has no {part} slots; it has {num_ws} in all")
             found += named[part]
         elif part and not part[0].isdecimal():
-            raise ValueError(f"--layers={text}: {part!r} is not known; write {', '.join(named)}, or slots as 0-3,7")
+            raise ValueError(f"--layers={text}: {part!r} is not known; write {', '.join(named)}, or slots like 0-3,7")
         else:
             found += parse_numbers("--layers", part, num_ws, "style slot")
     return sorted(set(found))
@@ -191,14 +191,14 @@ def labels(model: Any, args: argparse.Namespace) -> np.ndarray:
     """Return the labels selected by the arguments, float32[m, k], one row per class.
 
     Raises:
-        ValueError: the model has no labels but one was passed, or needs one and none was; both ways were used at once;
-            or the label does not fit.
+        ValueError: a label is passed to a model without labels, missing for a model with labels, passed in both ways,
+            or does not fit.
     """
     from stylegan_jax.sampling.labels import as_labels, one_hot
 
     dim, kind = model.gan.spec.label_dim, model.label_kind
     if args.classes is not None and args.label is not None:
-        raise ValueError(f"--class={args.classes} --label={args.label}: pass one of them")
+        raise ValueError(f"--class={args.classes} --label={args.label}: pass only one of them")
     if args.classes is not None:
         chosen = range(dim) if args.classes == "all" else parse_numbers("--class", args.classes, 2**31, "class")
         return one_hot(chosen, dim, kind, given=f"--class={args.classes}", numbers="--label")
@@ -222,10 +222,10 @@ def one_label(model: Any, args: argparse.Namespace) -> np.ndarray | None:
 
 
 def check_label_unused(parser: argparse.ArgumentParser, args: argparse.Namespace, model: Any) -> None:
-    """Check that --class and --label have their defaults with --styles, unless motion depends on them (`as_images`).
+    """Check that --class and --label are unused with --styles, unless motion depends on them (`as_images`).
 
     Raises:
-        ValueError: they have not.
+        ValueError: one is used.
     """
     if model.gan.draw_at is None:
         check_unused(parser, args, ("classes", "label"), "with --styles")
@@ -237,11 +237,11 @@ def as_images(model: Any, args: argparse.Namespace, own: bool = False) -> Any:
     Args:
         model: a `LoadedModel`.
         args: with `add_still`, and `add_labels` for models with labels.
-        own: each picture has the motion of its own seed, or of --motion_seed, and of its own label; if not, all have
-            that of --motion_seed, by default 0, and of the arguments' one label.
+        own: whether each picture has the motion of its own seed (or of --motion_seed) and its own label; if not, all
+            have that of --motion_seed, by default 0, and of the single label.
 
     Raises:
-        ValueError: an argument has no effect on images, a time is negative, a seed is bad, or there is not exactly one
+        ValueError: an argument has no effect on images, a time or seed is out of range, or there is not exactly one
             label.
     """
     given = {"--time": args.time, "--motion_seed": args.motion_seed}
@@ -259,10 +259,10 @@ def as_images(model: Any, args: argparse.Namespace, own: bool = False) -> Any:
 
 
 def check_moves(model: Any, what: str) -> None:
-    """Check that a `LoadedModel` can translate and rotate its output.
+    """Check that a `LoadedModel` can translate and rotate its output; `what` is the argument that needs this.
 
     Raises:
-        ValueError: it cannot; `what` is the argument that needs it.
+        ValueError: it cannot.
     """
     try:
         model.check_moves()

@@ -1,4 +1,4 @@
-"""How a tool runs: errors in one line, a progress bar, a record of all arguments next to its results."""
+"""Running a tool: errors in one line, exit codes, and a record of all arguments next to its results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stylegan_jax.base.flags import RENAMED
 NOT_COMPARED = ("out", "batch", "overwrite")
 """Arguments that do not change the results."""
 SIZES = ("seeds", "styles", "count", "samples", "frames", "grid", "rows", "columns", "pad", "num", "targets")
-"""Arguments besides --batch that affect how much memory a tool needs, if it has them."""
+"""Arguments, besides --batch, that affect how much memory a tool needs."""
 
 
 def record(args: argparse.Namespace, model: Any, **more: Any) -> dict[str, Any]:
@@ -28,10 +28,10 @@ def record(args: argparse.Namespace, model: Any, **more: Any) -> dict[str, Any]:
 
 
 def claim(folder: Path, name: str, args: argparse.Namespace) -> Path:
-    """Create the folder of a tool's pictures with a record of the arguments; return the record's path.
+    """Create the folder of a tool's results with a record of the arguments; return the record's path.
 
     Raises:
-        ValueError: it holds results made with other arguments.
+        ValueError: the folder is a file, a model or a run, or contains results made with other arguments.
     """
     path = folder / name
     if folder.exists() and not folder.is_dir():
@@ -55,18 +55,18 @@ def claim(folder: Path, name: str, args: argparse.Namespace) -> Path:
                 "--out, or add --overwrite"
             )
     folder.mkdir(parents=True, exist_ok=True)
-    if args.overwrite or not path.exists():  # so that a call that is cut short does not leave pictures without one
+    if args.overwrite or not path.exists():  # so that an interrupted call does not leave results without a record
         _claimed.append(path)
         write_record(path, {"arguments": vars(args)})
     return path
 
 
 _claimed: list[Path] = []
-"""The records begun by the current call."""
+"""Records that the current call has created."""
 
 
 def _give_back() -> None:
-    """Undo `claim` if the call failed before it made anything, so that the next call finds the folder free."""
+    """Undo `claim` if the call failed before it wrote anything, so that the next call can use the folder."""
     for path in _claimed:
         with contextlib.suppress(OSError):
             if [other.name for other in path.parent.iterdir()] == [path.name]:
@@ -82,7 +82,10 @@ def write_record(path: Path, content: dict[str, Any]) -> None:
 def run(
     parser: argparse.ArgumentParser, action: Callable[[argparse.Namespace], str], argv: Sequence[str] | None
 ) -> int:
-    """Parse, act, print the sentence that `action` returns; a mistake is one line and exit code 2, Ctrl-C 130."""
+    """Parse arguments, run `action` and print what it returns; return the exit code.
+
+    A user's mistake prints one line and returns 2, Ctrl-C returns 130.
+    """
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")  # notes of `load_model`
     from stylegan_jax.runtime.compiling import use_compilation_cache
@@ -111,7 +114,7 @@ def run(
 
 
 def less_memory(args: argparse.Namespace) -> str:
-    """Return how a tool's arguments can need less memory, for `shortage.explain`."""
+    """Return which arguments to lower to need less memory, for `shortage.explain`."""
     given = vars(args)
     sizes = [f"--{name}" for name in SIZES if given.get(name) is not None]
     fewer = f"request less at a time ({', '.join(sizes)})" if sizes else "close other programs, or use a larger machine"

@@ -1,4 +1,4 @@
-"""Frames to a video file: H.264 in MP4 by PyAV, animated WebP and GIF by Pillow."""
+"""Writing frames to a video file: H.264 in MP4 with PyAV, animated WebP and GIF with Pillow."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from stylegan_jax.base.files import replacing
 
 ENDINGS = (".mp4", ".webp", ".gif")
 MAX_FPS = {".mp4": 240, ".webp": 240, ".gif": 50}
-"""Highest frame rate of a GIF, because viewers slow down frames shorter than 20 ms."""
+"""Highest frame rates; that of GIF is low because viewers slow down frames shorter than 20 ms."""
 QUALITY = {"crf": "18"}
 """Constant rate factor of x264: 18 is visually close to lossless, 0 lossless."""
 
 
 def choose(path: Path, fps: float) -> Path:
-    """Return the path of --out with an ending, by default `default_ending`, checked before anything is drawn.
+    """Return the path of --out with an ending, by default that of `default_ending`.
 
     Args:
         path: the file.
@@ -35,13 +35,13 @@ def choose(path: Path, fps: float) -> Path:
     check_ending(path.suffix.lower(), f"--out={path}")
     most = MAX_FPS[path.suffix.lower()]
     if not 0 < fps <= most:
-        raise ValueError(f"--fps={fps:g}: {path.suffix} holds more than 0 and at most {most} frames per second")
+        raise ValueError(f"--fps={fps:g}: {path.suffix} allows more than 0 and at most {most} frames per second")
     check_folder(path)
     return path
 
 
 def check_folder(path: Path) -> None:
-    """Raise ValueError unless --out can be a file."""
+    """Raise ValueError unless --out can be a file in an existing folder."""
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise ValueError(f"--out={path}: pass a file in a folder that exists")
 
@@ -64,7 +64,7 @@ def check_ending(ending: str, given: str) -> None:
 def write(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
     """Write frames uint8[h, w, c] of one size and return their number; a reader never sees a partial file.
 
-    Pillow holds all frames in memory; MP4 is written as they come.
+    Pillow keeps all frames in memory; MP4 is written frame by frame.
     """
     ending = path.suffix.lower()
     with replacing(path) as part:
@@ -72,10 +72,10 @@ def write(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
 
 
 def to_rgb(frame: np.ndarray) -> np.ndarray:
-    """Return uint8[h, w, 3]: grey repeated, RGBA on white.
+    """Return a frame as uint8[h, w, 3]: grey is repeated, RGBA is composited over white.
 
     Raises:
-        ValueError: the number of channels is another.
+        ValueError: it has another number of channels.
     """
     c = frame.shape[2]
     if c not in (1, 3, 4):

@@ -1,9 +1,9 @@
-"""Crop faces by given points: `python -m stylegan_jax.tools.align --targets=DIR --points=points.json --out=aligned`.
+"""Crop faces by landmarks: `python -m stylegan_jax.tools.align --targets=DIR --points=points.json --out=aligned`.
 
 `--points` is a JSON file with five points for each image, {"face.jpg": [[x, y], …]}: the eye on the left of the
-picture, the one on the right, the tip of the nose, the left and the right corner of the mouth. Nothing here detects
-them. Each image becomes a PNG of `--size`, cropped as the faces of FFHQ (`--rule=ffhq`), for `encode`, `project` and
-`data.prepare`, or as face networks expect them (`--rule=arcface`, 112).
+picture, the eye on the right, the tip of the nose, the left and the right corner of the mouth. The tool does not detect
+them. It writes a PNG of `--size` for each image, cropped like the faces of FFHQ (`--rule=ffhq`), for `encode`,
+`project` and `data.prepare`, or as face networks expect (`--rule=arcface`, 112).
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ def parser() -> argparse.ArgumentParser:
     p = Parser(prog="python -m stylegan_jax.tools.align", description=(__doc__ or "").split("\n")[0])
     p.add_argument("--targets", required=True, metavar="FILES", help="images with commas between, or a folder of them")
     p.add_argument("--points", required=True, metavar="FILE", help="JSON: five (x, y) in pixels for each file name")
-    p.add_argument("--size", type=int, default=256, help="of the results (default: %(default)s)")
-    p.add_argument("--rule", choices=RULES, default="ffhq", help="what is cut out (default: %(default)s)")
+    p.add_argument("--size", type=int, default=256, help="height and width of the results (default: %(default)s)")
+    p.add_argument("--rule", choices=RULES, default="ffhq", help="how to crop (default: %(default)s)")
     p.add_argument("--out", required=True, help="folder for the PNGs and align.json; created if absent")
     p.add_argument("--overwrite", action="store_true", help="replace an --out that was made with other arguments")
     return p
 
 
 def read_points(path: str, files: Sequence[Path]) -> list[list[list[float]]]:
-    """Return the points of each file, as the JSON has them.
+    """Return the points of each file from the JSON file at `path`, unchecked.
 
     Raises:
-        ValueError: it is not such a file, or lacks a name.
+        ValueError: it is not such a file, or lacks an image.
     """
     try:
         table = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -47,7 +47,7 @@ def read_points(path: str, files: Sequence[Path]) -> list[list[list[float]]]:
         raise ValueError(f'--points={path}: write an object, such as {{"face.jpg": [[210, 190], …]}}')
     if missing := [file.name for file in files if file.name not in table]:
         raise ValueError(
-            f"--points={path} has no points of {missing[0]} and {len(missing) - 1} others; its names are files"
+            f"--points={path} has no points for {missing[0]} and {len(missing) - 1} others; its keys are file names"
         )
     return [table[file.name] for file in files]
 

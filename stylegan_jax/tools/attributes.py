@@ -1,8 +1,8 @@
 """Fit attribute classifiers: `python -m stylegan_jax.tools.attributes --data=PATH --features=NET --out=FILE.npz`.
 
 Linear separability (`metrics --metrics=ls --classifiers=FILE.npz`) asks classifiers which attributes a generated image
-has. These are logistic regressions on features of a frozen network, one for each class or each entry of multi-hot
-labels of a data set; a fifth of its images is held out and says how accurate they are.
+has. This tool fits logistic regressions to features of a frozen network, one for each class or entry of multi-hot
+labels of a data set, and measures their accuracy on a fifth of the images, which is held out.
 """
 
 from __future__ import annotations
@@ -27,21 +27,20 @@ def parser() -> argparse.ArgumentParser:
     head = (__doc__ or "").split("\n")[0]
     p = Parser(prog="python -m stylegan_jax.tools.attributes", description=head)
     p.add_argument("--data", required=True, metavar="PATH", help="labelled images: folder, zip, npy, npz, tfds:NAME")
-    p.add_argument("--labels", choices=("file", "subfolders"), default="file", help="where its labels are")
-    p.add_argument(
+    p.add_argument("--labels", choices=("file", "subfolders"), default="file", help="where its labels are (default:
+    file)") p.add_argument(
         "--features",
         choices=list(OUTPUTS["pool"]),
         default="efficientnet_lite0",
         help="network whose features the classifiers read (default: %(default)s)",
     )
     p.add_argument("--features_path", metavar="PATH", help="its weights (default: the cache, or a package)")
-    p.add_argument("--channels", type=int, choices=(1, 3), default=3, help="of the images (default: %(default)s)")
-    p.add_argument("--name", help="what results are called after (default: the data's, and the network's)")
-    p.add_argument("--seed", type=int, default=0, help="of the choice of what is held out (default: 0)")
+    p.add_argument("--channels", type=int, choices=(1, 3), default=3, help="channels of the images (default:
+    %(default)s)") p.add_argument("--name", help="name for printed results (default: that of the data and of the
+    network)") p.add_argument("--seed", type=int, default=0, help="determines which images are held out (default: 0)")
     p.add_argument("--batch", type=int, default=16, help="images per call (default: %(default)s)")
-    p.add_argument("--out", required=True, metavar="FILE", help="FILE.npz; a record is written beside it")
-    p.add_argument("--overwrite", action="store_true", help="also where --out exists")
-    return p
+    p.add_argument("--out", required=True, metavar="FILE", help="FILE.npz; a record is written next to it")
+    p.add_argument("--overwrite", action="store_true", help="replace an existing --out") return p
 
 
 def act(args: argparse.Namespace) -> str:
@@ -51,7 +50,7 @@ def act(args: argparse.Namespace) -> str:
 
     out = Path(args.out)
     if out.suffix != ".npz" or (out.exists() and not args.overwrite):
-        raise ValueError(f"--out={args.out}: write the name of a new .npz, or pass --overwrite for one that exists")
+        raise ValueError(f"--out={args.out}: pass the name of a new .npz, or --overwrite to replace an existing one")
     if not 0 <= args.seed < 1 << 32:
         raise ValueError(f"--seed={args.seed}; use 0 to {(1 << 32) - 1}")
     try:
@@ -81,7 +80,7 @@ def act(args: argparse.Namespace) -> str:
 
 
 def see(source: Any, net: Any, output: str, batch: int) -> np.ndarray:
-    """Return features float32[n, d] of all images of a source."""
+    """Return the features float32[n, d] of all images of a source."""
     from stylegan_jax.metrics import engine
     from stylegan_jax.metrics.collect import Rows
     from stylegan_jax.metrics.images import Extractor, make_images

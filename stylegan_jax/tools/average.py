@@ -1,6 +1,6 @@
 """Choose an average's length after training: `python -m stylegan_jax.tools.average --model=RUN --width=0.08 --out=DIR`.
 
-For a run with `config.train.posthoc_ema`. `--width` writes an ordinary model folder. `--widths=0.02,0.05,0.1,0.2
+The run needs `config.train.posthoc_ema`. `--width` writes an ordinary model folder. `--widths=0.02,0.05,0.1,0.2
 --metric=fid5k` evaluates an average of each width and draws the curve.
 """
 
@@ -26,11 +26,11 @@ def parser() -> argparse.ArgumentParser:
     p = Parser(prog="python -m stylegan_jax.tools.average", description=(__doc__ or "").split("\n")[0])
     p.add_argument("--model", required=True, help="workdir of a run with config.train.posthoc_ema")
     p.add_argument("--step", type=int, default=None, help="snapshot at which the averages end (default: the last)")
-    text = "relative width: standard deviation of the average's weights over the training's length, above 0 to 0.288"
+    text = "relative width: standard deviation of the average's weights, as a share of training; above 0, up to 0.288"
     p.add_argument("--width", type=float, default=None, help=text)
-    p.add_argument("--widths", default="", metavar="X,Y,…", help="evaluate these by --metric")
-    p.add_argument("--metric", default="", metavar="NAME", help="one of docs/metrics.md, such as fid5k")
-    inputs.add_output(p, "with --width a model folder, with --widths a folder for sweep.jsonl, sweep.json and a curve")
+    p.add_argument("--widths", default="", metavar="X,Y,…", help="evaluate averages of these widths by --metric")
+    p.add_argument("--metric", default="", metavar="NAME", help="a metric of docs/metrics.md, such as fid5k")
+    inputs.add_output(p, "model folder (--width), or folder for sweep.jsonl, sweep.json and a curve (--widths)")
     metrics.add_options(p.add_argument_group("how --widths are evaluated"))
     return p
 
@@ -97,7 +97,7 @@ def sweep(args: argparse.Namespace) -> str:
 
 
 def draw_curve(path: Path, name: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Write a picture of a metric over the width, with its interval if there is one."""
+    """Write a plot of a metric over the width, with its interval if there is one."""
     from stylegan_jax.base import images
     from stylegan_jax.sampling import plot
 

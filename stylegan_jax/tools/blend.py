@@ -1,7 +1,7 @@
 """Blend two generators: `python -m stylegan_jax.tools.blend --model=A --other=B --swap_from=b16 --out=DIR`.
 
-For models that were fine-tuned from one another. Combines coarse layers of one with fine layers of the other
-(`--swap_from`), interpolates all weights (`--amount=0.5`) or each part (`--amounts=b4:0,b8:0.5,b16:1`), and writes a
+One model should be fine-tuned from the other. The tool combines coarse layers of one with fine layers of the other
+(`--swap_from`), or interpolates all weights (`--amount=0.5`) or each part (`--amounts=b4:0,b8:0.5,b16:1`), and writes a
 model folder.
 """
 
@@ -33,11 +33,11 @@ def read_amounts(args: argparse.Namespace, known: Sequence[str]) -> dict[str, fl
     """Return the share of the other model by part.
 
     Args:
-        args: of the command.
+        args: arguments of the command.
         known: the parts, 'mapping' first, then layers from coarse to fine.
 
     Raises:
-        ValueError: not exactly one of the three ways is used, or it cannot be read.
+        ValueError: not exactly one of the three flags is passed, or its value has another form.
     """
     given = [flag for flag in ("amount", "swap_from", "amounts") if getattr(args, flag) not in (None, "")]
     if len(given) != 1:

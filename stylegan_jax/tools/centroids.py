@@ -1,6 +1,6 @@
 """Find modes of the styles: `python -m stylegan_jax.tools.centroids --model=DIR --count=64 --out=centroids.npz`.
 
-With `--centroids=FILE` the drawing tools truncate towards the nearest of them instead of the mean style (StyleGAN-XL).
+With `--centroids=FILE`, drawing tools truncate towards the nearest of them instead of the mean style (StyleGAN-XL).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ def parser() -> argparse.ArgumentParser:
     p = Parser(prog="python -m stylegan_jax.tools.centroids", description=(__doc__ or "").split("\n")[0])
     inputs.add_model(p)
     p.add_argument("--out", required=True, metavar="FILE", help="FILE.npz: centroids float32[count, w]")
-    p.add_argument("--overwrite", action="store_true", help="also where --out exists")
-    p.add_argument("--count", type=int, default=64, help="centroids; published: 10000 (default: %(default)s)")
-    p.add_argument("--samples", type=int, default=10_000, help="styles; published: 600000 (default: %(default)s)")
-    p.add_argument("--class", default="all", dest="classes", metavar="K,…", help="to draw from (default: all)")
-    p.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
-    p.add_argument("--iterations", type=int, default=30, help="of k-means (default: %(default)s)")
+    p.add_argument("--overwrite", action="store_true", help="replace an existing --out")
+    p.add_argument("--count", type=int, default=64, help="number of centroids; published: 10000 (default: %(default)s)")
+    p.add_argument("--samples", type=int, default=10_000, help="number of styles; published: 600000 (default: 10000)")
+    p.add_argument("--class", default="all", dest="classes", metavar="K,…", help="classes to draw from (default: all)")
+    p.add_argument("--seed", type=int, default=0, help="of latents, classes and k-means (default: 0)")
+    p.add_argument("--iterations", type=int, default=30, help="iterations of k-means (default: %(default)s)")
     p.add_argument("--batch", type=int, default=64, help="latents per call (default: %(default)s)")
     return p
 
@@ -37,9 +37,9 @@ def act(args: argparse.Namespace) -> str:
 
     out = Path(args.out)
     if out.suffix != ".npz" or (out.exists() and not args.overwrite):
-        raise ValueError(f"--out={args.out}: write the name of a new .npz, or pass --overwrite for one that exists")
+        raise ValueError(f"--out={args.out}: pass the name of a new .npz, or --overwrite to replace an existing one")
     if not 0 <= args.seed < 2**32 or args.batch < 1:
-        raise ValueError(f"--seed={args.seed} --batch={args.batch}: a seed is from 0 to 2^32 - 1, a batch 1 or more")
+        raise ValueError(f"--seed={args.seed} --batch={args.batch}: a seed is 0 to 2^32 - 1, a batch at least 1")
     model = load_model(args.model, args.step)
     dim = model.gan.spec.label_dim
     chosen = () if args.classes == "all" else inputs.parse_numbers("--class", args.classes, max(dim, 1), "class")

@@ -1,8 +1,10 @@
 """Compare pairs of images: `python -m stylegan_jax.tools.compare --projected=DIR --metrics=l2,lpips --out=DIR`.
 
-Pairs are the targets and results of a folder that `project` or `encode` made, or the images of `--first` and
-`--second`: of two folders those with the same name, of two lists those at the same place. Prints a table with a row per
-pair and writes it to pairs.csv; docs/metrics.md defines the measures, which have the names that `metrics` prints.
+Pairs are the targets and results of a folder that `project` or `encode` wrote, or the images of `--first` and
+`--second`: in two folders, those with the same name; in two lists, those at the same place. The tool prints a table
+    with a
+row per pair and writes it to pairs.csv; docs/metrics.md defines the measures, which have the names that `metrics`
+prints.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ OF_PAIRS = [name for name, metric in METRICS.items() if metric.family == "pairs"
 
 
 class Pair(NamedTuple):
-    """Two images, and what the table calls them."""
+    """Two images, and their name in the table."""
 
     name: str
     first: Path
@@ -37,15 +39,15 @@ def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     head = (__doc__ or "").split("\n")[0]
     p = Parser(prog="python -m stylegan_jax.tools.compare", description=head)
-    p.add_argument("--projected", metavar="DIR", help="what `project` or `encode` made: its --out")
-    p.add_argument("--first", metavar="FILES", help="in place of --projected: images with commas between, or a folder")
-    p.add_argument("--second", metavar="FILES", help="what they are compared with, in the same way")
+    p.add_argument("--projected", metavar="DIR", help="--out of `project` or `encode`")
+    p.add_argument("--first", metavar="FILES", help="instead of --projected: images with commas between, or a folder")
+    p.add_argument("--second", metavar="FILES", help="the images to compare them with, in the same form")
     p.add_argument(
-        "--metrics", default="l2,lpips", metavar="NAME,…", help=f"of {', '.join(OF_PAIRS)} (default: %(default)s)"
+        "--metrics", default="l2,lpips", metavar="NAME,…", help=f"some of {', '.join(OF_PAIRS)} (default: %(default)s)"
     )
-    p.add_argument("--features", default="", metavar="NET,…", help="other feature networks, as of `metrics`")
+    p.add_argument("--features", default="", metavar="NET,…", help="use other feature networks; see `metrics`")
     p.add_argument("--features_path", default="", metavar="PATH", help="their weights: a path, or NET=PATH,…")
-    p.add_argument("--seed", type=int, default=0, help="of the transformations of elpips (default: 0)")
+    p.add_argument("--seed", type=int, default=0, help="seed of elpips's transformations (default: 0)")
     p.add_argument("--batch", type=int, default=8, help="pairs per call (default: 8)")
     p.add_argument("--out", required=True, help="folder for pairs.csv and compare.json; created if absent")
     p.add_argument("--overwrite", action="store_true", help="replace an --out that was made with other arguments")
@@ -56,7 +58,7 @@ def find_pairs(args: argparse.Namespace) -> list[Pair]:
     """Return the pairs that the arguments name, in order.
 
     Raises:
-        ValueError: neither a folder of projections nor two sets, or images without a counterpart.
+        ValueError: neither a folder of projections nor two sets are passed, or an image has no counterpart.
     """
     if (args.projected is None) == (args.first is None) or (args.first is None) != (args.second is None):
         raise ValueError("pass --projected=DIR, or both --first=FILES and --second=FILES")
@@ -64,7 +66,7 @@ def find_pairs(args: argparse.Namespace) -> list[Pair]:
         folders = [file.parent for file in projections.find_projections(args.projected)]
         if not folders:
             raise ValueError(
-                f"--projected={args.projected} holds no {projections.PROJECTION}; pass an --out of project"
+                f"--projected={args.projected} contains no {projections.PROJECTION}; pass an --out of project"
             )
         return [Pair(folder.name, folder / "target.png", folder / "proj.png") for folder in folders]
     first, second = (find_files(f"--{name}", getattr(args, name)) for name in ("first", "second"))
@@ -75,15 +77,15 @@ def find_pairs(args: argparse.Namespace) -> list[Pair]:
     ours, theirs = ({file.stem: file for file in files} for files in (first, second))
     if lone := sorted(ours.keys() ^ theirs.keys()):
         where, other = ("--first", "--second") if lone[0] in ours else ("--second", "--first")
-        raise ValueError(f"{len(lone)} images have no counterpart: {lone[0]} is in {where}, and not in {other}")
+        raise ValueError(f"{len(lone)} images have no counterpart: {lone[0]} is in {where}, but not in {other}")
     return [Pair(name, ours[name], theirs[name]) for name in sorted(ours)]
 
 
 def check_sizes(pairs: Sequence[Pair], chosen: Sequence[Chosen]) -> None:
-    """Check that the images of each side have one size, and both the same where pixels are compared.
+    """Check that the images of each side have one size, and both sides the same if pixels are compared.
 
     Raises:
-        ValueError: they have not, or a file is not an image.
+        ValueError: sizes differ, or a file is not an image.
     """
     from stylegan_jax.data import images
 
@@ -108,12 +110,13 @@ def check(args: argparse.Namespace) -> list[Chosen]:
     """Return the chosen metrics.
 
     Raises:
-        ValueError: a metric that is not of pairs, or a seed out of range; MetricError, one of them, as `choose`.
+        ValueError: a metric does not compare pairs, or the seed is out of range. MetricError, a ValueError too: see
+            `choose`.
     """
     chosen = choose(split(args.metrics), split(args.features))
     for c in chosen:
         if c.metric.family != "pairs":
-            raise ValueError(f"--metrics: {c.name} does not compare pairs; choose of {', '.join(OF_PAIRS)}")
+            raise ValueError(f"--metrics: {c.name} does not compare pairs; choose from {', '.join(OF_PAIRS)}")
     if not 0 <= args.seed < 1 << 32:
         raise ValueError(f"--seed={args.seed}; use 0 to {(1 << 32) - 1}")
     return chosen
@@ -160,7 +163,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return rows as text in columns."""
+    """Return rows as text in aligned columns."""
     width = max(len(str(row[0])) for row in rows)
     wide = [max(len(name), 9) for name in columns]
     lines = [" " * width + "".join(f"  {name:>{w}s}" for name, w in zip(columns, wide, strict=True))]

@@ -3,8 +3,7 @@
 bash: eval "$(stylegan-jax completion bash)" in ~/.bashrc; zsh: the same with zsh in ~/.zshrc;
 fish: stylegan-jax completion fish > ~/.config/fish/completions/stylegan-jax.fish
 
-It completes subcommands, their flags and choices, recipes and configuration keys; everything else is completed as a
-file.
+It completes subcommands, their flags and choices, recipes and configuration keys; anything else is completed as a file.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def candidates(line: str) -> list[str]:
-    """Return the words that the last one of a command line can become; those that end a word end in a space."""
+    """Return the completions of a command line's last word; those that complete it end in a space."""
     words = line.split()[1:] + [""] * (not line or line[-1].isspace())
     if len(words) < 2:
         return [f"{name} " for name in _commands.COMMANDS if name.startswith(words[0] if words else "")]
@@ -54,7 +53,7 @@ def candidates(line: str) -> list[str]:
 
 
 def _options(command: str, word: str) -> Iterable[str]:
-    """Yield the flags of a subcommand, and their values if the word has got that far."""
+    """Yield the flags of a subcommand, or the values of the word's flag."""
     flag, equals, _ = word.partition("=")
     if command in _RECIPE_COMMANDS:
         if flag == "--config" and equals:
@@ -83,7 +82,7 @@ def _keys() -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; return its exit code."""
-    # The shell appends three words of its own: the command, the word, and the one before it.
+    # The shell appends three words: the command, the current word, and the one before it.
     words = sys.argv[1:] if argv is None else list(argv)
     if "--words" in words:
         line = os.environ.get("COMP_LINE", "")

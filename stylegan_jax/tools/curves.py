@@ -1,7 +1,7 @@
 """Draw learning curves: `python -m stylegan_jax.tools.curves --model=RUN --out=curves.png`.
 
-Metrics, losses, scores, and what adaptive augmentation does (p and r_t), over the images shown. Several runs are drawn
-into the same panels.
+The curves are metrics, losses, scores, and p and r_t of adaptive augmentation, over the images shown. Several runs are
+drawn into the same panels.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ def parser() -> argparse.ArgumentParser:
         required=True,
         help="workdir of a run, demo, or a model folder with the records of its run; may be repeated",
     )
-    p.add_argument("--names", default="", metavar="A,B,…", help="what to call them (default: the names of the folders)")
+    p.add_argument("--names", default="", metavar="A,B,…", help="names of the runs (default: those of the folders)")
     p.add_argument(
         "--metrics",
         action="append",
         default=[],
         metavar="FILE",
-        help="what `metrics --out` wrote about checkpoints of these runs; repeated as often as --model",
+        help="file of `metrics --out` with metrics of a run's checkpoints; one for each --model",
     )
     p.add_argument("--terms", default="", metavar="X,Y,…", help="a panel for each (default: what the runs report)")
     p.add_argument("--out", required=True, help="file to write: .png, .svg or .pdf; an existing one is overwritten")

@@ -1,7 +1,8 @@
 """Check this machine: `stylegan-jax doctor`.
 
-Prints versions, the devices that JAX finds, what is not installed and which command needs it, the cache folders with
-their sizes, and whether one training step of the recipe `tiny` works, each of the last two in its own process.
+It prints versions, the devices that JAX finds, optional packages that are missing and the commands that need them, and
+the cache folders with their sizes, and it tries one training step of the recipe `tiny`. Devices and the step are tried
+in processes of their own.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ PACKAGES = (
 
 
 class Optional(NamedTuple):
-    """What a command may need and need not be installed.
+    """Optional packages of some commands.
 
     Attributes:
-        modules: that are imported.
-        install: what to give pip.
-        used: by what.
+        modules: modules that are imported.
+        install: argument for pip.
+        used: commands that use them.
     """
 
     modules: tuple[str, ...]
@@ -66,7 +67,7 @@ OPTIONAL = {
         "data of tensorflow_datasets; on-the-fly decoding is faster with it",
     ),
 }
-"""Extra of setup.py, or 'tensorflow' -> what it brings."""
+"""Extra of setup.py, or 'tensorflow' -> its packages."""
 _DEVICES = "import jax; print(f'{jax.default_backend()}: ' + ', '.join(str(d.device_kind) for d in jax.devices()))"
 
 
@@ -87,7 +88,7 @@ def version(package: str) -> str:
 
 
 def missing() -> dict[str, list[str]]:
-    """Return {key of `OPTIONAL`: its modules that are not there}, of those that lack one."""
+    """Return {key of `OPTIONAL`: its modules that are not installed}, if there are any."""
     absent = {key: [m for m in some.modules if not _is_there(m)] for key, some in OPTIONAL.items()}
     return {key: modules for key, modules in absent.items() if modules}
 
@@ -100,7 +101,7 @@ def _is_there(module: str) -> bool:
 
 
 def caches() -> dict[str, Path | None]:
-    """Return {what a folder holds: the folder}; None: nothing is kept, or nothing is named."""
+    """Return {content of a cache: its folder}; None if there is no folder."""
     from stylegan_jax.features.weights import FOLDER_VARIABLE
     from stylegan_jax.metrics import store
 
@@ -117,29 +118,29 @@ def describe_folder(folder: Path | None) -> str:
     if folder is None:
         return "none"
     if not folder.is_dir():
-        return f"{folder}, not there yet"
+        return f"{folder}, does not exist yet"
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     return f"{folder}, {len(sizes)} files, {sum(sizes) / 2**20:.1f} MiB"
 
 
 def devices(timeout: float = 120.0) -> tuple[bool, str]:
-    """Return whether JAX finds devices, and which, or how its error ends."""
+    """Return whether JAX finds devices, and a list of them or the last line of its error."""
     return _run(["-c", _DEVICES], timeout)
 
 
 def step(timeout: float = 600.0) -> tuple[bool, str]:
-    """Train one step of `tiny` on one device; return whether that worked, and its time or how its error ends."""
+    """Train one step of `tiny` on one device; return whether it worked, and its time or the last line of its error."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         words = ["--config=tiny", f"--workdir={folder}/run", "--config.train.num_devices=1"]
         words += ["--config.train.total_kimg=0.008", "--config.distributed.mode=off"]
         works, text = _run(["-m", "stylegan_jax.main", *words], timeout)
         works = works and (Path(folder) / "run" / "checkpoints").is_dir()
-    return works, f"works, {time.monotonic() - start:.0f} s with its compilation" if works else text
+    return works, f"works, {time.monotonic() - start:.0f} s including compilation" if works else text
 
 
 def _run(words: list[str], timeout: float) -> tuple[bool, str]:
-    """Run Python; return whether it succeeded, and the last line that it printed, of the errors where it failed."""
+    """Run Python; return whether it succeeded, and the last line that it printed, on standard error if it failed."""
     try:
         done = subprocess.run(
             [sys.executable, *words], capture_output=True, text=True, errors="replace", timeout=timeout, check=False
@@ -153,7 +154,7 @@ def _run(words: list[str], timeout: float) -> tuple[bool, str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; return its exit code: 1 where JAX finds no device or the step fails."""
+    """Run the tool; return its exit code: 1 if JAX finds no device or the step fails."""
     args = parser().parse_args(argv)
     show = lambda name, value: print(visible(f"  {name:<22s} {value}"), flush=True)
     print("versions")

@@ -1,7 +1,7 @@
 """Edit styles: `python -m stylegan_jax.tools.edit --model=DIR --method=sefa --layers=0-3 --seeds=0-3 --out=DIR`.
 
-Finds directions in W (`--method`), or reads them from a file, and draws one grid per direction, with a row per seed (or
-style of `--styles`) and a column per strength. docs/tools.md has the methods and their sources.
+It finds directions in W (`--method`), or reads them from a file, and draws one grid per direction, with a row per seed
+(or style of `--styles`) and a column per strength. docs/tools.md describes the methods and their sources.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ def parser() -> argparse.ArgumentParser:
         choices=METHODS,
         default="sefa",
         help="sefa: eigenvectors of the affine weights (default); ganspace: principal components of W; boundary: "
-        "linear SVM between --positive and --negative; difference: of their means; file: --directions",
+        "linear SVM between --positive and --negative; difference: between their means; file: --directions",
     )
-    p.add_argument("--count", type=int, default=5, help="directions of sefa and ganspace (default: %(default)s)")
-    p.add_argument("--samples", type=int, default=10_000, help="latents of ganspace (default: %(default)s)")
-    p.add_argument(
+    p.add_argument("--count", type=int, default=5, help="number of directions of sefa and ganspace (default:
+    %(default)s)") p.add_argument("--samples", type=int, default=10_000, help="number of latents of ganspace (default:
+    %(default)s)") p.add_argument(
         "--positive",
         metavar="FILES",
-        help="styles as .npz or .npy, [n, w] or [n, slots, w], or folders of projections; separate several by commas",
+        help="styles as .npz or .npy, [n, w] or [n, slots, w], or folders of projections; several with commas",
     )
     p.add_argument("--negative", metavar="FILES", help="styles of the other group")
     p.add_argument(
-        "--directions", metavar="FILE", help="directions.npz of an earlier call, or .npy or .npz of [k, w] of others"
+        "--directions", metavar="FILE", help="directions.npz of an earlier call, or another .npy or .npz of [k, w]"
     )
     p.add_argument("--layers", default="all", help="slots to edit: coarse, middle, fine, all, or 0-3,7 (default: all)")
     p.add_argument("--strengths", default="-3,-1.5,0,1.5,3", help="numbers with commas (default: %(default)s)")
-    p.add_argument("--seeds", default="0-3", help="to edit, such as 0-15 or 1,5,8-10 (default: %(default)s)")
+    p.add_argument("--seeds", default="0-3", help="seeds to edit, such as 0-15 or 1,5,8-10 (default: %(default)s)")
     p.add_argument("--styles", metavar="FILES", help=inputs.STYLES)
     return p
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check that the files that a method needs exist, and that no argument has no effect.
+    """Check that the files that a method needs are passed, and that every argument has an effect.
 
     Raises:
-        ValueError: a file is missing, or passed without any use for it.
+        ValueError: a file is missing, or an argument has no effect.
     """
     needs = {"boundary": ("positive", "negative"), "difference": ("positive", "negative"), "file": ("directions",)}
     for name in ("positive", "negative", "directions"):
@@ -110,7 +110,7 @@ def act(args: argparse.Namespace) -> str:
         with np.errstate(over="ignore", invalid="ignore"):
             moved = styles.move(ws, step, layers, strengths).reshape(-1, *ws.shape[1:])
         if not np.isfinite(moved).all():
-            raise ValueError(f"--strengths={args.strengths}: moved as far, styles are infinite; use smaller numbers")
+            raise ValueError(f"--strengths={args.strengths}: styles become infinite; use smaller numbers")
         pictures = model.stream(moved, chunk=inputs.chunk(args, len(moved)))
         pixels = np.concatenate([images.to_pixels(x) for x in pictures])
         images.save_png(out / f"direction{i:02d}.png", images.make_grid(pixels, len(strengths)))

@@ -1,9 +1,9 @@
-"""Find styles by an encoder: `python -m stylegan_jax.tools.encode --encoder=RUN --targets=a.png,b.jpg --out=DIR`.
+"""Find styles with an encoder: `python -m stylegan_jax.tools.encode --encoder=RUN --targets=a.png,b.jpg --out=DIR`.
 
-One pass of a network per image, several for ReStyle, in place of `project`'s hundreds of steps. `--encoder` is a run of
-`--config=configs/e4e.py`, or an e4e, pSp or ReStyle `.pt`. The result is written as `project` writes it: a folder per
-image with target.png, proj.png and projected_w.npz, which `edit --styles`, `style_mix`, `video` and `pti` take.
-`--refine=project` goes on from the styles by steps of `project`, `--refine=pti` tunes the generator to each image.
+An encoder needs one pass per image (ReStyle: several) instead of `project`'s hundreds of steps. `--encoder` is a run of
+`--config=configs/e4e.py`, or an e4e, pSp or ReStyle `.pt`. Results have the form of `project`'s: a folder per image
+with target.png, proj.png and projected_w.npz, which `edit --styles`, `style_mix`, `video` and `pti` take.
+`--refine=project` improves the styles with steps of `project`, `--refine=pti` tunes the generator to each image.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from stylegan_jax.base.flags import Parser
 from stylegan_jax.tools import _inputs as inputs, _runner as runner, project, pti
 
 STEPS = {"project": 100, "pti": 350}
-"""Of --refine, where --steps does not say."""
+"""Default --steps of --refine."""
 RATE = 0.02
-"""Learning rate of --refine=project: a fifth of the published one, which begins at the mean style."""
+"""Learning rate of --refine=project: a fifth of the published one, which is for starting at the mean style."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,34 +32,36 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--encoder", required=True, metavar="PATH", help="workdir of an encoder's run, or an e4e or pSp .pt")
     p.add_argument("--encoder_step", type=int, help="checkpoint of the encoder's run (default: the newest)")
     p.add_argument("--model", help="the generator (default: the one that the encoder was trained for)")
-    p.add_argument("--step", type=int, help="checkpoint of --model, where it is a run (default: the newest)")
+    p.add_argument("--step", type=int, help="checkpoint of --model, if it is a run (default: the newest)")
     inputs.add_output(p, "folder for one folder per image, and project.json")
     p.add_argument("--targets", required=True, metavar="FILES", help="images with commas between, or a folder of them")
     p.add_argument("--crop", action="store_true", help="crop targets of another aspect ratio at their centre")
-    p.add_argument("--iterations", type=int, help="of a residual encoder, ReStyle (default: as it was trained)")
-    p.add_argument(
+    p.add_argument("--iterations", type=int, help="iterations of a residual encoder, ReStyle (default: as it was
+    trained)") p.add_argument(
         "--refine",
         choices=("none", *STEPS),
         default="none",
-        help="project: optimise the styles from there, a style per slot; pti: tune the generator too, into OUT/tuned",
+        help="project: optimise the styles further, one per slot; pti: tune the generator, into OUT/tuned",
     )
-    p.add_argument("--steps", type=int, help="of --refine (default: {project} or {pti})".format(**STEPS))
-    text = "measure editing consistency along the first direction of a file of `edit`"
+    p.add_argument("--steps", type=int, help="steps of --refine (default: {project} or {pti})".format(**STEPS))
+    text = "measure editing consistency along the first direction of a file that `edit` wrote"
     p.add_argument("--lec", metavar="FILE", help=text)
-    p.add_argument("--strength", type=float, default=3.0, help="of the edit of --lec (default: %(default)s)")
+    p.add_argument("--strength", type=float, default=3.0, help="strength of --lec's edit (default: %(default)s)")
     p.add_argument("--features", metavar="FILE", help="VGG16 LPIPS weights (default: the cache, or a package)")
-    p.add_argument("--batch", type=int, default=8, help="images at once, which decides the memory (default: 8)")
+    p.add_argument("--batch", type=int, default=8, help="images at once, which determines the memory (default: 8)")
     return p
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check what does not need the model.
+    """Check the arguments that do not depend on the model.
 
     Raises:
-        ValueError: an argument without effect, or a number that cannot be.
+        ValueError: an argument has no effect, or a number is out of range.
     """
     if args.steps is not None and (args.refine == "none" or args.steps < 1):
-        raise ValueError(f"--steps={args.steps} is of --refine, and at least 1; pass --refine=project or --refine=pti")
+        raise ValueError(
+            f"--steps={args.steps} needs --refine=project or --refine=pti, and must be at least 1; pass one of them"
+        )
     if args.lec is None:
         inputs.check_unused(parser(), args, ("strength",), "without --lec")
     if args.model is None:
@@ -70,7 +72,7 @@ def read_targets(files: Sequence[Path], shape: tuple[int, int, int], crop: bool)
     """Return uint8[n, h, w, c] of image files.
 
     Raises:
-        ValueError: one has another aspect ratio and is not to be cropped, or is not an image.
+        ValueError: a file is not an image, or has another aspect ratio and `crop` is not set.
     """
     from stylegan_jax.data.prepare.convert import Recipe
     from stylegan_jax.sampling import projector
@@ -81,7 +83,7 @@ def read_targets(files: Sequence[Path], shape: tuple[int, int, int], crop: bool)
         if abs(h * width - w * height) > max(width, height):  # by more than a pixel
             raise ValueError(
                 f"--targets: {file} is {w}x{h} and the generator draws {width}x{height}. An encoder needs images that "
-                "are aligned as those of the training: crop faces with tools.align, or pass --crop to take the centre"
+                "are aligned as in training: crop faces with tools.align, or pass --crop to crop at the centre"
             )
     return projector.read_images(files, shape)
 
@@ -101,8 +103,8 @@ def act(args: argparse.Namespace) -> str:
     height, width, _ = model.gan.spec.image_shape
     if h * width != w * height:
         raise ValueError(
-            f"--encoder={args.encoder} sees {w}x{h}, and the generator draws {width}x{height} with something around; "
-            "use sampling.load_encoder in Python, whose images have the encoder's aspect ratio"
+            f"--encoder={args.encoder} sees {w}x{h}, and the generator draws {width}x{height}; their aspect ratios "
+            "differ: use sampling.load_encoder in Python, and pass images of the encoder's aspect ratio"
         )
     targets = read_targets(files, model.gan.spec.image_shape, args.crop)
     edit = None if args.lec is None else directions.load(args.lec, model.gan.spec.w_dim)
@@ -133,9 +135,9 @@ def act(args: argparse.Namespace) -> str:
 
 
 def as_projection(model: Any, targets: np.ndarray, ws: np.ndarray, net: Any) -> Any:
-    """Return a `projector.Projection` of styles that an encoder found; without features its LPIPS are NaN.
+    """Return styles that an encoder found as a `projector.Projection`; without features, its LPIPS are NaN.
 
-    Its start is the average style: of classes with one each, their mean.
+    Its start is the average style, or the mean of those of all classes.
     """
     from stylegan_jax.base import images
     from stylegan_jax.sampling import projector

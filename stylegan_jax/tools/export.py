@@ -1,7 +1,7 @@
 """Export a model: `python -m stylegan_jax.tools.export --model=DIR --out=DIR --license=apache-2.0`.
 
-Writes a model folder with a model card (README.md) and the generator as StableHLO programs for CPU, CUDA and TPU, and
-uploads it (`--push=USER/NAME`). `--to=onnx` writes ONNX files instead, `--to=web` a page that runs in a browser.
+It writes a model folder with a model card (README.md) and the generator as StableHLO programs for CPU, CUDA and TPU,
+and uploads it with `--push=USER/NAME`. `--to=onnx` writes ONNX files instead, `--to=web` a page that runs in a browser.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PLAIN, FILES = ("stablehlo",), ("onnx", "web")
 RUN = ("records", "metrics", "recipe", "commit")
 ONLY = dict.fromkeys(("platforms", "precision", "whole", "push", "private", "address", *RUN), PLAIN)
 ONLY |= {"half": FILES, "runtime": ("web",)}
-"""Flags that some kinds of export have: which."""
+"""{flag: the kinds of export that have it}, if not all do."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,45 +39,45 @@ def parser() -> argparse.ArgumentParser:
         default="stablehlo",
         help="stablehlo: a model folder with programs (default). onnx: ONNX files. web: a page for any static host",
     )
-    p.add_argument("--platforms", default="cpu,cuda,tpu", help="of the programs; none: no programs (default: all)")
-    p.add_argument("--noise", choices=("const", "none"), default="const", help="of the programs (default: const)")
-    p.add_argument(
+    p.add_argument("--platforms", default="cpu,cuda,tpu", help="platforms of the programs; none: no programs (default:
+    all)") p.add_argument("--noise", choices=("const", "none"), default="const", help="noise of the programs (default:
+    const)") p.add_argument(
         "--precision",
         choices=("model", "float32"),
         default="model",
-        help="of the programs. model: as the model is drawn on that platform (default)",
+        help="precision of the programs; model: as the model computes on the platform (default)",
     )
     p.add_argument("--half", action="store_true", help="store weights in float16 (onnx, web)")
     p.add_argument(
         "--runtime",
         default=None,
         metavar="PATH",
-        help="of web: the npm package onnxruntime-web, a folder or the archive of `npm pack` (default: node_modules)",
+        help="for web: the npm package onnxruntime-web, a folder or the archive of `npm pack` (default: node_modules)",
     )
     p.add_argument("--whole", action="store_true", help="include G and D, to continue training from it")
     p.add_argument(
         "--records", action="store_true", help="include the settings, reports and learning curves of the run"
     )
     p.add_argument(
-        "--metrics", default="", metavar="FILE", help="what `metrics --out` wrote about checkpoints of the run"
+        "--metrics", default="", metavar="FILE", help="file of `metrics --out` with metrics of the run's checkpoints"
     )
-    p.add_argument("--recipe", default="", help="the recipe that trains the run again; its settings are compared")
-    p.add_argument("--commit", default="", metavar="SHA", help="that the run was trained at, if it recorded none")
-    p.add_argument("--address", default="", help="what the card's example loads (default: that of --push, or --out)")
-    p.add_argument("--name", default="", help="title of the card (default: the name of --push or of the folder)")
-    p.add_argument("--license", default="", help="of the weights, as the Hub writes it, such as apache-2.0")
-    p.add_argument("--push", default="", metavar="USER/NAME", help="upload to the Hugging Face Hub")
+    p.add_argument("--recipe", default="", help="recipe that repeats the run, for the card; its settings are compared
+    with the run's") p.add_argument("--commit", default="", metavar="SHA", help="commit that trained the run, if it
+    recorded none") p.add_argument("--address", default="", help="address in the card's example (default: that of
+    --push, or --out)") p.add_argument("--name", default="", help="title of the card (default: the name of --push or of
+    the folder)") p.add_argument("--license", default="", help="licence of the weights, as the Hub writes it, such as
+    apache-2.0") p.add_argument("--push", default="", metavar="USER/NAME", help="upload to the Hugging Face Hub")
     p.add_argument(
-        "--private", action="store_true", help="--push creates a private repository, and uploads to no public one"
+        "--private", action="store_true", help="--push creates a private repository, and never uploads to a public one"
     )
     return p
 
 
 def choose_platforms(text: str) -> list[str]:
-    """Return the platforms of 'cpu,cuda'; none of 'none'.
+    """Return the platforms in 'cpu,cuda'; [] for 'none'.
 
     Raises:
-        ValueError: one that is not known.
+        ValueError: a platform is unknown.
     """
     from stylegan_jax.config import suggest
     from stylegan_jax.sampling.programs import PLATFORMS
@@ -90,10 +90,11 @@ def choose_platforms(text: str) -> list[str]:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check what needs no model.
+    """Check the arguments that do not depend on the model.
 
     Raises:
-        ValueError: a license that is no identifier, an upload that cannot work, or a flag of another kind of export.
+        ValueError: the licence is not an identifier, the upload cannot work, or a flag belongs to another kind of
+            export.
     """
     from stylegan_jax.sampling import hub
 
@@ -106,7 +107,7 @@ def check(args: argparse.Namespace) -> None:
     if args.push and not args.license:
         raise ValueError("--push needs --license=…, the licence of the weights, such as apache-2.0, mit or other")
     if args.private and not args.push:
-        raise ValueError("--private does nothing without --push=USER/NAME")
+        raise ValueError("--private has no effect without --push=USER/NAME; add that, or leave it out")
     if args.push:
         hub.check_name(args.push)
 
@@ -148,10 +149,11 @@ def act(args: argparse.Namespace) -> str:
 
 
 def describe_run(args: argparse.Namespace, model: LoadedModel) -> dict[str, Any]:
-    """Return where the model comes from, with what the flags add.
+    """Return where the model comes from, with the facts that flags add.
 
     Raises:
-        ValueError: a flag about a run, and the model is none's; a file without metrics of it; another recipe's run.
+        ValueError: a flag describes a run and the model is not from one, the file has no metrics of it, or the recipe
+            has other settings.
     """
     from stylegan_jax.checkpoints.restore import read_meta
     from stylegan_jax.sampling import card, curves, run_records

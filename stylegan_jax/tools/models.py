@@ -1,8 +1,8 @@
 """List published models and where to get them: `stylegan-jax models [WORD ...]`. Nothing is downloaded.
 
 Words select the models whose name, architecture, size or data contain all of them, as in `models stylegan3 256`.
---addresses also prints each model's address, licence and checksum; --check=FILE identifies a file by its checksum, if
-the owner publishes one. --features lists the feature networks of the metrics instead.
+--addresses also prints each model's address and checksum; --check=FILE identifies a file by its checksum, if the owner
+publishes one. --features lists the feature networks of the metrics instead.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ def parser() -> argparse.ArgumentParser:
     head, _, rest = (__doc__ or "").partition("\n\n")
     p = Parser(prog="python -m stylegan_jax.tools.models", description=head, epilog=rest)
     p.add_argument("words", nargs="*", metavar="WORD", help="show only models that match all words")
-    p.add_argument("--addresses", action="store_true", help="also address, licence and checksum of each")
+    p.add_argument("--addresses", action="store_true", help="also print each model's address and checksum")
     p.add_argument("--check", metavar="FILE", help="compare the SHA-256 of a file with the known ones")
-    p.add_argument("--features", action="store_true", help="the feature networks of the metrics, with their checksums")
-    return p
+    p.add_argument("--features", action="store_true", help="list the feature networks of the metrics, with their
+    checksums") return p
 
 
 def matching(words: Sequence[str]) -> list[Published]:
     """Return the models that match all words.
 
     Raises:
-        ValueError: no model does.
+        ValueError: no model matches.
     """
     text = lambda model: " ".join((model.name, model.arch, model.size, model.shown)).lower()
     found = [model for model in PUBLISHED if all(word.lower() in text(model) for word in words)]
@@ -50,7 +50,7 @@ def matching(words: Sequence[str]) -> list[Published]:
 
 
 def table(models: Sequence[Published], addresses: bool) -> str:
-    """Return the table, with the meaning of the licences."""
+    """Return the models as a table, with an explanation of the licences."""
     lines = []
     for m in models:
         lines.append(f"{m.name:<62s} {m.arch:<10s} {m.size:<10s} {m.shown:<24s} {m.licence}")
@@ -74,7 +74,7 @@ def features() -> str:
 
 
 def check(path: Path) -> str:
-    """Identify a file by its digest; return the model and the digest."""
+    """Identify a file by its SHA-256; return the text to print."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     found = next((m for m in PUBLISHED if m.sha256 == digest), None)
@@ -83,7 +83,7 @@ def check(path: Path) -> str:
     alike = next((m for m in PUBLISHED if m.name == path.name), None)
     if alike and alike.sha256:
         return f"warning: {path} is not the published {alike.name}\nsha256 {digest}\n  not  {alike.sha256}"
-    return f"{path}: it matches no published checksum; most owners publish none\nsha256 {digest}"
+    return f"{path} matches no published checksum; most owners publish none\nsha256 {digest}"
 
 
 def act(args: argparse.Namespace) -> str:

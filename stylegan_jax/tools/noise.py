@@ -1,7 +1,7 @@
 """Show what noise changes: `python -m stylegan_jax.tools.noise --model=DIR --seeds=0-3 --count=64 --out=DIR`.
 
-One row per seed: the picture with constant noise, without noise, with some random draws, and the standard deviation of
-each pixel over all draws, in grey, white where it is largest (StyleGAN, section 3.2 and figures 4 and 5).
+It draws one row per seed: the picture with constant noise, without noise, with some random draws, and the standard
+deviation of each pixel over all draws, in grey, white where it is largest (StyleGAN, section 3.2, figures 4 and 5).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def parser() -> argparse.ArgumentParser:
     p = Parser(prog="python -m stylegan_jax.tools.noise", description=head)
     inputs.add_arguments(p)
     inputs.add_output(p, "folder for grid.png and noise.json")
-    p.add_argument("--seeds", default="0-3", help="such as 0-15 or 1,5,8-10 (default: %(default)s)")
+    p.add_argument("--seeds", default="0-3", help="seeds, such as 0-15 or 1,5,8-10 (default: %(default)s)")
     p.add_argument("--count", type=int, default=64, help="random draws per seed (default: %(default)s)")
-    p.add_argument("--show", type=int, default=3, help="how many of them are shown (default: %(default)s)")
+    p.add_argument("--show", type=int, default=3, help="number of draws to show (default: %(default)s)")
     return p
 
 
@@ -37,7 +37,7 @@ def deviation(draws: np.ndarray) -> np.ndarray:
 
 
 def row(model: Any, ws: np.ndarray, count: int, show: int, chunk: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return ([constant, none, random draws] as float[h, w, c], the deviation float32[h, w]) of one style [1, l, w]."""
+    """Return ([constant, none, random draws], each float[h, w, c]; deviation float32[h, w]) of one style [1, l, w]."""
     fixed = [model.synthesize(ws, noise=kind, chunk=chunk)[0] for kind in ("const", "none")]
     draws = model.synthesize(np.repeat(ws, count, axis=0), noise="random", seeds=range(count), chunk=chunk)
     return [*fixed, *draws[:show]], deviation(draws)
@@ -49,7 +49,7 @@ def act(args: argparse.Namespace) -> str:
 
     seeds = inputs.parse_seeds(args.seeds)
     if not 0 <= args.show <= args.count or args.count < 2:
-        raise ValueError(f"--count={args.count} --show={args.show}: count at least 2, show from 0 to count")
+        raise ValueError(f"--count={args.count} --show={args.show}: count is at least 2, show from 0 to count")
     model = inputs.load(args)
     if not model.has_noise:
         raise ValueError(

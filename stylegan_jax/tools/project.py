@@ -1,9 +1,9 @@
 """Find the styles of images: `python -m stylegan_jax.tools.project --model=DIR --targets=face.png,other.jpg --out=DIR`.
 
-The projector of StyleGAN2 (section 5.2, appendix D): LPIPS on VGG16, published schedules; W, or W+ with `--plus`.
-Images are centre-cropped to the model's aspect ratio and resized with Lanczos; transparency becomes white. Each gets a
-folder with target.png, proj.png, a video of the optimisation and projected_w.npz ('w' [1, slots, w], and the noise maps
-by path), which `edit --styles` and `pti` take.
+This is the projector of StyleGAN2 (section 5.2, appendix D) with VGG16's LPIPS and the published schedules, in W, or in
+W+ with `--plus`. Images are centre-cropped to the model's aspect ratio and resized with Lanczos; transparency becomes
+white. Each has a folder with target.png, proj.png, a video of the optimisation and projected_w.npz ('w' [1, slots, w],
+and the noise maps by path), which `edit --styles` and `pti` take.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ def parser() -> argparse.ArgumentParser:
     head = (__doc__ or "").split("\n")[0]
     p = Parser(prog="python -m stylegan_jax.tools.project", description=head)
     inputs.add_model(p)
-    inputs.add_labels(p, "class of all targets, or one each, as 3 or 0,0,2")
+    inputs.add_labels(p, "class of all targets, or one each, such as 3 or 0,0,2")
     inputs.add_still(p)
     inputs.add_output(p, "folder for one folder per image, and project.json")
     p.add_argument("--targets", required=True, metavar="FILES", help="images with commas between, or a folder of them")
     p.add_argument(
-        "--masks", metavar="FILES", help="white where a target counts, one per target; those of a folder by their names"
+        "--masks", metavar="FILES", help="white where a target counts; one per target, in a folder by the target's name"
     )
-    p.add_argument("--steps", type=int, default=1000, help="of Adam (default: %(default)s, as published)")
-    p.add_argument("--plus", action="store_true", help="a style per slot (W+): closer to the target, worse to edit")
+    p.add_argument("--steps", type=int, default=1000, help="steps of Adam (default: %(default)s, as published)")
+    p.add_argument("--plus", action="store_true", help="a style per slot (W+): closer to the target, harder to edit")
     p.add_argument(
         "--noise",
         choices=("fit", "const"),
         default="fit",
-        help="fit: noise maps from random ones, optimised too, as published (default); const: keep the model's own",
+        help="fit: optimise noise maps too, from random ones, as published (default); const: keep the model's own",
     )
-    p.add_argument("--seed", type=int, default=303, help="of noise and random moves (default: %(default)s)")
+    p.add_argument("--seed", type=int, default=303, help="seed of noise and random moves (default: %(default)s)")
     p.add_argument("--features", metavar="FILE", help="VGG16 LPIPS weights (default: the cache, or a package)")
     p.add_argument(
         "--video",
         choices=("auto", "mp4", "webp", "gif", "none"),
         default="auto",
-        help="of the way, next to the target; auto: .mp4 where PyAV is there, else .webp (default)",
+        help="video of the optimisation next to the target; auto: .mp4 if PyAV is installed, or .webp (default)",
     )
-    p.add_argument("--frames", type=int, default=120, help=f"of the video, {FPS} a second (default: %(default)s)")
-    p.add_argument("--batch", type=int, default=8, help="images at once, which decides the memory (default: 8)")
+    p.add_argument("--frames", type=int, default=120, help=f"frames of the video, {FPS}/s (default: %(default)s)")
+    p.add_argument("--batch", type=int, default=8, help="images at once, which determines the memory (default: 8)")
     return p
 
 
@@ -66,7 +66,7 @@ def find_files(flag: str, text: str) -> list[Path]:
     """
     from stylegan_jax.data.contents import pictures_in
 
-    if os.path.isdir(text):  # which Path.is_dir cannot say of a long list
+    if os.path.isdir(text):  # Path.is_dir raises an error for a long list
         found = pictures_in(text)
         if not found:
             raise ValueError(f"{flag}={text} is a folder without images")
@@ -79,15 +79,15 @@ def find_files(flag: str, text: str) -> list[Path]:
 
 
 def name_folders(files: Sequence[Path]) -> list[str]:
-    """Return the name of each target's folder: the file's without its ending.
+    """Return the name of each target's folder: that of the file without its ending.
 
     Raises:
-        ValueError: two are the same.
+        ValueError: two targets have the same name.
     """
     names = [file.stem for file in files]
     if len(set(names)) < len(names):
         twice = max(names, key=names.count)
-        raise ValueError(f"--targets: two files are called {twice}, and their folders would be one; rename one")
+        raise ValueError(f"--targets: two files are called {twice}, so they would share a folder; rename one")
     return names
 
 
@@ -95,7 +95,7 @@ def find_masks(text: str, names: Sequence[str]) -> list[Path]:
     """Return the mask of each target: from a list in its order, from a folder by the target's name.
 
     Raises:
-        ValueError: a file is missing, their number differs, or two have one name.
+        ValueError: a file is missing, the number of masks differs, or two masks have the same name.
     """
     files = find_files("--masks", text)
     if not os.path.isdir(text):
@@ -106,12 +106,12 @@ def find_masks(text: str, names: Sequence[str]) -> list[Path]:
     for name, found in zip(names, own, strict=True):
         if len(found) != 1:
             have = ", ".join(file.name for file in found) or "none"
-            raise ValueError(f"--masks={text}: the target {name} needs one mask of its name in there, and has {have}")
+            raise ValueError(f"--masks={text}: the target {name} needs exactly one mask of its name, and has {have}")
     return [found[0] for found in own]
 
 
 def video_ending(args: argparse.Namespace) -> str:
-    """Return '.mp4' or another ending that can be written here; '' for none.
+    """Return the ending of the video, which can be written here; '' for no video.
 
     Raises:
         ValueError: it needs a package that is not installed.
@@ -181,7 +181,7 @@ def act(args: argparse.Namespace) -> str:
             "label": None if chosen is None else chosen.tolist(),
         }
     runner.write_record(path, runner.record(args, model, **about))
-    for part in found:  # as they are ready, so that neither memory nor what an interruption costs grows with them
+    for part in found:  # write each part when it is ready: it saves memory, and an interruption costs little
         for i, (start, end) in enumerate(zip(part.start_lpips.tolist(), part.lpips.tolist(), strict=True)):
             n = len(table)
             write(Path(args.out) / names[n], part, i, targets[n], None if masks is None else masks[n], ending)

@@ -1,9 +1,9 @@
 """Tune a generator to an image: `python -m stylegan_jax.tools.pti --model=DIR --projected=projected/face --out=tuned`.
 
-Pivotal tuning (Roich et al. 2021): the projected style is fixed, and the synthesis network is trained until its image
-for that style is the target. `--projected` is the folder of one image that `project` made, or of several. Each gets its
-own model folder, which every tool and `load_model` can open, and a PNG with target, projection and tuned image side by
-side; the last is the projected style drawn with constant noise.
+Pivotal tuning (Roich et al. 2021) fixes the projected style, and trains the synthesis network until its image of that
+style is the target. `--projected` is the folder of one image that `project` wrote, or of several. The tool writes for
+each a model folder, which every tool and `load_model` can open, and a PNG with target, projection and tuned image side
+by side; the latter two are drawn with constant noise.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def parser() -> argparse.ArgumentParser:
     p = Parser(prog="python -m stylegan_jax.tools.pti", description=head)
     inputs.add_model(p)
     inputs.add_output(p, "folder for one model folder and one PNG per image, and pti.json")
-    p.add_argument("--projected", required=True, metavar="DIR", help="what `project` made: its --out, or one image's")
-    p.add_argument("--steps", type=int, default=350, help="of Adam, at most (default: %(default)s)")
+    p.add_argument("--projected", required=True, metavar="DIR", help="--out of `project`, or the folder of one image")
+    p.add_argument("--steps", type=int, default=350, help="largest number of steps of Adam (default: %(default)s)")
     p.add_argument("--rate", type=float, default=3e-4, help="learning rate (default: %(default)s)")
     p.add_argument("--enough", type=float, default=0.0, help="LPIPS at which to stop early (default: 0, never)")
     p.add_argument(
         "--locality",
         type=float,
-        help="weight of a term that keeps the images of other styles (default: none; StyleGAN-XL: 10)",
+        help="weight of a term that preserves the images of other styles (default: none; StyleGAN-XL: 10)",
     )
     p.add_argument(
         "--net",
@@ -61,13 +61,13 @@ def find_folders(text: str) -> list[Path]:
     folders = [file.parent for file in projections.find_projections(path) if file.parent.parent == path]
     if not folders:
         raise ValueError(
-            f"--projected={text} holds no {projections.PROJECTION}; pass a folder that the project tool made"
+            f"--projected={text} contains no {projections.PROJECTION}; pass a folder that the project tool wrote"
         )
     return folders
 
 
 def start_of(model: Any, folder: Path, noise: dict[str, np.ndarray], weights: str) -> Any:
-    """Return the model with a projection's noise maps; `weights` is the digest of the model's own.
+    """Return the model with a projection's noise maps; `weights` is the digest of the model's weights.
 
     Raises:
         ValueError: the projection was made with other weights, or its maps do not fit.
@@ -77,7 +77,7 @@ def start_of(model: Any, folder: Path, noise: dict[str, np.ndarray], weights: st
     try:
         before = json.loads((folder.resolve().parent / "project.json").read_text())["weights"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        before = weights  # not known
+        before = weights  # unknown
     if before != weights:
         raise ValueError(
             f"--projected: {folder} was projected with another model; pass that as --model, or project again"
@@ -89,10 +89,10 @@ def start_of(model: Any, folder: Path, noise: dict[str, np.ndarray], weights: st
 
 
 def as_projected(model: Any, folder: Path) -> Any:
-    """Return the model that `project` used for an image: for a video model, the frames that it drew.
+    """Return the model that `project` used for an image; for a video model, that of its frames.
 
     Raises:
-        ValueError: it is a video model, and the record of the projection does not say which frames.
+        ValueError: it is a video model, and no record says at which time and with which motion.
     """
     if model.gan.draw_at is None:
         return model
@@ -102,21 +102,21 @@ def as_projected(model: Any, folder: Path) -> Any:
         return model.still(float(taken["time"]), int(taken["motion_seed"]), label)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"--projected: no project.json next to {folder} says which time and motion of this video model "
-            f"it has ({type(error).__name__}); project again"
+            f"--projected: no project.json next to {folder} says at which time and with which motion of this video "
+            f"model it was projected ({type(error).__name__}); project again"
         ) from None
 
 
 def check_replaceable(out: Path, names: list[str], overwrite: bool) -> None:
-    """Check that only results of earlier calls are in the way in `out`.
+    """Check that writing into `out` replaces only results of earlier calls.
 
     Args:
         out: the folder.
         names: names of the images.
-        overwrite: the folder was made by this tool, or --overwrite was passed.
+        overwrite: whether this tool wrote the folder, or --overwrite was passed.
 
     Raises:
-        ValueError: another picture is; BadCheckpointError: another folder is.
+        ValueError: it would replace another picture. BadCheckpointError: it would replace another folder.
     """
     from stylegan_jax.convert import folder as folders
 

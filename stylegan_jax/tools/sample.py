@@ -1,9 +1,9 @@
 """Draw images: `python -m stylegan_jax.tools.sample --model=DIR --seeds=0-15 --psi=0.7 --out=DIR`.
 
 An image depends only on its seed (and label, psi, noise), not on the other seeds, the batch or the devices. Latents are
-`numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so that official weights produce the known
-images. With several classes every seed is drawn in each, and `--by_class` makes a sheet with a row per class.
-`--out=FILE.zip` writes a data set in the training layout, with labels.
+`numpy.random.RandomState(seed).randn(1, z)`, as in the official tools, so official weights produce the same images.
+With several classes, every seed is drawn in each class, and `--by_class` draws a row per class. `--out=FILE.zip` writes
+a data set in the training layout, with labels.
 """
 
 from __future__ import annotations
@@ -24,34 +24,36 @@ from stylegan_jax.runtime import records
 from stylegan_jax.tools import _inputs as inputs, _runner as runner
 
 MAX_GRID = 4096
-"""No grid is made of more images than this."""
+"""Largest number of images in a grid."""
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the tool's arguments."""
     p = Parser(prog="python -m stylegan_jax.tools.sample", description=(__doc__ or "").split("\n")[0])
     inputs.add_arguments(p)
-    inputs.add_still(p, "each seed's own; with --styles 0")
+    inputs.add_still(p, "each seed's own; 0 with --styles")
     inputs.add_output(p, "folder for the PNGs, grid.png and sample.json, or a data set FILE.zip")
-    p.add_argument("--seeds", default="0-15", help="such as 0-15 or 1,5,8-10 (default: %(default)s)")
+    p.add_argument("--seeds", default="0-15", help="seeds, such as 0-15 or 1,5,8-10 (default: %(default)s)")
     p.add_argument("--styles", metavar="FILES", help=inputs.STYLES)
-    p.add_argument("--noise", choices=("const", "random", "none"), default="const", help="default: const")
+    p.add_argument("--noise", choices=("const", "random", "none"), default="const", help="noise (default: const)")
     p.add_argument("--translate", default=None, metavar="X,Y", help="move right by X widths and down by Y heights")
-    p.add_argument("--rotate", type=float, default=0.0, metavar="DEG", help="turn counter-clockwise about the centre")
+    p.add_argument("--rotate", type=float, default=0.0, metavar="DEG", help="rotate counter-clockwise about the centre")
     p.add_argument("--columns", type=int, default=0, help="columns of the grid (default: about square)")
     p.add_argument(
-        "--by_class", action="store_true", default=None, help="class after class: the grid has a row of seeds for each"
+        "--by_class", action="store_true", default=None, help="sort by class: the grid has a row of seeds per class"
     )
-    p.add_argument("--save_w", action="store_true", help="also styles.npz, the styles, for edit and video --styles")
-    p.add_argument("--files", choices=("both", "images", "grid"), default="both", help="what a folder gets")
+    p.add_argument("--save_w", action="store_true", help="also write the styles, styles.npz, for edit and video
+    --styles") p.add_argument(
+        "--files", choices=("both", "images", "grid"), default="both", help="what to write to a folder (default: both)"
+    )
     return p
 
 
 def parse_translation(text: str | None) -> tuple[float, float]:
-    """Return (x, y) of 'X,Y'; None: nowhere.
+    """Return (x, y) of 'X,Y'; (0, 0) for None.
 
     Raises:
-        ValueError: these are not two finite numbers.
+        ValueError: the text is not two finite numbers.
     """
     try:
         x, y = inputs.parse_floats("--translate", text or "0,0")
@@ -62,10 +64,10 @@ def parse_translation(text: str | None) -> tuple[float, float]:
 
 
 def move_canvas(model: Any, args: argparse.Namespace) -> Any:
-    """Return the model with the transform of the arguments, or the model itself.
+    """Return the model with the transform of the arguments, or the model unchanged.
 
     Raises:
-        ValueError: numbers are bad, or the architecture cannot move its output.
+        ValueError: a number is not finite, or the architecture cannot transform its output.
     """
     from stylegan_jax.sampling.paths import make_transform
 
@@ -80,7 +82,7 @@ def move_canvas(model: Any, args: argparse.Namespace) -> Any:
 
 
 def pair(seeds: Sequence[int], labels: np.ndarray, by_class: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return (seeds int[n], numbers of labels int[n]) of all pictures in their order: every seed in each label."""
+    """Return (seeds int[n], numbers of labels int[n]) of all pictures, in order: every seed with each label."""
     own, which = np.meshgrid(seeds, np.arange(len(labels)), indexing="xy" if by_class else "ij")
     return own.ravel(), which.ravel()
 
@@ -88,7 +90,7 @@ def pair(seeds: Sequence[int], labels: np.ndarray, by_class: bool) -> tuple[np.n
 def draw(
     model: Any, seeds: np.ndarray, which: np.ndarray, labels: np.ndarray, args: argparse.Namespace
 ) -> Iterator[np.ndarray]:
-    """Yield uint8[h, w, c] of each seed in its label, of the numbers `which` in labels float32[m, k]."""
+    """Yield uint8[h, w, c] of each seed with its label, number `which` of labels float32[m, k]."""
     options = {"psi": args.psi, "cutoff": args.cutoff, "noise": args.noise}
     chunk = inputs.chunk(args, len(seeds))
     for first in range(0, len(seeds), chunk):
@@ -108,7 +110,7 @@ def draw_styles(model: Any, ws: np.ndarray, args: argparse.Namespace) -> Iterato
 def to_folder(
     args: argparse.Namespace, model: Any, pictures: Iterator[np.ndarray], names: list[str], columns: int
 ) -> str:
-    """Write PNGs and a grid with this many columns (0: about square); return the sentence to print."""
+    """Write PNGs and a grid with `columns` columns (0: about square); return the sentence to print."""
     from stylegan_jax.base import images
 
     out, kept = Path(args.out), []

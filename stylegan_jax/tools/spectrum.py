@@ -1,6 +1,6 @@
 """Compare power spectra: `python -m stylegan_jax.tools.spectrum --model=DIR --data=run --out=DIR`.
 
-Compares average power spectra of generated images with those of real images and of other models (StyleGAN3, section 4):
+It compares average power spectra of generated images with those of real images and other models (StyleGAN3, section 4):
 heat maps, slices at 0° and 45°, and the numbers. Peaks that the data lack are traces of a model's sampling grids; a
 spectrum that falls too early means missing detail.
 """
@@ -27,7 +27,7 @@ DB = (-50.0, 30.0)
 MAX_BETA = 500
 """Largest beta of Kaiser windows; exp(beta) overflows float64 above 700."""
 MAP_DB, MAP_STEPS = (-40.0, 20.0), 12
-"""Of the heat maps."""
+"""Range and number of colours of the heat maps."""
 
 
 class Subject(NamedTuple):
@@ -37,7 +37,7 @@ class Subject(NamedTuple):
         name: name in the figures, and of its file.
         shape: (h, w, c).
         count: number of images.
-        chunks: function -> chunks uint8[n, h, w, c], starting again with every call.
+        chunks: function that returns an iterator over chunks uint8[n, h, w, c]; every call starts again.
     """
 
     name: str
@@ -60,26 +60,28 @@ def parser() -> argparse.ArgumentParser:
         "--data",
         action="append",
         default=[],
-        help="real images: a folder, zip, .npy, .npz or tfds:NAME, or run, those of the first --model; may be repeated",
+        help="real images: folder, zip, .npy, .npz, tfds:NAME, or run: those of the first --model; may be repeated",
     )
     p.add_argument(
         "--num",
         type=int,
         default=0,
-        help="images of each, or all of a data set with fewer (default: 1000 of a model, all of a data set)",
+        help="images of each set; a smaller data set is used whole (default: 1000 of a model, all of a data set)",
     )
-    p.add_argument("--mean", type=float, default=None, help="to subtract, 0 to 255 (default: of the first set)")
-    p.add_argument(
+    p.add_argument("--mean", type=float, default=None, help="mean to subtract, 0 to 255 (default: that of the first
+    set)") p.add_argument(
         "--std",
         type=float,
         default=None,
-        help="to divide by (default: of the first set, which is the first --data, or else --model)",
+        help="deviation to divide by (default: that of the first set, which is the first --data, or the first --model)",
     )
-    p.add_argument("--psi", type=float, default=1.0, help="truncation: 1 none, 0 the average image (default: 1)")
-    inputs.add_labels(p, "class or classes from 0, by turns, or all")
-    p.add_argument("--beta", type=float, default=8.0, help="of the Kaiser window (default: 8)")
+    p.add_argument("--psi", type=float, default=1.0, help="truncation: 1: none, 0: the average image (default: 1)")
+    inputs.add_labels(p, "class or classes from 0, in turn, or all")
+    p.add_argument("--beta", type=float, default=8.0, help="beta of the Kaiser window (default: 8)")
     p.add_argument("--pad", type=int, default=4, help="samples of the spectrum per 1 / image size (default: 4)")
-    p.add_argument("--smooth", type=float, default=1.25, help="of the heat maps, in 1 / image size (default: 1.25)")
+    p.add_argument(
+        "--smooth", type=float, default=1.25, help="smoothing of the heat maps, in 1 / image size (default: 1.25)"
+    )
     p.add_argument("--batch", type=int, default=8, help="images per call (default: 8)")
     inputs.add_output(p, "folder for heatmap.png, slices.png, an .npz per set and spectrum.json")
     return p
@@ -89,7 +91,7 @@ def check(args: argparse.Namespace) -> None:
     """Check the numbers, and that there is something to analyse.
 
     Raises:
-        ValueError: a value that breaks a rule.
+        ValueError: a value breaks a rule.
     """
     if not args.model and not args.data:
         raise ValueError("nothing to compare; pass --model=DIR, --data=PATH, or several of them")
@@ -106,9 +108,9 @@ def check(args: argparse.Namespace) -> None:
             np.float32(args.std) > 0 and np.isfinite(np.array([args.mean, args.std], np.float32)).all()
         )
     if not fits:
-        raise ValueError(f"--mean={args.mean} --std={args.std}: float32 does not hold them; images are 0 to 255")
+        raise ValueError(f"--mean={args.mean} --std={args.std}: float32 cannot represent them; images are 0 to 255")
     if args.beta > MAX_BETA:
-        raise ValueError(f"--beta={args.beta} must be at most {MAX_BETA}, where the window is a few pixels wide")
+        raise ValueError(f"--beta={args.beta} must be at most {MAX_BETA}, where the window is only a few pixels wide")
     for name, least in (("num", 0), ("pad", 2), ("beta", 0), ("smooth", 0)):
         value = getattr(args, name)
         if not (np.isfinite(value) and value >= least):
@@ -116,7 +118,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def of_model(path: str, model: Any, args: argparse.Namespace) -> Subject:
-    """Return a model's images of seeds 0, 1, …, for video models the frames at time 0; several classes take turns."""
+    """Return a model's images of seeds 0, 1, …; for video models, frames at time 0. Several classes take turns."""
     count, images = args.num or 1000, model if model.gan.draw_at is None else model.still()
     labels = inputs.labels(model, args) if model.gan.spec.label_dim else np.zeros((1, 0), np.float32)
 
@@ -133,8 +135,8 @@ def of_model(path: str, model: Any, args: argparse.Namespace) -> Subject:
 def of_data(path: str, first: Any, run: str, args: argparse.Namespace, stack: contextlib.ExitStack) -> Subject:
     """Return real images, at the size of the first model if there is one.
 
-    For a run, they are those that it was trained on, as stored: its subset, not mirrored. --num selects the same images
-    as `data.subset` does, and all of them if there are fewer.
+    For a run, they are the images that it was trained on, as stored: its subset, not mirrored. --num selects the same
+    images as `data.subset`, or all of them if there are fewer.
 
     Raises:
         MetricError: they cannot be read.
@@ -146,7 +148,7 @@ def of_data(path: str, first: Any, run: str, args: argparse.Namespace, stack: co
     own = path == "run"
     config = opening.run_data(run) if run else None
     if own and config is None:
-        raise ValueError(f"--data=run: {run} is not the workdir of a run, so its data is not known; pass a path")
+        raise ValueError(f"--data=run: {run} is not the workdir of a run, so its data are unknown; pass a path")
     try:
         data = opening.data_config("" if own else path, config)
         data = dataclasses.replace(data, labels="none")
@@ -175,7 +177,7 @@ def find_subjects(args: argparse.Namespace, stack: contextlib.ExitStack) -> tupl
     """Return (data sets and models, in this order, with unique names; the models).
 
     Raises:
-        ValueError: they differ in size, or a label is passed and none of the models has labels.
+        ValueError: their sizes differ, or a label is passed and no model has labels.
     """
     from stylegan_jax.sampling.load import load_model
 
@@ -192,7 +194,7 @@ def find_subjects(args: argparse.Namespace, stack: contextlib.ExitStack) -> tupl
         named.append(subject._replace(name=again))
     sizes = {s.name: "x".join(map(str, s.shape[:2])) for s in named}
     if len(set(sizes.values())) > 1:
-        raise ValueError(f"images of different sizes: {sizes}; spectra of one size can be compared")
+        raise ValueError(f"images of different sizes: {sizes}; only spectra of one size can be compared")
     return named, models
 
 

@@ -1,7 +1,7 @@
 """Mix styles: `python -m stylegan_jax.tools.style_mix --model=DIR --rows=0-3 --columns=8-12 --layers=coarse --out=DIR`.
 
-Each picture of the grid is its row's, with the chosen style slots of its column's (StyleGAN, section 3.1 and figure 3).
-The first row and the first column show the sources.
+Each picture of the grid has the styles of its row, except in the chosen slots, which are those of its column (StyleGAN,
+section 3.1 and figure 3). The first row and the first column show the sources.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def parser() -> argparse.ArgumentParser:
     inputs.add_arguments(p)
     inputs.add_still(p)
     inputs.add_output(p, "folder for grid.png, the PNGs and style_mix.json")
-    p.add_argument("--styles", metavar="FILES", help=f"{inputs.STYLES}; --rows, --columns: their numbers from 0")
-    p.add_argument("--rows", default="0-3", metavar="SEEDS", help="that keep the other slots (default: %(default)s)")
-    p.add_argument("--columns", default="8-12", metavar="SEEDS", help="whose slots are taken (default: %(default)s)")
+    p.add_argument("--styles", metavar="FILES", help=f"{inputs.STYLES}; --rows and --columns then count them from 0")
+    p.add_argument("--rows", default="0-3", metavar="SEEDS", help="seeds of the other slots (default: %(default)s)")
+    p.add_argument("--columns", default="8-12", metavar="SEEDS", help="seeds of the --layers (default: %(default)s)")
     p.add_argument(
-        "--layers", default="coarse", help="coarse, middle, fine, all, or slots from 0 as 0-3,7 (default: %(default)s)"
+        "--layers", default="coarse", help="coarse, middle, fine, all, or slots such as 0-3,7 (default: %(default)s)"
     )
     return p
 

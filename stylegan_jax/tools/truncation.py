@@ -1,7 +1,8 @@
 """Show what truncation does: `python -m stylegan_jax.tools.truncation --model=DIR --seeds=0-3 --psis=-1,0,0.5,1
 --out=DIR`.
 
-One row per seed, one column per psi (StyleGAN, appendix B; negative values draw the opposite of an image, figure 8).
+The grid has a row per seed and a column per psi (StyleGAN, appendix B; negative psi draws the opposite of an image,
+figure 8).
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ def parser() -> argparse.ArgumentParser:
     inputs.add_arguments(p, psi=False)
     inputs.add_still(p)
     inputs.add_output(p, "folder for grid.png and truncation.json")
-    p.add_argument("--seeds", default="0-3", help="such as 0-15 or 1,5,8-10 (default: %(default)s)")
-    p.add_argument("--psis", default="-1,-0.5,0,0.5,0.7,1", help="numbers with commas (default: %(default)s)")
+    p.add_argument("--seeds", default="0-3", help="seeds, such as 0-15 or 1,5,8-10 (default: %(default)s)")
+    p.add_argument("--psis", default="-1,-0.5,0,0.5,0.7,1", help="values of psi, with commas (default: %(default)s)")
     return p
 
 

@@ -1,7 +1,7 @@
 """Make a video: `python -m stylegan_jax.tools.video --model=DIR --path=rotate --seeds=3 --out=rotate.mp4`.
 
-`--path=time` draws videos of any length with a model that was trained on videos. Every other path is a loop, which can
-be repeated seamlessly. Frames are drawn in fixed-size chunks by one compiled program.
+`--path=time` draws videos of any length with a model that was trained on videos. Every other path is a seamless loop.
+Frames are drawn in fixed-size chunks by one compiled program.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PATHS = ("latent", "translate", "rotate", "time")
 FPS = 30.0
 """Frame rate of loops, and of videos whose data had an unknown frame rate."""
 MAX_STRIP = 4096
-"""Most frames in a PNG."""
+"""Largest number of frames in a PNG."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,20 +33,22 @@ def parser() -> argparse.ArgumentParser:
         "--out",
         required=True,
         metavar="FILE",
-        help=".mp4 (needs PyAV), .webp or .gif; without ending: best; of time also .png, a row of frames per video",
+        help=".mp4 (needs PyAV), .webp or .gif; without an ending, .mp4 if possible; with --path=time also .png, a row "
+        "of frames per video",
     )
     p.add_argument(
         "--path",
         choices=PATHS,
         default="latent",
-        help="latent: from seed to seed (default); translate, rotate: each seed on a canvas that moves (StyleGAN3); "
-        "time: a video per seed (StyleGAN-V)",
+        help="latent: from seed to seed (default); translate, rotate: move the canvas of each seed (StyleGAN3); time: a
+            "
+        "video per seed (StyleGAN-V)",
     )
-    p.add_argument("--seeds", default="0-3", help="in this order, such as 0-15 or 1,5,8-10 (default: %(default)s)")
+    p.add_argument("--seeds", default="0-3", help="seeds in order, such as 0-15 or 1,5,8-10 (default: %(default)s)")
     p.add_argument("--styles", metavar="FILES", help=inputs.STYLES)
-    p.add_argument("--frames", type=int, default=60, help="per seed (default: %(default)s)")
+    p.add_argument("--frames", type=int, default=60, help="frames per seed (default: %(default)s)")
     p.add_argument(
-        "--fps", type=float, default=None, help="frames per second (default: 30; of time that of the model's data)"
+        "--fps", type=float, default=None, help="frames per second (default: 30; for time that of the data)"
     )
     p.add_argument("--speed", type=float, default=1.0, help="time: 0.5 is half as fast as the data (default: 1)")
     p.add_argument(
@@ -65,15 +67,15 @@ def parser() -> argparse.ArgumentParser:
         help="latent: cubic spline through the styles w (default), or great circles through the latents z",
     )
     p.add_argument(
-        "--radius", type=float, default=0.125, help="translate: of the circle, in image heights (default: %(default)s)"
+        "--radius", type=float, default=0.125, help="translate: radius in image heights (default: %(default)s)"
     )
     p.add_argument(
         "--grid",
         default=None,
         metavar="CxR",
-        help="columns x rows; the seeds are dealt to the cells (default: 1x1; of time about square)",
+        help="columns x rows, which share the seeds (default: 1x1; with --path=time about square)",
     )
-    p.add_argument("--noise", choices=("const", "none"), default="const", help="default: const")
+    p.add_argument("--noise", choices=("const", "none"), default="const", help="noise (default: const)")
     return p
 
 
@@ -81,12 +83,12 @@ def check(args: argparse.Namespace, seeds: Sequence[int] | None) -> None:
     """Check the numbers that the paths need, and the seeds unless styles replace them.
 
     Raises:
-        ValueError: a value that breaks a rule.
+        ValueError: a value breaks a rule.
     """
     if args.frames < 1:
         raise ValueError(f"--frames={args.frames} must be at least 1")
     if args.styles is not None and args.space == "z":
-        raise ValueError("--styles are not latents; leave --space=z out")
+        raise ValueError("--space=z needs latents, and --styles are not; leave --space out")
     if args.styles is not None:
         inputs.check_unused(parser(), args, ("seeds", "psi", "cutoff"), "with --styles")
     if not np.isfinite(args.radius):
@@ -120,15 +122,15 @@ def read_grid(text: str) -> tuple[int, int]:
 
 
 def keyframes(args: argparse.Namespace, seeds: Sequence[int]) -> tuple[int, int, np.ndarray]:
-    """Return (rows, columns, seeds int[cells, k]) of the grid of loops: each cell goes through k seeds of its own.
+    """Return (rows, columns, seeds int[cells, k]) of the grid of loops; each cell has k seeds of its own.
 
     Raises:
-        ValueError: the grid is not of the form 3x2 or does not divide the seeds.
+        ValueError: the grid does not have the form 3x2, or its cells do not divide the seeds.
     """
     columns, rows = read_grid(args.grid or "1x1")
     count, rest = divmod(len(seeds), columns * rows)
     if rest or not count:
-        raise ValueError(f"--grid={args.grid} has {columns * rows} cells; {len(seeds)} seeds are not a multiple of it")
+        raise ValueError(f"--grid={args.grid} has {columns * rows} cells; {len(seeds)} seeds do not divide evenly")
     if args.path == "latent" and count < 2 and args.styles is not None:
         raise ValueError(f"--styles={args.styles} has one style per cell; --path=latent goes from one to the next")
     if args.path == "latent" and count < 2:
@@ -140,10 +142,10 @@ def keyframes(args: argparse.Namespace, seeds: Sequence[int]) -> tuple[int, int,
 
 
 def videos(args: argparse.Namespace, count: int) -> tuple[int, np.ndarray, np.ndarray | None]:
-    """Return (columns, int[n] which of `count` seeds each cell shows, int[n] the seed of its motion or None: its own).
+    """Return (columns; for each cell, which of `count` seeds, int[n]; its motion seed, int[n], or None for its own).
 
     Raises:
-        ValueError: the grid has another number of cells, or motion seeds cannot be read.
+        ValueError: the grid has another number of cells, or motion seeds have another form.
     """
     if args.motion_seeds is not None:
         motion = inputs.parse_numbers("--motion_seeds", args.motion_seeds, 2**32, "seed")
@@ -153,7 +155,7 @@ def videos(args: argparse.Namespace, count: int) -> tuple[int, np.ndarray, np.nd
         columns, rows = read_grid(args.grid)
         if columns * rows != count:
             raise ValueError(
-                f"--grid={args.grid} has {columns * rows} cells; --path=time shows one of {count} videos in each"
+                f"--grid={args.grid} has {columns * rows} cells; --path=time needs {count}, one for each video"
             )
     return columns, np.arange(count), None
 
@@ -161,9 +163,9 @@ def videos(args: argparse.Namespace, count: int) -> tuple[int, np.ndarray, np.nd
 def frames(
     model: Any, seeds: list[int], args: argparse.Namespace, ws: np.ndarray | None = None
 ) -> Iterator[np.ndarray]:
-    """Yield the frames uint8[rows * h, columns * w, c]: args.frames of them, of loops for each keyframe of a cell.
+    """Yield the frames uint8[rows * h, columns * w, c]: args.frames of them; in loops, that many per keyframe.
 
-    With --styles, `seeds` are the numbers of styles ws float32[n, l, w]; None: to be read.
+    With --styles, `seeds` are the numbers of styles ws float32[n, l, w]; if ws is None, they are read.
     """
     from stylegan_jax.base import images
 
@@ -200,7 +202,7 @@ def at_start(model: Any, args: argparse.Namespace) -> Any:
     """Return an image model unchanged, and a video model as the model of its frames at --start, for loops.
 
     Raises:
-        ValueError: arguments about time were passed for an image model, or there are several motions.
+        ValueError: an argument about time has no effect on an image model, or there are several motions.
     """
     if model.gan.draw_at is None:
         where = f"on arch {model.config.arch!r}, which draws images without time"
@@ -294,7 +296,7 @@ def write(out: Path, model: Any, seeds: list[int], args: argparse.Namespace, ws:
     if out.suffix.lower() == ".png":
         if args.frames * len(videos(args, len(seeds))[1]) > MAX_STRIP:
             raise ValueError(
-                f"--out={out}: a strip holds at most {MAX_STRIP} frames in all; lower --frames, or write .mp4"
+                f"--out={out}: a strip has at most {MAX_STRIP} frames in all; lower --frames, or write .mp4"
             )
         write_strip(out, model, seeds, args, ws)
         count, told = args.frames, ""

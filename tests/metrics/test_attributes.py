@@ -103,7 +103,7 @@ def test_separability_runs_from_the_command_line_with_classifiers_of_ones_own(tm
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--out=a.txt"], "--out=a.txt: write the name of a new .npz"),
+        (["--out=a.txt"], "--out=a.txt: pass the name of a new .npz"),
         (["--out=a.npz", "--name=a/b"], "--name='a/b': use 1 to 80 letters"),
         (["--out=a.npz", "--seed=-1"], "--seed=-1; use 0 to"),
         (["--out=a.npz", "--data=missing.zip"], "--data=missing.zip"),

@@ -81,7 +81,7 @@ def test_the_tool_writes_what_other_tools_take(tmp_path, capsys):
         found = np.asarray(Image.open(tmp_path / "out" / name))
         assert np.array_equal(found, alignment.crop(picture, points, 32))
     for bad, text in (
-        ({"a.png": FACE.tolist()}, "has no points of b.png and 0 others"),
+        ({"a.png": FACE.tolist()}, "has no points for b.png and 0 others"),
         (table | {"b.png": FACE[:4].tolist()}, "b.png: points must be five (x, y)"),
         (table | {"a.png": FACE[[1, 0, 2, 3, 4]].tolist()}, "a.png: the eyes run from [160.0, 120.0]"),
         ([], "write an object, such as"),

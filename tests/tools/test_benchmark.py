@@ -166,7 +166,7 @@ def test_table_shows_the_record(done):
     record = json.loads(json.dumps(record))
     record["other_work"] = 0.4
     record["data"] = [{"cache": "host", "skipped": "too large"}]
-    assert "the machine was busy: others took 40 %" in report.table(record)
+    assert "the machine was busy: other work took 40 %" in report.table(record)
     record["other_work"] = None
     assert "busy" not in report.table(record)
     assert "data, cache host: not measured: too large" in report.table(record)
@@ -319,8 +319,8 @@ def test_clips_of_videos_are_counted_as_clips_and_as_frames(monkeypatch, tmp_pat
     ("arguments", "words"),
     [
         ([RECIPE, "--what=train,smaple"], "did you mean 'sample'? known: train, sample, data, compile"),
-        ([RECIPE, "--device=gpu"], "--device=gpu is not here; present: cpu (8: cpu)"),
-        ([RECIPE, "--device=cpu:8"], "--device=cpu:8 is not here; present: cpu (8: cpu), counted from 0"),
+        ([RECIPE, "--device=gpu"], "--device=gpu is not present; JAX has cpu (8: cpu)"),
+        ([RECIPE, "--device=cpu:8"], "--device=cpu:8 is not present; JAX has cpu (8: cpu), counted from 0"),
         ([RECIPE, "--device=cpu:x"], "write cpu:0 for the first one"),
         ([RECIPE, "--device=cuda"], "known: cpu, gpu, tpu"),
         ([RECIPE, "--repeats=0"], "--repeats=0 must be at least 1"),

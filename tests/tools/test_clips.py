@@ -166,10 +166,10 @@ def test_an_exported_folder_draws_the_same_videos(model, run, tmp_path):
         (video, ["--path=time", "--frames=0"], "--frames=0 must be at least 1"),
         (video, ["--path=time", "--space=z"], "--space=z has no effect with --path=time; leave it out"),
         (video, ["--path=time", "--radius=0.5"], "--radius=0.5 has no effect with --path=time"),
-        (video, ["--path=time", "--grid=3x1"], "--grid=3x1 has 3 cells; --path=time shows one of 4 videos in each"),
+        (video, ["--path=time", "--grid=3x1"], "--grid=3x1 has 3 cells; --path=time needs 4, one for each video"),
         (video, ["--path=time", "--grid=2x2", "--motion_seeds=1"], "--grid=2x2 has no effect with --motion_seeds"),
         (video, ["--path=time", "--motion_seeds=a"], "--motion_seeds='a': 'a' is not a seed or a range"),
-        (video, ["--path=time", "--out=x.png", "--frames=5000"], "a strip holds at most 4096 frames in all"),
+        (video, ["--path=time", "--out=x.png", "--frames=5000"], "a strip has at most 4096 frames in all"),
         (video, ["--path=time", "--out=nowhere/x.png"], "pass a file in a folder that exists"),
         (video, ["--path=time", "--start=1e8"], "where float32 cannot represent steps of 1"),
         (video, ["--path=latent", "--speed=2"], "--speed=2.0 has no effect with --path=latent"),
@@ -235,4 +235,4 @@ def test_projections_and_tuning_of_a_frame(model, run, monkeypatch, tmp_path):
     for broken in (record | {"still": None}, record | {"still": {"time": -1, "motion_seed": 0, "label": None}}):
         (tmp_path / "found" / "project.json").write_text(json.dumps(broken))
         told = run(pti, "--projected=found", "--out=other", code=2)
-        assert "says which time and motion of this video model it has" in told
+        assert "says at which time and with which motion of this video" in told

@@ -84,7 +84,7 @@ def test_pairs_of_projections_and_of_lists(folders, tmp_path, capsys):
         (["--first=a", "--second=less"], "1 images have no counterpart: 2 is in --first, and not in --second"),
         (["--first=a", "--second=large"], "is 16x16 and large/0.png is 32x32, and lpips compares pixel by pixel"),
         (["--projected=a"], "--projected=a holds no projected_w.npz"),
-        (["--first=a", "--second=b", "--metrics=fid50k"], "--metrics: fid50k does not compare pairs; choose of l2"),
+        (["--first=a", "--second=b", "--metrics=fid50k"], "--metrics: fid50k does not compare pairs; choose from l2"),
         (["--first=a", "--second=b", "--metrics=l3"], "metric 'l3': did you mean"),
         (["--first=a", "--second=b", "--seed=-2"], "--seed=-2; use 0 to"),
     ],

@@ -143,7 +143,7 @@ def test_what_does_not_fit(exported, tmp_path, capsys):
     for options, text in (
         (["--platforms=cuda,mps"], "--platforms=cuda,mps: known: cpu, cuda, tpu, none"),
         (["--push=me/x"], "--push needs --license"),
-        (["--private"], "--private does nothing without --push"),
+        (["--private"], "--private has no effect without --push"),
         (["--whole"], "whole: this model has no G and no D; leave it out, or pass the workdir of a run"),
         (["--license=a b"], "write an identifier of the Hub"),
     ):

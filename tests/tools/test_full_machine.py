@@ -212,8 +212,8 @@ def test_lists_of_numbers_too(classes_model, tmp_path, capsys, tool, flag, value
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        (["--mean=1e300", "--std=1"], "--mean=1e+300 --std=1.0: float32 does not hold them"),
-        (["--mean=0", "--std=1e-320"], "float32 does not hold them"),
+        (["--mean=1e300", "--std=1"], "--mean=1e+300 --std=1.0: float32 cannot represent them"),
+        (["--mean=0", "--std=1e-320"], "float32 cannot represent them"),
         (["--beta=1e300"], "--beta=1e+300 must be at most 500"),
         (["--mean=1e30", "--std=1e-30"], "the spectrum of model is not finite with mean 1e+30"),
         (["--pad=1000000000000"], "out of memory"),

@@ -371,7 +371,7 @@ def test_masks_of_a_folder_go_by_name(tmp_path):
         Image.new("L", (8, 8)).save(tmp_path / name)
     assert [p.name for p in project.find_masks(str(tmp_path), ["c", "b"])] == ["c.png", "b.jpg"]
     Image.new("L", (8, 8)).save(tmp_path / "b.png")
-    with pytest.raises(ValueError, match=r"the target b needs one mask of its name in there, and has b.jpg, b.png"):
+    with pytest.raises(ValueError, match=r"the target b needs exactly one mask of its name, and has b.jpg, b.png"):
         project.find_masks(str(tmp_path), ["c", "b"])
 
 
@@ -384,7 +384,7 @@ def test_masks_of_a_folder_go_by_name(tmp_path):
         (["--targets=deep.tif"], "deep.tif: floating-point"),
         (["--targets=a.png,a.png"], "two files are called a"),
         (["--masks=a.png,a.png"], "2 masks for 1 targets"),
-        (["--masks=masks"], "--masks=masks: the target a needs one mask of its name in there, and has none"),
+        (["--masks=masks"], "--masks=masks: the target a needs exactly one mask of its name, and has none"),
         (["--masks=black.png"], "mask 0 is 0 everywhere"),
         (["--steps=0"], "--steps=0 must be at least 1"),
         (["--frames=-1"], "--frames=-1 must be at least 0"),
@@ -422,7 +422,7 @@ def test_a_class_where_there_is_one(model, targets, classes_model, files, capsys
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--projected=."], "--projected=. holds no projected_w.npz"),
+        (["--projected=."], "--projected=. contains no projected_w.npz"),
         (["--projected=other"], "other was not projected with this model: styles of shape (1, 9, 9)"),
         (
             ["--projected=noise"],

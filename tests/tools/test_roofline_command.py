@@ -70,9 +70,9 @@ def test_report_shows_the_record_and_marks_it_as_computed(record):
     [
         (["--target=v7"], "--target=v7: known: v5e, v6e, v5p"),
         (["--target=v5e", "--devices=6"], "--devices=6: a slice of v5e has 1, 2, 4"),
-        (["--devices=2"], "--devices=2 is for --target"),
-        (["--effort=-1"], "--effort=-1.0 is for --target"),
-        (["--target=v5e", "--effort=2"], "and from -1 to 1"),
+        (["--devices=2"], "--devices=2 needs --target"),
+        (["--effort=-1"], "--effort=-1.0 needs --target"),
+        (["--target=v5e", "--effort=2"], "and must be from -1 to 1"),
         (["--target=v5e", "--device=cpu"], "leave out --device"),
         (["--target=v5e", "--what=data"], "leave out --device and --what=data"),
     ],

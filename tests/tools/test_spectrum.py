@@ -161,7 +161,7 @@ def test_mistakes_are_answered_by_one_line(tmp_path, capsys, monkeypatch, option
 def test_models_without_runs_and_of_other_sizes(zoo, tmp_path, capsys):
     out = f"--out={tmp_path / 'x'}"
     assert spectrum.main([f"--model={zoo['grey']}", "--data=run", out]) == 2
-    assert "is not the workdir of a run, so its data is not known" in capsys.readouterr().err
+    assert "is not the workdir of a run, so its data are unknown" in capsys.readouterr().err
     assert spectrum.main([f"--model={zoo['grey']}", f"--model={zoo['stylegan3']}", "--class=0", out]) == 2
     assert "images of different sizes" in capsys.readouterr().err
     assert spectrum.main([f"--model={zoo['grey']}", "--label=1,0", out]) == 2

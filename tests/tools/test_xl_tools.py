@@ -106,6 +106,13 @@ def test_a_video_goes_from_class_to_class(run, model):
     assert all((a != b).any() for a, b in zip(frames[1:], frames[:-1], strict=True))
 
 
+def test_latents_of_several_classes_are_an_error_before_any_frame(run, tmp_path, capsys):
+    options = [run, "--space=z", "--seeds=3,4", "--frames=2"]
+    assert video.main([*options, "--class=0,2", f"--out={tmp_path / 'x.gif'}"]) == 2
+    assert "space='z' blends the labels of its keyframes" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert video.main([*options, "--class=2", f"--out={tmp_path / 'x.gif'}"]) == 0
+
+
 def test_a_picture_is_projected_and_tuned_with_locality(run, model, tmp_path):
     target = images.to_pixels(model.synthesize(model.map([11], 1)))[0]
     images.save_png(tmp_path / "t.png", target)

@@ -97,7 +97,7 @@ def test_styles_that_do_not_fit(classes_model, tmp_path, capsys):
     np.savez(path, w=np.zeros((1, 16), np.float32))
     for tool, given, text in (
         (video, [f"--styles={path}", "--out=x.gif"], "has one style per cell"),
-        (video, [f"--styles={path}", "--space=z", "--out=x.gif"], "--styles are not latents"),
+        (video, [f"--styles={path}", "--space=z", "--out=x.gif"], "--space=z needs latents"),
         (video, [f"--styles={path}x", "--out=x.gif"], "w.npzx: no such file"),
         (sample, ["--save_w", "--class=0", f"--out={tmp_path / 'x.zip'}"], "is a data set of pictures"),
     ):

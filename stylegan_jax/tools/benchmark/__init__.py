@@ -1,1 +1,1 @@
-"""How fast a configuration runs on this machine, and what it costs: `python -m stylegan_jax.tools.benchmark --help`."""
+"""Speed and cost of a configuration on this machine: `python -m stylegan_jax.tools.benchmark --help`."""

@@ -1,10 +1,10 @@
 """Measure a recipe: `python -m stylegan_jax.tools.benchmark --config=configs/quickstart.py --json=FILE`.
 
-Synthetic images on the device: no data set is needed, except for --what=data. Any key of the recipe can be overridden,
+It uses synthetic images on the device, so only --what=data needs a data set. Any key of the recipe can be overridden,
 such as --config.train.batch_size=16. Progress goes to standard error, the table to standard output.
 
-With --target=v5e the programs are compiled for that TPU, which need not be here, and nothing is run: the table is their
-roofline, computed.
+With --target=v5e the programs are compiled for that TPU, which need not be present, and nothing is executed: the table
+is their computed roofline.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from stylegan_jax.base.flags import Parser
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the tool's own arguments."""
+    """Return the tool's arguments, without those of the configuration."""
     head, _, rest = (__doc__ or "").partition("\n\n")
     p = Parser("python -m stylegan_jax.tools.benchmark", None, head, rest, allow_abbrev=False)
     p.usage = "%(prog)s --config=FILE [--config.KEY=VALUE ...] [options]"
     p.add_argument(
         "--what",
         default="train,sample,compile",
-        help="some of train, sample, data, compile (default: %(default)s); with compile, compilation is cold; compile "
-        "alone executes nothing",
+        help="some of train, sample, data, compile (default: %(default)s); with compile, nothing comes from the "
+        "compilation cache; compile alone executes nothing",
     )
-    p.add_argument("--json", metavar="FILE", help="also write every figure, the machine and the configuration")
-    p.add_argument("--repeats", type=int, default=3, help="timings of everything (default: %(default)s)")
+    p.add_argument("--json", metavar="FILE", help="also write all numbers, the machine and the configuration")
+    p.add_argument("--repeats", type=int, default=3, help="number of timings of each program (default: %(default)s)")
     p.add_argument("--steps", type=int, default=32, help="iterations of the training loop (default: %(default)s)")
     p.add_argument(
         "--batch",
         default="",
-        help="images per call of sample, such as 8 or 8,32 (default: config.train.batch_size, the batch of training)",
+        help="images per call of sample, such as 8 or 8,32 (default: config.train.batch_size)",
     )
-    p.add_argument("--noise", choices=("const", "random", "none"), default="const", help="of sample (default: const)")
-    p.add_argument("--device", default="", help="cpu, gpu, tpu, or one of them as gpu:1 (default: what JAX finds)")
-    p.add_argument(
+    p.add_argument("--noise", choices=("const", "random", "none"), default="const", help="noise of sample (default:
+    const)") p.add_argument("--device", default="", help="cpu, gpu, tpu, or one device such as gpu:1 (default: JAX's
+    default)") p.add_argument(
         "--target", help="v5e, v6e or v5p: compile for this TPU without one, and print the roofline of every program"
     )
     p.add_argument("--devices", type=int, help="chips of the target: 1, 2, 4, ... (default: 1)")
     p.add_argument(
         "--effort",
         type=float,
-        help="of the target's compiler, -1 (fast to compile) to 1 (default: 0)",
+        help="effort of the target's compiler, -1 (compiles fast) to 1 (default: 0)",
     )
     p.add_argument("--force", action="store_true", help="run even if a program seems too large for the memory")
     return p
@@ -57,7 +57,7 @@ def read_options(args: argparse.Namespace) -> Any:
     """Return the checked `run.Options`.
 
     Raises:
-        ConfigError: a value that breaks a rule.
+        ConfigError: a value breaks a rule.
     """
     from stylegan_jax.config import ConfigError, suggest
     from stylegan_jax.tools.benchmark.run import WHAT, Options
@@ -74,13 +74,13 @@ def read_options(args: argparse.Namespace) -> Any:
         if getattr(args, name) < 1:
             raise ConfigError(f"--{name}={getattr(args, name)} must be at least 1")
     if args.json and not Path(args.json).absolute().parent.is_dir():
-        raise ConfigError(f"--json={args.json}: there is no folder {Path(args.json).absolute().parent}")
+        raise ConfigError(f"--json={args.json}: the folder {Path(args.json).absolute().parent} does not exist")
     if args.target is None and args.devices is not None:
-        raise ConfigError(f"--devices={args.devices} is for --target, such as --target=v5e; here it is --device")
+        raise ConfigError(f"--devices={args.devices} needs --target, such as --target=v5e; without it, use --device")
     if args.effort is not None and (args.target is None or not -1 <= args.effort <= 1):
-        raise ConfigError(f"--effort={args.effort} is for --target, such as --target=v5e, and from -1 to 1")
+        raise ConfigError(f"--effort={args.effort} needs --target, such as --target=v5e, and must be from -1 to 1")
     if args.target is not None and (args.device or "data" in what):
-        raise ConfigError(f"--target={args.target} compiles and runs nothing: leave out --device and --what=data")
+        raise ConfigError(f"--target={args.target} only compiles; leave out --device and --what=data")
     return Options(what, args.repeats, args.steps, [int(n) for n in batches], args.noise, args.force)
 
 
@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config_flags.DEFINE_config_file("config", None, "Recipe.", flag_values=values, lock_config=True, sys_argv=words)
     parse_flags(words, values)
     if values["config"].value is None:
-        print("error: --config is missing; such as --config=configs/quickstart.py", file=sys.stderr)
+        print("error: --config is missing; pass a recipe, such as --config=configs/quickstart.py", file=sys.stderr)
         return 2
     from stylegan_jax.base import shortage
     from stylegan_jax.base.errors import StyleganError, visible

@@ -1,4 +1,4 @@
-"""Images per second of the input pipeline, and clips of videos, for every way in which it can serve the source."""
+"""Images, or clips, per second of the input pipeline, for every way in which it can serve the source."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WAYS = {
 }
 
 LEAST_SECONDS, LEAST_BATCHES = 1.0, 16
-"""Length of a repeat; long against the few batches that are made ahead."""
+"""Least length of a repeat; long compared with the few batches that are prefetched."""
 
 
 def caches(config: ExperimentConfig) -> list[str]:
@@ -36,15 +36,15 @@ def caches(config: ExperimentConfig) -> list[str]:
 def time_data(config: ExperimentConfig, layout: Layout, repeats: int, say: Callable[[str], None]) -> list[dict]:
     """Return one record per cache: seconds to open, to the first batch, and images per second on the devices.
 
-    Of videos, images are the frames of clips, as training counts them, and there are clips per second, too.
-    A cache whose decoded images exceed config.data.cache_limit_mb is left out, with the reason as 'skipped'.
+    For videos, images are the frames of clips, as training counts them, and clips per second are added.
+    A cache whose decoded images exceed config.data.cache_limit_mb is skipped, with the reason as 'skipped'.
 
     Raises:
         ConfigError, DataError: the source cannot be opened.
     """
     rows = []
     for cache in caches(config):
-        if cache == "host" and rows[0]["way"] == WAYS["host"]:  # the source is an array already
+        if cache == "host" and rows[0]["way"] == WAYS["host"]:  # the source is already an array
             continue
         say(f"data: {config.data.source}, cache {cache}")
         rows.append({"cache": cache, "batch": config.train.batch_size, **_time_cache(config, cache, layout, repeats)})
@@ -74,7 +74,7 @@ def _time_cache(config: ExperimentConfig, cache: str, layout: Layout, repeats: i
         ) as batches:
             try:
                 jax.block_until_ready(next(batches))
-            except DataError as error:  # TensorFlow is not installed, say
+            except DataError as error:  # for example, TensorFlow is not installed
                 return row | {"skipped": str(error)}
             row["first_batch_seconds"] = time.perf_counter() - start
             speeds = [_speed(batches, config.train.batch_size) for _ in range(repeats)]

@@ -1,4 +1,4 @@
-"""The machine: which devices there are, how much memory they have left, and what to write down about them."""
+"""The machine: its devices, their free memory, and what to record about them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PLATFORMS = ("cpu", "gpu", "tpu")
 
 
 def find_devices(wanted: str) -> list[Any]:
-    """Return the devices named 'cpu', 'gpu', 'tpu', or one of them as 'gpu:1'; all default devices for ''.
+    """Return the devices named 'cpu', 'gpu', 'tpu', or a single one such as 'gpu:1'; all default devices for ''.
 
-    Must run before JAX is used: on a machine with an accelerator, 'cpu' makes JAX leave it alone.
+    Call this before JAX is used: on a machine with an accelerator, 'cpu' keeps JAX from claiming it.
 
     Raises:
-        ConfigError: no such platform or device; the text names what is present.
+        ConfigError: there is no such platform or device; the message lists those that are present.
     """
     name, colon, index = wanted.partition(":")
     if name and name not in PLATFORMS:
@@ -35,16 +35,16 @@ def find_devices(wanted: str) -> list[Any]:
     devices = jax.devices()
     present = f"{devices[0].platform} ({len(devices)}: {devices[0].device_kind})"
     if name and devices[0].platform != name:
-        raise ConfigError(f"--device={wanted} is not here; present: {present}")
+        raise ConfigError(f"--device={wanted} is not present; JAX has {present}")
     if not colon:
         return devices
     if int(index) >= len(devices):
-        raise ConfigError(f"--device={wanted} is not here; present: {present}, counted from 0")
+        raise ConfigError(f"--device={wanted} is not present; JAX has {present}, counted from 0")
     return [devices[int(index)]]
 
 
 def free_bytes(device: Any) -> int | None:
-    """Return the memory that a device has left: of the machine for a CPU, None where the device does not tell."""
+    """Return a device's free memory in bytes: of the machine for a CPU; None if unknown."""
     if device.platform != "cpu":
         stats = device.memory_stats() or {}
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0) if "bytes_limit" in stats else None
@@ -60,7 +60,7 @@ def free_bytes(device: Any) -> int | None:
 
 
 def describe(device: Any, count: int) -> dict[str, Any]:
-    """Return what figures depend on: devices, CPU, load, versions."""
+    """Return the facts on which measurements depend: devices, CPU, memory, versions."""
     cpu = re.search(r"^model name\s*: (.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
@@ -82,13 +82,13 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 class OtherWork:
-    """How much of the CPUs others took since this was made: other processes, and what a hypervisor gave away."""
+    """Share of the CPUs that others have taken since this was created: other processes, or guests of a hypervisor."""
 
     def __init__(self):
         self._start = self._now()
 
     def fraction(self) -> float | None:
-        """Return their part of all CPU time, 0 to 1; None where the system does not tell."""
+        """Return their share of all CPU time, 0 to 1; None if unknown."""
         start, now = self._start, self._now()
         if start is None or now is None or now[1] <= start[1]:
             return None
@@ -97,7 +97,7 @@ class OtherWork:
 
     @staticmethod
     def _now() -> tuple[float, float, float] | None:
-        """Return seconds of all CPUs since boot: not idle, all; and of this process."""
+        """Return CPU seconds since boot: busy, total, and of this process."""
         found = re.match(r"cpu +((?:\d+ ?){8})", _read("/proc/stat"))
         if not found:
             return None

@@ -27,12 +27,12 @@ class Options(NamedTuple):
     """What to measure.
 
     Attributes:
-        what: some of `WHAT`. 'compile' alone executes nothing; with it, compilation is cold.
-        repeats: timings of everything; median, min and max are reported.
+        what: some of `WHAT`. 'compile' alone executes nothing; with it, nothing comes from the compilation cache.
+        repeats: number of timings of each program; median, min and max are reported.
         steps: iterations of the training loop, rounded up to a whole cycle of the regularisers.
         batches: images per call of sampling; empty: config.train.batch_size.
         noise: of sampling: const, random or none.
-        force: compile and run what seems too large.
+        force: compile and run programs that seem too large.
     """
 
     what: Sequence[str] = ("train", "sample", "compile")
@@ -44,16 +44,16 @@ class Options(NamedTuple):
 
 
 class Measurement:
-    """What one benchmark holds; `go` makes the record.
+    """One benchmark; `go` runs it and returns the record.
 
     Args:
         config: the whole experiment.
         options: what to measure.
-        layout: over which devices.
+        layout: the devices to use.
         say: called with a line of progress.
 
     Raises:
-        ConfigError: a batch that the devices do not divide, or labels of unknown length.
+        ConfigError: the devices do not divide a batch, or the length of labels is unknown.
     """
 
     def __init__(self, config: ExperimentConfig, options: Options, layout: Layout, say: Callable[[str], None]):
@@ -113,7 +113,7 @@ class Measurement:
 
     def _refuse_large(self, needs: Mapping[str, int], what: str) -> None:
         needs = {name: size * self.shared for name, size in needs.items()}
-        go_on = self.options.force or not self.kinds  # what is only compiled needs no memory of the device
+        go_on = self.options.force or not self.kinds  # compiling alone needs no device memory
         programs.refuse_large(needs, machine.free_bytes(self.device), what, go_on, self.say)
 
     def _train(self) -> tuple[dict[str, Any], Variables]:
@@ -140,7 +140,7 @@ class Measurement:
         return rates, {name: part for name, part in self.task.export(state).items() if name != "w_avg"}
 
     def _sample(self, model: Variables) -> None:
-        """Time the sampling programs, waiting for every call: they do not depend on each other and could overlap."""
+        """Time the sampling programs, waiting for every call, because independent calls could overlap."""
         calls = {}
         for name, job in self.jobs.items():
             if job.kind == "sample":
@@ -150,7 +150,7 @@ class Measurement:
         self._time(calls, None)
 
     def _time(self, calls: Mapping[str, Callable[[Any], Any]], state: Any) -> Any:
-        """Write milliseconds of a call and images per second into the records; return the last state."""
+        """Add milliseconds per call and images per second to the records; return the last state."""
         times, state = time_in_turn(calls, state, self.options.repeats, self.say)
         for name, (seconds, count) in times.items():
             cost = self.costs[name]
@@ -161,7 +161,7 @@ class Measurement:
 
 
 def compute_dtype(config: ExperimentConfig) -> jnp.dtype:
-    """Return the dtype of the block that costs most: the highest resolution."""
+    """Return the dtype of the most expensive block, that of the highest resolution."""
     return lowp_dtype(config.model, 4 * 2 ** (config.model.num_blocks - 1)) or jnp.dtype("float32")
 
 
@@ -194,13 +194,13 @@ def cadence_speed(costs: Mapping[str, Mapping[str, Any]]) -> float:
 
 
 def add_rates(cost: dict[str, Any], peak: Mapping[str, Any], devices: int, shared: int) -> None:
-    """Write the fractions of the machine's peaks that a timed program reaches into its record.
+    """Add to a timed program's record the fractions of the machine's peaks that it reaches.
 
     Args:
         cost: the record.
-        peak: of one device.
-        devices: over how many the program ran.
-        shared: how many of them are one piece of hardware.
+        peak: peaks of one device.
+        devices: number of devices that the program ran on.
+        shared: how many of them share one piece of hardware.
     """
     seconds, machines = cost["ms"]["median"] / 1000, devices / shared
     cost["fraction_of_matmul"] = cost["flops"] / seconds / (peak["matmul_flops"] * machines)

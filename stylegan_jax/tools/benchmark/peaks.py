@@ -1,6 +1,6 @@
-"""What this machine reaches at best, measured: the rate of a matrix product and of copying.
+"""The machine's measured peaks: the rates of a matrix product and of copying.
 
-Fractions of these peaks say how far a program is from what the same compiler does with its easiest programs.
+Fractions of these peaks show how far a program is from the easiest programs of the same compiler.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stylegan_jax.tools.benchmark.timing import time_in_turn
 
 SIZES = (512, 1024, 2048, 4096, 8192, 16384)
 COPY_BYTES = 2**28
-SLOW_SECONDS = 0.1  # a product that takes so long fills the machine; larger ones tell nothing new
+SLOW_SECONDS = 0.1  # a product that takes this long saturates the machine, so larger ones are not tried
 
 
 def measure(device: Any, dtype: jnp.dtype, free: int | None) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def measure(device: Any, dtype: jnp.dtype, free: int | None) -> dict[str, Any]:
 
 
 def matmul_seconds(device: Any, dtype: jnp.dtype, n: int) -> float:
-    """Return the least seconds of one product of n x n matrices."""
+    """Return the shortest time of one product of n x n matrices, in seconds."""
     with jax.default_device(device):
         a, x = jax.random.normal(jax.random.key(0), (2, n, n), jnp.float32).astype(dtype)
         a = a * jnp.asarray(n**-0.5, dtype)  # keeps the size of x over many products
@@ -58,13 +58,13 @@ def matmul_seconds(device: Any, dtype: jnp.dtype, n: int) -> float:
 
 
 def copy_seconds(device: Any, size: int) -> float:
-    """Return the least seconds of reading and writing an array of `size` bytes once, in place."""
+    """Return the shortest time to read and write an array of `size` bytes once, in place, in seconds."""
     with jax.default_device(device):
-        copy = jax.jit(lambda x: x + 1, donate_argnums=0)  # in place: no fresh pages for the system to hand out
+        copy = jax.jit(lambda x: x + 1, donate_argnums=0)  # in place, so the system need not map new pages
         return best_seconds(copy, jnp.zeros([size // 4], jnp.float32))
 
 
 def best_seconds(call: Callable[[jax.Array], jax.Array], value: jax.Array) -> float:
-    """Return the seconds of the best of three repeats."""
+    """Return the shortest of three repeats, in seconds."""
     times, _ = time_in_turn({"": call}, value, repeats=3)
     return min(times[""][0])

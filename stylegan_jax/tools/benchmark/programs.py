@@ -1,4 +1,4 @@
-"""The programs of a configuration: traced, estimated, refused or compiled, with their costs by the compiler's count."""
+"""The programs of a configuration: tracing, memory estimates, compiling, and costs as the compiler counts them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Job(NamedTuple):
     Attributes:
         kind: 'train' or 'sample'.
         jitted: the function under `jax.jit`.
-        arguments: their abstract shapes, with shardings.
-        images: images of one call, over all devices.
+        arguments: abstract arrays, with shardings.
+        images: images of one call, on all devices together.
         per_step: calls per training iteration; 0 for sampling.
     """
 
@@ -64,11 +64,11 @@ def sampling_jobs(
     """Return one program per batch size: mapping without truncation, and synthesis.
 
     Raises:
-        ConfigError: a batch that the devices do not divide.
+        ConfigError: the devices do not divide a batch.
     """
     for n in batches:
         if n % layout.mesh.size:
-            raise ConfigError(f"--batch={n}: the {layout.mesh.size} devices must divide it")
+            raise ConfigError(f"--batch={n} must be a multiple of the {layout.mesh.size} devices")
     replicated, split = layout.replicated, layout.batch
 
     def draw(model, inputs, cond, key):
@@ -100,7 +100,7 @@ class Traced(NamedTuple):
 
 
 def trace(jobs: dict[str, Job], layout: Layout, say: Callable[[str], None]) -> dict[str, Traced]:
-    """Trace every job; estimate its memory as `--dry_run` does: arguments plus what is alive at once if not fused."""
+    """Trace every job; estimate its memory as `--dry_run` does: arguments, plus what is live at once without fusion."""
     traced = {}
     for name, job in jobs.items():
         say(f"tracing {name}")
@@ -113,10 +113,10 @@ def trace(jobs: dict[str, Job], layout: Layout, say: Callable[[str], None]) -> d
 
 
 def refuse_large(needs: dict[str, int], free: int | None, what: str, force: bool, say: Callable[[str], None]) -> None:
-    """Stop if a program needs more bytes than the device has left; with `force`, only say so.
+    """Stop if a program needs more bytes than the device has free; with `force`, only print a warning.
 
     Raises:
-        ConfigError: it does not fit; the text has the figures.
+        ConfigError: it does not fit; the message has the numbers.
     """
     name, most = max(needs.items(), key=lambda item: item[1])
     if free is None or most <= free:
@@ -124,18 +124,17 @@ def refuse_large(needs: dict[str, int], free: int | None, what: str, force: bool
     fact = f"{name} needs about {most / GIB:.2f} GiB on each device ({what}); {free / GIB:.2f} GiB are free"
     if not force:
         raise ConfigError(
-            f"{fact}. Lower config.train.batch_size or --batch, use more devices or a smaller model, or go on with "
-            "--force"
+            f"{fact}. Lower config.train.batch_size or --batch, use more devices or a smaller model, or pass --force"
         )
     say(f"warning: {fact}")
 
 
 @contextlib.contextmanager
 def no_compilation_cache() -> Iterator[None]:
-    """Compile anew, whatever folder of compiled programs is configured."""
+    """Compile without the compilation cache, whatever is configured."""
     before = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
-    compilation_cache.reset_cache()  # whether it is in use is decided once, at the first compilation
+    compilation_cache.reset_cache()  # JAX decides only once, at the first compilation, whether to use it
     try:
         yield
     finally:
@@ -144,7 +143,7 @@ def no_compilation_cache() -> Iterator[None]:
 
 
 def compile_one(job: Job, traced: Traced, cold: bool) -> tuple[Any, dict[str, Any]]:
-    """Compile a traced job; return it with its record, of bytes, seconds and counts."""
+    """Compile a traced job; return it with its record of seconds, operations and bytes."""
     start = time.perf_counter()
     lowered = traced.traced.lower()
     lowering = time.perf_counter() - start
@@ -170,7 +169,7 @@ def compile_one(job: Job, traced: Traced, cold: bool) -> tuple[Any, dict[str, An
 
 
 def memory_of(compiled: Any) -> dict[str, int]:
-    """Return the bytes that a compiled program takes on each device, by purpose, and their 'peak'; {}: unknown."""
+    """Return the bytes that a compiled program needs on each device, by purpose, and their 'peak'; {} if unknown."""
     memory = compiled.memory_analysis()
     if memory is None:
         return {}
@@ -180,7 +179,7 @@ def memory_of(compiled: Any) -> dict[str, int]:
 
 
 def synthetic(shapes: Any, key: jax.Array) -> Any:
-    """Return arrays on the devices for a tree of abstract ones.
+    """Return a tree of arrays on the devices for a tree of abstract ones.
 
     Unsigned integers are random bits (pixels), signed ones 0 (classes), floats normally distributed (latents, labels).
     """

@@ -1,4 +1,4 @@
-"""The record of a benchmark as a table."""
+"""The record of a benchmark, as a table."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _machine(record: Mapping[str, Any]) -> list[str]:
     ]
     if (record.get("other_work") or 0) > BUSY:
         lines.append(
-            f"the machine was busy: others took {100 * record['other_work']:.0f} % of its CPUs; times are too long"
+            f"the machine was busy: other work took {100 * record['other_work']:.0f} % of its CPUs; times are too long"
         )
     if "parameters" in record:
         lines.append("parameters: " + ", ".join(f"{name} {size:,d}" for name, size in record["parameters"].items()))
@@ -110,7 +110,7 @@ def _data(record: Mapping[str, Any]) -> list[str]:
 
 
 def _short(value: float) -> str:
-    """Return three significant digits, or all of a whole number."""
+    """Return three significant digits, or all digits before the decimal point."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

@@ -1,4 +1,4 @@
-"""`--target`: the programs of a recipe compiled for a TPU that is not here, and what they cost by their text."""
+"""`--target`: the programs of a recipe, compiled for a TPU that need not be present, and their computed costs."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def examine(
     effort: float = 0.0,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Compile what training and sampling run for `count` chips of a target; nothing is executed.
+    """Compile the programs of training and sampling for `count` chips of a target; nothing is executed.
 
     Args:
         config: the whole experiment; its batch is split over the chips.
-        options: of which `what`, `batches` and `noise` count.
+        options: only `what`, `batches` and `noise` are used.
         target: a key of `roofline.CHIPS`.
-        count: chips.
+        count: number of chips.
         effort: of the compiler, -1 to 1; 0 is its default.
         say: called with a line of progress.
 
@@ -45,7 +45,8 @@ def examine(
         A record of plain values, as `--json` writes it; `roofline_report.text` prints it. Everything in it is computed.
 
     Raises:
-        ConfigError: an unknown target, a missing package, a batch that does not divide, or a program that does not fit.
+        ConfigError: the target is unknown, the package is missing, the chips do not divide the batch, or a program does
+            not fit.
     """
     devices = roofline.compile_devices(target, count)
     layout = layout_of(config, devices)
@@ -113,7 +114,7 @@ _OUT_OF_MEMORY = (f"Used {_SIZE} of {_SIZE} hbm", rf"\({_SIZE}\) exceeds availab
 
 
 def too_large(name: str, error: str) -> str:
-    """Return what to do about a compiler's error: of memory, by how much and which key helps; else the error."""
+    """Return the text of a compiler's error; if memory is short, how much is missing and which key helps."""
     used = next(filter(None, (re.search(form, error) for form in _OUT_OF_MEMORY)), None)
     if used is None:
         return f"{name} could not be compiled: {error.strip().splitlines()[0]}"

@@ -1,4 +1,4 @@
-"""The record of `--target` as text: programs, kinds of operation, the most expensive steps, images per second."""
+"""The record of `--target`, as text: programs, kinds of operation, the most expensive steps, images per second."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ COLUMNS = (
     *("padding: units", "bytes", "GiB"),
 )
 WHY = (
-    "computed, nothing was run; all of one chip. GFLOP: products and convolutions; GB: to and from HBM with padding; "
-    "larger: of the three times at the chip's peaks; in order: each instruction takes its larger one, none overlap; "
-    "compiler: by its own cycles; padding: of the matrix units (at least), and of bytes; GiB: arguments, temporaries"
+    "computed, nothing was executed; all numbers are per chip. GFLOP: products and convolutions; GB: to and from HBM "
+    "with padding; larger: the largest of the three times at the chip's peaks; in order: each instruction takes its "
+    "largest time, none overlap; compiler: its own estimate in cycles; padding: of the matrix units (at least), and of "
+    "bytes; GiB: arguments and temporaries"
 )
 
 
 def text(record: Mapping[str, Any]) -> str:
-    """Return the record as text, in which every figure is marked as computed."""
+    """Return the record as text, with every number marked as computed."""
     config, versions = record["config"], record["versions"]
     model = config["model"]
     lines = [
@@ -77,15 +78,15 @@ def _rates(record: Mapping[str, Any]) -> list[str]:
         alone = f"{_short(rate['in_order'])} if nothing overlaps{_by_cycles(rate)}"
         lines.append(
             f"computed: training takes {_ms(t['seconds']['larger'])} ms per iteration, mostly {t['bound_by']}. As "
-            f"compiled it cannot exceed {_short(rate['larger'])} img/s on {n} chips ({alone}), and no "
-            f"implementation of these operations {_short(rate['least'])}"
+            f"compiled, it cannot exceed {_short(rate['larger'])} img/s on {n} chips ({alone}); no implementation of "
+            f"these operations can exceed {_short(rate['least'])}"
         )
     for name, cost in record["programs"].items():
         if cost["kind"] == "sample":
             s = cost["seconds"]
             lines.append(
-                f"computed: {name} cannot exceed {_short(cost['images'] / s['larger'])} img/s as compiled, and no "
-                f"implementation {_short(cost['images'] / s['least'])}; mostly {cost['bound_by']}"
+                f"computed: {name} cannot exceed {_short(cost['images'] / s['larger'])} img/s as compiled; no "
+                f"implementation can exceed {_short(cost['images'] / s['least'])}; mostly {cost['bound_by']}"
             )
     return lines
 

@@ -1,4 +1,4 @@
-"""`benchmark(config, options)`: everything that was asked for, measured in one process, as one record."""
+"""`benchmark(config, options)`: measure everything requested in one process, and return one record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WHAT = ("train", "sample", "data", "compile")
 
 
 def progress() -> Callable[[str], None]:
-    """Return a function that prints a line with the seconds since now, apart from the results."""
+    """Return a function that prints a line to standard error, with the seconds since now."""
     start = time.monotonic()
     return lambda text: print(f"[{time.monotonic() - start:6.1f} s] {text}", file=sys.stderr, flush=True)
 
@@ -37,14 +37,15 @@ def benchmark(
     Args:
         config: the whole experiment; training uses its batch size, loss and cadence with synthetic images.
         options: what to measure.
-        devices: among which config.train.num_devices are taken; None: all.
+        devices: the devices of which config.train.num_devices are used; None: all.
         say: called with a line of progress.
 
     Returns:
         A record of plain values, as `--json` writes it; `report.table` prints it.
 
     Raises:
-        ConfigError: a batch does not divide, labels of unknown length, or a program that does not fit in memory.
+        ConfigError: the devices do not divide a batch, the length of labels is unknown, or a program does not fit in
+            memory.
         DataError: the source of 'data' cannot be opened.
     """
     layout = layout_of(config, devices)

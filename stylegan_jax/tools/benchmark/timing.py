@@ -1,4 +1,4 @@
-"""Repeated timings of compiled programs. A time ends when the result is there."""
+"""Repeated timings of compiled programs; a time ends when the result is ready."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 ENOUGH_SECONDS = 0.25
-"""A repeat calls a program as often as it takes to fill this, so that one call's dispatch and jitter do not decide."""
+"""A repeat calls a program as often as fills this time, so that dispatch and jitter of single calls hardly matter."""
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -20,7 +20,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def calls_for(seconds: float) -> int:
-    """Return how many calls of so many seconds a repeat takes."""
+    """Return how many calls of this many seconds a repeat has."""
     return min(max(1, math.ceil(ENOUGH_SECONDS / max(seconds, 1e-6))), 1000)
 
 
@@ -29,7 +29,7 @@ def time_in_turn(
 ) -> tuple[dict[str, tuple[list[float], int]], Any]:
     """Time calls state -> state, which may donate their argument.
 
-    One repeat of each in turn, so that a drift of the machine meets all alike.
+    The repeats of all calls alternate, so that drift of the machine affects them equally.
 
     Returns:
         ({name: (seconds per call of each repeat, calls per repeat)}, the last state).
