@@ -27,20 +27,25 @@ def parser() -> argparse.ArgumentParser:
     head = (__doc__ or "").split("\n")[0]
     p = Parser(prog="python -m stylegan_jax.tools.attributes", description=head)
     p.add_argument("--data", required=True, metavar="PATH", help="labelled images: folder, zip, npy, npz, tfds:NAME")
-    p.add_argument("--labels", choices=("file", "subfolders"), default="file", help="where its labels are (default:
-    file)") p.add_argument(
+    p.add_argument(
+        "--labels", choices=("file", "subfolders"), default="file", help="where its labels are (default: file)"
+    )
+    p.add_argument(
         "--features",
         choices=list(OUTPUTS["pool"]),
         default="efficientnet_lite0",
         help="network whose features the classifiers read (default: %(default)s)",
     )
     p.add_argument("--features_path", metavar="PATH", help="its weights (default: the cache, or a package)")
-    p.add_argument("--channels", type=int, choices=(1, 3), default=3, help="channels of the images (default:
-    %(default)s)") p.add_argument("--name", help="name for printed results (default: that of the data and of the
-    network)") p.add_argument("--seed", type=int, default=0, help="determines which images are held out (default: 0)")
+    p.add_argument(
+        "--channels", type=int, choices=(1, 3), default=3, help="channels of the images (default: %(default)s)"
+    )
+    p.add_argument("--name", help="name for printed results (default: that of the data and of the network)")
+    p.add_argument("--seed", type=int, default=0, help="determines which images are held out (default: 0)")
     p.add_argument("--batch", type=int, default=16, help="images per call (default: %(default)s)")
     p.add_argument("--out", required=True, metavar="FILE", help="FILE.npz; a record is written next to it")
-    p.add_argument("--overwrite", action="store_true", help="replace an existing --out") return p
+    p.add_argument("--overwrite", action="store_true", help="replace an existing --out")
+    return p
 
 
 def act(args: argparse.Namespace) -> str:

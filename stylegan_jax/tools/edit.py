@@ -35,9 +35,11 @@ def parser() -> argparse.ArgumentParser:
         help="sefa: eigenvectors of the affine weights (default); ganspace: principal components of W; boundary: "
         "linear SVM between --positive and --negative; difference: between their means; file: --directions",
     )
-    p.add_argument("--count", type=int, default=5, help="number of directions of sefa and ganspace (default:
-    %(default)s)") p.add_argument("--samples", type=int, default=10_000, help="number of latents of ganspace (default:
-    %(default)s)") p.add_argument(
+    p.add_argument(
+        "--count", type=int, default=5, help="number of directions of sefa and ganspace (default: %(default)s)"
+    )
+    p.add_argument("--samples", type=int, default=10_000, help="number of latents of ganspace (default: %(default)s)")
+    p.add_argument(
         "--positive",
         metavar="FILES",
         help="styles as .npz or .npy, [n, w] or [n, slots, w], or folders of projections; several with commas",

@@ -36,8 +36,10 @@ def parser() -> argparse.ArgumentParser:
     inputs.add_output(p, "folder for one folder per image, and project.json")
     p.add_argument("--targets", required=True, metavar="FILES", help="images with commas between, or a folder of them")
     p.add_argument("--crop", action="store_true", help="crop targets of another aspect ratio at their centre")
-    p.add_argument("--iterations", type=int, help="iterations of a residual encoder, ReStyle (default: as it was
-    trained)") p.add_argument(
+    p.add_argument(
+        "--iterations", type=int, help="iterations of a residual encoder, ReStyle (default: as it was trained)"
+    )
+    p.add_argument(
         "--refine",
         choices=("none", *STEPS),
         default="none",

@@ -39,9 +39,11 @@ def parser() -> argparse.ArgumentParser:
         default="stablehlo",
         help="stablehlo: a model folder with programs (default). onnx: ONNX files. web: a page for any static host",
     )
-    p.add_argument("--platforms", default="cpu,cuda,tpu", help="platforms of the programs; none: no programs (default:
-    all)") p.add_argument("--noise", choices=("const", "none"), default="const", help="noise of the programs (default:
-    const)") p.add_argument(
+    p.add_argument(
+        "--platforms", default="cpu,cuda,tpu", help="platforms of the programs; none: no programs (default: all)"
+    )
+    p.add_argument("--noise", choices=("const", "none"), default="const", help="noise of the programs (default: const)")
+    p.add_argument(
         "--precision",
         choices=("model", "float32"),
         default="model",
@@ -61,12 +63,16 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--metrics", default="", metavar="FILE", help="file of `metrics --out` with metrics of the run's checkpoints"
     )
-    p.add_argument("--recipe", default="", help="recipe that repeats the run, for the card; its settings are compared
-    with the run's") p.add_argument("--commit", default="", metavar="SHA", help="commit that trained the run, if it
-    recorded none") p.add_argument("--address", default="", help="address in the card's example (default: that of
-    --push, or --out)") p.add_argument("--name", default="", help="title of the card (default: the name of --push or of
-    the folder)") p.add_argument("--license", default="", help="licence of the weights, as the Hub writes it, such as
-    apache-2.0") p.add_argument("--push", default="", metavar="USER/NAME", help="upload to the Hugging Face Hub")
+    p.add_argument(
+        "--recipe",
+        default="",
+        help="recipe that repeats the run, for the card; its settings are compared with the run's",
+    )
+    p.add_argument("--commit", default="", metavar="SHA", help="commit that trained the run, if it recorded none")
+    p.add_argument("--address", default="", help="address in the card's example (default: that of --push, or --out)")
+    p.add_argument("--name", default="", help="title of the card (default: the name of --push or of the folder)")
+    p.add_argument("--license", default="", help="licence of the weights, as the Hub writes it, such as apache-2.0")
+    p.add_argument("--push", default="", metavar="USER/NAME", help="upload to the Hugging Face Hub")
     p.add_argument(
         "--private", action="store_true", help="--push creates a private repository, and never uploads to a public one"
     )

@@ -30,8 +30,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("words", nargs="*", metavar="WORD", help="show only models that match all words")
     p.add_argument("--addresses", action="store_true", help="also print each model's address and checksum")
     p.add_argument("--check", metavar="FILE", help="compare the SHA-256 of a file with the known ones")
-    p.add_argument("--features", action="store_true", help="list the feature networks of the metrics, with their
-    checksums") return p
+    p.add_argument(
+        "--features", action="store_true", help="list the feature networks of the metrics, with their checksums"
+    )
+    return p
 
 
 def matching(words: Sequence[str]) -> list[Published]:

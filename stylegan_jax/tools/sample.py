@@ -42,8 +42,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--by_class", action="store_true", default=None, help="sort by class: the grid has a row of seeds per class"
     )
-    p.add_argument("--save_w", action="store_true", help="also write the styles, styles.npz, for edit and video
-    --styles") p.add_argument(
+    p.add_argument(
+        "--save_w", action="store_true", help="also write the styles, styles.npz, for edit and video --styles"
+    )
+    p.add_argument(
         "--files", choices=("both", "images", "grid"), default="both", help="what to write to a folder (default: both)"
     )
     return p

@@ -68,8 +68,10 @@ def parser() -> argparse.ArgumentParser:
         default=0,
         help="images of each set; a smaller data set is used whole (default: 1000 of a model, all of a data set)",
     )
-    p.add_argument("--mean", type=float, default=None, help="mean to subtract, 0 to 255 (default: that of the first
-    set)") p.add_argument(
+    p.add_argument(
+        "--mean", type=float, default=None, help="mean to subtract, 0 to 255 (default: that of the first set)"
+    )
+    p.add_argument(
         "--std",
         type=float,
         default=None,

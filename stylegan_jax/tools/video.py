@@ -40,16 +40,13 @@ def parser() -> argparse.ArgumentParser:
         "--path",
         choices=PATHS,
         default="latent",
-        help="latent: from seed to seed (default); translate, rotate: move the canvas of each seed (StyleGAN3); time: a
-            "
+        help="latent: from seed to seed (default); translate, rotate: move each canvas (StyleGAN3); time: a "
         "video per seed (StyleGAN-V)",
     )
     p.add_argument("--seeds", default="0-3", help="seeds in order, such as 0-15 or 1,5,8-10 (default: %(default)s)")
     p.add_argument("--styles", metavar="FILES", help=inputs.STYLES)
     p.add_argument("--frames", type=int, default=60, help="frames per seed (default: %(default)s)")
-    p.add_argument(
-        "--fps", type=float, default=None, help="frames per second (default: 30; for time that of the data)"
-    )
+    p.add_argument("--fps", type=float, default=None, help="frames per second (default: 30; for time that of the data)")
     p.add_argument("--speed", type=float, default=1.0, help="time: 0.5 is half as fast as the data (default: 1)")
     p.add_argument(
         "--start", type=float, default=0.0, help="time of the first frame, in frames of the data (default: 0)"

@@ -38,9 +38,11 @@ def parser() -> argparse.ArgumentParser:
         default="",
         help="images per call of sample, such as 8 or 8,32 (default: config.train.batch_size)",
     )
-    p.add_argument("--noise", choices=("const", "random", "none"), default="const", help="noise of sample (default:
-    const)") p.add_argument("--device", default="", help="cpu, gpu, tpu, or one device such as gpu:1 (default: JAX's
-    default)") p.add_argument(
+    p.add_argument(
+        "--noise", choices=("const", "random", "none"), default="const", help="noise of sample (default: const)"
+    )
+    p.add_argument("--device", default="", help="cpu, gpu, tpu, or one device such as gpu:1 (default: JAX's default)")
+    p.add_argument(
         "--target", help="v5e, v6e or v5p: compile for this TPU without one, and print the roofline of every program"
     )
     p.add_argument("--devices", type=int, help="chips of the target: 1, 2, 4, ... (default: 1)")
