@@ -31,7 +31,7 @@ from stylegan_jax.base import images as pictures
 from stylegan_jax.base.spec import Array
 from stylegan_jax.runtime import records
 from stylegan_jax.sampling import model as trained
-from stylegan_jax.sampling.layer_maps import list_layers
+from stylegan_jax.sampling.layer_maps import PICTURE, list_layers
 from stylegan_jax.sampling.model import LoadedModel
 from stylegan_jax.sampling.supervision import Drag, Rules, Settings, take_step, tracked
 
@@ -42,29 +42,40 @@ LAYER_SIZE = 128
 """Height of the features of the published rule, those after the sixth block of StyleGAN2."""
 CHUNK = 16
 """Steps that one call of the program takes, at most."""
+FIRST, NOW = "first", "now"
+"""What a point's surroundings are to look like a pixel on: as in the first picture, or as now."""
 PLACES = 4
 """Points that the smallest program has room for."""
 
 
 class Defaults(NamedTuple):
-    """Numbers of `begin` that depend on the size of the picture: learning rate; radius, search and patch in pixels."""
+    """Arguments of `begin` that depend on the size of the picture: radius, search and patch are in pixels."""
 
     rate: float
     radius: float
     search: int
     patch: int
+    pull: str
 
 
-def choose_defaults(size: tuple[int, int]) -> Defaults:
+def choose_defaults(size: tuple[int, int], pull: str | None = None) -> Defaults:
     """Return the published numbers for pictures (h, w) of at least 256 pixels, and others for smaller ones.
 
     The published radii are 3 and 12 for 512 pixels and in proportion, which leaves too few pixels of a small picture to
-    see, or to look for a point. And there one pixel's features are alike over much of it: the tracked point slides over
-    a picture that stays. docs/studio.md has what was measured.
+    see, or to look for a point. And there the features of a place are alike over much of it: the tracked point slides
+    over a picture that stays. So there the first picture is what is pulled. docs/studio.md has what was measured.
+
+    Args:
+        size: (h, w) of the picture.
+        pull: what is chosen already; None: nothing.
     """
     shorter = min(size)
+    is_small = shorter < 256
+    pull = (FIRST if is_small else NOW) if pull is None else pull
     radius, search = 3 / 512 * shorter, round(12 / 512 * shorter)
-    return Defaults(0.002, max(2.0, radius), search, 0) if shorter >= 256 else Defaults(0.01, 4.0, max(2, search), 2)
+    radius = max(4.0 if is_small or pull == FIRST else 2.0, radius)
+    patch = 3 if pull == FIRST else 2 if is_small else 0
+    return Defaults(0.01 if is_small else 0.002, radius, max(2, search), patch, pull)
 
 
 class Seen(NamedTuple):
@@ -173,6 +184,7 @@ def begin(
     keep: float = KEEP,
     stay: float = 0.0,
     patch: int | None = None,
+    pull: str | None = None,
 ) -> Drag:
     """Return a drag before its first step; nothing is drawn or compiled.
 
@@ -185,9 +197,10 @@ def begin(
         plus: each slot moves by its own (W+), as in the authors' interface; False: all by the same (W).
         slots: the style slots that move; None: the first six, as published, less those of layers finer than a quarter
             of the image, which change its texture in place of its shape.
-        layer: whose features are compared, of `layers`; None: the coarsest of at least 128 rows, which is what follows
-            StyleGAN2's sixth block, as published, or of at least half the image's rows where these are fewer.
-        rate: learning rate of Adam; None, here and in the next two, and for `patch`: `choose_defaults`.
+        layer: whose features are compared, of `layers`; None: the picture itself if the first one is pulled; else the
+            coarsest of at least 128 rows, which is what follows StyleGAN2's sixth block, as published, or of at least
+            half the image's rows where these are fewer.
+        rate: learning rate of Adam; None, here and in the next two, and for `patch` and `pull`: `choose_defaults`.
         radius: of what is pulled along with a point, in pixels.
         search: how far a point is looked for around where it was, in pixels.
         stop: how near to their targets the points are to come, in pixels; None: 1 for up to five points, else 2, as in
@@ -195,6 +208,8 @@ def begin(
         keep: weight of what the mask keeps.
         stay: weight of the mean absolute change of the styles.
         patch: radius in pixels of the disc by whose features a point is recognised; 0: one pixel, as published.
+        pull: what is to be seen a pixel nearer to the target: "now", what surrounds the point now, as published;
+            "first", what surrounded it in the first picture, which also holds it there once it has arrived.
 
     Raises:
         ValueError: an argument that does not fit the model or the picture.
@@ -205,7 +220,9 @@ def begin(
     places, goals = check_points(handles, targets, (height, width))
     held = check_mask(mask, places, (height, width))
     shorter, n = min(height, width), len(places)
-    usual = choose_defaults((height, width))
+    if pull not in (None, FIRST, NOW):
+        raise ValueError(f"pull={pull!r} must be {FIRST!r} or {NOW!r}")
+    usual = choose_defaults((height, width), pull)
     rate, radius = usual.rate if rate is None else rate, usual.radius if radius is None else radius
     search, patch = usual.search if search is None else search, usual.patch if patch is None else patch
     stop = (1.0 if n <= 5 else 2.0) if stop is None else stop
@@ -215,10 +232,11 @@ def begin(
         told = f"radius={radius:g} search={search} patch={patch}"
         raise ValueError(f"{told}: the picture's shorter side is {shorter} pixels")
     free = _default_slots(spec) if slots is None else _check_slots(slots, spec.num_ws)
-    name = _default_layer(sizes, height) if layer is None else layer
+    is_first = usual.pull == FIRST
+    name = layer or (PICTURE if is_first else _default_layer(sizes, height))
     if name not in sizes:
         raise ValueError(f"layer={name!r} is not known; this model has {', '.join(sizes)}")
-    rules = Rules(name, (height, width), _next_size(radius), _next_size(search), held is not None, patch)
+    rules = Rules(name, (height, width), _next_size(radius), _next_size(search), held is not None, patch, is_first)
     room = PLACES * 2 ** max(0, (-(-n // PLACES) - 1).bit_length())
     fill = lambda x: np.concatenate([x, np.zeros((room - n, 2), np.float32)])
     channels = sizes[name][2]
@@ -234,7 +252,8 @@ def begin(
         "is_used": np.arange(room) < n,
         "is_free": free,
         "is_one": np.array(not plus),
-        "references": np.zeros((room, 2 * patch + 1, 2 * patch + 1, channels), np.float32),
+        "handles": fill(places),
+        "references": np.zeros((room, 2 * rules.kept + 1, 2 * rules.kept + 1, channels), np.float32),
         "first": np.zeros(sizes[name] if rules.is_masked else (0, 0, channels), np.float32),
         "start": start,
         "mask": np.zeros((height, width), np.float32) if held is None else held,
@@ -304,7 +323,8 @@ def _program(gan: models.Gan) -> Any:
         def draw(ws):
             assert gan.features is not None
             sample, seen = gan.features(g, ws[None], {})
-            return seen[drag.rules.layer][0].astype(ws.dtype), sample["image"][0]
+            image = sample["image"][0]
+            return (seen | {PICTURE: image[None]})[drag.rules.layer][0].astype(ws.dtype), image
 
         def body(carry):
             drag, path, i = carry
@@ -321,7 +341,7 @@ def _program(gan: models.Gan) -> Any:
 
 
 def layers(model: LoadedModel) -> dict[str, tuple[int, ...]]:
-    """Return the layers whose features can be compared, from coarse to fine: {name: (h, w, c)}.
+    """Return the layers whose features can be compared, from coarse to fine, and the picture: {name: (h, w, c)}.
 
     Raises:
         ValueError: the model draws clips, or does not show its features.
@@ -331,7 +351,7 @@ def layers(model: LoadedModel) -> dict[str, tuple[int, ...]]:
             f"arch {model.config.arch!r} draws clips, whose frames move by their times as well, and dragging is of "
             "images; use a model of another arch"
         )
-    return list_layers(model.gan)
+    return list_layers(model.gan) | {PICTURE: model.gan.spec.image_shape}
 
 
 def _default_slots(spec: models.GanSpec) -> np.ndarray:

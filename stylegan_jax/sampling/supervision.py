@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 CLOSE = 1.0
-"""Points at most so far from their targets, in pixels, are not pulled."""
+"""Points at most so far from their targets, in pixels, are not pulled, unless the first picture holds them there."""
 BETAS = 0.9, 0.999
 STRIP = 64
 """Rows of the resized feature map that the mask's loss holds at a time."""
@@ -57,6 +57,7 @@ class Rules(NamedTuple):
         window: pixels that the square reaches from its centre, at most.
         is_masked: whether something is to be kept.
         patch: pixels that the disc by which a point is recognised reaches from its centre; 0: one pixel, as published.
+        is_first: a point's disc is to look as it did in the first picture, moved on; else as it does now, as published.
         stretch: the disc's pixel i counts as at i * stretch. 1: where it is. h / (h - 1) in the authors' code, which is
             up to a pixel more at the far border.
     """
@@ -67,7 +68,13 @@ class Rules(NamedTuple):
     window: int
     is_masked: bool
     patch: int = 0
+    is_first: bool = False
     stretch: float = 1.0
+
+    @property
+    def kept(self) -> int:
+        """Pixels that is kept of the first picture around a point, on each side."""
+        return max(self.patch, self.reach) if self.is_first else self.patch
 
 
 @functools.partial(
@@ -86,7 +93,7 @@ class Rules(NamedTuple):
             "is_free",
             "is_one",
         ),
-        *("references", "first", "start", "mask", "settings"),
+        *("handles", "references", "first", "start", "mask", "settings"),
     ],
     meta_fields=["rules"],
 )
@@ -106,7 +113,8 @@ class Drag:
         is_used: bool[p], which places hold a point.
         is_free: bool[l], which style slots move.
         is_one: bool[], these move by the same (W), not each by its own (W+).
-        references: float[p, k, k, c], features of the points in the first picture, and within `rules.patch` of them.
+        handles: float[p, 2], where the points are in the first picture.
+        references: float[p, k, k, c], features of the points in the first picture, and within `rules.kept` of them.
         first: float[fh, fw, c], features of the first picture where the mask needs them, else of size 0.
         start: float[l, w], the styles of the first picture.
         mask: float[h, w], how much of each pixel is to be kept.
@@ -125,6 +133,7 @@ class Drag:
     is_used: jax.Array
     is_free: jax.Array
     is_one: jax.Array
+    handles: jax.Array
     references: jax.Array
     first: jax.Array
     start: jax.Array
@@ -172,7 +181,7 @@ def tracked(drag: Drag, features: jax.Array) -> Drag:
 
     In the first picture they are where they were put, and their features there become the references.
     """
-    own = np.arange(-drag.rules.patch, drag.rules.patch + 1)
+    own = np.arange(-drag.rules.kept, drag.rules.kept + 1)
     here = _at(features, drag.points, own, drag.rules)
     references = jnp.where(drag.is_new, here, drag.references)
     first = jnp.where(drag.is_new, features, drag.first) if drag.rules.is_masked else drag.first
@@ -195,6 +204,7 @@ def _nearest(features, points, references, search, rules: Rules) -> jax.Array:
     steps = np.arange(-rules.window, rules.window + 1)
     far = rules.window + rules.patch
     seen = _at(features, points, np.arange(-far, far + 1), rules)
+    references = _middle(references, rules.patch)
 
     def add(away, at):  # one pixel of the patch after the other: all of them at once would not fit for a large image
         row, column = at
@@ -212,6 +222,12 @@ def _nearest(features, points, references, search, rules: Rules) -> jax.Array:
     return moved.astype(points.dtype)
 
 
+def _middle(square: jax.Array, reach: int) -> jax.Array:
+    """Return float[p, 2 * reach + 1, 2 * reach + 1, c], the pixels around the centres of larger squares."""
+    edge = square.shape[1] // 2 - reach
+    return square[:, edge : edge + 2 * reach + 1, edge : edge + 2 * reach + 1]
+
+
 def _disc(radius: int) -> tuple[np.ndarray, np.ndarray]:
     """Return rows and columns, int[k] each, of the pixels of a square of 2 * radius + 1 that are in its disc."""
     away = np.arange(-radius, radius + 1)
@@ -225,15 +241,23 @@ def _pull(features: jax.Array, drag: Drag) -> tuple[jax.Array, Losses]:
     way = drag.targets - points
     length = jnp.linalg.norm(way, axis=1, keepdims=True)
     steps = np.arange(-rules.reach, rules.reach + 1)
-    here = jax.lax.stop_gradient(_at(features, points, steps, rules))
-    there = _at(features, points, steps, rules, way / (length + 1e-7))
+    shift = way / (jnp.maximum(length, 1) if rules.is_first else length + 1e-7)
+    if rules.is_first:
+        here, seen = _middle(drag.references, rules.reach), (points, points + shift, drag.handles)
+    else:
+        here, seen = jax.lax.stop_gradient(_at(features, points, steps, rules)), (points,)
+    there = _at(features, points, steps, rules, shift)
     xs, ys = (points[:, i, None] + steps for i in (0, 1))
     across, down = (xs * rules.stretch - points[:, :1], ys * rules.stretch - points[:, 1:])
-    inside = [(at >= 0) & (at < size) for at, size in zip((ys, xs), rules.size, strict=True)]
     disc = jnp.hypot(down[:, :, None], across[:, None]) < settings.radius
-    disc = (disc & inside[0][:, :, None] & inside[1][:, None]).astype(features.dtype)
+    for places in seen:
+        xs, ys = (places[:, i, None] + steps for i in (0, 1))
+        inside = [(at >= 0) & (at <= size - 1) for at, size in zip((ys, xs), rules.size, strict=True)]
+        disc = disc & inside[0][:, :, None] & inside[1][:, None]
+    disc = disc.astype(features.dtype)
     apart = (_absolute(here - there).mean(axis=-1) * disc).sum(axis=(1, 2)) / jnp.maximum(disc.sum(axis=(1, 2)), 1)
-    motion = jnp.where((length[:, 0] > CLOSE) & drag.is_used, apart, 0)
+    is_pulled = drag.is_used & (rules.is_first | (length[:, 0] > CLOSE))  # there, the first picture holds what arrived
+    motion = jnp.where(is_pulled, apart, 0)
     zero = jnp.zeros((), features.dtype)
     mask = _change(features - drag.first, drag.mask, rules) if rules.is_masked else zero
     return motion.sum() + settings.keep * mask, Losses(motion, mask, zero)

@@ -47,6 +47,7 @@ def steps(meta: dict[str, Any], arrays: dict, given: dict) -> dict:
         is_used=jnp.ones(len(points), bool),
         is_free=jnp.asarray(slots),
         is_one=jnp.asarray(not c["w_plus"]),
+        handles=points,
         references=jnp.zeros((len(points), 1, 1, features.shape[2]), start.dtype),
         first=jnp.zeros(features.shape, start.dtype),
         start=start,

@@ -159,18 +159,23 @@ def test_what_is_looked_at_is_the_map_resized_to_the_image():
 
 
 @pytest.mark.parametrize(
-    ("size", "radius", "search", "patch"),
-    [(32, 4, 2, 2), (64, 4, 2, 2), (254, 4, 6, 2), (256, 2, 6, 0), (512, 3, 12, 0), (1024, 6, 24, 0)],
+    ("size", "pull", "radius", "search", "patch"),
+    [
+        *[(32, None, 4, 2, 3), (64, None, 4, 2, 3), (254, None, 4, 6, 3), (32, "now", 4, 2, 2)],
+        *[(256, None, 2, 6, 0), (512, None, 3, 12, 0), (1024, None, 6, 24, 0), (256, "first", 4, 6, 3)],
+    ],
 )
-def test_radii_follow_the_size(model, start, size, radius, search, patch):
+def test_radii_follow_the_size(model, start, size, pull, radius, search, patch):
     gan = model.gan._replace(
         spec=model.gan.spec._replace(sample=FrozenDict({"image": (size, size, 3)})),
         features=lambda g, ws, inputs: ({}, {f"x{n}": jnp.zeros((1, n, n, 2)) for n in (4, size // 2, size)}),
     )
-    begun = drag.begin(model.replace(gan=gan), start, [(1, 1)], [(9, 9)])
+    begun = drag.begin(model.replace(gan=gan), start, [(1, 1)], [(9, 9)], pull=pull)
     assert (float(begun.settings.radius), int(begun.settings.search)) == (radius, search)
     assert begun.rules.reach >= radius and begun.rules.window >= search
-    assert begun.rules.layer == f"x{size // 2}" and begun.rules.patch == patch
+    is_first = size < 256 if pull is None else pull == "first"
+    assert begun.rules.layer == ("picture" if is_first else f"x{size // 2}") and begun.rules.patch == patch
+    assert begun.rules.is_first == is_first
     assert float(begun.settings.rate) == np.float32(0.01 if size < 256 else 0.002)
 
 
@@ -196,6 +201,33 @@ def test_a_patch_is_recognised_where_one_pixel_is_not():
     assert (found[2] == [-2, 1]).all() and not (found[0] == [-2, 1]).all(axis=1).any()
 
 
+def shifted(by, given):
+    """Return where the points are once the picture is shifted by (x, y) = by, their losses, and the gradient."""
+    whole = np.random.default_rng(0).random((16, 16, 1)).astype(np.float32)
+    rules = dataclasses.replace(given, rules=given.rules._replace(size=(16, 16), layer="picture"))
+    first = supervision.tracked(rules, jnp.asarray(whole))
+    later = jnp.asarray(np.roll(whole, by[::-1], axis=(0, 1)))
+    found = supervision.tracked(dataclasses.replace(first, is_tracked=jnp.zeros((), bool)), later)
+    gradient, losses = jax.grad(supervision._pull, has_aux=True)(later, found)
+    return np.asarray(found.points), np.asarray(losses.motion), np.asarray(gradient)[..., 0]
+
+
+def test_the_first_picture_is_pulled_a_pixel_on_and_holds_what_is_there(model, start):
+    given = drag.begin(model, start, [(6, 7), (2, 9)], [(10, 7), (3.4, 9)], search=4)
+    points, motion, _ = shifted((1, 0), given)
+    assert points[:2].tolist() == [[7, 7], [3, 9]]
+    assert motion[0] > 0.1 and motion[1] > 0.01  # the second is near enough, and a part of a pixel off
+    points, motion, gradient = shifted((4, 0), given)
+    assert points[0].tolist() == [10, 7] and motion[0] == 0 and motion[2] == 0
+    assert np.any(gradient != 0)
+
+
+def test_nothing_beyond_the_first_picture_is_pulled(model, start):
+    given = drag.begin(model, start, [(0, 8)], [(8, 8)])
+    _, motion, gradient = shifted((0, 0), given)
+    assert motion[0] > 0 and (gradient[:, 0] == 0).all() and np.any(gradient[:, 1] != 0)
+
+
 INSIDE = "outside the picture; x goes from 0 to 31, y to 31"
 
 
@@ -214,12 +246,13 @@ INSIDE = "outside the picture; x goes from 0 to 31, y to 31"
         ({"mask": np.ones((32, 16))}, "mask of shape [32, 16]; the picture is [32, 32] (height, width)"),
         ({"mask": np.full((32, 32), 255)}, "the mask has numbers outside 0 to 1; 1 is what may change"),
         ({"mask": np.zeros((32, 32))}, "handle 0 at (14, 12) is where the mask is 0, which keeps it; let it change"),
-        ({"layer": "x9"}, "layer='x9' is not known; this model has features, x0, x1, x2, x3"),
+        ({"layer": "x9"}, "layer='x9' is not known; this model has features, x0, x1, x2, x3, picture"),
+        ({"pull": "later"}, "pull='later' must be 'first' or 'now'"),
         ({"slots": [9]}, "slots=[9]; this model has style slots 0 to 4"),
         ({"rate": float("inf")}, "rate=inf must be above 0"),
         ({"patch": -1}, "patch=-1 must be a number from 0"),
         ({"stop": -1.0}, "stop=-1.0 must be a number from 0"),
-        ({"radius": 99}, "radius=99 search=2 patch=2: the picture's shorter side is 32 pixels"),
+        ({"radius": 99}, "radius=99 search=2 patch=3: the picture's shorter side is 32 pixels"),
         ({"ws": np.zeros((5, 3))}, "styles of shape (1, 5, 3); this model takes [n, 5, 4]"),
         ({"steps": 0}, "steps=0 every=0: at least 1 step"),
     ],
