@@ -19,7 +19,7 @@ import dataclasses
 import functools
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -44,6 +44,8 @@ CHUNK = 16
 """Steps that one call of the program takes, at most."""
 FIRST, NOW = "first", "now"
 """What a point's surroundings are to look like a pixel on: as in the first picture, or as now."""
+SETTLE = 20
+"""Steps that go on pulling the first picture once its points are near enough."""
 PLACES = 4
 """Points that the smallest program has room for."""
 
@@ -56,6 +58,7 @@ class Defaults(NamedTuple):
     search: int
     patch: int
     pull: str
+    settle: int
 
 
 def choose_defaults(size: tuple[int, int], pull: str | None = None) -> Defaults:
@@ -68,14 +71,20 @@ def choose_defaults(size: tuple[int, int], pull: str | None = None) -> Defaults:
     Args:
         size: (h, w) of the picture.
         pull: what is chosen already; None: nothing.
+
+    Raises:
+        ValueError: `pull` is another word.
     """
+    if pull not in (None, FIRST, NOW):
+        raise ValueError(f"pull={pull!r} must be {FIRST!r} or {NOW!r}")
     shorter = min(size)
     is_small = shorter < 256
     pull = (FIRST if is_small else NOW) if pull is None else pull
     radius, search = 3 / 512 * shorter, round(12 / 512 * shorter)
     radius = max(4.0 if is_small or pull == FIRST else 2.0, radius)
     patch = 3 if pull == FIRST else 2 if is_small else 0
-    return Defaults(0.01 if is_small else 0.002, radius, max(2, search), patch, pull)
+    rate, settle = 0.005 if is_small else 0.002, SETTLE if pull == FIRST else 0
+    return Defaults(rate, radius, max(2, search), patch, pull, settle)
 
 
 class Seen(NamedTuple):
@@ -185,6 +194,7 @@ def begin(
     stay: float = 0.0,
     patch: int | None = None,
     pull: str | None = None,
+    settle: int | None = None,
 ) -> Drag:
     """Return a drag before its first step; nothing is drawn or compiled.
 
@@ -200,7 +210,7 @@ def begin(
         layer: whose features are compared, of `layers`; None: the picture itself if the first one is pulled; else the
             coarsest of at least 128 rows, which is what follows StyleGAN2's sixth block, as published, or of at least
             half the image's rows where these are fewer.
-        rate: learning rate of Adam; None, here and in the next two, and for `patch` and `pull`: `choose_defaults`.
+        rate: learning rate of Adam; None, as in all that `Defaults` has: of `choose_defaults`.
         radius: of what is pulled along with a point, in pixels.
         search: how far a point is looked for around where it was, in pixels.
         stop: how near to their targets the points are to come, in pixels; None: 1 for up to five points, else 2, as in
@@ -210,6 +220,7 @@ def begin(
         patch: radius in pixels of the disc by whose features a point is recognised; 0: one pixel, as published.
         pull: what is to be seen a pixel nearer to the target: "now", what surrounds the point now, as published;
             "first", what surrounded it in the first picture, which also holds it there once it has arrived.
+        settle: the drag ends once the points have been near enough for so many steps, which go on pulling.
 
     Raises:
         ValueError: an argument that does not fit the model or the picture.
@@ -219,21 +230,15 @@ def begin(
     height, width, _ = spec.image_shape
     places, goals = check_points(handles, targets, (height, width))
     held = check_mask(mask, places, (height, width))
-    shorter, n = min(height, width), len(places)
-    if pull not in (None, FIRST, NOW):
-        raise ValueError(f"pull={pull!r} must be {FIRST!r} or {NOW!r}")
-    usual = choose_defaults((height, width), pull)
-    rate, radius = usual.rate if rate is None else rate, usual.radius if radius is None else radius
-    search, patch = usual.search if search is None else search, usual.patch if patch is None else patch
+    n = len(places)
+    given = {"rate": rate, "radius": radius, "search": search, "patch": patch, "settle": settle}
+    rate, radius, search, patch, pull, settle = _fill((height, width), pull, given)
     stop = (1.0 if n <= 5 else 2.0) if stop is None else stop
-    _check_numbers(rate=rate, radius=radius, search=search)
-    _check_numbers(least=0.0, stop=stop, keep=keep, stay=stay, patch=patch)
-    if max(radius, search, patch) > shorter:
-        told = f"radius={radius:g} search={search} patch={patch}"
-        raise ValueError(f"{told}: the picture's shorter side is {shorter} pixels")
+    _check_numbers(least=0.0, stop=stop, keep=keep, stay=stay)
     free = _default_slots(spec) if slots is None else _check_slots(slots, spec.num_ws)
-    is_first = usual.pull == FIRST
-    name = layer or (PICTURE if is_first else _default_layer(sizes, height))
+    is_first = pull == FIRST
+    usual = PICTURE if is_first else _default_layer(sizes, height)
+    name = usual if layer is None else layer
     if name not in sizes:
         raise ValueError(f"layer={name!r} is not known; this model has {', '.join(sizes)}")
     rules = Rules(name, (height, width), _next_size(radius), _next_size(search), held is not None, patch, is_first)
@@ -245,6 +250,7 @@ def begin(
         "points": fill(places),
         "moments": (np.zeros_like(start), np.zeros_like(start)),
         "step": np.int32(0),
+        "rested": np.int32(0),
         "is_new": np.array(True),
         "is_tracked": np.array(False),
         "is_done": np.array(False),
@@ -257,7 +263,7 @@ def begin(
         "first": np.zeros(sizes[name] if rules.is_masked else (0, 0, channels), np.float32),
         "start": start,
         "mask": np.zeros((height, width), np.float32) if held is None else held,
-        "settings": Settings(*(jnp.float32(x) for x in (rate, radius, search, stop, keep, stay))),
+        "settings": Settings(*(jnp.float32(x) for x in (rate, radius, search, stop, settle, keep, stay))),
         "rules": rules,
     }
     return jax.device_put(Drag(**arrays))
@@ -274,8 +280,8 @@ def retarget(drag: Drag, targets: Points) -> Drag:
     if len(goals) != n:
         raise ValueError(f"{len(goals)} targets for {n} points; pass one each")
     new = np.array(drag.targets)
-    new[:n] = goals
-    return dataclasses.replace(drag, targets=jax.device_put(new), is_done=jnp.zeros((), bool))
+    new[:n], no = goals, jnp.zeros((), bool)
+    return dataclasses.replace(drag, targets=jax.device_put(new), rested=jnp.zeros_like(drag.rested), is_done=no)
 
 
 def advance(model: LoadedModel, drag: Drag, steps: int) -> tuple[Drag, Seen]:
@@ -352,6 +358,17 @@ def layers(model: LoadedModel) -> dict[str, tuple[int, ...]]:
             "images; use a model of another arch"
         )
     return list_layers(model.gan) | {PICTURE: model.gan.spec.image_shape}
+
+
+def _fill(size: tuple[int, int], pull: str | None, given: Mapping[str, Any]) -> Defaults:
+    """Return the numbers that are given, and the usual ones where there is None."""
+    found = choose_defaults(size, pull)._replace(**{name: x for name, x in given.items() if x is not None})
+    _check_numbers(rate=found.rate, radius=found.radius, search=found.search)
+    _check_numbers(least=0.0, patch=found.patch, settle=found.settle)
+    if max(found.radius, found.search, found.patch) > min(size):
+        told = f"radius={found.radius:g} search={found.search} patch={found.patch}"
+        raise ValueError(f"{told}: the picture's shorter side is {min(size)} pixels")
+    return found
 
 
 def _default_slots(spec: models.GanSpec) -> np.ndarray:

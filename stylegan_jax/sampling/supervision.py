@@ -34,7 +34,8 @@ class Settings(NamedTuple):
         rate: learning rate of Adam.
         radius: of the disc around a point whose features are pulled, in pixels: those nearer than it.
         search: half the side of the square in which a point is looked for again, in pixels.
-        stop: the drag ends once every point is at most so far from its target, in pixels.
+        stop: the drag ends once every point is at most so far from its target, in pixels,
+        settle: and has been for so many steps, which go on pulling.
         keep: weight of the features that the mask holds.
         stay: weight of the mean absolute difference between the styles and those of the start.
     """
@@ -43,6 +44,7 @@ class Settings(NamedTuple):
     radius: jax.Array
     search: jax.Array
     stop: jax.Array
+    settle: jax.Array
     keep: jax.Array
     stay: jax.Array
 
@@ -85,6 +87,7 @@ class Rules(NamedTuple):
             "points",
             "moments",
             "step",
+            "rested",
             "is_new",
             "is_tracked",
             "is_done",
@@ -106,6 +109,7 @@ class Drag:
         points: float[p, 2], where the points are in their picture, or before the last step unless `is_tracked`.
         moments: Adam's averages of the gradient and of its square, float[l, w] each.
         step: int[], steps taken.
+        rested: int[], the latest of them in a row that began with every point near enough to its target.
         is_new: bool[], no step has looked at the picture; `references` and `first` are empty.
         is_tracked: bool[], `points` belong to `ws`.
         is_done: bool[], every point is where it is to go.
@@ -126,6 +130,7 @@ class Drag:
     points: jax.Array
     moments: tuple[jax.Array, jax.Array]
     step: jax.Array
+    rested: jax.Array
     is_new: jax.Array
     is_tracked: jax.Array
     is_done: jax.Array
@@ -169,10 +174,11 @@ def take_step(drag: Drag, look: Look) -> tuple[Drag, Losses, jax.Array]:
     )
     whole = [-jnp.expm1((drag.step + 1) * math.log(beta)) for beta in BETAS]  # 1 - beta ** t, exact for small t
     update = mean / whole[0] / (jnp.sqrt(square / whole[1]) + 1e-8)
-    old = (drag.ws, drag.moments, drag.step, drag.is_tracked)
-    new = (drag.ws - drag.settings.rate * update, (mean, square), drag.step + 1, jnp.zeros((), bool))
-    ws, moments, step, is_tracked = jax.tree.map(lambda old, new: jnp.where(drag.is_done, old, new), old, new)
-    moved = dataclasses.replace(drag, ws=ws, moments=moments, step=step, is_tracked=is_tracked)
+    rested = jnp.where(_is_near(drag), drag.rested + 1, 0)
+    old = (drag.ws, drag.moments, drag.step, drag.rested, drag.is_tracked)
+    new = (drag.ws - drag.settings.rate * update, (mean, square), drag.step + 1, rested, jnp.zeros((), bool))
+    ws, moments, step, rested, is_tracked = jax.tree.map(lambda old, new: jnp.where(drag.is_done, old, new), old, new)
+    moved = dataclasses.replace(drag, ws=ws, moments=moments, step=step, rested=rested, is_tracked=is_tracked)
     return moved, losses._replace(stay=stay), gradient
 
 
@@ -187,16 +193,15 @@ def tracked(drag: Drag, features: jax.Array) -> Drag:
     first = jnp.where(drag.is_new, features, drag.first) if drag.rules.is_masked else drag.first
     found = _nearest(features, drag.points, references, drag.settings.search, drag.rules)
     points = jnp.where(drag.is_tracked, drag.points, found)
-    left = jnp.linalg.norm(drag.targets - points, axis=1)
-    return dataclasses.replace(
-        drag,
-        points=points,
-        references=references,
-        first=first,
-        is_new=jnp.zeros((), bool),
-        is_tracked=jnp.ones((), bool),
-        is_done=jnp.all((left <= drag.settings.stop) | ~drag.is_used),
-    )
+    no, yes = jnp.zeros((), bool), jnp.ones((), bool)
+    drag = dataclasses.replace(drag, points=points, references=references, first=first, is_new=no, is_tracked=yes)
+    return dataclasses.replace(drag, is_done=_is_near(drag) & (drag.rested >= drag.settings.settle))
+
+
+def _is_near(drag: Drag) -> jax.Array:
+    """Return bool[], whether every point is as near to its target as was asked for."""
+    left = jnp.linalg.norm(drag.targets - drag.points, axis=1)
+    return jnp.all((left <= drag.settings.stop) | ~drag.is_used)
 
 
 def _nearest(features, points, references, search, rules: Rules) -> jax.Array:

@@ -58,11 +58,14 @@ def parser() -> argparse.ArgumentParser:
         choices=("first", "now"),
         help="move a point's surroundings as they were first, or are now (default: now, below 256 pixels first)",
     )
-    p.add_argument("--rate", type=float, help="learning rate (default: 0.002, below 256 pixels 0.01)")
+    p.add_argument("--rate", type=float, help="learning rate (default: 0.002, below 256 pixels 0.005)")
     p.add_argument("--radius", type=float, help="of what is pulled, in pixels (default: 3 for 512, below 256 pixels 4)")
     p.add_argument("--search", type=int, help="pixels around a point to look for it (default: 12 for 512, at least 2)")
     p.add_argument("--patch", type=int, help="pixels around it by which it is known (default: 0, below 256 pixels 3)")
     p.add_argument("--stop", type=float, help="distance that is near enough (default: 1 pixel; of over 5 points 2)")
+    p.add_argument(
+        "--settle", type=int, help="steps to be near enough before the end (default: 0, below 256 pixels 20)"
+    )
     p.add_argument("--keep", type=float, default=20.0, help="weight of what --mask keeps (default: %(default)s)")
     p.add_argument(
         "--video",
@@ -192,7 +195,8 @@ def act(args: argparse.Namespace) -> str:
     drag.layers(model)
     model, ws, noise = find_style(model, args)
     slots = None if args.layers is None else inputs.parse_layers(args.layers, model)
-    options = {name: getattr(args, name) for name in ("rate", "radius", "search", "patch", "stop", "keep", "pull")}
+    names = ("rate", "radius", "search", "patch", "stop", "settle", "keep", "pull")
+    options = {name: getattr(args, name) for name in names}
     options |= {"plus": args.space == "w+", "slots": slots, "layer": args.feature_layer}
     options["mask"] = read_mask(args, model.gan.spec.image_shape[:2])
     drag.begin(model, ws, handles, targets, **options)  # its errors, before there is a folder

@@ -40,6 +40,7 @@ def steps(meta: dict[str, Any], arrays: dict, given: dict) -> dict:
         points=points,
         moments=(jnp.zeros_like(start), jnp.zeros_like(start)),
         step=jnp.zeros((), int),
+        rested=jnp.zeros((), int),
         is_new=jnp.ones((), bool),
         is_tracked=jnp.zeros((), bool),
         is_done=jnp.zeros((), bool),
@@ -54,7 +55,7 @@ def steps(meta: dict[str, Any], arrays: dict, given: dict) -> dict:
         mask=mask,
         settings=Settings(
             *map(number, (c["lr"], c["radius_in_pixels"], c["search_in_pixels"], c["stop_distance"])),
-            *map(number, (c["lambda_mask"], c["reg"])),
+            *map(number, (0, c["lambda_mask"], c["reg"])),
         ),
         rules=Rules("", (size, size), 5, 9, "in/mask" in arrays, stretch=size / (size - 1)),
     )

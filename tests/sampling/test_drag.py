@@ -77,6 +77,8 @@ def test_the_picture_moves_as_far_as_its_point_is_dragged(model, start):
     assert np.linalg.norm(moved - np.subtract(TARGET, HANDLE)) < 2  # what the network did, whatever was tracked
     assert np.linalg.norm(found.path[-1, 0] - HANDLE - moved) < 1.5
     assert found.distances[0] <= 1 and found.distances[0] == np.linalg.norm(found.path[-1, 0] - TARGET)
+    is_near = np.linalg.norm(found.path[:, 0] - TARGET, axis=1) <= 1
+    assert is_near[-drag.SETTLE - 1 :].all() and not is_near[-drag.SETTLE - 2]  # it pulled on
     assert (found.ws[drag.SLOTS :] == start[drag.SLOTS :]).all()
     assert found.frame_steps.tolist() == [*range(0, len(found.path) - 1, 20), len(found.path) - 1]
     np.testing.assert_array_equal(found.frames[0], drag.pictures.to_pixels(model.synthesize(start[None])[0]))
@@ -176,7 +178,8 @@ def test_radii_follow_the_size(model, start, size, pull, radius, search, patch):
     is_first = size < 256 if pull is None else pull == "first"
     assert begun.rules.layer == ("picture" if is_first else f"x{size // 2}") and begun.rules.patch == patch
     assert begun.rules.is_first == is_first
-    assert float(begun.settings.rate) == np.float32(0.01 if size < 256 else 0.002)
+    assert float(begun.settings.rate) == np.float32(0.005 if size < 256 else 0.002)
+    assert int(begun.settings.settle) == (drag.SETTLE if is_first else 0)
 
 
 def test_the_slots_that_move_are_much_coarser_than_the_picture():
