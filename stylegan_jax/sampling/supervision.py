@@ -34,8 +34,8 @@ class Settings(NamedTuple):
         rate: learning rate of Adam.
         radius: of the disc around a point whose features are pulled, in pixels: those nearer than it.
         search: half the side of the square in which a point is looked for again, in pixels.
-        stop: the drag ends once every point is at most so far from its target, in pixels,
-        settle: and has been for so many steps, which go on pulling.
+        stop: a point at most so far from its target is near enough, in pixels.
+        settle: the drag ends once every point has been near enough for so many steps, which go on pulling.
         keep: weight of the features that the mask holds.
         stay: weight of the mean absolute difference between the styles and those of the start.
     """
