@@ -236,12 +236,11 @@ def begin(
     stop = (1.0 if n <= 5 else 2.0) if stop is None else stop
     _check_numbers(least=0.0, stop=stop, keep=keep, stay=stay)
     free = _default_slots(spec) if slots is None else _check_slots(slots, spec.num_ws)
-    is_first = pull == FIRST
-    usual = PICTURE if is_first else _default_layer(sizes, height)
+    usual = PICTURE if pull == FIRST else _default_layer(sizes, height)
     name = usual if layer is None else layer
     if name not in sizes:
         raise ValueError(f"layer={name!r} is not known; this model has {', '.join(sizes)}")
-    rules = Rules(name, (height, width), _next_size(radius), _next_size(search), held is not None, patch, is_first)
+    rules = Rules(name, (height, width), _next_size(radius), _next_size(search), held is not None, patch, pull == FIRST)
     room = PLACES * 2 ** max(0, (-(-n // PLACES) - 1).bit_length())
     fill = lambda x: np.concatenate([x, np.zeros((room - n, 2), np.float32)])
     channels = sizes[name][2]
