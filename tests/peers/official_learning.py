@@ -364,8 +364,18 @@ def measure(a: argparse.Namespace) -> None:
         points = list(measured(a, folder, min(a.num, plan["images"])))
         stats = json.loads((folder / "stats.json").read_text())
         runs.append({"side": side, "noise": kind == "noise", "seed": int(seed), "points": points, **stats})
-    result = {"plan": plan, "num": min(a.num, plan["images"]), "runs": runs}
-    (a.json or a.out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+    head = json.dumps({"plan": plan, "num": min(a.num, plan["images"])})
+    lines = ",\n".join(json.dumps(shortened(run)) for run in runs)
+    (a.json or a.out / "result.json").write_text(f'{head[:-1]}, "runs": [\n{lines}\n]}}\n')
+
+
+def shortened(data: Any) -> Any:
+    """Return JSON data with six significant digits in its floats."""
+    if isinstance(data, dict):
+        return {key: shortened(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [shortened(value) for value in data]
+    return float(f"{data:.6g}") if isinstance(data, float) else data
 
 
 def measured(a: argparse.Namespace, folder: Path, num: int) -> Iterator[dict[str, Any]]:
