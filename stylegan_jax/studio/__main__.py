@@ -1,7 +1,7 @@
 """Open a model in the browser: `python -m stylegan_jax.studio --model=RUN_OR_FILE`, then visit the printed address.
 
-Explore, mix, edit, project your own pictures, make films, look into layers, follow a run (docs/studio.md). It listens
-only on this machine, loads nothing from other hosts, and deletes a page's files when the page is closed.
+Explore, mix and edit samples, project your own pictures, make films, look into layers, follow a run (docs/studio.md).
+The server listens only on this machine, loads nothing from other hosts, and deletes a page's files when it is closed.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from stylegan_jax.tools import _inputs as inputs, _runner as runner
 PORT = 7860
 MIN_TOKEN = 16
 PUBLIC_FRAMES = "'self' https://huggingface.co https://*.hf.space"
-"""Pages that may show a public studio in a frame: a Space is one."""
+"""Pages that may show a public studio in a frame, such as a Hugging Face Space."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the arguments."""
+    """Return the parser of the command line."""
     head, _, rest = (__doc__ or "").partition("\n\n")
     p = Parser(prog="python -m stylegan_jax.studio", description=head, epilog=rest)
     inputs.add_model(p, default="demo")
-    p.add_argument("--port", type=int, default=PORT, help="0: any that is free (default: %(default)s)")
+    p.add_argument("--port", type=int, default=PORT, help="port to listen on; 0: any free one (default: %(default)s)")
     p.add_argument(
-        "--host", default="127.0.0.1", help="where to listen; beyond this machine only with --token or --public"
+        "--host", default="127.0.0.1", help="address to listen on; others than this machine's need --token or --public"
     )
     p.add_argument(
-        "--token", help=f"that pages must bring, {MIN_TOKEN} letters or digits or more (default: a random one)"
+        "--token", help=f"secret that pages must send, at least {MIN_TOKEN} letters or digits (default: a random one)"
     )
     p.add_argument(
         "--features", metavar="FILE", help="VGG16 LPIPS weights for projection (default: cache, or a package)"
     )
-    text = "workdir of an encoder's run, which finds pictures in one pass (docs/inversion.md)"
+    text = "workdir of an encoder's run, which inverts pictures in one pass (docs/inversion.md)"
     p.add_argument("--encoder", metavar="PATH", help=text)
     p.add_argument(
         "--public",
         action="store_true",
-        help="let everybody in who reaches it, without a token, uploads, projection or the run's files",
+        help="let everybody in without a token, but disable uploads, projection and the run's files",
     )
     p.add_argument("--open", action="store_true", help="open the page in the default browser")
     return p

@@ -1,4 +1,4 @@
-"""The addresses that the page calls: JSON in, pictures or JSON out. See `guard` for who may call them.
+"""The routes that the page calls: JSON in, pictures or JSON out. `guard` decides who may call them.
 
     POST   /api/session                 -> {"session", "model"}; others bring the session in the header X-Studio-Session
     POST   /api/ask                     {"kind", "lane", "number", "wish"} -> PNG, or JSON; {"stale": true} with 409
@@ -42,20 +42,20 @@ SESSION_HEADER = "x-studio-session"
 ABOUT_HEADER = "x-studio-about"
 MAX_JSON = 1 << 18
 LANES = 16
-"""Of a session, at most: each is a word of the page's."""
+"""Largest number of lanes of a session; each is named by a word of the page."""
 REAP_SECONDS = 30.0
 KINDS: dict[str, Callable[..., Any]] = {**pictures.KINDS, **layers.KINDS}
 
 
 class TooLarge(StyleganError):
-    """The body of a request has more bytes than it may have."""
+    """The body of a request exceeds its limit."""
 
 
 STATUS = {Stale: 409, Busy: 409, NoSession: 410, TooLarge: 413}
 
 
 def make_app(studio: Studio, rules: Rules) -> Any:
-    """Return the ASGI application of a studio that those may call whom the rules let in."""
+    """Return the ASGI application of a studio, guarded by `rules`."""
     api = Api(studio)
 
     @contextlib.asynccontextmanager
@@ -91,14 +91,14 @@ def make_app(studio: Studio, rules: Rules) -> Any:
 
 
 class Api:
-    """What the routes call; each takes a request and returns a response, and raises errors of one sentence."""
+    """The handlers of the routes: each takes a request, and returns a response or raises an error of one sentence."""
 
     def __init__(self, studio: Studio):
         self.studio = studio
         self._lanes: dict[str, set[str]] = {}
 
     def call(self, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        """Return a handler whose errors are answers."""
+        """Return a handler that turns errors into responses."""
 
         async def answer(request: Request) -> Response:
             try:
@@ -117,7 +117,7 @@ class Api:
         return answer
 
     async def reap(self) -> None:
-        """End sessions whose page is gone without a word."""
+        """End the sessions of pages that closed without telling."""
         while True:
             await asyncio.sleep(REAP_SECONDS)
             for name in self.studio.sessions.quiet():
@@ -132,7 +132,7 @@ class Api:
         return self.studio.sessions.get(request.headers.get(SESSION_HEADER, ""))
 
     def check_own(self) -> None:
-        """Raise BadWish where everybody may come: this takes files, or minutes, or shows a run's."""
+        """Raise BadWish in a public studio: the request takes files or minutes, or shows a run's files."""
         if self.studio.is_public:
             raise BadWish(CLOSED)
 
@@ -148,12 +148,12 @@ class Api:
         return JSONResponse({})
 
     async def alive(self, request: Request) -> Response:
-        """Note that a page is still open; return what may have changed."""
+        """Note that a page is still open; return the state that may have changed."""
         self.session(request)
         return JSONResponse({"state": self.studio.state, "pages": len(self.studio.sessions)})
 
     async def ask(self, request: Request) -> Response:
-        """Draw what was wished last."""
+        """Draw the newest wish of a lane."""
         session, asked = self.session(request), await read_json(request)
         work = self._kind(session, asked)
         lane = asked.get("lane")
@@ -176,7 +176,7 @@ class Api:
         return Response(png, media_type="image/png", headers={ABOUT_HEADER: json.dumps(about)})
 
     async def download(self, request: Request) -> Response:
-        """Draw a wish in full size, and pack it with its styles and command."""
+        """Draw a wish at full size, and zip it with its styles and command."""
         session, asked = self.session(request), await read_json(request)
         work = self._kind(session, asked)
 
@@ -197,7 +197,7 @@ class Api:
         return lambda check: draw(self.studio, session, wish, check)
 
     async def upload(self, request: Request) -> Response:
-        """Take a picture to find."""
+        """Receive a picture to project."""
         self.check_own()
         session, data = self.session(request), await read_body(request, uploads.MAX_BYTES)
         channels = self.studio.model.gan.spec.image_shape[2]
@@ -209,7 +209,7 @@ class Api:
         return Response(png, media_type="image/png", headers={ABOUT_HEADER: json.dumps(about)})
 
     async def crop(self, request: Request) -> Response:
-        """Choose the part of the picture that is to be found."""
+        """Crop the picture to the part to project."""
         session, wish = self.session(request), await read_json(request)
         if session.picture is None:
             raise BadWish("there is no picture yet; upload one first")
@@ -220,7 +220,7 @@ class Api:
         return Response(images.png_bytes(session.target, 1), media_type="image/png")
 
     async def read_directions(self, request: Request) -> Response:
-        """Take directions that were saved."""
+        """Receive saved directions."""
         self.check_own()
         session, data = self.session(request), await read_body(request, uploads.MAX_BYTES)
         spec = self.studio.model.gan.spec
@@ -246,7 +246,7 @@ class Api:
         return job
 
     async def job(self, request: Request) -> Response:
-        """Return how far a job is."""
+        """Return the progress of a job."""
         job = self._job(request)
         return JSONResponse({**job.told(), "ahead": self.studio.worker.ahead(job) if job.state == "waiting" else 0})
 
@@ -257,21 +257,21 @@ class Api:
         return JSONResponse(job.told())
 
     async def preview(self, request: Request) -> Response:
-        """Return what a job has so far."""
+        """Return the newest preview of a job."""
         job = self._job(request)
         if not job.preview:
             raise BadWish("there is nothing to see yet")
         return Response(job.preview, media_type="image/png")
 
     async def file(self, request: Request) -> Response:
-        """Return a file that a job has made."""
+        """Return a file that a job wrote."""
         path = self.session(request).files.get(request.path_params["name"])
         if path is None or not path.is_file():
             raise BadWish("there is no such file in this page")
         return FileResponse(path)
 
     async def run(self, request: Request) -> Response:
-        """Return curves and grids of the run."""
+        """Return the curves and grids of the run."""
         self.check_own()
         self.session(request)
         workdir = self.studio.workdir
@@ -285,7 +285,7 @@ class Api:
         return FileResponse(self._grid(request))
 
     async def bundle(self, request: Request) -> Response:
-        """Pack one of the run's grids with its curves, configuration and commands."""
+        """Zip one of the run's grids with its curves, configuration and commands."""
         path = self._grid(request)
         assert self.studio.workdir is not None
         data = await run_in_threadpool(runs.as_zip, self.studio.workdir, path, self.studio.words)
@@ -301,7 +301,7 @@ class Api:
         return path
 
     async def reload(self, request: Request) -> Response:
-        """Draw from the newest checkpoint from now on."""
+        """Switch to the newest checkpoint of the run."""
         self.check_own()
         session = self.session(request)
         if self.studio.workdir is None:
@@ -313,10 +313,10 @@ class Api:
 
 
 async def read_body(request: Request, most: int) -> bytes:
-    """Return the body of a request, of at most so many bytes; more are not read.
+    """Return the body of a request, and read at most `most` bytes of it.
 
     Raises:
-        TooLarge: it has more.
+        TooLarge: the body is longer.
     """
     told = request.headers.get("content-length", "")
     if told.isdecimal() and int(told) > most:
@@ -331,10 +331,10 @@ async def read_body(request: Request, most: int) -> bytes:
 
 
 async def read_json(request: Request) -> dict[str, Any]:
-    """Return the object that a request's body holds.
+    """Return the JSON object in a request's body.
 
     Raises:
-        BadWish: it holds none.
+        BadWish: the body is not a JSON object.
     """
     data = await read_body(request, MAX_JSON)
     try:

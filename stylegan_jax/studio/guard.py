@@ -1,7 +1,8 @@
-"""Who may talk to the studio: pages that it served itself and that bring its token, and nobody else.
+"""Who may call the studio: only pages that it served itself and that send its token.
 
-A browser lets any web page send requests to 127.0.0.1. Such a page knows no token; its `Origin` is its own; and where
-it has pointed a name of its own at 127.0.0.1 (DNS rebinding), the `Host` is that name. Each of these is refused.
+A browser lets any web page send requests to 127.0.0.1. Such a page does not know the token and has
+an `Origin` of its own; if it points a name of its own at 127.0.0.1 (DNS rebinding), the `Host` is that name. A request
+with any of these signs is rejected.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-"""Of every answer: nothing of other hosts, no guessing of types, nothing kept. Who may frame the page is appended."""
+"""Headers of every response: nothing from other hosts, no guessing of types, no caching. `frames` is appended."""
 
 
 class Rules(NamedTuple):
     """Who may call.
 
     Attributes:
-        token: what a request to /api/ must bring in the header `TOKEN_HEADER`; '': nothing, everybody may call.
+        token: value that a request to /api/ must have in the header `TOKEN_HEADER`; '': everybody may call.
         hosts: names, without port, by which the studio may be called; None: any, where it listens beyond this machine.
         frames: pages that may show the studio in a frame, as a Content-Security-Policy names them.
         is_proxied: a proxy may have put another name for the Host, so that the Origin cannot be compared with it. The
@@ -44,12 +45,12 @@ class Rules(NamedTuple):
 
 
 class Guard:
-    """ASGI middleware that refuses foreign requests, and adds `HEADERS` to every answer.
+    """ASGI middleware that rejects foreign requests, and adds `HEADERS` to every response.
 
     Attributes:
-        app: what is guarded.
+        app: the application behind the guard.
         rules: who may call.
-        headers: of every answer.
+        headers: added to every response.
     """
 
     def __init__(self, app: Any, rules: Rules):
@@ -80,14 +81,14 @@ class Guard:
         return await self.app(scope, receive, answer)
 
     def refusal(self, path: str, given: dict[str, str]) -> str:
-        """Return why a request is refused; '' for one that is not."""
+        """Return why a request is rejected; '' if it is allowed."""
         rules, host = self.rules, given.get("host", "")
         if rules.hosts is not None and host_name(host) not in rules.hosts:
             return "this studio answers to 127.0.0.1 and localhost only"
         origin = given.get("origin")
         if origin is not None and not rules.is_proxied and origin.partition("://")[2] != host:
             return "this studio answers to its own page only"
-        if path.startswith("/api/"):  # the page itself holds nothing that is secret, and links may lead to it
+        if path.startswith("/api/"):  # the page itself contains no secret, and links may lead to it
             if given.get("sec-fetch-site", "none") not in ("none", "same-origin"):
                 return "this studio answers to its own page only"
             token = given.get(TOKEN_HEADER, "")

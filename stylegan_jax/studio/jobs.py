@@ -1,4 +1,4 @@
-"""What takes longer than a picture: finding the styles of a photograph, tuning the model to it, writing a film."""
+"""Jobs, which take longer than a picture: projecting a photograph, tuning the model to it, writing a film."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENDINGS = ("mp4", "webp", "gif")
 
 
 def project(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
-    """Return the job that finds the session's picture; its noise maps stay the model's, so that edits draw alike."""
+    """Return the job that projects the session's picture. Its noise maps stay the model's, as edits need."""
     target = session.target
     if target is None:
         raise wishes.BadWish("there is no picture yet; upload one first")
@@ -57,7 +57,7 @@ def project(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
 
 
 def encode(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
-    """Return the job that finds the session's picture by the studio's encoder, in a pass or a few."""
+    """Return the job that inverts the session's picture with the studio's encoder, in one pass or a few."""
     from stylegan_jax.tools.encode import as_projection
 
     target, encoder = session.target, studio.encoder
@@ -79,7 +79,7 @@ def encode(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
 
 
 def tune(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
-    """Return the job that tunes the model to the session's picture, at the styles that were found for it."""
+    """Return the job that tunes the model to the session's picture at its projected styles (PTI)."""
     target, found = session.target, session.found
     if target is None or found is None:
         raise wishes.BadWish("there is no projection yet; find the picture first")
@@ -102,7 +102,7 @@ def tune(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
 
 
 def film(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
-    """Return the job that writes a film through keyframes, once around."""
+    """Return the job that writes a film: one round of the closed path through its keyframes."""
     from stylegan_jax.sampling import paths
     from stylegan_jax.tools import _video_file as video_file
 
@@ -138,7 +138,7 @@ def film(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
 
 
 def clip(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
-    """Return the job that writes a video of a model of videos, from a time on."""
+    """Return the job that writes a video of a video model, starting at a time."""
     from stylegan_jax.tools import _video_file as video_file
 
     video, start, motion = pictures.read_moment(studio, wish)
@@ -171,7 +171,7 @@ def clip(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
 
 
 def _pack(session: Session, path: Path, ws: np.ndarray, command: str) -> dict[str, Any]:
-    """Offer a film, and a zip of it with its styles and command; return what the page is told."""
+    """Offer a film, alone and zipped with its styles and command; return what the page shows about it."""
     whole = path.with_suffix(".zip")
     session.files |= {path.name: path, whole.name: whole}
     with zipfile.ZipFile(whole, "w") as archive:
@@ -189,7 +189,7 @@ KINDS: dict[str, Callable[[Any, Session, Mapping[str, Any]], Work]] = {
     "clip": clip,
     "drag": drags.start,
 }
-"""What can be asked for by name."""
+"""Jobs by the name that a page requests."""
 TITLES = {
     "project": "a projection",
     "encode": "an encoder",
@@ -201,7 +201,7 @@ TITLES = {
 
 
 def found_files(session: Session) -> dict[str, bytes]:
-    """Return what a download of a projection has besides: the target, and the projection as `project` writes it."""
+    """Return the additional files of a projection's download: the target, and the projection as `project` writes it."""
     if session.target is None or session.found is None:
         return {}
     return {"target.png": images.png_bytes(session.target), "projected_w.npz": pictures.as_npz(session.found.ws)}
@@ -212,7 +212,7 @@ def _png(image: Any) -> bytes:
 
 
 def _save_tuned(studio: Studio, session: Session, steps: int) -> Any:
-    """Write the tuned model's folder as a zip into the session's folder, with the projection beside it."""
+    """Write the tuned model's folder and the projection as a zip into the session's folder."""
     from stylegan_jax.convert import write_model_folder
     from stylegan_jax.sampling import card
 

@@ -1,4 +1,4 @@
-"""What the page Layers shows: the channels of a layer, and the power spectrum of a picture."""
+"""The page Layers: the channels of a layer, and the power spectrum of a picture."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MAX_CHANNELS = 36
 
 
 def names(studio: Studio, session: Session, wish: Mapping[str, Any], check: Check) -> dict[str, Any]:
-    """Return the layers of the model, in the order of the network."""
+    """Return the layers of the model in the order of the network."""
     found = {**layer_maps.list_layers(studio.model.gan), layer_maps.PICTURE: studio.model.gan.spec.image_shape}
     return {"layers": [{"name": name, "height": h, "width": w, "channels": c} for name, (h, w, c) in found.items()]}
 
 
 def maps(studio: Studio, session: Session, wish: Mapping[str, Any], check: Check) -> Picture:
-    """Draw channels of a layer, each from its least value (black) to its largest (white), or three of them as RGB."""
+    """Draw channels of a layer, each from its minimum (black) to its maximum (white), or three of them as RGB."""
     some = find_styles(studio.model, session, wishes.inner(wish, "source"))
     found = _maps_of(some)
     name = wishes.choice(wish, "layer", list(found))
@@ -77,7 +77,7 @@ def spectrum(studio: Studio, session: Session, wish: Mapping[str, Any], check: C
 
 
 _last: list[Any] = [None, None]
-"""(the styles and model, their maps) of the last call: browsing channels computes nothing."""
+"""(styles and model, their feature maps) of the last call, so that browsing channels computes nothing."""
 
 
 def _maps_of(some: Styled) -> dict[str, np.ndarray]:
@@ -91,4 +91,4 @@ def _maps_of(some: Styled) -> dict[str, np.ndarray]:
 
 
 KINDS = {"layers": names, "maps": maps, "spectrum": spectrum}
-"""What can be wished for by name, beside `pictures.KINDS`."""
+"""Wishes by name, in addition to `pictures.KINDS`."""

@@ -4,8 +4,8 @@
 
     notebook.show("demo")
 
-The page appears below the cell. The server is a thread of the kernel, so the model that the notebook has is the one
-that the page draws with, and it ends with the kernel, with `close`, or when the same model is shown again.
+The page appears below the cell. The server is a thread of the kernel, so the page draws with the notebook's own model.
+It ends with the kernel, with `close`, or when the same model is shown again.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Shown:
     """A studio below a cell.
 
     Attributes:
-        address: of the page for the browser, with its token: whoever has it can use the studio.
-        server: what answers there.
+        address: URL of the page with its token; whoever has it can use the studio.
+        server: the running server.
     """
 
     def __init__(self, server: serving.Server, address: str, height: int):
@@ -69,21 +69,22 @@ def show(
 ) -> Shown | None:
     """Open the studio below the cell.
 
-    The address holds a fresh random token, without which the server answers nothing, and it listens on 127.0.0.1 only.
+    The server listens on 127.0.0.1 only and rejects requests without the random token, which the address contains.
 
     Args:
-        model: the generator, or what `load_model` takes. Command lines on the page name it by where it was loaded from.
-        height: of the page, in pixels.
-        port: 0: any that is free.
-        address: by which the browser reaches the port, with {port} in it, where the kernel runs on another machine,
-            such as '/user/me/proxy/{port}/' with jupyter-server-proxy; None: 127.0.0.1, and in Colab its own proxy.
-        features: LPIPS weights for projection; None: the cache, or a package.
+        model: the generator, or an argument of `load_model`. Command lines on the page name the place that it was
+            loaded from.
+        height: height of the page in pixels.
+        port: port to listen on; 0: any free one.
+        address: if the kernel runs on another machine, the address by which the browser reaches {port}, such as
+            '/user/me/proxy/{port}/' with jupyter-server-proxy; None: 127.0.0.1, or in Colab its own proxy.
+        features: path of LPIPS weights for projection; None: those of the cache or of a package.
 
     Returns:
-        what the cell shows; in Colab, where it is shown by Colab's own function, None.
+        The output of the cell; in Colab None, because Colab's own function shows the page.
 
     Raises:
-        ValueError: the extra `studio` is missing, or an argument that does not fit; others as `load_model`.
+        ValueError: the extra `studio` is missing, or an argument breaks a rule; also the errors of `load_model`.
     """
     serving.check_packages()
     if height < 200:

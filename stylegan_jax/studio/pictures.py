@@ -1,7 +1,7 @@
-"""What a page can wish to see: one picture, a grid, a frame, each with its styles and the command that makes it again.
+"""Wishes that a page can send: a picture, a grid, a frame, each with its styles and the command that reproduces it.
 
-Every function takes (studio, session, wish, check) and runs in the thread that owns the model. Pictures are drawn one
-at a time, by one compiled program, and between two of them a newer wish ends the work.
+Every function takes (studio, session, wish, check) and runs in the thread that owns the model. One compiled program
+draws the pictures one at a time, and between two of them a newer wish ends the work.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
 NOISES = ("const", "random", "none")
 MAX_CELL = 256
-"""Height of a picture in a grid on the page, at most; downloads have them whole."""
+"""Largest height of a picture in a grid on the page; downloads contain full-size pictures."""
 
 
 class Picture(NamedTuple):
-    """What a wish got.
+    """The response to a wish.
 
     Attributes:
-        pixels: uint8[r, c, h, w, k]: a grid of pictures, of one row and column where it is a single one.
-        ws: float32[n, l, w], the styles that they were drawn from.
-        command: the lines that make it again, in a folder with the styles as latents.npz.
-        about: what the page shows with it, JSON-ready.
+        pixels: uint8[r, c, h, w, k], a grid of pictures; a single picture has one row and column.
+        ws: float32[n, l, w], the styles of the pictures.
+        command: the command lines that reproduce it in a folder with the styles as latents.npz.
+        about: facts that the page shows with it, JSON-ready.
     """
 
     pixels: np.ndarray
@@ -56,7 +56,7 @@ class Picture(NamedTuple):
 def draw_one(
     some: Styled, noise: str = "const", noise_seed: int = 0, transform: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return uint8[h, w, c] of styles; of a clip, its first frame."""
+    """Return the picture uint8[h, w, c] of styles; for a clip, its first frame."""
     model, inputs = some.model, None
     if len(model.gan.spec.inputs) > 1:
         inputs = model.draw_inputs([some.seed], some.label if len(some.label) else None, chunk=1)
@@ -80,7 +80,7 @@ def draw_grid(rows: Sequence[Sequence[Styled]], check: Check) -> np.ndarray:
 
 
 def picture(studio: Studio, session: Session, wish: Mapping[str, Any], check: Check) -> Picture:
-    """Draw the picture of a source: noise, and the place of the canvas where the model can move it."""
+    """Draw the picture of a source, with a noise mode, and a transform of the canvas if the model supports it."""
     some = find_styles(studio.model, session, wishes.inner(wish, "source"))
     noise, words = wishes.choice(wish, "noise", NOISES, "const"), []
     noise_seed = wishes.whole(wish, "noise_seed", 0, 2**32 - 1, 0)
@@ -93,12 +93,12 @@ def picture(studio: Studio, session: Session, wish: Mapping[str, Any], check: Ch
 
 
 def still_words(studio: Studio) -> list[str]:
-    """Return the words that name the model to `sample`: of one of videos, with the motion that the studio draws."""
+    """Return the arguments that name the model for `sample`; for a video model also the motion of the studio."""
     return [*studio.words, *["--motion_seed=0"] * (studio.video is not None)]
 
 
 def model_words(studio: Studio, session: Session, model: LoadedModel) -> tuple[Sequence[str], str]:
-    """Return the words that name a model, and the lines that make it before, where it was tuned in this session."""
+    """Return the arguments that name a model, and the command lines that create it first if this session tuned it."""
     name = studio.words
     if model is studio.model:
         return name, ""
@@ -108,7 +108,7 @@ def model_words(studio: Studio, session: Session, model: LoadedModel) -> tuple[S
 
 
 def sample_command(studio: Studio, session: Session, some: Styled, words: Sequence[str]) -> str:
-    """Return the lines that draw a picture again."""
+    """Return the command lines that reproduce a picture."""
     name, before = model_words(studio, session, some.model)
     own = [f"--styles={commands.STYLES}"] if some.words is None or before else some.words
     if studio.video is not None:
@@ -117,7 +117,7 @@ def sample_command(studio: Studio, session: Session, some: Styled, words: Sequen
 
 
 def read_move(model: LoadedModel, wish: Mapping[str, Any]) -> tuple[np.ndarray | None, list[str]]:
-    """Return the transform float[3, 3] of 'x', 'y' and 'degrees', and the words for it; None: the canvas as it is."""
+    """Return the transform float[3, 3] of 'x', 'y' and 'degrees', or None for the identity, and its arguments."""
     x, y = wishes.real(wish, "x", -10, 10, 0.0), wishes.real(wish, "y", -10, 10, 0.0)
     degrees = wishes.real(wish, "degrees", -3600, 3600, 0.0)
     if not (x or y or degrees):
@@ -141,10 +141,10 @@ def moment(studio: Studio, session: Session, wish: Mapping[str, Any], check: Che
 
 
 def read_moment(studio: Studio, wish: Mapping[str, Any]) -> tuple[LoadedModel, float, int]:
-    """Return the model of videos, a time and a seed of motion.
+    """Return the video model, a time and a motion seed.
 
     Raises:
-        BadWish: the model draws pictures, or a number that does not fit.
+        BadWish: the model draws pictures, or a number is out of range.
     """
     if studio.video is None:
         raise wishes.BadWish(studio.reasons()["time"])
@@ -152,7 +152,7 @@ def read_moment(studio: Studio, wish: Mapping[str, Any]) -> tuple[LoadedModel, f
 
 
 def gallery(studio: Studio, session: Session, wish: Mapping[str, Any], check: Check) -> Picture:
-    """Draw several seeds alike."""
+    """Draw several seeds with the same settings."""
     seeds = wishes.seeds(wish, "seeds", wishes.MAX_PICTURES)
     some = [find_styles(studio.model, session, {**wish, "kind": "seed", "seed": seed}) for seed in seeds]
     columns = wishes.whole(wish, "columns", 1, wishes.MAX_PICTURES, int(np.ceil(np.sqrt(len(seeds)))))
@@ -268,7 +268,7 @@ KINDS: dict[str, Callable[[Any, Session, Mapping[str, Any], Check], Any]] = {
     "frame": frame,
     "directions": directions,
 }
-"""What can be wished for by name; `layers.KINDS` has more."""
+"""Wishes by name; `layers.KINDS` has more."""
 
 
 def as_png(found: Picture) -> bytes:

@@ -1,4 +1,4 @@
-"""What the page Run shows of a training run: its curves and grids, while it trains too."""
+"""The page Run: curves and grids of a training run, also while it trains."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from stylegan_jax.checkpoints.restore import committed_steps
 from stylegan_jax.studio import commands
 
 MAX_POINTS = 400
-"""Of a curve: more rows are thinned out, the newest is kept."""
+"""Largest number of rows of a curve; more are thinned out, but the newest is kept."""
 MAX_BYTES = 64 << 20
-"""Of stats.jsonl that are read, from its end."""
+"""Largest number of bytes that are read from the end of stats.jsonl."""
 GRID_ENDINGS = (".png", ".webp")
 
 
 def describe(workdir: Path, shown: int | None) -> dict[str, Any]:
-    """Return curves, grids and checkpoints of a run, JSON-ready.
+    """Return the curves, grids and checkpoints of a run, JSON-ready.
 
     Args:
-        workdir: of the run.
+        workdir: folder of the run.
         shown: the step of the checkpoint that the studio draws.
     """
     rows = read_rows(workdir / "stats.jsonl")
@@ -54,7 +54,7 @@ def describe(workdir: Path, shown: int | None) -> dict[str, Any]:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of stats.jsonl; one that is being written is left out."""
+    """Return the rows of stats.jsonl, without one that is just being written."""
     rows = []
     with contextlib.suppress(OSError), path.open("rb") as file:
         size = path.stat().st_size
@@ -68,21 +68,21 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def list_grids(workdir: Path) -> list[Path]:
-    """Return the grids of a run, in their order."""
+    """Return the grids of a run in order."""
     with contextlib.suppress(OSError):
         return sorted(p for p in (workdir / "grids").iterdir() if p.suffix in GRID_ENDINGS and p.is_file())
     return []
 
 
 def as_zip(workdir: Path, grid: Path, model: Sequence[str]) -> bytes:
-    """Return a zip of a grid with what the run has written about itself: curves, configuration, a command.
+    """Return a zip of a grid with the run's curves and configuration, and a command.
 
-    Grids are drawn in training, from weights that may be gone, so the command draws from the checkpoint that is there.
+    Training drew the grid from weights that may be gone, so the command draws from the checkpoint that exists.
 
     Args:
-        workdir: of the run.
+        workdir: folder of the run.
         grid: one of `list_grids`.
-        model: the words of a command line that name the model.
+        model: the arguments that name the model on a command line.
     """
     data = io.BytesIO()
     line = commands.line("sample", model, "--seeds=0-31", "--columns=8", "--out=samples")

@@ -1,4 +1,4 @@
-"""A studio that listens: in this thread until Ctrl-C (`run`), or in one of its own (`Server`)."""
+"""The server of a studio: in this thread until Ctrl-C (`run`), or in one of its own (`Server`)."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 def check_packages() -> None:
-    """Raise ValueError unless the packages of the extra `studio` are there."""
+    """Raise ValueError unless the packages of the extra `studio` are installed."""
     absent = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
     if absent:
         raise ValueError(f"the studio needs {' and '.join(absent)}: pip install 'stylegan_jax[studio]'")
 
 
 def check_port(port: int) -> None:
-    """Raise ValueError unless a port can have this number."""
+    """Raise ValueError unless `port` is a valid port number."""
     if not 0 <= port <= 65535:
         raise ValueError(f"--port={port}: choose a port from 0 to 65535")
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that listens.
+    """Return a listening socket.
 
     Raises:
-        ValueError: the port is taken, or the host is none of this machine's.
+        ValueError: the port is taken, or the host is not an address of this machine.
     """
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -76,9 +76,9 @@ class Server:
     """A studio that listens on 127.0.0.1 in a thread of its own, until it is closed.
 
     Attributes:
-        studio: what it serves.
-        token: that pages must bring.
-        port: where it listens.
+        studio: the studio that it serves.
+        token: secret that pages must send.
+        port: port that it listens on.
     """
 
     def __init__(self, studio: Studio, token: str, port: int = 0, hosts: Collection[str] | None = LOOPBACK, **rules):
@@ -90,7 +90,7 @@ class Server:
         self._thread.start()
 
     def close(self, seconds: float = 30.0) -> None:
-        """End it, and everything that its pages have; a second call does nothing."""
+        """End the server, and delete everything of its pages; a second call does nothing."""
         self._server.should_exit = True
         self._thread.join(seconds)
         self._socket.close()
@@ -102,7 +102,7 @@ class Server:
         return self._thread.is_alive()
 
     def wait(self, seconds: float = 30.0) -> None:
-        """Wait until it answers.
+        """Wait until the server answers.
 
         Raises:
             OSError: it does not.

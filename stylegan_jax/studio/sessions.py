@@ -1,4 +1,4 @@
-"""What the studio remembers of each open page: a folder of its own, its picture, its projection, its directions."""
+"""The state of each open page: its folder, picture, projection and directions."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import numpy as np
 from stylegan_jax.base.errors import StyleganError
 
 QUIET_SECONDS = 600.0
-"""After so long without a sign of life a page counts as closed; an open one gives one every minute."""
+"""Seconds after the last request when a page counts as closed; an open page sends one every minute."""
 
 
 class NoSession(StyleganError):
-    """The session has ended, or never was."""
+    """The session has ended, or never existed."""
 
 
 @dataclasses.dataclass
@@ -28,15 +28,15 @@ class Session:
     """One open page.
 
     Attributes:
-        id: which only that page knows.
-        folder: for its files, which have names of ours.
-        seen: when it gave a sign of life.
-        picture: uint8[h, w, c], what it uploaded, upright.
+        id: secret of that page.
+        folder: folder of its files, which the studio names.
+        seen: time of its last request.
+        picture: uint8[h, w, c], the uploaded picture, upright.
         target: uint8[h, w, c] of the model's shape, cropped from it.
         found: its projection, a `projector.Projection` of one image.
-        steps: how it was found: the command 'line', the 'label', and, of a tuned model, 'tune_steps'.
-        tuned: the model that was tuned to it, and `pti` arguments.
-        dragged: what came of every drag, `drags.Dragged`, for undo and for later.
+        steps: how it was found: the command 'line', the 'label', and 'tune_steps' if the model was tuned.
+        tuned: the model that was tuned to it, with arguments of `pti`.
+        dragged: the result of every drag, `drags.Dragged`, for undo and as a source.
         directions: by name, `directions.Directions`.
         files: what can be downloaded: name for the page -> file in the folder.
     """
@@ -55,7 +55,7 @@ class Session:
 
 
 class Sessions:
-    """All open pages, at most so many, below one temporary folder, which `close_all` removes."""
+    """All open pages, at most `most`, with their folders in a temporary folder that `close_all` removes."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -78,10 +78,10 @@ class Sessions:
             return self._open[name]
 
     def get(self, name: str) -> Session:
-        """Return a session, which has just given a sign of life.
+        """Return a session, and note that its page is open.
 
         Raises:
-            NoSession: there is none of that name.
+            NoSession: no session has this id.
         """
         session = self._open.get(name)
         if session is None:
@@ -98,12 +98,12 @@ class Sessions:
         return session is not None
 
     def quiet(self) -> list[str]:
-        """Return the sessions that have given no sign of life for long."""
+        """Return the sessions whose pages count as closed."""
         limit = time.monotonic() - QUIET_SECONDS
         return [name for name, session in list(self._open.items()) if session.seen < limit]
 
     def close_all(self) -> None:
-        """Remove all of them and the folder that holds theirs."""
+        """Remove all sessions and the temporary folder."""
         for name in list(self._open):
             self.close(name)
         shutil.rmtree(self.root, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Where a picture's styles come from: a seed, a mixture, an edit, a projection; JSON of the page to styles.
+"""Sources of a picture's styles, such as a seed, a mixture, an edit or a projection: from the page's JSON to styles.
 
 A source is one of
 
@@ -7,7 +7,7 @@ A source is one of
     {"kind": "edit", "of": SOURCE, "moves": [{"set": "sefa", "index": 0, "strength": 2, "layers": [0, 1]}]}
     {"kind": "found"}, {"kind": "tuned"}, {"kind": "dragged", "index": 0}
 
-of which only 'kind' and 'seed' must be there in a seed. The functions run in the thread that owns the model.
+Of a seed, only 'kind' and 'seed' are required. The functions run in the thread that owns the model.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ MAX_PSI = 10.0
 
 
 class Styled(NamedTuple):
-    """Styles, and what they are drawn with.
+    """Styles, and what else determines the picture.
 
     Attributes:
         ws: float32[l, w].
-        model: the studio's, or the session's tuned one.
-        seed: of the source where it is one seed, else 0: of what a generator draws besides z.
-        words: of a command line that draws it from its seed, such as ['--seeds=3', '--psi=0.7']; None where only its
-            styles say what it is.
+        model: the studio's model, or the session's tuned one.
+        seed: the seed of a source of one seed, else 0; a generator may draw more from it than z.
+        words: arguments that draw it from its seed, such as ['--seeds=3', '--psi=0.7']; None if only the styles
+            describe it.
         label: float32[k].
     """
 
@@ -52,7 +52,7 @@ class Styled(NamedTuple):
 
 
 class Label(NamedTuple):
-    """A label float32[k], and the words of a command line that pass it."""
+    """A label float32[k], and the arguments that pass it."""
 
     values: np.ndarray
     words: list[str]
@@ -62,7 +62,7 @@ def find_styles(model: LoadedModel, session: Session, source: Mapping[str, Any],
     """Return the styles of a source.
 
     Raises:
-        BadWish: it is none, or does not fit the model or the session.
+        BadWish: it is not a source, or does not fit the model or the session.
     """
     if depth > MAX_DEPTH:
         raise BadWish(f"a picture made of pictures is nested more than {MAX_DEPTH} deep; start from a simpler one")
@@ -89,7 +89,7 @@ def find_styles(model: LoadedModel, session: Session, source: Mapping[str, Any],
 
 
 def read_label(model: LoadedModel, wish: Mapping[str, Any]) -> Label:
-    """Return the label that 'class' or 'numbers' say.
+    """Return the label that 'class' or 'numbers' specify.
 
     Raises:
         BadWish: it does not fit the model.
@@ -109,15 +109,15 @@ def read_label(model: LoadedModel, wish: Mapping[str, Any]) -> Label:
 
 
 def truncation_words(psi: float, cutoff: int | None) -> list[str]:
-    """Return the words of a command line that truncate."""
+    """Return the arguments for truncation."""
     return [f"--psi={psi:g}"] * (psi != 1) + [f"--cutoff={cutoff}"] * (cutoff is not None)
 
 
 def read_truncation(model: LoadedModel, wish: Mapping[str, Any]) -> tuple[float, int | None]:
-    """Return psi, and how many style slots it holds for; None: all.
+    """Return psi, and the number of style slots that it applies to, or None for all.
 
     Raises:
-        BadWish: they do not fit the model.
+        BadWish: they are out of range.
     """
     psi, num_ws = wishes.real(wish, "psi", -MAX_PSI, MAX_PSI, 1.0), model.gan.spec.num_ws
     cutoff = None if wish.get("cutoff") is None else wishes.whole(wish, "cutoff", 0, num_ws)
@@ -137,7 +137,7 @@ def _of_seed(model: LoadedModel, source: Mapping[str, Any]) -> Styled:
 
 @functools.lru_cache(maxsize=1024)
 def _mapped(model: LoadedModel, key: tuple[int, int, float], label: bytes, k: int) -> np.ndarray:
-    """Return ws float32[l, w] of a seed, or of what lies between two, not truncated."""
+    """Return ws float32[l, w] of a seed, or of a point between two, without truncation."""
     seed, toward, share = key
     given = np.frombuffer(label, np.float32) if k else None
     if not share:
@@ -179,5 +179,5 @@ def _moved(ws: np.ndarray, session: Session, move: Any, num_ws: int) -> np.ndarr
 
 
 def joint_model(model: LoadedModel, some: Sequence[Styled]) -> LoadedModel:
-    """Return the model that draws all of several: the tuned one, if any of them needs it."""
+    """Return the model that draws several sources: the tuned one if any of them needs it."""
     return next((one.model for one in some if one.model is not model), model)

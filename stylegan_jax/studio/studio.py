@@ -30,7 +30,7 @@ LESS_MEMORY = "ask for fewer pictures or fewer frames, or close other programs"
 
 
 def explain(error: BaseException) -> str:
-    """Return one sentence about an error; of one that is ours to repair, the terminal gets the traceback."""
+    """Return one sentence about an error; the traceback of an unexpected one goes to the terminal."""
     if told := shortage.explain(error, LESS_MEMORY):
         return visible(told)
     if isinstance(error, StyleganError | ValueError | OSError):
@@ -40,7 +40,7 @@ def explain(error: BaseException) -> str:
 
 
 class Limits(NamedTuple):
-    """How much pages may ask for: open pages in all, frames of a film, steps of a drag."""
+    """Limits of requests: open pages, frames of a film, steps of a drag."""
 
     sessions: int = 32
     frames: int = 3600
@@ -48,25 +48,25 @@ class Limits(NamedTuple):
 
 
 PUBLIC = Limits(16, 300, 300)
-"""Where everybody may come: a visitor keeps the others waiting for a minute or two."""
+"""Limits of a public studio, where a visitor keeps others waiting for a minute or two."""
 
 
 class Studio:
-    """A model and who works with it.
+    """A model, the pages that use it, and the thread that owns it.
 
     Attributes:
-        model: what draws pictures; of a model of videos the frames at time 0, with motion 0. Replaced by `reload`.
-        video: a model of videos; None for one of images.
-        path: of the model, as it was passed.
-        step: checkpoint that was asked for; None: the newest.
-        features: LPIPS weights for projection, or None for the cache or a package.
-        encoder: finds pictures in one pass, with `model` as its generator; None without.
-        encoder_path: of it, as it was passed.
-        is_public: everybody may come, so pages that take files or minutes, or show a run's files, are closed.
-        limits: how much pages may ask for.
+        model: draws pictures; for a video model the frames at time 0 with motion seed 0. `reload` replaces it.
+        video: the video model; None for a model of images.
+        path: path of the model, as passed.
+        step: the requested checkpoint; None: the newest.
+        features: path of LPIPS weights for projection; None: those of the cache or of a package.
+        encoder: inverts pictures in one pass with `model` as its generator, or None.
+        encoder_path: path of the encoder, as passed.
+        is_public: everybody may use it, so pages that take files or minutes, or show a run's files, are closed.
+        limits: limits of requests.
         sessions: the open pages.
         worker: the thread that owns the model.
-        state: 'compiling' until the first picture has been drawn, then 'ready', or a sentence about what failed.
+        state: 'compiling' until the first picture has been drawn, then 'ready', or a sentence about the failure.
     """
 
     def __init__(
@@ -97,17 +97,17 @@ class Studio:
 
     @property
     def words(self) -> list[str]:
-        """The words of a command line that name the model."""
+        """The arguments that name the model on a command line."""
         return commands.model_words(self.path, self.step)
 
     @property
     def workdir(self) -> Path | None:
-        """The run that the model is of; None for a model that is no run's."""
+        """The workdir of the model's run; None if the model does not come from a run."""
         path = self.model.provenance.get("workdir")
         return Path(path) if isinstance(path, str) else None
 
     def _warm_up(self) -> None:
-        """Compile the two programs of the first picture, side by side: on two cores the first is free."""
+        """Compile the two programs of the first picture in parallel; with two cores the shorter one costs no time."""
         from stylegan_jax.studio.pictures import draw_one
 
         model, spec = self.model, self.model.gan.spec
@@ -124,7 +124,7 @@ class Studio:
             self.state = explain(error)
 
     def network(self) -> Any:
-        """Return the LPIPS network; FeatureError where its weights lack."""
+        """Return the LPIPS network; raise FeatureError if its weights are missing."""
         from stylegan_jax.features import load_features
 
         if "vgg16_lpips" not in self._networks:
@@ -132,7 +132,7 @@ class Studio:
         return self._networks["vgg16_lpips"]
 
     def reload(self) -> None:
-        """Take the newest checkpoint of the run; in the thread that owns the model."""
+        """Load the newest checkpoint of the run; call it in the thread that owns the model."""
         from stylegan_jax.sampling.load import load_model
 
         self.model = self._take(load_model(self.path, self.step))
@@ -140,7 +140,7 @@ class Studio:
         sources._mapped.cache_clear()
 
     def end(self, session: str) -> bool:
-        """Close a page's session: what it waits for, its job, its folder."""
+        """Close a page's session: drop its wishes, cancel its job, remove its folder."""
         self.worker.forget(session)
         return self.sessions.close(session)
 
@@ -150,7 +150,7 @@ class Studio:
         self.sessions.close_all()
 
     def describe(self) -> dict[str, Any]:
-        """Return what the page needs to know of the model, JSON-ready."""
+        """Return the facts about the model that the page needs, JSON-ready."""
         model, spec = self.model, self.model.gan.spec
         height, width, channels = spec.image_shape
         sizes = [math.prod(x.shape) for x in named_leaves(model.g_ema.get("params", {})).values()]
@@ -183,7 +183,7 @@ class Studio:
         }
 
     def reasons(self) -> dict[str, str]:
-        """Return why pages are closed for this model; '' for those that are open."""
+        """Return why pages are closed for this model, by page; '' for open ones."""
         from stylegan_jax.features import weights
 
         model, spec = self.model, self.model.gan.spec

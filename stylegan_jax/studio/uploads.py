@@ -1,4 +1,4 @@
-"""Files that a page sends: a picture to find, or directions. Their names are never used."""
+"""Files that a page uploads: a picture to project, or directions. Their names are never used."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ MAX_BYTES = 32 << 20
 MAX_PIXELS = 40_000_000
 MIN_SIDE = 8
 KEPT_SIDE = 2048
-"""Longer sides are shrunk to this: models draw at most half of it."""
+"""Longer sides are reduced to this many pixels; models draw at most half of it."""
 
 
 def read_picture(data: bytes, channels: int) -> tuple[np.ndarray, list[str]]:
-    """Return uint8[h, w, c] of an image file, upright, and what was changed.
+    """Return the picture uint8[h, w, c] of an image file, upright, and a list of what was changed.
 
     Args:
         data: the file.
-        channels: of the model: 1, 3, or 4; transparency is laid over white unless it is 4.
+        channels: channels of the model: 1, 3 or 4; unless 4, transparent pixels are blended with white.
 
     Raises:
-        BadWish: it is no image that can be used.
+        BadWish: the file is not a usable image.
     """
     try:
         made = make(data, Recipe(channels=channels, max_pixels=MAX_PIXELS))
@@ -54,20 +54,20 @@ def _resized(pixels: np.ndarray, factor: float) -> np.ndarray:
 
 
 def preview(pixels: np.ndarray, side: int = 640) -> np.ndarray:
-    """Return the picture, its longer side at most `side`."""
+    """Return the picture, reduced so that its longer side has at most `side` pixels."""
     longest = max(pixels.shape[:2])
     return pixels if longest <= side else _resized(pixels, side / longest)
 
 
 def crop(pixels: np.ndarray, shape: tuple[int, int, int], x: float, y: float, size: float) -> np.ndarray:
-    """Return uint8[h, w, c] of the model's shape: a rectangle of the picture, resized by Lanczos.
+    """Crop a rectangle of a picture and resize it with Lanczos to uint8[h, w, c] of the model's shape.
 
     Args:
         pixels: uint8[h, w, c].
-        shape: of the model.
-        x: place of the rectangle, from 0 (left) to 1 (right).
-        y: from 0 (top) to 1 (bottom).
-        size: of the rectangle, 1 for the largest that fits.
+        shape: (h, w, c) of the model.
+        x: horizontal position of the rectangle, from 0 (left) to 1 (right).
+        y: vertical position, from 0 (top) to 1 (bottom).
+        size: size of the rectangle, relative to the largest that fits.
     """
     height, width = pixels.shape[:2]
     h, w, k = shape
@@ -83,7 +83,7 @@ def read_directions(session: Session, data: bytes, w_dim: int) -> directions.Dir
     """Return the directions in a .npz or .npy file, as `edit --directions` takes it.
 
     Raises:
-        BadWish: it has none for this model.
+        BadWish: it has no directions for this model.
     """
     if not data.startswith((b"PK", b"\x93NUMPY")):
         raise BadWish("the file is not an .npz or .npy file; pass directions.npz, as the command edit writes it")

@@ -1,4 +1,4 @@
-"""What a page may ask for: numbers, choices and lists out of JSON of anybody, checked one by one."""
+"""Validation of wishes: numbers, choices and lists in untrusted JSON, checked one by one."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ MAX_PICTURES = 64
 
 
 class BadWish(StyleganError, ValueError):
-    """A page asked for something that does not exist or does not fit; the text says what, in one sentence."""
+    """A page requested something that does not exist or is out of range; the message says what, in one sentence."""
 
 
 def shown(value: Any) -> str:
-    """Return a value as an error shows it."""
+    """Return a value in the form that errors show."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}…"
 
 
 def whole(wish: Mapping[str, Any], name: str, low: int, high: int, default: int | None = None) -> int:
-    """Return a whole number from `low` to `high`.
+    """Return an integer from `low` to `high`.
 
     Raises:
         BadWish: there is none.
@@ -51,10 +51,10 @@ def real(wish: Mapping[str, Any], name: str, low: float, high: float, default: f
 
 
 def choice(wish: Mapping[str, Any], name: str, known: Sequence[str], default: str | None = None) -> str:
-    """Return one of several words.
+    """Return one of the words in `known`.
 
     Raises:
-        BadWish: it is none of them.
+        BadWish: it is not one of them.
     """
     value = wish.get(name, default)
     if value not in known or not isinstance(value, str):
@@ -87,10 +87,10 @@ def inner(wish: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def seeds(wish: Mapping[str, Any], name: str, most: int) -> list[int]:
-    """Return the seeds of a text such as '0-3,8', as the commands take it.
+    """Return the seeds in a text such as '0-3,8', the form that the commands accept.
 
     Raises:
-        BadWish: it is none, or names too many.
+        BadWish: it has another form, or names too many.
     """
     from stylegan_jax.tools._inputs import parse_numbers
 
@@ -110,7 +110,7 @@ def layers(wish: Mapping[str, Any], name: str, count: int) -> list[int]:
     """Return style slots, sorted; [] for none.
 
     Raises:
-        BadWish: one is none of the model's.
+        BadWish: the model does not have one of them.
     """
     value = several(wish, name, 0, count)
     for entry in value:

@@ -1,8 +1,8 @@
-"""One thread owns the model: what was wished last is drawn first, and long jobs give way between two of their steps.
+"""One thread owns the model: it draws the newest wish first, and long jobs pause for wishes between two steps.
 
-Every view of a page (the picture, the grid, …) is a *lane*. A lane has at most one wish waiting and one being drawn:
-a newer wish takes the place of the waiting one, and the one being drawn is asked to stop at its next `check`. So a
-slider that moves faster than the model draws leaves no queue behind.
+Every view of a page (the picture, the grid, …) is a *lane* with at most one waiting wish and one that is being drawn.
+A newer wish replaces the waiting one and asks the one being drawn to stop at its next `check`, so a slider that moves
+faster than the model draws builds up no queue.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from typing import Any
 from stylegan_jax.base.errors import StyleganError
 
 PREVIEW_SECONDS = 0.7
-"""Between two previews of a job: drawing one costs time, too."""
+"""Seconds between two previews of a job, because drawing one takes time too."""
 NEWER = "a newer request has arrived"
 KEPT_JOBS = 64
-"""Finished jobs that can still be asked about."""
+"""Number of finished jobs that are kept."""
 
 Check = Callable[[], None]
-"""Raises `Stale` once a newer request has arrived."""
+"""Function that raises `Stale` once a newer request has arrived."""
 
 
 class Stale(StyleganError):
-    """A newer wish of the same lane has come, or the session has ended: nobody waits for this picture any more."""
+    """Nobody waits for this picture any more: a newer wish of the lane has arrived, or the session has ended."""
 
 
 class Cancelled(StyleganError):
@@ -37,7 +37,7 @@ class Cancelled(StyleganError):
 
 
 class Busy(StyleganError):
-    """A job of this session is running, and another one was asked for."""
+    """Another job of this session is running."""
 
 
 class _Wish:
@@ -51,7 +51,7 @@ class _Wish:
             raise Stale(NEWER)
 
     def drop(self, why: str) -> None:
-        with contextlib.suppress(InvalidStateError):  # whoever waited has gone
+        with contextlib.suppress(InvalidStateError):  # nobody waits any more
             self.future.set_exception(Stale(why))
 
     def grant(self) -> None:
@@ -66,21 +66,21 @@ class _Wish:
 
 
 class Job:
-    """Something that takes long.
+    """A long task.
 
     Attributes:
-        id: for the page.
-        session: whose it is.
-        kind: what it does.
+        id: name of the job for the page.
+        session: session that started it.
+        kind: name of the task.
         state: 'waiting', 'running', 'done', 'failed' or 'cancelled'.
-        step: done so far.
-        steps: in all; 0 while unknown.
-        losses: one per step, where it minimises something.
-        preview: a PNG of what it has so far.
-        version: goes up with every preview.
-        error: one sentence, of a failed one.
-        about: what else the page shows of it on the way, JSON-ready.
-        result: what `work` returned.
+        step: steps done so far.
+        steps: total number of steps; 0 while unknown.
+        losses: one per step if it minimises a loss.
+        preview: PNG of the result so far.
+        version: number of previews so far.
+        error: if it failed, one sentence about why.
+        about: further facts for the page, JSON-ready.
+        result: return value of `work`.
     """
 
     def __init__(self, session: str, kind: str, work: Callable[[Job], Any]):
@@ -95,14 +95,14 @@ class Job:
         self.between: Callable[[], None] = lambda: None
 
     def cancel(self) -> None:
-        """Have the job stop before its next step."""
+        """Ask the job to stop before its next step."""
         self._cancelled.set()
 
     def tick(self, step: int, steps: int, loss: float | None = None, draw: Callable[[], bytes] | None = None) -> None:
-        """Note a step, draw a preview now and then, and let what was wished meanwhile be drawn.
+        """Record a step, draw a preview now and then, and let wishes that arrived meanwhile be drawn.
 
         Raises:
-            Cancelled: the job is to stop.
+            Cancelled: the job was asked to stop.
         """
         self.step, self.steps = step, steps
         if loss is not None:
@@ -117,7 +117,7 @@ class Job:
             raise Cancelled("the job was cancelled")
 
     def told(self) -> dict[str, Any]:
-        """Return what the page shows of it."""
+        """Return the job's state for the page."""
         end = self.ended or time.monotonic()
         shown = self.losses[:: max(1, len(self.losses) // 200)]
         return {
@@ -137,7 +137,7 @@ class Job:
 
 
 class Worker:
-    """The thread, what waits for it, and the jobs."""
+    """The thread, its waiting wishes, and its jobs."""
 
     def __init__(self, explain: Callable[[Exception], str] = str):
         self._explain = explain
@@ -152,16 +152,16 @@ class Worker:
         self._thread.start()
 
     def ask(self, session: str, lane: str, number: int, work: Callable[[Check], Any]) -> Future:
-        """Have `work(check)` called by the thread that owns the model, unless a newer wish comes first.
+        """Call `work(check)` in the thread that owns the model, unless a newer wish arrives first.
 
         Args:
-            session: whose wish it is.
-            lane: the view that it is for.
-            number: goes up from wish to wish of a lane; one that arrives late is stale at once.
-            work: what to call; it should call `check` between pictures.
+            session: session of the wish.
+            lane: the view that shows the result.
+            number: increases from wish to wish of a lane; a wish that arrives late is stale at once.
+            work: function to call; it should call `check` between pictures.
 
         Returns:
-            A future, of what it returns; it has the exception `Stale` where nobody waits any more.
+            A future of the return value, or of the exception `Stale` if nobody waits any more.
         """
         wish, key = _Wish(number, work), (session, lane)
         with self._lock:
@@ -173,15 +173,15 @@ class Worker:
                 old.drop(NEWER)
             if old := self._drawn.get(key):
                 old.is_stale = True
-            self._waiting[key] = wish  # which keeps the place of the old one in the line
+            self._waiting[key] = wish  # replaces the old one at its place in the queue
             self._lock.notify()
         return wish.future
 
     def start(self, session: str, kind: str, work: Callable[[Job], Any]) -> Job:
-        """Have a job done after those that wait already.
+        """Queue a job behind those that wait already.
 
         Raises:
-            Busy: one of this session waits or is running.
+            Busy: a job of this session waits or is running.
         """
         job = Job(session, kind, work)
         job.between = self._serve
@@ -202,7 +202,7 @@ class Worker:
         return job if job is not None and job.session == session else None
 
     def cancel(self, job: Job) -> None:
-        """Have a job stop before its next step; one that waits does not begin."""
+        """Cancel a job: it stops before its next step, or never begins."""
         job.cancel()
         with self._lock:
             if job in self._jobs:
@@ -210,7 +210,7 @@ class Worker:
                 job.state = "cancelled"
 
     def ahead(self, job: Job) -> int:
-        """Return how many jobs come before one that waits."""
+        """Return the number of jobs ahead of a waiting one."""
         with self._lock:
             running = any(other.state == "running" for other in self._known.values())
             return running + (self._jobs.index(job) if job in self._jobs else 0)
@@ -222,11 +222,11 @@ class Worker:
         return any(job.session == session and job.state in ("waiting", "running") for job in jobs)
 
     def waiting(self) -> int:
-        """Return how many wishes wait, for tests and figures."""
+        """Return the number of waiting wishes, for tests and measurements."""
         return len(self._waiting)
 
     def forget(self, session: str) -> None:
-        """Drop what a session waits for, and cancel its jobs."""
+        """Drop the wishes of a session, and cancel its jobs."""
         with self._lock:
             for key in [key for key in self._waiting if key[0] == session]:
                 self._waiting.pop(key).drop("the session has ended")
@@ -244,7 +244,7 @@ class Worker:
                     del self._known[job.id]
 
     def close(self, seconds: float = 30.0) -> None:
-        """Drop everything, and wait for the thread."""
+        """Drop everything, and wait for the thread to end."""
         with self._lock:
             self._is_closed = True
             sessions = {key[0] for key in (*self._waiting, *self._drawn)} | {j.session for j in self._known.values()}
@@ -255,7 +255,7 @@ class Worker:
             self._thread.join(seconds)
 
     def _serve(self) -> None:
-        """Draw what waits now."""
+        """Draw the wishes that are waiting now."""
         while True:
             with self._lock:
                 if not self._waiting:

@@ -325,7 +325,7 @@ def test_clips_of_videos_are_counted_as_clips_and_as_frames(monkeypatch, tmp_pat
         ([RECIPE, "--device=cuda"], "known: cpu, gpu, tpu"),
         ([RECIPE, "--repeats=0"], "--repeats=0 must be at least 1"),
         ([RECIPE, "--batch=8,x"], "'x' is not a batch size"),
-        ([RECIPE, "--json=/nowhere/at/all.json"], "there is no folder /nowhere/at"),
+        ([RECIPE, "--json=/nowhere/at/all.json"], "the folder /nowhere/at does not exist"),
         ([RECIPE], "the 8 devices must divide"),  # tiny's batch, with path length, is too small for eight
         ([RECIPE, "--config.train.batch_sise=3"], "batch_size"),
         ([RECIPE, "--config.data.labels=file", "--device=cpu:0"], "set config.model.label_dim"),

@@ -246,7 +246,7 @@ def test_without_pyav_webp_is_written_and_mp4_refused(tmp_path, monkeypatch):
         (["--seeds=a"], "'a' is not a seed or a range"),
         (["--seeds=4294967296"], "too large"),
         (["--grid=3"], "--grid=3: write COLUMNSxROWS, such as 3x2"),
-        (["--grid=3x2"], "--grid=3x2 has 6 cells; 4 seeds are not a multiple of it"),
+        (["--grid=3x2"], "--grid=3x2 has 6 cells; 4 seeds do not divide evenly"),
         (["--grid=4x1"], "--seeds=0-3 is one seed per cell"),
         (["--class=0,1,1,0,1"], "--class=0,1,1,0,1: 5 classes for 4 seeds per cell"),
         (["--batch=0"], "--batch=0 must be at least 1"),

@@ -65,7 +65,7 @@ export function build() {
   }
 
   const reset = button("Set all to 0", () => { moves.forEach((move) => { move.value = 0; }); ask(); }, { class: "quiet small", id: "reset" });
-  const node = page("Edit", "Directions in the space of styles change one thing at a time, more or less. Move a slider and look; what it changes has no name until you find one.", [one.node, el("div", { class: "row" }, hold)], [
+  const node = page("Edit", "Each direction in the space of styles changes roughly one thing. Move a slider and see what it does; directions have no names.", [one.node, el("div", { class: "row" }, hold)], [
     group("Picture", start.node),
     group("Directions", method.node, list, el("div", { class: "row" }, reset), el("div", { class: "field stacked" }, el("label", { for: "directions-file" }, "Or directions that you saved (.npz, .npy)"), file)),
     group("Layers that move", where.node),

@@ -17,7 +17,7 @@ export function build() {
   function draw() {
     ask();
     const wish = { source: start.source };
-    spectra.ask("spectrum", wish, (bitmap, about) => power.show(bitmap, about, "how much of the picture is coarse (middle) and fine (edges)", { kind: "spectrum", wish }), fail);
+    spectra.ask("spectrum", wish, (bitmap, about) => power.show(bitmap, about, "coarse detail in the centre, fine detail towards the edges", { kind: "spectrum", wish }), fail);
   }
   function ask() {
     if (!known) return;
@@ -29,7 +29,7 @@ export function build() {
     }, fail);
   }
   const turn = (by) => { const next = first + by * (view.value === "rgb" ? 3 : COUNT); if (next >= 0 && next < channels) { first = next; ask(); } };
-  const node = page("Layers", "From coarse to fine, what the network has drawn after each layer. Every channel is stretched from black to white.", [one.node, power.node], [
+  const node = page("Layers", "What the network has drawn after each layer, from coarse to fine. Every channel is stretched from black to white.", [one.node, power.node], [
     group("Picture", start.node),
     group("Layer", layer.node, view.node, el("div", { class: "row" }, button("← Channels before", () => turn(-1), { class: "quiet small" }), button("Channels after →", () => turn(1), { class: "quiet small", id: "channels-after" }))),
     el("p", { class: "hint" }, "The first time, the network is compiled once more, which takes as long as the start."),

@@ -45,7 +45,7 @@ export function build() {
   }
 
   const swap = button("Swap rows and columns", () => { [rows.value, columns.value] = [columns.value, rows.value]; ask(); }, { class: "quiet small" });
-  const node = page("Mix", "Each picture is its row's, with the chosen layers of its column's: coarse layers carry pose and shape, fine ones colour and detail. Choose one to work on it.", [one.node], [
+  const node = page("Mix", "Each picture has the styles of its row, except in the chosen layers, which come from its column: coarse layers carry pose and shape, fine ones colour and detail. Choose one to work on it.", [one.node], [
     group("Layers of the columns", chosen.node),
     group("Seeds", rows.node, columns.node, el("div", { class: "row" }, swap)),
     group("Truncation", psi.node),

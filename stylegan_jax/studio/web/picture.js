@@ -6,7 +6,7 @@ import { box, button, choice, el, fail, group, job, keep as keepFile, page, say,
 
 export function build() {
   const file = el("input", { type: "file", id: "upload", accept: "image/*", onchange: () => file.files[0] && upload(file.files[0]) });
-  const whole = el("canvas", { width: 1, height: 1, id: "whole", role: "img", "aria-label": "Your picture, with the part that will be found" });
+  const whole = el("canvas", { width: 1, height: 1, id: "whole", role: "img", "aria-label": "Your picture, with the part to project" });
   let bitmap = null, turn = 0;
   const crop = { x: slider("Left to right", { id: "crop-x", min: 0, max: 1, step: 0.01, value: 0.5 }, cut), y: slider("Top to bottom", { id: "crop-y", min: 0, max: 1, step: 0.01, value: 0.5 }, cut), size: slider("Size", { id: "crop-size", min: 0.1, max: 1, step: 0.01, value: 1 }, cut) };
   const steps = choice("Steps", [[100, "100: a first look"], [300, "300"], [1000, "1000, as published"]], 300, () => {}, "steps", true);
@@ -56,7 +56,7 @@ export function build() {
       target.width = small.width;
       target.height = small.height;
       target.getContext("2d").drawImage(small, 0, 0);
-      if (!bench.found) one.show(small, {}, "the part that will be found");
+      if (!bench.found) one.show(small, {}, "the part to project");
       ready();
       window.done += 1;
     } catch (error) {
@@ -101,7 +101,7 @@ export function build() {
   const find = button("Find it", () => {
     finding.start({ steps: Number(steps.value), plus: plus.value, ...own() });
   }, { class: "primary", id: "find", disabled: true });
-  const encode = button("Ask the encoder", () => encoding.start(own()), { id: "encode", disabled: true });
+  const encode = button("Use the encoder", () => encoding.start(own()), { id: "encode", disabled: true });
   const tune = button("Tune the model to it", () => tuning.start({ steps: Number(tuneSteps.value) }), { id: "tune", disabled: true });
   const weights = button("Download the tuned model", () => keepFile("tuned.zip").catch(fail), { class: "quiet", id: "tuned-model", hidden: true });
   function ready() {

@@ -9,7 +9,7 @@ export function build() {
   const rate = model.fps || 30;
   const start = starter(() => ask());
   const motion = number("Motion: seed", { id: "motion-seed", value: 0 }, ask);
-  const at = slider("Time", { id: "moment", min: 0, max: 128, step: 0.25, value: 0, hint: "in frames of the training data; between them too" }, ask);
+  const at = slider("Time", { id: "moment", min: 0, max: 128, step: 0.25, value: 0, hint: "in frames of the training data, fractions too" }, ask);
   const speed = slider("Speed", { id: "video-speed", min: 0.1, max: 3, step: 0.1, value: 1 });
   const frames = slider("Frames", { id: "video-frames", min: 8, max: 256, step: 8, value: 64 });
   const ending = choice("File", [["mp4", "MP4 (H.264)"], ["webp", "WebP"], ["gif", "GIF"]], "mp4", () => {}, "video-ending");
@@ -31,7 +31,7 @@ export function build() {
     done: (result) => showFile(screen, result, "the video", "save-video"),
   });
   const write = button("Make the video", () => { play.stop(); made.start({ source: start.source, t: at.value, motion_seed: motion.value, frames: frames.value, speed: speed.value, fps: rate, ending: ending.value }); }, { class: "primary", id: "make-video" });
-  const node = page("Time", "What a video shows comes from the picture, how it moves from its own seed. Any time can be drawn, however late.", [screen, one.node, at.node], [
+  const node = page("Time", "The picture determines what a video shows, and a seed of its own how it moves. Any time can be drawn, however late.", [screen, one.node, at.node], [
     group("Picture", start.node),
     group("Motion", motion.node, speed.node, el("div", { class: "row" }, play.node)),
     group("File", frames.node, ending.node, el("div", { class: "row" }, write), made.node),
