@@ -205,7 +205,7 @@ def test_layers_and_spectrum(page, model):
         ("mix", {"rows": "0-100", "columns": "1", "layers": []}, "rows names 101 seeds; at most 7 fit here"),
         ("mix", {"rows": "a", "columns": "1", "layers": []}, "rows='a': 'a' is not a seed or a range"),
         ("mix", {"rows": "1", "columns": "1", "layers": [99]}, "layers has 99; this model has the style slots 0 to"),
-        ("gallery", {"seeds": "0-4294967295"}, "seeds='0-4294967295' asks for 4294967296 or more"),
+        ("gallery", {"seeds": "0-4294967295"}, "seeds='0-4294967295' lists 4294967296 or more"),
         ("truncation", {"seeds": "1", "psis": [None]}, "psi is None; pass a number"),
         ("frame", {"keys": [seed(1)]}, "keys is [{'kind': 'seed', 'seed': 1, 'psi': 0…; pass a list of 2 to 32"),
         ("frame", {"keys": [seed(1), 5], "t": 0}, "a keyframe is 5; pass an object"),

@@ -183,7 +183,7 @@ def test_what_chooses_the_programs():
     assert list(measurement(("train",)).jobs) == list(TRAINING)
     assert list(measurement(("sample", "compile"), (2, 3)).jobs) == ["sample_2", "sample_3"]
     assert list(measurement(("compile",)).jobs) == [*TRAINING, "sample_8"]
-    with pytest.raises(ConfigError, match="--batch=3: the 2 devices must divide it"):
+    with pytest.raises(ConfigError, match="--batch=3 must be a multiple of the 2 devices"):
         measurement(("sample",), (3,), count=2)
 
 
