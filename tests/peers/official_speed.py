@@ -6,7 +6,9 @@ GPU) and a checkout of NVlabs/stylegan3, whose classes it calls:
     python tests/peers/official_speed.py --repo=../stylegan3 --arch=stylegan2 --resolution=256 --batch=32 \
         --channel-base=16384 --lowp=4 --json=official.json
 
-On a GPU the first calls compile its CUDA extensions. An iteration runs the four phases of the official loop at their
+On a GPU its CUDA extensions are compiled first, or found where PyTorch keeps them: `extensions_seconds` of the record;
+--what=extensions does only that. --arch=r3gan needs a checkout of brownvc/R3GAN instead, and measures its published
+network for 64x64, or with --widths another. An iteration runs the four phases of the official loop at their
 intervals: latents, gradient, removal of NaN, Adam; then the generator's average moves. The images are one batch in
 memory. docs/performance.md says how to compare fairly.
 """
@@ -16,10 +18,13 @@ from __future__ import annotations
 import argparse
 import copy
 import importlib
+import importlib.util
 import json
+import re
 import statistics
 import sys
 import time
+import types
 from typing import Any
 
 import torch
@@ -31,7 +36,11 @@ def arguments() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repo", required=True, help="checkout of NVlabs/stylegan3")
-    parser.add_argument("--arch", default="stylegan2", choices=["stylegan2", *ALIAS_FREE])
+    parser.add_argument("--arch", default="stylegan2", choices=["stylegan2", *ALIAS_FREE, "r3gan"])
+    parser.add_argument("--what", default="all", choices=["all", "extensions"])
+    parser.add_argument(
+        "--widths", default="768,768,768,768,384", help="of r3gan: channels from 4x4 up, multiples of 8"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--batch", type=int, default=8, help="images per iteration")
@@ -67,8 +76,31 @@ def networks(a: argparse.Namespace) -> tuple[Any, Any]:
     return g, d
 
 
+def stand_in() -> None:
+    """Give the official code the one function of `pkg_resources` that it uses, which recent setuptools lack."""
+    if importlib.util.find_spec("pkg_resources") is None:
+        version = lambda text: tuple(int(n) for n in re.findall(r"\d+", text)[:3])
+        sys.modules["pkg_resources"] = types.SimpleNamespace(parse_version=version)  # pyright: ignore[reportArgumentType]
+
+
+def operations(*names: str) -> list[Any]:
+    """Return those of the modules of `torch_utils.ops` that the checkout has."""
+    paths = [f"torch_utils.ops.{name}" for name in names]
+    return [importlib.import_module(path) for path in paths if importlib.util.find_spec(path)]
+
+
+def compile_extensions() -> float:
+    """Compile the CUDA extensions that the checkout has, or load them; return the seconds."""
+    start = time.perf_counter()
+    for module in operations("bias_act", "upfirdn2d", "filtered_lrelu"):
+        module._init()
+    return time.perf_counter() - start
+
+
 class Training:
     """One iteration after another, with the time that each phase took."""
+
+    z_dim = 512
 
     def __init__(self, a: argparse.Namespace, device: torch.device):
         self.a, self.device, self.done = a, device, 0
@@ -113,13 +145,17 @@ class Training:
             if timed:
                 self.wait()
                 self.seconds[name].append(time.perf_counter() - start)
+        self.move_average()
+        self.done += 1
+
+    def move_average(self) -> None:
+        """Move the averaged generator towards the present one."""
         with torch.no_grad():
             decay = 0.5 ** (self.a.batch / 10_000)
             for mean, now in zip(self.average.parameters(), self.g.parameters(), strict=True):
                 mean.lerp_(now, 1 - decay)
             for mean, now in zip(self.average.buffers(), self.g.buffers(), strict=True):
                 mean.copy_(now)
-        self.done += 1
 
     def wait(self) -> None:
         """Wait for the device."""
@@ -127,9 +163,7 @@ class Training:
             torch.cuda.synchronize(self.device)
 
     def rates(self) -> list[float]:
-        """Return the images per second of each repeat, after a warm-up through every phase."""
-        for _ in range(3):
-            self.iteration()
+        """Return the images per second of each repeat; an iteration with every phase must have run."""
         self.done, found = 0, []
         for _ in range(self.a.repeats):
             self.wait()
@@ -143,9 +177,13 @@ class Training:
             self.iteration(timed=True)
         return found
 
+    def labels_of(self, batch: int) -> torch.Tensor | None:
+        """Return labels of no classes."""
+        return torch.zeros([batch, 0], device=self.device)
+
     def sampling(self, batch: int) -> list[float]:
         """Return the images per second of sampling, per repeat."""
-        z, c = torch.randn([batch, 512], device=self.device), torch.zeros([batch, 0], device=self.device)
+        z, c = torch.randn([batch, self.z_dim], device=self.device), self.labels_of(batch)
         noise = {"noise_mode": "const"} if self.a.arch == "stylegan2" else {}
         calls, found = max(3, 96 // batch), []
         with torch.no_grad():
@@ -161,30 +199,100 @@ class Training:
         return found
 
 
+class R3Training(Training):
+    """The same for R3GAN: the discriminator first, both penalties in every iteration, no augmentation."""
+
+    z_dim = 64
+
+    def __init__(self, a: argparse.Namespace, device: torch.device):
+        self.a, self.device, self.done = a, device, 0
+        r3gan = importlib.import_module("R3GAN.Networks")
+        widths = [int(n) for n in a.widths.split(",")]
+        sizes = (widths, [n // 8 for n in widths], [2] * len(widths))
+        g = r3gan.Generator(self.z_dim, *sizes, ExpansionFactor=2)
+        d = r3gan.Discriminator(*(part[::-1] for part in sizes), ExpansionFactor=2)
+        for stages in (list(g.MainLayers)[-a.lowp :], list(d.MainLayers)[: a.lowp]) if a.lowp else ():
+            for stage in stages:
+                stage.DataType = torch.bfloat16
+        self.g, self.d = (net.train().requires_grad_(False).to(device) for net in (g, d))
+        self.average = copy.deepcopy(self.g).eval()
+        self.loss = importlib.import_module("R3GAN.Trainer").AdversarialTraining(self.g, self.d)
+        adam = lambda net: torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.0, 0.9), eps=1e-8)
+        self.phases = [("D", self.d, adam(self.d), 1), ("G", self.g, adam(self.g), 1)]
+        self.images = torch.randint(256, (a.batch, 3, a.resolution, a.resolution), dtype=torch.uint8, device=device)
+        self.seconds = {name: [] for name, *_ in self.phases}
+
+    def iteration(self, timed: bool = False) -> None:
+        """Train on one batch; `timed` waits for the device after each phase."""
+        reals = self.images.float() / 127.5 - 1
+        for name, net, adam, _ in self.phases:
+            start = time.perf_counter()
+            z = torch.randn([self.a.batch, self.z_dim], device=self.device)
+            adam.zero_grad(set_to_none=True)
+            net.requires_grad_(True)
+            if name == "D":
+                self.loss.AccumulateDiscriminatorGradients(z, reals, None, self.a.gamma)
+            else:
+                self.loss.AccumulateGeneratorGradients(z, reals, None)
+            net.requires_grad_(False)
+            adam.step()
+            if timed:
+                self.wait()
+                self.seconds[name].append(time.perf_counter() - start)
+        self.move_average()
+        self.done += 1
+
+    def labels_of(self, batch: int) -> None:
+        """Return None: R3GAN's networks without classes take no label."""
+
+
 def main() -> None:
     """Measure, print, write the JSON."""
     a = arguments()
     sys.path.insert(0, a.repo)
+    stand_in()
     torch.manual_seed(0)
     if a.threads:
         torch.set_num_threads(a.threads)
     device = torch.device(a.device)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
-        torch.cuda.reset_peak_memory_stats(device)
-    training = Training(a, device)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # as the official loops do
+    extensions = compile_extensions() if device.type == "cuda" else 0.0
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
-    record: dict[str, Any] = {"device": name, "torch": torch.__version__, "settings": vars(a)}
+    record: dict[str, Any] = {
+        "device": name,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "settings": vars(a),
+    }
+    record["extensions_seconds"] = extensions
+    if a.what == "all":
+        measure(a, device, record)
+    print(json.dumps(record, indent=2))
+    if a.json:
+        with open(a.json, "w") as out:
+            json.dump(record, out, indent=2)
+
+
+def measure(a: argparse.Namespace, device: torch.device, record: dict[str, Any]) -> None:
+    """Add the measurements to the record."""
+    start = time.perf_counter()
+    for module in operations("conv2d_gradfix", "grid_sample_gradfix"):
+        module.enabled = True  # as the official loops do
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    training = (R3Training if a.arch == "r3gan" else Training)(a, device)
+    for _ in range(3):
+        training.iteration()
+    training.wait()
+    record["warmup_seconds"] = time.perf_counter() - start
     record["parameters"] = [sum(p.numel() for p in net.parameters()) for net in (training.g, training.d)]
     record["train_img_per_sec"] = training.rates()
     record["ms"] = {phase: 1000 * statistics.median(times) for phase, times in training.seconds.items()}
     if device.type == "cuda":
         record["train_peak_mib"] = torch.cuda.max_memory_allocated(device) / 2**20
     record["sample_img_per_sec"] = {n: training.sampling(int(n)) for n in a.sample.split(",")}
-    print(json.dumps(record, indent=2))
-    if a.json:
-        with open(a.json, "w") as out:
-            json.dump(record, out, indent=2)
 
 
 if __name__ == "__main__":
