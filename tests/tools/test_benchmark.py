@@ -198,6 +198,15 @@ def test_frozen_networks_and_all_inputs_reach_the_programs(monkeypatch, name):
     assert jax.tree.structure(made) == jax.tree.structure(m.jobs["sample_2"].arguments[0])
 
 
+def test_sampling_gets_only_what_its_program_was_compiled_for(monkeypatch):
+    bench, given = measurement(("sample",), (8,)), []
+    bench.compiled = {"sample_8": lambda model, *_: given.append(set(model))}
+    monkeypatch.setattr(bench, "_time", lambda calls, state: [call(state) for call in calls.values()])
+    (own,) = [set(job.arguments[0]) for job in bench.jobs.values()]
+    bench._sample(dict.fromkeys([*own, "of a trained state"], 0.0))
+    assert given == [own]
+
+
 def test_too_large_is_refused_before_anything_is_compiled(monkeypatch):
     monkeypatch.setattr(machine, "free_bytes", lambda device: 1000)
     monkeypatch.setattr(programs, "compile_one", lambda *_: pytest.fail("compiled"))

@@ -137,7 +137,7 @@ class Measurement:
             "img_per_sec_loop": spread(speeds),
             "loop_steps": length,
         }
-        return rates, {name: part for name, part in self.task.export(state).items() if name != "w_avg"}
+        return rates, self.task.export(state)
 
     def _sample(self, model: Variables) -> None:
         """Time the sampling programs, waiting for every call, because independent calls could overlap."""
@@ -145,8 +145,9 @@ class Measurement:
         for name, job in self.jobs.items():
             if job.kind == "sample":
                 inputs, cond = programs.synthetic(job.arguments[1:3], rng.stream(self.key, "benchmark/latents"))
-                call = lambda run, inputs, cond, _: jax.block_until_ready(run(model, inputs, cond, self.key))
-                calls[name] = functools.partial(call, self.compiled[name], inputs, cond)
+                own = {collection: model[collection] for collection in job.arguments[0]}  # an export may have more
+                call = lambda run, own, inputs, cond, _: jax.block_until_ready(run(own, inputs, cond, self.key))
+                calls[name] = functools.partial(call, self.compiled[name], own, inputs, cond)
         self._time(calls, None)
 
     def _time(self, calls: Mapping[str, Callable[[Any], Any]], state: Any) -> Any:
