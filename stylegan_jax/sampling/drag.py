@@ -176,6 +176,11 @@ def drag_points(
     )
 
 
+def default_stop(points: int) -> float:
+    """Return how near to their targets so many points have to come, in pixels, as in the paper."""
+    return 1.0 if points <= 5 else 2.0
+
+
 def begin(
     model: LoadedModel,
     ws: Array,
@@ -233,7 +238,7 @@ def begin(
     n = len(places)
     given = {"rate": rate, "radius": radius, "search": search, "patch": patch, "settle": settle}
     rate, radius, search, patch, pull, settle = _fill((height, width), pull, given)
-    stop = (1.0 if n <= 5 else 2.0) if stop is None else stop
+    stop = default_stop(n) if stop is None else stop
     _check_numbers(least=0.0, stop=stop, keep=keep, stay=stay)
     free = _default_slots(spec) if slots is None else _check_slots(slots, spec.num_ws)
     usual = PICTURE if pull == FIRST else _default_layer(sizes, height)

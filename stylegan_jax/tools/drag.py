@@ -221,7 +221,8 @@ def act(args: argparse.Namespace) -> str:
     about |= {"seconds_per_step": found.seconds if steps else None, "weights": projector.digest(model)}
     runner.write_record(path, runner.record(args, model, **about))
     ends = ", ".join(f"{x:.1f}" for x in found.distances)
-    how = "arrived" if found.is_done else "not there yet"
+    is_near = max(found.distances) <= (drag.default_stop(len(goals)) if args.stop is None else args.stop)
+    how = "arrived" if found.is_done else "near, but not settled," if is_near else "not there yet"
     return f"{how} after {steps} steps, {ends} pixels from the target{'s' * (len(goals) > 1)}; in {out}"
 
 

@@ -67,6 +67,10 @@ def test_a_drag_and_what_goes_on_from_it(model, classes_model, tmp_path, capsys)
     drawn = projector.with_noise(model, noise).synthesize(kept["w"])[0]
     with Image.open(again / "dragged.png") as last:
         np.testing.assert_allclose(np.asarray(last) / 127.5 - 1, np.clip(drawn, -1, 1), atol=0.01)
+    capsys.readouterr()
+    held = [f"--model={classes_model}", "--seed=7", "--class=1", "--points=[[[2, 3], [3, 3]]]", "--steps=2", "--stop=4"]
+    assert not drag.main([*held, "--settle=20", "--video=none", "--plain", f"--out={tmp_path / 'held'}"])
+    assert "near, but not settled, after 2 steps" in capsys.readouterr().out
     call = [f"--model={classes_model}", f"--styles={out}", "--count=1", "--strengths=0,1", f"--out={tmp_path / 'edit'}"]
     assert not edit.main(call)
 
