@@ -1,6 +1,6 @@
 """The routes that the page calls: JSON in, pictures or JSON out. `guard` decides who may call them.
 
-    POST   /api/session                 -> {"session", "model"}; others bring the session in the header X-Studio-Session
+    POST   /api/session                 -> {"session", "model"}; the other routes need it in the header X-Studio-Session
     POST   /api/ask                     {"kind", "lane", "number", "wish"} -> PNG, or JSON; {"stale": true} with 409
     POST   /api/download                {"kind", "wish"} -> zip of picture, styles and command
     POST   /api/upload, /api/directions a file as the body -> JSON
@@ -117,7 +117,7 @@ class Api:
         return answer
 
     async def reap(self) -> None:
-        """End the sessions of pages that closed without telling."""
+        """End the sessions of pages that closed without ending them."""
         while True:
             await asyncio.sleep(REAP_SECONDS)
             for name in self.studio.sessions.quiet():

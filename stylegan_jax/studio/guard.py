@@ -34,7 +34,7 @@ class Rules(NamedTuple):
         token: value that a request to /api/ must have in the header `TOKEN_HEADER`; '': everybody may call.
         hosts: names, without port, by which the studio may be called; None: any, where it listens beyond this machine.
         frames: pages that may show the studio in a frame, as a Content-Security-Policy names them.
-        is_proxied: a proxy may have put another name for the Host, so that the Origin cannot be compared with it. The
+        is_proxied: a proxy may have replaced the Host, so that the Origin cannot be compared with it. The
             token still keeps other pages out: a browser lets none of them send its header.
     """
 

@@ -25,7 +25,7 @@ ENDINGS = ("mp4", "webp", "gif")
 
 
 def project(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
-    """Return the job that projects the session's picture. Its noise maps stay the model's, as edits need."""
+    """Return the job that projects the session's picture. Noise maps are not optimised: edits use the model's."""
     target = session.target
     if target is None:
         raise wishes.BadWish("there is no picture yet; upload one first")
@@ -62,7 +62,7 @@ def encode(studio: Studio, session: Session, wish: Mapping[str, Any]) -> Work:
 
     target, encoder = session.target, studio.encoder
     if encoder is None:
-        raise wishes.BadWish("this studio has no encoder; start it with --encoder=RUN_OR_FILE, or find the picture")
+        raise wishes.BadWish("this studio has no encoder; start it with --encoder=RUN, or use Find")
     if target is None:
         raise wishes.BadWish("there is no picture yet; upload one first")
     label = read_label(studio.model, wish)

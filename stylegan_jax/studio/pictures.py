@@ -295,7 +295,7 @@ def as_npz(ws: np.ndarray) -> bytes:
 
 
 def as_zip(found: Picture, more: Mapping[str, bytes], about: Mapping[str, Any]) -> bytes:
-    """Return a zip with picture.png, latents.npz, command.txt and what `more` has, and the wish itself."""
+    """Return a zip with picture.png, latents.npz, command.txt, the wish, and the files of `more`."""
     rows, columns = found.pixels.shape[:2]
     data = io.BytesIO()
     whole = images.make_grid(found.pixels.reshape(-1, *found.pixels.shape[2:]), columns)

@@ -116,7 +116,7 @@ class Studio:
             first = Session("", self.sessions.root, 0.0)
             with ThreadPoolExecutor(1) as other:
                 mapped = other.submit(sources.find_styles, model, first, {"kind": "seed", "seed": 0})
-                with contextlib.suppress(ValueError):  # no picture of zeros: that of the seed says why, or is drawn
+                with contextlib.suppress(ValueError):  # zeros may not draw; the seed's picture then says why
                     draw_one(sources.Styled(ws, model, 0, None, label))
                 draw_one(mapped.result())
             self.state = "ready"

@@ -12,7 +12,7 @@ from stylegan_jax.studio.sessions import Session
 from stylegan_jax.studio.wishes import BadWish
 
 MAX_BYTES = 32 << 20
-"""Of a file."""
+"""Largest size of an uploaded file in bytes."""
 MAX_PIXELS = 40_000_000
 MIN_SIDE = 8
 KEPT_SIDE = 2048

@@ -9,7 +9,7 @@ from typing import Any
 from stylegan_jax.base.errors import StyleganError
 
 MAX_PICTURES = 64
-"""Of one grid."""
+"""Largest number of pictures in a grid."""
 
 
 class BadWish(StyleganError, ValueError):
@@ -26,7 +26,7 @@ def whole(wish: Mapping[str, Any], name: str, low: int, high: int, default: int 
     """Return an integer from `low` to `high`.
 
     Raises:
-        BadWish: there is none.
+        BadWish: it is missing, not a whole number, or out of range.
     """
     value = wish.get(name, default)
     if isinstance(value, float) and value.is_integer():
@@ -40,7 +40,7 @@ def real(wish: Mapping[str, Any], name: str, low: float, high: float, default: f
     """Return a number from `low` to `high`.
 
     Raises:
-        BadWish: there is none.
+        BadWish: it is missing, not a finite number, or out of range.
     """
     value = wish.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -66,7 +66,7 @@ def several(wish: Mapping[str, Any], name: str, least: int, most: int) -> list[A
     """Return a list of `least` to `most` entries.
 
     Raises:
-        BadWish: it is none.
+        BadWish: it is not a list, or has another length.
     """
     value = wish.get(name)
     if not isinstance(value, list) or not least <= len(value) <= most:
@@ -78,7 +78,7 @@ def inner(wish: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return an object inside a wish.
 
     Raises:
-        BadWish: it is none.
+        BadWish: it is not an object.
     """
     value = wish.get(name)
     if not isinstance(value, dict):
