@@ -145,5 +145,5 @@ def test_given_styles_need_no_label(classes_model, model, tmp_path):
 
 
 def test_groups_with_one_mean_have_no_direction():
-    with pytest.raises(ValueError, match="do not differ"):
+    with pytest.raises(ValueError, match="have no difference"):
         directions.difference(np.ones((2, 3)), np.ones((4, 3)))

@@ -155,7 +155,7 @@ def test_directions_of_others_move_as_far_as_they_are_long(given, model, tmp_pat
     again = directions.load("ours.npz", 16)
     np.testing.assert_array_equal(again.unit, found.unit)
     np.save("zero.npy", v[:1] * 0)
-    with pytest.raises(ValueError, match=r"--directions=zero.npy: a direction of length 0"):
+    with pytest.raises(ValueError, match=r"--directions=zero.npy: it has a direction of length 0"):
         directions.load("zero.npy", 16)
 
 

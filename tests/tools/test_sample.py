@@ -49,7 +49,7 @@ def test_labels(dim, kind, classes, numbers, label):
         (2, "vectors", None, "1", "--label=1: the labels of this model have 2 finite entries"),
         (2, "vectors", None, "1,x", "--label=1,x: .*2 finite entries"),
         (2, "vectors", None, "1,nan", "--label=1,nan: .*2 finite entries"),
-        (2, "multi-hot", "1", "0,1", "--class=1 --label=0,1: pass one of them"),
+        (2, "multi-hot", "1", "0,1", "--class=1 --label=0,1: pass only one of them"),
     ],
 )
 def test_labels_that_do_not_fit(dim, kind, classes, numbers, text):

@@ -137,7 +137,7 @@ def test_a_ceiling_is_told(p, warned):
     lines = augment_warnings(ada().config, {"augment/p": p, "augment/r_t": 0.83})
     assert bool(lines) == warned == bool(ada().task.warnings({"augment/p": p, "augment/r_t": 0.83}))
     if warned:
-        assert "ceiling augment.p_max=1" in lines[0] and "mean sign 0.83, target 0.6" in lines[0]
+        assert "maximum augment.p_max=1" in lines[0] and "mean sign 0.83, target 0.6" in lines[0]
 
 
 def test_a_ceiling_is_told_through_the_rounding_of_the_sums():
