@@ -169,8 +169,12 @@ def _check_run(config: ExperimentConfig) -> None:
         raise ConfigError("config.train.max_rollbacks is 0 with on_nan='rollback'; use 1 or more, or on_nan='halt'")
 
 
+NEED_PATH = ("zip", "folder", "tfds", "tiles")
+"""Sources that `config.data.path` has to name."""
+
+
 def _check_data(data: DataConfig) -> None:
-    if data.source in ("zip", "folder", "tfds", "tiles") and not data.path:
+    if data.source in NEED_PATH and not data.path:
         raise ConfigError(f"config.data.path is empty; data.source={data.source!r} needs it: --config.data.path=…")
     if data.labels == "subfolders" and data.source not in ("folder", "zip"):
         raise ConfigError(f"config.data.labels='subfolders' needs data.source='folder' or 'zip', not {data.source!r}")

@@ -83,7 +83,10 @@ def test_paths_of_weights():
         ((["fid50k"], ["inceptoin"]), "feature network 'inceptoin': did you mean 'inception'"),
         ((["ppl2_wend", "ls"], [], 0, 1, "uniform"), "uniform classes change none of the metrics ppl2_wend, ls"),
         ((["rfid50k_full"], ["inception"]), "'inception' is used by none of the metrics rfid50k_full"),
-        ((["ppl2_wend"], ["dinov2"]), "'dinov2' is used by none of the metrics ppl2_wend; metrics that can use it: fid50k_full"),
+        (
+            (["ppl2_wend"], ["dinov2"]),
+            "'dinov2' is used by none of the metrics ppl2_wend; metrics that can use it: fid50k_full",
+        ),
     ],
 )
 def test_mistakes_are_answered(arguments, text):

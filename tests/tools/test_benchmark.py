@@ -353,3 +353,14 @@ def test_mistakes_are_answered_by_one_line(arguments, words, capsys, monkeypatch
     lines = [line for line in err.splitlines() if not line.startswith("[")]
     assert code == 2 and not out
     assert len(lines) == 1 and lines[0].startswith("error: ") and words in lines[0], err
+
+
+def test_only_data_needs_a_path(monkeypatch, capsys):
+    def stop(config, *rest):
+        raise ConfigError(f"path {config.data.path!r}")
+
+    monkeypatch.setattr(run, "benchmark", stop)
+    monkeypatch.chdir(ROOT)
+    assert main(["--config=configs/stylegan2.py:64", "--what=train"]) == 2 and "path 'none'" in capsys.readouterr().err
+    assert main(["--config=configs/stylegan2.py:64", "--what=data"]) == 2
+    assert "config.data.path is empty" in capsys.readouterr().err

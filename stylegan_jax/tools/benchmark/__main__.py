@@ -104,11 +104,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from stylegan_jax.base import shortage
     from stylegan_jax.base.errors import StyleganError, visible
     from stylegan_jax.config import ExperimentConfig, from_dict
+    from stylegan_jax.config.rules import NEED_PATH
     from stylegan_jax.tools.benchmark import machine, report, roofline, roofline_report, run
 
     try:
-        options = read_options(args)
-        config = from_dict(values["config"].value)
+        options, given = read_options(args), values["config"].value
+        if "data" not in options.what and given.data.source in NEED_PATH:
+            given.data.path = given.data.path or "none"  # which nothing reads
+        config = from_dict(given)
         devices = machine.find_devices("cpu" if args.target is not None else args.device)
         if args.target is not None:
             chips, effort = args.devices or 1, args.effort or 0.0
