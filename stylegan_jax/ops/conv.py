@@ -105,12 +105,6 @@ def _library(x: jax.Array, w: jax.Array, padding: Pads, stride: int = 1, groups:
     )
 
 
-def _pad(x: jax.Array, rows: tuple[int, int] = (0, 0), columns: tuple[int, int] = (0, 0)) -> jax.Array:
-    if rows == columns == (0, 0):
-        return x
-    return jax.lax.pad(x, jnp.zeros([], x.dtype), ((0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0)))
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _correlate(x: jax.Array, w: jax.Array, padding: Pads, stride: int, is_short: bool) -> jax.Array:
     """y[r] = sum over a of x[stride*r + a - before] w[a], in both axes; `is_short` allows `ops.short`."""
@@ -144,7 +138,7 @@ def _spread(g: jax.Array, w: jax.Array, padding: Pads, stride: int, size: tuple[
     phase = lambda a, b: _phase(g, w[a::stride, b::stride], (0, 0), (rows, columns), is_short)
     x = jnp.stack([jnp.stack([phase(a, b) for b in range(stride)], axis=3) for a in range(stride)], axis=2)
     x = x.reshape(x.shape[0], rows * stride, columns * stride, w.shape[2])
-    return _pad(x, (-top, top + size[0] - rows * stride), (-left, left + size[1] - columns * stride))
+    return short.fill(x, (-top, top + size[0] - rows * stride), (-left, left + size[1] - columns * stride))
 
 
 def _phase(g: jax.Array, w: jax.Array, first: tuple[int, int], size: tuple[int, int], is_short: bool) -> jax.Array:
@@ -173,7 +167,7 @@ def _kernel_grad(
     gh, gw = g.shape[1:3]
     if is_short and stride == 1 and short.pays(gw, (kh, kw, x.shape[3], g.shape[3]), x.dtype):
         return short.kernel_grad(x, g, padding, kh)
-    x = _pad(x, columns=(left, (gw - 1) * stride + kw - left - x.shape[2]))
+    x = short.fill(x, columns=(left, (gw - 1) * stride + kw - left - x.shape[2]))
     x = jnp.stack([x[:, :, b : b + (gw - 1) * stride + 1 : stride] for b in range(kw)], axis=3)
     taps = []
     for row in range(min(stride, kh)):
@@ -182,7 +176,7 @@ def _kernel_grad(
         start = (first + top - row) // stride  # x[first] meets g[start - q]
         read = x[:, first::stride]
         steps = read.shape[1]
-        moved = _pad(g, (count - 1 - start, start + steps - gh))
+        moved = short.fill(g, (count - 1 - start, start + steps - gh))
         moved = jnp.stack([moved[:, count - 1 - q : count - 1 - q + steps] for q in range(count)], axis=3)
         pair = read.reshape(-1, kw * x.shape[4]), moved.reshape(-1, count * g.shape[3])
         product = jax.lax.dot_general(*pair, (((0,), (0,)), ((), ())))

@@ -13,6 +13,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from stylegan_jax.ops.short import fill
+
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 WIDTH = 32
@@ -52,7 +54,7 @@ def kernel_grad(x: jax.Array, g: jax.Array, padding: Pads, groups: int, size: tu
     (top, _), (left, _) = padding
     n, gh, gw, c_out = g.shape
     rows, columns = gh + size[0] - 1, gw + size[1] - 1
-    x = _pad(x, (top, rows - top - x.shape[1]), (left, columns - left - x.shape[2]))
+    x = fill(x, (top, rows - top - x.shape[1]), (left, columns - left - x.shape[2]))
     g = g.reshape(n, gh, gw, groups, c_out // groups)
     x = x.reshape(*x.shape[:3], groups, -1)
     taps = [
@@ -98,10 +100,6 @@ def _backward_pads(padding: Pads, kernel: tuple[int, ...], image: tuple[int, ...
 
 def _library(x: jax.Array, w: jax.Array, padding: Pads) -> jax.Array:
     return jax.lax.conv_general_dilated(x, w, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-def _pad(x: jax.Array, rows: tuple[int, int], columns: tuple[int, int]) -> jax.Array:
-    return jax.lax.pad(x, jnp.zeros([], x.dtype), ((0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0)))
 
 
 def _by_image(g: jax.Array, w: jax.Array, padding: Pads, groups: int, image: tuple[int, ...]) -> jax.Array:
