@@ -6,6 +6,7 @@ import functools
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -172,10 +173,12 @@ def test_table_shows_the_record(done):
     assert "data, cache host: not measured: too large" in report.table(record)
 
 
-def measurement(what: tuple[str, ...], batches: tuple[int, ...] = (), count: int = 1, **model):
+def measurement(
+    what: tuple[str, ...], batches: tuple[int, ...] = (), count: int = 1, chosen: tuple[str, ...] = (), **model
+):
     c = tiny.get_config()
     c.model.update(model)
-    options = run.Options(what, batches=batches)
+    options = run.Options(what, batches=batches, programs=chosen)
     return measure.Measurement(from_dict(c), options, make_layout(count), lambda text: None)
 
 
@@ -185,6 +188,17 @@ def test_what_chooses_the_programs():
     assert list(measurement(("compile",)).jobs) == [*TRAINING, "sample_8"]
     with pytest.raises(ConfigError, match="--batch=3 must be a multiple of the 2 devices"):
         measurement(("sample",), (3,), count=2)
+
+
+def test_chosen_programs_are_timed_without_rates(monkeypatch):
+    both = measurement(("train", "sample"), (2,), chosen=("sample_2", "d_main"))
+    assert list(both.jobs) == ["d_main", "sample_2"] and both.kinds == {"train", "sample"}
+    bench, timed = measurement(("train", "sample"), chosen=(FINISH,)), []
+    assert list(bench.jobs) == [FINISH] and bench.kinds == {"train"}
+    monkeypatch.setattr(measure.training, "create_state", lambda *_: None)
+    monkeypatch.setattr(bench, "_time", lambda calls, state: timed.append((list(calls), state)))
+    monkeypatch.setattr(bench, "task", SimpleNamespace(plan=bench.task.plan, export=lambda state: {}))
+    assert bench._train() == ({}, {}) and timed == [([FINISH], None)]
 
 
 @pytest.mark.parametrize("name", ["projected", "clips"])
@@ -328,6 +342,11 @@ def test_clips_of_videos_are_counted_as_clips_and_as_frames(monkeypatch, tmp_pat
     ("arguments", "words"),
     [
         ([RECIPE, "--what=train,smaple"], "did you mean 'sample'? known: train, sample, data, compile"),
+        (
+            [RECIPE, "--programs=g_main,gmain", "--device=cpu:0"],
+            "'gmain' is not known; did you mean 'g_main'? known: g",
+        ),
+        ([RECIPE, "--programs=g_main", "--what=data"], "--programs=g_main needs train, sample or compile in --what"),
         ([RECIPE, "--device=gpu"], "--device=gpu is not present; JAX has cpu (8: cpu)"),
         ([RECIPE, "--device=cpu:8"], "--device=cpu:8 is not present; JAX has cpu (8: cpu), counted from 0"),
         ([RECIPE, "--device=cpu:x"], "write cpu:0 for the first one"),

@@ -30,6 +30,11 @@ def parser() -> argparse.ArgumentParser:
         help="some of train, sample, data, compile (default: %(default)s); with compile, nothing comes from the "
         "compilation cache; compile alone executes nothing",
     )
+    p.add_argument(
+        "--programs",
+        default="",
+        help="only these programs, such as g_main,d_main or sample_8 (default: all); then no rate of training follows",
+    )
     p.add_argument("--json", metavar="FILE", help="also write all numbers, the machine and the configuration")
     p.add_argument("--repeats", type=int, default=3, help="number of timings of each program (default: %(default)s)")
     p.add_argument("--steps", type=int, default=32, help="iterations of the training loop (default: %(default)s)")
@@ -68,6 +73,9 @@ def read_options(args: argparse.Namespace) -> Any:
     for name in what:
         if name not in WHAT:
             raise ConfigError(f"--what={args.what}: {name!r} is not known; {suggest(name, WHAT)}")
+    chosen = args.programs.split(",") if args.programs else []
+    if chosen and what == ["data"]:
+        raise ConfigError(f"--programs={args.programs} needs train, sample or compile in --what")
     batches = args.batch.split(",") if args.batch else []
     for n in batches:
         if not (n.isascii() and n.isdecimal() and len(n) < 10) or int(n) < 1:
@@ -83,7 +91,7 @@ def read_options(args: argparse.Namespace) -> Any:
         raise ConfigError(f"--effort={args.effort} needs --target, such as --target=v5e, and must be from -1 to 1")
     if args.target is not None and (args.device or "data" in what):
         raise ConfigError(f"--target={args.target} only compiles; leave out --device and --what=data")
-    return Options(what, args.repeats, args.steps, [int(n) for n in batches], args.noise, args.force)
+    return Options(what, args.repeats, args.steps, [int(n) for n in batches], args.noise, args.force, chosen)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,12 +14,14 @@ import jax.numpy as jnp
 from stylegan_jax import models
 from stylegan_jax.base import rng
 from stylegan_jax.base.spec import Variables
-from stylegan_jax.config import ExperimentConfig
+from stylegan_jax.config import ConfigError, ExperimentConfig, suggest
+from stylegan_jax.models import Gan
 from stylegan_jax.models.stylegan2 import lowp_dtype
 from stylegan_jax.runtime.mesh import Layout
 from stylegan_jax.tools.benchmark import machine, peaks, programs
 from stylegan_jax.tools.benchmark.timing import spread, time_in_turn
 from stylegan_jax.train import estimate, programs as training
+from stylegan_jax.train.task import Task
 from stylegan_jax.train.tasks import make_task
 
 
@@ -33,6 +35,7 @@ class Options(NamedTuple):
         batches: images per call of sampling; empty: config.train.batch_size.
         noise: of sampling: const, random or none.
         force: compile and run programs that seem too large.
+        programs: names of the only programs to compile and time; empty: all, and the rates of training.
     """
 
     what: Sequence[str] = ("train", "sample", "compile")
@@ -41,6 +44,7 @@ class Options(NamedTuple):
     batches: Sequence[int] = ()
     noise: str = "const"
     force: bool = False
+    programs: Sequence[str] = ()
 
 
 class Measurement:
@@ -53,7 +57,7 @@ class Measurement:
         say: called with a line of progress.
 
     Raises:
-        ConfigError: the devices do not divide a batch, or the length of labels is unknown.
+        ConfigError: the devices do not divide a batch, the length of labels is unknown, or a program is.
     """
 
     def __init__(self, config: ExperimentConfig, options: Options, layout: Layout, say: Callable[[str], None]):
@@ -61,16 +65,11 @@ class Measurement:
         self.options, self.layout, self.say = options, layout, say
         self.gan, self.device = models.build(self.config.model), layout.mesh.devices.flat[0]
         self.shared = layout.mesh.size if self.device.platform == "cpu" else 1  # CPU devices share memory and cores
-        self.kinds = [kind for kind in ("train", "sample") if kind in options.what]
         self.key = jax.device_put(rng.root(config.train.seed), layout.replicated)
-        self.jobs: dict[str, programs.Job] = {}
         self.task = make_task(self.config, layout)
         self.frozen = {name: layout.place(load().tree) for name, load in self.task.frozen.items()}
-        if "train" in self.kinds or not self.kinds:
-            self.jobs |= programs.training_jobs(self.task, self.config, layout, self.frozen)
-        if "sample" in self.kinds or not self.kinds:
-            batches = options.batches or [config.train.batch_size]
-            self.jobs |= programs.sampling_jobs(self.gan, layout, self.frozen, batches, options.noise)
+        self.jobs = make_jobs(self.task, self.gan, self.config, layout, self.frozen, options)
+        self.kinds = {job.kind for job in self.jobs.values()} & set(options.what)
         self.compiled: dict[str, Any] = {}
         self.costs: dict[str, dict[str, Any]] = {}
 
@@ -101,7 +100,8 @@ class Measurement:
             self._refuse_large(needs, "after compiling")
             model, others = None, machine.OtherWork()
             if "train" in self.kinds:
-                record["train"], model = self._train()
+                rates, model = self._train()
+                record |= rates
             if "sample" in self.kinds:
                 self._sample(model or programs.new_generator(self.gan, self.layout, self.key, self.frozen))
             record["other_work"] = others.fraction()
@@ -117,16 +117,19 @@ class Measurement:
         programs.refuse_large(needs, machine.free_bytes(self.device), what, go_on, self.say)
 
     def _train(self) -> tuple[dict[str, Any], Variables]:
-        """Time the training programs and the loop; return the rates and the averaged generator."""
+        """Time the training programs and, if all are there, the loop; return the rates and the averaged generator."""
         config, names = self.config, [name for name, job in self.jobs.items() if job.kind == "train"]
         self.say("initialising the state")
         state = training.create_state(self.task, self.layout, self.key, self.frozen)
-        batch = programs.synthetic(self.jobs[names[0]].arguments[2], rng.stream(self.key, "benchmark/batch"))
+        shapes = training.batch_shapes(self.task, config, self.layout)
+        batch = programs.synthetic(shapes, rng.stream(self.key, "benchmark/batch"))
         call = lambda name, state: self.compiled[name](
             *training.arguments_of(name, state, self.frozen, batch, self.key)
         )
         calls = {name: functools.partial(call, name) for name in names}
         state = self._time(calls, state)
+        if self.options.programs:
+            return {}, self.task.export(state)
         intervals = {name: round(1 / self.jobs[name].per_step) for name in names}
         length = loop_length(intervals, self.options.steps)
         self.say(f"training loop: {self.options.repeats} x {length} iterations")
@@ -137,7 +140,7 @@ class Measurement:
             "img_per_sec_loop": spread(speeds),
             "loop_steps": length,
         }
-        return rates, self.task.export(state)
+        return {"train": rates}, self.task.export(state)
 
     def _sample(self, model: Variables) -> None:
         """Time the sampling programs, waiting for every call, because independent calls could overlap."""
@@ -159,6 +162,26 @@ class Measurement:
             cost["img_per_sec"] = 1000 * cost["images"] / cost["ms"]["median"]
             cost["calls_per_repeat"] = count
         return state
+
+
+def make_jobs(
+    task: Task, gan: Gan, config: ExperimentConfig, layout: Layout, frozen: Mapping[str, Any], options: Options
+) -> dict[str, programs.Job]:
+    """Return the chosen programs: of training and sampling if `options.what` names neither.
+
+    Raises:
+        ConfigError: the devices do not divide a batch, or there is no program of a name in `options.programs`.
+    """
+    kinds, jobs = {"train", "sample"} & set(options.what) or {"train", "sample"}, {}
+    if "train" in kinds:
+        jobs |= programs.training_jobs(task, config, layout, frozen)
+    if "sample" in kinds:
+        batches = options.batches or [config.train.batch_size]
+        jobs |= programs.sampling_jobs(gan, layout, frozen, batches, options.noise)
+    for name in options.programs:
+        if name not in jobs:
+            raise ConfigError(f"--programs={','.join(options.programs)}: {name!r} is not known; {suggest(name, jobs)}")
+    return {name: job for name, job in jobs.items() if not options.programs or name in options.programs}
 
 
 def compute_dtype(config: ExperimentConfig) -> jnp.dtype:

@@ -14,9 +14,9 @@ from stylegan_jax import models, roofline
 from stylegan_jax.base import backend
 from stylegan_jax.base.errors import ConfigError
 from stylegan_jax.config import ExperimentConfig, check_devices
-from stylegan_jax.runtime.mesh import Layout, layout_of
+from stylegan_jax.runtime.mesh import layout_of
 from stylegan_jax.tools.benchmark import machine, programs
-from stylegan_jax.tools.benchmark.measure import Options, compute_dtype
+from stylegan_jax.tools.benchmark.measure import Options, compute_dtype, make_jobs
 from stylegan_jax.train import estimate
 from stylegan_jax.train.names import check_config
 from stylegan_jax.train.task import shapes_of_frozen
@@ -35,7 +35,7 @@ def examine(
 
     Args:
         config: the whole experiment; its batch is split over the chips.
-        options: only `what`, `batches` and `noise` are used.
+        options: only `what`, `batches`, `noise` and `programs` are used.
         target: a key of `roofline.CHIPS`.
         count: number of chips.
         effort: of the compiler, -1 to 1; 0 is its default.
@@ -54,7 +54,8 @@ def examine(
     check_devices(config, layout.shards)
     config = estimate.without_data(config, "a roofline")
     with backend.tracing_for("tpu"), programs.no_compilation_cache():
-        jobs = _jobs(config, options, layout)
+        task, gan = make_task(config, layout), models.build(config.model)
+        jobs = make_jobs(task, gan, config, layout, shapes_of_frozen(task), options)
         record: dict[str, Any] = {
             "computed": True,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -71,22 +72,10 @@ def examine(
             say(f"compiling {name} for {count} x {target}")
             record["programs"][name] = _program(name, job, roofline.CHIPS[target], effort)
     training = {name: cost for name, cost in record["programs"].items() if cost["kind"] == "train"}
-    if training:
+    if training and not options.programs:
         shares = {name: cost["runs_per_step"] for name, cost in training.items()}
         record["train"] = roofline.iteration(training, shares, config.train.batch_size)
     return record
-
-
-def _jobs(config: ExperimentConfig, options: Options, layout: Layout) -> dict[str, programs.Job]:
-    task = make_task(config, layout)
-    shapes = shapes_of_frozen(task)
-    jobs: dict[str, programs.Job] = {}
-    if "train" in options.what:
-        jobs |= programs.training_jobs(task, config, layout, shapes)
-    if "sample" in options.what:
-        batches = options.batches or [config.train.batch_size]
-        jobs |= programs.sampling_jobs(models.build(config.model), layout, shapes, batches, options.noise)
-    return jobs
 
 
 def _program(name: str, job: programs.Job, chip: roofline.Chip, effort: float) -> dict[str, Any]:
