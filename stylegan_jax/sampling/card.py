@@ -13,17 +13,19 @@ from stylegan_jax.base.errors import printable
 from stylegan_jax.config.arch import ARCH_RULES
 from stylegan_jax.convert.folder import LICENCE_NOTE, count_parameters
 from stylegan_jax.sampling import curves
+from stylegan_jax.sampling.labels import listed
 from stylegan_jax.sampling.model import LoadedModel
 
 
 def provenance(model: LoadedModel, evaluated: Path | None = None) -> dict[str, Any]:
     """Return where a model comes from, without paths of this machine; `evaluated` as in `run_facts`."""
+    names = {"label_names": list(model.label_names)} if model.label_names else {}
     if "workdir" not in model.provenance:
-        return model.provenance
+        return model.provenance | names
     from stylegan_jax.checkpoints.restore import read_meta
 
     run, step = model.provenance["workdir"], model.provenance["step"]
-    return run_facts(Path(run), read_meta(run, step), step, evaluated)
+    return run_facts(Path(run), read_meta(run, step), step, evaluated) | names
 
 
 def run_facts(workdir: Path, meta: Mapping[str, Any], step: int, evaluated: Path | None = None) -> dict[str, Any]:
@@ -146,9 +148,9 @@ def readable(facts: Mapping[str, Any]) -> dict[str, Any]:
 _TEXTS = ("recipe", "command", "augment", "source", "sha256", "era", "run")
 
 
-def _line(text: str) -> str:
+def _line(text: str, length: int = 200) -> str:
     """Return a text for a table's cell: one line, without characters that Markdown or a terminal would interpret."""
-    return printable(" ".join(text.split()))[:200].translate(str.maketrans("`|<>", "'/()"))
+    return printable(" ".join(text.split()))[:length].translate(str.maketrans("`|<>", "'/()"))
 
 
 def _metric(row: Any) -> dict[str, Any]:
@@ -199,6 +201,7 @@ def _table(model: LoadedModel, facts: Mapping[str, Any]) -> str:
         count = f", {data['num_images']:,} images" if data.get("num_images") else ""
         rows += [("training data", f"{named}{made_up}{count}{mirrored}")]
         rows += [("labels from", f"`{data.get('labels')}`")] * bool(spec.label_dim and data.get("labels"))
+    rows += [("classes", _line(listed(model.label_names, most=200), 20_000))] * bool(model.label_names)
     if "nimg" in facts:
         steps = f", {facts['step']:,} iterations" if "step" in facts else ""
         rows += [("images shown", f"{facts['nimg'] / 1000:,.1f} kimg{steps}")]

@@ -17,7 +17,7 @@ from jax import export
 from stylegan_jax.base.spec import Array
 from stylegan_jax.config import ConfigError, suggest
 from stylegan_jax.sampling import hub
-from stylegan_jax.sampling.labels import Label, as_labels
+from stylegan_jax.sampling.labels import Label, as_labels, read_names
 from stylegan_jax.sampling.model import Latents, as_latents, check_truncation
 
 FOLDER = "stablehlo"
@@ -40,6 +40,7 @@ class Description(NamedTuple):
         label_kind: as `SourceInfo.label_kind`.
         z_dim: length of a latent.
         label_dim: length of a label; 0: none.
+        label_names: names of the classes; () if unknown.
         num_ws: style slots.
     """
 
@@ -50,6 +51,7 @@ class Description(NamedTuple):
     label_kind: str
     z_dim: int
     label_dim: int
+    label_names: tuple[str, ...]
     num_ws: int
 
 
@@ -84,7 +86,7 @@ class ExportedModel:
         num_ws, label_dim = self._described.num_ws, self._described.label_dim
         check_truncation(psi, cutoff, num_ws)
         z = as_latents(z, self._described.z_dim)
-        cond = as_labels(label, len(z), label_dim, self._described.label_kind)
+        cond = as_labels(label, len(z), label_dim, self._described.label_kind, self._described.label_names)
         slots = np.where(np.arange(num_ws) < (num_ws if cutoff is None else cutoff), psi, 1.0).astype(np.float32)
         return [z, *[cond] * bool(label_dim), slots]
 
@@ -161,6 +163,7 @@ def _read_description(path: Path, where: str) -> Description:
         about = {name: content["functions"][name] for name in FUNCTIONS}
         platforms = list(content["precision"])
         sizes = {x["name"]: x["shape"] for x in about["sample"]["inputs"]}
+        label_dim = int(sizes["label"][1]) if "label" in sizes else 0
         return Description(
             platforms,
             content["weights"]["sha256"],
@@ -168,7 +171,8 @@ def _read_description(path: Path, where: str) -> Description:
             {name: {p: about[name]["files"][p]["sha256"] for p in platforms} for name in FUNCTIONS},
             str(content["label_kind"]),
             int(sizes["z"][1]),
-            int(sizes["label"][1]) if "label" in sizes else 0,
+            label_dim,
+            read_names(content.get("label_names"), label_dim),
             int(sizes["psi"][0]),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:

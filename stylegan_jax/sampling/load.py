@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import re
@@ -13,15 +14,16 @@ import numpy as np
 
 from stylegan_jax import models
 from stylegan_jax.base import bundled
-from stylegan_jax.base.errors import visible
+from stylegan_jax.base.errors import StyleganError, visible
 from stylegan_jax.base.trees import named_leaves
-from stylegan_jax.checkpoints.restore import committed_steps, restore_g_ema, restore_nets
+from stylegan_jax.checkpoints.restore import committed_steps, read_meta, restore_g_ema, restore_nets
 from stylegan_jax.config import ConfigError, ModelConfig, from_dict, is_grown, model_from_dict
 from stylegan_jax.convert.errors import BadCheckpointError
 from stylegan_jax.convert.pickles import listing
 from stylegan_jax.inert.ordinary import foreign_folder, is_url, newest_file, url_advice
 from stylegan_jax.models import grown
 from stylegan_jax.sampling import hub
+from stylegan_jax.sampling.labels import read_names
 from stylegan_jax.sampling.model import LoadedModel
 
 _log = logging.getLogger(__name__)
@@ -64,7 +66,8 @@ def load_model(path: str | os.PathLike[str], step: int | None = None, *, whole: 
         model, nets = read_model_folder(path, () if whole else ("g_ema", "g"))
         provenance = model.get("provenance", {})
         found = _from_nets(given, _config(path, model_config(model)), nets, provenance)
-        return found.replace(label_kind=str(provenance.get("label_kind", "")))
+        names = read_names(provenance.get("label_names"), found.gan.spec.label_dim)
+        return found.replace(label_kind=str(provenance.get("label_kind", "")), label_names=names)
     if committed_steps(path / "checkpoints"):
         return _from_workdir(path, step, whole)
     absence = _absence(path, given)
@@ -131,11 +134,38 @@ def from_run(
     """
     config, data = model_from_dict(meta["config"]["model"]), meta["config"]["data"]
     provenance = provenance | ({"fps": data["fps"]} if data["source"] == "video" else {})
-    model = _from_nets(path, config, nets, provenance).replace(label_kind=meta.get("label_kind", ""))
+    names = read_names(meta.get("label_names"), config.label_dim)  # older runs did not record them
+    model = _from_nets(path, config, nets, provenance)
+    model = model.replace(label_kind=meta.get("label_kind", ""), label_names=names)
     experiment = from_dict(meta["config"]) if config.grows else None
     if experiment is None or is_grown(experiment, step):
         return model
     return model.replace(gan=grown.after(model.gan, experiment, step), is_grown=False)
+
+
+def name_classes(model: LoadedModel) -> LoadedModel:
+    """Return a model with the names of its classes, if its run did not record them and its data set knows them.
+
+    The data set is that of the run's configuration. It is opened, but no image is decoded. The model is returned
+    unchanged unless the labels in the data set are exactly those of the run.
+    """
+    if model.label_names or model.label_kind != "classes" or "workdir" not in model.provenance:
+        return model
+    from stylegan_jax.data.sources import open_source
+
+    meta = read_meta(model.provenance["workdir"], model.provenance["step"])
+    try:
+        config = from_dict(meta["config"])
+        data = dataclasses.replace(config.data, cache="off", subset=0)
+        source = open_source(data, config.model.image_shape)
+    except (StyleganError, OSError) as error:
+        _log.info("the classes have no names, because the data of the run cannot be opened: %s", error)
+        return model
+    info = source.info()
+    source.close()
+    if info.label_digest != meta.get("labels"):
+        return model
+    return model.replace(label_names=read_names(info.label_names, info.label_dim))
 
 
 def _from_nets(path: str, config: ModelConfig, nets: dict[str, Any], provenance: dict[str, Any]) -> LoadedModel:

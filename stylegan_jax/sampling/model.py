@@ -42,6 +42,7 @@ class LoadedModel:
         d: discriminator variables, or None.
         provenance: where the model comes from, as text to print or store.
         label_kind: the kind of labels in a workdir's data: 'none', 'classes', 'multi-hot', 'vectors'; '' if unknown.
+        label_names: names of the classes, in the order of their numbers; () if unknown.
         centroids: float32[m, w], truncate towards the nearest of them, whatever the class; None: towards `w_avg`.
         is_grown: False for a checkpoint whose last layers are missing or fading in (progressive growing).
     """
@@ -54,6 +55,7 @@ class LoadedModel:
     d: Variables | None = dataclasses.field(repr=False)
     provenance: dict[str, Any]
     label_kind: str = ""
+    label_names: tuple[str, ...] = ()
     is_grown: bool = True
     centroids: np.ndarray | None = dataclasses.field(default=None, repr=False)
 
@@ -88,7 +90,7 @@ class LoadedModel:
         z = latents(seeds, spec.z_dim)
         if not further_inputs(spec):
             return {"z": z}
-        cond = as_labels(label, len(z), spec.label_dim, self.label_kind)
+        cond = as_labels(label, len(z), spec.label_dim, self.label_kind, self.label_names)
         drawn = _in_parts(lambda part: _starter(self.gan)(*part), (seeds.astype(np.uint32), cond), chunk)
         return {**drawn, "z": z}
 
@@ -126,7 +128,7 @@ class LoadedModel:
             ValueError: a shape or a label does not fit the model, or styles are not finite.
         """
         inputs = self._as_inputs(z, label, chunk)
-        cond = as_labels(label, len(inputs["z"]), self.gan.spec.label_dim, self.label_kind)
+        cond = as_labels(label, len(inputs["z"]), self.gan.spec.label_dim, self.label_kind, self.label_names)
         check_truncation(psi, cutoff, self.gan.spec.num_ws)
         check_classes(cond, self.gan.spec)
         run, (g, *centres) = _mapper(self.gan), self._placed

@@ -120,6 +120,7 @@ def fill_onnx(
         "num_ws": spec.num_ws,
         "label_dim": spec.label_dim,
         "label_kind": model.label_kind,
+        "label_names": list(model.label_names),
         "noise": noise,
         "weights": "float16" if half else "float32",
         "functions": files,

@@ -75,7 +75,7 @@ def loop(
     to_styles = lambda z, cond: model.map(z, cond if cond.shape[1] else None, psi=psi, cutoff=cutoff, chunk=chunk)
     if styles is None:
         latents = as_latents(z, spec.z_dim)
-        cond = as_labels(label, len(latents), spec.label_dim, model.label_kind)
+        cond = as_labels(label, len(latents), spec.label_dim, model.label_kind, model.label_names)
         check_classes(cond, spec)
         if path == "latent" and space == "z" and len(spec.w_avg) == 2 and (cond != cond[:1]).any():
             raise ValueError(

@@ -150,6 +150,7 @@ def write_programs(folder: Path, model: LoadedModel, platforms: Sequence[str], n
         "noise": noise,
         "precision": {platform: _precision(model, platform) for platform in platforms},
         "label_kind": model.label_kind,
+        "label_names": list(model.label_names),
         "functions": described,
         "versions": {"stylegan_jax": __version__, "jax": jax.__version__},
     }

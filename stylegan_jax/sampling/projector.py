@@ -183,7 +183,7 @@ def parts(
     targets = check_images(images, model.gan.spec.image_shape)
     weights = check_masks(masks, targets.shape[:3])
     dim = model.gan.spec.label_dim if start is None else 0  # labels matter only for the mean of W
-    cond = as_labels(label if start is None else None, len(targets), dim, model.label_kind)
+    cond = as_labels(label if start is None else None, len(targets), dim, model.label_kind, model.label_names)
     for name, value, least in (("steps", steps, 1), ("frames", frames, 0), ("batch", batch, 1)):
         if value < least:
             raise ValueError(f"{name}={value} must be at least {least}")

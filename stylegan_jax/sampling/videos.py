@@ -54,7 +54,7 @@ def video(
     ws = as_styles(styles, model.gan.spec) if styles is not None else np.zeros(0)
     n = len(ws) if given is None else len(given)
     moving = choose_motion(motion_seeds, given, n)
-    cond = as_labels(label, n, model.gan.spec.label_dim, model.label_kind)
+    cond = as_labels(label, n, model.gan.spec.label_dim, model.label_kind, model.label_names)
     if given is not None:
         ws = model.map(as_latents(given, model.gan.spec.z_dim), label, psi=psi, cutoff=cutoff, chunk=chunk)
     run, (g, *_) = _drawer(model.gan), model._placed
@@ -151,7 +151,9 @@ def still(model: LoadedModel, time: float, motion_seed: int | None, label: Label
     if motion_seed is not None:
         choose_motion(motion_seed, None, 1)
     dim = model.gan.spec.label_dim
-    cond = () if label is None else tuple(as_labels(label, 1, dim, model.label_kind)[0].tolist())
+    cond: tuple[float, ...] = ()
+    if label is not None:
+        cond = tuple(as_labels(label, 1, dim, model.label_kind, model.label_names)[0].tolist())
     seed = None if motion_seed is None else int(motion_seed)
     return model.replace(gan=_still(model.gan, float(np.float32(time)), seed, cond), d=None)
 

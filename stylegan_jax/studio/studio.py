@@ -168,6 +168,7 @@ class Studio:
             "groups": slot_groups(model),
             "label_dim": spec.label_dim,
             "label_kind": model.label_kind or ("classes" if spec.label_dim else "none"),
+            "label_names": list(model.label_names),
             "one_class": len(spec.w_avg) == 2,
             "has_noise": model.has_noise,
             "is_video": self.video is not None,

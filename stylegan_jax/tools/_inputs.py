@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ def add_arguments(p: argparse.ArgumentParser, psi: bool = True, batch: bool = Tr
         metavar="FILE",
         help="truncate towards the nearest of these, which `centroids` wrote, instead of the mean",
     )
-    add_labels(p, "class or classes from 0, such as 3, 0-4, 1,7, or all")
+    add_labels(p, "class or classes, numbers from 0 or names, such as 3, 0-4, 1,7, flags, or all")
     if batch:
         p.add_argument("--batch", type=int, default=8, help="images per call (default: 8)")
 
@@ -187,6 +188,21 @@ def parse_layers(text: str, model: Any) -> list[int]:
     return sorted(set(found))
 
 
+def parse_classes(text: str, label_names: Sequence[str]) -> list[int | str]:
+    """Return the classes of --class: numbers, and as they were written names, which `find_class` looks up.
+
+    A text that is the whole name of a class is that class, even if the name contains commas.
+
+    Raises:
+        ValueError: a number is too large, or a range is reversed.
+    """
+    found: list[int | str] = []
+    for part in [text] if text in label_names else text.split(","):
+        is_number = re.fullmatch(r"[-0-9]*", part) is not None
+        found += parse_numbers("--class", part, 2**31, "class") if is_number else [part.strip()]
+    return found
+
+
 def labels(model: Any, args: argparse.Namespace) -> np.ndarray:
     """Return the labels selected by the arguments, float32[m, k], one row per class.
 
@@ -196,17 +212,17 @@ def labels(model: Any, args: argparse.Namespace) -> np.ndarray:
     """
     from stylegan_jax.sampling.labels import as_labels, one_hot
 
-    dim, kind = model.gan.spec.label_dim, model.label_kind
+    dim, kind, known = model.gan.spec.label_dim, model.label_kind, model.label_names
     if args.classes is not None and args.label is not None:
         raise ValueError(f"--class={args.classes} --label={args.label}: pass only one of them")
     if args.classes is not None:
-        chosen = range(dim) if args.classes == "all" else parse_numbers("--class", args.classes, 2**31, "class")
-        return one_hot(chosen, dim, kind, given=f"--class={args.classes}", numbers="--label")
+        chosen = range(dim) if args.classes == "all" else parse_classes(args.classes, known)
+        return one_hot(chosen, dim, kind, known, given=f"--class={args.classes}", numbers="--label")
     try:
         numbers = None if args.label is None else np.array(parse_floats("--label", args.label), np.float32)
     except ValueError:
         numbers = np.zeros(0, np.float32)  # which fits no model
-    return as_labels(numbers, 1, dim, kind, given=f"--label={args.label}", names=("--class", "--label"))
+    return as_labels(numbers, 1, dim, kind, known, given=f"--label={args.label}", names=("--class", "--label"))
 
 
 def one_label(model: Any, args: argparse.Namespace) -> np.ndarray | None:

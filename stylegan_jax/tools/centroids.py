@@ -23,7 +23,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--overwrite", action="store_true", help="replace an existing --out")
     p.add_argument("--count", type=int, default=64, help="number of centroids; published: 10000 (default: %(default)s)")
     p.add_argument("--samples", type=int, default=10_000, help="number of styles; published: 600000 (default: 10000)")
-    p.add_argument("--class", default="all", dest="classes", metavar="K,…", help="classes to draw from (default: all)")
+    p.add_argument(
+        "--class",
+        default="all",
+        dest="classes",
+        metavar="K,…",
+        help="numbers or names (default: all)",
+    )
     p.add_argument("--seed", type=int, default=0, help="of latents, classes and k-means (default: 0)")
     p.add_argument("--iterations", type=int, default=30, help="iterations of k-means (default: %(default)s)")
     p.add_argument("--batch", type=int, default=64, help="latents per call (default: %(default)s)")
@@ -41,10 +47,8 @@ def act(args: argparse.Namespace) -> str:
     if not 0 <= args.seed < 2**32 or args.batch < 1:
         raise ValueError(f"--seed={args.seed} --batch={args.batch}: a seed is 0 to 2^32 - 1, a batch at least 1")
     model = load_model(args.model, args.step)
-    dim = model.gan.spec.label_dim
-    chosen = () if args.classes == "all" else inputs.parse_numbers("--class", args.classes, max(dim, 1), "class")
-    if chosen and not dim:
-        raise ValueError(f"--class={args.classes}: this model has no classes; leave it out")
+    given = argparse.Namespace(classes=args.classes, label=None)
+    chosen = () if args.classes == "all" else inputs.labels(model, given).argmax(axis=1).tolist()
     options = {"classes": chosen, "seed": args.seed, "iterations": args.iterations, "chunk": args.batch}
     found = centroids.find(model, args.count, args.samples, **options)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -122,11 +122,11 @@ def act(args: argparse.Namespace) -> str:
     """Write, upload; return the sentence to print."""
     from stylegan_jax.sampling import hub
     from stylegan_jax.sampling.export import export_model
-    from stylegan_jax.sampling.load import load_model
+    from stylegan_jax.sampling.load import load_model, name_classes
 
     check(args)
     platforms = choose_platforms(args.platforms)
-    model = load_model(args.model, args.step, whole=args.whole)
+    model = name_classes(load_model(args.model, args.step, whole=args.whole))
     if args.to != "stablehlo":
         return write_files(args, model)
     facts = describe_run(args, model)

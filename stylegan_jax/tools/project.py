@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     head = (__doc__ or "").split("\n")[0]
     p = Parser(prog="python -m stylegan_jax.tools.project", description=head)
     inputs.add_model(p)
-    inputs.add_labels(p, "class of all targets, or one each, such as 3 or 0,0,2")
+    inputs.add_labels(p, "class of all targets, or one each, numbers or names, such as 3, flags, or 0,0,2")
     inputs.add_still(p)
     inputs.add_output(p, "folder for one folder per image, and project.json")
     p.add_argument("--targets", required=True, metavar="FILES", help="images with commas between, or a folder of them")

@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
         help="deviation to divide by (default: that of the first set, which is the first --data, or the first --model)",
     )
     p.add_argument("--psi", type=float, default=1.0, help="truncation: 1: none, 0: the average image (default: 1)")
-    inputs.add_labels(p, "class or classes from 0, in turn, or all")
+    inputs.add_labels(p, "class or classes, numbers from 0 or names, in turn, or all")
     p.add_argument("--beta", type=float, default=8.0, help="beta of the Kaiser window (default: 8)")
     p.add_argument("--pad", type=int, default=4, help="samples of the spectrum per 1 / image size (default: 4)")
     p.add_argument(

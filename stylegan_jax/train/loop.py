@@ -484,6 +484,7 @@ class Run:
             "labels": info.label_digest,
             "images": self.images,
             "label_kind": info.label_kind,
+            "label_names": [str(name) for name in info.label_names],
             "rollbacks": self.rollbacks,
             "frozen": self.digests,
             **({} if self.origin is None else {"origin": self.origin}),

@@ -106,6 +106,27 @@ def test_what_does_not_fit(model, call, text):
         call(model)
 
 
+def test_classes_by_name(model):
+    named = model.replace(label_names=("cat", "dog", "7"))
+    want = labels.as_labels([1, 2, 0], 3, 3)
+    np.testing.assert_array_equal(labels.as_labels(["DOG", "2", "c"], 3, 3, "", named.label_names), want)
+    np.testing.assert_array_equal(named.map([1, 2], "dog"), named.map([1, 2], 1))
+    with pytest.raises(ValueError, match="label=7: this model has the classes 0 to 2"):
+        named.map([1], "7")
+    with pytest.raises(
+        ValueError, match="label=dog: 'dog' is not a number, and the classes of this model have numbers"
+    ):
+        model.map([1], "dog")
+    with pytest.raises(ValueError, match=r"class-conditional; pass label \(0 cat, 1 dog, 2 7\)"):
+        named.map([1])
+
+
+def test_names_that_do_not_fit_are_none():
+    assert labels.read_names(["a", "b"], 2) == ("a", "b")
+    for odd in (None, "ab", ["a"], ["a", 1], {"a": "b", "c": "d"}, ["a", "b" * labels.MAX_JSON]):
+        assert labels.read_names(odd, 2) == ()
+
+
 def test_a_label_for_a_model_without():
     with pytest.raises(ValueError, match="this model has no labels"):
         labels.as_labels(0, 1, 0)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from stylegan_jax import load_model
-from tests.tools.conftest import CLASSES, write_random
+from tests.tools.conftest import CLASSES, NAMES, write_random
 
 TOKEN = "a-token-for-the-tests"
-__all__ = ["CLASSES"]
+__all__ = ["CLASSES", "NAMES"]
 
 
 class Page:
@@ -96,9 +96,9 @@ class Served:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """Return the folder of a StyleGAN2 with classes."""
+    """Return the folder of a StyleGAN2 with named classes."""
     path = tmp_path_factory.mktemp("studio") / "model"
-    write_random(path, initial=True, label_dim=CLASSES)
+    write_random(path, initial=True, names=NAMES, label_dim=CLASSES)
     return path
 
 

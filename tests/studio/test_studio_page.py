@@ -17,7 +17,7 @@ from stylegan_jax.base import images
 from stylegan_jax.sampling import directions, drag, paths
 from stylegan_jax.studio.studio import Studio
 from tests import moving
-from tests.studio.conftest import TOKEN, Served
+from tests.studio.conftest import NAMES, TOKEN, Served
 from tests.tools.conftest import real
 from tests.tools.test_project import NET
 
@@ -144,9 +144,11 @@ def test_explore_mix_and_favourites(browser, served, model):
     browser.open(served)
     assert "token" not in browser.run("return location.href")
     browser.put("seed", 5)
+    assert browser.run("return [...document.getElementById('class').options].map((o) => o.text)") == list(NAMES)
     browser.put("class", 2)
     browser.put("psi", 1)
     assert browser.shows(model.sample([5], label=2)[0])
+    assert "class Big birds" in browser.run("return document.querySelector('#main figcaption').textContent")
     browser.put("cutoff", 1)
     browser.put("psi", -0.5)
     assert browser.shows(model.sample([5], label=2, psi=-0.5, cutoff=1)[0])
@@ -168,6 +170,7 @@ def test_explore_mix_and_favourites(browser, served, model):
     browser.drawn(lambda: browser.click(".thumb"))
     assert browser.shows(model.sample([5], label=2, psi=-0.5, cutoff=1)[0])
     browser.page("mix")
+    assert browser.run("return document.getElementById('mix-class').selectedOptions[0].text") == NAMES[2]
     assert browser.run("return document.getElementById('rows').value") == "5,0,1,2"
     browser.drawn(lambda: browser.put("rows", "1"))
     browser.drawn(lambda: browser.put("columns", "2,3"))

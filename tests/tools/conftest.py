@@ -13,7 +13,8 @@ from stylegan_jax import models
 from stylegan_jax.config import model_from_dict
 from stylegan_jax.convert import write_model_folder
 
-CLASSES = 3
+NAMES = ("cats", "dogs", "Big birds")
+CLASSES = len(NAMES)
 ZOO = {
     "grey": {"img_channels": 1},
     "rgba": {"img_channels": 4},
@@ -26,7 +27,7 @@ ZOO = {
 }
 
 
-def write_random(folder, initial: bool = False, **changes) -> None:
+def write_random(folder, initial: bool = False, names: tuple[str, ...] = (), **changes) -> None:
     """Write a StyleGAN or StyleGAN2 with loud noise and visible styles, of random or, compiled, of initial values."""
     tree = tiny.get_config()
     tree.model.update({"compute_dtype": "float32", "label_dim": 0, **changes})
@@ -47,14 +48,15 @@ def write_random(folder, initial: bool = False, **changes) -> None:
     else:
         g = jax.tree.map_with_path(values, jax.eval_shape(gan.init_g, jax.random.key(1)))
     g["w_avg"] = np.random.default_rng(0).standard_normal(gan.spec.w_avg).astype(np.float32)
-    write_model_folder(folder, dataclasses.asdict(config), {"g_ema": g}, {})
+    facts = {"label_names": names} if names else {}
+    write_model_folder(folder, dataclasses.asdict(config), {"g_ema": g}, facts)
 
 
 @pytest.fixture(scope="session")
 def classes_model(tmp_path_factory):
-    """Return the folder of a StyleGAN2 with classes; of initial values, whose pictures are not saturated."""
+    """Return the folder of a StyleGAN2 with named classes; of initial values, whose pictures are not saturated."""
     folder = tmp_path_factory.mktemp("classes") / "model"
-    write_random(folder, initial=True, label_dim=CLASSES)
+    write_random(folder, initial=True, names=NAMES, label_dim=CLASSES)
     return folder
 
 

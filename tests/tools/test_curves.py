@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from stylegan_jax import load_model
-from stylegan_jax.base import bundled, trees
+from stylegan_jax.base import bundled, images, trees
 from stylegan_jax.base.bundled import recipes
+from stylegan_jax.checkpoints import restore
 from stylegan_jax.config import ConfigError
 from stylegan_jax.convert.folder import is_model_folder
+from stylegan_jax.data.labels import from_array
 from stylegan_jax.metrics import opening
-from stylegan_jax.sampling import curves, run_records
+from stylegan_jax.sampling import curves, load, run_records
 from stylegan_jax.tools import curves as tool, export
+from tests.tools.conftest import NAMES
 
 SHA = "0123456789abcdef"
 
@@ -150,6 +155,35 @@ def test_a_model_folder_with_its_records_is_the_demo_model(run, trained, tmp_pat
     data = opening.run_data("demo")
     assert data is not None and data["source"] == "synthetic"
     assert list(curves.read(out)) == ["fd2k_net", "loss/g_adversarial", "augment/p"]
+
+
+def test_a_run_that_did_not_record_the_names_of_its_classes_gets_them_from_its_data(trained, tmp_path, monkeypatch):
+    """As long as the data set is there and has the labels that the run was trained with."""
+    data = tmp_path / "photos.zip"
+
+    def write(labels: list[int]) -> None:
+        with zipfile.ZipFile(data, "w") as archive:
+            for i in range(3):
+                archive.writestr(f"{i}.png", images.png_bytes(np.full((8, 8, 3), i, np.uint8)))
+            entries = [[f"{i}.png", label] for i, label in enumerate(labels)]
+            archive.writestr("dataset.json", json.dumps({"labels": entries, "label_names": NAMES}))
+
+    meta = restore.read_meta(trained)
+    meta["config"]["data"] |= {"source": "zip", "path": str(data), "labels": "file"}
+    meta |= {"label_kind": "classes", "labels": from_array(np.array([0, 1, 2]), 3, "").digest}
+    monkeypatch.setattr(load, "read_meta", lambda *a: meta)
+    old = load.load_model(str(trained)).replace(label_kind="classes", label_names=())
+    monkeypatch.setattr(load, "load_model", lambda *a, **b: old)
+    for case, labels in {"its own": [0, 1, 2], "others": [0, 2, 1], "gone": None}.items():
+        data.unlink(missing_ok=True) if labels is None else write(labels)
+        out, want = tmp_path / case, NAMES if case == "its own" else ()
+        assert export.main([f"--model={trained}", "--platforms=none", f"--out={out}"]) == 0
+        assert load_model(out).label_names == want
+        assert ("| classes | 0 cats, 1 dogs, 2 Big birds |" in (out / "README.md").read_text()) == bool(want)
+    nets = {"g_ema": {**old.g_ema, "w_avg": old.w_avg}}
+    meta["config"]["model"] = dataclasses.asdict(old.config)
+    assert load.from_run("x", nets, meta, 300, {}).label_names == ()
+    assert load.from_run("x", nets, meta | {"label_names": list(NAMES)}, 300, {}).label_names == NAMES
 
 
 def test_what_describes_no_run_is_an_error(run, trained, classes_model, tmp_path, capsys):

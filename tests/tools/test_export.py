@@ -20,8 +20,9 @@ from stylegan_jax.ops import filtered_lrelu
 from stylegan_jax.sampling import card, programs
 from stylegan_jax.sampling.exported import foreign_calls, load_exported
 from stylegan_jax.tools import export
+from tests.tools.conftest import NAMES
 
-LABELS = {"classes": 2, "stage": 2, "stylegan3": 1}
+LABELS = {"classes": "big", "stage": 2, "stylegan3": 1}
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,7 @@ def test_the_folder_is_the_model_bit_for_bit(exported):
     a, b = load_model(source), load_model(folder)
     jax.tree.map(np.testing.assert_array_equal, (a.g_ema, a.w_avg), (b.g_ema, b.w_avg))
     assert a.config == b.config
+    assert load_model(exported["classes"][1]).label_names == NAMES and b.label_names == ()
 
 
 def test_the_code_of_the_card_runs_by_jax_and_safetensors_alone(exported):
@@ -189,7 +191,9 @@ def test_the_card_tells_what_the_run_recorded(tmp_path, classes_model):
     assert "| kid1k | 0.5 | not known | not recorded | 0.0 kimg |" in text
     assert "| training data | `photos.zip`, 1,000 images, mirrored left to right |" in text
     assert "each 80.0 times on average" in text and "None was stated" in text and "license:" not in text
-    assert 'load_model("hf://a/b")' in text and "3 classes" in text
+    assert (
+        'load_model("hf://a/b")' in text and "3 classes" in text and "| classes | 0 cats, 1 dogs, 2 Big birds |" in text
+    )
 
 
 def test_the_card_of_a_model_whose_provenance_lacks_things(classes_model):

@@ -90,7 +90,7 @@ def test_centroids_are_found_and_drawn_towards(classes_model, model, tmp_path):
     ("options", "text"),
     [
         (["--count=9", "--samples=8"], "count=9 samples=8"),
-        (["--class=7"], "7 is too large; each class is below 3"),
+        (["--class=7"], "--class=7: this model has the classes 0 to 2; choose one"),
         (["--count=0"], "count=0"),
         (["--out=c.txt"], "pass the name of a new .npz"),
     ],
@@ -194,11 +194,16 @@ def test_truncation_goes_from_the_opposite_through_the_average(classes_model, mo
     [
         (truncation, ["--psis=1,x"], "--psis=1,x: write numbers with commas"),
         (truncation, ["--class=0,1"], "--class=0,1: this tool draws one class at a time"),
-        (truncation, [], "this model is class-conditional; pass --class (0 to 2)"),
+        (truncation, [], "this model is class-conditional; pass --class (0 cats, 1 dogs, 2 Big birds)"),
         (noise, ["--class=0", "--count=1"], "--count=1 --show=3: count is at least 2"),
         (noise, ["--class=0", "--cutoff=77"], "cutoff is 77"),
         (style_mix, ["--class=0", "--rows=3-1"], "--rows='3-1': the range '3-1' runs backwards; write 1-3"),
         (style_mix, ["--class=7"], "this model has the classes 0 to 2"),
+        (
+            style_mix,
+            ["--class=fish"],
+            "--class=fish: no class of this model is named 'fish'; it has 0 cats, 1 dogs, 2 Big",
+        ),
         (sample, ["--class=0", "--batch=0"], "--batch=0 must be at least 1"),
         (sample, ["--class=0", "--out=x.ZIP", "--seeds=y"], "'y' is not a seed or a range"),
     ],

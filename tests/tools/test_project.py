@@ -411,8 +411,8 @@ def test_mistakes_are_answered_by_one_line(classes_model, files, tmp_path, monke
 
 def test_a_class_where_there_is_one(model, targets, classes_model, files, capsys):
     assert project.main([f"--model={classes_model}", f"--targets={files}", "--out=nowhere"]) == 2
-    assert "this model is class-conditional; pass --class (0 to 2)" in capsys.readouterr().err
-    with pytest.raises(ValueError, match=r"pass label \(0 to 2\)"):
+    assert "this model is class-conditional; pass --class (0 cats, 1 dogs, 2 Big birds)" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"pass label \(0 cats, "):
         projector.project(model, targets, net=NET)
     free = model._replace(gan=model.gan._replace(spec=model.gan.spec._replace(label_dim=0)))
     with pytest.raises(ValueError, match="this model has no labels"):

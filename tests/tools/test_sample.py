@@ -10,11 +10,13 @@ import pytest
 
 from stylegan_jax.tools import _inputs as inputs
 
+PETS = ("cat", "cattle", "Dog", "7", "ox, wild", "0-1", "T-shirt")
 
-def labels(dim: int, kind: str, classes: str | None, numbers: str | None) -> np.ndarray:
+
+def labels(dim: int, kind: str, classes: str | None, numbers: str | None, names=()) -> np.ndarray:
     """Return the labels of --class and --label for a model."""
     gan = types.SimpleNamespace(spec=types.SimpleNamespace(label_dim=dim))
-    model = types.SimpleNamespace(gan=gan, label_kind=kind)
+    model = types.SimpleNamespace(gan=gan, label_kind=kind, label_names=names)
     return inputs.labels(model, argparse.Namespace(classes=classes, label=numbers))
 
 
@@ -55,3 +57,54 @@ def test_labels(dim, kind, classes, numbers, label):
 def test_labels_that_do_not_fit(dim, kind, classes, numbers, text):
     with pytest.raises(ValueError, match=text):
         labels(dim, kind, classes, numbers)
+
+
+@pytest.mark.parametrize(
+    ("classes", "numbers"),
+    [
+        ("cat", [0]),  # the whole name, though another begins with it
+        ("CAT", [0]),
+        ("catt", [1]),
+        ("d,T, ox,1", [2, 6, 4, 1]),
+        ("7", None),  # a number, not the name
+        ("3,dog", [3, 2]),
+        ("0-1", [0, 1]),
+        ("ox, wild", [4]),
+        ("all", range(7)),
+    ],
+)
+def test_classes_by_name(classes, numbers):
+    if numbers is None:
+        with pytest.raises(ValueError, match="--class=7: this model has the classes 0 to 6; choose one"):
+            labels(7, "classes", classes, None, PETS)
+    else:
+        assert labels(7, "classes", classes, None, PETS).argmax(axis=1).tolist() == list(numbers)
+
+
+@pytest.mark.parametrize(
+    ("classes", "names", "text"),
+    [
+        ("ca", PETS, "--class=ca: 'ca' fits several classes; pass more of the name, or its number: 0 cat, 1 cattle$"),
+        (
+            "0,fish",
+            PETS,
+            "--class=0,fish: no class of this model is named 'fish'; it has 0 cat, 1 cattle, 2 Dog, 3 7, ",
+        ),
+        ("cat", ("cat", "cat", "\x1b[2J"), "'cat' fits several classes; .* 0 cat, 1 cat$"),
+        ("x", ("cat", "cat", "\x1b[2J"), r"it has 0 cat, 1 cat, 2 '\\x1b\[2J'$"),
+        ("c60", [f"c{i}" for i in range(60)], r"named 'c60'; it has 0 c0, .*, 39 c39 and 20 more$"),
+        ("cat", (), "'cat' is not a number, and the classes of this model have numbers only, no names; pass 0 to "),
+        ("5-1", PETS, "the range '5-1' runs backwards"),
+        ("0,", PETS, "'' is not a class or a range"),
+    ],
+)
+def test_classes_by_names_that_do_not_fit(classes, names, text):
+    with pytest.raises(ValueError, match=text):
+        labels(len(names) or 3, "classes", classes, None, names)
+
+
+def test_names_go_with_classes_alone():
+    with pytest.raises(ValueError, match="--class=cat: this model has no labels"):
+        labels(0, "none", "cat", None)
+    with pytest.raises(ValueError, match="--class=cat: the labels of this model are vectors, not classes"):
+        labels(7, "vectors", "cat", None, PETS)

@@ -16,6 +16,7 @@ from stylegan_jax import load_model
 from stylegan_jax.base import images
 from stylegan_jax.sampling import web_page
 from stylegan_jax.tools import export
+from tests.tools.conftest import NAMES
 
 RUNTIME = os.environ.get("ONNXRUNTIME_WEB", "")
 needs_browser = pytest.mark.skipif(
@@ -107,6 +108,8 @@ def test_the_page_draws_what_the_model_draws(classes_model, tmp_path, served, br
     same = lambda want: np.abs(picture(browser, want.shape)[..., :3].astype(int) - want).max() <= 1
     assert same(model.sample([0], label=0, psi=0.7)[0])
     put(browser, "seed", "4294967295")
+    options = "return [...document.getElementById('class').options].map((o) => o.text)"
+    assert browser.execute_script(options) == list(NAMES)
     put(browser, "class", "2")
     put(browser, "psi", "1")
     want = model.sample([4294967295], label=2, psi=1.0)[0]

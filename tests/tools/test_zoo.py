@@ -72,7 +72,7 @@ def test_its_latents_are_edited_and_filmed(zoo, tmp_path):
 
 def test_styles_of_pictures_are_edited_and_filmed(classes_model, tmp_path, capsys):
     model, run = load_model(classes_model), f"--model={classes_model}"
-    given = ["--seeds=5,6", "--class=0,2", "--psi=0.6", "--save_w"]
+    given = ["--seeds=5,6", "--class=0,big", "--psi=0.6", "--save_w"]
     assert sample.main([run, *given, f"--out={tmp_path / 's'}"]) == 0
     with np.load(tmp_path / "s" / "styles.npz") as file:
         np.testing.assert_array_equal(file["seeds"], [5, 5, 6, 6])

@@ -145,7 +145,9 @@ def test_labels_of_every_kind(cache, tmp_path, monkeypatch, labels, kind, cell):
     monkeypatch.setattr(models, "build", lambda config: gan)
     config = toy.make_loop_config(cache, model__label_dim=-1, train__total_kimg=0.064)
     pixels = np.random.default_rng(0).integers(0, 256, (12, *toy.SHAPE), np.uint8)
-    source = data.fit_source(data.MemorySource(pixels, labels), config.data, config.model.image_shape)
+    source = data.fit_source(
+        data.MemorySource(pixels, labels, label_names=("a", "b", "c")), config.data, config.model.image_shape
+    )
     cells = []
     monkeypatch.setattr(gan_task, "GanPreview", lambda *args: cells.append(args[3]) or GanPreview(*args))
     state = loop.train(config, tmp_path, source)
@@ -157,7 +159,8 @@ def test_labels_of_every_kind(cache, tmp_path, monkeypatch, labels, kind, cell):
     )
     with Checkpointer(tmp_path) as checkpointer:
         found = checkpointer.restore(jax.device_get(state))
-    assert found is not None and found[1]["label_kind"] == kind and found[1]["config"]["model"]["label_dim"] == 3
+    assert found is not None and found[1]["label_names"] == ["a", "b", "c"]
+    assert found[1]["label_kind"] == kind and found[1]["config"]["model"]["label_dim"] == 3
 
 
 @pytest.fixture

@@ -172,7 +172,7 @@ function prepare() {
   const classes = about.label_dim && (about.label_kind === "classes" || about.label_kind === "");
   byId("class-row").hidden = !classes;
   byId("label-row").hidden = !about.label_dim || Boolean(classes);
-  for (let i = 0; classes && i < about.label_dim; i++) byId("class").add(new Option(String(i), String(i)));
+  for (let i = 0; classes && i < about.label_dim; i++) byId("class").add(new Option(about.label_names[i] ?? String(i), String(i)));
   byId("mix").hidden = about.num_ws < 2; // one style cannot be mixed
   for (let i = 0; i < about.num_ws; i++) {
     const box = Object.assign(document.createElement("input"), { type: "checkbox", value: String(i), id: `slot${i}` });

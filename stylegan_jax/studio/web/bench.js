@@ -1,5 +1,6 @@
 // What all pages share: the picture that is being worked on, and the favourites.
 
+import { model } from "./api.js";
 import { button, choice, el, say, thumbnail } from "./kit.js";
 
 export const bench = { source: { kind: "seed", seed: 0, psi: 0.7 }, words: "seed 0", thumb: "", favourites: [], found: false, tuned: false };
@@ -7,6 +8,11 @@ const listeners = new Set();
 
 /** The class of the picture that is being worked on, if it is a seed's. */
 export const classOf = () => bench.source.class ?? 0;
+
+/** The name of a class, or its number if the model has no names. */
+export const className = (i) => model.label_names[i] ?? String(i);
+/** The classes of the model, to choose from. */
+export const classes = () => Array.from({ length: model.label_dim }, (_, i) => [i, className(i)]);
 
 /** Call a function whenever the picture or the favourites change. */
 export const watch = (listener) => listeners.add(listener);

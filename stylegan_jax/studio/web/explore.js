@@ -1,7 +1,7 @@
 // Explore: one picture by seed, truncation, class and noise; a gallery; a truncation grid; a walk.
 
 import { Lane, model } from "./api.js";
-import { bench, star, take, tell } from "./bench.js";
+import { bench, className, classes, star, take, tell } from "./bench.js";
 import { button, choice, el, fail, group, number, page, slider, stage, text, thumbnail } from "./kit.js";
 
 const PSIS = [-1, -0.5, 0, 0.5, 0.7, 1];
@@ -21,7 +21,7 @@ export function build() {
   const noiseSeed = number("Noise seed", { id: "noise-seed", value: 0 }, changed);
   const byClass = model.label_dim > 0 && model.label_kind === "classes";
   const label = byClass
-    ? choice("Class", Array.from({ length: model.label_dim }, (_, i) => [i, String(i)]), 0, changed, "class")
+    ? choice("Class", classes(), 0, changed, "class")
     : text("Label", { id: "label", value: Array(model.label_dim).fill(0).join(","), hint: `${model.label_dim} numbers with commas between` }, changed);
   const speed = slider("Speed", { id: "speed", min: 0.05, max: 1, step: 0.05, value: 0.25 });
 
@@ -40,7 +40,7 @@ export function build() {
   const words = () => {
     if (given) return bench.words;
     const blend = share.value ? ` ${Math.round(share.value * 100)} % towards ${toward.value}` : "";
-    return `seed ${seed.value}${blend}, ψ ${psi.value}${byClass ? `, class ${label.value}` : ""}`;
+    return `seed ${seed.value}${blend}, ψ ${psi.value}${byClass ? `, class ${className(label.value)}` : ""}`;
   };
   const one = stage("The generated picture", { actions: [star(() => ({ source: view === "picture" ? source() : null, words: words(), canvas: one.canvas }))], name: () => `seed${seed.value}` });
   one.mat.tabIndex = 0;

@@ -1,7 +1,7 @@
 // Mix: coarse layers of some pictures, fine layers of others.
 
 import { Lane, model } from "./api.js";
-import { bench, classOf, openPage, take } from "./bench.js";
+import { bench, classes, classOf, openPage, take } from "./bench.js";
 import { button, choice, el, fail, group, layers, page, slider, stage, text, thumbnail } from "./kit.js";
 
 export function build() {
@@ -12,7 +12,7 @@ export function build() {
   const chosen = layers(model, model.groups.coarse.length ? model.groups.coarse : [0], ask);
   const psi = slider("Truncation ψ", { id: "mix-psi", min: -1, max: 1.5, step: 0.05, value: 0.7 }, ask);
   const byClass = model.label_dim > 0 && model.label_kind === "classes";
-  const label = byClass ? choice("Class", Array.from({ length: model.label_dim }, (_, i) => [i, String(i)]), 0, ask, "mix-class") : null;
+  const label = byClass ? choice("Class", classes(), 0, ask, "mix-class") : null;
   const one = stage("A grid of mixtures", { name: () => "mixtures" });
 
   function common() {

@@ -1,7 +1,7 @@
 // Your picture: upload, crop, find its styles, tune the model to it, compare.
 
 import { about as facts, model, post, send } from "./api.js";
-import { bench, keep, openPage, take, tell } from "./bench.js";
+import { bench, classes, keep, openPage, take, tell } from "./bench.js";
 import { box, button, choice, el, fail, group, job, keep as keepFile, page, say, slider, stage, text, thumbnail } from "./kit.js";
 
 export function build() {
@@ -12,7 +12,7 @@ export function build() {
   const steps = choice("Steps", [[100, "100: a first look"], [300, "300"], [1000, "1000, as published"]], 300, () => {}, "steps", true);
   const plus = box("A style per layer (W+): closer, harder to edit", false, () => {}, "plus");
   const byClass = model.label_dim > 0 && model.label_kind === "classes";
-  const label = byClass ? choice("Class", Array.from({ length: model.label_dim }, (_, i) => [i, String(i)]), 0, () => {}, "picture-class") : text("Label", { value: Array(model.label_dim).fill(0).join(",") });
+  const label = byClass ? choice("Class", classes(), 0, () => {}, "picture-class") : text("Label", { value: Array(model.label_dim).fill(0).join(",") });
   const tuneSteps = choice("Steps", [[100, "100"], [350, "350, as published"]], 100, () => {}, "tune-steps", true);
 
   // The two pictures lie one over the other; the slider says how much is seen of the upper one.
