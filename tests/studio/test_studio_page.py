@@ -19,6 +19,7 @@ from stylegan_jax.studio.studio import Studio
 from tests import moving
 from tests.studio.conftest import NAMES, TOKEN, Served
 from tests.tools.conftest import real
+from tests.tools.test_encode import encoder_of
 from tests.tools.test_project import NET
 
 __all__ = ["real"]
@@ -209,7 +210,9 @@ def test_edit_film_and_layers(browser, served, model):
 
 
 def test_your_picture(browser, served, model, monkeypatch, tmp_path):
+    _, encoder = encoder_of(model)
     monkeypatch.setattr(Studio, "network", lambda self: NET)
+    monkeypatch.setattr(served.studio, "encoder", encoder)
     target = model.sample([9], label=1)[0]
     images.save_png(tmp_path / "..face.png", target)
     browser.open(served)
@@ -217,7 +220,13 @@ def test_your_picture(browser, served, model, monkeypatch, tmp_path):
     browser.wait("document.querySelector('#upload')")
     browser.drawn(lambda: browser.driver.find_element("id", "upload").send_keys(str(tmp_path / "..face.png")))
     assert browser.shows(target, "#target")
+    assert browser.run("return document.getElementById('picture-class').options[1].text") == NAMES[1]
     browser.put("picture-class", 1)
+    told = browser.job(lambda: browser.click("#encode"))
+    assert told["state"] == "done" and told["step"] == told["steps"] == 1, told
+    assert browser.shows(images.to_pixels(model.synthesize(encoder.encode(target[None], chunk=1), chunk=1))[0])
+    assert browser.run("return document.querySelector('#main figcaption').textContent").startswith("LPIPS ")
+    assert not browser.run("return document.getElementById('tune').disabled")
     browser.run("const s = document.getElementById('steps'); s.add(new Option('20', '20')); s.value = 20")
     told = browser.job(lambda: browser.click("#find"))
     assert told["state"] == "done" and told["result"]["end"] < told["result"]["start"], told
