@@ -148,7 +148,9 @@ def _phase(g: jax.Array, w: jax.Array, first: tuple[int, int], size: tuple[int, 
         return jnp.zeros((g.shape[0], *size, c_in), g.dtype)
     (top, left), (rows, columns) = first, size
     pads = ((kh - 1 - top, top + rows - g.shape[1]), (kw - 1 - left, left + columns - g.shape[2]))
-    return _correlate(g, w[::-1, ::-1].swapaxes(2, 3), pads, 1, is_short)
+    is_turned = is_short and short.pays(columns, w.shape, g.dtype)
+    w = short.turn(w) if is_turned else w[::-1, ::-1].swapaxes(2, 3)
+    return _correlate(g, w, pads, 1, is_short)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))

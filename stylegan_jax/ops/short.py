@@ -71,7 +71,6 @@ def correlate(x: jax.Array, w: jax.Array, padding: Pads) -> jax.Array:
     """
     columns = x.shape[2] + sum(padding[1]) - TAPS + 1
     x, tiles = _pad(x, padding, columns)
-    w = jax.lax.optimization_barrier(w)  # else a turned kernel is turned anew at every point
     shares = []
     for image, kernel, result in zip(IMAGE, KERNEL, RESULT, strict=True):
         taps = _sum([w[:, b : b + 1] for b in range(TAPS)], kernel)
@@ -81,6 +80,16 @@ def correlate(x: jax.Array, w: jax.Array, padding: Pads) -> jax.Array:
         shares.append(at_point[:, :, :, None] * jnp.asarray(result, x.dtype).reshape(1, 1, 1, OUTPUTS, 1))
     y = functools.reduce(jnp.add, shares)
     return y.reshape(*y.shape[:2], tiles * OUTPUTS, y.shape[4])[:, :, :columns]
+
+
+def turn(w: jax.Array) -> jax.Array:
+    """Return float[kh, kw, c_out, c_in], the kernel of the transposed correlation: both axes reversed.
+
+    It is written row by row in a loop, else XLA on CPU transposes w anew at each of the six points, even behind an
+    `optimization_barrier`: with 256 channels, `correlate` then takes 9.4 instead of 7.3 ms for 8 images of 16x16, and
+    4.7 instead of 2.9 ms for 8x8 (on one core; 6.6 and 2.3 ms for a kernel that need not be turned).
+    """
+    return jax.lax.scan(lambda _, row: (None, row[::-1].swapaxes(1, 2)), None, w)[1][::-1]
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
