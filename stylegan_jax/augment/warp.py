@@ -103,6 +103,32 @@ def _spread(values: jax.Array, rows: Pairs, columns: Pairs, height: int, width: 
     return jax.vmap(add)(jnp.zeros((*values.shape[:2], height, width), values.dtype), jnp.stack([iy, ix], -1), patches)
 
 
+def _spread_by_products(values: jax.Array, rows: Pairs, columns: Pairs, height: int, width: int) -> jax.Array:
+    """The same by matrix products: the compiler for TPU makes `_spread`'s scatter a loop over single patches.
+
+    Positions are taken by pieces, whose weights of all rows and all columns, nearly all zero, fit into SCRATCH.
+    """
+    (m, k, q), size = values.shape, values.dtype.itemsize
+    piece = max(1, min(q, SCRATCH["other"] // (m * (height + width) * size)))
+
+    def cut(x: jax.Array) -> jax.Array:
+        filled = jnp.pad(x, ((0, 0),) * (x.ndim - 1) + ((0, -q % piece),))
+        return jnp.moveaxis(filled.reshape(*x.shape[:-1], -1, piece), -2, 0)
+
+    def weights(pairs: Pairs, extent: int) -> jax.Array:
+        first, *both = (x[..., None] for x in pairs)
+        index = jnp.arange(extent)[None, None]
+        return functools.reduce(jnp.add, [jnp.where(first + i == index, w, 0) for i, w in enumerate(both)])
+
+    def add(out: jax.Array, part: tuple[jax.Array, Pairs, Pairs]) -> tuple[jax.Array, None]:
+        v, rows, columns = part
+        left = v[..., None] * weights(rows, height)[:, None]
+        return out + jnp.einsum("mkqy,mqx->mkyx", left, weights(columns, width), precision=HIGHEST), None
+
+    parts = jax.tree.map(cut, (values, rows, columns))
+    return jax.lax.scan(add, jnp.zeros((m, k, height, width), values.dtype), parts)[0]
+
+
 def _resampler(h: int, w: int, margin: Margins, dtype: Any, lowering: str) -> tuple[Planes, Planes]:
     """Return the map from (planes float[m, k, h, w], matrices float[m, 3, 3]) to planes, and its transpose."""
     x_range, y_range = (margin.left, margin.right), (margin.top, margin.bottom)
@@ -137,7 +163,13 @@ def _resampler(h: int, w: int, margin: Margins, dtype: Any, lowering: str) -> tu
         like = lambda *shape: jnp.zeros((*planes.shape[:2], *shape), planes.dtype)
         (fine,) = jax.vjp(down, like(fine_h, fine_w))[1](planes)
         stored = axis.up_length(h), axis.up_length(w)
-        spread = _spread(fine.reshape(*planes.shape[:2], -1), *neighbours(g_inv), *stored)
+        fine, pairs = fine.reshape(*planes.shape[:2], -1), neighbours(g_inv)
+        if backend.platform() != "tpu":
+            spread = _spread(fine, *pairs, *stored)
+        elif lowering == "matrix":
+            spread = _spread_by_products(fine, *pairs, *stored)
+        else:  # the products grow with the fourth power of the size
+            (spread,) = jax.vjp(lambda image: _interpolate(image, *pairs), like(*stored))[1](fine)
         return jax.vjp(up, like(h, w))[1](spread)[0]
 
     return forward, transpose

@@ -123,7 +123,7 @@ def _cost(
     shapes = _shapes(module, body, made)
     products = [_product(i, shapes, lanes) for i in inner if i.opcode in _PRODUCTS]
     read, read_logical = _read(module, body, made)
-    written, logical = _written(module, made)
+    written, logical = _written(module, body, made)
     found = re.search(r'"estimated_cycles":"(\d+)"', made.text)
     return Cost(
         _kind(module, made, inner),
@@ -257,6 +257,8 @@ def _read(module: Module, body: dict[str, Instruction], made: Instruction) -> tu
         part = _sliced(module.computations[made.called[0]], parameters[place].name) if place in parameters else None
         if made.opcode in ("dynamic-slice", "slice", "slice-start"):
             part = [made.arrays[made.opcode == "slice-start"]]
+        if made.opcode == "dynamic-update-slice" and place == 0:
+            part = []
         physical += min(sum(a.physical for a in whole), _bytes(part, True))
         logical += min(sum(a.logical for a in whole), _bytes(part, False))
     return physical, logical
@@ -276,13 +278,15 @@ def _sliced(fused: dict[str, Instruction], parameter: str) -> list[Array] | None
     return [i.arrays[0] for i in slices]
 
 
-def _written(module: Module, made: Instruction) -> tuple[float, float]:
+def _written(module: Module, body: dict[str, Instruction], made: Instruction) -> tuple[float, float]:
     """Return the bytes of results in HBM, physical and logical; for an update in place, those of the update."""
     results = made.arrays
     if made.opcode == "copy-start":  # (result, operand, context)
         results = results[:1]
     elif made.opcode in ("slice-start", "all-gather-start", "collective-permute-start"):  # (operand, result, ...)
         results = results[1:2]
+    elif made.opcode == "dynamic-update-slice":
+        results = [a._replace(space=results[0].space) for a in body[made.operands[1]].arrays]
     elif made.opcode == "fusion":
         fused = module.computations[made.called[0]]
         root = next((i for i in fused.values() if i.is_root), None)

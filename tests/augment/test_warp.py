@@ -13,6 +13,7 @@ from jax.test_util import check_grads
 
 from stylegan_jax.augment import axis, warp as warps
 from stylegan_jax.augment.warp import warp
+from stylegan_jax.base import backend
 
 from . import references
 from .references import affine
@@ -52,6 +53,19 @@ def test_lowerings_agree_forward_and_back(name, normal):
     np.testing.assert_allclose(compiled("filter")(x, g), references.warp(x, g), atol=1e-12)
     back = [compiled(lowering, True)(x, g, x) for lowering in warps.LOWERINGS]
     np.testing.assert_allclose(back[0], back[1], atol=1e-12)
+
+
+@pytest.mark.parametrize("lowering", warps.LOWERINGS)
+def test_the_transpose_for_tpu_is_that_of_the_cpu(normal, monkeypatch, lowering):
+    x, g = images_of("turned", normal)
+    wanted = compiled(lowering, True)(x, g, x)
+    stored = axis.up_length(x.shape[1]) + axis.up_length(x.shape[2])
+    monkeypatch.setitem(warps.SCRATCH, "other", 50 * 2 * stored * 8)  # pieces of 50 positions, and a rest
+    with backend.tracing_for("tpu"):
+        run = jax.jit(lambda x, g, y: jax.vjp(lambda v: warp(v, g, lowering=lowering), x)[1](y)[0])
+        text = run.lower(x, g, x).as_text()
+        np.testing.assert_allclose(run(x, g, x), wanted, atol=1e-12)
+    assert ("scatter" in text) == (lowering == "filter")
 
 
 def random_maps(draw, n):

@@ -198,6 +198,18 @@ def test_fusion_reads_only_the_slice_it_takes():
     )  # it stays on the chip
 
 
+def test_an_update_in_place_moves_only_the_update():
+    text = (
+        "HloModule one\n\nENTRY %main (x: f32[64,128], y: f32[8,128], i: s32[]) -> f32[64,128] {\n"
+        "  %x = f32[64,128]{1,0:T(8,128)} parameter(0)\n  %y = f32[8,128]{1,0:T(8,128)} parameter(1)\n"
+        "  %i = s32[]{:T(128)} parameter(2)\n"
+        "  ROOT %z = f32[64,128]{1,0:T(8,128)} dynamic-update-slice(%x, %y, %i, %i)\n}\n"
+    )
+    (step,) = costs.steps(roofline.parse(text), 128)
+    index = 2 * 4 * 128  # two numbers, each a tile of 128
+    assert (step.cost.read - index, step.cost.written) == (4 * 8 * 128, 4 * 8 * 128)
+
+
 @pytest.mark.parametrize(
     ("groups", "sent"),
     [
