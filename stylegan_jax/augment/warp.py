@@ -103,13 +103,16 @@ def _spread(values: jax.Array, rows: Pairs, columns: Pairs, height: int, width: 
     return jax.vmap(add)(jnp.zeros((*values.shape[:2], height, width), values.dtype), jnp.stack([iy, ix], -1), patches)
 
 
-def _spread_by_products(values: jax.Array, rows: Pairs, columns: Pairs, height: int, width: int) -> jax.Array:
+def _spread_by_products(
+    values: jax.Array, rows: Pairs, columns: Pairs, height: int, width: int, shards: int
+) -> jax.Array:
     """The same by matrix products: the compiler for TPU makes `_spread`'s scatter a loop over single patches.
 
-    Positions are taken by pieces, whose weights of all rows and all columns, nearly all zero, fit into SCRATCH.
+    Positions are taken by pieces; their weights of all rows and all columns, nearly all zero, fit into each shard's
+    SCRATCH.
     """
     (m, k, q), size = values.shape, values.dtype.itemsize
-    piece = max(1, min(q, SCRATCH["other"] // (m * (height + width) * size)))
+    piece = max(1, min(q, SCRATCH["other"] * shards // (m * (height + width) * size)))
 
     def cut(x: jax.Array) -> jax.Array:
         filled = jnp.pad(x, ((0, 0),) * (x.ndim - 1) + ((0, -q % piece),))
@@ -129,7 +132,7 @@ def _spread_by_products(values: jax.Array, rows: Pairs, columns: Pairs, height: 
     return jax.lax.scan(add, jnp.zeros((m, k, height, width), values.dtype), parts)[0]
 
 
-def _resampler(h: int, w: int, margin: Margins, dtype: Any, lowering: str) -> tuple[Planes, Planes]:
+def _resampler(h: int, w: int, margin: Margins, dtype: Any, lowering: str, shards: int) -> tuple[Planes, Planes]:
     """Return the map from (planes float[m, k, h, w], matrices float[m, 3, 3]) to planes, and its transpose."""
     x_range, y_range = (margin.left, margin.right), (margin.top, margin.bottom)
     fine_h, fine_w = 2 * h + axis.TAPS - 2, 2 * w + axis.TAPS - 2
@@ -167,7 +170,7 @@ def _resampler(h: int, w: int, margin: Margins, dtype: Any, lowering: str) -> tu
         if backend.platform() != "tpu":
             spread = _spread(fine, *pairs, *stored)
         elif lowering == "matrix":
-            spread = _spread_by_products(fine, *pairs, *stored)
+            spread = _spread_by_products(fine, *pairs, *stored, shards)
         else:  # the products grow with the fourth power of the size
             (spread,) = jax.vjp(lambda image: _interpolate(image, *pairs), like(*stored))[1](fine)
         return jax.vjp(up, like(h, w))[1](spread)[0]
@@ -251,7 +254,7 @@ def warp(images: jax.Array, g_inv: jax.Array, *, shards: int = 1, lowering: str 
     def blockwise(which: int) -> Linear:
         def run(where: tuple[jax.Array, Margins], x: jax.Array) -> jax.Array:
             g_inv, margin = where
-            return _by_blocks(x, g_inv, shards, _resampler(h, w, margin, x.dtype, lowering)[which])
+            return _by_blocks(x, g_inv, shards, _resampler(h, w, margin, x.dtype, lowering, shards)[which])
 
         return run
 
