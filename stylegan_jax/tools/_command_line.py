@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import mmap
 import os
 import sys
 from collections.abc import Sequence
@@ -75,33 +74,15 @@ def unknown_key(argv: list[str]) -> str:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep freed memory for the next step instead of returning it to the system, in large pages.
+    """Let the C library keep freed memory for the next step instead of returning it to the system.
 
     XLA on CPU allocates and frees the temporaries of a program, hundreds of MiB, at every call. Returned memory must be
-    faulted in page by page again, a fifth to a quarter of a training step at 64x64. Threads other than the main one,
-    from which XLA allocates, have arenas of 64 MiB by default, and the C library unmaps what is larger whatever
-    its options are; so all threads share one arena. Half the machine's memory is reserved for it, as addresses only, so
-    that the system can be asked for large pages there; they save 3 % of a step. If addresses are limited (`ulimit -v`),
-    nothing is reserved. Call this before there are other threads. Only glibc is supported.
+    faulted in page by page again, which took an eighth of a training step at 64x64. Only glibc is supported.
     """
     try:
-        import resource  # not on Windows
-
-        c = ctypes.CDLL("libc.so.6")
-        mallopt, malloc, free, madvise = c.mallopt, c.malloc, c.free, c.madvise
-    except (OSError, AttributeError, ImportError):
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
         return
-    trim_threshold, mmap_max, arena_max, large_pages = -1, -4, -8, 14  # of malloc.h and mman.h
+    trim_threshold, mmap_max = -1, -4  # of malloc.h
     mallopt(mmap_max, 0)
-    mallopt(trim_threshold, -1)  # never
-    mallopt(arena_max, 1)
-    malloc.restype, malloc.argtypes, free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
-    madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
-        return
-    page = mmap.PAGESIZE
-    size = os.sysconf("SC_PHYS_PAGES") // 2 * page
-    if block := malloc(size):  # None where the system refuses so many addresses
-        start = -(-block // page) * page
-        madvise(start, (block + size - start) // page * page, large_pages)
-        free(block)
+    mallopt(trim_threshold, 2**31 - 1)
