@@ -83,7 +83,7 @@ def correlate(x: jax.Array, w: jax.Array, padding: Pads) -> jax.Array:
 
 
 def turn(w: jax.Array) -> jax.Array:
-    """Return float[kh, kw, c_out, c_in], the kernel of the transposed correlation: both axes reversed.
+    """Return float[kh, kw, c_out, c_in], the kernel of the transposed correlation of w, float[kh, kw, c_in, c_out].
 
     It is written row by row in a loop, else XLA on CPU transposes w anew at each of the six points, even behind an
     `optimization_barrier`: with 256 channels, `correlate` then takes 9.4 instead of 7.3 ms for 8 images of 16x16, and
