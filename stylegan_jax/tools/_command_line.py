@@ -77,7 +77,9 @@ def keep_freed_memory() -> None:
     """Let the C library keep freed memory for the next step instead of returning it to the system.
 
     XLA on CPU allocates and frees the temporaries of a program, hundreds of MiB, at every call. Returned memory must be
-    faulted in page by page again, which took an eighth of a training step at 64x64. Only glibc is supported.
+    faulted in page by page again, which took a sixth of a training step at 64x64. Only glibc is supported, and it keeps
+    large blocks only of the main thread: programs therefore run in the thread that calls them, unless the environment
+    sets JAX_CPU_ENABLE_ASYNC_DISPATCH. Call this before JAX looks for devices.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
@@ -86,3 +88,7 @@ def keep_freed_memory() -> None:
     trim_threshold, mmap_max = -1, -4  # of malloc.h
     mallopt(mmap_max, 0)
     mallopt(trim_threshold, 2**31 - 1)
+    if "JAX_CPU_ENABLE_ASYNC_DISPATCH" not in os.environ:
+        import jax
+
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
