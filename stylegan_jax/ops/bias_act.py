@@ -56,10 +56,14 @@ def bias_act(
     spec = ACTIVATIONS[act]
     if b is not None:
         x = x + spread_bias(b.astype(x.dtype), x.shape)
-    x = spec.apply(x, spec.alpha if alpha is None else alpha)
+    alpha = spec.alpha if alpha is None else alpha
     gain = spec.gain if gain is None else gain
-    if gain != 1:
-        x = x * gain
+    if act == "lrelu":  # one factor: XLA on CPU would keep a whole array of the gain for the gradient
+        x = x * jnp.where(x > 0, jnp.asarray(gain, x.dtype), jnp.asarray(alpha * gain, x.dtype))
+    else:
+        x = spec.apply(x, alpha)
+        if gain != 1:
+            x = x * gain
     return x if clamp is None else jnp.clip(x, -clamp, clamp)
 
 

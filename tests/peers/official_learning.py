@@ -34,6 +34,7 @@ import copy
 import importlib
 import importlib.metadata
 import json
+import operator
 import re
 import sys
 import types
@@ -356,17 +357,26 @@ def train_ours(a: argparse.Namespace) -> None:
 
 
 def measure(a: argparse.Namespace) -> None:
-    """Compare what all sides drew with the reals, and write everything that is known as one JSON."""
-    plan = read_plan(a)
+    """Compare what all sides drew with the reals, and write everything that is known as one JSON.
+
+    Runs that the JSON already has and that are not in `out`, as those of another machine, stay in it.
+    """
+    plan, path = read_plan(a), a.json or a.out / "result.json"
+    known = json.loads(path.read_text()) if path.exists() else {"plan": plan, "runs": []}
+    if known["plan"] != plan:
+        raise SystemExit(f"{path} is of another plan, {known['plan']} instead of {plan}; choose another --json")
     runs = []
     for folder in sorted(path for path in a.out.glob("*-*-*") if (path / "stats.json").exists()):
         side, kind, seed = folder.name.split("-")
         points = list(measured(a, folder, min(a.num, plan["images"])))
         stats = json.loads((folder / "stats.json").read_text())
         runs.append({"side": side, "noise": kind == "noise", "seed": int(seed), "points": points, **stats})
+    which = operator.itemgetter("side", "noise", "seed")
+    mine = {which(run) for run in runs}
+    runs = sorted([run for run in known["runs"] if which(run) not in mine] + runs, key=which)
     head = json.dumps({"plan": plan, "num": min(a.num, plan["images"])})
     lines = ",\n".join(json.dumps(shortened(run)) for run in runs)
-    (a.json or a.out / "result.json").write_text(f'{head[:-1]}, "runs": [\n{lines}\n]}}\n')
+    path.write_text(f'{head[:-1]}, "runs": [\n{lines}\n]}}\n')
 
 
 def shortened(data: Any) -> Any:
