@@ -11,23 +11,32 @@ import jax.numpy as jnp
 
 
 class Activation(NamedTuple):
-    """An activation `apply(x, alpha)` with its default slope and the gain that keeps unit variance."""
+    """An activation `apply(x, alpha, gain)` with its default slope and the gain that keeps unit variance."""
 
-    apply: Callable[[jax.Array, float], jax.Array]
+    apply: Callable[[jax.Array, float, float], jax.Array]
     alpha: float
     gain: float
 
 
+def _scaled(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array, float, float], jax.Array]:
+    return lambda x, _, gain: function(x) if gain == 1 else function(x) * gain
+
+
+def _leaky(x: jax.Array, alpha: float, gain: float) -> jax.Array:
+    """Apply slope and gain as one factor, else XLA on CPU keeps a whole array of the gain for the gradient."""
+    return x * jnp.where(x > 0, jnp.asarray(gain, x.dtype), jnp.asarray(alpha * gain, x.dtype))
+
+
 ACTIVATIONS: dict[str, Activation] = {
-    "linear": Activation(lambda x, _: x, 0.0, 1.0),
-    "relu": Activation(lambda x, _: jnp.where(x > 0, x, jnp.zeros_like(x)), 0.0, math.sqrt(2)),
-    "lrelu": Activation(lambda x, a: jnp.where(x > 0, x, x * a), 0.2, math.sqrt(2)),
-    "tanh": Activation(lambda x, _: jnp.tanh(x), 0.0, 1.0),
-    "sigmoid": Activation(lambda x, _: jax.nn.sigmoid(x), 0.0, 1.0),
-    "elu": Activation(lambda x, _: jax.nn.elu(x), 0.0, 1.0),
-    "selu": Activation(lambda x, _: jax.nn.selu(x), 0.0, 1.0),
-    "softplus": Activation(lambda x, _: jax.nn.softplus(x), 0.0, 1.0),
-    "swish": Activation(lambda x, _: jax.nn.sigmoid(x) * x, 0.0, math.sqrt(2)),
+    "linear": Activation(_scaled(lambda x: x), 0.0, 1.0),
+    "relu": Activation(_scaled(lambda x: jnp.where(x > 0, x, jnp.zeros_like(x))), 0.0, math.sqrt(2)),
+    "lrelu": Activation(_leaky, 0.2, math.sqrt(2)),
+    "tanh": Activation(_scaled(jnp.tanh), 0.0, 1.0),
+    "sigmoid": Activation(_scaled(jax.nn.sigmoid), 0.0, 1.0),
+    "elu": Activation(_scaled(jax.nn.elu), 0.0, 1.0),
+    "selu": Activation(_scaled(jax.nn.selu), 0.0, 1.0),
+    "softplus": Activation(_scaled(jax.nn.softplus), 0.0, 1.0),
+    "swish": Activation(_scaled(lambda x: jax.nn.sigmoid(x) * x), 0.0, math.sqrt(2)),
 }
 
 
@@ -56,14 +65,7 @@ def bias_act(
     spec = ACTIVATIONS[act]
     if b is not None:
         x = x + spread_bias(b.astype(x.dtype), x.shape)
-    alpha = spec.alpha if alpha is None else alpha
-    gain = spec.gain if gain is None else gain
-    if act == "lrelu":  # one factor: XLA on CPU would keep a whole array of the gain for the gradient
-        x = x * jnp.where(x > 0, jnp.asarray(gain, x.dtype), jnp.asarray(alpha * gain, x.dtype))
-    else:
-        x = spec.apply(x, alpha)
-        if gain != 1:
-            x = x * gain
+    x = spec.apply(x, spec.alpha if alpha is None else alpha, spec.gain if gain is None else gain)
     return x if clamp is None else jnp.clip(x, -clamp, clamp)
 
 
