@@ -126,8 +126,8 @@ def down_matrix(size: int) -> np.ndarray:
     return out
 
 
-def address(u: jax.Array, size: int, before: jax.Array, after: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Find the two stored positions between which u lies, and their weights.
+def neighbours(u: jax.Array, size: int, before: jax.Array, after: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Find the two positions between which u lies, and their weights.
 
     Args:
         u: float[...], positions in twice the resolution; 0 is the first pixel, 2 the second.
@@ -136,18 +136,27 @@ def address(u: jax.Array, size: int, before: jax.Array, after: jax.Array) -> tup
         after: int32[], pixels padded after the last.
 
     Returns:
-        (int32[...] index of the lower one in storage, its weight, the weight of the next one); both weights are 0 where
-        u lies outside the padded image.
+        (int32[...] the lower one, its weight, the weight of the next one); both weights are 0 where u lies outside the
+        padded image. `unfolded` has the range of the first.
     """
-    low, high, period = -2 * before, 2 * (size + after), 4 * (size - 1)
+    low, high = -2 * before, 2 * (size + after)
     u = jnp.clip(u, -8 * size - TAPS, 8 * size + TAPS)  # far outside is as good as outside
     u = backend.stored(u, before != -1)  # else the index and the weights may be of different positions
     floor = jnp.floor(u)
     share = u - floor
     j = floor.astype(jnp.int32)
     weights = [jnp.where((at >= low) & (at < high), w, 0) for at, w in ((j, 1 - share), (j + 1, share))]
-    j = jnp.clip(j, low - 1, high - 1)
+    return jnp.clip(j, low - 1, high - 1), weights[0], weights[1]
+
+
+def storage(j: jax.Array, size: int, before: jax.Array, after: jax.Array) -> jax.Array:
+    """Return where the image of position j, int32[...], of `neighbours` is stored, and that of j + 1 next to it."""
+    low, high, period = -2 * before, 2 * (size + after), 4 * (size - 1)
     in_period = STRIP + j + jnp.where(j < 0, period, 0) - jnp.where(j >= period, period, 0)
     at_low, at_high = j - (low - 1), STRIP + period + 1 + j - (high - STRIP + 1)
-    index = jnp.where(j <= low + STRIP - 3, at_low, jnp.where(j >= high - STRIP + 1, at_high, in_period))
-    return index, weights[0], weights[1]
+    return jnp.where(j <= low + STRIP - 3, at_low, jnp.where(j >= high - STRIP + 1, at_high, in_period))
+
+
+def unfolded(size: int) -> range:
+    """Return all positions of `neighbours`, and one more at the end, when margins are at most a whole image."""
+    return range(-2 * (size - 1) - 1, 2 * (2 * size - 1) + 1)

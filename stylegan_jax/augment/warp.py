@@ -11,14 +11,13 @@ stores only the matrices. Matrices have no gradient.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from stylegan_jax.augment import axis
+from stylegan_jax.augment import axis, spread
 from stylegan_jax.base import backend
 from stylegan_jax.ops import fir
 
@@ -32,7 +31,6 @@ large elsewhere, where few large programs are fastest."""
 
 HIGHEST = jax.lax.Precision.HIGHEST
 Planes = Callable[[jax.Array, jax.Array], jax.Array]
-Pairs = tuple[jax.Array, jax.Array, jax.Array]
 Linear = Callable[[Any, jax.Array], jax.Array]
 
 
@@ -72,66 +70,6 @@ def positions(g_inv: jax.Array, h: int, w: int) -> tuple[jax.Array, jax.Array]:
     return 2 * source(g_inv[0]) + (w - 1), 2 * source(g_inv[1]) + (h - 1)
 
 
-def _interpolate(image: jax.Array, rows: Pairs, columns: Pairs) -> jax.Array:
-    """Interpolate stored images between rows and between columns, by four gathers.
-
-    Args:
-        image: float[m, k, y, x].
-        rows: (int32[m, q], float[m, q], float[m, q]), the upper of two rows and the weights of both.
-        columns: the same of the left of two columns.
-
-    Returns:
-        float[m, k, q].
-    """
-    (iy, *wy), (ix, *wx), width = rows, columns, image.shape[3]
-    flat = image.reshape(*image.shape[:2], -1)
-    read = jax.vmap(lambda planes, at: planes.at[:, at].get(mode="promise_in_bounds"))
-    corners = [(wy[a] * wx[b], iy * width + ix + (a * width + b)) for a in (0, 1) for b in (0, 1)]
-    return functools.reduce(jnp.add, [w[:, None] * read(flat, at) for w, at in corners])
-
-
-def _spread(values: jax.Array, rows: Pairs, columns: Pairs, height: int, width: int) -> jax.Array:
-    """Transpose of `_interpolate`: float[m, k, q] to float[m, k, height, width].
-
-    One scatter of 2x2 patches; on CPU it takes two thirds of the time of four scatters of single values.
-    """
-    (iy, *wy), (ix, *wx) = rows, columns
-    weights = jnp.stack([jnp.stack([a * b for b in wx], -1) for a in wy], -2)  # [m, q, 2, 2]
-    patches = values[..., None, None] * weights[:, None]
-    where = jax.lax.ScatterDimensionNumbers((0, 2, 3), (), (1, 2))
-    add = lambda out, at, patch: jax.lax.scatter_add(out, at, patch, where, mode="promise_in_bounds")
-    return jax.vmap(add)(jnp.zeros((*values.shape[:2], height, width), values.dtype), jnp.stack([iy, ix], -1), patches)
-
-
-def _spread_by_products(
-    values: jax.Array, rows: Pairs, columns: Pairs, height: int, width: int, shards: int
-) -> jax.Array:
-    """The same by matrix products: the compiler for TPU makes `_spread`'s scatter a loop over single patches.
-
-    Positions are taken by pieces; their weights of all rows and all columns, nearly all zero, fit into each shard's
-    SCRATCH.
-    """
-    (m, k, q), size = values.shape, values.dtype.itemsize
-    piece = max(1, min(q, SCRATCH["other"] * shards // (m * (height + width) * size)))
-
-    def cut(x: jax.Array) -> jax.Array:
-        filled = jnp.pad(x, ((0, 0),) * (x.ndim - 1) + ((0, -q % piece),))
-        return jnp.moveaxis(filled.reshape(*x.shape[:-1], -1, piece), -2, 0)
-
-    def weights(pairs: Pairs, extent: int) -> jax.Array:
-        first, *both = (x[..., None] for x in pairs)
-        index = jnp.arange(extent)[None, None]
-        return functools.reduce(jnp.add, [jnp.where(first + i == index, w, 0) for i, w in enumerate(both)])
-
-    def add(out: jax.Array, part: tuple[jax.Array, Pairs, Pairs]) -> tuple[jax.Array, None]:
-        v, rows, columns = part
-        left = v[..., None] * weights(rows, height)[:, None]
-        return out + jnp.einsum("mkqy,mqx->mkyx", left, weights(columns, width), precision=HIGHEST), None
-
-    parts = jax.tree.map(cut, (values, rows, columns))
-    return jax.lax.scan(add, jnp.zeros((m, k, height, width), values.dtype), parts)[0]
-
-
 def _resampler(h: int, w: int, margin: Margins, dtype: Any, lowering: str, shards: int) -> tuple[Planes, Planes]:
     """Return the map from (planes float[m, k, h, w], matrices float[m, 3, 3]) to planes, and its transpose."""
     x_range, y_range = (margin.left, margin.right), (margin.top, margin.bottom)
@@ -153,27 +91,43 @@ def _resampler(h: int, w: int, margin: Margins, dtype: Any, lowering: str, shard
             flat = planes.reshape(-1, *planes.shape[2:], 1)
             return fir.upfirdn2d(flat, axis.SYM6, down=2, flip_filter=True).reshape(*planes.shape[:2], h, w)
 
-    def neighbours(g_inv: jax.Array) -> tuple[Pairs, Pairs]:
+    def neighbours(g_inv: jax.Array) -> tuple[spread.Pairs, spread.Pairs]:
         u, v = jax.vmap(lambda g: positions(g, h, w))(g_inv)
         flat = lambda at: at.reshape(at.shape[0], -1)
-        return axis.address(flat(v), h, *y_range), axis.address(flat(u), w, *x_range)
+        return axis.neighbours(flat(v), h, *y_range), axis.neighbours(flat(u), w, *x_range)
+
+    def stored(rows: spread.Pairs, columns: spread.Pairs) -> tuple[spread.Pairs, spread.Pairs]:
+        return (axis.storage(rows[0], h, *y_range), *rows[1:]), (axis.storage(columns[0], w, *x_range), *columns[1:])
 
     def forward(planes: jax.Array, g_inv: jax.Array) -> jax.Array:
-        fine = _interpolate(up(planes), *neighbours(g_inv))
+        fine = spread.interpolate(up(planes), *stored(*neighbours(g_inv)))
         return down(fine.reshape(*planes.shape[:2], fine_h, fine_w))
 
     def transpose(planes: jax.Array, g_inv: jax.Array) -> jax.Array:
         like = lambda *shape: jnp.zeros((*planes.shape[:2], *shape), planes.dtype)
         (fine,) = jax.vjp(down, like(fine_h, fine_w))[1](planes)
-        stored = axis.up_length(h), axis.up_length(w)
         fine, pairs = fine.reshape(*planes.shape[:2], -1), neighbours(g_inv)
+        length = axis.up_length(h), axis.up_length(w)
         if backend.platform() != "tpu":
-            spread = _spread(fine, *pairs, *stored)
-        elif lowering == "matrix":
-            spread = _spread_by_products(fine, *pairs, *stored, shards)
-        else:  # the products grow with the fourth power of the size
-            (spread,) = jax.vjp(lambda image: _interpolate(image, *pairs), like(*stored))[1](fine)
-        return jax.vjp(up, like(h, w))[1](spread)[0]
+            spread_out = spread.patches(fine, *stored(*pairs), *length)
+        elif min(h, w) < spread.TILED_SIZE:
+            spread_out = spread.products(fine, *stored(*pairs), *length, SCRATCH["other"] * shards)
+        else:
+            spread_out = by_tiles(fine, *pairs)
+        return jax.vjp(up, like(h, w))[1](spread_out)[0]
+
+    def by_tiles(fine: jax.Array, rows: spread.Pairs, columns: spread.Pairs) -> jax.Array:
+        lines, length = (axis.unfolded(h), axis.unfolded(w)), (axis.up_length(h), axis.up_length(w))
+        from_first = ((pairs[0] - line[0], *pairs[1:]) for pairs, line in zip((rows, columns), lines, strict=True))
+        image, fits = spread.tiles(fine, *from_first, (fine_h, fine_w), len(lines[0]), len(lines[1]))
+        fold_y = spread.folding(h, *y_range, length[0], fine.dtype)
+        fold_x = spread.folding(w, *x_range, length[1], fine.dtype)
+        folded = lambda: jnp.matmul(fold_y, jnp.matmul(image, fold_x.T, precision=HIGHEST), precision=HIGHEST)
+        return jax.lax.cond(fits, folded, lambda: by_values(fine, rows, columns))
+
+    def by_values(fine: jax.Array, rows: spread.Pairs, columns: spread.Pairs) -> jax.Array:
+        image = jnp.zeros((*fine.shape[:2], axis.up_length(h), axis.up_length(w)), fine.dtype)
+        return jax.vjp(lambda image: spread.interpolate(image, *stored(rows, columns)), image)[1](fine)[0]
 
     return forward, transpose
 

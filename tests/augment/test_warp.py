@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
-from stylegan_jax.augment import axis, warp as warps
+from stylegan_jax.augment import axis, spread, warp as warps
 from stylegan_jax.augment.warp import warp
 from stylegan_jax.base import backend
 
@@ -55,17 +55,38 @@ def test_lowerings_agree_forward_and_back(name, normal):
     np.testing.assert_allclose(back[0], back[1], atol=1e-12)
 
 
+def transpose_for_tpu(x, g, lowering):
+    """Return the gradient by an image as traced for TPU, and the program's text."""
+    with backend.tracing_for("tpu"):
+        run = jax.jit(lambda x, g, y: jax.vjp(lambda v: warp(v, g, lowering=lowering), x)[1](y)[0])
+        return run(x, g, x), run.lower(x, g, x).as_text()
+
+
 @pytest.mark.parametrize("lowering", warps.LOWERINGS)
 def test_the_transpose_for_tpu_is_that_of_the_cpu(normal, monkeypatch, lowering):
     x, g = images_of("turned", normal)
-    wanted = compiled(lowering, True)(x, g, x)
     stored = axis.up_length(x.shape[1]) + axis.up_length(x.shape[2])
     monkeypatch.setitem(warps.SCRATCH, "other", 50 * 2 * stored * 8)  # pieces of 50 positions, and a rest
-    with backend.tracing_for("tpu"):
-        run = jax.jit(lambda x, g, y: jax.vjp(lambda v: warp(v, g, lowering=lowering), x)[1](y)[0])
-        text = run.lower(x, g, x).as_text()
-        np.testing.assert_allclose(run(x, g, x), wanted, atol=1e-12)
-    assert ("scatter" in text) == (lowering == "filter")
+    back, text = transpose_for_tpu(x, g, lowering)
+    np.testing.assert_allclose(back, compiled(lowering, True)(x, g, x), atol=1e-12)
+    assert "scatter" not in text
+
+
+@pytest.mark.parametrize("lowering", warps.LOWERINGS)
+@pytest.mark.parametrize("box", [16, 5])
+@pytest.mark.parametrize("name", CASES)
+def test_the_transpose_by_tiles_is_that_of_the_cpu(name, box, lowering, normal, monkeypatch):
+    """Boxes of 16 positions contain a tile of 4 x 4 values; those of 5 only that of an enlarged image."""
+    x, g = images_of(name, normal)
+    for setting, value in {"TILED_SIZE": 1, "TILE": 4, "BOX": min(box, 6 * min(x.shape[1:3]) - 2)}.items():
+        monkeypatch.setattr(spread, setting, value)
+    fits = []
+    tiles = spread.tiles
+    monkeypatch.setattr(spread, "tiles", lambda *a: (out := tiles(*a), jax.debug.callback(fits.append, out[1]))[0])
+    back, _ = transpose_for_tpu(x, g, lowering)
+    np.testing.assert_allclose(back, compiled(lowering, True)(x, g, x), atol=1e-12)
+    jax.effects_barrier()
+    assert all(fits) == (box == 16 or name == "enlarged")
 
 
 def random_maps(draw, n):
