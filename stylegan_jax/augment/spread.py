@@ -17,7 +17,7 @@ Pairs = tuple[jax.Array, jax.Array, jax.Array]
 """(int32[m, q] the lower of two positions, float[m, q] its weight, float[m, q] the weight of the next one)."""
 
 TILED_SIZE = 128
-"""From this many pixels per side, `tiles` takes less time than `products`."""
+"""From as many pixels as a square of this side has, `tiles` takes less time than `products`, computed for v5e."""
 TILE, BOX = 32, 128
 """Sides of a tile of values, and of the box of the image that has to contain all of its positions: 4 positions per
 value along an axis, or 2.8 turned by 45 degrees, while an unchanged image has 1."""

@@ -109,19 +109,19 @@ def _resampler(h: int, w: int, margin: Margins, dtype: Any, lowering: str, shard
         fine, pairs = fine.reshape(*planes.shape[:2], -1), neighbours(g_inv)
         length = axis.up_length(h), axis.up_length(w)
         if backend.platform() != "tpu":
-            spread_out = spread.patches(fine, *stored(*pairs), *length)
-        elif min(h, w) < spread.TILED_SIZE:
-            spread_out = spread.products(fine, *stored(*pairs), *length, SCRATCH["other"] * shards)
+            fine_image = spread.patches(fine, *stored(*pairs), *length)
+        elif h * w < spread.TILED_SIZE**2 or len(axis.unfolded(min(h, w))) < spread.BOX:
+            fine_image = spread.products(fine, *stored(*pairs), *length, SCRATCH["other"] * shards)
         else:
-            spread_out = by_tiles(fine, *pairs)
-        return jax.vjp(up, like(h, w))[1](spread_out)[0]
+            fine_image = by_tiles(fine, *pairs)
+        return jax.vjp(up, like(h, w))[1](fine_image)[0]
 
     def by_tiles(fine: jax.Array, rows: spread.Pairs, columns: spread.Pairs) -> jax.Array:
-        lines, length = (axis.unfolded(h), axis.unfolded(w)), (axis.up_length(h), axis.up_length(w))
-        from_first = ((pairs[0] - line[0], *pairs[1:]) for pairs, line in zip((rows, columns), lines, strict=True))
-        image, fits = spread.tiles(fine, *from_first, (fine_h, fine_w), len(lines[0]), len(lines[1]))
-        fold_y = spread.folding(h, *y_range, length[0], fine.dtype)
-        fold_x = spread.folding(w, *x_range, length[1], fine.dtype)
+        y, x = axis.unfolded(h), axis.unfolded(w)
+        from_first = (rows[0] - y[0], *rows[1:]), (columns[0] - x[0], *columns[1:])
+        image, fits = spread.tiles(fine, *from_first, (fine_h, fine_w), len(y), len(x))
+        fold_y = spread.folding(h, *y_range, axis.up_length(h), fine.dtype)
+        fold_x = spread.folding(w, *x_range, axis.up_length(w), fine.dtype)
         folded = lambda: jnp.matmul(fold_y, jnp.matmul(image, fold_x.T, precision=HIGHEST), precision=HIGHEST)
         return jax.lax.cond(fits, folded, lambda: by_values(fine, rows, columns))
 
