@@ -275,10 +275,7 @@ def _settle(x: jax.Array) -> jax.Array:
 
 def _depthwise(x: jax.Array, g: np.ndarray, rows: _Axis, columns: _Axis) -> jax.Array:
     """The resampling as one convolution with a group per channel; zeros are inserted between upsampled samples."""
-    pads = []
-    for axis, taps in ((rows, g.shape[0]), (columns, g.shape[1])):
-        stuffed = (axis.size - 1) * axis.up + 1
-        pads.append((axis.before, (axis.length - 1) * axis.down + taps - stuffed - axis.before))
+    pads = [_conv_padding(rows, g.shape[0]), _conv_padding(columns, g.shape[1])]
     return jax.lax.conv_general_dilated(
         x,
         jnp.broadcast_to(jnp.asarray(g, x.dtype)[..., None, None], (*g.shape, 1, x.shape[3])),
@@ -290,8 +287,14 @@ def _depthwise(x: jax.Array, g: np.ndarray, rows: _Axis, columns: _Axis) -> jax.
     )
 
 
+def _conv_padding(axis: _Axis, taps: int) -> tuple[int, int]:
+    """Return the padding with which a convolution of taps resamples an axis, after zeros are inserted in it."""
+    stuffed = (axis.size - 1) * axis.up + 1
+    return axis.before, (axis.length - 1) * axis.down + taps - stuffed - axis.before
+
+
 def _banded(x: jax.Array, g: np.ndarray, rows: _Axis, columns: _Axis) -> jax.Array:
-    """The resampling as products with banded matrices: one per axis, or one pair per row of an inseparable filter.
+    """The resampling as products with banded matrices: one per axis, or one per row of an inseparable filter.
 
     A short filter of rows whose number stays shifts them: they are no part of a tile.
     """
@@ -302,11 +305,21 @@ def _banded(x: jax.Array, g: np.ndarray, rows: _Axis, columns: _Axis) -> jax.Arr
         else:
             x = _product(x, column, 1, rows)
         return _product(x, row, 2, columns)
-    parts = []
-    for k in range(g.shape[0]):
-        row = _product(x, np.ones(1), 1, rows._replace(before=rows.before - k))
-        parts.append(_product(row, g[k], 2, columns))
-    return sum(parts[1:], parts[0])
+    # One convolution along the rows, whose channels are the columns: no array per row of taps.
+    bands = [jnp.stack([_band(row, columns, x.dtype).T for row in part])[:, None] for part in _parts(g, x.dtype)]
+    filtered = [
+        jax.lax.conv_general_dilated(
+            x,
+            band,
+            (rows.down, 1),
+            (_conv_padding(rows, g.shape[0]), (0, 0)),
+            lhs_dilation=(rows.up, 1),
+            dimension_numbers=("NHCW", "HWIO", "NHCW"),
+            precision="highest",
+        )
+        for band in bands
+    ]
+    return sum(filtered[1:], filtered[0])
 
 
 def _factors(g: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -320,14 +333,20 @@ def _factors(g: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _product(x: jax.Array, g: np.ndarray, axis: int, how: _Axis) -> jax.Array:
-    """Resample an axis as one product with a banded matrix; two if its taps are no numbers of a short dtype."""
+    """Resample an axis as a product with a banded matrix for each of the taps' `_parts`."""
     if how == _same(how.size) and g.tolist() == [1.0]:
         return x
-    short = jnp.dtype(x.dtype).itemsize < 4
-    taps = g.astype(jnp.dtype(x.dtype)).astype(np.float64) if short else g
-    parts = [taps] + ([g - taps] if short and np.any(g != taps) else [])
-    moved = [jnp.tensordot(_band(part, how, x.dtype), x, axes=(1, axis), precision="highest") for part in parts]
+    bands = [_band(part, how, x.dtype) for part in _parts(g, x.dtype)]
+    moved = [jnp.tensordot(band, x, axes=(1, axis), precision="highest") for band in bands]
     return jnp.moveaxis(sum(moved[1:], moved[0]), 0, axis)
+
+
+def _parts(g: np.ndarray, dtype: Any) -> list[np.ndarray]:
+    """Return taps whose sum is g: in a short dtype g as rounded and, if it is no such number, the rest."""
+    if jnp.dtype(dtype).itemsize >= 4:
+        return [g]
+    taps = g.astype(jnp.dtype(dtype)).astype(np.float64)
+    return [taps, g - taps] if np.any(g != taps) else [taps]
 
 
 def _band(g: np.ndarray, how: _Axis, dtype: Any) -> jax.Array:

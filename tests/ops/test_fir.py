@@ -69,14 +69,15 @@ def test_banded_products_keep_bfloat16(taps, scale, draw):
     assert np.sqrt(np.mean((got - want) ** 2)) < 1.5 * 2**-8 * np.sqrt(np.mean(want**2))
 
 
-def test_a_separable_filter_is_two_products():
-    def count(f, dtype=jnp.float32, up=2):
+def test_a_separable_filter_is_two_products_and_another_a_convolution():
+    def count(f, dtype=jnp.float32, up=2, operation="dot_general"):
         filtered = lambda x: fir.upfirdn2d(x, f, up=up, lowering="banded")
-        return str(jax.make_jaxpr(filtered)(jnp.zeros((1, 8, 8, 1), dtype))).count("dot_general")
+        return str(jax.make_jaxpr(filtered)(jnp.zeros((1, 8, 8, 1), dtype))).count(f"{operation}[")
 
     exact, others = fir.setup_filter([1, 3, 3, 1]), fir.setup_filter([1, 4, 2, 1], normalize=False)
     assert count(exact) == count(others) == count(exact, jnp.bfloat16) == 2
-    assert count(PLANE.astype(np.float32)) == 6  # a pair for each of its rows
+    inseparable = PLANE.astype(np.float32)
+    assert count(inseparable) == 0 and count(inseparable, operation="conv_general_dilated") == 1
     assert count(others / np.float32(3), jnp.bfloat16) > 2  # of the taps in bfloat16, and of what they lack
     assert count(exact, up=1) == 1  # the rows are shifted
 
