@@ -294,7 +294,7 @@ def _conv_padding(axis: _Axis, taps: int) -> tuple[int, int]:
 
 
 def _banded(x: jax.Array, g: np.ndarray, rows: _Axis, columns: _Axis) -> jax.Array:
-    """The resampling as products with banded matrices: one per axis, or one per row of an inseparable filter.
+    """The resampling as a product with a banded matrix per axis, or one convolution of them for an inseparable filter.
 
     A short filter of rows whose number stays shifts them: they are no part of a tile.
     """
