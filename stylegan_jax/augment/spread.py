@@ -56,7 +56,7 @@ def patches(values: jax.Array, rows: Pairs, columns: Pairs, height: int, width: 
 
 
 def products(values: jax.Array, rows: Pairs, columns: Pairs, height: int, width: int, limit: int) -> jax.Array:
-    """The same by matrix products.
+    """Transpose of `interpolate`, float[m, k, q] to float[m, k, height, width], by matrix products.
 
     Positions are taken by pieces; their weights of all rows and columns, nearly all zero, take at most `limit` bytes.
     """
@@ -77,7 +77,7 @@ def products(values: jax.Array, rows: Pairs, columns: Pairs, height: int, width:
 def tiles(
     values: jax.Array, rows: Pairs, columns: Pairs, grid: tuple[int, int], height: int, width: int
 ) -> tuple[jax.Array, jax.Array]:
-    """The same by matrix products of tiles of neighbouring values with boxes of the image.
+    """Transpose of `interpolate` by matrix products of tiles of neighbouring values with boxes of the image.
 
     Args:
         values: float[m, k, q], of a grid of rows and columns, row by row.
@@ -105,7 +105,7 @@ def tiles(
         inside = first - start[..., None]
         return start, (inside, cut(pairs[1]), cut(pairs[2])), inside.max() < BOX - 1
 
-    def add(out: jax.Array, part) -> tuple[jax.Array, None]:
+    def add(out: jax.Array, part: tuple[jax.Array, Pairs, Pairs, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         value, rows, columns, *start = part
         box = _product(value, rows, columns, BOX, BOX)
 
