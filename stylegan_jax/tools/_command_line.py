@@ -81,8 +81,8 @@ def keep_freed_memory() -> None:
     faulted in page by page again, which took a sixth of a training step at 64x64. Only glibc is supported, and it keeps
     large blocks only of the main thread: programs therefore run in the thread that calls them, unless the environment
     sets JAX_CPU_ENABLE_ASYNC_DISPATCH. Half the machine's memory is reserved for that thread, as addresses only, so
-    that the system can be asked for large pages there; they save 2 to 4 % of a step. If addresses are limited (`ulimit -v`),
-    nothing is reserved. Call this in the main thread, before JAX looks for devices.
+    that the system can be asked for large pages there; they save 2 to 4 % of a step. If addresses are limited (`ulimit
+    -v`), nothing is reserved. Call this in the main thread, before JAX looks for devices.
     """
     try:
         import resource  # not on Windows
