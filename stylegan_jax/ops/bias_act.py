@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -22,9 +23,24 @@ def _scaled(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array, 
     return lambda x, _, gain: function(x) if gain == 1 else function(x) * gain
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _leaky(x: jax.Array, alpha: float, gain: float) -> jax.Array:
-    """Apply slope and gain as one factor, else XLA on CPU keeps a whole array of the gain for the gradient."""
-    return x * jnp.where(x > 0, jnp.asarray(gain, x.dtype), jnp.asarray(alpha * gain, x.dtype))
+    return x * _slope(x, alpha, gain)
+
+
+def _slope(x: jax.Array, alpha: float, gain: float) -> jax.Array:
+    """Return slope and gain as one factor, else XLA on CPU keeps a whole array of the gain for the gradient."""
+    return jnp.where(x > 0, jnp.asarray(gain, x.dtype), jnp.asarray(alpha * gain, x.dtype))
+
+
+@_leaky.defjvp
+def _leaky_jvp(
+    alpha: float, gain: float, primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    """Differentiate by the sign of the output, which the next layer keeps anyway, so the input is not kept."""
+    (x,), (dx,) = primals, tangents
+    y = _leaky(x, alpha, gain)
+    return y, dx * _slope(y if alpha >= 0 and gain > 0 else x, alpha, gain)
 
 
 ACTIVATIONS: dict[str, Activation] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -44,6 +45,22 @@ def test_alpha_gain_and_clamp_apply_in_this_order(draw):
     assert (np.abs(y) > 1.5).any()
     assert (np.abs(y) < 1.5).any()
     np.testing.assert_allclose(got, np.clip(y, -1.5, 1.5), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("alpha", "gain"), [(0.2, math.sqrt(2)), (0.0, 1.0), (-0.5, 2.0), (0.2, -1.0), (0.2, 0.0)])
+def test_lrelu_has_the_derivatives_of_its_formula_whatever_the_signs_of_slope_and_gain(alpha, gain, draw):
+    x, dx = jnp.asarray(3 * draw((4, 5))), jnp.asarray(draw((4, 5)))
+    slope = np.where(np.asarray(x) > 0, gain, alpha * gain)
+
+    def act(x):
+        return bias_act(x, act="lrelu", alpha=alpha, gain=gain)
+
+    def squared_slopes(x):
+        return (jax.grad(lambda x: (act(x) ** 3).sum())(x) ** 2).sum()
+
+    np.testing.assert_allclose(jax.jvp(act, (x,), (dx,))[1], slope * np.asarray(dx), rtol=1e-12)
+    np.testing.assert_allclose(jax.grad(lambda x: act(x).sum())(x), slope, rtol=1e-12)
+    np.testing.assert_allclose(jax.grad(squared_slopes)(x), 36 * slope**6 * np.asarray(x) ** 3, rtol=1e-12)
 
 
 def test_without_arguments_nothing_changes(draw):
