@@ -1,21 +1,28 @@
 """The demo model: StyleGAN2 with the nine classes of the bundled emoji, 32x32, adaptive augmentation, on two CPU cores.
 
-Command:  python -m stylegan_jax.main --config=configs/emoji.py --workdir=runs/emoji
+Commands: python -m stylegan_jax.main --config=configs/emoji.py --workdir=runs/emoji
+          python -m stylegan_jax.main --config=configs/emoji.py:second --config.train.init_from=runs/emoji \\
+              --workdir=runs/emoji-second
 Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download. The same command continues after an interruption.
-Expected: models/emoji/README.md, the card of the model that this recipe trained (`--model=demo`), has the figures.
-Learning rates, the weight of R1 and the length of the average change over the whole run.
+Stages:   :first, the default, is 440 thousand images, :second a million more from the weights of the first, to lower
+          rates. Learning rates, the weight of R1 and the length of the average change over each whole stage.
+Expected: models/README.md says what the demo model is after each stage, and models/emoji/README.md is its card.
 """
 
 from stylegan_jax.configs import quickstart
 
+STAGES = {"first": (440.0, 0.001), "second": (1000.0, 0.0003)}  # thousand images, final learning rate
 
-def get_config():
+
+def get_config(argument: str = "first"):
+    if argument not in STAGES:
+        raise ValueError(f"configs/emoji.py:{argument}: write one of :{', :'.join(STAGES)}")
     c = quickstart.get_config()
-    c.name = "emoji"
+    c.name = "emoji" if argument == "first" else f"emoji-{argument}"
     c.augment.mode = "ada"
-    c.train.total_kimg = c.schedule.end_kimg = 440.0
+    c.train.total_kimg, c.schedule.g_lr = STAGES[argument]
+    c.schedule.end_kimg, c.schedule.d_lr = c.train.total_kimg, c.schedule.g_lr
     c.schedule.start_kimg = 0.0
-    c.schedule.g_lr = c.schedule.d_lr = 0.001
     c.schedule.r1_gamma = 0.05
     c.schedule.ema_kimg = 8.0
     c.log.tick_kimg = 2.0

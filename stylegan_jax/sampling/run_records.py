@@ -7,6 +7,7 @@ data, `curves` draws figures. They contain no paths of the machine.
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,21 +60,27 @@ def without_folders(settings: Any) -> Any:
     return Path(settings).name if is_path and not bundled.is_data(settings) else settings
 
 
-def check_recipe(name: str, config: Mapping[str, Any]) -> str:
+def check_recipe(recipe: str, config: Mapping[str, Any]) -> str:
     """Return the command that repeats the training of a run.
 
     Args:
-        name: a recipe that comes with the package, without an argument.
+        recipe: one that comes with the package, such as 'quickstart' or 'emoji:second'.
         config: the run's configuration.
 
     Raises:
         ConfigError: there is no such recipe, or its settings are not those of the run.
     """
+    name, _, argument = recipe.partition(":")
     if name not in bundled.recipes():
-        raise ConfigError(f"--recipe={name}: {suggest(name, bundled.recipes())}")
-    recipe = from_dict(importlib.import_module(f"stylegan_jax.configs.{name}").get_config()).to_dict()
-    if recipe["model"]["label_dim"] == -1:  # that of the data
-        recipe["model"]["label_dim"] = config["model"]["label_dim"]
-    if bad := resume_conflicts(config, recipe)[0]:
-        raise ConfigError(f"--recipe={name}: its settings are not those of the run:\n  " + "\n  ".join(bad))
-    return f"stylegan-jax train --config={name} --workdir=runs/{name}"
+        raise ConfigError(f"--recipe={recipe}: {suggest(name, bundled.recipes())}")
+    get_config = importlib.import_module(f"stylegan_jax.configs.{name}").get_config
+    if argument and not inspect.signature(get_config).parameters:
+        raise ConfigError(f"--recipe={recipe}: {name} takes no argument; write --recipe={name}")
+    settings = from_dict(get_config(argument) if argument else get_config()).to_dict()
+    if settings["model"]["label_dim"] == -1:  # that of the data
+        settings["model"]["label_dim"] = config["model"]["label_dim"]
+    if bad := resume_conflicts(config, settings)[0]:
+        raise ConfigError(f"--recipe={recipe}: its settings are not those of the run:\n  " + "\n  ".join(bad))
+    source = config["train"]["init_from"]
+    start = f" --config.train.init_from={Path(source).name if Path(source).is_absolute() else source}" if source else ""
+    return f"stylegan-jax train --config={recipe}{start} --workdir=runs/{recipe.replace(':', '-')}"

@@ -194,6 +194,8 @@ def test_what_describes_no_run_is_an_error(run, trained, classes_model, tmp_path
         ([f"--model={trained}", f"--metrics={tmp_path / 'empty.jsonl'}"], "has no metrics of checkpoints of --model="),
         ([f"--model={trained}", "--recipe=quickstart"], "its settings are not those of the run:\n  data."),
         ([f"--model={trained}", "--recipe=tiney"], "--recipe=tiney: did you mean 'tiny'?"),
+        ([f"--model={trained}", "--recipe=tiny:x"], "--recipe=tiny:x: tiny takes no argument; write --recipe=tiny"),
+        ([f"--model={trained}", "--recipe=emoji:third"], "configs/emoji.py:third: write one of :first, :second"),
         ([f"--model={trained}", "--commit=main"], "--commit=main: write 7 to 40 hexadecimal digits"),
     ):
         assert export.main([*options, f"--out={tmp_path / 'x'}"]) == 2
