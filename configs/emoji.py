@@ -1,6 +1,6 @@
 """The demo model: StyleGAN2 with the nine classes of the bundled emoji, 32x32, adaptive augmentation, on two CPU cores.
 
-Commands: python -m stylegan_jax.main --config=configs/emoji.py --workdir=runs/emoji
+Command:  python -m stylegan_jax.main --config=configs/emoji.py --workdir=runs/emoji
           python -m stylegan_jax.main --config=configs/emoji.py:second --config.train.init_from=runs/emoji \\
               --workdir=runs/emoji-second
 Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download. The same command continues after an interruption.

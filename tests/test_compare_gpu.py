@@ -67,7 +67,7 @@ def test_the_budget_is_never_exceeded(a, b):
 
 def test_a_slow_case_leaves_the_others_their_share():
     runs = Machine(400.0, times(500.0, 100.0)).compare(fresh(), 1)
-    assert runs["a/ours/0"]["failed"] == "stopped after 50 s"  # 1 of the weights 1 + 1 + 3 + 3
+    assert runs["a/ours/0"]["failed"] == "stopped after 67 s"  # 2 of the weights 2 + 1 + 6 + 3
     assert "train" in runs["b/ours/0"] and "train" in runs["b/official/0"]
 
 
@@ -131,3 +131,11 @@ def test_wrong_arguments_and_results_of_other_sizes_are_errors(tmp_path, capsys)
     (tmp_path / "compare.json").write_text(json.dumps({"settings": {"rehearse": True}, "runs": {}}))
     with pytest.raises(SystemExit, match="use another --out"):
         SCRIPT["read_state"](tmp_path / "compare.json", {"rehearse": False})
+    (tmp_path / "compare.json").write_text("{")
+    with pytest.raises(SystemExit, match=r"compare\.json is damaged .*delete it, or use another --out"):
+        SCRIPT["read_state"](tmp_path / "compare.json", {"rehearse": False})
+    (tmp_path / "torch_utils").mkdir()
+    (tmp_path / "torch_utils" / "misc.py").touch()
+    with pytest.raises(SystemExit):
+        SCRIPT["arguments"]([f"--torch={sys.executable}", f"--repo={tmp_path}", f"--out={tmp_path / 'compare.json'}"])
+    assert "compare.json is a file; pass a folder" in capsys.readouterr().err

@@ -279,10 +279,10 @@ def check_devices(config: ExperimentConfig, num_devices: int) -> None:
 def _check_shares(config: ExperimentConfig, num_devices: int) -> None:
     batch, shrink, accum = config.train.batch_size, config.loss.pl_batch_shrink, config.train.grad_accum
     if batch % num_devices:
+        near = sorted({max(batch // num_devices, 1) * num_devices, (batch // num_devices + 1) * num_devices})
         raise ConfigError(
             f"config.train.batch_size is {batch}; the {num_devices} devices must divide it; use "
-            f"{max(batch // num_devices, 1) * num_devices} or {(batch // num_devices + 1) * num_devices}, or set "
-            "config.train.num_devices"
+            f"{' or '.join(map(str, near))}, or set config.train.num_devices"
         )
     parts = [batch // shrink] if config.loss.pl_weight and config.task == "gan" else []
     if parts and parts[0] % num_devices:

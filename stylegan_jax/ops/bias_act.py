@@ -77,7 +77,12 @@ def bias_act(
 
     Returns:
         float[..., c], dtype of `x`.
+
+    Raises:
+        ValueError: `act` is unknown.
     """
+    if act not in ACTIVATIONS:
+        raise ValueError(f"act is {act!r}; known: {', '.join(ACTIVATIONS)}")
     spec = ACTIVATIONS[act]
     if b is not None:
         x = x + spread_bias(b.astype(x.dtype), x.shape)

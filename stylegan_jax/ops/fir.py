@@ -62,6 +62,9 @@ def setup_filter(
 
     Returns:
         float32[f] when separable, else float32[fh, fw].
+
+    Raises:
+        ValueError: the taps are empty or have more than two axes.
     """
     f = np.atleast_1d(np.asarray(1.0 if taps is None else taps, dtype=np.float32))
     if f.ndim > 2 or f.size == 0:
@@ -127,6 +130,9 @@ def upfirdn2d(
 
     Returns:
         float[n, (h*up_y + pad - fh) // down_y + 1, (w*up_x + pad - fw) // down_x + 1, c], in the dtype of `x`.
+
+    Raises:
+        ValueError: the lowering is unknown, or an axis has fewer samples than the filter once padded.
     """
     lowering = lowering or DEFAULT or _default()
     if lowering not in LOWERINGS:
@@ -368,7 +374,7 @@ def filter2d(x: jax.Array, f: Filter, *, padding: Scale = 0, flip_filter: bool =
 def upsample2d(
     x: jax.Array, f: Filter, *, up: Scale = 2, padding: Scale = 0, flip_filter: bool = False, gain: float = 1.0
 ) -> jax.Array:
-    """Enlarge by `up`; the gain up_x * up_y compensates for the inserted zeros."""
+    """Enlarge float[n, h, w, c] to [n, h*up_y, w*up_x, c]; a gain of up_x*up_y makes up for the inserted zeros."""
     x0, x1, y0, y1 = padding4(padding)
     (ux, uy), (fw, fh) = pair(up), filter_size(f)
     pads = (x0 + (fw + ux - 1) // 2, x1 + (fw - ux) // 2, y0 + (fh + uy - 1) // 2, y1 + (fh - uy) // 2)
@@ -378,7 +384,7 @@ def upsample2d(
 def downsample2d(
     x: jax.Array, f: Filter, *, down: Scale = 2, padding: Scale = 0, flip_filter: bool = False, gain: float = 1.0
 ) -> jax.Array:
-    """Shrink by `down` after filtering."""
+    """Filter float[n, h, w, c] and shrink it to [n, h // down_y, w // down_x, c]."""
     x0, x1, y0, y1 = padding4(padding)
     (dx, dy), (fw, fh) = pair(down), filter_size(f)
     pads = (x0 + (fw - dx + 1) // 2, x1 + (fw - dx) // 2, y0 + (fh - dy + 1) // 2, y1 + (fh - dy) // 2)

@@ -34,7 +34,7 @@ def program(module: Module, chip: Chip) -> dict[str, Any]:
         kinds: {kind: seconds in order, share of them, bytes, flops, cycles}.
         top: the `TOP` most expensive instructions, sorted by seconds, with their place in the source.
     """
-    done = list(steps(module, chip.lanes))
+    done = list(steps(module, chip))
     total = lambda field: sum(step.times * getattr(step.cost, field) for step in done)
     flops, padded, moved, sent = (total(field) for field in ("flops", "padded", "moved", "sent"))
     logical, cycles = total("logical"), total("cycles")
@@ -139,7 +139,12 @@ def _described(module: Module, step: Step, chip: Chip) -> dict[str, Any]:
 
 
 def source_of(module: Module, frame: int) -> list[str]:
-    """Return 'file:line function' of the package's frames from the innermost outwards, at most three."""
+    """Return 'file:line function' of frames of the package: the two innermost, and the first outside of ops/ beyond."""
     whole = list(module.stack(frame))
     own = [f for f in whole if "stylegan_jax/" in f.file] or whole
-    return [f"{f.file.rsplit('stylegan_jax/', 1)[-1]}:{f.line} {f.function}" for f in own[:3]]
+    named = {}  # by file and function, without the comprehensions and lambdas in it; the innermost line
+    for f in own:
+        file, function = f.file.rsplit("stylegan_jax/", 1)[-1], f.function.split(".<locals>")[0]
+        named.setdefault((file, function), f"{file}:{f.line} {function}")
+    places = list(named.values())
+    return places[:2] + [place for place in places[2:] if not place.startswith("ops/")][:1]

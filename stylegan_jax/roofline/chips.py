@@ -13,7 +13,7 @@ class Chip(NamedTuple):
 
     Attributes:
         flops: operations per second of bfloat16 matrix products.
-        memory: bytes of HBM.
+        memory: bytes of HBM that a program may use, as the compiler (libtpu 0.0.42.1) states them.
         bandwidth: bytes per second from or to HBM.
         link: bytes per second between neighbours, in one direction: half of a chip's documented rate over its ports.
         lanes: side of the matrix unit.
@@ -32,11 +32,11 @@ class Chip(NamedTuple):
 
 
 CHIPS = {
-    "v5e": Chip(197e12, 16e9, 819e9, 50e9, 128, 197e12 / (4 * 2 * 128**2), 2),
-    "v6e": Chip(918e12, 32e9, 1638e9, 100e9, 256, None, 2),
-    "v5p": Chip(459e12, 95 * 2**30, 2765e9, 100e9, 128, 459e12 / (8 * 2 * 128**2), 3),
+    "v5e": Chip(197e12, 15.75 * 2**30, 819e9, 50e9, 128, 197e12 / (4 * 2 * 128**2), 2),
+    "v6e": Chip(918e12, 31.25 * 2**30, 1638e9, 100e9, 256, None, 2),
+    "v5p": Chip(459e12, 95.74 * 2**30, 2765e9, 100e9, 128, 459e12 / (8 * 2 * 128**2), 3),
 }
-"""Source: Google's pages "TPU v5e", "TPU v6e" and "TPU v5p" of the Cloud TPU documentation."""
+"""Source: Google's pages "TPU v5e", "TPU v6e" and "TPU v5p" of the Cloud TPU documentation, except for the memory."""
 
 MOST = 256
 PACKAGE = "libtpu"

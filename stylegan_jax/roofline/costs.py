@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from stylegan_jax.roofline.chips import Chip
 from stylegan_jax.roofline.hlo import Array, Instruction, Module
 
 KINDS = ("convolution", "FIR", "element-wise", "layout change", "prefetch", "collective")
@@ -66,33 +67,33 @@ class Step(NamedTuple):
     frame: int
 
 
-def steps(module: Module, lanes: int) -> Iterator[Step]:
+def steps(module: Module, chip: Chip) -> Iterator[Step]:
     """Yield what a program runs, in order: loops as often as the compiler states (or once), the most expensive branch.
 
     Args:
         module: the parsed program.
-        lanes: side of the chip's matrix unit.
+        chip: the chip that runs it.
     """
-    yield from _steps(module, module.entry, 1.0, lanes)
+    yield from _steps(module, module.entry, 1.0, chip)
 
 
-def _steps(module: Module, name: str, times: float, lanes: int) -> Iterator[Step]:
+def _steps(module: Module, name: str, times: float, chip: Chip) -> Iterator[Step]:
     body = module.computations[name]
     for made in body.values():
         if made.opcode in _CALLS:
-            yield from _called(module, made, times, lanes)
+            yield from _called(module, made, times, chip)
         elif made.opcode not in _FREE and not made.opcode.endswith("-done"):
             inner = list(_inside(module, made))
             main = max(inner, key=lambda i: (i.opcode in _PRODUCTS, i is made))
-            yield Step(made, times, _cost(module, body, made, inner, lanes), main.frame or made.frame)
+            yield Step(made, times, _cost(module, body, made, inner, chip.lanes), main.frame or made.frame)
 
 
-def _called(module: Module, made: Instruction, times: float, lanes: int) -> Iterator[Step]:
+def _called(module: Module, made: Instruction, times: float, chip: Chip) -> Iterator[Step]:
     times *= _trips(module, made) if made.opcode == "while" else 1
-    branches = [list(_steps(module, name, times, lanes)) for name in made.called]
+    branches = [list(_steps(module, name, times, chip)) for name in made.called]
     if made.opcode == "conditional":
-        weight = lambda branch: sum(s.times * (s.cost.moved + s.cost.flops) for s in branch)
-        branches = [max(branches, key=weight)]
+        seconds = lambda s: s.times * max(s.cost.moved / chip.bandwidth, s.cost.flops / chip.flops)
+        branches = [max(branches, key=lambda branch: sum(map(seconds, branch)))]
     for branch in branches:
         yield from branch
 

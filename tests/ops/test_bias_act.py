@@ -72,3 +72,8 @@ def test_without_arguments_nothing_changes(draw):
 def test_low_precision_stays_low(act, draw):
     y = bias_act(jnp.asarray(draw((2, 3)), jnp.bfloat16), jnp.asarray(draw(3), jnp.float32), act=act, clamp=256.0)
     assert y.dtype == jnp.bfloat16
+
+
+def test_an_unknown_activation_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"act is 'gelu'; known: linear, relu, lrelu, "):
+        bias_act(jnp.zeros((1, 2)), act="gelu")

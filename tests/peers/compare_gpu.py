@@ -85,6 +85,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if found is None:
         parser.error(f"--torch={a.torch} is not a program; pass the python of an environment with PyTorch")
     a.torch = os.path.abspath(found)  # not resolved: an environment is known by the link's place
+    if a.out.exists() and not a.out.is_dir():
+        parser.error(f"--out={a.out} is a file; pass a folder")
     if a.minutes <= 0 or a.rounds < 1:
         parser.error(f"--minutes={a.minutes} must be positive, --rounds={a.rounds} at least 1")
     return a
@@ -170,8 +172,9 @@ def schedule(cases: Sequence[Case], rounds: int) -> list[tuple[str, Case, str]]:
 def allowance(case: Case, side: str, key: str, plan: Sequence, runs: dict[str, Any], left: float) -> float:
     """Return the seconds that a run may take; 0 if it should not start.
 
-    The first run of a side has its share, by weight, of what is left for the first runs. Later ones start only if the
-    longest run of that side of the case, and a tenth, would still end in time.
+    The first run of a side has its share, by weight, of what is left for the first runs; ours, which compile their
+    programs, weigh twice as much. Later ones start only if the longest run of that side of the case, and a tenth, would
+    still end in time.
     """
     known = [
         run["wall_seconds"] for name, run in runs.items() if name.startswith(f"{case.name}/{side}/") and "train" in run
@@ -180,8 +183,9 @@ def allowance(case: Case, side: str, key: str, plan: Sequence, runs: dict[str, A
         return left if 1.1 * max(known) <= left else 0.0
     if not key.endswith("/0"):
         return 0.0  # the first run did not end
-    waiting = [c.weight for k, c, _ in plan if k.endswith("/0") and k not in runs]
-    share = left * case.weight / sum(waiting)
+    weight = lambda case, side: case.weight * (2 if side == "ours" else 1)
+    waiting = [weight(c, who) for k, c, who in plan if k.endswith("/0") and k not in runs]
+    share = left * weight(case, side) / sum(waiting)
     return share if share >= LEAST_SECONDS else 0.0
 
 
@@ -247,7 +251,10 @@ def read_state(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the stored state, or a new one; stored results with other settings are an error."""
     if not path.exists():
         return {"settings": settings, "runs": {}, "setup": None}
-    state = json.loads(path.read_text())
+    try:
+        state = json.loads(path.read_text())
+    except ValueError as error:
+        raise SystemExit(f"{path} is damaged ({error}); delete it, or use another --out") from error
     if state["settings"] != settings:
         raise SystemExit(f"{path} has results with {state['settings']}, not {settings}; use another --out")
     return state
@@ -283,11 +290,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"--json={result}",
         ]
         setup = run_one(command, SETUP_SHARE * left(), result, cache)
-        if "failed" in setup:
-            raise SystemExit(f"the official extensions were not compiled: {setup['failed']}")
-        state["setup"] = setup["extensions_seconds"]
+        state["failed_setup"] = setup.get("failed")
+        state["setup"] = setup.get("extensions_seconds")
         save()
     state["notes"] = [] if a.r3gan else ["R3GAN was left out: --r3gan has its checkout."]
+    if state.get("failed_setup"):
+        state["notes"].append(f"The official CUDA extensions were not compiled: {state['failed_setup']}")
     if state["setup"] is not None:
         state["notes"].append(f"Compiling or loading the official CUDA extensions took {state['setup']:.0f} s.")
     run_all(schedule(cases, a.rounds), state, left, start, save)

@@ -88,7 +88,7 @@ def test_what_crosses_the_link(record):
 
 
 def test_loops_run_as_often_as_their_bound(module):
-    repeated = [s for s in costs.steps(module, 128) if s.times > 1]
+    repeated = [s for s in costs.steps(module, chips.CHIPS["v5e"]) if s.times > 1]
     assert {s.times for s in repeated} == {5.0} and sum(s.cost.flops for s in repeated) >= 2 * 2 * 4 * 32 * 32
 
 
@@ -161,7 +161,7 @@ def test_operations_of_convolutions(labels, window):
         f"  ROOT %y = bf16[{dims(result, out, letters | {'f': o})}] convolution(%x, %w), "
         f"window={{size={taps[0]}x{taps[1]}{fields}}}, dim_labels={labels}\n}}\n"
     )
-    (step,) = costs.steps(roofline.parse(text), 128)
+    (step,) = costs.steps(roofline.parse(text), chips.CHIPS["v5e"])
     assert step.cost.kind == "convolution"
     assert step.cost.flops == pytest.approx(2 * n * pairs * i * o)
     dense = 2 * math.prod(
@@ -178,7 +178,7 @@ def test_float32_products_take_several_passes(precision, passes):
         "  %w = f32[32,64]{1,0} parameter(1)\n  ROOT %y = f32[16,64]{1,0} dot(%x, %w), lhs_contracting_dims={1}, "
         f"rhs_contracting_dims={{0}}{extra}\n}}\n"
     )
-    (step,) = costs.steps(roofline.parse(text), 128)
+    (step,) = costs.steps(roofline.parse(text), chips.CHIPS["v5e"])
     assert step.cost.flops == passes * 2 * 16 * 32 * 64 and step.cost.moved == 4 * (16 * 32 + 32 * 64 + 16 * 64)
 
 
@@ -190,7 +190,7 @@ def test_fusion_reads_only_the_slice_it_takes():
         "  %x = f32[64,128]{1,0:T(8,128)} parameter(0)\n"
         "  ROOT %y = f32[8,128]{1,0:T(8,128)S(1)} fusion(%x), kind=kLoop, calls=%fused\n}\n"
     )
-    (step,) = costs.steps(roofline.parse(text), 128)
+    (step,) = costs.steps(roofline.parse(text), chips.CHIPS["v5e"])
     assert (step.cost.kind, step.cost.read, step.cost.written) == (
         "element-wise",
         4 * 8 * 128,
@@ -205,7 +205,7 @@ def test_an_update_in_place_moves_only_the_update():
         "  %i = s32[]{:T(128)} parameter(2)\n"
         "  ROOT %z = f32[64,128]{1,0:T(8,128)} dynamic-update-slice(%x, %y, %i, %i)\n}\n"
     )
-    (step,) = costs.steps(roofline.parse(text), 128)
+    (step,) = costs.steps(roofline.parse(text), chips.CHIPS["v5e"])
     index = 2 * 4 * 128  # two numbers, each a tile of 128
     assert (step.cost.read - index, step.cost.written) == (4 * 8 * 128, 4 * 8 * 128)
 
@@ -224,7 +224,7 @@ def test_groups_of_a_collective(groups, sent):
         "HloModule one, num_partitions=8\n\nENTRY %main (x: f32[8]) -> f32[8] {\n  %x = f32[8]{0} parameter(0)\n"
         f"  ROOT %y = f32[8]{{0}} all-reduce(%x), replica_groups={groups}, to_apply=%add\n}}\n"
     )
-    (step,) = costs.steps(roofline.parse(text), 128)
+    (step,) = costs.steps(roofline.parse(text), chips.CHIPS["v5e"])
     assert (step.cost.kind, step.cost.sent) == ("collective", sent * 32)
 
 

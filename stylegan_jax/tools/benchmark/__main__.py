@@ -87,8 +87,10 @@ def read_options(args: argparse.Namespace) -> Any:
         raise ConfigError(f"--json={args.json}: the folder {Path(args.json).absolute().parent} does not exist")
     if args.target is None and args.devices is not None:
         raise ConfigError(f"--devices={args.devices} needs --target, such as --target=v5e; without it, use --device")
-    if args.effort is not None and (args.target is None or not -1 <= args.effort <= 1):
-        raise ConfigError(f"--effort={args.effort} needs --target, such as --target=v5e, and must be from -1 to 1")
+    if args.effort is not None and args.target is None:
+        raise ConfigError(f"--effort={args.effort} needs --target, such as --target=v5e")
+    if args.effort is not None and not -1 <= args.effort <= 1:
+        raise ConfigError(f"--effort={args.effort} must be from -1 to 1")
     if args.target is not None and (args.device or "data" in what):
         raise ConfigError(f"--target={args.target} only compiles; leave out --device and --what=data")
     return Options(what, args.repeats, args.steps, [int(n) for n in batches], args.noise, args.force, chosen)
@@ -122,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = from_dict(given)
         devices = machine.find_devices("cpu" if args.target is not None else args.device)
         if args.target is not None:
-            chips, effort = args.devices or 1, args.effort or 0.0
+            chips, effort = 1 if args.devices is None else args.devices, args.effort or 0.0
             record = roofline.examine(config, options, args.target, chips, effort, run.progress())
         else:
             record = run.benchmark(config, options, devices, run.progress())

@@ -22,6 +22,8 @@ from stylegan_jax.train.names import check_config
 from stylegan_jax.train.task import shapes_of_frozen
 from stylegan_jax.train.tasks import make_task
 
+GIB = 2**30
+
 
 def examine(
     config: ExperimentConfig,
@@ -70,7 +72,7 @@ def examine(
         }
         for name, job in jobs.items():
             say(f"compiling {name} for {count} x {target}")
-            record["programs"][name] = _program(name, job, roofline.CHIPS[target], effort)
+            record["programs"][name] = _program(name, job, roofline.CHIPS[target], effort, config)
     training = {name: cost for name, cost in record["programs"].items() if cost["kind"] == "train"}
     if training and not options.programs:
         shares = {name: cost["runs_per_step"] for name, cost in training.items()}
@@ -78,21 +80,25 @@ def examine(
     return record
 
 
-def _program(name: str, job: programs.Job, chip: roofline.Chip, effort: float) -> dict[str, Any]:
+def _program(
+    name: str, job: programs.Job, chip: roofline.Chip, effort: float, config: ExperimentConfig
+) -> dict[str, Any]:
+    lowered, help_ = job.jitted.trace(*job.arguments).lower(), what_helps(job.kind, config)
     start = time.perf_counter()
-    lowered = job.jitted.trace(*job.arguments).lower()
     try:
         options = dict.fromkeys(("exec_time_optimization_effort", "memory_fitting_effort"), effort) if effort else None
         compiled = lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
-        raise ConfigError(too_large(name, str(error))) from error
+        raise ConfigError(too_large(name, str(error), help_)) from error
     cost, memory = compiled.cost_analysis() or {}, programs.memory_of(compiled)
+    over = memory is not None and memory["peak"] > chip.memory
     return {
         "kind": job.kind,
         "images": job.images,
         "runs_per_step": job.per_step,
         "seconds_to_compile": time.perf_counter() - start,
         "memory": memory,
+        "does_not_fit": shortfall(name, memory["peak"] / GIB, chip.memory / GIB, help_) if over else "",
         "cost_analysis": {key: float(cost.get(key, 0.0)) for key in ("flops", "bytes accessed")},
         **roofline.program(roofline.parse(compiled.as_text()), chip),
     }
@@ -102,15 +108,29 @@ _SIZE = r"([\d.]+)([KMGT])"
 _OUT_OF_MEMORY = (f"Used {_SIZE} of {_SIZE} hbm", rf"\({_SIZE}\) exceeds available HBM \({_SIZE}\)")
 
 
-def too_large(name: str, error: str) -> str:
-    """Return the text of a compiler's error; if memory is short, how much is missing and which key helps."""
+def too_large(name: str, error: str, help_: str) -> str:
+    """Return the text of a compiler's error; if memory is short, how much is missing, and what helps."""
     used = next(filter(None, (re.search(form, error) for form in _OUT_OF_MEMORY)), None)
     if used is None:
         return f"{name} could not be compiled: {error.strip().splitlines()[0]}"
     gib = lambda number, unit: float(number) * 2.0 ** (10 * "KMGT".index(unit) - 20)
-    needs, has = gib(used[1], used[2]), gib(used[3], used[4])
+    return shortfall(name, gib(used[1], used[2]), gib(used[3], used[4]), help_)
+
+
+def shortfall(name: str, needs: float, has: float, help_: str) -> str:
+    """Return by how much a program is too large, in GiB, and what helps."""
     return (
-        f"{name} needs {needs:.2f} GiB of the chip's {has:.2f} GiB: {needs - has:.2f} GiB too much (computed). Lower "
-        "config.train.batch_size or use more --devices, set config.train.grad_accum=2 (half the images at a time) or "
-        "config.model.remat_from=64 (activations are recomputed), or split images with config.mesh.spatial=2"
+        f"{name} needs {needs:.2f} GiB of the chip's {has:.2f} GiB: {needs - has:.2f} GiB too much (computed). {help_}"
     )
+
+
+def what_helps(kind: str, config: ExperimentConfig) -> str:
+    """Return the flags that make a program of this kind smaller and are not at their end yet."""
+    if kind == "sample":
+        return "Lower --batch"
+    train = config.train
+    helps = ["lower config.train.batch_size, or use more --devices"]
+    helps += [f"set config.train.grad_accum={2 * train.grad_accum} (fewer images at a time)"]
+    helps += [] if config.model.remat_from else ["set config.model.remat_from=64 (activations are recomputed)"]
+    helps += [f"split images with config.mesh.spatial={2 * config.mesh.spatial}, on as many more --devices"]
+    return "One of these helps: " + "; ".join(helps)

@@ -8,13 +8,14 @@ from typing import Any
 GIB = 2**30
 COLUMNS = (
     *("computed", "GFLOP", "GB", "arithmetic ms", "memory ms", "links ms", "larger", "in order", "compiler"),
-    *("padding: units", "bytes", "GiB"),
+    *("padding: units", "bytes", "GiB", "bound by", "img/s at most"),
 )
 WHY = (
     "computed, nothing was executed; all numbers are per chip. GFLOP: products and convolutions; GB: to and from HBM "
     "with padding; larger: the largest of the three times at the chip's peaks; in order: each instruction takes its "
     "largest time, none overlap; compiler: its own estimate in cycles; padding: of the matrix units (at least), and of "
-    "bytes; GiB: arguments and temporaries"
+    "bytes; GiB: arguments and temporaries; bound by: the largest time; img/s at most: what no "
+    "implementation of these products can exceed"
 )
 
 
@@ -50,6 +51,8 @@ def _row(name: str, cost: Mapping[str, Any]) -> list[str]:
         "-" if compiler is None else _ms(compiler),
         *(f"{100 * cost['padding'][part]:.0f} %" for part in ("arithmetic", "memory")),
         f"{memory['peak'] / GIB:.2f}" if memory else "-",
+        cost["bound_by"],
+        _short(cost["images"] / s["least"]),
     ]
 
 
@@ -64,29 +67,29 @@ def _kinds(programs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
 def _top(cost: Mapping[str, Any]) -> list[list[str]]:
     rows = [["ms", "GFLOP", "GB", "kind", "result", "source"]]
     for step in cost["top"]:
-        where = " < ".join(step["source"][:2]) or step["operation"]
+        where = " < ".join(step["source"]) or step["operation"]
         numbers = [_ms(step["seconds"]), _short(step["flops"] / 1e9), _short(step["bytes"] / 1e9)]
         rows.append([*numbers, step["kind"], step["result"], where])
     return rows
 
 
 def _rates(record: Mapping[str, Any]) -> list[str]:
-    lines = []
+    lines = [f"computed: {cost['does_not_fit']}" for cost in record["programs"].values() if cost["does_not_fit"]]
     if "train" in record:
         t = record["train"]
         rate, n = t["img_per_sec"], record["devices"]
         alone = f"{_short(rate['in_order'])} if nothing overlaps{_by_cycles(rate)}"
         lines.append(
             f"computed: training takes {_ms(t['seconds']['larger'])} ms per iteration, mostly {t['bound_by']}. As "
-            f"compiled, it cannot exceed {_short(rate['larger'])} img/s on {n} chips ({alone}); no implementation of "
-            f"these operations can exceed {_short(rate['least'])}"
+            f"compiled, it cannot exceed {_short(rate['larger'])} img/s on {n} chip{'s' * (n > 1)} ({alone}); no "
+            f"implementation of these products can exceed {_short(rate['least'])}"
         )
     for name, cost in record["programs"].items():
         if cost["kind"] == "sample":
-            s = cost["seconds"]
+            largest, least = (_short(cost["images"] / cost["seconds"][key]) for key in ("larger", "least"))
             lines.append(
-                f"computed: {name} cannot exceed {_short(cost['images'] / s['larger'])} img/s as compiled; no "
-                f"implementation can exceed {_short(cost['images'] / s['least'])}; mostly {cost['bound_by']}"
+                f"computed: {name} cannot exceed {largest} img/s as compiled; no implementation of these products can "
+                f"exceed {least}; mostly {cost['bound_by']}"
             )
     return lines
 
