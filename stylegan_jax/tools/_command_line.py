@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import mmap
 import os
 import sys
 from collections.abc import Sequence
@@ -75,21 +74,16 @@ def unknown_key(argv: list[str]) -> str:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep freed memory for the next step instead of returning it to the system, in large pages.
+    """Let the C library keep freed memory for the next step instead of returning it to the system.
 
     XLA on CPU allocates and frees the temporaries of a program, hundreds of MiB, at every call. Returned memory must be
     faulted in page by page again, which took a sixth of a training step at 64x64. Only glibc is supported, and it keeps
     large blocks only of the main thread: programs therefore run in the thread that calls them, unless the environment
-    sets JAX_CPU_ENABLE_ASYNC_DISPATCH. Half the machine's memory is reserved for that thread, as addresses only, so
-    that the system can be asked for large pages there; they save 2 to 4 % of a step. If addresses are limited (`ulimit
-    -v`), nothing is reserved. Call this in the main thread, before JAX looks for devices.
+    sets JAX_CPU_ENABLE_ASYNC_DISPATCH. Call this in the main thread, before JAX looks for devices.
     """
     try:
-        import resource  # not on Windows
-
-        libc = ctypes.CDLL("libc.so.6")
-        mallopt, malloc, free, madvise = libc.mallopt, libc.malloc, libc.free, libc.madvise
-    except (OSError, AttributeError, ImportError):
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
         return
     trim_threshold, mmap_max, never = -1, -4, -1  # of malloc.h
     mallopt(mmap_max, 0)
@@ -98,12 +92,3 @@ def keep_freed_memory() -> None:
         import jax
 
         jax.config.update("jax_cpu_enable_async_dispatch", False)
-    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
-        return
-    malloc.restype, malloc.argtypes, free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
-    madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    size = os.sysconf("SC_PHYS_PAGES") // 2 * mmap.PAGESIZE
-    if block := malloc(size):  # None where the system refuses so many addresses
-        start = -(-block // mmap.PAGESIZE) * mmap.PAGESIZE
-        madvise(start, (block + size - start) // mmap.PAGESIZE * mmap.PAGESIZE, mmap.MADV_HUGEPAGE)
-        free(block)  # the heap keeps these addresses, and the next blocks are placed there

@@ -209,8 +209,9 @@ def test_the_demo_model_is_small_and_what_its_recipe_trains():
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 4_000_000
     assert {*run_records.FILES, "model.json", "README.md"} < {path.name for path in FOLDER.iterdir()}
     config = json.loads((FOLDER / "config.json").read_text())
-    assert config["name"] == "emoji" and "emoji" in recipes()
-    assert run_records.check_recipe("emoji", config).startswith("stylegan-jax train --config=emoji")
+    assert config["name"] == "emoji:second" and "emoji" in recipes()
+    command = run_records.check_recipe("emoji:second", config)
+    assert command.startswith("stylegan-jax train --config=emoji:second --config.train.init_from=")
     model = load_model("demo")
     assert model.g is None and model.d is None and model.gan.spec.label_dim == 9
     assert model.provenance["nimg"] >= 400_000 and model.provenance["versions"]["commit"]
