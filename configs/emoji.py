@@ -6,7 +6,7 @@ Command:  python -m stylegan_jax.main --config=configs/emoji.py --workdir=runs/e
 Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download. The same command continues after an interruption.
 Stages:   :first, the default, is 440 thousand images, :second a million more from the weights of the first, to lower
           rates. Learning rates, the weight of R1 and the length of the average change over each whole stage.
-Expected: models/README.md says what the demo model is after each stage, and models/emoji/README.md is its card.
+Expected: distance 91 after the first stage and 80 after the second; the card models/emoji/README.md has the figures.
 """
 
 from stylegan_jax.configs import quickstart

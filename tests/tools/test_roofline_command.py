@@ -131,7 +131,7 @@ def test_what_helps_leaves_out_what_is_set():
 
 def test_a_compiled_program_larger_than_the_memory_is_reported(monkeypatch):
     """The compiler accepts some whose arguments and temporaries together exceed what it says it may use."""
-    memory = {"peak": 17 * command.GIB}
+    memory = {"peak": 17 * command.programs.GIB}
     monkeypatch.setattr(command.programs, "memory_of", lambda compiled: memory)
 
     class Program:
@@ -143,7 +143,7 @@ def test_a_compiled_program_larger_than_the_memory_is_reported(monkeypatch):
     config, chip = from_dict(tiny.get_config()), roofline.CHIPS["v5e"]
     told = command._program("d_main", job, chip, -1.0, config)["does_not_fit"]
     assert told.startswith("d_main needs 17.00 GiB of the chip's 15.75 GiB: 1.25 GiB too much (computed).")
-    memory["peak"] = 15 * command.GIB
+    memory["peak"] = 15 * command.programs.GIB
     assert command._program("d_main", job, chip, -1.0, config)["does_not_fit"] == ""
 
 

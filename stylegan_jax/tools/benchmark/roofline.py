@@ -22,8 +22,6 @@ from stylegan_jax.train.names import check_config
 from stylegan_jax.train.task import shapes_of_frozen
 from stylegan_jax.train.tasks import make_task
 
-GIB = 2**30
-
 
 def examine(
     config: ExperimentConfig,
@@ -91,14 +89,16 @@ def _program(
     except jax.errors.JaxRuntimeError as error:
         raise ConfigError(too_large(name, str(error), help_)) from error
     cost, memory = compiled.cost_analysis() or {}, programs.memory_of(compiled)
-    over = memory is not None and memory["peak"] > chip.memory
+    needs, has = memory["peak"] / programs.GIB if memory else 0.0, chip.memory / programs.GIB
     return {
         "kind": job.kind,
         "images": job.images,
         "runs_per_step": job.per_step,
         "seconds_to_compile": time.perf_counter() - start,
         "memory": memory,
-        "does_not_fit": shortfall(name, memory["peak"] / GIB, chip.memory / GIB, help_) if over else "",
+        "does_not_fit": shortfall(name, memory["peak"] / programs.GIB, chip.memory / programs.GIB, help_)
+        if over
+        else "",
         "cost_analysis": {key: float(cost.get(key, 0.0)) for key in ("flops", "bytes accessed")},
         **roofline.program(roofline.parse(compiled.as_text()), chip),
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-GIB = 2**30
+from stylegan_jax.tools.benchmark.programs import GIB
+
 COLUMNS = (
     *("computed", "GFLOP", "GB", "arithmetic ms", "memory ms", "links ms", "larger", "in order", "compiler"),
     *("padding: units", "bytes", "GiB", "bound by", "img/s at most"),
