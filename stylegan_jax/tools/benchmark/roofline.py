@@ -96,9 +96,7 @@ def _program(
         "runs_per_step": job.per_step,
         "seconds_to_compile": time.perf_counter() - start,
         "memory": memory,
-        "does_not_fit": shortfall(name, memory["peak"] / programs.GIB, chip.memory / programs.GIB, help_)
-        if over
-        else "",
+        "does_not_fit": shortfall(name, needs, has, help_) if needs > has else "",
         "cost_analysis": {key: float(cost.get(key, 0.0)) for key in ("flops", "bytes accessed")},
         **roofline.program(roofline.parse(compiled.as_text()), chip),
     }
