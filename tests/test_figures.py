@@ -17,9 +17,9 @@ def script(name: str) -> dict:
     return runpy.run_path(str(FIGURES / f"{name}.py"))
 
 
-def learning(side: str, noise: bool, seed: int, values: dict[int, float]) -> dict:
+def learning(side: str, noise: bool, seed: int, values: dict[int, float], metric: str = "fd") -> dict:
     rows = [{"nimg": nimg + 8, "mean": {"loss/g_adversarial": 1.0 + seed, "scores/real": 0.5}} for nimg in values]
-    points = [{"nimg": nimg, "value": value, "interval": [value - 1, value + 1]} for nimg, value in values.items()]
+    points = [{"nimg": n, "metric": metric, "value": x, "interval": [x - 1, x + 1]} for n, x in values.items()]
     return {"side": side, "noise": noise, "seed": seed, "points": points, "rows": rows}
 
 
@@ -32,9 +32,18 @@ def test_both_sides_are_compared_where_all_seeds_were_measured(tmp_path, capsys)
     lines = capsys.readouterr().out.splitlines()
     assert "| 5 | 202.0 ± 2.0 | 194.0 ± 4.0 | +8.0 | +1.8 |" in lines  # 8 / sqrt(4 + 16)
     assert not any(line.startswith("| 10 |") for line in lines)
-    assert "with noise inputs, 2,000 images, 2 official and 2 ours seeds" in lines
+    assert "with noise inputs, fd, 2,000 images, 2 official and 2 ours seeds" in lines
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.width > 1000 and picture.height > 600
+
+
+def test_runs_measured_in_two_ways_are_not_compared(tmp_path):
+    runs = [
+        learning(side, True, 0, {5000: 50.0}, metric) for side, metric in (("ours", "fd2k"), ("official", "fd2k_full"))
+    ]
+    (tmp_path / "a.json").write_text(json.dumps({"num": 2000, "runs": runs}))
+    with pytest.raises(SystemExit, match="measured with fd2k, fd2k_full"):
+        script("official_learning")["main"](str(tmp_path / "a.json"), str(tmp_path / "a.png"))
 
 
 @pytest.mark.parametrize("size", [32, 64])

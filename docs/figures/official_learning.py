@@ -34,6 +34,18 @@ def distances(run: dict[str, Any]) -> dict[int, float]:
     return {point["nimg"]: point["value"] for point in run["points"]}
 
 
+def metric_of(runs: list[dict[str, Any]]) -> str:
+    """Return the name of the metric of all points.
+
+    Raises:
+        SystemExit: runs that are compared were measured with different metrics.
+    """
+    names = sorted({point["metric"] for run in runs for point in run["points"]})
+    if len(names) != 1:
+        raise SystemExit(f"runs to compare were measured with {', '.join(names)}; measure all of them in one way")
+    return names[0]
+
+
 def means(term: str) -> Callable[[dict[str, Any]], dict[int, float]]:
     """Return what reads a reported term of a run by images shown, in thousands, rounded."""
     return lambda run: {1000 * round(x["nimg"] / 1000): x["mean"][term] for x in run["rows"] if term in x["mean"]}
@@ -81,7 +93,8 @@ def main(source: str, target: str) -> None:
         runs = {side: [r for r in result["runs"] if r["side"] == side and r["noise"] == noise] for side in COLORS}
         name = "with noise inputs" if noise else "without noise inputs"
         found = {side: collect(runs[side], distances) for side in COLORS}
-        draw_sides(line[0], found, f"Fréchet distance, {name}")
+        metric = metric_of([run for side in runs.values() for run in side])
+        draw_sides(line[0], found, f"Fréchet distance, {name},\n{metric}")
         for axes, pair in zip(line[1:], (TERMS[:2], TERMS[2:]), strict=True):
             for term, style in zip(pair, ("-", "--"), strict=True):
                 for side in COLORS:
@@ -92,7 +105,8 @@ def main(source: str, target: str) -> None:
             axes.set(title=pair[0].partition("/")[0], xlabel="thousand images shown")
             axes.grid(alpha=0.3)
             axes.legend(fontsize="x-small")
-        print(f"\n{name}, {result['num']:,} images, {' and '.join(f'{len(r)} {s}' for s, r in runs.items())} seeds\n")
+        seeds = " and ".join(f"{len(r)} {side}" for side, r in runs.items())
+        print(f"\n{name}, {metric}, {result['num']:,} images, {seeds} seeds\n")
         print(table(found))
     figure.savefig(target, dpi=110)
 

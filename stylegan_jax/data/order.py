@@ -16,6 +16,7 @@ _MASK = 0xFFFFFFFFFFFFFFFF
 _ROUNDS = 14  # with more, chi-square over all permutations of 3, 4 and 5 items does not improve
 _ORDER, _LABEL, _UNIFORM, _SUBSET, _SECOND = 1, 2, 3, 4, 5  # streams: two purposes never share numbers
 CLIP, METRIC_CLIP, FAKE_CLIP = 6, 7, 100  # streams of `numbers`; FAKE_CLIP + i is for draw i of labels
+_METRIC_ORDER = 8
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
@@ -101,6 +102,11 @@ def subset(seed: int, count: int, num_images: int) -> np.ndarray:
     """
     key = np.repeat(counter_hash(seed, _SUBSET), count)
     return np.sort(permute(np.arange(count), num_images, key))
+
+
+def shuffled(index: np.ndarray, num_images: int) -> np.ndarray:
+    """Map each index by one fixed permutation of range(num_images), that of metrics: int64[m] to int64[m]."""
+    return permute(index, num_images, np.repeat(counter_hash(0, _METRIC_ORDER), len(index)))
 
 
 def label_index(seed: int, positions: np.ndarray, draws: np.ndarray, num_images: int) -> np.ndarray:

@@ -69,6 +69,7 @@ class Metric(NamedTuple):
         variant: which member of the family.
         higher_is_better: whether higher values are better.
         clip: the clips that it evaluates; None: images, or single frames of videos.
+        published: whether a paper or its code has it; the others are smaller forms, for development.
     """
 
     template: str
@@ -82,6 +83,7 @@ class Metric(NamedTuple):
     variant: str = ""
     higher_is_better: bool = False
     clip: Clip | None = None
+    published: bool = True
 
 
 ALL = 1 << 62
@@ -120,10 +122,10 @@ METRICS: dict[str, Metric] = {
     "fid50k_full": _fid("fid{n}_full", 50_000, ALL),
     "fid50k": _fid("fid{n}", 50_000, -1, mirrors=True),
     "fid10k_full": _fid("fid{n}_full", 10_000, ALL),
-    "fid5k": _fid("fid{n}", 5_000, -1, mirrors=True),
+    "fid5k": _fid("fid{n}", 5_000, -1, mirrors=True)._replace(published=False),
     "kid50k_full": _kid("kid{n}_full", 50_000, 1_000_000),
     "kid50k": _kid("kid{n}", 50_000, -1, mirrors=True),
-    "kid1k": _kid("kid{n}", 1_000, -1, mirrors=True),
+    "kid1k": _kid("kid{n}", 1_000, -1, mirrors=True)._replace(published=False),
     "pr50k3_full": _pr("pr{n}3_full", 50_000, 200_000),
     "pr50k3": _pr("pr{n}3", 50_000, -1, mirrors=True),
     "dc50k5_full": _dc("dc{n}5_full", 50_000, 200_000),
@@ -145,7 +147,7 @@ METRICS: dict[str, Metric] = {
     "fvd2048_16f": _fvd("fvd{n}_16f", 2048, Clip(16)),
     "fvd2048_128f": _fvd("fvd{n}_128f", 2048, Clip(128)),
     "fvd2048_128f_subsample8f": _fvd("fvd{n}_128f_subsample8f", 2048, Clip(16, 8)),
-    "fvd256_16f": _fvd("fvd{n}_16f", 256, Clip(16)),
+    "fvd256_16f": _fvd("fvd{n}_16f", 256, Clip(16))._replace(published=False),
     "isv2048_ucf": Metric(
         "isv{n}_ucf", "shuffled_score", "actions", "c3d_ucf101", 2048, clip=Clip(16), higher_is_better=True
     ),
@@ -192,6 +194,14 @@ class Chosen(NamedTuple):
     def real(self) -> int:
         """Limit of the reals."""
         return self.count if self.metric.real == -1 else self.metric.real
+
+    @property
+    def draws(self) -> bool:
+        """Whether images are drawn from a larger set, because nothing published says that they are its first ones.
+
+        Data sets are often ordered by class, so that their first images have only some of the classes.
+        """
+        return not self.metric.published or self.count != self.metric.count
 
     @property
     def results(self) -> list[str]:

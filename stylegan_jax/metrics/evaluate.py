@@ -10,6 +10,7 @@ import numpy as np
 
 from stylegan_jax.base import agreement
 from stylegan_jax.base.spec import Variables
+from stylegan_jax.data import order
 from stylegan_jax.metrics import engine, fakes, families, pairs
 from stylegan_jax.metrics.clips import Clips, make_clips
 from stylegan_jax.metrics.collect import Collector, Rows, restore
@@ -102,8 +103,8 @@ class Evaluation:
         comparing = [c for c in self.chosen if c.metric.family in families.FAMILIES]
         moving = [c for c in self.chosen if c.metric.family == "equivariance"]
         single = {"path": self._path, "separability": self._attributes, "pairs": self._pairs}
-        for clip in dict.fromkeys(c.metric.clip for c in comparing):
-            yield from self._compare([c for c in comparing if c.metric.clip == clip], variables)
+        for own in _grouped(comparing, lambda c: (c.metric.clip, self._drawn_from(c))):
+            yield from self._compare(own, variables)
         for c in self.chosen:
             if c.metric.family in single:
                 yield from single[c.metric.family](c, variables)
@@ -113,7 +114,7 @@ class Evaluation:
     def _compare(self, chosen: Sequence[Chosen], variables: Variables | None) -> Iterator[Result]:
         """Collect features of the reals and of the evaluated images or clips, each once, and compare.
 
-        All metrics look at the same kind of clips, or all at images.
+        All metrics look at the same kind of clips, or all at images, and see those of a set in the same order.
         """
         of_reals, seconds = self._collect_reals(chosen)
         of_fakes = {c.name: families.FAMILIES[c.metric.family].fake(c.count) for c in chosen}
@@ -131,6 +132,7 @@ class Evaluation:
         """Return the reals' features by metric, from the store or computed, and the seconds that took."""
         out: dict[str, Collector] = {}
         identities: dict[str, dict[str, Any]] = {}
+        orders: dict[str, int] = {}
         missing: list[Chosen] = []
         for c in chosen:
             make = families.FAMILIES[c.metric.family].real
@@ -140,19 +142,21 @@ class Evaluation:
             assert reals is not None
             mirrors = c.metric.mirrors and any(reals.flips)
             out[c.name] = make(min(c.real, reals.count(mirrors)))
-            identities[c.name] = self._identity_of_reals(c, reals, out[c.name], mirrors)
+            orders[c.name] = _drawn_from(c, out[c.name].count, reals.count(mirrors)) if c.metric.real == -1 else 0
+            identities[c.name] = self._identity_of_reals(c, reals, out[c.name], mirrors) | _how(orders[c.name])
             stored = self.store.load("real", identities[c.name]) if engine.is_first() else None
             if not agreement.number_from_first(stored is not None and restore([(out[c.name], stored)], "real images")):
                 missing.append(c)
-        if not missing:
-            return out, 0.0
-        wanted = {c.name: out[c.name] for c in missing}
-        identity = {"reals": [identities[c.name] for c in _by_name(missing)]}
-        job = self._images_job("reals", self._sets[chosen[0].metric.clip][1], wanted, missing, identity)
-        seconds = engine.run(job, _by_output(missing, wanted), self.store, **self.options)
-        for c in missing if engine.is_first() else ():
-            self.store.save("real", identities[c.name], out[c.name].arrays())
-        engine.forget(job, self.store)
+        seconds = 0.0
+        for own in _grouped(missing, lambda c: orders[c.name]):
+            wanted = {c.name: out[c.name] for c in own}
+            identity = {"reals": [identities[c.name] for c in _by_name(own)]}
+            reals = self._sets[own[0].metric.clip][1]
+            job = self._images_job("reals", reals, wanted, own, identity, orders[own[0].name])
+            seconds += engine.run(job, _by_output(own, wanted), self.store, **self.options)
+            for c in own if engine.is_first() else ():
+                self.store.save("real", identities[c.name], out[c.name].arrays())
+            engine.forget(job, self.store)
         return out, seconds
 
     def _identity_of_reals(
@@ -173,12 +177,18 @@ class Evaluation:
         clip = chosen[0].metric.clip
         subject, what = self._sets[clip][0], "clips" if clip else "images"
         if not isinstance(subject, Generator):
-            identity = {"evaluated": subject.identity, "kept": kept}
-            return self._images_job(f"evaluated {what}", subject, collectors, chosen, identity)
+            size = self._drawn_from(chosen[0])
+            identity = {"evaluated": subject.identity, "kept": kept} | _how(size)
+            return self._images_job(f"evaluated {what}", subject, collectors, chosen, identity, size)
         assert variables is not None
         compute = fakes.make_features(subject, variables, self._extractor(clip), _wanted(chosen), clip)
         count, classes = max(c.count for c in chosen), subject.classes
         return self._drawing_job(f"generated {what}", count, {"kept": kept}, compute, classes=classes, clip=clip)
+
+    def _drawn_from(self, c: Chosen) -> int:
+        """Return the size of the set from which the evaluated images, or clips, are drawn; 0: they are the first."""
+        subject = self._sets[c.metric.clip][0]
+        return 0 if isinstance(subject, Generator) else _drawn_from(c, c.count, subject.count(False))
 
     def _extractor(self, clip: Clip | None) -> Extractor:
         return self.extractor if clip is None else self.extractor.of_clips(clip.frames)
@@ -190,16 +200,23 @@ class Evaluation:
         collectors: Mapping[str, Collector],
         chosen: Sequence[Chosen],
         identity: dict[str, Any],
+        size: int = 0,
     ) -> engine.Job:
+        """Return a pass over the first images, or clips, of a set; with `size`, over its first `size`, shuffled."""
         assert images is not None
         wanted, clip = _wanted(chosen), chosen[0].metric.clip
         extractor = self._extractor(clip)
+
+        def load(index: np.ndarray) -> np.ndarray:
+            own = extractor.own(index)
+            return images.pixels(order.shuffled(own, size) if size else own)
+
         return engine.Job(
             title,
             identity,
             max(collectors[c.name].count for c in chosen),
             extractor.chunk,
-            lambda index: images.pixels(extractor.own(index)),
+            load,
             lambda pixels: extractor.of_pixels(wanted, pixels),
             "clip" if clip else "img",
         )
@@ -281,6 +298,23 @@ class Evaluation:
     def _results(self, c: Chosen, values: families.Values, seconds: float, counts: dict[str, int]) -> list[Result]:
         ends = zip(c.results, values, strict=True) if values else ()
         return [Result(name, value, interval, seconds, c.net, counts) for name, (value, interval) in ends]
+
+
+def _drawn_from(c: Chosen, count: int, size: int) -> int:
+    return size if c.draws and count < size else 0
+
+
+def _how(size: int) -> dict[str, int]:
+    """Return what a drawn order adds to an identity."""
+    return {"drawn from": size} if size else {}
+
+
+def _grouped(chosen: Sequence[Chosen], key: Callable[[Chosen], Any]) -> list[list[Chosen]]:
+    """Return the metrics in groups of equal keys, in the order in which the keys first occur."""
+    groups: dict[Any, list[Chosen]] = {}
+    for c in chosen:
+        groups.setdefault(key(c), []).append(c)
+    return list(groups.values())
 
 
 def _by_name(chosen: Sequence[Chosen]) -> list[Chosen]:

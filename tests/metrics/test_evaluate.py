@@ -26,7 +26,7 @@ from stylegan_jax.metrics import (
     path_length,
     precision_recall,
 )
-from stylegan_jax.metrics.definitions import choose
+from stylegan_jax.metrics.definitions import METRICS, choose
 from stylegan_jax.metrics.errors import MetricError
 from stylegan_jax.metrics.evaluate import Evaluation
 from stylegan_jax.metrics.images import Extractor, make_images
@@ -41,8 +41,12 @@ VARIABLES = toys.VARIABLES | {"w_avg": np.full(6, 0.1, np.float32)}
 
 
 def source(count=40, seed=0, labels=None, shape=toys.SHAPE):
-    inner = data.MemorySource(toys.pixels(count, seed, shape), labels)
-    return data.fit_source(inner, opening.data_config("synthetic:1"), shape)
+    return of_pixels(toys.pixels(count, seed, shape), labels)
+
+
+def of_pixels(pixels, labels=None):
+    inner = data.MemorySource(pixels, labels)
+    return data.fit_source(inner, opening.data_config("synthetic:1"), pixels.shape[1:])
 
 
 @functools.cache
@@ -171,12 +175,39 @@ def test_mirrored_copies_are_reals_only_where_the_definition_has_them():
     reals, flipped = toys.pixels(40), toys.pixels(40)[:, :, ::-1]
     subject = make_images(source(60, 5))
     found = evaluate("fid50k,fid50k_full", subject, make_images(source(), (True, False)))
-    fake = sums(features(toys.pixels(60, 5)[:COUNT], "inception", "pool"))
+    fake = sums(features(toys.pixels(60, 5)[order.shuffled(np.arange(COUNT), 60)], "inception", "pool"))
     both = np.concatenate([reals, flipped])
-    want = {"fid52": both[:COUNT], "fid52_full": reals}
+    want = {"fid52": both[order.shuffled(np.arange(COUNT), 80)], "fid52_full": reals}
     for name, pixels in want.items():
         got, expected = found[name], frechet.frechet(sums(features(pixels, "inception", "pool")), fake)
         assert got.value == pytest.approx(expected, rel=2e-4) and got.counts["real"] == len(pixels)
+
+
+def test_fewer_images_than_published_are_drawn_from_the_whole_set(tmp_path):
+    """Data sets are ordered by class; the first images of two such sets may all be of one class."""
+    count = 24
+    sets = [toys.pixels(60, 5), toys.pixels(40)]
+    sets = [x[np.argsort(x.mean(axis=(1, 2, 3)))] for x in sets]
+    subject, reals = (make_images(of_pixels(x)) for x in sets)
+    first = evaluate("fid5k,dc10k5,fid50k_full", subject, reals, store=tmp_path, count=count)
+    again = evaluate("fid5k,dc10k5,fid50k_full", subject, reals, store=tmp_path, count=count)
+    shown = [x[order.shuffled(np.arange(count), len(x))] for x in sets]
+    assert all(len(np.unique(x.mean(axis=(1, 2, 3)))) == count for x in shown)  # none twice
+    fake, real, whole = (sums(features(x, "inception", "pool")) for x in (*shown, sets[1]))
+    want = {"fid24": frechet.frechet(real, fake), "fid24_full": frechet.frechet(whole, fake)}
+    vgg = [features(x, "vgg16", "fc2").astype(np.float16) for x in (shown[1], shown[0])]
+    want["dc24_5_density"], want["dc24_5_coverage"] = (x.mean() for x in precision_recall.density_coverage(*vgg))
+    for name, value in want.items():
+        assert first[name].value == pytest.approx(value, rel=2e-4) and again[name].value == first[name].value, name
+        assert first[name].counts == {"evaluated": count, "real": 40 if "full" in name else count}
+    plain = frechet.frechet(*(sums(features(x[:count], "inception", "pool")) for x in (sets[1], sets[0])))
+    assert plain != pytest.approx(want["fid24"], rel=1e-2)
+
+
+def test_published_numbers_of_images_are_the_first_ones():
+    names = [name for name, m in METRICS.items() if m.family in families.FAMILIES]
+    assert {c.metric for c in choose(names) if c.draws} == {METRICS[n] for n in ("fid5k", "kid1k", "fvd256_16f")}
+    assert all(c.draws for c in choose(names, num_images=7))
 
 
 def test_copies_are_numbered_after_the_images():

@@ -396,7 +396,7 @@ def measured(a: argparse.Namespace, folder: Path, num: int) -> Iterator[dict[str
         record = path.with_suffix(".jsonl")
         if not record.exists():
             words = [f"--data={a.out / 'reals.npy'}", f"--data2={path}", f"--num_images={num}", "--num_devices=1"]
-            words += ["--metrics=fid5k", "--features=efficientnet_lite0", f"--out={record}.part"]
+            words += ["--metrics=fid50k_full", "--features=efficientnet_lite0", f"--out={record}.part"]
             if metrics.main(words):
                 raise SystemExit(f"{path} could not be measured")
             Path(f"{record}.part").rename(record)

@@ -51,7 +51,11 @@ def open_source(config: ExperimentConfig, path: str) -> Source | None:
     step, which = config.train.init_step or None, ""
     if step is None and (found := _best_step(path)):
         step, which = found[0], f", checkpoint {found[0]}, the best by {found[1]}"
-    return Source(load_model(path, step, whole=True), path, which or (f", checkpoint {step}" if step else ""))
+    try:
+        model = load_model(path, step, whole=True)
+    except ConfigError as error:
+        raise ConfigError(f"config.train.init_from: {error}") from None
+    return Source(model, path, which or (f", checkpoint {step}" if step else ""))
 
 
 def _best_step(path: str) -> tuple[int, str] | None:
