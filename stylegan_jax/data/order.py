@@ -105,7 +105,17 @@ def subset(seed: int, count: int, num_images: int) -> np.ndarray:
 
 
 def shuffled(index: np.ndarray, num_images: int) -> np.ndarray:
-    """Map each index by one fixed permutation of range(num_images), that of metrics: int64[m] to int64[m]."""
+    """Map each index by one fixed permutation of range(num_images), that of metrics.
+
+    No seed enters: the same images of a set are compared in every evaluation.
+
+    Args:
+        index: int64[m], in [0, num_images).
+        num_images: length of the range, at least 1.
+
+    Returns:
+        int64[m], in [0, num_images).
+    """
     return permute(index, num_images, np.repeat(counter_hash(0, _METRIC_ORDER), len(index)))
 
 

@@ -160,6 +160,8 @@ METRICS: dict[str, Metric] = {
     ),
 }
 
+_PUBLISHED = {(m.template, m.count) for m in METRICS.values() if m.published}
+
 RESULTS = {"precision_recall": ("_precision", "_recall"), "inception_score": ("_mean", "_std")}
 RESULTS |= {"shuffled_score": ("_mean", "_std")}
 RESULTS |= {"density_coverage": ("_density", "_coverage")}
@@ -199,9 +201,10 @@ class Chosen(NamedTuple):
     def draws(self) -> bool:
         """Whether images are drawn from a larger set, because nothing published says that they are its first ones.
 
-        Data sets are often ordered by class, so that their first images have only some of the classes.
+        Data sets are often ordered by class, so that their first images have only some of the classes. What has a
+        published name is computed as published, also if another metric was asked for with that number of images.
         """
-        return not self.metric.published or self.count != self.metric.count
+        return (self.metric.template, self.count) not in _PUBLISHED
 
     @property
     def results(self) -> list[str]:

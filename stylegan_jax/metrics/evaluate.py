@@ -116,7 +116,7 @@ class Evaluation:
 
         All metrics look at the same kind of clips, or all at images, and see those of a set in the same order.
         """
-        of_reals, seconds = self._collect_reals(chosen)
+        of_reals, orders, seconds = self._collect_reals(chosen)
         of_fakes = {c.name: families.FAMILIES[c.metric.family].fake(c.count) for c in chosen}
         job = self._subject_job(chosen, of_fakes, variables)
         seconds += engine.run(job, _by_output(chosen, of_fakes), self.store, **self.options)
@@ -124,12 +124,18 @@ class Evaluation:
             began, real = time.monotonic(), of_reals.get(c.name)
             family, fake = families.FAMILIES[c.metric.family], of_fakes[c.name]
             values = engine.run_on_first(c.name, lambda: family.compute(real, fake, self.seed))  # noqa: B023
-            counts = {"evaluated": c.count} | ({} if real is None else {"real": real.count})
+            counts = {"evaluated": c.count} | _how("evaluated_drawn_from", self._drawn_from(c))
+            counts |= {} if real is None else {"real": real.count} | _how("real_drawn_from", orders[c.name])
             yield from self._results(c, values, seconds + time.monotonic() - began, counts)
         engine.forget(job, self.store)
 
-    def _collect_reals(self, chosen: Sequence[Chosen]) -> tuple[dict[str, Collector], float]:
-        """Return the reals' features by metric, from the store or computed, and the seconds that took."""
+    def _collect_reals(self, chosen: Sequence[Chosen]) -> tuple[dict[str, Collector], dict[str, int], float]:
+        """Collect the features of the reals.
+
+        Returns:
+            (features by metric, from the store or computed; the size of the set from which its reals are drawn, by
+            metric, 0: they are the first; seconds that it took).
+        """
         out: dict[str, Collector] = {}
         identities: dict[str, dict[str, Any]] = {}
         orders: dict[str, int] = {}
@@ -142,8 +148,10 @@ class Evaluation:
             assert reals is not None
             mirrors = c.metric.mirrors and any(reals.flips)
             out[c.name] = make(min(c.real, reals.count(mirrors)))
-            orders[c.name] = _drawn_from(c, out[c.name].count, reals.count(mirrors)) if c.metric.real == -1 else 0
-            identities[c.name] = self._identity_of_reals(c, reals, out[c.name], mirrors) | _how(orders[c.name])
+            is_part = c.draws and c.metric.real == -1 and c.real < reals.count(mirrors)
+            orders[c.name] = reals.count(mirrors) if is_part else 0
+            identities[c.name] = self._identity_of_reals(c, reals, out[c.name], mirrors)
+            identities[c.name] |= _how("drawn from", orders[c.name])
             stored = self.store.load("real", identities[c.name]) if engine.is_first() else None
             if not agreement.number_from_first(stored is not None and restore([(out[c.name], stored)], "real images")):
                 missing.append(c)
@@ -157,7 +165,7 @@ class Evaluation:
             for c in own if engine.is_first() else ():
                 self.store.save("real", identities[c.name], out[c.name].arrays())
             engine.forget(job, self.store)
-        return out, seconds
+        return out, orders, seconds
 
     def _identity_of_reals(
         self, c: Chosen, reals: Images | Clips, collector: Collector, mirrors: bool
@@ -178,7 +186,7 @@ class Evaluation:
         subject, what = self._sets[clip][0], "clips" if clip else "images"
         if not isinstance(subject, Generator):
             size = self._drawn_from(chosen[0])
-            identity = {"evaluated": subject.identity, "kept": kept} | _how(size)
+            identity = {"evaluated": subject.identity, "kept": kept} | _how("drawn from", size)
             return self._images_job(f"evaluated {what}", subject, collectors, chosen, identity, size)
         assert variables is not None
         compute = fakes.make_features(subject, variables, self._extractor(clip), _wanted(chosen), clip)
@@ -186,9 +194,12 @@ class Evaluation:
         return self._drawing_job(f"generated {what}", count, {"kept": kept}, compute, classes=classes, clip=clip)
 
     def _drawn_from(self, c: Chosen) -> int:
-        """Return the size of the set from which the evaluated images, or clips, are drawn; 0: they are the first."""
+        """Return the size of the set from which the evaluated images, or clips, are drawn; 0: they are the first.
+
+        All of a set are drawn too, in another order: intervals compare groups of consecutive ones.
+        """
         subject = self._sets[c.metric.clip][0]
-        return 0 if isinstance(subject, Generator) else _drawn_from(c, c.count, subject.count(False))
+        return subject.count(False) if c.draws and not isinstance(subject, Generator) else 0
 
     def _extractor(self, clip: Clip | None) -> Extractor:
         return self.extractor if clip is None else self.extractor.of_clips(clip.frames)
@@ -300,13 +311,9 @@ class Evaluation:
         return [Result(name, value, interval, seconds, c.net, counts) for name, (value, interval) in ends]
 
 
-def _drawn_from(c: Chosen, count: int, size: int) -> int:
-    return size if c.draws and count < size else 0
-
-
-def _how(size: int) -> dict[str, int]:
-    """Return what a drawn order adds to an identity."""
-    return {"drawn from": size} if size else {}
+def _how(key: str, size: int) -> dict[str, int]:
+    """Return what a drawn order adds to an identity or a record; nothing for the first ones."""
+    return {key: size} if size else {}
 
 
 def _grouped(chosen: Sequence[Chosen], key: Callable[[Chosen], Any]) -> list[list[Chosen]]:

@@ -1,7 +1,8 @@
-"""Estimate what a configuration costs, without data, accelerator or compilation: `--dry_run`."""
+"""Estimate what a configuration costs, without images, accelerator or compilation: `--dry_run`."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -11,8 +12,10 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 
+from stylegan_jax.base import bundled
 from stylegan_jax.checkpoints.averages import AVERAGE
 from stylegan_jax.config import ARCH_RULES, ConfigError, ExperimentConfig, describe_levels, levels
+from stylegan_jax.data import open_source
 from stylegan_jax.runtime.mesh import Layout, make_layout
 from stylegan_jax.train import programs, schedule
 from stylegan_jax.train.names import check_config
@@ -48,19 +51,26 @@ def dry_run(config: ExperimentConfig) -> str:
 
 
 def without_data(config: ExperimentConfig, who: str) -> ExperimentConfig:
-    """Check the config and decide its label length for a caller that reads no data; `who` names it in the error.
+    """Check the config and decide its label length for a caller that reads no images; `who` names it in the error.
+
+    Only the labels of data that come with the package are read.
 
     Raises:
         ConfigError: a rule is broken, or the model has labels whose length is not set.
     """
     config = resolve(config)
     check_config(config)
+    label_dim = 0
     if config.model.label_dim == -1 and config.data.labels != "none":
-        raise ConfigError(
-            f"config.model.label_dim is -1 and config.data.labels={config.data.labels!r}; {who} reads no data, so "
-            "set config.model.label_dim to the number of classes"
-        )
-    return dataclasses.replace(config, model=with_labels(config.model, 0))
+        if not bundled.is_data(config.data.path):
+            raise ConfigError(
+                f"config.model.label_dim is -1 and config.data.labels={config.data.labels!r}; {who} reads only data "
+                "that come with the package, so set config.model.label_dim to the number of classes"
+            )
+        uncached = dataclasses.replace(config.data, cache="off")
+        with contextlib.closing(open_source(uncached, config.model.image_shape)) as source:
+            label_dim = source.info().label_dim
+    return dataclasses.replace(config, model=with_labels(config.model, label_dim))
 
 
 def count(tree: Any) -> int:

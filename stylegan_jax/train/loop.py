@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import numpy as np
 
 from stylegan_jax import __version__
 from stylegan_jax.base import bundled
@@ -35,7 +34,7 @@ from stylegan_jax.runtime.mesh import Layout, layout_of
 from stylegan_jax.runtime.processes import check_agreement, check_shared, run_on_all_processes
 from stylegan_jax.runtime.signals import StopSignal
 from stylegan_jax.train import guard, programs, report, schedule, terms
-from stylegan_jax.train.cells import grid_size
+from stylegan_jax.train.cells import grid_images
 from stylegan_jax.train.guard import DivergedError
 from stylegan_jax.train.names import check_config
 from stylegan_jax.train.startup import (
@@ -455,10 +454,10 @@ class Run:
         self.trackers.images(step, grids)
 
     def _draw_reals(self) -> Any:
-        """Write and return the grid of the data set's first images, on the first process only."""
+        """Write and return the grid of real images, on the first process only."""
         if not self.is_chief:
             return None
-        reals = self.source.gather(np.arange(min(grid_size(self.config), self.source.info().num_images)))
+        reals = self.source.gather(grid_images(self.config, self.source))
         return report.save_grid(self.folder / "grids", "reals", reals, self.config.log.grid_columns)
 
     def _save(self, state: TrainState, step: int) -> None:

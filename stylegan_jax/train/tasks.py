@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from stylegan_jax.base.spec import SourceInfo
 from stylegan_jax.config import ExperimentConfig, check_choice
 from stylegan_jax.data import FittedSource
 from stylegan_jax.runtime.mesh import Layout
-from stylegan_jax.train.cells import grid_labels, grid_size
+from stylegan_jax.train.cells import grid_images, grid_labels
 from stylegan_jax.train.encoder import generator as encoded, task as encoder
 from stylegan_jax.train.gan import task as gan
 from stylegan_jax.train.startup import resolve_labels
@@ -38,8 +36,8 @@ def _labels(config: ExperimentConfig, source: FittedSource) -> dict[str, Any]:
     return {"label_kind": source.info().label_kind, "grid_label": grid_labels(config, source)}
 
 
-def _first_images(config: ExperimentConfig, source: FittedSource) -> dict[str, Any]:
-    return {"targets": source.gather(np.arange(min(grid_size(config), source.info().num_images)))}
+def _targets(config: ExperimentConfig, source: FittedSource) -> dict[str, Any]:
+    return {"targets": source.gather(grid_images(config, source))}
 
 
 TASKS: dict[str, Kind] = {
@@ -48,7 +46,7 @@ TASKS: dict[str, Kind] = {
         encoder.make_task,
         encoded.resolve,
         lambda config, info: config,
-        lambda config, source: _labels(config, source) | _first_images(config, source),
+        lambda config, source: _labels(config, source) | _targets(config, source),
     ),
 }
 """Value of `config.task` -> its kind."""

@@ -96,3 +96,11 @@ def test_uniform_is_a_function_of_its_parts():
     a = order.uniform(1000, 3)
     assert np.array_equal(a, order.uniform(1000, 3)) and not np.array_equal(a, order.uniform(1000, 4))
     assert a.min() >= 0 and a.max() < 1 and abs(a.mean() - 0.5) < 0.05
+
+
+def test_the_order_of_metrics_is_one_fixed_permutation():
+    whole = order.shuffled(np.arange(3781), 3781)
+    np.testing.assert_array_equal(np.sort(whole), np.arange(3781))
+    np.testing.assert_array_equal(order.shuffled(np.array([5, 0, 3780]), 3781), whole[[5, 0, 3780]])
+    assert whole[:6].tolist() == [2335, 1316, 2358, 2670, 323, 2951]  # statistics in caches depend on it
+    assert np.abs(whole[:1000].mean() - 1890) < 5 * 1091 / np.sqrt(1000)  # of the whole range

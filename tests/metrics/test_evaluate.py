@@ -14,6 +14,7 @@ from stylegan_jax import data
 from stylegan_jax.base import images as pixels_of, rng
 from stylegan_jax.data import order
 from stylegan_jax.metrics import (
+    definitions,
     engine,
     equivariance,
     fakes,
@@ -171,16 +172,52 @@ def test_uniform_classes_are_drawn_as_often_however_many_images_they_have():
     assert found["fid52_full_uniform_classes"].value == pytest.approx(want, rel=2e-4)
 
 
-def test_mirrored_copies_are_reals_only_where_the_definition_has_them():
+@pytest.fixture
+def short(monkeypatch):
+    """Let the published fid50k and fid50k_full have 52 images."""
+    for name in ("fid50k", "fid50k_full"):
+        monkeypatch.setitem(METRICS, name, METRICS[name]._replace(count=COUNT))
+    monkeypatch.setattr(definitions, "_PUBLISHED", {(m.template, m.count) for m in METRICS.values() if m.published})
+
+
+@pytest.mark.parametrize("is_drawn", [False, True])
+def test_mirrored_copies_are_reals_only_where_the_definition_has_them(request, is_drawn):
+    if not is_drawn:
+        request.getfixturevalue("short")
+    take = lambda x: x[order.shuffled(np.arange(COUNT), len(x))] if is_drawn else x[:COUNT]
     reals, flipped = toys.pixels(40), toys.pixels(40)[:, :, ::-1]
     subject = make_images(source(60, 5))
     found = evaluate("fid50k,fid50k_full", subject, make_images(source(), (True, False)))
-    fake = sums(features(toys.pixels(60, 5)[order.shuffled(np.arange(COUNT), 60)], "inception", "pool"))
-    both = np.concatenate([reals, flipped])
-    want = {"fid52": both[order.shuffled(np.arange(COUNT), 80)], "fid52_full": reals}
+    fake = sums(features(take(toys.pixels(60, 5)), "inception", "pool"))
+    want = {"fid52": take(np.concatenate([reals, flipped])), "fid52_full": reals}
     for name, pixels in want.items():
         got, expected = found[name], frechet.frechet(sums(features(pixels, "inception", "pool")), fake)
         assert got.value == pytest.approx(expected, rel=2e-4) and got.counts["real"] == len(pixels)
+        drawn_from = {"evaluated_drawn_from": 60} | ({"real_drawn_from": 80} if name == "fid52" else {})
+        assert {k: n for k, n in got.counts.items() if "drawn" in k} == (drawn_from if is_drawn else {})
+
+
+def test_drawn_and_first_images_are_kept_apart(short, tmp_path):
+    """Both ways in one command and one cache: 52 of fid50k are the first, those of fid5k are drawn."""
+    subject, reals = make_images(source(60, 5)), make_images(source(80))
+    for _ in range(2):
+        found = evaluate("fid50k,dc10k5", subject, reals, store=tmp_path)
+        shown = [toys.pixels(*which)[:COUNT] for which in ((60, 5), (80,))]
+        first = frechet.frechet(*(sums(features(x, "inception", "pool")) for x in shown[::-1]))
+        assert found["fid52"].value == pytest.approx(first, rel=2e-4)
+        drawn = [toys.pixels(*which)[order.shuffled(np.arange(COUNT), which[0])] for which in ((80,), (60, 5))]
+        vgg = [features(x, "vgg16", "fc2").astype(np.float16) for x in drawn]
+        density = precision_recall.density_coverage(*vgg)[0].mean()
+        assert found["dc52_5_density"].value == pytest.approx(density, rel=2e-4)
+
+
+def test_one_cache_tells_drawn_reals_from_the_first(short, monkeypatch, tmp_path):
+    subject, reals = make_images(source(60, 5)), make_images(source(80))
+    first = evaluate("fid50k", subject, reals, store=tmp_path)["fid52"]
+    monkeypatch.setattr(definitions, "_PUBLISHED", set())
+    drawn = evaluate("fid50k", subject, reals, store=tmp_path)["fid52"]
+    assert drawn.value != pytest.approx(first.value, rel=1e-2)
+    assert drawn.value == evaluate("fid50k", subject, reals)["fid52"].value
 
 
 def test_fewer_images_than_published_are_drawn_from_the_whole_set(tmp_path):
@@ -199,7 +236,8 @@ def test_fewer_images_than_published_are_drawn_from_the_whole_set(tmp_path):
     want["dc24_5_density"], want["dc24_5_coverage"] = (x.mean() for x in precision_recall.density_coverage(*vgg))
     for name, value in want.items():
         assert first[name].value == pytest.approx(value, rel=2e-4) and again[name].value == first[name].value, name
-        assert first[name].counts == {"evaluated": count, "real": 40 if "full" in name else count}
+        real = {"real": 40} if "full" in name else {"real": count, "real_drawn_from": 40}
+        assert first[name].counts == {"evaluated": count, "evaluated_drawn_from": 60} | real
     plain = frechet.frechet(*(sums(features(x[:count], "inception", "pool")) for x in (sets[1], sets[0])))
     assert plain != pytest.approx(want["fid24"], rel=1e-2)
 
@@ -208,6 +246,9 @@ def test_published_numbers_of_images_are_the_first_ones():
     names = [name for name, m in METRICS.items() if m.family in families.FAMILIES]
     assert {c.metric for c in choose(names) if c.draws} == {METRICS[n] for n in ("fid5k", "kid1k", "fvd256_16f")}
     assert all(c.draws for c in choose(names, num_images=7))
+    for name, count in (("fid5k", 50_000), ("kid1k", 50_000), ("fid10k_full", 50_000), ("fvd256_16f", 2048)):
+        (same,) = choose([name], num_images=count)
+        assert same.name in METRICS and not same.draws  # a published name is computed as published
 
 
 def test_copies_are_numbered_after_the_images():
