@@ -3,8 +3,8 @@
 Command:  python -m stylegan_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
 Hardware: 2 CPU cores, 4 GB of memory; no GPU, no download.
 Settings: docs/performance.md has the effect of each change to common.get_small_config.
-Expected: blurred heads and faces by class; docs/performance.md has time and distance too. configs/emoji.py trains seven
-          times longer.
+Expected: blurred heads and faces by class; docs/performance.md has time and distance too. The first stage of
+          configs/emoji.py trains seven times longer.
 """
 
 from stylegan_jax.configs import common

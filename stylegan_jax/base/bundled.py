@@ -66,8 +66,9 @@ def find_model(path: str | os.PathLike[str]) -> str:
     if not (own / "model.json").is_file():
         raise ConfigError(
             f"the model {name!r} is missing from this installation ({own} has no model.json); copy models/"
-            f"{MODELS[name]} from the repository to there, or train it and pass its workdir: stylegan-jax train "
-            f"--config={MODELS[name]} --workdir=runs/{MODELS[name]}, then --model=runs/{MODELS[name]}"
+            f"{MODELS[name]} from the repository to there, or train it and pass its workdir, --model=runs/"
+            f"{MODELS[name]}-second: stylegan-jax train --config={MODELS[name]} --workdir=runs/{MODELS[name]}, then "
+            f"stylegan-jax train --config={MODELS[name]}:second --workdir=runs/{MODELS[name]}-second"
         )
     return str(own)
 

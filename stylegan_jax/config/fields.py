@@ -404,7 +404,8 @@ class EvalConfig:
     ticks: int = field(50, "ticks between evaluations", above=0)
     num_images: int = field(
         0,
-        "number of images or clips to evaluate, if not the metric's own; the reported name then says so; 0: its own",
+        "number of images or clips to evaluate, if not the metric's own; the reported name then says so, and as many "
+        "reals are drawn; 0: its own",
         least=0,
     )
     features: str = field(

@@ -62,7 +62,11 @@ def add_options(p: argparse._ActionsContainer) -> None:
     """Add the options that say how a model is evaluated."""
     p.add_argument("--data", default="", metavar="PATH", help=_DATA)
     p.add_argument(
-        "--num_images", type=int, default=0, metavar="N", help="evaluate N images (or clips); changes the printed name"
+        "--num_images",
+        type=int,
+        default=0,
+        metavar="N",
+        help="evaluate N images (or clips), and draw as many reals; changes the printed name",
     )
     nets = sorted({net for group in OUTPUTS.values() for net in group})
     text = f"use other feature networks: {', '.join(nets)}; changes the printed name"

@@ -51,6 +51,7 @@ def run_facts(workdir: Path, meta: Mapping[str, Any], step: int, evaluated: Path
         },
         **({"fps": data["fps"]} if data["source"] == "video" else {}),
         "augment": config["augment"]["mode"],
+        **({"init_from": Path(config["train"]["init_from"]).name} if config["train"]["init_from"] else {}),
         "label_kind": meta.get("label_kind", ""),
         "metrics": read_metrics(workdir, step, evaluated),
         "seconds": round(seconds_of(workdir, step), 1),
@@ -145,7 +146,7 @@ def readable(facts: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-_TEXTS = ("recipe", "command", "augment", "source", "sha256", "era", "run")
+_TEXTS = ("recipe", "command", "augment", "init_from", "source", "sha256", "era", "run")
 
 
 def _line(text: str, length: int = 200) -> str:
@@ -207,6 +208,7 @@ def _table(model: LoadedModel, facts: Mapping[str, Any]) -> str:
         rows += [("images shown", f"{facts['nimg'] / 1000:,.1f} kimg{steps}")]
     if seconds := facts.get("seconds"):
         rows += [("trained for", f"{seconds:,.0f} s, without start-up and compilation")]
+    rows += [("started from the weights of", f"`{facts['init_from']}`")] * bool(facts.get("init_from"))
     texts = ("recipe", "command", "augment", "source", "sha256", "era")
     rows += [(key, f"`{facts[key]}`") for key in texts if facts.get(key)]
     if made := facts.get("average"):
@@ -253,9 +255,12 @@ def _limits(facts: Mapping[str, Any]) -> str:
     data, shown = facts.get("data"), facts.get("nimg")
     lines = ["For research on generative models, and for drawing images like those it was trained on."]
     if data and shown is not None and data.get("num_images"):
+        often = f"each {shown / data['num_images']:,.1f} times on average"
+        if before := facts.get("init_from"):
+            often += f" in this run, without the training of `{before}`, from whose weights it started"
         lines.append(
-            f"It saw {data['num_images']:,} images, each {shown / data['num_images']:,.1f} times on average. What this "
-            "set lacks or over-represents, the model does too."
+            f"It saw {data['num_images']:,} images, {often}. What this set lacks or over-represents, the model does "
+            "too."
         )
         lines.append(
             "With so few, check its images for copies of the training data before you rely on their being new."

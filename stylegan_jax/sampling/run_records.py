@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def check_recipe(recipe: str, config: Mapping[str, Any]) -> str:
         settings["model"]["label_dim"] = config["model"]["label_dim"]
     if bad := resume_conflicts(config, settings)[0]:
         raise ConfigError(f"--recipe={recipe}: its settings are not those of the run:\n  " + "\n  ".join(bad))
-    source = config["train"]["init_from"]
-    start = f" --config.train.init_from={Path(source).name if Path(source).is_absolute() else source}" if source else ""
+    source, usual = config["train"]["init_from"], settings["train"]["init_from"]
+    is_usual = Path(source).name == Path(usual).name  # records have no folders
+    start = "" if is_usual else f" --config.train.init_from={Path(source).name if os.path.isabs(source) else source}"
     return f"stylegan-jax train --config={recipe}{start} --workdir=runs/{recipe.replace(':', '-')}"

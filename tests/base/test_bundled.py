@@ -39,7 +39,9 @@ def test_something_of_that_name_takes_precedence(package):
 
 
 def test_where_it_is_missing_the_error_names_the_commands(package, capsys):
-    text = "'demo' is missing .*stylegan-jax train --config=emoji --workdir=runs/emoji, then --model=runs/emoji"
+    text = (
+        "'demo' is missing .*stylegan-jax train --config=emoji --workdir=runs/emoji, then stylegan-jax train --config="
+    )
     with pytest.raises(ConfigError, match=text):
         load_model("demo")
     assert sample.main(["--model=demo", "--seeds=0", "--out=x"]) == 2

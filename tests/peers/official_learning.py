@@ -5,11 +5,11 @@ pillow scipy requests`, no other part of this project) and a checkout of NVlabs/
 whose networks and loss it calls; the other steps need this package with the extra `features`.
 
 Both sides see the same images in the same order, in batches of 16, with the same sizes and hyperparameters
-(`SETTINGS`); initial weights, latents, noise and style mixing are drawn by each side's own generator. After every 5
+(`SETTINGS`); initial weights, latents, noise and style mixing are drawn by each side's own generator. After every 10
 thousand images, each draws 2,000 images from its averaged generator, with random noise, and our metrics compare both
 with the same reals. Every step can be stopped, and the same command continues it.
 
-    python tests/peers/official_learning.py prepare --out=learning                    # reals.npy, order-SEED.npy
+    python tests/peers/official_learning.py prepare --out=learning --every=10         # reals.npy, order-SEED.npy
     python tests/peers/official_learning.py official --out=learning --seed=0 --repo=../stylegan3
     python tests/peers/official_learning.py ours --out=learning --seed=0
     python tests/peers/official_learning.py measure --out=learning --json=docs/figures/official_learning.json
@@ -43,6 +43,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+METRIC = "fid50k_full"
 
 SETTINGS = {
     "resolution": 32,
@@ -393,10 +395,10 @@ def measured(a: argparse.Namespace, folder: Path, num: int) -> Iterator[dict[str
     from stylegan_jax.metrics import __main__ as metrics
 
     for path in sorted(folder.glob("samples-*.npy")):
-        record = path.with_suffix(".jsonl")
+        record = path.with_suffix(f".{METRIC}.jsonl")
         if not record.exists():
             words = [f"--data={a.out / 'reals.npy'}", f"--data2={path}", f"--num_images={num}", "--num_devices=1"]
-            words += ["--metrics=fid50k_full", "--features=efficientnet_lite0", f"--out={record}.part"]
+            words += [f"--metrics={METRIC}", "--features=efficientnet_lite0", f"--out={record}.part"]
             if metrics.main(words):
                 raise SystemExit(f"{path} could not be measured")
             Path(f"{record}.part").rename(record)

@@ -202,6 +202,9 @@ def test_what_describes_no_run_is_an_error(run, trained, classes_model, tmp_path
         assert text in capsys.readouterr().err
 
 
+QUICKSTART_0_1 = 221.6
+"""Distance of the quickstart of version 0.1, the mean of three seeds (docs/performance.md)."""
+
 FOLDER = bundled.folder("models") / bundled.MODELS["demo"]
 
 
@@ -210,11 +213,19 @@ def test_the_demo_model_is_small_and_what_its_recipe_trains():
     assert {*run_records.FILES, "model.json", "README.md"} < {path.name for path in FOLDER.iterdir()}
     config = json.loads((FOLDER / "config.json").read_text())
     assert config["name"] == "emoji:second" and "emoji" in recipes()
-    command = run_records.check_recipe("emoji:second", config)
-    assert command.startswith("stylegan-jax train --config=emoji:second --config.train.init_from=")
+    command = "stylegan-jax train --config=emoji:second"
+    assert run_records.check_recipe("emoji:second", config) == f"{command} --workdir=runs/emoji-second"
+    config["train"]["init_from"] = "runs/mine"
+    other = run_records.check_recipe("emoji:second", config)
+    assert other == f"{command} --config.train.init_from=runs/mine --workdir=runs/emoji-second"
     model = load_model("demo")
     assert model.g is None and model.d is None and model.gan.spec.label_dim == 9
     assert model.provenance["nimg"] >= 400_000 and model.provenance["versions"]["commit"]
-    assert {row["metric"] for row in model.provenance["metrics"]} >= {"fd2k_full_efficientnet_lite0"}
+    (row,) = model.provenance["metrics"]
+    assert row["metric"] == "fd2k_full_efficientnet_lite0" and row["value"] < QUICKSTART_0_1 / 3
+    stored = [json.loads(line) for line in (FOLDER / "metrics.jsonl").read_text().splitlines()]
+    assert stored[-1]["value"] == row["value"] and stored[-1]["nimg"] == row["nimg"]
+    card = (FOLDER / "README.md").read_text()
+    assert f"| {row['metric']} | {row['value']:.4g} |" in card and "| started from the weights of | `emoji` |" in card
     with pytest.raises(ConfigError, match="only a run's workdir has steps"):
         load_model("demo", 5)
