@@ -38,6 +38,7 @@ def run_facts(workdir: Path, meta: Mapping[str, Any], step: int, evaluated: Path
         evaluated: a file of metrics of the run's checkpoints, as `metrics --out` writes it.
     """
     config, data = meta["config"], meta["config"]["data"]
+    began = config["train"]["init_from"]
     return {
         "run": workdir.resolve().name,
         "recipe": config["name"],
@@ -51,7 +52,7 @@ def run_facts(workdir: Path, meta: Mapping[str, Any], step: int, evaluated: Path
         },
         **({"fps": data["fps"]} if data["source"] == "video" else {}),
         "augment": config["augment"]["mode"],
-        **({"init_from": Path(config["train"]["init_from"]).name} if config["train"]["init_from"] else {}),
+        **({"init_from": Path(began).name} if began else {}),
         "label_kind": meta.get("label_kind", ""),
         "metrics": read_metrics(workdir, step, evaluated),
         "seconds": round(seconds_of(workdir, step), 1),
@@ -208,7 +209,8 @@ def _table(model: LoadedModel, facts: Mapping[str, Any]) -> str:
         rows += [("images shown", f"{facts['nimg'] / 1000:,.1f} kimg{steps}")]
     if seconds := facts.get("seconds"):
         rows += [("trained for", f"{seconds:,.0f} s, without start-up and compilation")]
-    rows += [("started from the weights of", f"`{facts['init_from']}`")] * bool(facts.get("init_from"))
+    if before := facts.get("init_from"):
+        rows += [("started from the weights of", f"`{before}`")]
     texts = ("recipe", "command", "augment", "source", "sha256", "era")
     rows += [(key, f"`{facts[key]}`") for key in texts if facts.get(key)]
     if made := facts.get("average"):

@@ -182,7 +182,7 @@ def test_the_card_tells_what_the_run_recorded(tmp_path, classes_model):
     found = {m["metric"]: m for m in card.read_metrics(tmp_path, 8)}
     assert found["fid5k"]["value"] == 70.5 and found["kid1k"] == {"metric": "kid1k", "value": 0.5, "nimg": 40}
     data = {"source": "zip", "path": "/home/somebody/photos.zip", "labels": "file", "xflip": True, "yflip": False}
-    config = {"name": "mine", "data": data, "augment": {"mode": "ada"}}
+    config = {"name": "mine", "data": data, "augment": {"mode": "ada"}, "train": {"init_from": "/home/somebody/first"}}
     meta = {"config": config, "nimg": 80_000, "num_images": 1000, "versions": {"jax": "1"}, "label_kind": "classes"}
     facts = card.run_facts(tmp_path / "runs" / "photos", meta, 8) | {"metrics": list(found.values())}
     assert "somebody" not in json.dumps(facts) and str(tmp_path) not in json.dumps(facts)
@@ -190,7 +190,9 @@ def test_the_card_tells_what_the_run_recorded(tmp_path, classes_model):
     assert "| fid5k | 70.5 | 70 to 71 | net | 0.1 kimg |" in text
     assert "| kid1k | 0.5 | not known | not recorded | 0.0 kimg |" in text
     assert "| training data | `photos.zip`, 1,000 images, mirrored left to right |" in text
-    assert "each 80.0 times on average" in text and "None was stated" in text and "license:" not in text
+    assert "| started from the weights of | `first` |" in text
+    assert "each 80.0 times on average in this run, without the training of `first`," in text
+    assert "None was stated" in text and "license:" not in text
     assert (
         'load_model("hf://a/b")' in text and "3 classes" in text and "| classes | 0 cats, 1 dogs, 2 Big birds |" in text
     )
