@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 import toy
 
-from configs import stylegan_v_quickstart, tiny
+from configs import emoji, quickstart, stylegan_v_quickstart, tiny
 from stylegan_jax import models
 from stylegan_jax.config import ConfigError, from_dict
 from stylegan_jax.features import load_features, shapes_of
@@ -46,6 +46,16 @@ def test_the_resolved_config_comes_first():
 def test_an_unset_label_length_is_resolved_to_none():
     c = tree(label_dim=-1)
     assert json.JSONDecoder().raw_decode(estimate.dry_run(from_dict(c)))[0]["model"]["label_dim"] == 0
+
+
+@pytest.mark.parametrize("recipe", [quickstart, emoji])
+def test_the_labels_of_bundled_data_are_read_and_no_others(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the data are the package's
+    c = recipe.get_config()
+    assert estimate.without_data(from_dict(c), "this").model.label_dim == 9
+    c.data.path = "mine.zip"
+    with pytest.raises(ConfigError, match="this reads only data that come with the package, so set"):
+        estimate.without_data(from_dict(c), "this")
 
 
 def test_parameter_totals_are_those_of_the_networks():
