@@ -344,7 +344,8 @@ def test_a_tuned_folder_names_no_paths_and_keeps_the_kind_of_labels(
 ):
     """From a run, whose paths and metrics are not those of the tuned model; exported, it says the same."""
     data = {"source": "zip", "path": str(tmp_path / "x.zip"), "labels": "file", "xflip": True, "yflip": False}
-    meta = {"config": {"name": "mine", "data": data, "augment": {"mode": "ada"}}, "nimg": 80, "num_images": 9}
+    config = {"name": "mine", "data": data, "augment": {"mode": "ada"}, "train": {"init_from": ""}}
+    meta = {"config": config, "nimg": 80, "num_images": 9}
     meta |= {"versions": {"jax": "1"}, "label_kind": "vectors"}
     monkeypatch.setattr(stylegan_jax.checkpoints.restore, "read_meta", lambda run, step: meta)
     run = model._replace(provenance={"workdir": str(tmp_path), "step": 8, "nimg": 80}, label_kind="vectors")

@@ -101,7 +101,8 @@ def test_reals_are_all_images_where_training_has_a_subset(cache, tmp_path):
     total = config.data.synthetic_images
     loop.train(config, tmp_path)
     (row,) = rows(tmp_path / "metrics.jsonl")
-    assert total > 40 and row["counts"] == {"evaluated": 40, "real": 40} and row["data"]["num_images"] == total
+    assert total > 40 and row["data"]["num_images"] == total
+    assert row["counts"] == {"evaluated": 40, "real": 40, "real_drawn_from": total}
 
 
 def test_a_signal_ends_the_evaluation(cache, tmp_path, monkeypatch, capsys):
