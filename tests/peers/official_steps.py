@@ -137,7 +137,7 @@ def compare(a: argparse.Namespace) -> None:
     """Print the official scores, and how far ours and the perturbed ones are from them, as a table."""
     sides = [json.loads((a.out / f"{side}.json").read_text()) for side in ("official", "ours", "perturbed")]
     terms = ("scores/real", "scores/fake")
-    print("| iteration |", " | ".join(f"{term} | ours | perturbed" for term in terms), "|")
+    print("| iteration |", " | ".join(f"{term} | ours, difference | perturbed, difference" for term in terms), "|")
     print("|---" * (1 + 3 * len(terms)) + "|")
     for step, rows in enumerate(zip(*sides, strict=True)):
         values = [[row["mean"][term] for row in rows] for term in terms]
