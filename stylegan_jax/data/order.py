@@ -16,7 +16,7 @@ _MASK = 0xFFFFFFFFFFFFFFFF
 _ROUNDS = 14  # with more, chi-square over all permutations of 3, 4 and 5 items does not improve
 _ORDER, _LABEL, _UNIFORM, _SUBSET, _SECOND = 1, 2, 3, 4, 5  # streams: two purposes never share numbers
 CLIP, METRIC_CLIP, FAKE_CLIP = 6, 7, 100  # streams of `numbers`; FAKE_CLIP + i is for draw i of labels
-_METRIC_ORDER = 8
+_FIXED_ORDER = 8  # of `shuffled`
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
@@ -105,9 +105,9 @@ def subset(seed: int, count: int, num_images: int) -> np.ndarray:
 
 
 def shuffled(index: np.ndarray, num_images: int) -> np.ndarray:
-    """Map each index by one fixed permutation of range(num_images), that of metrics.
+    """Map each index by one fixed permutation of range(num_images), that of metrics and of the grids of reals.
 
-    No seed enters: the same images of a set are compared in every evaluation.
+    No seed enters: the same images of a set are compared in every evaluation, and shown by every run.
 
     Args:
         index: int64[m], in [0, num_images).
@@ -116,7 +116,7 @@ def shuffled(index: np.ndarray, num_images: int) -> np.ndarray:
     Returns:
         int64[m], in [0, num_images).
     """
-    return permute(index, num_images, np.repeat(counter_hash(0, _METRIC_ORDER), len(index)))
+    return permute(index, num_images, np.repeat(counter_hash(0, _FIXED_ORDER), len(index)))
 
 
 def label_index(seed: int, positions: np.ndarray, draws: np.ndarray, num_images: int) -> np.ndarray:

@@ -32,7 +32,7 @@ class Result(NamedTuple):
         interval: 95% interval over draws of the evaluated images; None if unknown.
         seconds: time of its passes, which metrics of one call share, and of its own computation.
         net: the feature network; '' for none.
-        counts: images, or clips, of each kind.
+        counts: images, or clips, of each kind; with `…_drawn_from`, the size of the set from which they are drawn.
     """
 
     name: str

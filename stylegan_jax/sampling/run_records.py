@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -84,5 +83,7 @@ def check_recipe(recipe: str, config: Mapping[str, Any]) -> str:
         raise ConfigError(f"--recipe={recipe}: its settings are not those of the run:\n  " + "\n  ".join(bad))
     source, usual = config["train"]["init_from"], settings["train"]["init_from"]
     is_usual = Path(source).name == Path(usual).name  # records have no folders
-    start = "" if is_usual else f" --config.train.init_from={Path(source).name if os.path.isabs(source) else source}"
+    start = (
+        "" if is_usual else f" --config.train.init_from={Path(source).name if Path(source).is_absolute() else source}"
+    )
     return f"stylegan-jax train --config={recipe}{start} --workdir=runs/{recipe.replace(':', '-')}"

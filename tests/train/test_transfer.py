@@ -175,6 +175,8 @@ def test_with_other_classes_every_class_starts_from_the_mean_of_the_mean_styles(
 
 
 def test_nothing_to_load_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match=r"config\.train\.init_from: .* does not exist"):
+        open_source(toy.make_config(), str(tmp_path / "absent"))
     with pytest.raises(ConfigError, match="does not exist"):
         load_model(tmp_path / "absent")
     with pytest.raises(ConfigError, match="contains no model"):
